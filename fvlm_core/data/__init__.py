@@ -1,0 +1,1 @@
+"""Samples to batches: video decoding, text masks, mixtures, and the loader that resumes exactly."""

@@ -1,0 +1,31 @@
+"""What the model sees in one micro-batch."""
+
+from __future__ import annotations
+
+from attrs import evolve, frozen
+from torch import Tensor
+
+
+@frozen(eq=False)
+class Batch:
+    """B samples. Frames are never padded: those of all samples lie one after the other.
+
+    frames: uint8 RGB [F, 3, H, W], F = counts.sum(). counts: int64 [B], 0 for a sample of text only.
+    ids: int64 [B, S], padded right with 0. lengths: int64 [B], real tokens of each row.
+    supervised: bool [B, S], whether ids[b, s] is scored as a label. content: bool [B, S], the labels that are the
+    assistant's own words (no token of the chat template), for evaluation.
+    sample_ids: "source/id" of each sample.
+    """
+
+    frames: Tensor
+    counts: Tensor
+    ids: Tensor
+    lengths: Tensor
+    supervised: Tensor
+    content: Tensor
+    sample_ids: tuple[str, ...] = ()
+
+    def to(self, device: str) -> Batch:
+        """The same batch on another device."""
+        names = ("frames", "counts", "ids", "lengths", "supervised", "content")
+        return evolve(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in names})

@@ -1,0 +1,67 @@
+"""The contract between the core and its plugins: everything a plugin may import.
+
+Names load on first use, so that a plugin's `plugin.py` and `config.py` can import this package and stay light:
+`data`, `specs` and `fit` import no torch; `encoder`, `connector` and `llm` do.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from fvlm_registry import Component, hookimpl
+
+if TYPE_CHECKING:
+    from fvlm_core.errors import FvlmError, MissingData, MissingWeights, Problem, Problems, UsageError
+    from fvlm_core.interfaces.connector import Auxiliary, Connector, VisualTokens
+    from fvlm_core.interfaces.data import DataSource, Progress, Sample, Split, Turn, VideoFile
+    from fvlm_core.interfaces.encoder import Depth, KeyValue, PatchFeatures, VisionEncoder
+    from fvlm_core.interfaces.llm import Chat, EncodedChat, LLMBackend
+    from fvlm_core.interfaces.specs import ConnectorSpec, EncoderSpec, LLMSpec, Mode
+
+_HOME = {
+    "errors": ("FvlmError", "MissingData", "MissingWeights", "Problem", "Problems", "UsageError"),
+    "interfaces.connector": ("Auxiliary", "Connector", "VisualTokens"),
+    "interfaces.data": ("DataSource", "Progress", "Sample", "Split", "Turn", "VideoFile"),
+    "interfaces.encoder": ("Depth", "KeyValue", "PatchFeatures", "VisionEncoder"),
+    "interfaces.llm": ("Chat", "EncodedChat", "LLMBackend"),
+    "interfaces.specs": ("ConnectorSpec", "EncoderSpec", "LLMSpec", "Mode"),
+}
+_MODULE = {name: f"fvlm_core.{module}" for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "Auxiliary",
+    "Chat",
+    "Component",
+    "Connector",
+    "ConnectorSpec",
+    "DataSource",
+    "Depth",
+    "EncodedChat",
+    "EncoderSpec",
+    "FvlmError",
+    "KeyValue",
+    "LLMBackend",
+    "LLMSpec",
+    "MissingData",
+    "MissingWeights",
+    "Mode",
+    "PatchFeatures",
+    "Problem",
+    "Problems",
+    "Progress",
+    "Sample",
+    "Split",
+    "Turn",
+    "UsageError",
+    "VideoFile",
+    "VisionEncoder",
+    "VisualTokens",
+    "hookimpl",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULE:
+        return getattr(import_module(_MODULE[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

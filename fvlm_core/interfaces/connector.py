@@ -1,0 +1,70 @@
+"""The connector: from patch features to visual tokens in the LLM's width. It may drive the encoder and the LLM."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from attrs import define, field
+from torch import Tensor, nn
+
+from fvlm_core.interfaces.encoder import PatchFeatures, VisionEncoder
+from fvlm_core.interfaces.llm import LLMBackend
+from fvlm_core.interfaces.specs import ConnectorSpec, Mode
+
+
+@define
+class Auxiliary:
+    """A second set of visual tokens whose text loss is added with a weight (the coarse pass of `lambda_coarse`)."""
+
+    name: str
+    weight: float
+    tokens: Tensor
+
+
+@define
+class VisualTokens:
+    """What the LLM reads for the F frames of a batch.
+
+    tokens: [F, k, W], k tokens a frame, frames of all samples one after the other.
+    auxiliary: further losses. diagnostics: named tensors for inspection (queries, encoder outputs), never for the
+    loss.
+    """
+
+    tokens: Tensor
+    auxiliary: list[Auxiliary] = field(factory=list[Auxiliary])
+    diagnostics: dict[str, Tensor] = field(factory=dict[str, Tensor])
+
+
+class Connector(nn.Module, ABC):
+    """A connector.
+
+    The component's target is `build(config, encoder: EncoderSpec, llm: LLMSpec) -> Connector`; its config class has
+    `spec(encoder: EncoderSpec) -> ConnectorSpec`. What it asks of the encoder is declared on the component:
+    `needs=("query",)` or `needs=("patches",)`.
+    """
+
+    spec: ConnectorSpec
+    encoder_tokens: bool
+    """Whether `connect` reads `PatchFeatures.tokens`; when False the encoder may skip its last patch update."""
+    encoder_layers: bool
+    """Whether `connect` calls `encoder.attend`."""
+
+    @abstractmethod
+    def connect(
+        self,
+        features: PatchFeatures,
+        counts: Tensor,
+        encoder: VisionEncoder,
+        llm: LLMBackend,
+        *,
+        mode: Mode | None = None,
+    ) -> VisualTokens:
+        """Make the visual tokens of a batch.
+
+        features: of F frames, those of sample 0 first. counts: int64 [B], frames of each sample (sum F; 0 for text).
+        mode: None for the one in `spec`. Padding does not exist here: every frame is a real one.
+        """
+
+    def entropy_queries(self) -> Tensor | None:
+        """The learned query [D] whose attention entropy is logged, in the encoder's width; None if there is none."""
+        return None

@@ -1,0 +1,81 @@
+"""The vision encoder: frames in, patch features out, and, if it can be queried, one token for a query."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal, NamedTuple
+
+from attrs import define
+from torch import Tensor, nn
+
+from fvlm_core.interfaces.specs import EncoderSpec
+
+Depth = Literal["deep", "shallow"]
+"""`deep`: the query walks through every layer. `shallow`: one attention over the final features (an ablation)."""
+
+
+class KeyValue(NamedTuple):
+    """One layer's keys and values of every token of every frame: each [F, heads, N, head width]."""
+
+    key: Tensor
+    value: Tensor
+
+
+@define
+class PatchFeatures:
+    """What an encoder saw in F frames.
+
+    tokens: [F, N, D] after the final norm, prefix tokens first; None when the caller did not ask for them.
+    layers: one `KeyValue` a layer, first layer first; empty when the encoder cannot be queried or was not asked.
+    """
+
+    tokens: Tensor | None
+    layers: tuple[KeyValue, ...] = ()
+
+
+class VisionEncoder(nn.Module, ABC):
+    """A vision encoder.
+
+    The component's target is `build(config) -> VisionEncoder`. It makes the architecture with fresh weights (the
+    caller has seeded torch's generator, or entered the meta device to count parameters) and reads no file;
+    `load_weights` then brings in pretrained ones.
+
+    A component whose encoder implements `attend` says so with `provides=("patches", "query")`; one that only
+    encodes says `provides=("patches",)` and works with connectors that need nothing more.
+    """
+
+    spec: EncoderSpec
+
+    def load_weights(self) -> None:
+        """Load the pretrained weights that the config names; do nothing when it names none.
+
+        Raises `fvlm_core.errors.MissingWeights`, with the command that fetches them, when they are not on this
+        machine. Never falls back to random weights.
+        """
+        return
+
+    @abstractmethod
+    def encode(self, frames: Tensor, *, tokens: bool = True, layers: bool = True) -> PatchFeatures:
+        """Look at every frame once.
+
+        frames: [F, 3, spec.image_size, spec.image_size], floating point, normalised with spec.mean and spec.std.
+        tokens: whether the caller reads `PatchFeatures.tokens`; an encoder may skip the work when it does not.
+        layers: whether the caller will call `attend`.
+        F may be 0 (a batch of text only).
+        """
+
+    def attend(
+        self,
+        query: Tensor,
+        features: PatchFeatures,
+        *,
+        depth: Depth = "deep",
+        weights: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Look at every frame again with a query of its own, over the cached keys and values.
+
+        query: [F, D]. Returns [F, D] after the final norm. Patches never see the query.
+        weights: a list to which each layer's attention probabilities [F, heads, N] are appended (one entry for
+        `shallow`), for entropy and gaze pictures; None costs nothing.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot be queried")

@@ -1,0 +1,103 @@
+"""The language model: embeddings, hidden states, output head; and the chat format that feeds it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from attrs import frozen
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fvlm_core.interfaces.data import Turn
+from fvlm_core.interfaces.specs import LLMSpec
+
+
+@frozen(eq=False)
+class EncodedChat:
+    """A chat as token ids, with what each token is. All arrays are [S].
+
+    ids: int64. answer: the assistant's text, its end-of-turn token and the newline after it. content: the
+    assistant's text alone, no token of the template. A token that holds characters of both sides of a boundary
+    belongs to the answer.
+    """
+
+    ids: NDArray[np.int64]
+    answer: NDArray[np.bool_]
+    content: NDArray[np.bool_]
+
+
+class Chat(Protocol):
+    """Turns chats into token ids. Picklable: data workers hold a copy.
+
+    An LLM component's config object makes one: `config.chat(corpus, file=None) -> Chat`, where `corpus` is a
+    callable that returns an iterator over every text of the training sources (for tokenizers made from the data)
+    and `file` is a tokenizer saved earlier by `save`.
+    """
+
+    vocabulary: int
+    end_of_turn: int
+
+    def encode(self, turns: Sequence[Turn]) -> EncodedChat:
+        """The whole chat, answers included."""
+        ...
+
+    def prompt(self, turns: Sequence[Turn]) -> NDArray[np.int64]:
+        """The chat up to where the assistant begins to speak: int64 [S]."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Token ids back to text, without special tokens."""
+        ...
+
+    def save(self, file: Path) -> None:
+        """Write the tokenizer to `file` (JSON)."""
+        ...
+
+
+class LLMBackend(nn.Module, ABC):
+    """A causal language model.
+
+    The component's target is `build(config, vocabulary: int) -> LLMBackend`: the architecture with fresh weights,
+    reading no file (see `VisionEncoder`). Its config class has two methods: `spec() -> LLMSpec` and
+    `chat(corpus, file=None) -> Chat`.
+    """
+
+    spec: LLMSpec
+
+    def load_weights(self) -> None:
+        """Load the pretrained weights that the config names; as `VisionEncoder.load_weights`."""
+        return
+
+    @abstractmethod
+    def embed(self, ids: Tensor) -> Tensor:
+        """Token ids [...] to embeddings [..., W]."""
+
+    @abstractmethod
+    def hidden(
+        self,
+        embeddings: Tensor,
+        *,
+        positions: Tensor | None = None,
+        segments: Tensor | None = None,
+        cache: Any = None,
+    ) -> Tensor:
+        """Hidden states after the final norm: [R, S, W] to [R, S, W].
+
+        Attention is causal: position s sees 0..s of its own row, so right padding never leaks.
+        positions: int64 [R, S], default 0..S-1 (after the cache's length when there is a cache).
+        segments: int64 [R, S], which sample each position belongs to when several are packed into a row; a
+        position sees only its own segment.
+        cache: what `new_cache` made; it is extended in place.
+        """
+
+    @abstractmethod
+    def new_cache(self) -> Any:
+        """An empty key/value cache for `hidden`."""
+
+    @abstractmethod
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Hidden states [..., W] to logits [..., vocabulary]."""
