@@ -1,16 +1,33 @@
-"""The descriptor of one component: strings only, so that listing a hundred of them imports nothing of theirs."""
+"""The descriptor of one component: strings only, so that listing many imports nothing of theirs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, get_args
 
-from attrs import Factory, field, frozen, validators
+from attrs import Attribute, field, frozen
 
 Kind = Literal["encoder", "connector", "llm", "data", "fit"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-_IMPORT_STRING = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
+
+def _matching(pattern: str, expected: str) -> Callable[[Any, Attribute[Any], Any], None]:
+    def check(instance: Any, attribute: Attribute[Any], value: Any) -> None:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise ValueError(f"Component {attribute.name}={value!r}: expected {expected}")
+
+    return check
+
+
+def _capabilities(value: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(value, str):  # tuple("query") would be five capabilities of one letter
+        raise ValueError(f'Component capabilities: expected a tuple of strings, got "{value}"')
+    return tuple(value)
+
+
+_name = _matching(r"[a-z0-9][a-z0-9._-]*", "lower-case letters, digits, dots and dashes")
+_import_string = _matching(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", 'an import string "package.module:name"')
 
 
 @frozen
@@ -19,18 +36,20 @@ class Component:
 
     name: what recipes write, lower-case with dashes ("dinov2-small").
     target: "module:function" that builds it; each kind's interface states the signature.
-    config: "module:Class" of the frozen attrs class that a recipe's table is read into; importing its module must
-    import nothing heavy.
+    config: "module:Class" of the frozen attrs class that a recipe's table is read into; importing its module
+    must import nothing heavy.
     summary: one line for `fvlm plugins list`.
     preset: defaults of this component that differ from the config class's own (sizes of a family).
-    provides, needs: capabilities, checked before anything is loaded. Encoders provide "patches" and, if they can be
-    queried, "query"; connectors need them.
+    provides, needs: capabilities, checked before anything is loaded. Encoders provide "patches" and, if they
+    can be queried, "query"; connectors need them.
+
+    Raises ValueError, naming the field, when one is not of this form.
     """
 
-    name: str = field(validator=validators.matches_re(r"[a-z0-9][a-z0-9._-]*"))
-    target: str = field(kw_only=True, validator=validators.matches_re(_IMPORT_STRING))
-    config: str = field(kw_only=True, validator=validators.matches_re(_IMPORT_STRING))
+    name: str = field(validator=_name)
+    target: str = field(kw_only=True, validator=_import_string)
+    config: str = field(kw_only=True, validator=_import_string)
     summary: str = field(kw_only=True, default="")
-    preset: Mapping[str, Any] = field(kw_only=True, default=Factory(dict))
-    provides: tuple[str, ...] = field(kw_only=True, default=(), converter=tuple)
-    needs: tuple[str, ...] = field(kw_only=True, default=(), converter=tuple)
+    preset: Mapping[str, Any] = field(kw_only=True, factory=dict[str, Any])
+    provides: tuple[str, ...] = field(kw_only=True, default=(), converter=_capabilities)
+    needs: tuple[str, ...] = field(kw_only=True, default=(), converter=_capabilities)
