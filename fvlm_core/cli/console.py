@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
+
+_UNBOUNDED = 1000
+"""Columns of a pipe or a file: one row of a table stays one line, for grep and cut."""
 
 
 @cache
@@ -25,7 +29,23 @@ def stderr() -> Console:
     return _console(stderr=True)
 
 
-def _console(*, stderr: bool) -> Console:
+def new_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """A table in the style of every command: no lines, bold head. right: columns aligned to the right."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold", justify="right" if column in right else "left")
+    return table
+
+
+def print_table(table: Table) -> None:
+    """On stdout: fitted to the terminal's width; as wide as its text when stdout is no terminal."""
+    out = stdout()
+    (out if out.is_terminal else _console(stderr=False, width=_UNBOUNDED)).print(table)
+
+
+def _console(*, stderr: bool, width: int | None = None) -> Console:
     from rich.console import Console
 
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    return Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
