@@ -26,6 +26,13 @@ class Batch:
     sample_ids: tuple[str, ...] = ()
 
     def to(self, device: str) -> Batch:
-        """The same batch on another device."""
-        names = ("frames", "counts", "ids", "lengths", "supervised", "content")
-        return evolve(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in names})
+        """The same batch with frames and ids on another device.
+
+        The small tensors stay on the host: the model plans its index tensors there, so that no step waits for the
+        device to say how long something is.
+        """
+        return evolve(
+            self,
+            frames=self.frames.to(device, non_blocking=True),
+            ids=self.ids.to(device, non_blocking=True),
+        )

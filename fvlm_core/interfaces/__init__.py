@@ -16,20 +16,25 @@ if TYPE_CHECKING:
     from fvlm_core.interfaces.connector import Auxiliary, Connector, VisualTokens
     from fvlm_core.interfaces.data import DataSource, Progress, Sample, Split, Turn, VideoFile
     from fvlm_core.interfaces.encoder import Depth, KeyValue, PatchFeatures, VisionEncoder
+    from fvlm_core.interfaces.fit import FitModel, Parameter
     from fvlm_core.interfaces.llm import Chat, EncodedChat, LLMBackend
     from fvlm_core.interfaces.specs import ConnectorSpec, EncoderSpec, LLMSpec, Mode
+    from fvlm_core.pretrained import SEEDED, architecture, is_folder, pretrained_folder
 
 _HOME = {
     "errors": ("FvlmError", "MissingData", "MissingWeights", "Problem", "Problems", "UsageError"),
     "interfaces.connector": ("Auxiliary", "Connector", "VisualTokens"),
     "interfaces.data": ("DataSource", "Progress", "Sample", "Split", "Turn", "VideoFile"),
     "interfaces.encoder": ("Depth", "KeyValue", "PatchFeatures", "VisionEncoder"),
+    "interfaces.fit": ("FitModel", "Parameter"),
     "interfaces.llm": ("Chat", "EncodedChat", "LLMBackend"),
     "interfaces.specs": ("ConnectorSpec", "EncoderSpec", "LLMSpec", "Mode"),
+    "pretrained": ("SEEDED", "architecture", "is_folder", "pretrained_folder"),
 }
 _MODULE = {name: f"fvlm_core.{module}" for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "SEEDED",
     "Auxiliary",
     "Chat",
     "Component",
@@ -39,6 +44,7 @@ __all__ = [
     "Depth",
     "EncodedChat",
     "EncoderSpec",
+    "FitModel",
     "FvlmError",
     "KeyValue",
     "LLMBackend",
@@ -46,6 +52,7 @@ __all__ = [
     "MissingData",
     "MissingWeights",
     "Mode",
+    "Parameter",
     "PatchFeatures",
     "Problem",
     "Problems",
@@ -57,7 +64,10 @@ __all__ = [
     "VideoFile",
     "VisionEncoder",
     "VisualTokens",
+    "architecture",
     "hookimpl",
+    "is_folder",
+    "pretrained_folder",
 ]
 
 

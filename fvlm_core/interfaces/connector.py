@@ -61,10 +61,16 @@ class Connector(nn.Module, ABC):
     ) -> VisualTokens:
         """Make the visual tokens of a batch.
 
-        features: of F frames, those of sample 0 first. counts: int64 [B], frames of each sample (sum F; 0 for text).
+        features: of F frames, those of sample 0 first. counts: int64 [B] on the host, frames of each sample (sum F;
+        0 for text).
         mode: None for the one in `spec`. Padding does not exist here: every frame is a real one.
         """
 
-    def entropy_queries(self) -> Tensor | None:
-        """The learned query [D] whose attention entropy is logged, in the encoder's width; None if there is none."""
-        return None
+    def attention(
+        self, features: PatchFeatures, counts: Tensor, encoder: VisionEncoder, llm: LLMBackend
+    ) -> dict[str, list[Tensor]]:
+        """Where each pass looks: its name ("coarse", "fine") to the probabilities [F, heads, N] of each layer.
+
+        Arguments as `connect`. For attention entropy and gaze pictures; empty for a connector without queries.
+        """
+        return {}

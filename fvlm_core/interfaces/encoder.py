@@ -27,10 +27,20 @@ class PatchFeatures:
 
     tokens: [F, N, D] after the final norm, prefix tokens first; None when the caller did not ask for them.
     layers: one `KeyValue` a layer, first layer first; empty when the encoder cannot be queried or was not asked.
+    final: what a shallow `attend` reads, kept by the encoder on first use so that it is projected once.
     """
 
     tokens: Tensor | None
     layers: tuple[KeyValue, ...] = ()
+    final: KeyValue | None = None
+
+    def select(self, frames: Tensor) -> PatchFeatures:
+        """The features of some frames only; frames: int64 indices."""
+        return PatchFeatures(
+            None if self.tokens is None else self.tokens[frames],
+            tuple(KeyValue(layer.key[frames], layer.value[frames]) for layer in self.layers),
+            None if self.final is None else KeyValue(self.final.key[frames], self.final.value[frames]),
+        )
 
 
 class VisionEncoder(nn.Module, ABC):

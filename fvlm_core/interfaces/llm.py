@@ -91,7 +91,8 @@ class LLMBackend(nn.Module, ABC):
         positions: int64 [R, S], default 0..S-1 (after the cache's length when there is a cache).
         segments: int64 [R, S], which sample each position belongs to when several are packed into a row; a
         position sees only its own segment.
-        cache: what `new_cache` made; it is extended in place.
+        cache: what `new_cache` made; it is extended in place. R may shrink from call to call: the first R rows go on,
+        the others are finished.
         """
 
     @abstractmethod

@@ -1,0 +1,92 @@
+"""What a recipe says of a DINOv2 encoder. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import field, frozen, validators
+
+from fvlm_core.interfaces import SEEDED, EncoderSpec, UsageError, architecture
+
+_positive = validators.optional(validators.ge(1))
+
+
+@frozen(kw_only=True)
+class DINOv2:
+    """A DINOv2 encoder.
+
+    weights: a hub id ("facebook/dinov2-small"), a folder, or "seeded" for random weights.
+    width, depth, heads: channels, layers and attention heads; needed with seeded weights, read from `config.json`
+    otherwise (the `dinov2-SIZE` components know theirs).
+    mlp_ratio: inner width of an MLP over `width`. swiglu: the gated MLP of the giant size.
+    image_size: side in pixels of the square frames. patch_size: side in pixels of a patch.
+    position_size: side in pixels of the frames the position table was made for (518 as published; interpolated to
+    `image_size`); by default, with seeded weights, `image_size`.
+    checkpoint_activations: recompute each layer in the backward pass instead of keeping its activations.
+    """
+
+    weights: str = field(validator=validators.min_len(1))
+    width: int | None = field(default=None, validator=_positive)
+    depth: int | None = field(default=None, validator=_positive)
+    heads: int | None = field(default=None, validator=_positive)
+    mlp_ratio: int = field(default=4, validator=validators.ge(1))
+    swiglu: bool = False
+    image_size: int = field(default=224, validator=validators.ge(1))
+    patch_size: int = field(default=14, validator=validators.ge(1))
+    position_size: int | None = field(default=None, validator=_positive)
+    checkpoint_activations: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if self.weights == SEEDED:
+            missing = [name for name in ("width", "depth", "heads") if getattr(self, name) is None]
+            if missing:
+                raise ValueError(f'{", ".join(missing)}: needed with weights = "{SEEDED}"')
+        if self.image_size % self.patch_size:
+            raise ValueError(
+                f"image_size: expected a multiple of patch_size = {self.patch_size}, got {self.image_size}; "
+                f"nearest: {max(1, round(self.image_size / self.patch_size)) * self.patch_size}"
+            )
+        if self.width and self.heads and self.width % self.heads:
+            raise ValueError(f"width: expected a multiple of heads = {self.heads}, got {self.width}")
+
+    def spec(self) -> EncoderSpec:
+        """The encoder's sizes, from the recipe or from `config.json`. Raises `MissingWeights`, `UsageError`."""
+        sizes = self.sizes()
+        side = self.image_size // sizes["patch_size"]
+        return EncoderSpec(
+            width=sizes["hidden_size"],
+            image_size=self.image_size,
+            patch_grid=(side, side),
+            depth=sizes["num_hidden_layers"],
+            heads=sizes["num_attention_heads"],
+        )
+
+    def sizes(self) -> dict[str, Any]:
+        """Arguments of transformers' `Dinov2Config`. Raises `MissingWeights`, `UsageError`."""
+        stated = {
+            "hidden_size": self.width,
+            "num_hidden_layers": self.depth,
+            "num_attention_heads": self.heads,
+            "image_size": self.position_size,
+        }
+        if self.weights == SEEDED or None not in stated.values():
+            return {
+                **stated,
+                "image_size": self.position_size or self.image_size,
+                "mlp_ratio": self.mlp_ratio,
+                "patch_size": self.patch_size,
+                "use_swiglu_ffn": self.swiglu,
+            }
+        config = architecture(self.weights, model_type="dinov2")
+        for key, value in {**stated, "patch_size": self.patch_size}.items():
+            if value is not None and value != config[key]:
+                raise UsageError(
+                    f"{key}: the recipe says {value}, config.json of {self.weights} says {config[key]}"
+                )
+        return {key: value for key, value in config.items() if key in _ARCHITECTURE}
+
+
+_ARCHITECTURE = (
+    *("hidden_size", "num_hidden_layers", "num_attention_heads", "image_size", "mlp_ratio", "patch_size"),
+    *("use_swiglu_ffn", "layer_norm_eps", "qkv_bias", "hidden_act"),
+)

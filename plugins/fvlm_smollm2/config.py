@@ -1,0 +1,140 @@
+"""What a recipe says of a SmolLM2 or any other Llama-architecture model. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen, validators
+
+from fvlm_core.interfaces import SEEDED, LLMSpec, UsageError, architecture, pretrained_folder
+
+if TYPE_CHECKING:
+    from fvlm_smollm2.chat import ChatML
+
+FROM_DATA = "from-data"
+"""In place of a hub id or a folder: a word-level tokenizer made from the training texts."""
+
+_positive = validators.optional(validators.ge(1))
+
+
+@frozen(kw_only=True)
+class SmolLM2:
+    """A SmolLM2 model.
+
+    weights: a hub id ("HuggingFaceTB/SmolLM2-135M-Instruct"), a folder, or "seeded" for random weights.
+    width, mlp, depth, heads, kv_heads: channels, inner width of the gated MLP, layers, attention heads, key/value
+    heads (default: as many as heads); needed with seeded weights, read from `config.json` otherwise (the
+    `smollm2-SIZE` components know theirs).
+    vocabulary: rows of the embedding; with a tokenizer from the data it is that tokenizer's.
+    tokenizer: a hub id, a folder, or "from-data"; default: where the weights are, "from-data" if they are seeded.
+    rope_base, norm_eps, positions: rotary base, epsilon of the norms, longest sequence.
+    size: label of tables and plots.
+    checkpoint_activations: recompute each layer in the backward pass instead of keeping its activations.
+    """
+
+    weights: str = field(validator=validators.min_len(1))
+    width: int | None = field(default=None, validator=_positive)
+    mlp: int | None = field(default=None, validator=_positive)
+    depth: int | None = field(default=None, validator=_positive)
+    heads: int | None = field(default=None, validator=_positive)
+    kv_heads: int | None = field(default=None, validator=_positive)
+    vocabulary: int | None = field(default=None, validator=_positive)
+    tokenizer: str = ""
+    rope_base: float = field(default=100_000.0, validator=validators.gt(1))
+    norm_eps: float = field(default=1e-5, validator=validators.gt(0))
+    positions: int = field(default=8192, validator=validators.ge(1))
+    size: str = ""
+    checkpoint_activations: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if self.weights == SEEDED:
+            missing = [name for name in ("width", "mlp", "depth", "heads") if getattr(self, name) is None]
+            if missing:
+                raise ValueError(f'{", ".join(missing)}: needed with weights = "{SEEDED}"')
+        if self.width and self.heads and self.width % (2 * self.heads):
+            raise ValueError(
+                f"width: expected a multiple of 2 x heads = {2 * self.heads} (rotary positions pair channels), "
+                f"got {self.width}"
+            )
+        if self.heads and self.kv_heads and self.heads % self.kv_heads:
+            raise ValueError(f"kv_heads: expected a divisor of heads = {self.heads}, got {self.kv_heads}")
+
+    def spec(self) -> LLMSpec:
+        """The model's sizes, from the recipe or from `config.json`. Raises `MissingWeights`, `UsageError`."""
+        sizes = self.sizes()
+        from_data = self._tokenizer() == FROM_DATA
+        return LLMSpec(
+            width=sizes["hidden_size"],
+            mlp=sizes["intermediate_size"],
+            depth=sizes["num_hidden_layers"],
+            heads=sizes["num_attention_heads"],
+            kv_heads=sizes["num_key_value_heads"] or sizes["num_attention_heads"],
+            vocabulary=None if from_data else sizes["vocab_size"],
+            positions=sizes["max_position_embeddings"],
+            tied=sizes["tie_word_embeddings"],
+            size=self.size,
+        )
+
+    def chat(self, corpus: Callable[[], Iterator[str]], file: Path | None = None) -> ChatML:
+        """The chat format with this model's tokenizer; see `Chat`.
+
+        Raises `MissingWeights` when a published tokenizer is not on this machine.
+        """
+        from fvlm_smollm2 import chat
+
+        if file is not None:
+            return chat.load(file)
+        name = self._tokenizer()
+        if name == FROM_DATA:
+            return chat.from_corpus(corpus())
+        return chat.load(pretrained_folder(name, needs="tokenizer.json") / "tokenizer.json")
+
+    def sizes(self) -> dict[str, Any]:
+        """Arguments of transformers' `LlamaConfig`; `vocab_size` is None while it waits for a tokenizer.
+
+        Raises `MissingWeights`, `UsageError`.
+        """
+        stated: dict[str, Any] = {
+            "hidden_size": self.width,
+            "intermediate_size": self.mlp,
+            "num_hidden_layers": self.depth,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.kv_heads,
+            "vocab_size": self.vocabulary,
+        }
+        if self.weights == SEEDED or None not in stated.values():
+            return {
+                **stated,
+                "rope_parameters": {"rope_type": "default", "rope_theta": self.rope_base},
+                "rms_norm_eps": self.norm_eps,
+                "max_position_embeddings": self.positions,
+                "tie_word_embeddings": True,
+            }
+        config = {"num_key_value_heads": None, "tie_word_embeddings": False}
+        config |= architecture(self.weights, model_type="llama")
+        for key, value in stated.items():
+            if value is not None and value != config[key]:
+                raise UsageError(
+                    f"{key}: the recipe says {value}, config.json of {self.weights} says {config[key]}"
+                )
+        return {key: value for key, value in config.items() if key in _ARCHITECTURE}
+
+    def _tokenizer(self) -> str:
+        """Where the tokenizer comes from."""
+        return self.tokenizer or (FROM_DATA if self.weights == SEEDED else self.weights)
+
+
+_ARCHITECTURE = (
+    *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
+    *(
+        "vocab_size",
+        "rms_norm_eps",
+        "max_position_embeddings",
+        "tie_word_embeddings",
+        "hidden_act",
+        "head_dim",
+    ),
+    *("rope_parameters", "rope_theta", "rope_scaling", "attention_bias", "mlp_bias"),
+)

@@ -1,0 +1,183 @@
+"""SmolLM2 and other Llama-architecture models through transformers."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from attrs import evolve
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer, rotate_half
+
+from fvlm_core.interfaces import SEEDED, LLMBackend, UsageError, pretrained_folder
+from fvlm_smollm2.cache import KeyValueCache
+from fvlm_smollm2.config import SmolLM2
+
+_EMBEDDING_STD = 0.14  # the size of SmolLM2's embeddings, and so of the visual tokens beside them
+_FIXED_ROTARY = (
+    "default",
+    "linear",
+    "llama3",
+    "yarn",
+)  # the angle of a position does not depend on the sequence
+
+
+def build(config: SmolLM2, vocabulary: int) -> LlamaBackend:
+    """The model with fresh weights; see `LLMBackend`."""
+    return LlamaBackend(config, vocabulary)
+
+
+class LlamaBackend(LLMBackend):
+    """A Llama-architecture model. Weight names are transformers': `model.*`, and `lm_head.weight` if it is untied.
+
+    Weights are float32, also when training runs under bf16 autocast: at a learning rate of 1e-5, 92 % of bf16 weights
+    would never move.
+    """
+
+    def __init__(self, config: SmolLM2, vocabulary: int) -> None:
+        super().__init__()
+        self.config = config
+        self.spec = evolve(config.spec(), vocabulary=vocabulary)
+        llama = LlamaConfig(**{**config.sizes(), "vocab_size": vocabulary})
+        rotary = str((llama.rope_parameters or {}).get("rope_type", "default"))
+        if rotary not in _FIXED_ROTARY:
+            raise UsageError(f'rope_type: expected one of {", ".join(_FIXED_ROTARY)}, got "{rotary}"')
+        self.model = LlamaModel(llama)
+        self.lm_head = None if self.spec.tied else nn.Linear(self.spec.width, vocabulary, bias=False)
+        self._rotations: tuple[Tensor, Tensor] | None = None
+        if config.weights == SEEDED:
+            self._draw()
+
+    def load_weights(self) -> None:
+        """The pretrained weights as float32, from the Hugging Face cache or a folder. Raises `MissingWeights`."""
+        if self.config.weights == SEEDED:
+            return
+        folder = pretrained_folder(self.config.weights)
+        loaded = LlamaForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
+        )
+        state = loaded.state_dict()
+        if self.lm_head is None:
+            state.pop("lm_head.weight", None)
+        self.load_state_dict(state)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Token ids [...] to embeddings [..., W]."""
+        return F.embedding(ids, self.model.embed_tokens.weight)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Hidden states [..., W] to logits [..., vocabulary]."""
+        head = self.model.embed_tokens if self.lm_head is None else self.lm_head
+        return F.linear(hidden, head.weight)
+
+    def new_cache(self) -> KeyValueCache:
+        """An empty cache for `hidden`."""
+        return KeyValueCache()
+
+    def hidden(
+        self,
+        embeddings: Tensor,
+        *,
+        positions: Tensor | None = None,
+        segments: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> Tensor:
+        """Hidden states after the final norm, [R, S, W] to [R, S, W]; see `LLMBackend.hidden`."""
+        length = embeddings.shape[1]
+        past = cache.length if cache else 0
+        rotation = self._rotation(embeddings, positions, past)
+        mask = _mask(length, past, segments, embeddings.device)
+        recompute = self.config.checkpoint_activations and torch.is_grad_enabled() and cache is None
+        states = embeddings
+        for index, block in enumerate(self.model.layers):
+            if recompute:
+                states = checkpoint(
+                    self._layer, index, block, states, rotation, mask, None, use_reentrant=False
+                )
+            else:
+                states = self._layer(index, block, states, rotation, mask, cache)
+        if cache is not None:
+            cache.length += length
+        return self._norm(states, self.model.norm)
+
+    def _layer(
+        self,
+        index: int,
+        block: LlamaDecoderLayer,
+        states: Tensor,
+        rotation: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        cache: KeyValueCache | None,
+    ) -> Tensor:
+        """One decoder layer, [R, S, W] to [R, S, W]. rotation: cosines and sines. mask: None for plain causal."""
+        attention = block.self_attn
+        normed = self._norm(states, block.input_layernorm)
+        split = (-1, attention.head_dim)
+        query = _rotate(attention.q_proj(normed).unflatten(-1, split), rotation).transpose(1, 2)
+        key = _rotate(attention.k_proj(normed).unflatten(-1, split), rotation).transpose(1, 2)
+        value = attention.v_proj(normed).unflatten(-1, split).transpose(1, 2)
+        if cache is not None:
+            key, value = cache.extend(index, key, value)
+        seen = _attend(query, key, value, mask).transpose(1, 2).flatten(2)
+        states = states + attention.o_proj(seen)
+        return states + block.mlp(self._norm(states, block.post_attention_layernorm))
+
+    def _norm(self, states: Tensor, norm: nn.Module) -> Tensor:
+        """Root-mean-square norm."""
+        return F.rms_norm(states, (self.spec.width,), norm.weight, self.model.config.rms_norm_eps)
+
+    def _rotation(self, like: Tensor, positions: Tensor | None, past: int) -> tuple[Tensor, Tensor]:
+        """Cosines and sines of the positions, broadcastable to [R, S, heads, head width]."""
+        end = past + like.shape[1]
+        table = self._rotations
+        if (
+            table is None
+            or len(table[0]) < end
+            or table[0].device != like.device
+            or table[0].dtype != like.dtype
+        ):
+            capacity = 1 << max(6, (end - 1).bit_length())
+            every = torch.arange(capacity, device=like.device)[None]
+            cosine, sine = self.model.rotary_emb(like, every)
+            table = self._rotations = (cosine[0, :, None], sine[0, :, None])
+        if positions is None:
+            return table[0][past:end], table[1][past:end]
+        return table[0][positions], table[1][positions]
+
+    @torch.no_grad()
+    def _draw(self) -> None:
+        """Fresh weights for training from scratch: every linear map with std 1/sqrt(fan-in)."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=module.in_features**-0.5)
+        nn.init.normal_(self.model.embed_tokens.weight, std=_EMBEDDING_STD)
+
+
+def _rotate(states: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotary position embedding of [R, S, heads, head width]."""
+    cosine, sine = rotation
+    return states * cosine + rotate_half(states) * sine
+
+
+def _mask(length: int, past: int, segments: Tensor | None, device: torch.device) -> Tensor | None:
+    """True where position s may look, [.., S, past + S]; None for plain causal attention and for a single position."""
+    if segments is not None:
+        causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()
+        return (causal & (segments[:, :, None] == segments[:, None, :]))[:, None]
+    if past == 0 or length == 1:
+        return None
+    return torch.ones(length, past + length, dtype=torch.bool, device=device).tril(past)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention [R, heads, S, .] over [R, kv heads, P, .], causal unless a mask says otherwise."""
+    groups = query.shape[1] // key.shape[1]
+    if query.shape[2] == 1:
+        # One position sees everything: the heads that share a key/value head become its queries, and nothing is
+        # repeated or copied however long the cache is.
+        grouped = query.unflatten(1, (-1, groups)).squeeze(3)
+        return F.scaled_dot_product_attention(grouped, key, value).flatten(1, 2)[:, :, None]
+    return F.scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, is_causal=mask is None, enable_gqa=groups > 1
+    )
