@@ -1,0 +1,271 @@
+"""Video files to frames, with PyAV: which are taken, how they are scaled, what is wrong with a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from math import ceil
+from pathlib import Path
+from stat import S_ISREG
+from typing import cast
+
+import av
+import av.error
+import numpy as np
+from attrs import define, frozen
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from fvlm_core.errors import FvlmError
+from fvlm_core.interfaces.data import VideoFile
+
+MAX_SIDE = 4096
+"""Largest width and height in pixels; a small file can declare a picture that fills the memory."""
+
+MAX_ASPECT = 20
+"""Largest ratio of the sides: the short side is scaled to size, the long one by the same factor."""
+
+_FORMATS = "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,gif"
+"""Containers that are opened. Playlists and scripts (hls, concat, ...) are not: they open further files."""
+
+_OPTIONS = {
+    "format_whitelist": _FORMATS,
+    "protocol_whitelist": "file",
+    "max_pixels": str(MAX_SIDE * MAX_SIDE),
+    "threads": "1",
+}
+_CLOCK = 0.6e-3
+"""Some containers round times to milliseconds: a picture this much late, in seconds, counts as in time."""
+_UNDECLARED = ("mpeg", "mpegts")
+"""Containers without a header that declares a duration; what FFmpeg gives for them is a guess."""
+_TAIL = 0.02
+"""Share of the declared duration that may be missing at the end of a healthy file."""
+_LOST = 0.05
+"""Share of the packets that may give no picture: open groups of pictures at the start of cut recordings."""
+_HIDDEN = ("vp8",)
+"""Codecs whose packets may hold pictures that are never shown, so that packets cannot be counted."""
+
+
+class BadSample(FvlmError):
+    """A sample that cannot be decoded: the file and why. Crosses process boundaries."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class _Unusable(Exception):
+    """Why a file that FFmpeg can read gives no sample; `decode` adds the file."""
+
+
+def decoder_versions() -> dict[str, str]:
+    """PyAV and the FFmpeg libraries that decide what pixels a file gives, for the record of a run."""
+    names = ("libavformat", "libavcodec", "libswscale")
+    return {"av": av.__version__} | {name: ".".join(map(str, av.library_versions[name])) for name in names}
+
+
+def decode(video: VideoFile, size: int) -> NDArray[np.uint8]:
+    """The frames of a clip: uint8 RGB [T, 3, size, size], 1 <= T <= video.max_frames.
+
+    Frame k is the picture on screen k / video.fps seconds after the clip's first picture, up to the clip's
+    end. When that makes more than `video.max_frames`, the rate is lowered until exactly `max_frames` span the
+    whole clip. Pictures are scaled (bicubic) until the short side is `size`, cropped to the centre, and
+    turned upright.
+
+    Raises `BadSample`: no such file, not a video, no video track, more than `MAX_SIDE` pixels a side, cut
+    short, or corrupt. A picture that is damaged but still decodes is not noticed.
+    """
+    path = video.path
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise BadSample(path, f"cannot be read: {error.strerror}") from error
+    if not S_ISREG(status.st_mode):
+        raise BadSample(path, "not a file")
+    if status.st_size == 0:
+        raise BadSample(path, "empty file (0 bytes)")
+    try:
+        return _decode(video, size)
+    except _Unusable as error:
+        raise BadSample(path, str(error)) from error
+    except (av.error.FFmpegError, EOFError, MemoryError, OverflowError, ValueError) as error:
+        raise BadSample(path, _why(path, error)) from error
+
+
+def _decode(video: VideoFile, size: int, seconds: float | None = None) -> NDArray[np.uint8]:
+    """`decode`, with the clip's length if the header is known not to tell it."""
+    clip = _Clip()
+    with _open(video.path) as container:
+        stream = _video_track(container)
+        declared = _declared(container, stream)
+        times = _times(seconds or declared.seconds or 0.0, video.fps, video.max_frames)
+        chosen = _on_screen(clip.read(container, stream), times, size)
+    clip.check(declared)
+    if seconds is None and clip.seconds > (1 + _TAIL) * (declared.seconds or 0.0):
+        # The header says nothing, or too little: MP4 counts decoding times, which fall behind those of the
+        # pictures when the frame rate varies.
+        return _decode(video, size, clip.seconds)
+    return np.stack(chosen)
+
+
+def _open(path: Path) -> InputContainer:
+    return av.open(os.path.abspath(path), "r", options=_OPTIONS, metadata_errors="replace")
+
+
+def _video_track(container: InputContainer) -> VideoStream:
+    stream = container.streams.best("video")
+    if not isinstance(stream, VideoStream) or stream.disposition & stream.disposition.attached_pic:
+        raise _Unusable("has no video track")
+    context = stream.codec_context
+    if context is None:  # pyright: ignore[reportUnnecessaryComparison]: PyAV's stubs do not say so
+        raise _Unusable("corrupt, cut short, or in a codec that this FFmpeg cannot decode")
+    _check_sides(context.width, context.height)
+    context.thread_count = 1
+    return stream
+
+
+@frozen
+class _Declared:
+    """What a header says of a track. seconds: how long it lasts, None if unsaid. pictures: 0 if unsaid."""
+
+    seconds: float | None
+    pictures: int = 0
+
+
+def _check_sides(width: int, height: int) -> None:
+    if max(width, height) > MAX_SIDE or max(width, height) > MAX_ASPECT * min(width, height):
+        limits = f"at most {MAX_SIDE} a side and 1:{MAX_ASPECT} are decoded"
+        raise _Unusable(f"{width} x {height} pixels, where {limits}")
+
+
+def _declared(container: InputContainer, stream: VideoStream) -> _Declared:
+    """The track's own duration, or Matroska's tag, or that of a file with no other track."""
+    assert stream.time_base is not None
+    name = container.format.name
+    if name in _UNDECLARED:
+        return _Declared(None)
+    if stream.duration:
+        # A QuickTime edit list may leave out pictures on purpose, so their number counts in AVI alone.
+        return _Declared(float(stream.duration * stream.time_base), stream.frames if name == "avi" else 0)
+    start = float((stream.start_time or 0) * stream.time_base)
+    if tag := stream.metadata.get("DURATION"):
+        hours, minutes, rest = tag.split(":")
+        return _Declared(int(hours) * 3600 + int(minutes) * 60 + float(rest) - start)
+    if container.duration and len(container.streams) == 1:
+        return _Declared(container.duration / av.time_base - start)
+    return _Declared(None)
+
+
+def _times(seconds: float, fps: float, max_frames: int) -> list[float]:
+    """When to look, in seconds after the first picture."""
+    count = max(1, ceil((seconds - _CLOCK) * fps))
+    step = 1 / fps if count <= max_frames else seconds / max_frames
+    return [k * step for k in range(min(count, max_frames))]
+
+
+@define
+class _Clip:
+    """What was really read of a clip, to compare with what its header declares. Times in seconds.
+
+    packets: those that should give a picture. whole: pictures from packets that nothing is missing of.
+    """
+
+    codec: str = ""
+    packets: int = 0
+    whole: int = 0
+    pictures: int = 0
+    start: float = 0.0
+    end: float = 0.0
+    shortest: float = float("inf")
+    longest: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.start
+
+    @property
+    def spread(self) -> float:
+        """How far `seconds` can be off: where the intervals vary, that of the last picture is uncertain."""
+        vary = self.longest - 0.5 * self.shortest if self.pictures > 1 else 0.5 * self.seconds
+        return max(vary, _TAIL * self.seconds, 2 * _CLOCK)
+
+    def read(self, container: InputContainer, stream: VideoStream) -> Iterator[tuple[float, VideoFrame]]:
+        """Every picture in presentation order, with its time after the first one."""
+        self.codec = stream.codec_context.name
+        step = 1 / float(stream.average_rate or stream.guessed_rate or 1)
+        time = 0.0
+        for packet in container.demux(stream):
+            self.packets += bool(packet.size) and not packet.is_discard
+            for frame in packet.decode():
+                assert frame.time_base is not None
+                previous = time
+                time = previous + step if frame.pts is None else frame.time
+                if not self.pictures:
+                    self.start = time
+                else:
+                    self.shortest = min(self.shortest, time - previous)
+                    self.longest = max(self.longest, time - previous)
+                self.pictures += 1
+                self.whole += not packet.is_corrupt
+                self.end = time + (float(frame.duration * frame.time_base) or step)
+                yield time - self.start, frame
+
+    def check(self, declared: _Declared) -> None:
+        """Raise when pictures are missing although the decoder did not complain."""
+        expected = max(self.packets, declared.pictures)
+        if self.codec not in _HIDDEN and expected - self.whole > _LOST * expected:
+            raise _Unusable(f"corrupt or cut short: {self.whole} of its {expected} pictures are there")
+        if declared.seconds is not None and self.seconds < declared.seconds - self.spread:
+            length = f"pictures end after {self.seconds:.2f} s of the {declared.seconds:.2f} s declared"
+            raise _Unusable(f"cut short: {length}")
+
+
+def _on_screen(
+    frames: Iterator[tuple[float, VideoFrame]], times: list[float], size: int
+) -> list[NDArray[np.uint8]]:
+    """The picture on screen at each time, scaled; the last one after the end."""
+    reformatter = VideoReformatter()
+    chosen: list[NDArray[np.uint8]] = []
+    shown: VideoFrame | None = None
+    picture: NDArray[np.uint8] | None = None
+    for time, frame in frames:
+        while shown is not None and len(chosen) < len(times) and time > times[len(chosen)] + _CLOCK:
+            picture = _square(shown, size, reformatter) if picture is None else picture
+            chosen.append(picture)
+        shown, picture = frame, None
+    if shown is None:
+        raise _Unusable("corrupt or cut short: no picture can be decoded")
+    if len(chosen) < len(times):
+        chosen += [_square(shown, size, reformatter)] * (len(times) - len(chosen))
+    return chosen
+
+
+def _square(frame: VideoFrame, size: int, reformatter: VideoReformatter) -> NDArray[np.uint8]:
+    """Scale the short side to `size`, crop the centre, turn upright: uint8 [3, size, size]."""
+    _check_sides(frame.width, frame.height)
+    scale = size / min(frame.width, frame.height)
+    width, height = max(size, round(frame.width * scale)), max(size, round(frame.height * scale))
+    small = reformatter.reformat(
+        frame, width, height, "rgb24", interpolation=Interpolation.BICUBIC, threads=1
+    )
+    scaled = cast(NDArray[np.uint8], small.to_ndarray())
+    left, top = (width - size) // 2, (height - size) // 2
+    crop = scaled[top : top + size, left : left + size]
+    return np.rot90(crop, round(frame.rotation / 90)).transpose(2, 0, 1)
+
+
+def _why(path: Path, error: Exception) -> str:
+    """The decoder's complaint in words that say what to look at."""
+    with path.open("rb") as file:
+        head = file.read(512).lstrip().lower()
+    if head.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "not a video but a web page (a download that failed?)"
+    reason = (getattr(error, "strerror", "") or str(error) or type(error).__name__).rstrip(".")
+    return f"corrupt, cut short, or not a video: {reason[0].lower()}{reason[1:]}"
