@@ -1,0 +1,129 @@
+"""What a person sees while runs train: a live panel on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from fvlm_core.recipes.read import Run
+
+LINE_EVERY = 10.0
+"""Seconds between plain progress lines of long preparations."""
+
+
+class Display:
+    """Implements the training loop's Observer and the data sources' Progress.
+
+    On a terminal: one bar over all steps of all runs with the time left, one for the current run with loss and
+    tokens a second. Elsewhere: one line an evaluation.
+    """
+
+    def __init__(self, console: Console, runs: int) -> None:
+        """runs: how many the recipe has."""
+        self.console = console
+        self.runs = runs
+        self._number = 0
+        self._run = ""
+        self._steps = 0
+        self._begun = time.monotonic()
+        self._first_step = 0
+        self._loss = ""
+        self._rate = ""
+        self._live = console.is_terminal
+        self._last_line = 0.0
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not self._live,
+        )
+        self._run_bar: TaskID | None = None
+        self._work_bar: TaskID | None = None
+        self._all_bar: TaskID | None = None
+
+    def __enter__(self) -> Display:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def work(self, what: str, done: int, total: int) -> None:
+        """Progress of preparation (rendering, indexing)."""
+        if self._live:
+            if self._work_bar is None:
+                self._work_bar = self._bars.add_task(what, total=total, note="")
+            self._bars.update(
+                self._work_bar, description=what, completed=done, total=total, visible=done < total
+            )
+        elif done >= total or time.monotonic() - self._last_line > LINE_EVERY:
+            self._last_line = time.monotonic()
+            self.console.print(f"{what}: {done}/{total}")
+
+    def skipped(self, run: Run) -> None:
+        """A run that was complete already."""
+        self._number += 1
+        self.console.print(f"[{self._number}/{self.runs}] {run.id}: already complete")
+
+    def started(self, run: Run, step: int, steps: int) -> None:
+        """A run begins or continues at `step`."""
+        self._number += 1
+        self._run, self._steps, self._first_step, self._begun = run.id, steps, step, time.monotonic()
+        self._loss = self._rate = ""
+        where = f"continues at step {step} of {steps}" if step else f"{steps} steps"
+        self.console.print(f"[{self._number}/{self.runs}] {run.id}: {where}")
+        if self._live:
+            if self._all_bar is None:
+                self._all_bar = self._bars.add_task("runs", total=self.runs, note="")
+            self._bars.update(self._all_bar, completed=self._number - 1)
+            if self._run_bar is not None:
+                self._bars.remove_task(self._run_bar)
+            self._run_bar = self._bars.add_task(run.id, total=steps, completed=step, note="")
+
+    def stepped(self, step: int, row: dict[str, Any] | None) -> None:
+        """A training step is done."""
+        if not self._live or self._run_bar is None:
+            return
+        if row is not None:
+            if row["train_loss"] is not None:
+                self._loss = f"loss {row['train_loss']:.3f}"
+            per_sample = row["tokens_seen"] / row["samples_seen"]
+            self._rate = f"{row['throughput_samples_sec'] * per_sample:,.0f} tok/s"
+        note = "  ".join(part for part in (self._loss, self._rate, f"{clock(self._left(step))} left") if part)
+        self._bars.update(self._run_bar, completed=step, note=note)
+
+    def evaluated(self, row: dict[str, Any]) -> None:
+        """An evaluation is done."""
+        content = row["val_loss_content"]
+        words = f"  words {content:.4f}" if content is not None else ""
+        entropy = row["attention_entropy"]
+        gaze = f"  entropy {entropy:.3f}" if entropy is not None else ""
+        self.console.print(
+            f"  {self._run}  step {row['step']:>6}/{self._steps}  val {row['val_loss']:.4f}{words}{gaze}  "
+            f"{row['throughput_samples_sec']:,.0f} samples/s  {clock(self._left(row['step']))} left",
+        )
+
+    def warned(self, text: str) -> None:
+        """Something the user should know."""
+        self.console.print(f"  note: {text}", style="yellow")
+
+    def _left(self, step: int) -> float:
+        """Seconds left of this run, by its own speed so far."""
+        done = step - self._first_step
+        return (time.monotonic() - self._begun) / done * (self._steps - step) if done else 0.0
+
+
+def clock(seconds: float) -> str:
+    """125 -> "2:05"; 4000 -> "1:06:40"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,90 @@
+"""From a recipe's choices to a model: every component built through the registry, weights from the run's seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from attrs import evolve, frozen
+
+from fvlm_core.interfaces.data import DataSource, Split
+from fvlm_core.interfaces.llm import Chat
+from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec
+from fvlm_core.recipes.schema import Chosen, Data, Model
+from fvlm_core.seeding import derive
+from fvlm_core.vlm import VLM
+from fvlm_registry import Kind, registry
+
+Corpus = Callable[[], Iterable[str]]
+
+
+@frozen
+class Sources:
+    """The data of a run. train: one source a recipe entry, in order. validation: likewise."""
+
+    train: tuple[DataSource, ...]
+    validation: tuple[DataSource, ...]
+
+    def texts(self) -> Iterator[str]:
+        """Every text of the training sources: the corpus of tokenizers made from the data."""
+        for source in self.train:
+            yield from source.texts()
+
+
+def open_sources(data: Data) -> Sources:
+    """List the sources of a recipe. Raises `MissingData` for the first that is not on this machine."""
+
+    def opened(chosen: Chosen, split: Split) -> DataSource:
+        return _build("data", chosen, split)
+
+    held_out = [data.validation] if data.validation else data.sources
+    return Sources(
+        tuple(opened(entry.source, "train") for entry in data.sources),
+        tuple(opened(entry.source, "validation") for entry in held_out),
+    )
+
+
+def make_chat(model: Model, corpus: Corpus, file: Path | None = None) -> Chat:
+    """The chat format and tokenizer that the LLM's config asks for. file: one saved earlier."""
+    return model.llm.config.chat(corpus, file=file)
+
+
+def specs(model: Model, vocabulary: int | None) -> tuple[EncoderSpec, LLMSpec]:
+    """The sizes of encoder and LLM; vocabulary fills in what waits for a tokenizer."""
+    llm: LLMSpec = model.llm.config.spec()
+    if llm.vocabulary is None:
+        llm = evolve(llm, vocabulary=vocabulary)
+    return model.encoder.config.spec(), llm
+
+
+def compose(model: Model, vocabulary: int, seed: int, *, weights: bool = True) -> VLM:
+    """Build the model. Fresh weights are a function of (seed, component) alone; float32.
+
+    vocabulary: of the tokenizer in use. weights: whether to load the pretrained ones that the recipe names; False on
+    the meta device, where parameters are counted.
+    """
+    encoder_spec, llm_spec = specs(model, vocabulary)
+    vocabulary = llm_spec.vocabulary or vocabulary
+    encoder = _seeded(seed, "encoder", lambda: _build("encoder", model.encoder))
+    llm = _seeded(seed, "llm", lambda: _build("llm", model.llm, vocabulary))
+    connector = _seeded(
+        seed, "connector", lambda: _build("connector", model.connector, encoder_spec, llm_spec)
+    )
+    if weights:
+        encoder.load_weights()
+        llm.load_weights()
+    return VLM(encoder, connector, llm, blind=model.blind, score_first_token=model.score_first_token)
+
+
+def _build(kind: Kind, chosen: Chosen, *needs: object) -> Any:
+    found = registry()
+    build = found.load(found.find(kind, chosen.component).component.target)
+    return build(chosen.config, *needs)
+
+
+def _seeded(seed: int, component: str, build: Callable[[], Any]) -> Any:
+    with torch.random.fork_rng():
+        torch.manual_seed(derive(seed, "weights", component))
+        return build()

@@ -1,0 +1,91 @@
+"""Samples to a batch: decode, tokenise, mask, pad."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from attrs import frozen
+from numpy.typing import NDArray
+
+from fvlm_core.data.batch import Batch
+from fvlm_core.data.video import BadSample, decode
+from fvlm_core.interfaces.data import Sample
+from fvlm_core.interfaces.llm import Chat
+
+
+@frozen(eq=False)
+class Example:
+    """A sample ready for the model. frames: uint8 [T, 3, H, W]; the text arrays are [S], S after truncation.
+
+    truncated: text tokens cut off.
+    """
+
+    id: str
+    frames: NDArray[np.uint8]
+    ids: NDArray[np.int64]
+    supervised: NDArray[np.bool_]
+    content: NDArray[np.bool_]
+    truncated: int = 0
+
+
+@frozen
+class Preparer:
+    """What turns samples into examples; data workers hold a copy.
+
+    size: side in pixels of the frames. supervise: "all", "answer" or "content". max_tokens: text tokens kept.
+    score_first: whether the first text token is a label where `supervise` covers it.
+    """
+
+    chat: Chat
+    size: int
+    supervise: str
+    max_tokens: int
+    score_first: bool = False
+
+    def example(self, sample: Sample) -> Example:
+        """Decode and tokenise. Raises `BadSample`, also when truncation would leave nothing to learn from."""
+        encoded = self.chat.encode(sample.turns)
+        kept = slice(0, self.max_tokens)
+        content, answer = encoded.content[kept], encoded.answer[kept]
+        supervised = {"all": np.ones_like(answer), "answer": answer, "content": content}[self.supervise].copy()
+        if not (self.score_first and sample.video is not None):  # nothing stands before it to predict it from
+            supervised[:1] = False
+        if not supervised.any():
+            total = len(encoded.ids)
+            cut = f"; {total} tokens were cut to {self.max_tokens}" if total > self.max_tokens else ""
+            raise BadSample(sample.id, f"no token left to supervise{cut}")
+        if sample.video is None:
+            frames = np.zeros((0, 3, self.size, self.size), dtype=np.uint8)
+        else:
+            frames = decode(sample.video, self.size)
+        truncated = max(0, len(encoded.ids) - self.max_tokens)
+        return Example(
+            f"{sample.source}/{sample.id}",
+            frames,
+            encoded.ids[kept],
+            supervised,
+            content & supervised,
+            truncated,
+        )
+
+
+def collate(examples: list[Example]) -> Batch:
+    """Examples to a batch; text is padded right to the longest."""
+    lengths = np.array([len(example.ids) for example in examples], dtype=np.int64)
+    shape = (len(examples), int(lengths.max()))
+    ids = np.zeros(shape, dtype=np.int64)
+    supervised = np.zeros(shape, dtype=np.bool_)
+    content = np.zeros(shape, dtype=np.bool_)
+    for row, example in enumerate(examples):
+        ids[row, : lengths[row]] = example.ids
+        supervised[row, : lengths[row]] = example.supervised
+        content[row, : lengths[row]] = example.content
+    return Batch(
+        frames=torch.from_numpy(np.concatenate([example.frames for example in examples])),
+        counts=torch.tensor([len(example.frames) for example in examples]),
+        ids=torch.from_numpy(ids),
+        lengths=torch.from_numpy(lengths),
+        supervised=torch.from_numpy(supervised),
+        content=torch.from_numpy(content),
+        sample_ids=tuple(example.id for example in examples),
+    )

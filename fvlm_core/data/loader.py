@@ -1,0 +1,135 @@
+"""Micro-batches of training, from any step on, decoded by worker processes; and the fixed validation set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+from attrs import field, frozen
+from torch.utils.data import DataLoader, Dataset
+
+from fvlm_core.data.batch import Batch
+from fvlm_core.data.collate import Example, Preparer, collate
+from fvlm_core.data.mixture import Mixture
+from fvlm_core.data.video import BadSample
+from fvlm_core.interfaces.data import DataSource
+from fvlm_core.seeding import derive
+
+WORKER_TIMEOUT = 300
+"""Seconds without a batch from a worker before the run stops; torch's default would wait for ever."""
+
+REPLACEMENTS = 10
+"""Replacements tried for one place before the run stops: ten bad samples in a row are no accident."""
+
+
+@frozen
+class BadReport:
+    """A sample that could not be used: "source/id", and why."""
+
+    sample: str
+    reason: str
+
+
+@frozen(eq=False)
+class MicroBatch:
+    """A batch, the bad samples met while making it, and the text tokens cut off."""
+
+    batch: Batch
+    bad: tuple[BadReport, ...] = ()
+    truncated: int = 0
+
+
+@frozen(eq=False)
+class TrainingData(Dataset[MicroBatch]):
+    """The training mixture by place. replace: False stops at the first bad sample."""
+
+    sources: tuple[DataSource, ...]
+    mixture: Mixture
+    preparer: Preparer
+    replace: bool = True
+
+    def __getitem__(self, places: Any) -> MicroBatch:
+        """The micro-batch of the given places of the mixture. Raises `BadSample` when it cannot be filled."""
+        bad: list[BadReport] = []
+        examples = [self._example(place, bad) for place in cast(Sequence[int], places)]
+        return MicroBatch(collate(examples), tuple(bad), sum(example.truncated for example in examples))
+
+    def _example(self, place: int, bad: list[BadReport]) -> Example:
+        source, index = self.mixture.at(place)
+        for attempt in range(REPLACEMENTS + 1):
+            sample = self.sources[source][index]
+            try:
+                return self.preparer.example(sample)
+            except BadSample as error:
+                bad.append(BadReport(f"{sample.source}/{sample.id}", str(error)))
+                if not self.replace:
+                    raise
+            source, index = self.mixture.replacement(place, attempt)
+        raise BadSample(
+            sample.id, f"{REPLACEMENTS} replacements in a row were bad too; the last: {bad[-1].reason}"
+        )
+
+
+@frozen
+class _Places:
+    """The places of each micro-batch from a step on, without end."""
+
+    start: int
+    size: int
+
+    def __iter__(self) -> Iterator[list[int]]:
+        first = self.start
+        while True:
+            yield list(range(first, first + self.size))
+            first += self.size
+
+
+def micro_batches(data: TrainingData, start: int, size: int, workers: int, pin: bool) -> Iterator[MicroBatch]:
+    """Micro-batches of `size` samples from place `start` on, without end, in order whatever the workers."""
+    loader: DataLoader[MicroBatch] = DataLoader(
+        data,
+        sampler=_Places(start, size),  # type: ignore[arg-type]  # an iterable of places; it has no length
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        timeout=WORKER_TIMEOUT if workers else 0,
+        pin_memory=pin,
+    )
+    return iter(loader)
+
+
+@frozen(eq=False)
+class ValidationSet:
+    """The fixed validation samples: the same ones at every evaluation of every run that names the same data.
+
+    At most `samples` of them, an equal share of each source, chosen by a rule that knows no seed. Bad ones are
+    left out once, at the start, and named.
+    """
+
+    batches: tuple[Batch, ...]
+    bad: tuple[BadReport, ...]
+    samples: int = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "samples", sum(len(batch.counts) for batch in self.batches))
+
+
+def validation_set(
+    sources: Sequence[DataSource], preparer: Preparer, samples: int, batch_size: int
+) -> ValidationSet:
+    """Decode the validation samples once and keep them: uint8 frames, 0.15 MB each at 224 px."""
+    examples: list[Example] = []
+    bad: list[BadReport] = []
+    for number, source in enumerate(sources):
+        share = samples // len(sources) + (number < samples % len(sources))
+        ranked = sorted(range(len(source)), key=lambda index: derive(0, "validation", source[index].id))
+        for index in ranked[:share]:
+            sample = source[index]
+            try:
+                examples.append(preparer.example(sample))
+            except BadSample as error:
+                bad.append(BadReport(f"{sample.source}/{sample.id}", str(error)))
+    # Samples of like length share a batch, so that little of it is padding.
+    examples.sort(key=lambda example: (len(example.frames), len(example.ids), example.id))
+    batches = [collate(examples[start : start + batch_size]) for start in range(0, len(examples), batch_size)]
+    return ValidationSet(tuple(batches), tuple(bad))

@@ -1,0 +1,89 @@
+"""Components by name: a recipe's table to the plugin's own config, and whether the chosen ones fit together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+
+from fvlm_core.recipes.located import Key, Located
+from fvlm_core.recipes.merge import merge
+from fvlm_core.recipes.schema import Chosen, Model
+from fvlm_core.recipes.structure import Invalid, structure
+from fvlm_registry import Kind, LookupFailure, registry
+
+
+def choose(table: Located, kind: Kind, *, key: str = "name") -> Chosen:
+    """The component that `table` names under `key`; the rest of the table is its config. Raises `Invalid`."""
+    if not isinstance(table.value, dict):
+        raise Invalid([((), 'expected a table, as in { name = "..." }')])
+    if key not in table.value:
+        raise Invalid([((key,), f"missing; expected the name of {_ARTICLE[kind]}")])
+    name = table.value[key].value
+    if not isinstance(name, str):
+        raise Invalid([((key,), f"expected string, got {name!r}")])
+    found = registry()
+    try:
+        offered = found.find(kind, name)
+        config_class: Any = found.load(offered.component.config)
+    except LookupFailure as failure:
+        raise Invalid([((key,), str(failure))]) from None
+    own = evolve(table, value={k: v for k, v in table.value.items() if k != key})
+    _root_weights(own)
+    preset = Located(
+        {k: Located(v, table.file, table.line, table.base) for k, v in offered.component.preset.items()}
+    )
+    config = structure(merge(preset, own), config_class)
+    return Chosen(name, f"{offered.plugin}:{offered.component.name}", config)
+
+
+def _root_weights(table: Located) -> None:
+    """`weights = "./x"` is a path, and paths are relative to the recipe's file; a hub id stays as it is."""
+    weights = table.value.get("weights")
+    if weights is not None and str(weights.value).startswith(("./", "../")):
+        table.value["weights"] = evolve(weights, value=str(weights.base / weights.value))
+
+
+_ARTICLE: dict[Kind, str] = {
+    "encoder": "a vision encoder",
+    "connector": "a connector",
+    "llm": "a language model",
+    "data": "a data source",
+    "fit": "a fit",
+}
+
+
+def check_model(model: Model) -> list[tuple[Key, str]]:
+    """What makes the chosen encoder, connector and LLM impossible together; empty when they fit."""
+    found = registry()
+    encoder = found.find("encoder", model.encoder.component).component
+    connector = found.find("connector", model.connector.component).component
+    lacking = [need for need in connector.needs if need not in encoder.provides]
+    if lacking:
+        able = [
+            offered.component.name
+            for offered in found.offered("encoder")
+            if set(connector.needs) <= set(offered.component.provides)
+        ]
+        return [
+            (
+                ("connector", "name"),
+                f'"{model.connector.name}" needs an encoder that provides {" and ".join(lacking)}; '
+                f'"{model.encoder.name}" provides {" and ".join(encoder.provides) or "nothing"}. '
+                f"Encoders that can: {', '.join(able) or 'none installed'}",
+            )
+        ]
+    problems: list[tuple[Key, str]] = []
+    try:
+        encoder_spec = model.encoder.config.spec()
+    except ValueError as error:
+        return [(("encoder",), str(error))]
+    try:
+        model.connector.config.spec(encoder_spec)
+    except ValueError as error:
+        problems.append((("connector",), str(error)))
+    try:
+        model.llm.config.spec()
+    except ValueError as error:
+        problems.append((("llm",), str(error)))
+    return problems

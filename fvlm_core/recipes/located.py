@@ -1,0 +1,161 @@
+"""TOML that remembers its lines: every value knows the file and line it was written in."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field
+
+from fvlm_core.errors import Problem, Problems
+
+Key = tuple[str | int, ...]
+"""A path into nested tables and arrays: ("data", "sources", 0, "name")."""
+
+
+@define
+class Located:
+    """A TOML value with its place. value: a dict of Located, a list of Located, or a scalar.
+
+    file: as shown to the user. base: the folder that relative paths in the value start from. line: 1-based; None
+    for values that came from the command line.
+    """
+
+    value: Any
+    file: str = ""
+    line: int | None = None
+    base: Path = field(factory=Path.cwd)
+
+    def plain(self) -> Any:
+        """The value without its places."""
+        if isinstance(self.value, dict):
+            return {key: child.plain() for key, child in self.value.items()}
+        if isinstance(self.value, list):
+            return [child.plain() for child in self.value]
+        return self.value
+
+    def at(self, key: Key) -> Located:
+        """The value at `key`, or its nearest enclosing one that exists."""
+        here = self
+        for part in key:
+            try:
+                here = here.value[part]
+            except (KeyError, IndexError, TypeError):
+                break
+        return here
+
+    def problem(self, key: Key, text: str) -> Problem:
+        """A problem at `key`, placed as exactly as the file allows."""
+        place = self.at(key)
+        return Problem(text, file=place.file, line=place.line, key=dotted(key))
+
+
+def dotted(key: Key) -> str:
+    """A key as people write it: ("runs", 0, "id") -> "runs[0].id"."""
+    text = ""
+    for part in key:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += f".{part}" if text else part
+    return text
+
+
+def read_toml(file: Path, shown: str | None = None) -> Located:
+    """Read one TOML file. Raises `Problems` when it is missing or not TOML."""
+    shown = shown or str(file)
+    try:
+        text = file.read_bytes().decode()
+    except FileNotFoundError:
+        raise Problems([Problem("no such file", file=shown)]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Problems([Problem(f"cannot be read: {error}", file=shown)]) from None
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line, reason = _toml_error(str(error), text)
+        raise Problems([Problem(f"not valid TOML: {reason}", file=shown, line=line)]) from None
+    return _locate(document, (), _lines(text), shown, file.resolve().parent, 1)
+
+
+def _toml_error(message: str, text: str) -> tuple[int, str]:
+    place = re.search(r" \(at line (\d+), column (\d+)\)$", message)
+    if place is None:  # "(at end of document)"
+        return len(text.splitlines()), message
+    return int(place[1]), f"{message[: place.start()]} (column {place[2]})"
+
+
+def _locate(value: Any, key: Key, lines: dict[Key, int], shown: str, base: Path, above: int) -> Located:
+    line = lines.get(key, above)
+    children: Any = value
+    if isinstance(value, dict):
+        children = {k: _locate(v, (*key, k), lines, shown, base, line) for k, v in value.items()}
+    elif isinstance(value, list):
+        children = [_locate(v, (*key, i), lines, shown, base, line) for i, v in enumerate(value)]
+    return Located(children, shown, line, base)
+
+
+def _lines(text: str) -> dict[Key, int]:
+    """The line of every key and table of a valid TOML text, from its syntax tree (tomllib gives none)."""
+    import tree_sitter_toml
+    from tree_sitter import Language, Parser
+
+    root = Parser(Language(tree_sitter_toml.language())).parse(text.encode()).root_node
+    lines: dict[Key, int] = {}
+    counts: dict[Key, int] = {}
+
+    def note(key: Key, node: Any) -> Key:
+        for length in range(1, len(key) + 1):
+            lines.setdefault(key[:length], node.start_point[0] + 1)
+        return key
+
+    def pair(prefix: Key, node: Any) -> None:
+        name, value = node.named_children[0], node.named_children[-1]
+        walk(note(prefix + tuple(_key_parts(name)), node), value)
+
+    def walk(key: Key, node: Any) -> None:
+        if node.type == "inline_table":
+            for child in node.named_children:
+                if child.type == "pair":
+                    pair(key, child)
+        elif node.type == "array":
+            items = [child for child in node.named_children if child.type != "comment"]
+            for index, child in enumerate(items):
+                walk(note((*key, index), child), child)
+
+    def inside_arrays(parts: list[str]) -> Key:
+        """A header's key with the index of the current element after each array of tables on its way."""
+        key: Key = ()
+        for part in parts:
+            key = (*key, part)
+            if key in counts:
+                key = (*key, counts[key] - 1)
+        return key
+
+    for node in root.named_children:
+        if node.type == "pair":
+            pair((), node)
+        elif node.type in ("table", "table_array_element"):
+            parts = list(_key_parts(node.named_children[0]))
+            if node.type == "table_array_element":
+                array: Key = (*inside_arrays(parts[:-1]), parts[-1])
+                counts[array] = counts.get(array, 0) + 1
+            prefix = note(inside_arrays(parts), node)
+            for child in node.named_children[1:]:
+                if child.type == "pair":
+                    pair(prefix, child)
+    return lines
+
+
+def _key_parts(node: Any) -> Iterator[str]:
+    if node.type == "dotted_key":
+        for child in node.named_children:
+            yield from _key_parts(child)
+    elif node.type == "quoted_key":
+        # The TOML parser itself undoes the quoting, so that escapes mean the same in both.
+        yield next(iter(tomllib.loads(f"{node.text.decode()} = 0")))
+    else:
+        yield node.text.decode()

@@ -1,0 +1,206 @@
+"""Read a recipe: find the file, follow `extends`, apply overrides, expand, check everything, explain all of it."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve, frozen
+
+import fvlm_core
+from fvlm_core.errors import FvlmError, Problem, Problems
+from fvlm_core.recipes.choose import check_model, choose
+from fvlm_core.recipes.expand import EXPANSIONS, expand
+from fvlm_core.recipes.located import Key, Located, read_toml
+from fvlm_core.recipes.merge import merge
+from fvlm_core.recipes.schema import Chosen, Fit, RunRecipe, Share, Source
+from fvlm_core.recipes.structure import Invalid, Reader, did_you_mean, structure
+
+
+@frozen
+class Run:
+    """One run of a recipe: its id, its checked recipe, its seed, and the table it was read from (plain values)."""
+
+    id: str
+    config: RunRecipe
+    seed: int
+    table: dict[str, Any]
+
+
+@frozen
+class Recipe:
+    """A recipe that can be run. file: as the user named it."""
+
+    name: str
+    file: str
+    runs: tuple[Run, ...]
+    fits: tuple[Fit, ...]
+
+
+def shipped() -> Path:
+    """The folder of the recipes that come with fvlm: inside an installed wheel, or in a checkout."""
+    package = Path(fvlm_core.__file__).parent
+    inside = package / "_recipes"
+    return inside if inside.is_dir() else package.parent / "recipes"
+
+
+def find_recipe(name: str) -> tuple[Path, str]:
+    """A recipe's file from a path or the name of a shipped one, and how to show it. Raises `Problems`."""
+    path = Path(name)
+    if path.suffix == ".toml" or path.exists() or os.sep in name:
+        if path.is_file():
+            return path, name
+        folder = path.parent if path.parent.is_dir() else Path()
+        near = did_you_mean(path.name, [file.name for file in folder.glob("*.toml")])
+        raise Problems([Problem(f"no such recipe file{near or _shipped_names()}", file=name)])
+    file = shipped() / f"{name}.toml"
+    if not file.is_file():
+        names = [file.stem for file in shipped().glob("*.toml")]
+        near = did_you_mean(name, names)
+        raise Problems([Problem(f'no recipe file and no shipped recipe "{name}"{near or _shipped_names()}')])
+    return file, str(file)
+
+
+def _shipped_names() -> str:
+    names = sorted(file.stem for file in shipped().glob("*.toml") if not file.stem.startswith("_"))
+    return f"; shipped recipes: {', '.join(names)}" if names else ""
+
+
+def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and check every run of it.
+
+    name: a path, or the name of a shipped recipe. overrides: "key=value" texts, the value in TOML (a bare word is
+    a string). Imports the chosen components' config modules and nothing heavy. Raises `Problems` with everything
+    that is wrong, each with file, line, key, expectation and the nearest valid name.
+    """
+    file, shown = find_recipe(name)
+    if file.name.startswith("_"):
+        text = "a recipe whose name begins with _ is a base for others (extends) and is not run by itself"
+        raise Problems([Problem(text, file=shown)])
+    tree = _extended(file, shown, ())
+    for text in overrides:
+        tree = merge(tree, _override(text))
+    if "name" not in tree.value:
+        tree.value["name"] = Located(file.stem, shown, 1, tree.base)
+    problems: list[Problem] = []
+    runs: list[Run] = []
+    for expanded in expand(tree, str(tree.value["name"].value)):
+        try:
+            config = structure(expanded.table, RunRecipe, _SPECIAL)
+        except Invalid as invalid:
+            problems += [_place(tree, expanded.table, key, text) for key, text in invalid.problems]
+            continue
+        problems += [
+            expanded.table.problem(("model", *key), text)
+            for key, text in _model_problems(expanded.table, config)
+        ]
+        seed = config.training.seed + expanded.repeat
+        runs.append(Run(expanded.id, config, seed, expanded.table.plain()))
+    if problems:
+        raise Problems(list(dict.fromkeys(problems)))  # runs share their base's problems
+    return Recipe(runs[0].config.name, shown, tuple(runs), runs[0].config.fits)
+
+
+def _model_problems(table: Located, config: RunRecipe) -> list[tuple[Key, str]]:
+    try:
+        return check_model(config.model)
+    except FvlmError as error:  # sizes that live in a file which is not there
+        return [((), str(error))]
+
+
+def _place(tree: Located, table: Located, key: Key, text: str) -> Problem:
+    # At the top level the three expansions are valid keys too, so a near miss may be meant as one of them.
+    if len(key) == 1 and text.startswith("unknown key"):
+        near = did_you_mean(str(key[0]), [*EXPANSIONS, "seeds", "extends"])
+        text = f"unknown key{near}" if near else text
+    return table.problem(key, text)
+
+
+def _extended(file: Path, shown: str, above: tuple[Path, ...]) -> Located:
+    tree = read_toml(file, shown)
+    base = tree.value.pop("extends", None)
+    if base is None:
+        return tree
+    if not isinstance(base.value, str):
+        raise Problems(
+            [Problem(f"expected the file name of a recipe, got {base.value!r}", shown, base.line, "extends")]
+        )
+    parent = file.parent / base.value
+    if parent.resolve() in (file.resolve(), *above):
+        raise Problems([Problem(f"{base.value} extends this file in turn", shown, base.line, "extends")])
+    if not parent.is_file():
+        parent_shipped = shipped() / base.value
+        if not parent_shipped.is_file():
+            near = did_you_mean(base.value, [other.name for other in file.parent.glob("*.toml")])
+            raise Problems([Problem(f'no such file "{base.value}"{near}', shown, base.line, "extends")])
+        parent = parent_shipped
+    beside = Path(shown).parent / base.value
+    below = _extended(parent, str(beside if beside.is_file() else parent), (*above, file.resolve()))
+    merged = merge(below, tree)
+    # A child that lists its runs in one way does not inherit another way from its base.
+    if any(kind in tree.value for kind in EXPANSIONS):
+        dropped = [kind for kind in EXPANSIONS if kind not in tree.value]
+        merged = evolve(merged, value={k: v for k, v in merged.value.items() if k not in dropped})
+    return evolve(merged, file=shown, base=tree.base, line=tree.line)
+
+
+def _override(text: str) -> Located:
+    """`training.steps=10` as a table. The value is TOML; a bare word that is not is a string."""
+    name, equals, value = text.partition("=")
+    keys = name.strip().split(".")
+    if not equals or not all(keys):
+        raise Problems([Problem("expected key=value, as in -o training.steps=10", file=f"-o {text}")])
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    shown = f"-o {text}"
+    located = _from_plain(parsed, shown)
+    for part in reversed(keys):
+        located = Located({part: located}, shown)
+    return located
+
+
+def _from_plain(value: Any, shown: str) -> Located:
+    if isinstance(value, dict):
+        return Located({k: _from_plain(v, shown) for k, v in value.items()}, shown)
+    if isinstance(value, list):
+        return Located([_from_plain(v, shown) for v in value], shown)
+    return Located(value, shown)
+
+
+def _read_source(table: Located) -> Source:
+    if not isinstance(table.value, dict):
+        raise Invalid([((), 'expected a table, as in { name = "shapes" }')])
+    share = {k: v for k, v in table.value.items() if k == "weight"}
+    own = {k: v for k, v in table.value.items() if k != "weight"}
+    # A weight's own problem is found together with those of the component.
+    problems: list[tuple[Key, str]] = []
+    read: dict[str, Any] = {}
+    for part, reader in (
+        ("source", lambda: choose(evolve(table, value=own), "data")),
+        ("weight", lambda: structure(evolve(table, value=share), Share).weight),
+    ):
+        try:
+            read[part] = reader()
+        except Invalid as invalid:
+            problems += invalid.problems
+    if problems:
+        raise Invalid(problems)
+    return Source(**read)
+
+
+def _read_fit(table: Located) -> Fit:
+    if not isinstance(table.value, dict):
+        raise Invalid([((), 'expected a table, as in [[fits]] model = "per-size"')])
+    common = {k: v for k, v in table.value.items() if k in ("model", "objective")}
+    own = {k: v for k, v in table.value.items() if k != "objective"}
+    chosen = choose(evolve(table, value=own), "fit", key="model")
+    fit = structure(evolve(table, value=common), Fit)
+    return evolve(fit, config=chosen.config)
+
+
+_SPECIAL: dict[type, Reader] = {Chosen: choose, Source: _read_source, Fit: _read_fit}

@@ -1,0 +1,66 @@
+"""A checked recipe as plain values, every default filled in: what is frozen into the run's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from fvlm_core.recipes.schema import Chosen, Fit, RunRecipe, Source
+
+RUNTIME = (
+    "description",
+    "fits",
+    "in_fits",
+    "checkpoints",
+    "training.threads",
+    "training.workers",
+    "training.device",
+    "model.size",
+)
+"""Keys that do not decide what is trained; a run continues under other values of them."""
+
+
+def resolved(config: RunRecipe) -> dict[str, Any]:
+    """The recipe as nested dicts of JSON values, in the layout of the TOML file."""
+    return _plain(config)
+
+
+def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """What differs between two resolved recipes and decides the run: "training.lr: 0.001 -> 0.002" for each key."""
+    old, new = _flat(before), _flat(after)
+    return [
+        f"{key}: {old.get(key, 'not set')} -> {new.get(key, 'not set')}"
+        for key in {**old, **new}
+        if old.get(key) != new.get(key)
+        and not any(key == r or key.startswith((f"{r}.", f"{r}[")) for r in RUNTIME)
+    ]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Chosen):
+        return {"name": value.component, **_plain(value.config)}
+    if isinstance(value, Source):
+        return {**_plain(value.source), "weight": value.weight}
+    if isinstance(value, Fit):
+        return {"model": value.model, "objective": value.objective, **_plain(value.config)}
+    if attrs.has(type(value)):
+        plain = {a.name: _plain(getattr(value, a.name)) for a in attrs.fields(type(value))}
+        return {key: child for key, child in plain.items() if child is not None}
+    if isinstance(value, tuple | list):
+        return [_plain(child) for child in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(child) for key, child in value.items()}
+    return str(value) if isinstance(value, Path) else value
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        items = [(f"{prefix}.{key}" if prefix else str(key), child) for key, child in value.items()]
+    elif isinstance(value, list):
+        items = [(f"{prefix}[{index}]", child) for index, child in enumerate(value)]
+    else:
+        return {prefix: value}
+    return {key: leaf for name, child in items for key, leaf in _flat(child, name).items()}

@@ -1,0 +1,174 @@
+"""What a run's recipe holds, with defaults. Units: steps are optimiser steps, samples are training examples."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from attrs import field, frozen
+from attrs.validators import and_, ge, gt, le, lt, min_len, optional
+
+from fvlm_core.recipes.merge import LENGTHS
+
+Schedule = Literal["cosine", "constant", "converging"]
+Supervise = Literal["all", "answer", "content"]
+
+
+@frozen
+class Chosen:
+    """A component chosen by name, with its own config already read.
+
+    name: as written. component: "plugin:component". config: the component's config object.
+    """
+
+    name: str
+    component: str
+    config: Any
+
+
+@frozen(kw_only=True)
+class Model:
+    """The composed model. blind feeds blank frames: how far text alone goes. size is the label of tables and plots."""
+
+    encoder: Annotated[Chosen, "encoder"]
+    connector: Annotated[Chosen, "connector"]
+    llm: Annotated[Chosen, "llm"]
+    blind: bool = False
+    size: str = ""
+    score_first_token: bool = False
+
+
+@frozen(kw_only=True)
+class Share:
+    """A data source's share of the samples; weights need not sum to 1."""
+
+    weight: float = field(default=1.0, validator=gt(0))
+
+
+@frozen(kw_only=True)
+class Source(Share):
+    """A data source and its share. In a recipe the source's own settings and the weight stand in one table."""
+
+    source: Chosen
+
+
+@frozen(kw_only=True)
+class Data:
+    """sources: what is trained on. validation: None takes the validation split of the same sources.
+
+    on_bad_sample: `skip` draws a replacement by a fixed rule and counts it; `stop` ends the run. max_bad: how large a
+    share of the samples seen may be bad before the run stops; never fewer than 10 distinct ones.
+    """
+
+    sources: tuple[Source, ...] = field(validator=min_len(1))
+    validation: Source | None = None
+    on_bad_sample: Literal["skip", "stop"] = "skip"
+    max_bad: float = field(default=0.001, validator=and_(ge(0), le(1)))
+    max_text_tokens: int = field(default=512, validator=ge(8))
+
+
+@frozen(kw_only=True)
+class LRRule:
+    """A learning rate from the model's size: base x sqrt(at / N), N the total parameters."""
+
+    rule: Literal["inverse-sqrt-params"]
+    base: float = field(validator=gt(0))
+    at: int = field(validator=ge(1))
+
+    def rate(self, parameters: int) -> float:
+        """The learning rate of a model of `parameters` parameters."""
+        return self.base * (self.at / parameters) ** 0.5
+
+
+@frozen(kw_only=True)
+class LRRatio:
+    """Learning rates of the encoder and the LLM as multiples of the connector's."""
+
+    encoder: float = field(default=0.01, validator=ge(0))
+    llm: float = field(default=0.01, validator=ge(0))
+
+
+@frozen(kw_only=True)
+class Training:
+    """How a run trains. Exactly one of steps, samples, budget (training FLOPs) says how long.
+
+    batch_size: samples of an optimiser step, made of micro-batches. lr: the connector's peak rate. warmup: share of
+    the steps. floor: the end of a cosine as a share of the peak. lr_target: the one rate that all groups of a
+    `converging` schedule move to. betas, weight_decay: AdamW's. clip: largest gradient
+    norm. supervise: which tokens are scored (`all`: stage 1; `answer`: the assistant's turn; `content`: its words).
+    threads: CPU threads of the training process; 0 leaves torch's own choice. workers: processes that decode.
+    """
+
+    steps: int | None = field(default=None, validator=optional(ge(1)))
+    samples: int | None = field(default=None, validator=optional(ge(1)))
+    budget: float | None = field(default=None, validator=optional(gt(0)))
+    batch_size: int = field(default=32, validator=ge(1))
+    micro_batch_size: int = field(default=8, validator=ge(1))
+    lr: float | LRRule = field(default=1e-3)
+    lr_ratio: LRRatio = LRRatio()
+    schedule: Schedule = "cosine"
+    warmup: float = field(default=0.03, validator=and_(ge(0), lt(1)))
+    floor: float = field(default=0.1, validator=and_(ge(0), le(1)))
+    lr_target: float | None = field(default=None, validator=optional(gt(0)))
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = field(default=0.01, validator=ge(0))
+    clip: float = field(default=1.0, validator=gt(0))
+    frozen: tuple[Literal["encoder", "connector", "llm"], ...] = ()
+    supervise: Supervise = "all"
+    precision: Literal["float32", "bf16"] = "bf16"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    seed: int = field(default=42, validator=ge(0))
+    threads: int = field(default=0, validator=ge(0))
+    workers: int = field(default=1, validator=ge(0))
+
+    def __attrs_post_init__(self) -> None:
+        lengths = [name for name in LENGTHS if getattr(self, name) is not None]
+        if len(lengths) != 1:
+            got = " and ".join(lengths) or "none"
+            raise ValueError(f"expected exactly one of {', '.join(LENGTHS)}, got {got}")
+        if (self.schedule == "converging") != (self.lr_target is not None):
+            raise ValueError('lr_target and schedule = "converging" go together')
+        if self.batch_size % self.micro_batch_size:
+            raise ValueError(
+                f"batch_size must be a multiple of micro_batch_size, got {self.batch_size} and {self.micro_batch_size}"
+            )
+
+
+@frozen(kw_only=True)
+class Evaluation:
+    """every: steps between evaluations (the last step is always evaluated). samples: at most so many, fixed."""
+
+    every: int = field(default=250, validator=ge(1))
+    samples: int = field(default=1000, validator=ge(1))
+    batch_size: int = field(default=32, validator=ge(1))
+
+
+@frozen(kw_only=True)
+class Checkpoints:
+    """every: steps between checkpoints; None: at each evaluation. keep_last: how many stay beside the best one."""
+
+    every: int | None = field(default=None, validator=optional(ge(1)))
+    keep_last: int = field(default=2, validator=ge(1))
+
+
+@frozen(kw_only=True)
+class Fit:
+    """A scaling fit made when the runs are done. model: a fit component; its own settings stand beside it."""
+
+    model: str
+    objective: Literal["mse", "log-huber"] = "log-huber"
+    config: Any = None
+
+
+@frozen(kw_only=True)
+class RunRecipe:
+    """Everything that decides one run. in_fits: whether its points enter scaling fits (controls do not)."""
+
+    name: str
+    description: str = ""
+    in_fits: bool = True
+    model: Model
+    data: Data
+    training: Training
+    eval: Evaluation = Evaluation()
+    checkpoints: Checkpoints = Checkpoints()
+    fits: tuple[Fit, ...] = ()

@@ -1,0 +1,200 @@
+"""Tables to attrs classes, strictly: no coercion, no unknown key, and every problem found rather than the first."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import attrs
+from cattrs import Converter
+
+from fvlm_core.recipes.located import Key, Located
+
+T = TypeVar("T")
+
+
+class Invalid(Exception):
+    """Why a value does not fit: (key below the value, text) for each problem."""
+
+    def __init__(self, problems: list[tuple[Key, str]]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+
+Reader = Callable[..., Any]
+"""Reads a Located; for an Annotated field it is also given what the annotation says."""
+
+
+def structure(located: Located, cls: type[T], special: dict[type, Reader] | None = None) -> T:
+    """Read a located value into `cls`. Raises `Invalid`.
+
+    special: readers for classes whose table is not the class itself (a component chosen by name).
+    """
+    return _converter(special or {}).structure(located, cls)
+
+
+def did_you_mean(name: str, valid: list[str]) -> str:
+    """`; did you mean "x"?` when some valid name is near, else the empty string."""
+    near = get_close_matches(name, valid, n=1, cutoff=0.6)
+    return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def _converter(special: dict[type, Reader]) -> Converter:
+    # cattrs finds the hook for each type, unions and nested generics included; the hooks below are strict.
+    converter = Converter(detailed_validation=False)
+
+    for cls in (bool, int, float, str):
+        converter.register_structure_hook(cls, _scalar)
+    converter.register_structure_hook(Path, lambda value, _: value.base / _scalar(value, str))
+    converter.register_structure_hook_factory(
+        attrs.has, lambda cls: lambda value, _: _read_class(converter, value, cls)
+    )
+    converter.register_structure_hook_func(lambda t: get_origin(t) is Literal, _literal)
+    converter.register_structure_hook_func(
+        lambda t: get_origin(t) is tuple, lambda value, t: _tuple(converter, value, t)
+    )
+    converter.register_structure_hook_func(
+        lambda t: get_origin(t) in (types.UnionType, Union), lambda value, t: _union(converter, value, t)
+    )
+    converter.register_structure_hook_func(
+        lambda t: get_origin(t) is Annotated,
+        lambda value, t: special[t.__origin__](value, *t.__metadata__),
+    )
+    for cls, read in special.items():
+        converter.register_structure_hook(cls, lambda value, _, read=read: read(value))
+    return converter
+
+
+_SHOWN = {bool: "true or false", int: "int", float: "float", str: "string", dict: "table", list: "array"}
+
+
+def _got(value: Located) -> str:
+    plain = value.value
+    if isinstance(plain, dict):
+        return "a table"
+    if isinstance(plain, list):
+        return "an array"
+    return {True: "true", False: "false"}[plain] if isinstance(plain, bool) else _quote(plain)
+
+
+def _quote(plain: Any) -> str:
+    return f'"{plain}"' if isinstance(plain, str) else str(plain)
+
+
+def _scalar(value: Located, cls: type) -> Any:
+    plain = value.value
+    if type(plain) is cls:
+        return plain
+    if cls is float and type(plain) is int:
+        return float(plain)
+    raise Invalid([((), f"expected {_SHOWN[cls]}, got {_got(value)}")])
+
+
+def _literal(value: Located, cls: Any) -> Any:
+    options = get_args(cls)
+    if any(type(value.value) is type(option) and value.value == option for option in options):
+        return value.value
+    expected = " or ".join(_quote(option) for option in options)
+    hint = did_you_mean(value.value, list(options)) if isinstance(value.value, str) else ""
+    raise Invalid([((), f"expected {expected}, got {_got(value)}{hint}")])
+
+
+def _tuple(converter: Converter, value: Located, cls: Any) -> tuple[Any, ...]:
+    if not isinstance(value.value, list):
+        raise Invalid([((), f"expected an array, got {_got(value)}")])
+    inner = get_args(cls)
+    if inner[-1] is Ellipsis:
+        inner = (inner[0],) * len(value.value)
+    elif len(inner) != len(value.value):
+        raise Invalid([((), f"expected {len(inner)} values, got {len(value.value)}")])
+    problems: list[tuple[Key, str]] = []
+    out: list[Any] = []
+    for index, (child, child_cls) in enumerate(zip(value.value, inner, strict=True)):
+        _collect(problems, (index,), lambda c=child, t=child_cls: out.append(converter.structure(c, t)))
+    if problems:
+        raise Invalid(problems)
+    return tuple(out)
+
+
+def _union(converter: Converter, value: Located, cls: Any) -> Any:
+    options = [option for option in get_args(cls) if option is not types.NoneType]
+    tables = [option for option in options if attrs.has(option)]
+    scalars = [option for option in options if not attrs.has(option)]
+    # A table can only be meant as the class that is one; that way its own problems are told, not the union's.
+    choice = tables if isinstance(value.value, dict) and tables else scalars or tables
+    if len(choice) == 1:
+        return converter.structure(value, choice[0])
+    for option in choice:
+        try:
+            return converter.structure(value, option)
+        except Invalid:
+            continue
+    expected = " or ".join(_SHOWN.get(option, str(option)) for option in choice)
+    raise Invalid([((), f"expected {expected}, got {_got(value)}")])
+
+
+def _read_class(converter: Converter, value: Located, cls: type) -> Any:
+    """An attrs class from a table: unknown and missing keys, wrong types and failed validators, all of them."""
+    if not isinstance(value.value, dict):
+        raise Invalid([((), f"expected a table, got {_got(value)}")])
+    fields = {a.name: a for a in attrs.fields(cls) if a.init}
+    hints = get_type_hints(cls, include_extras=True)
+    problems: list[tuple[Key, str]] = [
+        ((name,), f"unknown key{did_you_mean(name, list(fields)) or _listing(list(fields))}")
+        for name in value.value
+        if name not in fields
+    ]
+    read: dict[str, Any] = {}
+    for name, attribute in fields.items():
+        if name in value.value:
+            _collect(
+                problems,
+                (name,),
+                lambda n=name: read.update({n: converter.structure(value.value[n], hints[n])}),
+            )
+            if name in read and attribute.validator is not None:
+                _validate(problems, attribute, read[name])
+        elif attribute.default is attrs.NOTHING:
+            problems.append(((name,), f"missing; expected {describe(hints[name])}"))
+    if problems:
+        raise Invalid(problems)
+    try:
+        return cls(**read)
+    except ValueError as error:  # checks across fields, in the class's __attrs_post_init__
+        raise Invalid([((), str(error))]) from None
+
+
+def _listing(names: list[str]) -> str:
+    return f"; expected one of {', '.join(sorted(names))}" if names else "; expected none"
+
+
+def _validate(problems: list[tuple[Key, str]], attribute: Any, value: Any) -> None:
+    try:
+        attribute.validator(None, attribute, value)
+    except (ValueError, TypeError) as error:
+        # attrs words it as "'steps' must be >= 1: -3"; the key is said already.
+        text = str(error.args[0]).removeprefix(f"'{attribute.name}' ")
+        problems.append(((attribute.name,), text.replace(": ", ", got ", 1)))
+
+
+def _collect(problems: list[tuple[Key, str]], key: Key, read: Callable[[], Any]) -> None:
+    try:
+        read()
+    except Invalid as invalid:
+        problems.extend(((*key, *below), text) for below, text in invalid.problems)
+
+
+def describe(cls: Any) -> str:
+    """A type as users say it."""
+    if cls in _SHOWN:
+        return _SHOWN[cls]
+    if get_origin(cls) is Literal:
+        return " or ".join(_quote(option) for option in get_args(cls))
+    if get_origin(cls) is tuple:
+        return "an array"
+    if get_origin(cls) in (types.UnionType, Union):
+        return " or ".join(describe(option) for option in get_args(cls) if option is not types.NoneType)
+    return "a path" if cls is Path else "a table"

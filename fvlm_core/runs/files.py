@@ -1,0 +1,33 @@
+"""Files that are whole or absent: written beside, synced, renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write JSON (finite numbers only) so that a kill at any moment leaves the old file or the new one."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    with temporary.open("w") as out:
+        json.dump(value, out, indent=2, allow_nan=False)
+        out.write("\n")
+        out.flush()
+        os.fsync(out.fileno())
+    temporary.replace(file)
+
+
+def read_json(file: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(file.read_text())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,44 @@
+"""One writer a run: an operating-system lock that dies with its owner, and a note of who that is."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from fvlm_core.errors import FvlmError
+from fvlm_core.runs.files import read_json, write_json
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Hold the run's folder. Raises `FvlmError`, naming the holder, when another process has it."""
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise FvlmError(f"{folder} is being written by {_owner(folder)}; wait for it or stop it") from None
+    try:
+        note = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        write_json(folder / ".owner.json", note)
+        yield
+    finally:
+        (folder / ".owner.json").unlink(missing_ok=True)
+        lock.release()
+
+
+def _owner(folder: Path) -> str:
+    try:
+        owner = read_json(folder / ".owner.json")
+    except (OSError, ValueError):
+        return "another process"
+    return f"process {owner['pid']} on {owner['host']} since {owner['since']}"

@@ -1,0 +1,75 @@
+"""Metrics: one JSON object a line, only ever appended; the read view has each step once."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+Row = dict[str, Any]
+
+
+class MetricsWriter:
+    """Appends rows to `metrics.jsonl`. Every start of a run is an attempt and begins with an `attempt` row.
+
+    Rows of earlier attempts after the step that an attempt continues from are superseded: they stay in the file and
+    are left out by `read_metrics`.
+    """
+
+    def __init__(self, file: Path, run_id: str, from_step: int) -> None:
+        self.attempt = sum(row["event_type"] == "attempt" for row in _rows(file)) + 1
+        self._run_id = run_id
+        # A kill can tear the last line; a newline first keeps it from swallowing the next row.
+        torn = file.exists() and file.stat().st_size > 0 and not file.read_bytes().endswith(b"\n")
+        self._out = file.open("a")
+        if torn:
+            self._out.write("\n")
+        self.write("attempt", step=from_step)
+
+    def write(self, event_type: str, **values: Any) -> None:
+        """Append one row and hand it to the operating system, so that it survives the death of this process.
+
+        Non-finite numbers are stored as null: the file stays JSON.
+        """
+        clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+        row = {"run_id": self._run_id, "attempt": self.attempt, "event_type": event_type, **clean}
+        self._out.write(json.dumps(row, allow_nan=False) + "\n")
+        self._out.flush()
+
+    def sync(self) -> None:
+        """Make all rows durable; done before a checkpoint is, so that no checkpoint is ahead of its metrics."""
+        os.fsync(self._out.fileno())
+
+    def __enter__(self) -> MetricsWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._out.close()
+
+
+def read_metrics(file: Path) -> list[Row]:
+    """The rows in force, without holes or double steps: superseded rows and torn lines are left out."""
+    kept: list[Row] = []
+    for row in _rows(file):
+        if row["event_type"] == "attempt":
+            kept = [old for old in kept if old["step"] <= row["step"]]
+        else:
+            kept.append(row)
+    return kept
+
+
+def _rows(file: Path) -> list[Row]:
+    if not file.exists():
+        return []
+    rows: list[Row] = []
+    for line in file.read_text(errors="replace").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue  # torn by a kill; the attempt after it wrote the step again
+    return rows

@@ -1,0 +1,86 @@
+"""The run store: folders `RUNS/<recipe>/<run id>/`, and what can be read from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from fvlm_core.runs.files import read_json
+from fvlm_core.runs.metrics import Row, read_metrics
+
+RECIPE = "recipe.json"
+SUMMARY = "summary.json"
+METRICS = "metrics.jsonl"
+CHECKPOINTS = "checkpoints"
+TOKENIZER = "tokenizer.json"
+ENVIRONMENT = "environment.json"
+BAD_SAMPLES = "bad_samples.jsonl"
+
+
+@frozen
+class Run:
+    """A run on disk. record: `recipe.json`: what was decided before the first step."""
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The run's id, unique within its recipe."""
+        return self.record["id"]
+
+    @property
+    def recipe(self) -> str:
+        """The recipe's name."""
+        return self.record["recipe"]
+
+    @property
+    def size(self) -> str:
+        """The model size's label ("135M")."""
+        return self.record["size"]
+
+    @property
+    def total_params(self) -> int:
+        """All parameters of the model, trained or not."""
+        return self.record["total_params"]
+
+    @property
+    def schedule(self) -> str:
+        """The learning-rate schedule."""
+        return self.record["schedule"]
+
+    @property
+    def in_fits(self) -> bool:
+        """Whether its points enter scaling fits; controls (a blind run) do not."""
+        return self.record["in_fits"]
+
+    @property
+    def state(self) -> str:
+        """ "complete" when it trained to its last step, else "interrupted"."""
+        return "complete" if self.summary.get("complete") else "interrupted"
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """`summary.json`, brought up to date at every evaluation; empty before the first."""
+        file = self.folder / SUMMARY
+        return read_json(file) if file.exists() else {}
+
+    def rows(self) -> list[Row]:
+        """All metrics rows in force, in order."""
+        return read_metrics(self.folder / METRICS)
+
+    def evaluations(self) -> list[Row]:
+        """Evaluation rows, one a step."""
+        return [row for row in self.rows() if row["event_type"] == "eval"]
+
+    def train_rows(self) -> list[Row]:
+        """Training rows, one a logged step."""
+        return [row for row in self.rows() if row["event_type"] == "train"]
+
+
+def list_runs(root: Path) -> list[Run]:
+    """Every run under a run store, by recipe and in the order the recipe has them."""
+    runs = [Run(file.parent, read_json(file)) for file in root.glob(f"*/*/{RECIPE}")]
+    return sorted(runs, key=lambda run: (run.recipe, run.record["order"], run.id))
