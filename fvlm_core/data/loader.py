@@ -56,7 +56,8 @@ class TrainingData(Dataset[MicroBatch]):
 
     def _example(self, place: int, bad: list[BadReport]) -> Example:
         source, index = self.mixture.at(place)
-        for attempt in range(REPLACEMENTS + 1):
+        attempt = 0
+        while True:
             sample = self.sources[source][index]
             try:
                 return self.preparer.example(sample)
@@ -64,10 +65,11 @@ class TrainingData(Dataset[MicroBatch]):
                 bad.append(BadReport(f"{sample.source}/{sample.id}", str(error)))
                 if not self.replace:
                     raise
+                if attempt == REPLACEMENTS:
+                    reason = f"{REPLACEMENTS} replacements in a row were bad too; the last: {error.reason}"
+                    raise BadSample(sample.id, reason) from error
             source, index = self.mixture.replacement(place, attempt)
-        raise BadSample(
-            sample.id, f"{REPLACEMENTS} replacements in a row were bad too; the last: {bad[-1].reason}"
-        )
+            attempt += 1
 
 
 @frozen

@@ -68,7 +68,14 @@ def _converter(special: dict[type, Reader]) -> Converter:
     return converter
 
 
-_SHOWN = {bool: "true or false", int: "int", float: "float", str: "string", dict: "table", list: "array"}
+_SHOWN: dict[Any, str] = {
+    bool: "true or false",
+    int: "int",
+    float: "float",
+    str: "string",
+    dict: "table",
+    list: "array",
+}
 
 
 def _got(value: Located) -> str:

@@ -49,5 +49,7 @@ def evaluate(model: VLM, validation: ValidationSet, device: str, autocast: Any) 
         "val_tokens": tokens,
         "attention_entropy": entropies["coarse"] / frames if "coarse" in entropies else None,
     }
-    row.update({f"attention_entropy_{look}": sum_ / frames for look, sum_ in entropies.items() if look != "coarse"})
+    row.update(
+        {f"attention_entropy_{look}": sum_ / frames for look, sum_ in entropies.items() if look != "coarse"}
+    )
     return row

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from attrs import asdict, define, field, frozen
+from attrs import asdict, frozen
 from torch import Tensor
 
 from fvlm_core.compose import Sources
@@ -27,21 +27,16 @@ from fvlm_core.data.mixture import Mixture
 from fvlm_core.errors import FvlmError
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.recipes.read import Run
-from fvlm_core.recipes.schema import Training
-from fvlm_core.runs.checkpoint import (
-    Checkpoint,
-    latest_checkpoint,
-    load_checkpoint,
-    prune_checkpoints,
-    save_checkpoint,
-)
+from fvlm_core.recipes.schema import LRRule, Training
+from fvlm_core.runs.checkpoint import prune_checkpoints
 from fvlm_core.runs.files import write_json
 from fvlm_core.runs.metrics import MetricsWriter
 from fvlm_core.runs.store import BAD_SAMPLES, CHECKPOINTS, METRICS, SUMMARY
 from fvlm_core.seeding import derive
 from fvlm_core.training.evaluate import evaluate
-from fvlm_core.training.optimiser import GROUPS, make_optimiser, optimiser_tensors, restore_optimiser
+from fvlm_core.training.optimiser import GROUPS, make_optimiser
 from fvlm_core.training.schedule import RateSchedule
+from fvlm_core.training.state import LossWindow, Progress, resume, save
 from fvlm_core.training.stop import Stopped, StopRequest
 from fvlm_core.vlm import VLM
 
@@ -92,50 +87,6 @@ class Length:
         return cls(steps, int(steps * training.warmup))
 
 
-@define
-class LossWindow:
-    """Loss sums since the last training row, in float64 so that saving them half-way loses nothing."""
-
-    fine: float | Tensor = 0.0
-    coarse: float | Tensor = 0.0
-    tokens: int = 0
-
-    def add(self, fine: Tensor, coarse: Tensor, tokens: int) -> None:
-        """Add one step's sums; on the device, without waiting for it."""
-        self.fine = self.fine + fine.double()
-        self.coarse = self.coarse + coarse.double()
-        self.tokens += tokens
-
-    def row(self) -> dict[str, float | None]:
-        """The token-weighted means."""
-        if not self.tokens:
-            return {"train_loss": None, "loss_fine": None, "loss_coarse": None, "loss_ratio": None}
-        fine, coarse = float(self.fine) / self.tokens, float(self.coarse) / self.tokens
-        return {
-            "train_loss": fine,
-            "loss_fine": fine,
-            "loss_coarse": coarse or None,
-            "loss_ratio": coarse / fine if coarse else None,
-        }
-
-
-@define
-class Progress:
-    """Everything that resumes beside weights and optimiser state."""
-
-    step: int = 0
-    wall_time: float = 0.0
-    tokens: int = 0
-    frames: int = 0
-    truncated: int = 0
-    best_val_loss: float | None = None
-    best_val_step: int | None = None
-    best_val_loss_content: float | None = None
-    final_train_loss: float | None = None
-    window: LossWindow = field(factory=lambda: LossWindow())
-    bad: dict[str, str] = field(factory=dict[str, str])
-
-
 def train(
     run: Run,
     model: VLM,
@@ -167,7 +118,7 @@ def train(
             parameter.requires_grad_(False)
     rates = peak_rates(training, summary["total_params"])
     optimiser = make_optimiser(groups, rates, training.betas, training.weight_decay)
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     ends = {
         c: (training.lr_target or 0) / rates[c] if training.lr_target and rates[c] else training.floor
         for c in GROUPS
@@ -188,7 +139,9 @@ def train(
         replace=config.data.on_bad_sample == "skip",
     )
 
-    progress = _resume(folder, model, optimiser, names, observer)
+    progress, damaged = resume(folder / CHECKPOINTS, model, optimiser, names)
+    for text in damaged:
+        observer.warned(f"damaged checkpoint passed over: {text}")
     observer.started(run, progress.step, length.steps)
     accumulation = training.batch_size // training.micro_batch_size
     stream = micro_batches(
@@ -287,7 +240,7 @@ def train(
             if evaluating or step % checkpoint_every == 0 or stop.number is not None:
                 progress.wall_time = time.monotonic() - begun
                 metrics.sync()
-                _save(folder, model, optimiser, names, progress)
+                save(folder / CHECKPOINTS, model, optimiser, names, progress)
                 prune_checkpoints(folder / CHECKPOINTS, config.checkpoints.keep_last, progress.best_val_step)
                 outcome = _summarise(summary, progress, training.batch_size, length.steps)
                 write_json(folder / SUMMARY, outcome)
@@ -306,7 +259,7 @@ def pick_device(choice: str) -> str:
 
 def peak_rates(training: Training, total_params: int) -> dict[str, float]:
     """The peak learning rate of each group."""
-    connector = training.lr if isinstance(training.lr, float) else training.lr.rate(total_params)
+    connector = training.lr if not isinstance(training.lr, LRRule) else training.lr.rate(total_params)
     return {
         "connector": connector,
         "encoder": connector * training.lr_ratio.encoder,
@@ -359,34 +312,6 @@ def _report_validation(validation: ValidationSet, observer: Observer) -> None:
         observer.warned(f"bad validation sample {bad.sample}: {bad.reason} (left out)")
     if not validation.samples:
         raise FvlmError("no usable validation sample; check [data.validation]")
-
-
-def _save(
-    folder: Path, model: VLM, optimiser: torch.optim.Optimizer, names: dict[Any, str], progress: Progress
-) -> None:
-    window = progress.window
-    progress.window = LossWindow(float(window.fine), float(window.coarse), window.tokens)
-    tensors = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    save_checkpoint(
-        folder / CHECKPOINTS,
-        Checkpoint(tensors, optimiser_tensors(optimiser, names), asdict(progress)),
-    )
-
-
-def _resume(
-    folder: Path, model: VLM, optimiser: torch.optim.Optimizer, names: dict[Any, str], observer: Observer
-) -> Progress:
-    latest, damaged = latest_checkpoint(folder / CHECKPOINTS)
-    for text in damaged:
-        observer.warned(f"damaged checkpoint passed over: {text}")
-    if latest is None:
-        return Progress()
-    checkpoint = load_checkpoint(latest)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(checkpoint.model[name])
-    restore_optimiser(optimiser, checkpoint.optimizer, names)
-    return Progress(**{**checkpoint.state, "window": LossWindow(**checkpoint.state["window"])})
 
 
 def _summarise(known: dict[str, Any], progress: Progress, batch_size: int, steps: int) -> dict[str, Any]:

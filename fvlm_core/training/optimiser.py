@@ -43,9 +43,7 @@ def _decays(name: str, parameter: nn.Parameter) -> bool:
     return parameter.ndim >= 2 and not any(part in name for part in ("embed", "q_static", "q_init", "token"))
 
 
-def optimiser_tensors(
-    optimiser: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]
-) -> dict[str, Tensor]:
+def optimiser_tensors(optimiser: torch.optim.Optimizer, names: Mapping[Tensor, str]) -> dict[str, Tensor]:
     """The state as {"exp_avg.<parameter>": tensor}: readable in any safetensors viewer, bound to no order."""
     return {
         f"{key}.{names[parameter]}": value
@@ -55,7 +53,7 @@ def optimiser_tensors(
 
 
 def restore_optimiser(
-    optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor], names: Mapping[nn.Parameter, str]
+    optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor], names: Mapping[Tensor, str]
 ) -> None:
     """Put back what `optimiser_tensors` took out."""
     by_name = {name: parameter for parameter, name in names.items()}
