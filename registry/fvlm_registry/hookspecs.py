@@ -1,4 +1,27 @@
-"""The hooks of a plugin, one for each kind of component."""
+"""The hooks of a plugin, one for each kind of component: the plugin author's manual.
+
+A plugin is a module named by an entry point of the group "fvlm". In the `pyproject.toml` of the distribution that
+brings it:
+
+    [project]
+    name = "fvlm-acme"
+    version = "0.2.0"
+    dependencies = ["fvlm"]
+
+    [project.entry-points.fvlm]
+    acme = "acme.plugin"
+
+The module marks one or more of the functions below with `@hookimpl`. Each takes no argument and yields a `Component`
+for everything it offers. The module and those of the config classes are imported by every `fvlm` command: they import
+no torch and nothing else that is slow; the code that does stands in modules named by import strings, loaded when a
+recipe uses the component.
+
+Recipes write the component's name, or "acme:name" where two plugins offer the same one. The rest of the recipe's
+table is read into the component's config class, a frozen attrs class: its field types are checked, its defaults are
+the recipe's defaults, and the ValueError of a validator becomes a message at the recipe's line.
+
+The files shown with each hook are complete. `fvlm plugins list` says whether a plugin loaded, and why not.
+"""
 
 from __future__ import annotations
 
@@ -13,29 +36,255 @@ _hookspec = pluggy.HookspecMarker("fvlm")
 
 @_hookspec
 def fvlm_encoders() -> Iterable[Component]:
-    """Vision encoders."""
+    """Vision encoders.
+
+    target: `build(config) -> VisionEncoder`. The config class has a method `spec() -> EncoderSpec`.
+    provides: "patches", and "query" if the encoder implements `attend`.
+
+        # acme_tiles/plugin.py
+        from attrs import field, frozen, validators
+        from fvlm_core.interfaces import Component, EncoderSpec, hookimpl
+
+
+        @frozen(kw_only=True)
+        class Tiles:
+            width: int = field(default=64, validator=validators.ge(1))
+            image_size: int = 56
+            grid: int = 4
+
+            def spec(self):
+                grid = (self.grid, self.grid)
+                sizes = {"width": self.width, "image_size": self.image_size, "patch_grid": grid}
+                return EncoderSpec(depth=1, heads=1, prefix_tokens=0, **sizes)
+
+
+        @hookimpl
+        def fvlm_encoders():
+            names = {"target": "acme_tiles.model:Tiles", "config": "acme_tiles.plugin:Tiles"}
+            yield Component("tiles", **names, summary="linear tiles", provides=("patches", "query"))
+
+        # acme_tiles/model.py
+        import torch
+        from fvlm_core.interfaces import KeyValue, PatchFeatures, VisionEncoder
+        from torch import nn
+
+
+        class Tiles(VisionEncoder):
+            def __init__(self, config):
+                super().__init__()
+                self.spec = config.spec()
+                side, width = config.image_size // config.grid, config.width
+                self.project = nn.Conv2d(3, width, side, stride=side)
+                self.place = nn.Parameter(0.02 * torch.randn(self.spec.tokens, width))
+                self.key, self.value = nn.Linear(width, width), nn.Linear(width, width)
+
+            def encode(self, frames, *, tokens=True, layers=True):
+                tiles = self.project(frames).flatten(2).mT + self.place
+                return PatchFeatures(tiles, (KeyValue(self.key(tiles)[:, None], self.value(tiles)[:, None]),))
+
+            def attend(self, query, features, *, depth="deep", weights=None):
+                key, value = features.layers[0]
+                seen = (query[:, None, None] @ key.mT / key.shape[-1] ** 0.5).softmax(-1)
+                if weights is not None:
+                    weights.append(seen[:, :, 0])
+                return query + (seen @ value)[:, 0, 0]
+    """
     return ()
 
 
 @_hookspec
 def fvlm_connectors() -> Iterable[Component]:
-    """Connectors."""
+    """Connectors.
+
+    target: `build(config, encoder: EncoderSpec, llm: LLMSpec) -> Connector`. The config class has a method
+    `spec(encoder: EncoderSpec) -> ConnectorSpec`, which raises ValueError for an encoder it cannot work with.
+    needs: what the encoder must provide, "patches" or "query".
+
+        # acme_mean/plugin.py
+        from attrs import frozen
+        from fvlm_core.interfaces import Component, ConnectorSpec, hookimpl
+
+
+        @frozen(kw_only=True)
+        class Mean:
+            visual_scale: float = 0.14
+
+            def spec(self, encoder):
+                return ConnectorSpec(tokens_per_frame=1, mode="coarse_only")
+
+
+        @hookimpl
+        def fvlm_connectors():
+            yield Component(
+                "mean",
+                target="acme_mean.model:Mean",
+                config="acme_mean.plugin:Mean",
+                summary="one token a frame: the mean of its patches",
+                needs=("patches",),
+            )
+
+        # acme_mean/model.py
+        from fvlm_core.interfaces import Connector, VisualTokens
+        from torch import nn
+
+
+        class Mean(Connector):
+            encoder_tokens = True
+            encoder_layers = False
+
+            def __init__(self, config, encoder, llm):
+                super().__init__()
+                self.spec = config.spec(encoder)
+                self.scale, self.first_patch = config.visual_scale, encoder.prefix_tokens
+                self.project = nn.Linear(encoder.width, llm.width)
+
+            def connect(self, features, counts, encoder, llm, *, mode=None):
+                mean = features.tokens[:, self.first_patch :].mean(1, keepdim=True)
+                return VisualTokens(self.scale * self.project(mean))
+    """
     return ()
 
 
 @_hookspec
 def fvlm_llms() -> Iterable[Component]:
-    """Language models."""
+    """Language models.
+
+    target: `build(config, vocabulary: int) -> LLMBackend`. The config class has the methods `spec() -> LLMSpec` and
+    `chat(corpus, file=None) -> Chat`; see `Chat`. Components of one family share target and config class and differ
+    in `preset`. `acme_llm.model` and `acme_llm.chat`, which implement `LLMBackend` and `Chat`, are not shown.
+
+        # acme_llm/plugin.py
+        from attrs import field, frozen, validators
+        from fvlm_core.interfaces import Component, LLMSpec, hookimpl
+
+        SIZES = {"9m": {"width": 256, "depth": 8}, "30m": {"width": 512, "depth": 10}}
+
+
+        @frozen(kw_only=True)
+        class AcmeLLM:
+            width: int = field(validator=validators.ge(64))
+            depth: int = field(validator=validators.ge(1))
+            vocabulary: int = 8192
+
+            def spec(self):
+                heads = self.width // 64
+                sizes = {"width": self.width, "mlp": 4 * self.width, "depth": self.depth}
+                return LLMSpec(
+                    **sizes, heads=heads, kv_heads=heads, vocabulary=self.vocabulary, positions=2048
+                )
+
+            def chat(self, corpus, file=None):
+                from acme_llm.chat import AcmeChat
+
+                return AcmeChat(file)
+
+
+        @hookimpl
+        def fvlm_llms():
+            for size, preset in SIZES.items():
+                yield Component(
+                    f"acme-{size}",
+                    target="acme_llm.model:build",
+                    config="acme_llm.plugin:AcmeLLM",
+                    summary=f"Acme's model with {size.upper()} parameters",
+                    preset=preset,
+                )
+    """
     return ()
 
 
 @_hookspec
 def fvlm_data_sources() -> Iterable[Component]:
-    """Data sources."""
+    """Data sources.
+
+    target: `build(config, split: Split) -> DataSource`.
+
+        # acme_pairs/plugin.py
+        from pathlib import Path
+
+        from attrs import frozen
+        from fvlm_core.interfaces import Component, hookimpl
+
+
+        @frozen(kw_only=True)
+        class Pairs:
+            folder: Path  # a relative path in a recipe starts at the recipe's file
+            validation: int = 100
+
+
+        @hookimpl
+        def fvlm_data_sources():
+            yield Component(
+                "pairs",
+                target="acme_pairs.source:Pairs",
+                config="acme_pairs.plugin:Pairs",
+                summary="a folder of NAME.mp4 with NAME.txt beside it",
+            )
+
+        # acme_pairs/source.py
+        from fvlm_core.interfaces import DataSource, MissingData, Sample, Turn, VideoFile
+
+
+        class Pairs(DataSource):
+            name = "pairs"
+
+            def __init__(self, config, split):
+                videos = sorted(config.folder.glob("*.mp4"))
+                if not videos:
+                    raise MissingData(f"{config.folder}: no MP4 file there; the recipe's `folder` names the place")
+                held_out = config.validation
+                self.videos = videos[:held_out] if split == "validation" else videos[held_out:]
+
+            def __len__(self):
+                return len(self.videos)
+
+            def __getitem__(self, index):
+                video = self.videos[index]
+                caption = video.with_suffix(".txt").read_text().strip()
+                turns = (Turn("user", "Describe the video."), Turn("assistant", caption))
+                return Sample(id=video.stem, source=self.name, turns=turns, video=VideoFile(video))
+    """
     return ()
 
 
 @_hookspec
 def fvlm_fit_models() -> Iterable[Component]:
-    """Fit models."""
+    """Fit models: scaling laws.
+
+    target: `build(config) -> FitModel`. The law is a pure function of numpy arrays, so that it can stand in the
+    plugin file itself.
+
+        # acme_power/plugin.py
+        from attrs import frozen
+        from fvlm_core.interfaces import Component, FitModel, Parameter, hookimpl
+
+
+        @frozen(kw_only=True)
+        class Power:
+            pass
+
+
+        def law(d, *, E, B, beta):
+            '''L = E + B/D^beta'''
+            return E + B / d**beta
+
+
+        def build(config):
+            return FitModel(
+                "power",
+                law,
+                parameters=(
+                    Parameter("E", 1.0, min=0, linear=True),
+                    Parameter("B", 100.0, min=0, log=True),
+                    Parameter("beta", 0.3, min=0, max=2),
+                ),
+                needs="points at four amounts of data or more",
+            )
+
+
+        @hookimpl
+        def fvlm_fit_models():
+            names = {"target": "acme_power.plugin:build", "config": "acme_power.plugin:Power"}
+            yield Component("power", **names, summary="L = E + B/D^beta over all points")
+    """
     return ()
