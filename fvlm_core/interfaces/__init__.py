@@ -18,7 +18,18 @@ if TYPE_CHECKING:
     from fvlm_core.interfaces.encoder import Depth, KeyValue, PatchFeatures, VisionEncoder
     from fvlm_core.interfaces.fit import FitModel, Parameter
     from fvlm_core.interfaces.llm import Chat, EncodedChat, LLMBackend
-    from fvlm_core.interfaces.specs import ConnectorSpec, EncoderSpec, LLMSpec, Mode
+    from fvlm_core.interfaces.specs import (
+        LLM_WIDTH,
+        ConnectorSpec,
+        EncoderSpec,
+        LinearMap,
+        LLMSpec,
+        Look,
+        Mode,
+        TextPass,
+        VisualPass,
+        Work,
+    )
     from fvlm_core.pretrained import SEEDED, architecture, is_folder, pretrained_folder
 
 _HOME = {
@@ -28,12 +39,16 @@ _HOME = {
     "interfaces.encoder": ("Depth", "KeyValue", "PatchFeatures", "VisionEncoder"),
     "interfaces.fit": ("FitModel", "Parameter"),
     "interfaces.llm": ("Chat", "EncodedChat", "LLMBackend"),
-    "interfaces.specs": ("ConnectorSpec", "EncoderSpec", "LLMSpec", "Mode"),
+    "interfaces.specs": (
+        *("LLM_WIDTH", "ConnectorSpec", "EncoderSpec", "LLMSpec", "Mode"),
+        *("LinearMap", "Look", "TextPass", "VisualPass", "Work"),
+    ),
     "pretrained": ("SEEDED", "architecture", "is_folder", "pretrained_folder"),
 }
 _MODULE = {name: f"fvlm_core.{module}" for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "LLM_WIDTH",
     "SEEDED",
     "Auxiliary",
     "Chat",
@@ -49,6 +64,8 @@ __all__ = [
     "KeyValue",
     "LLMBackend",
     "LLMSpec",
+    "LinearMap",
+    "Look",
     "MissingData",
     "MissingWeights",
     "Mode",
@@ -59,11 +76,14 @@ __all__ = [
     "Progress",
     "Sample",
     "Split",
+    "TextPass",
     "Turn",
     "UsageError",
     "VideoFile",
     "VisionEncoder",
+    "VisualPass",
     "VisualTokens",
+    "Work",
     "architecture",
     "hookimpl",
     "is_folder",

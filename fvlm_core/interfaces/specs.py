@@ -12,6 +12,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 Mode = Literal["coarse_only", "coarse_fine", "autoregressive"]
 """How visual tokens are made: one pass, two parallel passes (training), or frame by frame (true inference)."""
 
+LLM_WIDTH = 0
+"""Stands for the language model's width, which an encoder and a connector do not know, in a `LinearMap`."""
+
 
 @frozen(kw_only=True)
 class EncoderSpec:
@@ -20,6 +23,9 @@ class EncoderSpec:
     width: channels D of every token. image_size: side in pixels of the square frames it takes.
     patch_grid: (rows, columns) of patches. depth: layers L. heads: attention heads of a layer.
     prefix_tokens: tokens before the patches (1 for a lone CLS). mean, std: per-channel normalisation of RGB in [0, 1].
+
+    For the FLOP ledger, which takes the encoder for a ViT: mlp: inner width of a layer's MLP (None: 4 x width).
+    gated: whether it is gated (SwiGLU). recompute: whether activations are made again in the backward pass.
     """
 
     width: int
@@ -30,6 +36,9 @@ class EncoderSpec:
     prefix_tokens: int = 1
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    mlp: int | None = None
+    gated: bool = False
+    recompute: bool = False
 
     @property
     def patches(self) -> int:
@@ -47,9 +56,10 @@ class LLMSpec:
     """A causal language model's sizes.
 
     width: channels W of embeddings and hidden states. mlp: inner width of the gated MLP. heads, kv_heads: attention
-    heads and key/value heads. vocabulary: rows of the embedding, or None while it waits for a tokenizer made from
-    the data. positions: longest sequence. size: the label of tables and plots ("135M"), empty to use the count of
-    parameters.
+    heads and key/value heads. head_width: channels of a head (None: width / heads). vocabulary: rows of the
+    embedding, or None while it waits for a tokenizer made from the data. positions: longest sequence. size: the label
+    of tables and plots ("135M"), empty to use the count of parameters. recompute: whether activations are made again
+    in the backward pass.
     """
 
     width: int
@@ -61,6 +71,48 @@ class LLMSpec:
     positions: int
     tied: bool = True
     size: str = ""
+    head_width: int | None = None
+    recompute: bool = False
+
+
+@frozen
+class LinearMap:
+    """Work of a connector: a linear map from `inputs` to `outputs` channels (`LLM_WIDTH` for the language model's).
+
+    stage: the pass it belongs to, for tables. times: how often a frame. last: whether the last frame of a sample is
+    mapped too; what asks for the next frame leaves it out.
+    """
+
+    stage: str
+    inputs: int
+    outputs: int
+    times: int = field(default=1, kw_only=True)
+    last: bool = field(default=True, kw_only=True)
+
+
+@frozen
+class Look:
+    """Work of a connector: one `encoder.attend` a frame, through every layer ("deep") or over the final features."""
+
+    stage: str
+    depth: Literal["deep", "shallow"] = "deep"
+
+
+@frozen
+class VisualPass:
+    """Work of a connector: the language model reads every frame's visual tokens but the last's, and no text."""
+
+    stage: str
+
+
+@frozen
+class TextPass:
+    """Work of a connector: a further text loss. The language model reads all visual tokens and the text."""
+
+    stage: str
+
+
+Work = LinearMap | Look | VisualPass | TextPass
 
 
 @frozen(kw_only=True)
@@ -68,7 +120,11 @@ class ConnectorSpec:
     """What a connector makes of a frame.
 
     tokens_per_frame: visual tokens k the LLM reads for each frame. mode: the mode it trains in.
+    work: for the FLOP ledger, what happens in training between the encoder's patch pass and the pass over visual
+    tokens and text that the loss is taken from, in that order: each entry reads what the one before it made. None
+    when the connector does not say, and then nothing is counted for it.
     """
 
     tokens_per_frame: int
     mode: Mode = field(default="coarse_fine")
+    work: tuple[Work, ...] | None = None
