@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
 from stat import S_ISREG
@@ -82,7 +83,26 @@ def decode(video: VideoFile, size: int) -> NDArray[np.uint8]:
     Raises `BadSample`: no such file, not a video, no video track, more than `MAX_SIDE` pixels a side, cut
     short, or corrupt. A picture that is damaged but still decodes is not noticed.
     """
-    path = video.path
+    with _explained(video.path):
+        return _decode(video, size)
+
+
+def count_frames(video: VideoFile) -> int:
+    """How many frames `decode` gives of a clip, from the length its source or its header states; nothing is decoded.
+
+    A header that states none (MPEG streams) leaves FFmpeg's guess. Raises `BadSample` when the file cannot be opened.
+    """
+    seconds = video.seconds
+    if seconds is None:
+        with _explained(video.path), _open(video.path) as container:
+            declared = _declared(container, _video_track(container)).seconds
+            seconds = declared or (container.duration or 0) / av.time_base
+    return len(_times(seconds, video.fps, video.max_frames))
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Whatever is wrong with a file, as `BadSample`."""
     try:
         status = path.stat()
     except OSError as error:
@@ -92,7 +112,7 @@ def decode(video: VideoFile, size: int) -> NDArray[np.uint8]:
     if status.st_size == 0:
         raise BadSample(path, "empty file (0 bytes)")
     try:
-        return _decode(video, size)
+        yield
     except _Unusable as error:
         raise BadSample(path, str(error)) from error
     except (av.error.FFmpegError, EOFError, MemoryError, OverflowError, ValueError) as error:

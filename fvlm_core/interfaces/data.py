@@ -27,11 +27,15 @@ class Turn:
 
 @frozen
 class VideoFile:
-    """A video on disk and how frames are chosen: `fps` frames a second; longer than `max_frames`: evenly spaced."""
+    """A video on disk and how frames are chosen: `fps` frames a second; longer than `max_frames`: evenly spaced.
+
+    seconds: its length where the source knows it: plans then need not open the file, which may not be there yet.
+    """
 
     path: Path
     fps: float = 1.0
     max_frames: int = 64
+    seconds: float | None = None
 
 
 @frozen
