@@ -17,7 +17,8 @@ from fvlm_core.interfaces.llm import LLMBackend
 from fvlm_core.interfaces.specs import Mode
 from fvlm_core.sequences import Layout, plan
 
-_LOGITS_AT_ONCE = 1 << 24  # 64 MiB of float32 logits; more labels than that are scored in chunks
+LOGITS_AT_ONCE = 1 << 24
+"""Logits of a chunk, 64 MiB of float32; more labels than that are scored in chunks, whose logits are made twice."""
 
 
 @frozen(eq=False)
@@ -26,7 +27,7 @@ class Losses:
 
     loss: with graph, fine + weight x auxiliary; divide by the tokens of the whole optimiser step.
     tokens: supervised tokens; 0 gives loss 0 (with a graph), never NaN. fine, coarse: detached sums of the text
-    losses of the tokens the mode ends with and of the auxiliary ones (0 if there are none). content, content_tokens:
+    losses of the tokens the mode ends with and of the auxiliary ones (None if there are none). content, content_tokens:
     detached sum and count over the assistant's own words.
     per_sample: [B] sums of the fine loss, with graph (sequence log-probabilities, negated); per_sample_tokens:
     int64 [B] on the host. Counts are plain numbers: nothing waits for the device.
@@ -35,7 +36,7 @@ class Losses:
     loss: Tensor
     tokens: int
     fine: Tensor
-    coarse: Tensor
+    coarse: Tensor | None
     content: Tensor
     content_tokens: int
     per_sample: Tensor
@@ -82,11 +83,11 @@ class VLM(nn.Module):
         scored = self._score(visual.tokens, text, labels, layout)
         per_sample = scored.new_zeros(len(batch.counts)).index_add(0, layout.owner, scored)
         fine = scored.sum()
-        loss, coarse = fine, torch.zeros_like(fine)
+        loss, coarse = fine, None
         for extra in visual.auxiliary:
             other = self._score(extra.tokens, text, labels, layout).sum()
             loss = loss + extra.weight * other
-            coarse = coarse + other.detach()
+            coarse = other.detach() if coarse is None else coarse + other.detach()
         detached = scored.detach()
         return Losses(
             loss=loss,
@@ -196,7 +197,7 @@ class VLM(nn.Module):
         hidden = self._hidden(visual, text, layout).index_select(0, layout.predictor)
         vocabulary = self.llm.spec.vocabulary
         assert vocabulary is not None
-        chunk = max(1, _LOGITS_AT_ONCE // vocabulary)
+        chunk = max(1, LOGITS_AT_ONCE // vocabulary)
         if len(labels) <= chunk:
             return self._cross_entropy(hidden, labels)
         pieces = [
@@ -225,4 +226,4 @@ def attention_entropy(vlm: VLM, batch: Batch) -> dict[str, Tensor]:
 
 def _entropy(weights: Tensor) -> Tensor:
     """Attention probabilities [F, heads, N] to nats [F], mean over heads."""
-    return -(weights * weights.clamp(min=1e-10).log()).sum(-1).mean(-1)
+    return torch.sum(-weights * torch.log(weights.clamp(min=1e-10)), dim=-1).mean(dim=-1)
