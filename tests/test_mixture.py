@@ -1,0 +1,57 @@
+"""The mixture: exact shares, every sample once an epoch, nothing depends on what was asked before."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fvlm_core.data.mixture import BLOCK, Mixture
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 400), min_size=1, max_size=4),
+    seed=st.integers(0, 2**31),
+    data=st.data(),
+)
+def test_shares_hold_to_one_sample_in_every_block(lengths: list[int], seed: int, data: st.DataObject) -> None:
+    weights = data.draw(st.lists(st.floats(0.05, 10), min_size=len(lengths), max_size=len(lengths)))
+    mixture = Mixture(lengths, weights, seed)
+    places = [mixture.at(place) for place in range(2 * BLOCK)]
+    for start in (0, BLOCK):
+        counts = Counter(source for source, _ in places[start : start + BLOCK])
+        for source, weight in enumerate(weights):
+            assert abs(counts[source] - BLOCK * weight / sum(weights)) <= 2
+    assert all(index < lengths[source] for source, index in places)
+
+
+def test_every_sample_is_read_once_an_epoch_and_the_order_changes() -> None:
+    mixture = Mixture([700], [1.0], seed=3)
+    order = [mixture.at(place)[1] for place in range(1400)]
+    assert sorted(order[:700]) == sorted(order[700:]) == list(range(700))
+    assert order[:700] != order[700:]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, 5000), min_size=1, max_size=20), st.integers(0, 2**31))
+def test_a_place_holds_the_same_sample_whatever_was_asked_before(places: list[int], seed: int) -> None:
+    lengths, weights = [37, 1000, 5], [0.2, 0.66, 0.14]
+    used = Mixture(lengths, weights, seed)
+    assert [used.at(place) for place in places] == [Mixture(lengths, weights, seed).at(place) for place in places]
+
+
+def test_another_seed_gives_another_order() -> None:
+    first, second = (Mixture([500], [1.0], seed) for seed in (1, 2))
+    assert [first.at(place) for place in range(50)] != [second.at(place) for place in range(50)]
+
+
+@pytest.mark.parametrize("place", [0, 17])
+def test_replacements_come_from_the_same_source_by_a_fixed_rule(place: int) -> None:
+    mixture = Mixture([10, 1000], [0.5, 0.5], seed=0)
+    source, _ = mixture.at(place)
+    replacements = [mixture.replacement(place, attempt) for attempt in range(5)]
+    assert {found for found, _ in replacements} == {source}
+    assert replacements == [Mixture([10, 1000], [0.5, 0.5], seed=0).replacement(place, a) for a in range(5)]

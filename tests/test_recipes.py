@@ -1,0 +1,99 @@
+"""Recipes: what extends, overrides, grids and ablations mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny import RECIPE
+
+from fvlm_core.recipes.located import read_toml
+from fvlm_core.recipes.read import read_recipe, shipped
+from fvlm_core.recipes.resolved import changed_keys, resolved
+
+
+def write(folder: Path, text: str, name: str = "mine.toml") -> str:
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+def test_every_value_knows_its_line(tmp_path: Path) -> None:
+    text = (
+        'a = 1\n[t]\n"b c" = [1,\n 2]\n[[u.v]]\nx = 1\n[[u.v]]\n# x\nx = { y.z = 2, w = 3 }\n'
+        "[u.v.deep]\nq = '''\n[no]\n'''\n"
+    )
+    tree = read_toml(Path(write(tmp_path, text)))
+    lines = {
+        ("a",): 1,
+        ("t", "b c"): 3,
+        ("t", "b c", 1): 4,
+        ("u", "v", 0, "x"): 6,
+        ("u", "v", 1, "x", "y", "z"): 9,
+        ("u", "v", 1, "deep", "q"): 11,
+    }
+    assert {key: tree.at(key).line for key in lines} == lines
+
+
+def test_extends_lays_the_child_over_the_base(tmp_path: Path) -> None:
+    write(tmp_path, RECIPE, "_base.toml")
+    child = write(tmp_path, 'extends = "_base.toml"\nname = "child"\n[training]\nsamples = 80\n')
+    recipe = read_recipe(child)
+    assert (recipe.name, recipe.runs[0].id) == ("child", "child")
+    assert (recipe.runs[0].config.training.samples, recipe.runs[0].config.training.steps) == (80, None)
+    assert recipe.runs[0].config.training.batch_size == 4
+
+
+def test_changing_a_component_drops_the_old_ones_settings(tmp_path: Path) -> None:
+    text = RECIPE + '[ablate]\nB1 = { model.connector.name = "pooled", model.connector.grid = 3 }\n'
+    runs = read_recipe(write(tmp_path, text)).runs
+    assert [run.id for run in runs] == ["baseline", "B1"]
+    assert [run.config.model.connector.name for run in runs] == ["foveated", "pooled"]
+
+
+def test_grid_is_the_product_of_its_axes(tmp_path: Path) -> None:
+    text = RECIPE + (
+        '[grid]\nid = "{size}-{budget}-F"\n[grid.axes.size]\nS = { model.llm.width = 16 }\n'
+        "M = { model.llm.width = 32 }\n[grid.axes.budget]\nC1 = { training.budget = 1e9 }\n"
+        "C2 = { training.samples = 64 }\n"
+    )
+    runs = read_recipe(write(tmp_path, text)).runs
+    assert [run.id for run in runs] == ["S-C1-F", "S-C2-F", "M-C1-F", "M-C2-F"]
+    assert [run.config.model.llm.config.width for run in runs] == [16, 16, 32, 32]
+    assert [(run.config.training.budget, run.config.training.samples) for run in runs[:2]] == [(1e9, None), (None, 64)]
+
+
+def test_seeds_repeat_every_run_with_the_next_seed(tmp_path: Path) -> None:
+    runs = read_recipe(write(tmp_path, "seeds = 3\n" + RECIPE)).runs
+    assert [(run.id, run.seed) for run in runs] == [("tiny-s0", 42), ("tiny-s1", 43), ("tiny-s2", 44)]
+
+
+def test_overrides_are_toml_and_reach_every_run(tmp_path: Path) -> None:
+    text = RECIPE + '[[runs]]\nid = "a"\n[[runs]]\nid = "b"\nmodel.blind = true\n'
+    runs = read_recipe(write(tmp_path, text), ["training.steps=10", "name=other", "training.betas=[0.9, 0.98]"]).runs
+    assert [run.config.training.steps for run in runs] == [10, 10]
+    assert runs[0].config.name == "other"
+    assert runs[1].config.training.betas == (0.9, 0.98)
+
+
+def test_paths_are_relative_to_the_file_they_are_written_in(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    clips = '[[data.sources]]\nname = "clips"\npath = "videos"\n'
+    write(tmp_path / "deep", RECIPE.split("[[data.sources]]")[0] + clips + "[training]\nsteps = 1", "_base.toml")
+    recipe = read_recipe(write(tmp_path, 'extends = "deep/_base.toml"\n'))
+    assert recipe.runs[0].config.data.sources[0].source.config.path == tmp_path / "deep" / "videos"
+
+
+def test_resolved_recipe_names_what_changed_and_ignores_what_decides_nothing(tmp_path: Path) -> None:
+    recipe = write(tmp_path, RECIPE)
+    before = resolved(read_recipe(recipe).runs[0].config)
+    same = resolved(read_recipe(recipe, ["training.workers=3", "training.device=cpu"]).runs[0].config)
+    other = resolved(read_recipe(recipe, ["training.lr=0.5", "model.connector.query_dim=4"]).runs[0].config)
+    assert changed_keys(before, same) == []
+    assert changed_keys(before, other) == ["model.connector.query_dim: 8 -> 4", "training.lr: 0.001 -> 0.5"]
+
+
+@pytest.mark.parametrize("file", sorted(p.stem for p in shipped().glob("*.toml") if not p.stem.startswith("_")))
+def test_every_shipped_recipe_is_read_by_name(file: str) -> None:
+    recipe = read_recipe(file)
+    assert recipe.name == file
+    assert recipe.runs

@@ -1,0 +1,132 @@
+"""Run records: metrics without holes or double rows, checkpoints that are whole or not there, one writer."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+
+import pytest
+import torch
+
+from fvlm_core.errors import FvlmError
+from fvlm_core.runs.checkpoint import (
+    Checkpoint,
+    damage,
+    latest_checkpoint,
+    load_checkpoint,
+    prune_checkpoints,
+    save_checkpoint,
+)
+from fvlm_core.runs.lock import writing
+from fvlm_core.runs.metrics import MetricsWriter, read_metrics
+
+
+def test_rows_after_the_step_a_run_continues_from_are_superseded(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    with MetricsWriter(file, "r", 0) as metrics:
+        for step in (1, 2, 3):
+            metrics.write("train", step=step, loss=float(step))
+    with MetricsWriter(file, "r", 2) as metrics:
+        for step in (3, 4):
+            metrics.write("train", step=step, loss=10.0 + step)
+    rows = read_metrics(file)
+    assert [(row["step"], row["attempt"]) for row in rows] == [(1, 1), (2, 1), (3, 2), (4, 2)]
+    assert len(file.read_text().splitlines()) == 7  # the raw log still shows both attempts
+
+
+def test_a_torn_line_costs_only_itself(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    with MetricsWriter(file, "r", 0) as metrics:
+        metrics.write("train", step=1)
+        metrics.write("train", step=2)
+    file.write_bytes(file.read_bytes()[:-9])
+    with MetricsWriter(file, "r", 1) as metrics:
+        metrics.write("train", step=2)
+    assert [(row["step"], row["attempt"]) for row in read_metrics(file)] == [(1, 1), (2, 2)]
+
+
+def test_numbers_that_are_not_finite_are_stored_as_null(tmp_path: Path) -> None:
+    with MetricsWriter(tmp_path / "m.jsonl", "r", 0) as metrics:
+        metrics.write("train", step=1, loss=float("nan"))
+    assert read_metrics(tmp_path / "m.jsonl")[0]["loss"] is None
+
+
+def checkpoint(step: int) -> Checkpoint:
+    tensor = torch.full((3, 2), float(step))
+    return Checkpoint({"w": tensor}, {"exp_avg.w": tensor + 1}, {"step": step})
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"])
+@pytest.mark.parametrize("harm", ["truncate", "flip", "delete"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path: Path, file: str, harm: str) -> None:
+    for step in (10, 20):
+        save_checkpoint(tmp_path, checkpoint(step))
+    victim = tmp_path / "step-00000020" / file
+    content = victim.read_bytes()
+    if harm == "truncate":
+        victim.write_bytes(content[: len(content) // 2])
+    elif harm == "flip":
+        middle = content.index(b'"', len(content) // 2) if file.endswith(".json") else len(content) - 1
+        victim.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    else:
+        victim.unlink()
+    found, damaged = latest_checkpoint(tmp_path)
+    assert found == tmp_path / "step-00000010"
+    assert len(damaged) == 1
+    assert "step-00000020" in damaged[0]
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
+    folder = save_checkpoint(tmp_path / "a", checkpoint(7))
+    folder = folder.rename(tmp_path / "moved")
+    assert damage(folder) is None
+    loaded = load_checkpoint(folder)
+    assert torch.equal(loaded.model["w"], checkpoint(7).model["w"])
+    assert torch.equal(loaded.optimizer["exp_avg.w"], checkpoint(7).optimizer["exp_avg.w"])
+    assert loaded.state == {"step": 7}
+
+
+def test_the_best_and_the_last_are_kept(tmp_path: Path) -> None:
+    for step in (1, 2, 3, 4, 5):
+        save_checkpoint(tmp_path, checkpoint(step))
+        prune_checkpoints(tmp_path, keep_last=2, best_step=2)
+    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["step-00000002", "step-00000004", "step-00000005"]
+
+
+def _save_for_ever(folder: Path) -> None:
+    step = 1
+    while True:
+        save_checkpoint(folder, checkpoint(step))
+        (folder / f"acknowledged-{step}").touch()
+        prune_checkpoints(folder, keep_last=2, best_step=None)
+        step += 1
+
+
+def test_a_kill_during_saving_loses_no_acknowledged_checkpoint(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    for kill in range(5):
+        folder = tmp_path / str(kill)
+        folder.mkdir()
+        process = context.Process(target=_save_for_ever, args=(folder,))
+        process.start()
+        process.join(0.15 + 0.03 * kill)
+        process.kill()
+        process.join()
+        acknowledged = max((int(f.name.split("-")[1]) for f in folder.glob("acknowledged-*")), default=0)
+        found, damaged = latest_checkpoint(folder)
+        assert damaged == []
+        if acknowledged:
+            assert found is not None
+            assert int(found.name.split("-")[1]) >= acknowledged
+        assert not list(folder.glob(".tmp-*"))
+
+
+def test_a_second_writer_is_refused_and_told_who_has_it(tmp_path: Path) -> None:
+    with (
+        writing(tmp_path),
+        pytest.raises(FvlmError, match=r"is being written by process \d+ on "),
+        writing(tmp_path),
+    ):
+        pass
+    with writing(tmp_path):
+        pass  # released
