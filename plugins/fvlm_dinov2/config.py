@@ -59,6 +59,9 @@ class DINOv2:
             patch_grid=(side, side),
             depth=sizes["num_hidden_layers"],
             heads=sizes["num_attention_heads"],
+            mlp=_inner_width(sizes),
+            gated=sizes.get("use_swiglu_ffn", False),
+            recompute=self.checkpoint_activations,
         )
 
     def sizes(self) -> dict[str, Any]:
@@ -84,6 +87,12 @@ class DINOv2:
                     f"{key}: the recipe says {value}, config.json of {self.weights} says {config[key]}"
                 )
         return {key: value for key, value in config.items() if key in _ARCHITECTURE}
+
+
+def _inner_width(sizes: dict[str, Any]) -> int:
+    """Inner width of an MLP; a gated one is narrower by a third, in steps of 8."""
+    inner = int(sizes["hidden_size"] * sizes.get("mlp_ratio", 4))
+    return (int(inner * 2 / 3) + 7) // 8 * 8 if sizes.get("use_swiglu_ffn") else inner
 
 
 _ARCHITECTURE = (
