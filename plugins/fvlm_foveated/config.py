@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from attrs import field, frozen, validators
 
-from fvlm_core.interfaces import ConnectorSpec, EncoderSpec, Mode
+from fvlm_core.interfaces import (
+    LLM_WIDTH,
+    ConnectorSpec,
+    EncoderSpec,
+    LinearMap,
+    Look,
+    Mode,
+    TextPass,
+    VisualPass,
+    Work,
+)
 
 
 @frozen(kw_only=True)
@@ -21,7 +33,7 @@ class Foveated:
     """
 
     query_dim: int = field(default=384, validator=validators.ge(1))
-    depth: str = field(default="deep", validator=validators.in_(("deep", "shallow")))
+    depth: Literal["deep", "shallow"] = field(default="deep", validator=validators.in_(("deep", "shallow")))
     query_bias: bool = False
     query_init_std: float = field(default=1.0, validator=validators.gt(0))
     mode: Mode = field(default="coarse_fine", validator=validators.in_(("coarse_fine", "coarse_only")))
@@ -35,4 +47,25 @@ class Foveated:
 
     def spec(self, encoder: EncoderSpec) -> ConnectorSpec:
         """One token a frame, whatever the encoder."""
-        return ConnectorSpec(tokens_per_frame=1, mode=self.mode)
+        return ConnectorSpec(tokens_per_frame=1, mode=self.mode, work=self._work(encoder.width))
+
+    def _work(self, width: int) -> tuple[Work, ...]:
+        """What a training step does, for the FLOP ledger. width: the encoder's D."""
+
+        def look(stage: str) -> list[Work]:
+            return [
+                LinearMap(stage, self.query_dim, width),
+                Look(stage, self.depth),
+                LinearMap(stage, width, width),
+                LinearMap(stage, width, LLM_WIDTH),
+            ]
+
+        work = look("coarse query")
+        if self.mode == "coarse_only":
+            return tuple(work)
+        if self.lambda_coarse:
+            work.append(TextPass("coarse text LLM"))
+        for _ in range(self.fine_iterations):
+            ask = LinearMap("fine query", LLM_WIDTH, self.query_dim, last=False)
+            work += [VisualPass("coarse LLM"), ask, *look("fine query")]
+        return tuple(work)

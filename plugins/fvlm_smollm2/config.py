@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,9 +75,11 @@ class SmolLM2:
             positions=sizes["max_position_embeddings"],
             tied=sizes["tie_word_embeddings"],
             size=self.size,
+            head_width=sizes.get("head_dim"),
+            recompute=self.checkpoint_activations,
         )
 
-    def chat(self, corpus: Callable[[], Iterator[str]], file: Path | None = None) -> ChatML:
+    def chat(self, corpus: Callable[[], Iterable[str]], file: Path | None = None) -> ChatML:
         """The chat format with this model's tokenizer; see `Chat`.
 
         Raises `MissingWeights` when a published tokenizer is not on this machine.
