@@ -207,7 +207,10 @@ class VLM(nn.Module):
         return torch.cat(pieces)
 
     def _cross_entropy(self, hidden: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(self.llm.logits(hidden).float(), labels, reduction="none")
+        """Losses [P] of labels [P], at least in float32 whatever autocast makes of the head."""
+        logits = self.llm.logits(hidden)
+        precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return F.cross_entropy(precise, labels, reduction="none")
 
 
 def attention_entropy(vlm: VLM, batch: Batch) -> dict[str, Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -51,7 +53,7 @@ class DINOv2Encoder(VisionEncoder):
         recompute = self.config.checkpoint_activations and torch.is_grad_enabled()
         kept: list[KeyValue] = []
         last = self.spec.depth - 1
-        for index, block in enumerate(self.dino.encoder.layer):
+        for index, block in enumerate(self._blocks()):
             update = tokens or index < last
             if recompute:
                 hidden, key, value = checkpoint(self._layer, block, hidden, update, use_reentrant=False)
@@ -78,7 +80,7 @@ class DINOv2Encoder(VisionEncoder):
         if depth == "shallow":
             return self.dino.layernorm(self._look(query, self._final(features), weights))
         hidden = query
-        for block, kept in zip(self.dino.encoder.layer, features.layers, strict=True):
+        for block, kept in zip(self._blocks(), features.layers, strict=True):
             attention = block.attention
             seen = self._look(attention.q_proj(block.norm1(hidden)), kept, weights)
             hidden = hidden + block.layer_scale1(attention.o_proj(seen))
@@ -98,6 +100,10 @@ class DINOv2Encoder(VisionEncoder):
             hidden = hidden + block.layer_scale2(block.mlp(block.norm2(hidden)))
         return hidden, key, value
 
+    def _blocks(self) -> list[Dinov2Layer]:
+        """The layers."""
+        return cast(list[Dinov2Layer], list(self.dino.encoder.layer))
+
     def _heads(self, states: Tensor) -> Tensor:
         """[F, N, D] to [F, heads, N, head width]."""
         return states.unflatten(-1, (self.spec.heads, -1)).transpose(1, 2)
@@ -116,7 +122,7 @@ class DINOv2Encoder(VisionEncoder):
         """Keys and values of the final features, projected by the last layer once."""
         if features.final is None:
             assert features.tokens is not None, "shallow attention reads PatchFeatures.tokens"
-            block = self.dino.encoder.layer[-1]
+            block = self._blocks()[-1]
             normed = block.norm1(features.tokens)
             attention = block.attention
             features.final = KeyValue(

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from fvlm_core.interfaces import Component, hookimpl
 
 _SIZES = {
-    "small": dict(width=384, depth=12, heads=6),
-    "base": dict(width=768, depth=12, heads=12),
-    "large": dict(width=1024, depth=24, heads=16),
-    "giant": dict(width=1536, depth=40, heads=24, swiglu=True),
+    "small": {"width": 384, "depth": 12, "heads": 6},
+    "base": {"width": 768, "depth": 12, "heads": 12},
+    "large": {"width": 1024, "depth": 24, "heads": 16},
+    "giant": {"width": 1536, "depth": 40, "heads": 24, "swiglu": True},
 }
 _MILLIONS = {"small": 22, "base": 87, "large": 304, "giant": 1136}
 

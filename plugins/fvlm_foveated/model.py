@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from attrs import define, frozen
@@ -41,7 +41,7 @@ class FoveatedConnector(Connector):
         super().__init__()
         self.config = config
         self.spec = config.spec(encoder)
-        self.depth = cast(Depth, config.depth)
+        self.depth: Depth = config.depth
         self.encoder_tokens = config.depth == "shallow"
         self.encoder_layers = config.depth == "deep"
         self.q_static = nn.Parameter(torch.empty(1, config.query_dim))
@@ -70,15 +70,15 @@ class FoveatedConnector(Connector):
         if mode == "autoregressive":
             return self._autoregressive(features, counts, encoder, llm)
         static = self.q_static.expand(int(counts.sum()), -1)
-        z_coarse = self._look(static, features, encoder)
-        coarse = self._to_llm(z_coarse)
+        z_coarse = self.look(static, features, encoder)
+        coarse = self.to_llm(z_coarse)
         if mode == "coarse_only":
             return VisualTokens(coarse[:, None], diagnostics={"z_coarse": z_coarse})
         fine, z_fine, queries = coarse, z_coarse, static
         for _ in range(self.config.fine_iterations):
             queries = self._queries(fine, counts, llm)
-            z_fine = self._look(queries, features, encoder)
-            fine = self._to_llm(z_fine)
+            z_fine = self.look(queries, features, encoder)
+            fine = self.to_llm(z_fine)
         weight = self.config.lambda_coarse
         auxiliary = [Auxiliary("coarse", weight, coarse[:, None])] if weight else []
         seen = {"z_coarse": z_coarse, "z_fine": z_fine, "queries": queries}
@@ -90,20 +90,20 @@ class FoveatedConnector(Connector):
         """Where the coarse pass and, unless training is coarse only, the last fine pass look."""
         static = self.q_static.expand(int(counts.sum()), -1)
         looks: dict[str, list[Tensor]] = {"coarse": []}
-        z_coarse = self._look(static, features, encoder, looks["coarse"])
+        z_coarse = self.look(static, features, encoder, looks["coarse"])
         if self.spec.mode == "coarse_fine":
-            tokens = self._to_llm(z_coarse)
+            tokens = self.to_llm(z_coarse)
             for _ in range(self.config.fine_iterations):
                 looks["fine"] = []
                 queries = self._queries(tokens, counts, llm)
-                tokens = self._to_llm(self._look(queries, features, encoder, looks["fine"]))
+                tokens = self.to_llm(self.look(queries, features, encoder, looks["fine"]))
         return looks
 
     def stream(self, encoder: VisionEncoder, llm: LLMBackend) -> FoveatedStream:
         """Videos frame by frame; see `FoveatedStream`."""
         return FoveatedStream(self, encoder, llm, llm.new_cache())
 
-    def _look(
+    def look(
         self,
         queries: Tensor,
         features: PatchFeatures,
@@ -114,7 +114,7 @@ class FoveatedConnector(Connector):
         seen = encoder.attend(self.query_input_proj(queries), features, depth=self.depth, weights=weights)
         return self.output_proj(seen)
 
-    def _to_llm(self, z: Tensor) -> Tensor:
+    def to_llm(self, z: Tensor) -> Tensor:
         """What the encoder answered [F, D] to visual tokens [F, W]."""
         return self.dino_to_llm(z) * self.config.visual_scale
 
@@ -166,7 +166,7 @@ class FoveatedConnector(Connector):
         for module in self.children():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=module.in_features**-0.5)
-                if module.bias is not None:
+                if module.bias is not None:  # pyright: ignore[reportUnnecessaryComparison]
                     nn.init.zeros_(module.bias)
 
 
@@ -208,11 +208,11 @@ class FoveatedStream:
         connector = self.connector
         streams = _frames(features)
         query = connector.q_init.expand(streams, -1) if self.query is None else self.query[:streams]
-        z = connector._look(query, features, self.encoder)
-        token = connector._to_llm(z)
+        z = connector.look(query, features, self.encoder)
+        token = connector.to_llm(z)
         state = self.llm.hidden(token[:, None], cache=self.cache)[:, 0]
-        self.query = connector.llm_to_query(state)
-        return Fixation(query, z, token, self.query)
+        next_query = self.query = connector.llm_to_query(state)
+        return Fixation(query, z, token, next_query)
 
 
 def _frames(features: PatchFeatures) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 import torch.nn.functional as F
 from attrs import evolve
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
-from transformers.models.llama.modeling_llama import LlamaDecoderLayer, rotate_half
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm, rotate_half
 
 from fvlm_core.interfaces import SEEDED, LLMBackend, UsageError, pretrained_folder
 from fvlm_smollm2.cache import KeyValueCache
@@ -39,7 +41,8 @@ class LlamaBackend(LLMBackend):
         super().__init__()
         self.config = config
         self.spec = evolve(config.spec(), vocabulary=vocabulary)
-        llama = LlamaConfig(**{**config.sizes(), "vocab_size": vocabulary})
+        sizes: dict[str, Any] = {**config.sizes(), "vocab_size": vocabulary}
+        llama = LlamaConfig(**sizes)
         rotary = str((llama.rope_parameters or {}).get("rope_type", "default"))
         if rotary not in _FIXED_ROTARY:
             raise UsageError(f'rope_type: expected one of {", ".join(_FIXED_ROTARY)}, got "{rotary}"')
@@ -90,7 +93,7 @@ class LlamaBackend(LLMBackend):
         mask = _mask(length, past, segments, embeddings.device)
         recompute = self.config.checkpoint_activations and torch.is_grad_enabled() and cache is None
         states = embeddings
-        for index, block in enumerate(self.model.layers):
+        for index, block in enumerate(cast(list[LlamaDecoderLayer], list(self.model.layers))):
             if recompute:
                 states = checkpoint(
                     self._layer, index, block, states, rotation, mask, None, use_reentrant=False
@@ -123,7 +126,7 @@ class LlamaBackend(LLMBackend):
         states = states + attention.o_proj(seen)
         return states + block.mlp(self._norm(states, block.post_attention_layernorm))
 
-    def _norm(self, states: Tensor, norm: nn.Module) -> Tensor:
+    def _norm(self, states: Tensor, norm: LlamaRMSNorm) -> Tensor:
         """Root-mean-square norm."""
         return F.rms_norm(states, (self.spec.width,), norm.weight, self.model.config.rms_norm_eps)
 

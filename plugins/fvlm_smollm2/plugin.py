@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from fvlm_core.interfaces import Component, hookimpl
 
 _SIZES = {
-    "135M": dict(width=576, mlp=1536, depth=30, heads=9, kv_heads=3),
-    "360M": dict(width=960, mlp=2560, depth=32, heads=15, kv_heads=5),
-    "1.7B": dict(width=2048, mlp=8192, depth=24, heads=32, kv_heads=32, rope_base=130_000.0),
+    "135M": {"width": 576, "mlp": 1536, "depth": 30, "heads": 9, "kv_heads": 3},
+    "360M": {"width": 960, "mlp": 2560, "depth": 32, "heads": 15, "kv_heads": 5},
+    "1.7B": {"width": 2048, "mlp": 8192, "depth": 24, "heads": 32, "kv_heads": 32, "rope_base": 130_000.0},
 }
 
 

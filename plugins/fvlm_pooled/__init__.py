@@ -1,0 +1,1 @@
+"""The multi-token connector: patches averaged over a coarse grid."""

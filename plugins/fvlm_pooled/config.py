@@ -1,0 +1,31 @@
+"""What a recipe says of the pooled connector. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from attrs import field, frozen, validators
+
+from fvlm_core.interfaces import LLM_WIDTH, ConnectorSpec, EncoderSpec, LinearMap, UsageError
+
+
+@frozen(kw_only=True)
+class Pooled:
+    """The pooled multi-token connector.
+
+    grid: rows and columns that patches are averaged into; 4 gives 16 tokens a frame, 7 gives 49.
+    visual_scale: factor on visual tokens, the standard deviation of the language model's embeddings.
+    """
+
+    grid: int = field(default=4, validator=validators.ge(1))
+    visual_scale: float = field(default=0.14, validator=validators.gt(0))
+
+    def spec(self, encoder: EncoderSpec) -> ConnectorSpec:
+        """grid x grid tokens a frame. Raises `UsageError` when the encoder has fewer patches."""
+        rows, columns = encoder.patch_grid
+        if self.grid > min(rows, columns):
+            raise UsageError(
+                f"grid: expected at most {min(rows, columns)}, got {self.grid}: the encoder sees {rows} x {columns} "
+                "patches"
+            )
+        tokens = self.grid**2
+        work = (LinearMap("pooled tokens", encoder.width, LLM_WIDTH, times=tokens),)
+        return ConnectorSpec(tokens_per_frame=tokens, mode="coarse_only", work=work)
