@@ -67,12 +67,12 @@ class Display:
             )
         elif done >= total or time.monotonic() - self._last_line > LINE_EVERY:
             self._last_line = time.monotonic()
-            self.console.print(f"{what}: {done}/{total}")
+            self._line(f"{what}: {done}/{total}")
 
     def skipped(self, run: Run) -> None:
         """A run that was complete already."""
         self._number += 1
-        self.console.print(f"[{self._number}/{self.runs}] {run.id}: already complete")
+        self._line(f"[{self._number}/{self.runs}] {run.id}: already complete")
 
     def started(self, run: Run, step: int, steps: int) -> None:
         """A run begins or continues at `step`."""
@@ -80,7 +80,7 @@ class Display:
         self._run, self._steps, self._first_step, self._begun = run.id, steps, step, time.monotonic()
         self._loss = self._rate = ""
         where = f"continues at step {step} of {steps}" if step else f"{steps} steps"
-        self.console.print(f"[{self._number}/{self.runs}] {run.id}: {where}")
+        self._line(f"[{self._number}/{self.runs}] {run.id}: {where}")
         if self._live:
             if self._all_bar is None:
                 self._all_bar = self._bars.add_task("runs", total=self.runs, note="")
@@ -107,14 +107,18 @@ class Display:
         words = f"  words {content:.4f}" if content is not None else ""
         entropy = row["attention_entropy"]
         gaze = f"  entropy {entropy:.3f}" if entropy is not None else ""
-        self.console.print(
+        self._line(
             f"  {self._run}  step {row['step']:>6}/{self._steps}  val {row['val_loss']:.4f}{words}{gaze}  "
             f"{row['throughput_samples_sec']:,.0f} samples/s  {clock(self._left(row['step']))} left",
         )
 
     def warned(self, text: str) -> None:
         """Something the user should know."""
-        self.console.print(f"  note: {text}", style="yellow")
+        self._line(f"  note: {text}", style="yellow")
+
+    def _line(self, text: str, style: str = "") -> None:
+        """One line whatever the width: logs are read with grep."""
+        self.console.print(text, style=style, soft_wrap=True)
 
     def _left(self, step: int) -> float:
         """Seconds left of this run, by its own speed so far."""

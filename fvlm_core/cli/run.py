@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fvlm_core.cli.console import stdout
+from fvlm_core.cli.options import runs_option
 
 if TYPE_CHECKING:
     from fvlm_core.campaign import Outcome
@@ -19,15 +20,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key: -o training.steps=10."
 )
-@click.option(
-    "--runs",
-    "root",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("runs"),
-    envvar="FVLM_RUNS",
-    show_default=True,
-    help="Where runs are kept.",
-)
+@runs_option
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe and the plan; train nothing.")
 @click.option("--json", "as_json", is_flag=True, help="With --dry-run: the plan as JSON.")
 def command(recipe: str, overrides: tuple[str, ...], root: Path, dry_run: bool, as_json: bool) -> None:

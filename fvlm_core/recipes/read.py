@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +170,15 @@ def _from_plain(value: Any, shown: str) -> Located:
     if isinstance(value, list):
         return Located([_from_plain(v, shown) for v in value], shown)
     return Located(value, shown)
+
+
+def from_resolved(table: Mapping[str, Any]) -> RunRecipe:
+    """A run's recipe from what `fvlm_core.recipes.resolved.resolved` made of it. Raises `Problems`."""
+    located = _from_plain(dict(table), "recipe.json")
+    try:
+        return structure(located, RunRecipe, _SPECIAL)
+    except Invalid as invalid:
+        raise Problems([located.problem(key, text) for key, text in invalid.problems]) from None
 
 
 def _read_source(table: Located) -> Source:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
+from fvlm_core.errors import UsageError
 from fvlm_core.runs.files import read_json
 from fvlm_core.runs.metrics import Row, read_metrics
 
@@ -78,6 +80,23 @@ class Run:
     def train_rows(self) -> list[Row]:
         """Training rows, one a logged step."""
         return [row for row in self.rows() if row["event_type"] == "train"]
+
+
+def find_run(name: str, root: Path) -> Run:
+    """A run by its folder, by "recipe/id", or by its id alone when that is unambiguous. Raises `UsageError`."""
+    if (Path(name) / RECIPE).is_file():
+        return Run(Path(name), read_json(Path(name) / RECIPE))
+    runs = list_runs(root)
+    found = [run for run in runs if name in (run.id, f"{run.recipe}/{run.id}")]
+    if len(found) == 1:
+        return found[0]
+    names = [f"{run.recipe}/{run.id}" for run in found or runs]
+    if found:
+        raise UsageError(f'"{name}" is the id of several runs under {root}: {", ".join(names)}')
+    near = get_close_matches(name, [*names, *(run.id for run in runs)], n=1)
+    hint = f'; did you mean "{near[0]}"?' if near else ""
+    listed = f"; runs there: {', '.join(names)}" if names and not hint else ""
+    raise UsageError(f'no run folder and no run under {root} is called "{name}"{hint}{listed}')
 
 
 def list_runs(root: Path) -> list[Run]:

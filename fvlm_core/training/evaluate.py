@@ -31,7 +31,7 @@ def evaluate(model: VLM, validation: ValidationSet, device: str, autocast: Any) 
             losses = model(batch)
             spread = attention_entropy(model, batch) if frames < ENTROPY_FRAMES else {}
         fine += losses.fine.item()
-        coarse += losses.coarse.item()
+        coarse += losses.coarse.item() if losses.coarse is not None else 0.0
         content += losses.content.item()
         tokens += losses.tokens
         content_tokens += losses.content_tokens

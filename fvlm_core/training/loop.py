@@ -183,7 +183,8 @@ def train(
                     losses = model(m.batch.to(device))
                 (losses.loss / supervised).backward()
                 fine += losses.fine
-                coarse += losses.coarse
+                if losses.coarse is not None:
+                    coarse += losses.coarse
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip)
             if not torch.isfinite(
                 norm

@@ -1,0 +1,81 @@
+"""`fvlm caption`: what a trained model says about videos, as JSON lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from fvlm_core.cli.console import stderr
+from fvlm_core.cli.options import run_option, runs_option
+
+_VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v")
+
+
+@click.command("caption")
+@click.argument("videos", nargs=-1, required=True, type=click.Path(path_type=Path))
+@run_option
+@runs_option
+@click.option(
+    "--prompt", default="Describe what happens in this video.", show_default=True, help="The question."
+)
+@click.option("--tokens", default=128, show_default=True, help="Longest answer, in tokens.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A .jsonl file to append to; videos it already holds are skipped. Default: standard output.",
+)
+def command(
+    videos: tuple[Path, ...], run_name: str, root: Path, prompt: str, tokens: int, out: Path | None
+) -> None:
+    """Caption VIDEOS (files or folders) with a trained model: one JSON object a line.
+
+    A file that cannot be decoded gets a line with its "error" and the others go on; the exit code is then 1.
+    """
+    from rich.progress import track
+
+    from fvlm_core.data.video import BadSample
+    from fvlm_core.errors import FvlmError
+    from fvlm_core.looking import caption, load_frames
+    from fvlm_core.runs.restore import restore
+    from fvlm_core.runs.store import find_run
+
+    done = _captioned(out)
+    todo = [video for video in _files(videos) if str(video) not in done]
+    restored = restore(find_run(run_name, root))
+    failed = 0
+    for video in track(todo, "captioning", console=stderr(), disable=not stderr().is_terminal):
+        line: dict[str, object] = {"video": str(video)}
+        try:
+            frames = load_frames(restored, video)
+            line |= {"frames": len(frames), "caption": caption(restored, frames, prompt, tokens)}
+        except BadSample as error:
+            failed += 1
+            line["error"] = error.reason
+        text = json.dumps(line, ensure_ascii=False)
+        if out is None:
+            click.echo(text)
+        else:
+            with out.open("a") as file:
+                file.write(text + "\n")
+    if out is not None:
+        stderr().print(f"{len(todo) - failed} captioned, {len(done)} already there, {failed} failed: {out}")
+    if failed:
+        raise FvlmError(f"{failed} of {len(todo)} videos could not be decoded; their lines say why")
+
+
+def _files(given: tuple[Path, ...]) -> Iterator[Path]:
+    for path in given:
+        if path.is_dir():
+            yield from (file for file in sorted(path.rglob("*")) if file.suffix.lower() in _VIDEOS)
+        else:
+            yield path
+
+
+def _captioned(out: Path | None) -> set[str]:
+    if out is None or not out.exists():
+        return set()
+    lines = [json.loads(line) for line in out.read_text().splitlines() if line.endswith("}")]
+    return {line["video"] for line in lines if "caption" in line}

@@ -1,0 +1,43 @@
+"""`fvlm gaze`: pictures of where a trained model looks in a video."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fvlm_core.cli.console import stdout
+from fvlm_core.cli.options import run_option, runs_option
+
+
+@click.command("gaze")
+@click.argument("video", type=click.Path(path_type=Path))
+@run_option
+@runs_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("gaze.gif"),
+    show_default=True,
+    help="A .gif, .mp4 or .png (contact sheet).",
+)
+def command(video: Path, run_name: str, root: Path, out: Path) -> None:
+    """Draw where the queries of a trained model attend in VIDEO, frame by frame, coarse beside fine."""
+    from fvlm_core.errors import UsageError
+    from fvlm_core.looking import load_frames, look
+    from fvlm_core.report.gaze import SUFFIXES, Gaze
+    from fvlm_core.runs.restore import restore
+    from fvlm_core.runs.store import find_run
+
+    if out.suffix not in SUFFIXES:
+        raise UsageError(f"--out {out}: expected a file name ending in {', '.join(SUFFIXES)}")
+    run = find_run(run_name, root)
+    restored = restore(run)
+    frames = load_frames(restored, video)
+    looks = look(restored, frames)
+    if not looks:
+        raise UsageError(
+            f'{run.id} has no queries: its connector "{restored.config.model.connector.name}" never looks'
+        )
+    Gaze(frames, looks, f"{run.recipe}/{run.id}, step {restored.step}").save(out)
+    stdout().print(f"{len(frames)} frames, {' and '.join(looks)}: {out}")

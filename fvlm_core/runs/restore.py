@@ -1,0 +1,55 @@
+"""A trained model back from its run's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from attrs import frozen
+from safetensors.torch import load_file
+
+from fvlm_core.compose import compose, make_chat
+from fvlm_core.errors import UsageError
+from fvlm_core.interfaces.llm import Chat
+from fvlm_core.recipes.read import from_resolved
+from fvlm_core.recipes.schema import RunRecipe
+from fvlm_core.runs.checkpoint import damage, latest_checkpoint
+from fvlm_core.runs.store import CHECKPOINTS, TOKENIZER, Run
+from fvlm_core.vlm import VLM
+
+
+@frozen(eq=False)
+class Restored:
+    """A model ready to use (in evaluation mode), its chat format, its recipe, and the step its weights are from."""
+
+    model: VLM
+    chat: Chat
+    config: RunRecipe
+    step: int
+
+
+def restore(run: Run, device: str = "cpu") -> Restored:
+    """The model of a run with the weights of its best checkpoint, or of the newest when there is no best yet.
+
+    Raises `UsageError` when the run has no complete checkpoint.
+    """
+    config = from_resolved(run.record["resolved"])
+    folder = _best(run)
+    chat = make_chat(config.model, tuple, run.folder / TOKENIZER)
+    model = compose(config.model, chat.vocabulary, run.record["seed"], weights=False)
+    tensors = load_file(folder / "model.safetensors")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(tensors[name])
+    return Restored(model.to(device).eval(), chat, config, int(folder.name.removeprefix("step-")))
+
+
+def _best(run: Run) -> Path:
+    best = run.summary.get("best_val_step")
+    folder = run.folder / CHECKPOINTS / f"step-{best:08d}" if best is not None else None
+    if folder is not None and folder.is_dir() and damage(folder) is None:
+        return folder
+    newest, _ = latest_checkpoint(run.folder / CHECKPOINTS)
+    if newest is None:
+        raise UsageError(f"{run.folder} has no complete checkpoint yet")
+    return newest

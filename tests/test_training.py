@@ -1,0 +1,138 @@
+"""Training: runs resume exactly, are never done twice, stop cleanly, and account for what they could not use."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from tiny import RECIPE, fvlm
+
+from fvlm_core.runs.store import Run, list_runs
+
+pytestmark = pytest.mark.timeout(280)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rendered clips, made once for this file."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def finish(*arguments: str, cwd: Path, cache: Path, expect: int = 0, **environment: str) -> str:
+    process = fvlm(*arguments, cwd=cwd, cache=cache, **environment)
+    out, _ = process.communicate(timeout=240)
+    assert process.returncode == expect, out
+    return out
+
+
+def start(folder: Path, text: str = RECIPE) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "tiny.toml").write_text(text)
+    return folder
+
+
+def only_run(folder: Path) -> Run:
+    (run,) = list_runs(folder / "runs")
+    return run
+
+
+def weights(run: Run) -> dict[str, list[float]]:
+    newest = sorted((run.folder / "checkpoints").glob("step-*"))[-1]
+    return {name: tensor.flatten().tolist() for name, tensor in load_file(newest / "model.safetensors").items()}
+
+
+def numbers(run: Run) -> list[dict[str, object]]:
+    """Metrics rows without what the clock decides."""
+    clock = ("wall_time_sec", "throughput_samples_sec", "attempt")
+    return [{k: v for k, v in row.items() if k not in clock} for row in run.rows()]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    folder = start(tmp_path_factory.mktemp("uninterrupted"))
+    finish("run", "tiny.toml", cwd=folder, cache=cache)
+    return folder
+
+
+def test_a_run_leaves_a_record_a_person_can_open(uninterrupted: Path) -> None:
+    run = only_run(uninterrupted)
+    assert run.state == "complete"
+    assert [row["step"] for row in run.evaluations()] == [2, 4, 6]
+    names = {file.name for file in run.folder.iterdir() if not file.name.startswith(".")}
+    assert {"recipe.json", "environment.json", "metrics.jsonl", "checkpoints", "summary.json", "tokenizer.json"} <= names
+    summary = json.loads((run.folder / "summary.json").read_text())
+    assert summary["total_samples"] == 24
+    assert summary["best_val_loss"] == min(row["val_loss"] for row in run.evaluations())
+
+
+def test_a_second_call_says_already_complete_and_changes_nothing(uninterrupted: Path, cache: Path) -> None:
+    before = (only_run(uninterrupted).folder / "metrics.jsonl").read_bytes()
+    out = finish("run", "tiny.toml", cwd=uninterrupted, cache=cache)
+    assert "already complete" in out
+    assert (only_run(uninterrupted).folder / "metrics.jsonl").read_bytes() == before
+
+
+def test_another_recipe_of_the_same_name_is_refused_naming_the_keys(uninterrupted: Path, cache: Path) -> None:
+    out = finish("run", "tiny.toml", "-o", "training.lr=0.5", cwd=uninterrupted, cache=cache, expect=2)
+    assert "training.lr: 0.001 -> 0.5" in out
+    assert "Traceback" not in out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_saves_and_the_same_command_continues_bit_for_bit(
+    number: signal.Signals, tmp_path: Path, uninterrupted: Path, cache: Path
+) -> None:
+    folder = start(tmp_path)
+    process = fvlm("run", "tiny.toml", cwd=folder, cache=cache, PYTHONUNBUFFERED="1")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "6 steps" in line:  # training begins; the step under way is finished and saved
+            process.send_signal(number)
+            break
+    process.communicate(timeout=120)
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 75}[number]
+    assert only_run(folder).state == "interrupted"
+    finish("run", "tiny.toml", cwd=folder, cache=cache)
+    assert weights(only_run(folder)) == weights(only_run(uninterrupted))
+    assert numbers(only_run(folder)) == numbers(only_run(uninterrupted))
+
+
+def test_a_kill_at_a_random_moment_leaves_no_hole_and_no_double_row(
+    tmp_path: Path, uninterrupted: Path, cache: Path
+) -> None:
+    folder = start(tmp_path)
+    generator = random.Random(7)
+    for _ in range(3):
+        process = fvlm("run", "tiny.toml", cwd=folder, cache=cache, PYTHONUNBUFFERED="1")
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "tiny" in line and "step" in line:
+                time.sleep(generator.uniform(0.0, 0.3))
+                process.kill()
+                break
+        process.communicate(timeout=120)
+    finish("run", "tiny.toml", cwd=folder, cache=cache)
+    assert numbers(only_run(folder)) == numbers(only_run(uninterrupted))
+    assert weights(only_run(folder)) == weights(only_run(uninterrupted))
+
+
+def test_workers_and_micro_batches_only_split_the_work(tmp_path: Path, uninterrupted: Path, cache: Path) -> None:
+    folder = start(tmp_path)
+    finish("run", "tiny.toml", "-o", "training.workers=2", cwd=folder, cache=cache)
+    assert numbers(only_run(folder)) == numbers(only_run(uninterrupted))
+    split = start(tmp_path / "split")
+    finish("run", "tiny.toml", "-o", "training.micro_batch_size=4", cwd=split, cache=cache)
+    for ours, theirs in zip(only_run(split).evaluations(), only_run(uninterrupted).evaluations(), strict=True):
+        assert ours["val_loss"] == pytest.approx(theirs["val_loss"], rel=1e-5)
+
+
+def test_a_moved_run_folder_continues(tmp_path: Path, uninterrupted: Path, cache: Path) -> None:
+    folder = start(tmp_path / "here")
+    finish("run", "tiny.toml", "-o", "training.steps=6", cwd=folder, cache=cache)
+    moved = folder.rename(tmp_path / "there")
+    assert "already complete" in finish("run", "tiny.toml", cwd=moved, cache=cache)
