@@ -19,6 +19,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("fvlm_core.cli.run", "Train every run of a recipe, evaluate, fit and draw."),
     "fit": ("fvlm_core.cli.fit", "Fit a scaling law to runs or to a table of points."),
     "export": ("fvlm_core.cli.export", "Write the measurements as CSV, JSON and a plot."),
+    "caption": ("fvlm_core.cli.caption", "What a trained model says about videos, as JSON lines."),
+    "gaze": ("fvlm_core.cli.gaze", "Draw where a trained model looks in a video."),
     "plugins": ("fvlm_core.cli.plugins", "List the plugins and what they offer."),
     "completion": ("fvlm_core.cli.completion", "Print the script that completes fvlm's commands in a shell."),
 }
