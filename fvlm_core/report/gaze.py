@@ -12,7 +12,7 @@ import numpy as np
 from attrs import frozen
 from matplotlib import colormaps
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageFont
 
 from fvlm_core.errors import UsageError
 
@@ -67,7 +67,7 @@ class Gaze:
             else:
                 heat = self.looks[name]
                 panel = _overlay(plain, heat[frame], float(heat.max()))
-                label = f"{name}: {heat[frame].max():.2f} on one patch, at most {heat.max():.2f}"
+                label = f"{name}, peak {heat[frame].max():.2f} of {heat.max():.2f}"
             canvas.paste(panel, (left, _CAPTION + _MARGIN))
             draw.text((left, _PANEL + _CAPTION + _MARGIN + 3), label, "black", font)
         return canvas
@@ -83,7 +83,8 @@ def _overlay(picture: Image.Image, heat: NDArray[np.float32], top: float) -> Ima
     colours: Any = colormaps["inferno"](heat / max(top, 1e-9))
     coloured = Image.fromarray((255 * colours[..., :3]).astype(np.uint8))
     coloured = coloured.resize((_PANEL, _PANEL), Image.Resampling.NEAREST)
-    return Image.blend(picture.convert("L").convert("RGB"), coloured, 0.6)
+    dimmed = picture.convert("L").point(lambda grey: grey // 3).convert("RGB")
+    return ImageChops.add(dimmed, coloured.point(lambda level: level * 2 // 3))
 
 
 def _contact_sheet(pictures: list[Image.Image]) -> Image.Image:
