@@ -110,11 +110,7 @@ class VLM(nn.Module):
         )
 
     def see(self, batch: Batch, mode: Mode | None = None) -> VisualTokens:
-        """The visual tokens of a batch."""
-        if not len(batch.frames):
-            width = self.llm.spec.width
-            empty = self._mean.new_zeros(0, self.connector.spec.tokens_per_frame, width)
-            return VisualTokens(empty)
+        """The visual tokens of a batch; none, but with the same losses to come, for a batch of text only."""
         return self.connector.connect(
             self.encode(batch.frames), batch.counts.cpu(), self.encoder, self.llm, mode=mode
         )

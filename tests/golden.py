@@ -63,7 +63,7 @@ def cases() -> list[Case]:
         record = json.loads(file.read_text(encoding="utf-8"))
         if "cases" not in record:
             continue
-        tag = record["tag"]
+        tag = file.stem
         found += [Case(tag, name, about) for name, about in record["cases"].items()]
         found += [Case(tag, name, record[name]) for name in ("attn_frame0", "dpo") if name in record]
         found += [

@@ -67,7 +67,7 @@ class FoveatedConnector(Connector):
         [F, query_dim].
         """
         mode = mode or self.spec.mode
-        if mode == "autoregressive":
+        if mode == "autoregressive" and int(counts.sum()):
             return self._autoregressive(features, counts, encoder, llm)
         static = self.q_static.expand(int(counts.sum()), -1)
         z_coarse = self.look(static, features, encoder)
@@ -115,15 +115,16 @@ class FoveatedConnector(Connector):
         return self.output_proj(seen)
 
     def to_llm(self, z: Tensor) -> Tensor:
-        """What the encoder answered [F, D] to visual tokens [F, W]."""
-        return self.dino_to_llm(z) * self.config.visual_scale
+        """What the encoder answered [F, D] to visual tokens [F, W], in the precision of the weights under autocast too:
+        they begin the LLM's residual stream."""
+        return (self.dino_to_llm(z) * self.config.visual_scale).to(self.q_init.dtype)
 
     def _queries(self, tokens: Tensor, counts: Tensor, llm: LLMBackend) -> Tensor:
         """The query of every frame [F, query_dim] from the visual tokens [F, W] of the frames before it.
 
         The LLM reads all frames of a sample but the last, whose hidden state asks for no further frame.
         """
-        width = int(counts.max()) - 1
+        width = max(int(counts.max()) - 1, 0)
         before = (counts - 1).clamp(min=0)  # frames of each sample that have a successor
         first = counts.cumsum(0) - counts
         sample = torch.arange(len(counts)).repeat_interleave(before)
@@ -150,7 +151,7 @@ class FoveatedConnector(Connector):
         stream = self.stream(encoder, llm)
         steps: list[Fixation] = []
         index: list[Tensor] = []
-        for step in range(int(counts.max()) if len(counts) else 0):
+        for step in range(int(counts.max())):
             index.append((first + step)[counts[order] > step].to(device, non_blocking=True))
             steps.append(stream.look(features.select(index[-1])))
         at = torch.cat(index).argsort()
