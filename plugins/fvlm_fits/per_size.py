@@ -1,0 +1,30 @@
+"""A power of the data with a floor, fitted for each model size on its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fvlm_core.interfaces import FitModel, Parameter
+from fvlm_fits.config import PerSize
+
+
+def power_law(d: Any, *, a: Any, b: Any, E: Any) -> Any:
+    """L = a*D^-b + E
+
+    D: training samples seen. E is the loss that no amount of data removes at this size.
+    """
+    return a * d**-b + E
+
+
+def build(config: PerSize) -> FitModel:
+    """The law with one a, b and E a size."""
+    return FitModel(
+        "per-size",
+        power_law,
+        (
+            Parameter("a", 100.0, min=0.0, log=True, linear=True, per="size"),
+            Parameter("b", 0.5, min=0.01, max=5.0, per="size"),
+            Parameter("E", 1.0, min=0.0, linear=True, per="size"),
+        ),
+        needs="points at three or more amounts of data, far enough apart for the loss to bend",
+    )
