@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from textwrap import dedent
 import pytest
 import torch
 from attrs import evolve
+from manual import examples
 
 from fvlm_registry import Component, LookupFailure, Plugin, Registry, hookspecs
 from fvlm_registry.discovery import discover
@@ -318,13 +318,6 @@ def test_every_first_party_component_loads() -> None:
     for offer in registry.offers:
         registry.load(offer.component.target)
         registry.load(offer.component.config)
-
-
-def examples(hook: str) -> dict[str, str]:
-    """The files shown in a hook's docstring, by path."""
-    doc = inspect.getdoc(getattr(hookspecs, hook)) or ""
-    blocks = re.split(r"^    # (\w+/\w+\.py)\n", doc, flags=re.MULTILINE)[1:]
-    return dict(zip(blocks[::2], (dedent(block) for block in blocks[1::2]), strict=True))
 
 
 @pytest.mark.parametrize("hook", HOOKS)

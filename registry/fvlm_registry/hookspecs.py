@@ -42,20 +42,18 @@ def fvlm_encoders() -> Iterable[Component]:
     provides: "patches", and "query" if the encoder implements `attend`.
 
         # acme_tiles/plugin.py
-        from attrs import field, frozen, validators
+        from attrs import frozen
         from fvlm_core.interfaces import Component, EncoderSpec, hookimpl
 
 
         @frozen(kw_only=True)
         class Tiles:
-            width: int = field(default=64, validator=validators.ge(1))
-            image_size: int = 56
+            width: int = 64
             grid: int = 4
 
             def spec(self):
-                grid = (self.grid, self.grid)
-                sizes = {"width": self.width, "image_size": self.image_size, "patch_grid": grid}
-                return EncoderSpec(depth=1, heads=1, prefix_tokens=0, **sizes)
+                sizes = {"image_size": 14 * self.grid, "patch_grid": (self.grid, self.grid), "prefix_tokens": 0}
+                return EncoderSpec(width=self.width, depth=1, heads=1, **sizes)
 
 
         @hookimpl
@@ -64,7 +62,6 @@ def fvlm_encoders() -> Iterable[Component]:
             yield Component("tiles", **names, summary="linear tiles", provides=("patches", "query"))
 
         # acme_tiles/model.py
-        import torch
         from fvlm_core.interfaces import KeyValue, PatchFeatures, VisionEncoder
         from torch import nn
 
@@ -72,14 +69,13 @@ def fvlm_encoders() -> Iterable[Component]:
         class Tiles(VisionEncoder):
             def __init__(self, config):
                 super().__init__()
-                self.spec = config.spec()
-                side, width = config.image_size // config.grid, config.width
-                self.project = nn.Conv2d(3, width, side, stride=side)
-                self.place = nn.Parameter(0.02 * torch.randn(self.spec.tokens, width))
+                self.spec, width = config.spec(), config.width
+                self.project = nn.Conv2d(3, width, 14, stride=14)
+                self.place = nn.Embedding(self.spec.tokens, width)
                 self.key, self.value = nn.Linear(width, width), nn.Linear(width, width)
 
             def encode(self, frames, *, tokens=True, layers=True):
-                tiles = self.project(frames).flatten(2).mT + self.place
+                tiles = self.project(frames).flatten(2).mT + self.place.weight
                 return PatchFeatures(tiles, (KeyValue(self.key(tiles)[:, None], self.value(tiles)[:, None]),))
 
             def attend(self, query, features, *, depth="deep", weights=None):

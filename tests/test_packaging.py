@@ -1,0 +1,100 @@
+"""The wheel holds what an installed fvlm needs, under the names it is imported by, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from configparser import ConfigParser
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built offline from the source tree."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(command, cwd=root, check=True, capture_output=True)
+    [built] = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def names(wheel: Path) -> set[str]:
+    """Paths in the wheel."""
+    return set(ZipFile(wheel).namelist())
+
+
+@pytest.fixture(scope="module")
+def project(root: Path) -> dict[str, dict[str, dict[str, str]]]:
+    """The `project` table of `pyproject.toml`."""
+    return tomllib.loads((root / "pyproject.toml").read_text())["project"]
+
+
+def test_the_wheel_installs_only_names_that_say_fvlm(names: set[str], root: Path) -> None:
+    plugins = {folder.name for folder in (root / "plugins").iterdir() if any(folder.glob("*.py"))}
+    packages = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
+    assert packages == {"fvlm_core", "fvlm_registry"} | plugins
+    assert all(package.startswith("fvlm_") for package in packages)
+    assert not [name for name in names if "/tests/" in name or name.endswith(".pyc")]
+
+
+def test_the_wheel_holds_every_module(names: set[str], root: Path) -> None:
+    for folder, parent in (
+        ("fvlm_core", root),
+        ("registry", root / "registry"),
+        ("plugins", root / "plugins"),
+    ):
+        modules = [path.relative_to(parent).as_posix() for path in (root / folder).rglob("*.py")]
+        assert modules
+        assert set(modules) <= names
+
+
+def test_the_wheel_holds_the_recipes(names: set[str], root: Path) -> None:
+    recipes = {f"fvlm_core/_recipes/{path.name}" for path in (root / "recipes").glob("*.toml")}
+    assert recipes
+    assert {name for name in names if name.startswith("fvlm_core/_recipes/")} == recipes
+
+
+def test_the_wheel_registers_the_command_and_the_plugins(
+    wheel: Path, names: set[str], project: dict[str, dict[str, dict[str, str]]]
+) -> None:
+    [path] = [name for name in names if name.endswith(".dist-info/entry_points.txt")]
+    entries = ConfigParser()
+    entries.read_string(ZipFile(wheel).read(path).decode())
+    assert dict(entries["console_scripts"]) == {"fvlm": "fvlm_core.cli.main:main"}
+    assert dict(entries["fvlm"]) == project["entry-points"]["fvlm"]
+    for module in entries["fvlm"].values():
+        assert module.replace(".", "/") + ".py" in names
+
+
+def test_the_wheel_holds_the_licence(names: set[str]) -> None:
+    assert [name for name in names if name.endswith(".dist-info/licenses/LICENSE")]
+
+
+def test_what_the_wheel_holds_runs_without_the_source_tree(wheel: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    ZipFile(wheel).extractall(site)
+    program = (
+        "from importlib import metadata; import fvlm_core, fvlm_registry\n"
+        "print(fvlm_core.__file__)\n"
+        "print(metadata.distribution('fvlm').locate_file(''))\n"
+        "print({p.name: p.reason for p in fvlm_registry.registry().plugins if p.distribution == 'fvlm'"
+        " and p.status != 'ok'})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    core, metadata, broken = done.stdout.splitlines()
+    assert Path(core) == site / "fvlm_core/__init__.py"
+    assert Path(metadata) == site
+    assert broken == "{}"

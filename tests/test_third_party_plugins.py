@@ -1,0 +1,245 @@
+"""Distributions of others, installed for real: a good one is a full citizen, broken ones are explained."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from manual import examples
+
+HOOK = "from fvlm_core.interfaces import Component, hookimpl\n\n\n@hookimpl\n"
+TILES = 'Component("tiles", target="acme_twin.model:build", config="acme_twin.plugin:Config")'
+
+GOOD = ("fvlm-acme-tiles", "tiles", examples("fvlm_encoders"))
+"""Distribution, name of its plugin, its files: the encoder of the manual."""
+
+BROKEN: dict[str, tuple[str, str, str, str]] = {
+    # distribution: plugin, package, plugin.py, why it is broken
+    "fvlm-acme-needy": (
+        "needy",
+        "acme_needy",
+        "import acme_not_installed\n",
+        "cannot import acme_needy.plugin: ModuleNotFoundError: No module named 'acme_not_installed' "
+        "(acme_needy/plugin.py:1)",
+    ),
+    "fvlm-acme-old": (
+        "old",
+        "acme_old",
+        HOOK + f"def fvlm_encoders(registry):\n    registry.add({TILES})\n",
+        "fvlm_encoders(registry) asks for arguments: expected fvlm_encoders(), which takes none",
+    ),
+    "fvlm-acme-typo": (
+        "typo",
+        "acme_typo",
+        HOOK + f"def fvlm_encoder():\n    yield {TILES}\n",
+        'there is no hook "fvlm_encoder": did you mean "fvlm_encoders"?',
+    ),
+    "fvlm-acme-usurper": (
+        "tiles",
+        "acme_usurper",
+        HOOK + f"def fvlm_encoders():\n    yield {TILES}\n",
+        'the plugin name "tiles" is already taken by fvlm-acme-tiles 0.2.0 (acme_tiles.plugin): '
+        "rename the entry point in fvlm-acme-usurper",
+    ),
+    "fvlm-acme-raiser": (
+        "raiser",
+        "acme_raiser",
+        HOOK + f"def fvlm_encoders():\n    yield {TILES}\n    raise OSError('no licence file')\n",
+        "fvlm_encoders failed: OSError: no licence file (acme_raiser/plugin.py:7)",
+    ),
+}
+TWIN = (
+    "fvlm-acme-twin",
+    "twin",
+    {"acme_twin/plugin.py": HOOK + f"def fvlm_encoders():\n    yield {TILES}\n"},
+)
+"""Works, and offers a component of a name that is taken."""
+
+
+def write_distribution(folder: Path, name: str, plugin: str, files: dict[str, str]) -> Path:
+    package = next(iter(files)).partition("/")[0]
+    project = folder / name
+    for path, source in files.items():
+        (project / path).parent.mkdir(parents=True, exist_ok=True)
+        (project / path).write_text(source)
+    (project / package / "__init__.py").touch()
+    (project / "pyproject.toml").write_text(
+        f"""
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+
+[project]
+name = "{name}"
+version = "0.2.0"
+dependencies = ["fvlm"]
+
+[project.entry-points.fvlm]
+{plugin} = "{package}.plugin"
+
+[tool.hatch.build.targets.wheel]
+packages = ["{package}"]
+"""
+    )
+    return project
+
+
+def install(target: Path, *projects: Path) -> Path:
+    offline = ["--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "install", "--quiet", *offline, "--target", str(target)]
+    subprocess.run([*command, *map(str, projects)], check=True)
+    return target
+
+
+@pytest.fixture(scope="session")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for PYTHONPATH with the good distribution."""
+    folder = tmp_path_factory.mktemp("good")
+    return install(folder / "site", write_distribution(folder, *GOOD))
+
+
+@pytest.fixture(scope="session")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for PYTHONPATH with the broken distributions and the one that causes a clash."""
+    folder = tmp_path_factory.mktemp("broken")
+    projects = [
+        write_distribution(folder, name, plugin, {f"{package}/plugin.py": source})
+        for name, (plugin, package, source, _) in BROKEN.items()
+    ]
+    return install(folder / "site", *projects, write_distribution(folder, *TWIN))
+
+
+def run(
+    *arguments: str | Path, sites: tuple[Path, ...], **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """`fvlm` (or another program of the environment) with the sites installed."""
+    path = os.pathsep.join(map(str, sites))
+    env = os.environ | {"PYTHONPATH": path} | environment
+    return subprocess.run(arguments, capture_output=True, text=True, env=env, check=False)
+
+
+FVLM = Path(sys.executable).with_name("fvlm")
+
+
+def listed(*sites: Path) -> dict[str, Any]:
+    done = run(FVLM, "plugins", "list", "--json", sites=sites)
+    assert (done.returncode, done.stderr) == (0, "")
+    return json.loads(done.stdout)
+
+
+def lookup(name: str, *sites: Path) -> str:
+    """The target of an encoder, or the error of its name."""
+    program = (
+        "import sys; from fvlm_registry import registry, LookupFailure\n"
+        "try: print(registry().find('encoder', sys.argv[1]).component.target, end='')\n"
+        "except LookupFailure as failure: print(failure, end='')"
+    )
+    return run(sys.executable, "-c", program, name, sites=sites).stdout
+
+
+def test_the_good_encoder_has_at_most_40_lines() -> None:
+    assert sum(len(source.splitlines()) for source in GOOD[2].values()) <= 40
+
+
+def test_a_third_party_encoder_is_listed_with_its_distribution(good: Path) -> None:
+    [encoder] = [row for row in listed(good)["components"] if row["name"] == "tiles"]
+    assert encoder.pop("load_seconds") < 1
+    assert encoder == {
+        "kind": "encoder",
+        "name": "tiles",
+        "qualified": "tiles:tiles",
+        "ambiguous": False,
+        "plugin": "tiles",
+        "distribution": "fvlm-acme-tiles",
+        "version": "0.2.0",
+        "summary": "linear tiles",
+        "provides": ["patches", "query"],
+        "needs": [],
+        "status": "ok",
+    }
+    assert lookup("tiles", good) == "acme_tiles.model:Tiles"
+
+
+def test_broken_plugins_are_named_with_distribution_version_and_reason(good: Path, broken: Path) -> None:
+    rows = {row["distribution"]: row for row in listed(good, broken)["plugins"] if row["status"] != "ok"}
+    theirs = {name: row for name, row in rows.items() if name != "fvlm"}
+    assert set(theirs) == set(BROKEN)
+    for distribution, (plugin, package, _, reason) in BROKEN.items():
+        row = theirs[distribution]
+        assert (row["name"], row["version"], row["module"]) == (plugin, "0.2.0", f"{package}.plugin")
+        assert (row["status"], row["reason"]) == ("broken", reason)
+
+
+def test_broken_plugins_take_nothing_from_the_others(good: Path, broken: Path) -> None:
+    alone, beside = listed(), listed(good, broken)
+
+    def ours(listing: dict[str, Any]) -> list[dict[str, Any]]:
+        rows = [*listing["components"], *listing["plugins"]]
+        kept = [row for row in rows if row["distribution"] == "fvlm"]
+        return [{key: value for key, value in row.items() if key != "load_seconds"} for row in kept]
+
+    assert ours(beside) == ours(alone)
+    theirs = {row["qualified"] for row in beside["components"] if row["distribution"] != "fvlm"}
+    assert theirs == {"tiles:tiles", "twin:tiles"}
+
+
+def test_a_component_name_of_two_distributions_is_an_error_only_for_who_writes_it(
+    good: Path, broken: Path
+) -> None:
+    assert listed(good, broken)["clashes"] == [
+        {"kind": "encoder", "name": "tiles", "write": ["tiles:tiles", "twin:tiles"]}
+    ]
+    assert lookup("tiles", good, broken) == (
+        '"tiles" is offered by two plugins: write "tiles:tiles" (fvlm-acme-tiles 0.2.0) '
+        'or "twin:tiles" (fvlm-acme-twin 0.2.0)'
+    )
+    assert lookup("tiles:tiles", good, broken) == "acme_tiles.model:Tiles"
+    assert lookup("twin:tiles", good, broken) == "acme_twin.model:build"
+    assert lookup("dinov2", good, broken) == lookup("dinov2")
+
+
+def test_the_order_of_installation_decides_nothing(good: Path, broken: Path) -> None:
+    def untimed(listing: dict[str, Any]) -> str:
+        for row in [*listing["components"], *listing["plugins"]]:
+            del row["load_seconds"]
+        return json.dumps(listing)
+
+    assert untimed(listed(good, broken)) == untimed(listed(broken, good))
+
+
+def test_the_table_for_people_says_the_same(good: Path, broken: Path) -> None:
+    done = run(FVLM, "plugins", "list", sites=(good, broken))
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert "encoder tiles:tiles tiles linear tiles" in lines
+    for distribution, (plugin, _, _, reason) in BROKEN.items():
+        position = lines.index(f"{plugin} is broken ({distribution} 0.2.0)")
+        assert lines[position + 1] == " ".join(reason.split())
+    assert (
+        'encoder "tiles" is offered by 2 plugins: write "tiles:tiles" (fvlm-acme-tiles 0.2.0) '
+        'or "twin:tiles" (fvlm-acme-twin 0.2.0)'
+    ) in lines
+    assert "\x1b" not in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_fvlm_debug_shows_why_a_plugin_is_broken(good: Path, broken: Path) -> None:
+    done = run(FVLM, "plugins", "list", sites=(good, broken), FVLM_DEBUG="1")
+    assert "    raise OSError('no licence file')" in done.stdout
+
+
+@pytest.mark.parametrize("columns", [50, 80, 160])
+def test_the_table_fits_the_terminal(columns: int, good: Path, broken: Path) -> None:
+    terminal = {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": str(columns)}
+    done = run(FVLM, "plugins", "list", sites=(good, broken), **terminal)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+    assert "\x1b" in done.stdout
+    assert max(map(len, text.splitlines())) <= columns
+    for name in ("tiles:tiles", "twin:tiles", *(plugin for plugin, *_ in BROKEN.values())):
+        assert name in text.split()
