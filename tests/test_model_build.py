@@ -95,9 +95,9 @@ def test_seeded_linear_maps_have_unit_gain_and_embeddings_the_size_of_visual_tok
     for part in (eye, speaker):
         for module in part.modules():
             if isinstance(module, torch.nn.Linear):
-                assert float(module.weight.std() * module.in_features**0.5) == pytest.approx(1, abs=0.02)
+                assert module.weight.std().item() * module.in_features**0.5 == pytest.approx(1, abs=0.02)
                 assert module.bias is None or not module.bias.any()
-    assert float(speaker.model.embed_tokens.weight.std()) == pytest.approx(0.14, abs=0.005)
+    assert speaker.model.embed_tokens.weight.std().item() == pytest.approx(0.14, abs=0.005)
 
 
 def test_components_weights_stay_float32_under_autocast() -> None:

@@ -141,5 +141,5 @@ def test_tokenizer_from_data_knows_the_template_and_is_the_same_every_time() -> 
 def test_a_tokenizer_without_chat_tokens_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "tokenizer.json"
     Tokenizer(models.WordLevel({"<unk>": 0}, unk_token="<unk>")).save(str(file))
-    with pytest.raises(UsageError, match="no token <|im_start|>"):
+    with pytest.raises(UsageError, match=r"no token <\|im_start\|>"):
         chat.load(file)
