@@ -94,6 +94,11 @@ BROKEN = {
         'there is no hook "fvlm_encoder": did you mean "fvlm_encoders"?; '
         "fvlm_llms(config) asks for arguments: expected fvlm_llms(), which takes none",
     ),
+    "what pluggy itself refuses": (
+        HEAD + "@hookimpl(wrapper=True)\ndef fvlm_encoders():\n    return []",
+        "PluginValidationError: Plugin 'acme.plugin' for hook 'fvlm_encoders' hookimpl definition: "
+        "fvlm_encoders() Declared as wrapper=True or hookwrapper=True but function is not a generator function",
+    ),
     "not marked": (
         HEAD + f"def fvlm_connectors():\n    yield {MLP}",
         "fvlm_connectors is not marked with @hookimpl of fvlm_core.interfaces",

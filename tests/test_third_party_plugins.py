@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from manual import examples
+from videos import write_video
 
 HOOK = "from fvlm_core.interfaces import Component, hookimpl\n\n\n@hookimpl\n"
 TILES = 'Component("tiles", target="acme_twin.model:build", config="acme_twin.plugin:Config")'
@@ -243,3 +244,99 @@ def test_the_table_fits_the_terminal(columns: int, good: Path, broken: Path) -> 
     assert max(map(len, text.splitlines())) <= columns
     for name in ("tiles:tiles", "twin:tiles", *(plugin for plugin, *_ in BROKEN.values())):
         assert name in text.split()
+
+
+RECIPE = """
+name = "third-party"
+
+[model.encoder]
+name = "tiles:tiles"
+width = 24
+grid = 3
+[model.connector]
+name = "foveated"
+query_dim = 16
+[model.llm]
+name = "smollm2"
+weights = "seeded"
+tokenizer = "from-data"
+width = 32
+mlp = 64
+depth = 1
+heads = 2
+
+[[data.sources]]
+name = "pairs"
+folder = "videos"
+validation = 2
+
+[training]
+steps = 4
+batch_size = 4
+micro_batch_size = 4
+precision = "float32"
+threads = 1
+workers = 0
+[eval]
+every = 2
+samples = 2
+
+[[runs]]
+id = "foveated"
+[[runs]]
+id = "bare-name"
+model.encoder.name = "NAME"
+[[runs]]
+id = "mean"
+model.connector = { name = "mean" }
+"""
+"""Everything that is not the language model or the foveated connector comes from third parties."""
+
+
+@pytest.fixture(scope="session")
+def more(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for PYTHONPATH with the data source and the connector of the manual, a distribution each."""
+    folder = tmp_path_factory.mktemp("more")
+    hooks = {"fvlm-acme-pairs": "fvlm_data_sources", "fvlm-acme-mean": "fvlm_connectors"}
+    projects = [write_distribution(folder, name, name[10:], examples(hook)) for name, hook in hooks.items()]
+    return install(folder / "site", *projects)
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    """A recipe with ten clips beside it."""
+    (tmp_path / "videos").mkdir()
+    for index in range(10):
+        write_video(tmp_path / "videos" / f"{index}.mp4", frames=50)
+        (tmp_path / "videos" / f"{index}.txt").write_text(f"the clip called {index}")
+    path = tmp_path / "third_party.toml"
+    path.write_text(RECIPE.replace("NAME", "tiles"))
+    return path
+
+
+def test_third_party_components_train_by_name_in_a_recipe(good: Path, more: Path, recipe: Path) -> None:
+    runs = recipe.parent / "runs"
+    done = run(FVLM, "run", recipe, "--runs", runs, sites=(good, more))
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in ("foveated", "bare-name", "mean"):
+        summary = json.loads((runs / "third-party" / name / "summary.json").read_text())
+        assert summary["total_steps"] == 4
+        assert 0 < summary["best_val_loss"] < 20
+
+
+def test_broken_plugins_beside_it_do_not_stop_a_run(
+    good: Path, more: Path, broken: Path, recipe: Path
+) -> None:
+    recipe.write_text(RECIPE.partition("[[runs]]")[0])
+    done = run(FVLM, "run", recipe, "--runs", recipe.parent / "runs", sites=(good, more, broken))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_ambiguous_name_in_a_recipe_is_an_error_at_its_line(
+    good: Path, more: Path, broken: Path, recipe: Path
+) -> None:
+    done = run(FVLM, "run", recipe, "--runs", recipe.parent / "runs", sites=(good, more, broken))
+    assert done.returncode == 2
+    line = 1 + recipe.read_text().splitlines().index('model.encoder.name = "tiles"')
+    assert done.stderr.startswith(f"{recipe}:{line}: ")
+    assert 'write "tiles:tiles" (fvlm-acme-tiles 0.2.0) or "twin:tiles" (fvlm-acme-twin 0.2.0)' in done.stderr
