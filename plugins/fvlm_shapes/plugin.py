@@ -1,0 +1,18 @@
+"""What this plugin offers: the embedded data source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fvlm_core.interfaces import Component, hookimpl
+
+
+@hookimpl
+def fvlm_data_sources() -> Iterator[Component]:
+    """Clips drawn on this machine."""
+    yield Component(
+        "shapes",
+        target="fvlm_shapes.source:build",
+        config="fvlm_shapes.config:Shapes",
+        summary="rendered H.264 clips with captions, levels easy (seen) and gaze (looked for)",
+    )
