@@ -112,10 +112,13 @@ def _attempt(model: FitModel, aim: Objective, table: pd.DataFrame, group: str, d
 def _fit(problem: Problem, solution: Solution, group: str, draws: int) -> Fit:
     apart = problem.residuals(solution.theta[None])[0]
     autocorrelation, pairs = say.lag1(problem.table, apart)
-    drawn = bootstrap(problem, solution, autocorrelation, draws)
+    here = _rank(problem, solution)
+    # A term that vanished leaves its scale free as well: nothing was learnt of a in a*D^-b when b could be anything.
+    loose = {*here.undetermined, *(at for at, side in enumerate(solution.bounds) if side and not here.full)}
+    drawn = bootstrap(problem, solution, sorted(loose), autocorrelation, draws)
     found = say.of_points(problem.table) if group else []
     found += say.of_solution(problem, solution)
-    here = _rank(problem, solution)
+    found += _unchecked(problem)
     if not here.full:
         found.append(Remark("not-identifiable", _not_identifiable(problem, here)))
     found += say.of_spread(problem, drawn, autocorrelation, pairs)
@@ -129,6 +132,22 @@ def _rank(problem: Problem, solution: Solution) -> Rank:
     return rank_at(problem, solution.theta, free)
 
 
+def _unchecked(problem: Problem) -> list[Remark]:
+    """Whether the form in N rests on every single size."""
+    sizes = problem.table["n"].nunique()
+    if "n" not in problem.model.columns or sizes > len(problem.slots):
+        return []
+    fewer = Problem(
+        problem.model, problem.objective, problem.table[problem.table["n"] < problem.table["n"].max()]
+    )
+    found = design_rank(fewer)
+    if found.full:
+        return []
+    names = join([problem.slots[at].name for at in found.undetermined])
+    text = f"{names} take all {sizes} sizes there are: none is left to check the law, and one odd size moves them"
+    return [Remark("unchecked", text)]
+
+
 def _not_identifiable(problem: Problem, found: Rank) -> str:
     """Why, in a sentence or two: which parameters, what the points have, what it would take."""
     slots = [problem.slots[at] for at in found.undetermined]
@@ -138,8 +157,8 @@ def _not_identifiable(problem: Problem, found: Rank) -> str:
         values = np.unique(problem.table[column])
         if len(values) < len(problem.slots):
             shown = ", ".join(size_label(value) if column == "n" else f"{value:g}" for value in values)
-            few.append(f"{len(values)} value{'s' * (len(values) > 1)} of {MEANING[column]} ({shown})")
-    have = f"{len(problem.loss)} points with {join(few)}" if few else f"{len(problem.loss)} points"
+            few.append(f"{say.count(len(values), 'value')} of {MEANING[column]} ({shown})")
+    have = say.count(len(problem.loss), "point") + (f" with {join(few)}" if few else "")
     several = len(names) > 1
     text = (
         f"{shorten(join(names))} {'are' if several else 'is'} not identifiable from {have}: "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 from attrs import frozen
 
 from fvlm_core.errors import UsageError
-from fvlm_core.runs.store import Run
+from fvlm_core.runs.store import Run, list_runs
 
 TEXT = ("size", "run", "schedule")
 NUMBERS = ("n", "d", "loss", "step", "lr", "compute")
@@ -78,11 +79,11 @@ def tidy(table: pd.DataFrame, source: str, remarks: Sequence[str] = ()) -> Point
     table = table.astype(dict.fromkeys(NUMBERS, float))
     at_zero = table["d"] == 0
     if at_zero.any():
-        said.append(f"{at_zero.sum()} points at D = 0 left out: no power of D has a value there")
+        said.append(f"points at D = 0 left out, where no power of D has a value: {at_zero.sum()}")
         table = table[~at_zero]
     twice = table.duplicated()
     if twice.any():
-        said.append(f"{twice.sum()} points are exact copies of others and count once")
+        said.append(f"points that are exact copies of others, and count once: {twice.sum()}")
         table = table[~twice]
     if table.empty:
         raise UsageError(f"{source}: no points to fit")
@@ -109,7 +110,7 @@ def from_runs(runs: Sequence[Run], source: str) -> Points:
         elif len(good) < len(evaluations):
             bad = len(evaluations) - len(good)
             remarks.append(
-                f"run {names[run.folder]}: {bad} evaluations whose loss is not a positive number left out"
+                f"run {names[run.folder]}: evaluations without a positive, finite loss left out: {bad}"
             )
         rows += [
             {
@@ -130,6 +131,17 @@ def from_runs(runs: Sequence[Run], source: str) -> Points:
             f"{source}: no evaluation to fit in {len(runs)} runs ({len(used)} of them meant for fits)"
         )
     return tidy(pd.DataFrame(rows), source, remarks)
+
+
+def stored_runs(root: Path) -> list[Run]:
+    """The runs kept in a folder. Raises `UsageError`, with the way to get some, when there are none."""
+    runs = list_runs(root)
+    if not runs:
+        raise UsageError(
+            f"{root}: no runs are kept there. Train some with `fvlm run recipes/quickstart.toml`, "
+            "or name another folder with --runs DIR"
+        )
+    return runs
 
 
 def run_names(runs: Sequence[Run]) -> dict[object, str]:

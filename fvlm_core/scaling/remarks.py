@@ -97,7 +97,7 @@ def of_solution(problem: Problem, solution: Solution) -> list[Remark]:
     out: list[Remark] = []
     n, p = len(problem.loss), len(problem.slots)
     if n < FEW * p:
-        out.append(Remark("few-points", f"only {n} points for {p} parameters"))
+        out.append(Remark("few-points", f"only {count(n, 'point')} for {count(p, 'parameter')}"))
     if not solution.converged:
         out.append(
             Remark(
@@ -161,6 +161,11 @@ def of_spread(problem: Problem, drawn: Bootstrap, autocorrelation: float, pairs:
     if drawn.lost > LOST * draws:
         out.append(Remark("draws-lost", f"{drawn.lost} of {draws} bootstrap draws gave no fit"))
     return out
+
+
+def count(number: int, noun: str) -> str:
+    """`1 point`, `2 points`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def join(names: Sequence[str]) -> str:

@@ -144,14 +144,12 @@ class FitReport:
 
     @property
     def warnings(self) -> list[str]:
-        """All remarks as lines, those of one group with its name before them, without repetitions."""
-        lines = [remark.text for remark in self.remarks]
-        lines += [
-            f"{fit.group}: {remark.text}" if fit.group else remark.text
-            for fit in self.fits
-            for remark in fit.remarks
-        ]
-        return list(dict.fromkeys(lines))
+        """All remarks as lines; those of single groups begin with the names of the groups they hold for."""
+        groups: dict[str, list[str]] = {remark.text: [] for remark in self.remarks}
+        for fit in self.fits:
+            for remark in fit.remarks:
+                groups.setdefault(remark.text, []).append(fit.group)
+        return [f"{', '.join(names)}: {text}" if any(names) else text for text, names in groups.items()]
 
     def to_json(self) -> dict[str, Any]:
         """The full record, for `fvlm fit --json`."""

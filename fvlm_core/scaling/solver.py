@@ -30,6 +30,9 @@ THIN = 2_000
 CONVERGED = 1e-4
 """Largest `Solution.gradient` of an optimum: an improvement of 1e-8 of the objective is then left at most."""
 
+ROUNDING = 1e-9
+"""Residuals below this are rounding: a fit without residuals has converged."""
+
 AT_BOUND = 1e-7
 """A parameter rests on its bound when moving it there costs no more than this part of the objective."""
 
@@ -187,7 +190,7 @@ def _gradient(problem: Problem, values: Floats, bounds: tuple[str | None, ...]) 
     promised = (
         (slope / scale) @ np.linalg.pinv(curvature / np.outer(scale, scale), rcond=1e-10) @ (slope / scale)
     )
-    rounding = len(apart) * np.finfo(float).eps ** 2
+    rounding = len(apart) * ROUNDING**2
     return float(np.sqrt(max(promised, 0.0) / (_total(problem, values) + rounding)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil
 from typing import Any
 
@@ -32,7 +33,7 @@ NEAR = 1e-3
 """How close to its bound a draw counts as resting on it."""
 
 CALM = 5.0
-"""Where the bootstrap starts a scale that came out 0: e^-5 of its guess, so that it can grow again."""
+"""Where the bootstrap starts a scale that came out 0: e^-5 of its guess, where its slope has not vanished."""
 
 
 @frozen
@@ -56,8 +57,9 @@ class Bootstrap:
 def standard_errors(problem: Problem, solution: Solution) -> tuple[float | None, ...]:
     """Standard errors of the values, for independent residuals; None for slots on a bound or where there is none.
 
-    mse: s^2 (J'J)^-1. Huber: the asymptotic covariance of M-estimators, (sum psi^2 / (n - p)) / mean(psi')^2 (J'J)^-1
-    (Huber 1981, section 7.6).
+    The sandwich H^-1 (J' psi^2 J) H^-1 n/(n - p) of M-estimators (Huber 1967), H = J' psi' J: residuals may differ in
+    spread, but not depend on each other. For Huber losses psi' is the density of residuals at 0, taken from the window
+    that holds half of them: within delta there are too few (240 Chinchilla points: a half of the bootstrap's errors).
     """
     free = [at for at, bound in enumerate(solution.bounds) if bound is None]
     n = len(problem.loss)
@@ -65,22 +67,23 @@ def standard_errors(problem: Problem, solution: Solution) -> tuple[float | None,
     theta = solution.theta[None]
     apart = problem.residuals(theta)[0]
     jacobian = problem.jacobian(theta)[0][free]
-    delta = problem.objective.delta
-    inside = 1.0 if delta is None else float((np.abs(apart) <= delta).mean())
-    if n <= len(free) or not inside:
-        return tuple(out)
-    psi = apart * problem.objective.weights(apart)
-    spread = float(psi @ psi) / (n - len(free)) / inside**2
     size = np.linalg.norm(jacobian, axis=1)
-    if not size.all():
+    if n <= len(free) or not size.all():
         return tuple(out)
     scaled = jacobian / size[:, None]
+    slope = np.ones(n)
+    delta = problem.objective.delta
+    if delta is not None:
+        window = max(delta, float(np.median(np.abs(apart))))
+        slope = (np.abs(apart) <= window) * (delta / window)
+    psi = apart * problem.objective.weights(apart)
     try:
-        variance = spread * np.diag(np.linalg.inv(scaled @ scaled.T)) / size**2
+        inverse = np.linalg.inv((scaled * slope) @ scaled.T)
     except np.linalg.LinAlgError:
         return tuple(out)
+    variance = np.diag(inverse @ ((scaled * psi**2) @ scaled.T) @ inverse) * n / (n - len(free)) / size**2
     for at, found in zip(free, variance, strict=True):
-        if found > 0 and np.isfinite(found):
+        if np.isfinite(found):
             out[at] = float(
                 np.sqrt(found) * (solution.values[at] if problem.slots[at].parameter.log else 1.0)
             )
@@ -88,9 +91,18 @@ def standard_errors(problem: Problem, solution: Solution) -> tuple[float | None,
 
 
 def bootstrap(
-    problem: Problem, solution: Solution, lag1: float, draws: int = DRAWS, seed: int = SEED
+    problem: Problem,
+    solution: Solution,
+    loose: Sequence[int],
+    lag1: float,
+    draws: int = DRAWS,
+    seed: int = SEED,
 ) -> Bootstrap:
-    """Refit to resampled points, all draws at once, each from the optimum. lag1: autocorrelation of the residuals."""
+    """Refit to resampled points, all draws at once, each from the optimum.
+
+    loose: slots that the points do not determine; whatever their draws say, they are unbounded. lag1: autocorrelation
+    of the residuals.
+    """
     draws = min(draws, max(FEWEST, MOST_COUNTS // len(problem.table)))
     weights, scheme = resample(problem.table, lag1, draws, np.random.default_rng(seed))
     start = solution.theta.copy()
@@ -98,13 +110,14 @@ def bootstrap(
     start[empty] = problem.search(problem.guess())[empty] - CALM
     theta, total = descend(problem, np.repeat(start[None], draws, axis=0), weights, steps=100, tolerance=1e-6)
     theta = theta[np.isfinite(total)]
-    intervals = tuple(_interval(problem, solution, theta, at) for at in range(len(problem.slots)))
+    intervals = tuple(
+        Interval(None, None) if at in loose or not len(theta) else _interval(problem, solution, theta, at)
+        for at in range(len(problem.slots))
+    )
     return Bootstrap(problem.values(theta), intervals, draws - len(theta), scheme)
 
 
 def _interval(problem: Problem, solution: Solution, theta: Floats, at: int) -> Interval:
-    if not len(theta):
-        return Interval(None, None)
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(theta[:, at], [tail, 1 - tail])
     down, up = problem.lower[at] + NEAR, problem.upper[at] - NEAR

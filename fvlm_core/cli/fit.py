@@ -1,0 +1,115 @@
+"""`fvlm fit`: a scaling law through the points of runs, or of a CSV file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+from fvlm_core.cli.options import runs_option
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from fvlm_core.scaling.objective import ObjectiveName
+
+objective_option = click.option(
+    "--objective",
+    type=click.Choice(["mse", "log-huber"]),
+    default="log-huber",
+    show_default=True,
+    help="What to minimise: squared residuals of the loss, or Huber losses (delta 1e-3) of its logarithm.",
+)
+
+
+def _names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Fit components, for shell completion."""
+    from click.shell_completion import CompletionItem
+
+    from fvlm_registry import registry
+
+    fits = [offer.component for offer in registry().offered("fit")]
+    return [CompletionItem(fit.name, help=fit.summary) for fit in fits if fit.name.startswith(incomplete)]
+
+
+@click.command("fit")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=_names,
+    help="The law: a fit component of any plugin; may be repeated. Default: per-size and joint-chinchilla.",
+)
+@click.option(
+    "--data",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.csv",
+    help="Fit these points instead of runs: an exported all_eval_points.csv, or columns N, D, loss "
+    "(run, size, step, lr, schedule, C optional). May be repeated.",
+)
+@objective_option
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write all numbers, uncertainties and warnings as JSON.",
+)
+@click.option(
+    "--plot",
+    "plot_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Where the plot goes (.png, .pdf, .svg). Default: scaling_law_plot.png beside the JSON file, else in the "
+    "folder of runs, else here.",
+)
+@runs_option
+@click.pass_context
+def command(
+    context: click.Context,
+    models: tuple[str, ...],
+    files: tuple[Path, ...],
+    objective: ObjectiveName,
+    json_file: Path | None,
+    plot_file: Path | None,
+    root: Path,
+) -> None:
+    """Fit scaling laws to runs, or to a table of points.
+
+    Parameters that the points cannot tell apart are withheld, with the reason; that is a result, and exits with 0.
+    """
+    if files and context.get_parameter_source("root") == ParameterSource.COMMANDLINE:
+        raise click.UsageError("--data and --runs exclude each other: fit points of files or of runs")
+    from fvlm_core import __version__
+    from fvlm_core.cli.console import stdout
+    from fvlm_core.cli.fit_view import print_fit
+    from fvlm_core.report.figures import check_format, scaling_law_plot
+    from fvlm_core.runs.export import EXPORTED, PLOT, scaling_fits
+    from fvlm_core.runs.files import write_json
+    from fvlm_core.scaling.csvfile import read_points
+    from fvlm_core.scaling.fitting import fit_points, load_model
+    from fvlm_core.scaling.points import from_runs, stored_runs
+
+    plot = plot_file or (json_file.with_name(PLOT) if json_file else Path(PLOT) if files else root / PLOT)
+    check_format(plot)
+    laws = [load_model(name) for name in models or EXPORTED]
+    points = read_points(files) if files else from_runs(stored_runs(root), str(root))
+    reports = [fit_points(points, law, objective) for law in laws]
+    for report in reports:
+        print_fit(stdout(), report)
+    if json_file:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        record = {
+            "fvlm": __version__,
+            **scaling_fits(reports),
+            "reports": [report.to_json() for report in reports],
+        }
+        write_json(json_file, record)
+        stdout().print(f"numbers: {json_file}", soft_wrap=True)
+    scaling_law_plot(reports, plot)
+    stdout().print(f"plot: {plot}", soft_wrap=True)
