@@ -1,0 +1,56 @@
+"""How long the samples of a run are: frames, text tokens and labels, without decoding a picture."""
+
+from __future__ import annotations
+
+from attrs import evolve, frozen
+
+from fvlm_core.compose import Sources
+from fvlm_core.data.collate import Preparer
+from fvlm_core.data.mixture import Mixture
+from fvlm_core.data.video import BadSample, count_frames
+from fvlm_core.interfaces.llm import Chat
+from fvlm_core.recipes.schema import RunRecipe
+
+LOOKED_AT = 256
+"""Samples whose mean stands for the data: a standard error of 3 % where lengths vary by half their mean."""
+
+
+@frozen
+class Lengths:
+    """One sample. frames: T, 0 for text only. text: tokens after truncation. supervised: how many are labels."""
+
+    frames: int
+    text: int
+    supervised: int
+
+
+TYPICAL = Lengths(frames=8, text=128, supervised=127)
+"""Stands for data that are not on this machine: the sample of the founding project's budgets."""
+
+
+def first_lengths(config: RunRecipe, sources: Sources, chat: Chat) -> list[Lengths]:
+    """The first samples of the training mixture, as the model will see them; unusable ones are left out.
+
+    Raises `BadSample` when none of them can be used.
+    """
+    training = config.training
+    preparer = Preparer(
+        chat, 1, training.supervise, config.data.max_text_tokens, config.model.score_first_token
+    )
+    weights = [source.weight for source in config.data.sources]
+    mixture = Mixture([len(source) for source in sources.train], weights, training.seed)
+    found: list[Lengths] = []
+    problem: BadSample | None = None
+    for place in range(LOOKED_AT):
+        source, index = mixture.at(place)
+        sample = sources.train[source][index]
+        try:
+            text = preparer.example(evolve(sample, video=None))
+            frames = count_frames(sample.video) if sample.video else 0
+        except BadSample as error:
+            problem = error
+            continue
+        found.append(Lengths(frames, len(text.ids), int(text.supervised.sum())))
+    if not found and problem:
+        raise problem
+    return found
