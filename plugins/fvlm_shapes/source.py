@@ -47,7 +47,7 @@ class ShapesSource(DataSource):
             f"{config.level}-{config.seed}-{self.split}-{index:06d}",
             self.name,
             (Turn("user", config.prompt), Turn("assistant", drawn.caption())),
-            VideoFile(clip_file(self.folder, self.split, index)),
+            VideoFile(clip_file(self.folder, self.split, index), seconds=config.frames),  # one frame a second
         )
 
     def prepare(self, progress: Progress) -> None:
