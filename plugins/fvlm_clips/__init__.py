@@ -1,0 +1,1 @@
+"""Video files with captions: a folder, or a manifest in JSONL or CSV."""

@@ -1,0 +1,184 @@
+"""The data source: which clips there are, which split each belongs to, and what is wrong with the others."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from pathlib import Path
+
+from fvlm_clips.config import Clips
+from fvlm_clips.folder import Folder, Refused
+from fvlm_clips.manifest import Manifest, Row
+from fvlm_core.interfaces import DataSource, MissingData, Problem, Sample, Split, Turn, UsageError, VideoFile
+
+_INSIDE = ("captions.jsonl", "captions.csv", "metadata.jsonl", "metadata.csv")
+"""Names under which a folder's own manifest is found."""
+
+_SHOWN = 5
+"""Problems spelt out when no clip is left."""
+
+
+def build(config: Clips, split: Split) -> ClipSource:
+    """The clips of a split.
+
+    Raises `MissingData` when the path or every video is absent, `Problems` for a CSV without the columns, and
+    `UsageError` when no clip is usable or none falls into the split.
+    """
+    return ClipSource(config, split)
+
+
+class ClipSource(DataSource):
+    """The clips of one split, in the manifest's order or by file name.
+
+    A sample's id is the path of its video below the folder of the videos.
+    """
+
+    def __init__(self, config: Clips, split: Split) -> None:
+        self.name = f"clips:{config.path.stem}"
+        self.config = config
+        self._manifest = _manifest(config)
+        root = config.videos or (config.path if config.path.is_dir() else config.path.parent)
+        if not root.is_dir():
+            raise MissingData(f"{root}: the folder of the videos is not there{_way_out(config, root)}")
+        folder = Folder(root)
+        self._root = folder.root
+        self._places = array("Q")  # start and length of each row in the manifest, in bytes
+        self._texts: list[tuple[str, str]] = []  # video and caption of each clip, where there is no manifest
+        self._renamed: dict[int, str] = {}  # clips whose video the manifest names in a roundabout way
+        self._problems: list[Problem] = []
+        self._list(folder, split)
+
+    def __len__(self) -> int:
+        return len(self._places) // 2 + len(self._texts)
+
+    def __getitem__(self, index: int) -> Sample:
+        if self._manifest:
+            row = self._manifest.read(*self._places[2 * index : 2 * index + 2])
+            name, caption = self._renamed.get(index, row.video), row.caption
+        else:
+            name, caption = self._texts[index]
+        turns = (Turn("user", self.config.prompt), Turn("assistant", caption))
+        video = VideoFile(self._root / name, fps=self.config.fps, max_frames=self.config.max_frames)
+        return Sample(id=name, source=self.name, turns=turns, video=video)
+
+    def problems(self) -> tuple[Problem, ...]:
+        return tuple(self._problems)
+
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    def _list(self, folder: Folder, split: Split) -> None:
+        """Keep the split's clips; name what is wrong with the rows of either split."""
+        digest = blake2b(self.config.prompt.encode(), digest_size=8)
+        bound = round(self.config.holdout * 2**64)
+        lines: dict[int, int | None] = {}
+        for row in self._manifest.rows() if self._manifest else _beside(folder):
+            video, error = _located(row, folder)
+            key = _key(video)
+            if not error and key in lines:
+                error = f"{video} is already in line {lines[key]}"
+            if error:
+                self._problems.append(Problem(error, row.file, row.line))
+                continue
+            lines[key] = row.line
+            if bound and (key < bound) != (split == "validation"):
+                continue
+            digest.update(f"{video}\0{row.caption}\0".encode())
+            if self._manifest:
+                if video != row.video:
+                    self._renamed[len(self)] = video
+                self._places.extend((row.start, row.length))
+            else:
+                self._texts.append((video, row.caption))
+        self._fingerprint = digest.hexdigest()
+        if self._manifest and self.config.path.is_dir():
+            text = f"no caption in {Path(self._manifest.file).name}"
+            unnamed = (video for video in folder.videos() if _key(video) not in lines)
+            self._problems += [Problem(text, str(folder.root / video)) for video in unnamed]
+        if not lines:
+            raise self._nothing()
+        if not len(self):
+            raise self._empty(split, lines.keys())
+
+    def _nothing(self) -> UsageError:
+        count = len(self._problems)
+        if not count:
+            return MissingData(f"{self.config.path}: no video in it{_way_out(self.config, self.config.path)}")
+        shown = "\n".join(f"  {problem}" for problem in self._problems[:_SHOWN])
+        more = f"\n  and {count - _SHOWN:,} more" if count > _SHOWN else ""
+        text = f"{self.config.path}: none of its {count:,} clips can be used:\n{shown}{more}"
+        if all(problem.text.startswith(_ABSENT) for problem in self._problems):
+            return MissingData(text + _way_out(self.config, self._root))
+        return UsageError(text)
+
+    def _empty(self, split: Split, keys: Iterable[int]) -> UsageError:
+        """Which holdout would leave the split a clip: one of few clips, chosen by hash, may fall to neither side."""
+        edge = min(keys) if split == "validation" else max(keys)
+        enough = -(-edge * 1000 // 2**64) / 1000 if split == "validation" else (edge * 1000 // 2**64) / 1000
+        return UsageError(
+            f"{self.config.path}: holdout = {self.config.holdout} of so few clips leaves none for {split}; "
+            f"{enough:.3f} would leave one"
+        )
+
+
+_ABSENT = "no such file"
+
+
+def _located(row: Row, folder: Folder) -> tuple[str, str]:
+    """A row's video below the folder, and why it cannot be used (empty if it can)."""
+    if row.error:
+        return row.video, row.error
+    try:
+        return folder.find(row.video), ""
+    except Refused as refused:
+        return row.video, str(refused)
+
+
+def _key(video: str) -> int:
+    """What decides a clip's split: a number below 2^64, the same for the same path everywhere."""
+    return int.from_bytes(blake2b(video.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big")
+
+
+def _beside(folder: Folder) -> Iterator[Row]:
+    """Every video of a folder with the text file beside it."""
+    for video in folder.videos():
+        path = folder.root / video
+        text = path.with_suffix(".txt")
+        try:
+            caption, error = text.read_text(encoding="utf-8").strip(), f"empty caption: {text.name}"
+        except (OSError, UnicodeDecodeError) as reason:
+            caption, error = (
+                "",
+                f"no caption: {text.name}: {getattr(reason, 'strerror', None) or 'not UTF-8 text'}",
+            )
+        yield Row(str(path), None, video=video, caption=caption, error="" if caption else error)
+
+
+def _manifest(config: Clips) -> Manifest | None:
+    """The manifest that the path is or holds; None for a folder without one."""
+    path = config.path
+    if not path.exists():
+        raise MissingData(f"{path}: no such file or folder{_way_out(config, path)}")
+    if path.is_dir():
+        found = [path / name for name in _INSIDE if (path / name).is_file()]
+        if len(found) > 1:
+            names = f"{found[0].name} and {found[1].name}"
+            raise UsageError(f"{path}: two manifests, {names}; name one of them as path")
+        if not found:
+            return None
+        path = found[0]
+    if path.suffix.lower() not in (".jsonl", ".csv"):
+        raise UsageError(f"{path}: expected a folder, or a file that ends in .jsonl or .csv")
+    return Manifest.open(path, (config.video_column, config.caption_column))
+
+
+def _way_out(config: Clips, missing: Path) -> str:
+    """How to get what is missing: everything from the first folder that is not there on."""
+    if not config.hub:
+        return ""
+    here = missing
+    while not here.parent.exists():
+        here = here.parent
+    folder = here.parent if here.exists() or here.suffix else here
+    return f"; get it with: hf download {config.hub} --repo-type dataset --local-dir {folder}"
