@@ -5,38 +5,40 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tiny import CONNECTOR, DATA, ENCODER, LLM, RECIPE, TRAINING, run_cli
+from tiny import CONNECTOR, ENCODER, LLM, RECIPE, TRAINING, run_cli
 
 BROKEN: dict[str, tuple[str, str]] = {
     "misspelt_key": (
         RECIPE.replace("query_dim = 8", "qurey_dim = 8"),
-        'broken.toml:12: model.connector.qurey_dim: unknown key; did you mean "query_dim"?',
+        'broken.toml:13: model.connector.qurey_dim: unknown key; did you mean "query_dim"?',
     ),
     "wrong_type": (
         RECIPE.replace("steps = 6", 'steps = "six"'),
-        'broken.toml:29: training.steps: expected int, got "six"',
+        'broken.toml:30: training.steps: expected int, got "six"',
     ),
     "no_coercion": (
-        RECIPE.replace("steps = 6", "steps = 6.9").replace('name = "tiny"', 'name = "tiny"\nin_fits = "false"'),
+        RECIPE.replace("steps = 6", "steps = 6.9").replace(
+            'name = "tiny"', 'name = "tiny"\nin_fits = "false"'
+        ),
         'broken.toml:2: in_fits: expected true or false, got "false"\n'
-        "broken.toml:30: training.steps: expected int, got 6.9",
+        "broken.toml:31: training.steps: expected int, got 6.9",
     ),
     "negative_steps": (
         RECIPE.replace("steps = 6", "steps = -6"),
-        "broken.toml:29: training.steps: must be >= 1, got -6",
+        "broken.toml:30: training.steps: must be >= 1, got -6",
     ),
     "bad_toml": (
         RECIPE.replace("steps = 6", "steps = "),
-        "broken.toml:29: not valid TOML: Invalid value (column 9)",
+        "broken.toml:30: not valid TOML: Invalid value (column 9)",
     ),
     "unknown_component": (
         RECIPE.replace('"foveated"', '"foveted"'),
-        'broken.toml:11: model.connector.name: none of the connectors is called "foveted": did you mean "foveated"?\n'
+        'broken.toml:12: model.connector.name: none of the connectors is called "foveted": did you mean "foveated"?\n'
         "  connectors: foveated, pooled",
     ),
     "component_of_another_kind": (
         RECIPE.replace('name = "shapes"', 'name = "smollm2"'),
-        'broken.toml:24: data.sources[0].name: none of the data sources is called "smollm2"\n'
+        'broken.toml:25: data.sources[0].name: none of the data sources is called "smollm2"\n'
         '  "smollm2" is among the LLMs\n'
         "  data sources: clips, shapes",
     ),
@@ -50,15 +52,15 @@ BROKEN: dict[str, tuple[str, str]] = {
     ),
     "two_lengths": (
         RECIPE.replace("steps = 6", "steps = 6\nsamples = 100"),
-        "broken.toml:28: training: expected exactly one of steps, samples, budget, got steps and samples",
+        "broken.toml:29: training: expected exactly one of steps, samples, budget, got steps and samples",
     ),
     "impossible_grid": (
         RECIPE.replace('name = "foveated"\nquery_dim = 8', 'name = "pooled"\ngrid = 7'),
-        "broken.toml:10: model.connector: ",
+        "broken.toml:13: model.connector.grid: expected at most 3, got 7: the encoder sees 3 x 3 patches",
     ),
     "impossible_width": (
-        RECIPE.replace("width = 16\ndepth = 1\nheads = 2\n\n[model.connector]", "width = 15\ndepth = 1\nheads = 2\n\n[model.connector]"),
-        "broken.toml:3: model.encoder: width: expected a multiple of heads = 2, got 15",
+        RECIPE.replace(ENCODER, ENCODER.replace("width = 16", "width = 15")),
+        "broken.toml:7: model.encoder.width: expected a multiple of heads = 2, got 15",
     ),
     "missing_table": (
         'name = "tiny"\n' + ENCODER + CONNECTOR + LLM + TRAINING,
@@ -66,31 +68,31 @@ BROKEN: dict[str, tuple[str, str]] = {
     ),
     "missing_choice": (
         RECIPE.replace('name = "foveated"\n', ""),
-        "broken.toml:10: model.connector.name: missing; expected the name of a connector",
+        "broken.toml:11: model.connector.name: missing; expected the name of a connector",
     ),
     "two_runs_of_one_id": (
         RECIPE + '[[runs]]\nid = "a"\n[[runs]]\nid = "a"\n',
-        'broken.toml:43: runs[1].id: two runs have the id "a"',
+        'broken.toml:44: runs[1].id: two runs have the id "a"',
     ),
     "run_without_id": (
         RECIPE + "[[runs]]\nmodel.blind = true\n",
-        'broken.toml:40: runs[0]: expected an id, as in id = "360M-scaling"',
+        'broken.toml:41: runs[0]: expected an id, as in id = "360M-scaling"',
     ),
     "runs_and_grid": (
         RECIPE + '[[runs]]\nid = "a"\n[ablate.A1]\nmodel.blind = true\n',
-        "broken.toml:42: ablate: choose one of runs, grid, ablate; this recipe has runs and ablate",
+        "broken.toml:43: ablate: choose one of runs, grid, ablate; this recipe has runs and ablate",
     ),
     "unknown_grid_axis": (
         RECIPE + '[grid]\nid = "{sise}"\n[grid.axes.size]\nsmall = { model.blind = true }\n',
-        "broken.toml:41: grid.id: {sise} is no axis of this grid; its axes are size",
+        "broken.toml:42: grid.id: {sise} is no axis of this grid; its axes are size",
     ),
     "run_that_leaves_the_store": (
         RECIPE + '[[runs]]\nid = "../../etc"\n',
-        'broken.toml:41: runs[0].id: "../../etc" cannot name a folder: use letters, digits, ".", "_", "+" and "-"',
+        'broken.toml:42: runs[0].id: "../../etc" cannot name a folder: use letters, digits, ".", "_", "+" and "-"',
     ),
     "error_inside_a_run": (
         RECIPE + '[[runs]]\nid = "a"\n[[runs]]\nid = "b"\ntraining.schedule = "cosin"\n',
-        'broken.toml:44: training.schedule: expected "cosine" or "constant" or "converging", got "cosin"; '
+        'broken.toml:45: training.schedule: expected "cosine" or "constant" or "converging", got "cosin"; '
         'did you mean "cosine"?',
     ),
 }
@@ -108,11 +110,7 @@ def test_broken_recipe_is_explained(
     assert code == 2
     assert out == ""
     assert "Traceback" not in err
-    if expected.endswith(": "):  # the rest is the plugin's own wording, tested with the plugin
-        assert err.startswith(expected)
-        assert len(err.splitlines()) == 1
-    else:
-        assert err == expected + "\n"
+    assert err == expected + "\n"
 
 
 def test_every_problem_is_reported_at_once(
@@ -124,7 +122,7 @@ def test_every_problem_is_reported_at_once(
     code, _, err = run_cli(["run", "broken.toml"], monkeypatch, capsys)
     assert code == 2
     places = [line.split(": ")[0] for line in err.splitlines() if line.startswith("broken.toml")]
-    assert places == ["broken.toml:12", "broken.toml:24", "broken.toml:29"]
+    assert places == ["broken.toml:13", "broken.toml:25", "broken.toml:30"]
 
 
 def test_a_mistyped_file_or_shipped_name_suggests_the_nearest(

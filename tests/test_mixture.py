@@ -40,7 +40,9 @@ def test_every_sample_is_read_once_an_epoch_and_the_order_changes() -> None:
 def test_a_place_holds_the_same_sample_whatever_was_asked_before(places: list[int], seed: int) -> None:
     lengths, weights = [37, 1000, 5], [0.2, 0.66, 0.14]
     used = Mixture(lengths, weights, seed)
-    assert [used.at(place) for place in places] == [Mixture(lengths, weights, seed).at(place) for place in places]
+    assert [used.at(place) for place in places] == [
+        Mixture(lengths, weights, seed).at(place) for place in places
+    ]
 
 
 def test_another_seed_gives_another_order() -> None:

@@ -59,7 +59,10 @@ def test_grid_is_the_product_of_its_axes(tmp_path: Path) -> None:
     runs = read_recipe(write(tmp_path, text)).runs
     assert [run.id for run in runs] == ["S-C1-F", "S-C2-F", "M-C1-F", "M-C2-F"]
     assert [run.config.model.llm.config.width for run in runs] == [16, 16, 32, 32]
-    assert [(run.config.training.budget, run.config.training.samples) for run in runs[:2]] == [(1e9, None), (None, 64)]
+    assert [(run.config.training.budget, run.config.training.samples) for run in runs[:2]] == [
+        (1e9, None),
+        (None, 64),
+    ]
 
 
 def test_seeds_repeat_every_run_with_the_next_seed(tmp_path: Path) -> None:
@@ -69,7 +72,9 @@ def test_seeds_repeat_every_run_with_the_next_seed(tmp_path: Path) -> None:
 
 def test_overrides_are_toml_and_reach_every_run(tmp_path: Path) -> None:
     text = RECIPE + '[[runs]]\nid = "a"\n[[runs]]\nid = "b"\nmodel.blind = true\n'
-    runs = read_recipe(write(tmp_path, text), ["training.steps=10", "name=other", "training.betas=[0.9, 0.98]"]).runs
+    runs = read_recipe(
+        write(tmp_path, text), ["training.steps=10", "name=other", "training.betas=[0.9, 0.98]"]
+    ).runs
     assert [run.config.training.steps for run in runs] == [10, 10]
     assert runs[0].config.name == "other"
     assert runs[1].config.training.betas == (0.9, 0.98)
@@ -78,7 +83,9 @@ def test_overrides_are_toml_and_reach_every_run(tmp_path: Path) -> None:
 def test_paths_are_relative_to_the_file_they_are_written_in(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     clips = '[[data.sources]]\nname = "clips"\npath = "videos"\n'
-    write(tmp_path / "deep", RECIPE.split("[[data.sources]]")[0] + clips + "[training]\nsteps = 1", "_base.toml")
+    write(
+        tmp_path / "deep", RECIPE.split("[[data.sources]]")[0] + clips + "[training]\nsteps = 1", "_base.toml"
+    )
     recipe = read_recipe(write(tmp_path, 'extends = "deep/_base.toml"\n'))
     assert recipe.runs[0].config.data.sources[0].source.config.path == tmp_path / "deep" / "videos"
 
@@ -92,7 +99,9 @@ def test_resolved_recipe_names_what_changed_and_ignores_what_decides_nothing(tmp
     assert changed_keys(before, other) == ["model.connector.query_dim: 8 -> 4", "training.lr: 0.001 -> 0.5"]
 
 
-@pytest.mark.parametrize("file", sorted(p.stem for p in shipped().glob("*.toml") if not p.stem.startswith("_")))
+@pytest.mark.parametrize(
+    "file", sorted(p.stem for p in shipped().glob("*.toml") if not p.stem.startswith("_"))
+)
 def test_every_shipped_recipe_is_read_by_name(file: str) -> None:
     recipe = read_recipe(file)
     assert recipe.name == file

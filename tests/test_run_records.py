@@ -56,9 +56,13 @@ def checkpoint(step: int) -> Checkpoint:
     return Checkpoint({"w": tensor}, {"exp_avg.w": tensor + 1}, {"step": step})
 
 
-@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"])
+@pytest.mark.parametrize(
+    "file", ["model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"]
+)
 @pytest.mark.parametrize("harm", ["truncate", "flip", "delete"])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path: Path, file: str, harm: str) -> None:
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
+    tmp_path: Path, file: str, harm: str
+) -> None:
     for step in (10, 20):
         save_checkpoint(tmp_path, checkpoint(step))
     victim = tmp_path / "step-00000020" / file
@@ -90,7 +94,11 @@ def test_the_best_and_the_last_are_kept(tmp_path: Path) -> None:
     for step in (1, 2, 3, 4, 5):
         save_checkpoint(tmp_path, checkpoint(step))
         prune_checkpoints(tmp_path, keep_last=2, best_step=2)
-    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["step-00000002", "step-00000004", "step-00000005"]
+    assert sorted(folder.name for folder in tmp_path.iterdir()) == [
+        "step-00000002",
+        "step-00000004",
+        "step-00000005",
+    ]
 
 
 def _save_for_ever(folder: Path) -> None:

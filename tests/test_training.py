@@ -43,7 +43,9 @@ def only_run(folder: Path) -> Run:
 
 def weights(run: Run) -> dict[str, list[float]]:
     newest = sorted((run.folder / "checkpoints").glob("step-*"))[-1]
-    return {name: tensor.flatten().tolist() for name, tensor in load_file(newest / "model.safetensors").items()}
+    return {
+        name: tensor.flatten().tolist() for name, tensor in load_file(newest / "model.safetensors").items()
+    }
 
 
 def numbers(run: Run) -> list[dict[str, object]]:
@@ -64,7 +66,14 @@ def test_a_run_leaves_a_record_a_person_can_open(uninterrupted: Path) -> None:
     assert run.state == "complete"
     assert [row["step"] for row in run.evaluations()] == [2, 4, 6]
     names = {file.name for file in run.folder.iterdir() if not file.name.startswith(".")}
-    assert {"recipe.json", "environment.json", "metrics.jsonl", "checkpoints", "summary.json", "tokenizer.json"} <= names
+    assert {
+        "recipe.json",
+        "environment.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "summary.json",
+        "tokenizer.json",
+    } <= names
     summary = json.loads((run.folder / "summary.json").read_text())
     assert summary["total_samples"] == 24
     assert summary["best_val_loss"] == min(row["val_loss"] for row in run.evaluations())
@@ -121,13 +130,17 @@ def test_a_kill_at_a_random_moment_leaves_no_hole_and_no_double_row(
     assert weights(only_run(folder)) == weights(only_run(uninterrupted))
 
 
-def test_workers_and_micro_batches_only_split_the_work(tmp_path: Path, uninterrupted: Path, cache: Path) -> None:
+def test_workers_and_micro_batches_only_split_the_work(
+    tmp_path: Path, uninterrupted: Path, cache: Path
+) -> None:
     folder = start(tmp_path)
     finish("run", "tiny.toml", "-o", "training.workers=2", cwd=folder, cache=cache)
     assert numbers(only_run(folder)) == numbers(only_run(uninterrupted))
     split = start(tmp_path / "split")
     finish("run", "tiny.toml", "-o", "training.micro_batch_size=4", cwd=split, cache=cache)
-    for ours, theirs in zip(only_run(split).evaluations(), only_run(uninterrupted).evaluations(), strict=True):
+    for ours, theirs in zip(
+        only_run(split).evaluations(), only_run(uninterrupted).evaluations(), strict=True
+    ):
         assert ours["val_loss"] == pytest.approx(theirs["val_loss"], rel=1e-5)
 
 

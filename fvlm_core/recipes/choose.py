@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from attrs import evolve
 
+from fvlm_core.errors import FvlmError
 from fvlm_core.recipes.located import Key, Located
 from fvlm_core.recipes.merge import merge
 from fvlm_core.recipes.schema import Chosen, Model
-from fvlm_core.recipes.structure import Invalid, structure
+from fvlm_core.recipes.structure import Invalid, at_field, structure
 from fvlm_registry import Kind, LookupFailure, registry
 
 
@@ -74,16 +76,17 @@ def check_model(model: Model) -> list[tuple[Key, str]]:
             )
         ]
     problems: list[tuple[Key, str]] = []
-    try:
-        encoder_spec = model.encoder.config.spec()
-    except ValueError as error:
-        return [(("encoder",), str(error))]
-    try:
-        model.connector.config.spec(encoder_spec)
-    except ValueError as error:
-        problems.append((("connector",), str(error)))
-    try:
-        model.llm.config.spec()
-    except ValueError as error:
-        problems.append((("llm",), str(error)))
+
+    def checked(part: str, spec: Callable[[Any], Any]) -> Any:
+        config = getattr(model, part).config
+        try:
+            return spec(config)
+        except (ValueError, FvlmError) as error:  # impossible sizes, or sizes in a file that is not there
+            below, text = at_field(type(config), str(error))
+            problems.append(((part, *below), text))
+
+    seen = checked("encoder", lambda config: config.spec())
+    if seen is not None:
+        checked("connector", lambda config: config.spec(seen))
+    checked("llm", lambda config: config.spec())
     return problems

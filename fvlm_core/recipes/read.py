@@ -11,7 +11,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 import fvlm_core
-from fvlm_core.errors import FvlmError, Problem, Problems
+from fvlm_core.errors import Problem, Problems
 from fvlm_core.recipes.choose import check_model, choose
 from fvlm_core.recipes.expand import EXPANSIONS, expand
 from fvlm_core.recipes.located import Key, Located, read_toml
@@ -93,22 +93,12 @@ def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         except Invalid as invalid:
             problems += [_place(tree, expanded.table, key, text) for key, text in invalid.problems]
             continue
-        problems += [
-            expanded.table.problem(("model", *key), text)
-            for key, text in _model_problems(expanded.table, config)
-        ]
+        problems += [expanded.table.problem(("model", *key), text) for key, text in check_model(config.model)]
         seed = config.training.seed + expanded.repeat
         runs.append(Run(expanded.id, config, seed, expanded.table.plain()))
     if problems:
         raise Problems(list(dict.fromkeys(problems)))  # runs share their base's problems
     return Recipe(runs[0].config.name, shown, tuple(runs), runs[0].config.fits)
-
-
-def _model_problems(table: Located, config: RunRecipe) -> list[tuple[Key, str]]:
-    try:
-        return check_model(config.model)
-    except FvlmError as error:  # sizes that live in a file which is not there
-        return [((), str(error))]
 
 
 def _place(tree: Located, table: Located, key: Key, text: str) -> Problem:

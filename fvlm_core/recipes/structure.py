@@ -171,7 +171,15 @@ def _read_class(converter: Converter, value: Located, cls: type) -> Any:
     try:
         return cls(**read)
     except ValueError as error:  # checks across fields, in the class's __attrs_post_init__
-        raise Invalid([((), str(error))]) from None
+        raise Invalid([at_field(cls, str(error))]) from None
+
+
+def at_field(cls: type, text: str) -> tuple[Key, str]:
+    """A config's own complaint, "width: expected ...", placed at the field it names."""
+    name, colon, rest = text.partition(": ")
+    if colon and any(name == a.name for a in attrs.fields(cls)):
+        return (name,), rest
+    return (), text
 
 
 def _listing(names: list[str]) -> str:
