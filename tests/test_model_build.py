@@ -172,6 +172,13 @@ def test_the_language_model_is_transformers_with_weights_from_a_folder(tmp_path:
         torch.testing.assert_close(torch.cat(parts, 1), expected)
 
 
+def test_a_sequence_longer_than_the_models_positions_is_refused() -> None:
+    speaker = llm(positions=70)
+    assert speaker.hidden(torch.zeros(1, 70, 16)).shape == (1, 70, 16)
+    with pytest.raises(UsageError, match="71 positions: the language model was made for 70"):
+        speaker.hidden(torch.zeros(1, 71, 16))
+
+
 def test_the_encoders_last_layer_is_skipped_with_equal_numbers() -> None:
     eye, frames = encoder(), torch.randn(4, 3, SIDE, SIDE)
     calls: list[int] = []
@@ -187,13 +194,14 @@ def test_the_encoders_last_layer_is_skipped_with_equal_numbers() -> None:
     assert eye.encode(frames, layers=False).layers == ()
 
 
-def test_keys_and_values_are_projected_once() -> None:
-    vlm = model(fine_iterations=3)
+@pytest.mark.parametrize(("depth", "projections"), [("deep", 3), ("shallow", 4)])
+def test_keys_and_values_are_projected_once(depth: str, projections: int) -> None:
+    vlm = model(depth=depth, fine_iterations=3)
     calls: list[int] = []
     for block in vlm.encoder.get_submodule("dino.encoder.layer").children():
         block.get_submodule("attention.k_proj").register_forward_hook(lambda *_: calls.append(1))
     vlm(CLIPS)
-    assert len(calls) == 3
+    assert len(calls) == projections  # a layer each; shallow adds those of the final features
 
 
 def test_activation_checkpointing_changes_no_number() -> None:
@@ -282,6 +290,7 @@ def test_a_folder_without_weights_or_of_another_model_is_named(tmp_path: Path) -
             lambda: SmolLM2(weights="seeded", width=16, mlp=8, depth=1, heads=4, kv_heads=3),
             "divisor of heads = 4",
         ),
+        (lambda: SmolLM2(weights="x/y", tokenizer="from-data"), 'needs weights = "seeded"'),
         (lambda: Foveated(mode="coarse_only", lambda_coarse=0.5), "no second loss in coarse_only"),
     ],
 )

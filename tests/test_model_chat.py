@@ -138,6 +138,19 @@ def test_tokenizer_from_data_knows_the_template_and_is_the_same_every_time() -> 
     assert 3 not in first.encode([Turn("user", CAPTIONS[0]), Turn("assistant", CAPTIONS[1])]).ids
 
 
+def test_masks_hold_with_a_tokenizer_that_trims_white_space_off_its_offsets(
+    shared: Path, tmp_path: Path
+) -> None:
+    spelled_out = json.loads((shared / "parity" / "toy_tokenizer.json").read_text(encoding="utf-8"))
+    spelled_out["post_processor"] = {
+        "type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True
+    }  # fmt: skip
+    (tmp_path / "tokenizer.json").write_text(json.dumps(spelled_out), encoding="utf-8")
+    form = chat.load(tmp_path / "tokenizer.json")
+    encoded = form.encode([Turn("user", "Hi"), Turn("assistant", " It moves. ")])
+    assert form.decode(encoded.ids[encoded.content].tolist()) == " It moves. "
+
+
 def test_a_tokenizer_without_chat_tokens_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "tokenizer.json"
     Tokenizer(models.WordLevel({"<unk>": 0}, unk_token="<unk>")).save(str(file))

@@ -157,6 +157,7 @@ def test_losses_are_those_of_the_logits() -> None:
     vlm = model(lambda_coarse=0.5)
     losses, logits, coarse = vlm(MIX), vlm.logits(MIX), vlm.logits(MIX, "coarse_only")
     sums: list[list[Tensor]] = [[], []]
+    content = torch.tensor(0.0)
     for sample, pair in enumerate(zip(logits, coarse, strict=True)):
         one = only(MIX, sample)
         scored = one.supervised[0, 1:]
@@ -164,8 +165,12 @@ def test_losses_are_those_of_the_logits() -> None:
             text = values[int(one.counts) :]
             nats = torch.nn.functional.cross_entropy(text[:-1], one.ids[0, 1:], reduction="none")
             found.append(nats[scored].sum())
+            if values is pair[0]:
+                content += nats[one.content[0, 1:]].sum()
     fine, rough = (torch.stack(found) for found in sums)
     torch.testing.assert_close(losses.per_sample, fine)
     torch.testing.assert_close(losses.fine, fine.sum())
+    torch.testing.assert_close(losses.content, content)
+    assert 0 < losses.content_tokens < losses.tokens
     torch.testing.assert_close(losses.coarse, rough.sum())
     torch.testing.assert_close(losses.loss, fine.sum() + 0.5 * rough.sum())

@@ -41,7 +41,7 @@ class DINOv2Encoder(VisionEncoder):
         loaded = Dinov2Model.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
         )
-        self.dino.load_state_dict(loaded.state_dict())
+        self.dino.load_state_dict(loaded.state_dict(), assign=True)  # no second copy of the weights
 
     def encode(self, frames: Tensor, *, tokens: bool = True, layers: bool = True) -> PatchFeatures:
         """Look at every frame once; see `VisionEncoder.encode`.

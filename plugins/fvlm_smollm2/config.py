@@ -53,6 +53,10 @@ class SmolLM2:
             missing = [name for name in ("width", "mlp", "depth", "heads") if getattr(self, name) is None]
             if missing:
                 raise ValueError(f'{", ".join(missing)}: needed with weights = "{SEEDED}"')
+        elif self.tokenizer == FROM_DATA:
+            raise ValueError(
+                f'tokenizer: "{FROM_DATA}" needs weights = "{SEEDED}": embeddings belong to their tokens'
+            )
         if self.width and self.heads and self.width % (2 * self.heads):
             raise ValueError(
                 f"width: expected a multiple of 2 x heads = {2 * self.heads} (rotary positions pair channels), "

@@ -63,7 +63,7 @@ class LlamaBackend(LLMBackend):
         state = loaded.state_dict()
         if self.lm_head is None:
             state.pop("lm_head.weight", None)
-        self.load_state_dict(state)
+        self.load_state_dict(state, assign=True)  # no second copy of the weights
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token ids [...] to embeddings [..., W]."""
@@ -140,7 +140,12 @@ class LlamaBackend(LLMBackend):
             or table[0].device != like.device
             or table[0].dtype != like.dtype
         ):
-            capacity = 1 << max(6, (end - 1).bit_length())
+            if end > self.spec.positions:
+                raise UsageError(
+                    f"a sequence of {end:,} positions: the language model was made for {self.spec.positions:,}; "
+                    "expected fewer frames, fewer tokens a frame, or less text"
+                )
+            capacity = min(self.spec.positions, 1 << max(6, (end - 1).bit_length()))
             every = torch.arange(capacity, device=like.device)[None]
             cosine, sine = self.model.rotary_emb(like, every)
             table = self._rotations = (cosine[0, :, None], sine[0, :, None])
