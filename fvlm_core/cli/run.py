@@ -42,9 +42,12 @@ def command(recipe: str, overrides: tuple[str, ...], root: Path, dry_run: bool, 
     outcomes = completed(read, root)
     if outcomes is not None:
         stdout().print(f"{read.name}: already complete ({len(outcomes)} runs)")
-        _show(read, outcomes, root)
-        return
-    _finish(read, _train(read, root), root)
+    else:
+        outcomes = _train(read, root)
+    _show(outcomes)
+    if read.fits:
+        _fit(read, outcomes, root)
+    stdout().print(f"runs: {root / read.name}")
 
 
 def _dry_run(recipe: Recipe, as_json: bool) -> None:
@@ -71,28 +74,55 @@ def _train(recipe: Recipe, root: Path) -> list[Outcome]:
             return run_all(recipe, root, data, display, stop)
 
 
-def _finish(recipe: Recipe, outcomes: list[Outcome], root: Path) -> None:
-    """The fits and the plot of what was just trained, then the table."""
-    _show(recipe, outcomes, root)
-
-
-def _show(recipe: Recipe, outcomes: list[Outcome], root: Path) -> None:
+def _show(outcomes: list[Outcome]) -> None:
+    """The table of runs. "of blind" is the loss on the caption's own words as a share of the blind run's."""
     from fvlm_core.cli.console import new_table, print_table
     from fvlm_core.cli.display import clock
 
-    numbers = ("parameters", "samples", "best val", "at step", "words", "time")
+    blind = [o.summary["best_val_loss_content"] for o in outcomes if o.run.config.model.blind]
+    numbers = (
+        "parameters",
+        "samples",
+        "best val",
+        "at step",
+        "words",
+        *(["of blind"] if blind else []),
+        "time",
+    )
     table = new_table("run", "size", *numbers, right=numbers)
     for outcome in outcomes:
         summary = outcome.summary
-        table.add_row(
+        words = summary["best_val_loss_content"]
+        cells = [
             outcome.run.id,
             summary["model_size"],
             f"{summary['total_params']:,}",
             f"{summary['total_samples']:,}",
             f"{summary['best_val_loss']:.4f}",
             str(summary["best_val_step"]),
-            f"{summary['best_val_loss_content']:.4f}" if summary["best_val_loss_content"] is not None else "",
-            clock(summary["wall_time_hours"] * 3600),
-        )
+            f"{words:.4f}" if words is not None else "",
+        ]
+        if blind:
+            cells.append(f"{words / blind[0]:.2f}" if words is not None and blind[0] else "")
+        table.add_row(*cells, clock(summary["wall_time_hours"] * 3600))
     print_table(table)
-    stdout().print(f"runs: {root / recipe.name}")
+    stdout().print()
+
+
+def _fit(recipe: Recipe, outcomes: list[Outcome], root: Path) -> None:
+    """The recipe's fits on its own runs, printed, drawn and kept beside them."""
+    from fvlm_core.cli.fit_view import print_fit
+    from fvlm_core.report.figures import scaling_law_plot
+    from fvlm_core.runs.export import FITS, PLOT, scaling_fits
+    from fvlm_core.runs.files import write_json
+    from fvlm_core.runs.store import open_run
+    from fvlm_core.scaling.fitting import fit_runs
+
+    folder = root / recipe.name
+    reports = fit_runs([open_run(outcome.folder) for outcome in outcomes], recipe.fits, str(folder))
+    for report in reports:
+        print_fit(stdout(), report)
+    write_json(folder / FITS, {**scaling_fits(reports), "reports": [report.to_json() for report in reports]})
+    scaling_law_plot(reports, folder / PLOT)
+    stdout().print(f"fits: {folder / FITS}", soft_wrap=True)
+    stdout().print(f"plot: {folder / PLOT}", soft_wrap=True)

@@ -82,10 +82,15 @@ class Run:
         return [row for row in self.rows() if row["event_type"] == "train"]
 
 
+def open_run(folder: Path) -> Run:
+    """The run in a folder."""
+    return Run(folder, read_json(folder / RECIPE))
+
+
 def find_run(name: str, root: Path) -> Run:
     """A run by its folder, by "recipe/id", or by its id alone when that is unambiguous. Raises `UsageError`."""
     if (Path(name) / RECIPE).is_file():
-        return Run(Path(name), read_json(Path(name) / RECIPE))
+        return open_run(Path(name))
     runs = list_runs(root)
     found = [run for run in runs if name in (run.id, f"{run.recipe}/{run.id}")]
     if len(found) == 1:
@@ -101,5 +106,5 @@ def find_run(name: str, root: Path) -> Run:
 
 def list_runs(root: Path) -> list[Run]:
     """Every run under a run store, by recipe and in the order the recipe has them."""
-    runs = [Run(file.parent, read_json(file)) for file in root.glob(f"*/*/{RECIPE}")]
+    runs = [open_run(file.parent) for file in root.glob(f"*/*/{RECIPE}")]
     return sorted(runs, key=lambda run: (run.recipe, run.record["order"], run.id))

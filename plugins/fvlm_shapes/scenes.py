@@ -53,44 +53,39 @@ def scene(level: Level, seed: int, split: Split, index: int, frames: int) -> Sce
 
 @frozen
 class Easy:
-    """Two cards on a floor, one in the top row and one in the bottom row, which may move.
+    """Three cards on a floor, one in each row; the lowest may move.
 
-    upper, lower: (colour, glyph). columns: of the upper card and, at first, of the lower one.
+    cards: (colour, glyph) from top to bottom. columns: where each is at first.
     """
 
     floor: str
-    upper: tuple[str, str]
-    lower: tuple[str, str]
-    columns: tuple[int, int]
+    cards: tuple[tuple[str, str], ...]
+    columns: tuple[int, ...]
     motion: str
     count: int
 
     def caption(self) -> str:
-        """All of it is seen: five words with heavy tails, and a motion."""
-        upper, lower = " ".join(self.upper), " ".join(self.lower)
-        return f"a {upper} above a {lower} {self.motion} on {self.floor}"
+        """All of it is seen: seven words with heavy tails, and a motion."""
+        cards = " above ".join(f"a {colour} {glyph}" for colour, glyph in self.cards)
+        return f"{cards} {self.motion} on {self.floor}"
 
     def frames(self) -> list[Image.Image]:
-        """One picture a second; the lower card moves by a column and comes back on the other side."""
+        """One picture a second; the lowest card moves by a column and comes back on the other side."""
         pictures: list[Image.Image] = []
         for time in range(self.count):
             picture = blank(_FLOORS[self.floor])
-            card(picture, self.columns[0], *self.upper)
-            column = (self.columns[1] + _MOTIONS[self.motion] * time) % GRID
-            card(picture, GRID * (GRID - 1) + column, *self.lower)
+            for row, (column, (colour, glyph)) in enumerate(zip(self.columns, self.cards, strict=True)):
+                moved = _MOTIONS[self.motion] * time if row == GRID - 1 else 0
+                card(picture, GRID * row + (column + moved) % GRID, colour, glyph)
             pictures.append(picture)
         return pictures
 
 
 def _easy(random: Random, frames: int) -> Easy:
-    def one() -> tuple[str, str]:
-        return rank_choice(random, list(COLOURS)), rank_choice(random, GLYPHS)
-
     return Easy(
         rank_choice(random, list(_FLOORS)),
-        one(),
-        one(),
-        (random.randrange(GRID), random.randrange(GRID)),
+        tuple((rank_choice(random, list(COLOURS)), rank_choice(random, GLYPHS)) for _ in range(GRID)),
+        tuple(random.randrange(GRID) for _ in range(GRID)),
         rank_choice(random, list(_MOTIONS)),
         frames,
     )
