@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def _read(file: Path, remarks: list[str]) -> pd.DataFrame:
     found = _columns(file)
     names = {header: column for column, header in found.items()}
     types = {header: "category" for header, column in names.items() if column in TEXT}
-    raw = _load(file, types, columns=list(names))
+    raw = _load(file, types)[list(names)]
     raw = raw.rename(columns=names)
     if raw.empty:
         raise UsageError(f"{file}: no data below the header")
@@ -65,21 +66,21 @@ def _read(file: Path, remarks: list[str]) -> pd.DataFrame:
     return raw
 
 
-def _load(
-    file: Path, types: Any = None, columns: list[str] | None = None, rows: int | None = None
-) -> pd.DataFrame:
+def _load(file: Path, types: Any = None, rows: int | None = None) -> pd.DataFrame:
+    """The cells as they are: empty ones missing, nothing else guessed. A row of another length is an error."""
     try:
-        return pd.read_csv(
-            file,
-            usecols=columns,
-            dtype=types,
-            encoding="utf-8-sig",
-            keep_default_na=False,
-            na_values=[""],
-            skipinitialspace=True,
-            nrows=rows,
-            low_memory=False,
-        )
+        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
+            return pd.read_csv(
+                file,
+                dtype=types,
+                index_col=False,
+                encoding="utf-8-sig",
+                keep_default_na=False,
+                na_values=[""],
+                skipinitialspace=True,
+                nrows=rows,
+                low_memory=False,
+            )
     except FileNotFoundError:
         raise UsageError(f"{file}: there is no such file") from None
     except UnicodeDecodeError as error:
@@ -88,6 +89,8 @@ def _load(
         ) from None
     except pd.errors.EmptyDataError:
         raise UsageError(f"{file}: the file is empty; expected a CSV file with a header") from None
+    except pd.errors.ParserWarning:
+        raise UsageError(f"{file}: not readable as CSV: the rows have more cells than the header") from None
     except pd.errors.ParserError as error:
         reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
         raise UsageError(f"{file}: not readable as CSV: {reason}") from None

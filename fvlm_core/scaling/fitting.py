@@ -122,9 +122,10 @@ def _fit(problem: Problem, solution: Solution, group: str, draws: int) -> Fit:
     if not here.full:
         found.append(Remark("not-identifiable", _not_identifiable(problem, here)))
     found += say.of_spread(problem, drawn, autocorrelation, pairs)
-    return Fit(
-        group, problem, solution, standard_errors(problem, solution), drawn, autocorrelation, tuple(found)
-    )
+    errors = standard_errors(problem, solution)
+    for parameter, error in zip(solution.parameters.values(), errors, strict=True):
+        parameter.stderr = error
+    return Fit(group, problem, solution, errors, drawn, autocorrelation, tuple(found))
 
 
 def _rank(problem: Problem, solution: Solution) -> Rank:

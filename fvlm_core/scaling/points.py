@@ -94,19 +94,20 @@ def tidy(table: pd.DataFrame, source: str, remarks: Sequence[str] = ()) -> Point
 
 
 def from_runs(runs: Sequence[Run], source: str) -> Points:
-    """The evaluations of runs, validation loss against samples seen. Runs that are not `in_fits` are left out.
+    """The evaluations of runs, validation loss against samples seen. Runs not `in_fits` are left out, and named.
 
     Raises `UsageError` when there is nothing to fit.
     """
     used = [run for run in runs if run.in_fits]
     names = run_names(runs)
     rows: list[dict[str, Any]] = []
-    remarks: list[str] = []
+    controls = [names[run.folder] for run in runs if not run.in_fits]
+    remarks = [f"left out, because they are not meant for fits: {', '.join(controls)}"] if controls else []
     for run in used:
         evaluations = run.evaluations()
         good = [row for row in evaluations if _is_loss(row.get("val_loss"))]
         if not good:
-            remarks.append(f"run {names[run.folder]} has no evaluation with a loss yet: left out")
+            remarks.append(f"run {names[run.folder]} left out: it has no evaluation with a loss yet")
         elif len(good) < len(evaluations):
             bad = len(evaluations) - len(good)
             remarks.append(
@@ -127,9 +128,7 @@ def from_runs(runs: Sequence[Run], source: str) -> Points:
             for row in good
         ]
     if not rows:
-        raise UsageError(
-            f"{source}: no evaluation to fit in {len(runs)} runs ({len(used)} of them meant for fits)"
-        )
+        raise UsageError(f"{source}: no evaluation to fit (runs: {len(runs)}, meant for fits: {len(used)})")
     return tidy(pd.DataFrame(rows), source, remarks)
 
 

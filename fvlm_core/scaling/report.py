@@ -39,7 +39,8 @@ class Fit:
     """A law fitted to one set of points.
 
     group: the size (or run) the points are of; "" for all points. rmse: of the loss, in nats a token.
-    lag1: autocorrelation of the residuals of neighbouring evaluations.
+    lag1: autocorrelation of the residuals of neighbouring evaluations. `solution.parameters` are lmfit's, with values,
+    bounds and standard errors: `lmfit.fit_report(fit.solution.parameters)` prints them.
     """
 
     group: str

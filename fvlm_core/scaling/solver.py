@@ -43,7 +43,7 @@ class Solution:
 
     values, theta: [P]. total: the objective, a sum over points. bounds: for each slot "min", "max" or None, the bound
     it rests on. gradient: sqrt(g' H^-1 g / total) over the free slots, without unit. parameters: the same values as
-    lmfit knows them, with bounds, for `lmfit.fit_report` and for standard errors.
+    lmfit knows them, with their bounds; the standard errors are filled in later (see `report.Fit`).
     """
 
     values: Floats
@@ -141,15 +141,17 @@ def _polish(problem: Problem, theta: Floats) -> Solution:
     if problem.objective.delta is not None:
         robust = {"loss": "huber", "f_scale": problem.objective.delta}
     tight = {"ftol": 1e-15, "xtol": 1e-15, "gtol": 1e-15, "x_scale": "jac", "jac": "3-point"}
-    result: Any = Minimizer(residuals, parameters, calc_covar=False).minimize(
-        method="least_squares", max_nfev=200, **robust, **tight
-    )
+    with np.errstate(all="ignore"):  # lmfit's own errors do not know the Huber loss; ours replace them
+        result: Any = Minimizer(residuals, parameters).minimize(
+            method="least_squares", max_nfev=200, **robust, **tight
+        )
     before = problem.values(theta)
     after = np.array([result.params[name].value for name in names])
     values = after if _total(problem, after) <= _total(problem, before) else before
     values, bounds = _rest(problem, values)
     for name, value in zip(names, values, strict=True):
         result.params[name].value = float(value)
+        result.params[name].stderr = result.params[name].correl = None
     return Solution(
         values,
         problem.search(values),
