@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+
 from attrs import evolve, frozen
 
 from fvlm_core.compose import Sources
 from fvlm_core.data.collate import Preparer
 from fvlm_core.data.mixture import Mixture
-from fvlm_core.data.video import BadSample, count_frames
+from fvlm_core.data.video import BadSample, count_frames, decode
+from fvlm_core.interfaces.data import Sample
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.recipes.schema import RunRecipe
 
 LOOKED_AT = 256
 """Samples whose mean stands for the data: a standard error of 3 % where lengths vary by half their mean."""
+
+DECODED = 8
+"""Samples decoded to see how long that takes."""
 
 
 @frozen
@@ -37,13 +44,9 @@ def first_lengths(config: RunRecipe, sources: Sources, chat: Chat) -> list[Lengt
     preparer = Preparer(
         chat, 1, training.supervise, config.data.max_text_tokens, config.model.score_first_token
     )
-    weights = [source.weight for source in config.data.sources]
-    mixture = Mixture([len(source) for source in sources.train], weights, training.seed)
     found: list[Lengths] = []
     problem: BadSample | None = None
-    for place in range(LOOKED_AT):
-        source, index = mixture.at(place)
-        sample = sources.train[source][index]
+    for sample in _first(config, sources, LOOKED_AT):
         try:
             text = preparer.example(evolve(sample, video=None))
             frames = count_frames(sample.video) if sample.video else 0
@@ -54,3 +57,27 @@ def first_lengths(config: RunRecipe, sources: Sources, chat: Chat) -> list[Lengt
     if not found and problem:
         raise problem
     return found
+
+
+def decoding_seconds(config: RunRecipe, sources: Sources, size: int) -> float | None:
+    """How long one core takes to decode a sample to frames of `size` pixels; None while there is no clip to decode."""
+    times: list[float] = []
+    for sample in _first(config, sources, DECODED + 1):
+        begun = time.perf_counter()
+        try:
+            if sample.video:
+                decode(sample.video, size)
+        except BadSample:
+            continue
+        times.append(time.perf_counter() - begun)
+    decoded = times[1:]  # the first one loads the decoder
+    return sum(decoded) / len(decoded) if decoded else None
+
+
+def _first(config: RunRecipe, sources: Sources, count: int) -> Iterator[Sample]:
+    """The first samples of the training mixture, under the recipe's own seed."""
+    weights = [source.weight for source in config.data.sources]
+    mixture = Mixture([len(source) for source in sources.train], weights, config.training.seed)
+    for place in range(count):
+        source, index = mixture.at(place)
+        yield sources.train[source][index]

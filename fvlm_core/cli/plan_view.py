@@ -1,0 +1,225 @@
+"""How `fvlm run RECIPE --dry-run` shows a recipe and its plan: as text for people, as plain values for programs."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fvlm_core.cli.console import new_table, print_table
+from fvlm_core.ledger import COMPONENTS
+from fvlm_core.plan import RunPlan
+from fvlm_core.recipes.read import Recipe
+from fvlm_core.recipes.resolved import resolved
+
+Tree = dict[str, Any]
+
+
+def plan_json(recipe: Recipe, plans: Sequence[RunPlan]) -> dict[str, Any]:
+    """The recipe, every run of it fully resolved (defaults filled in) with its plan, and the totals: JSON values."""
+    return {
+        "recipe": recipe.name,
+        "file": recipe.file,
+        "runs": [
+            {"id": run.id, "seed": run.seed, "resolved": resolved(run.config), "plan": planned.to_json()}
+            for run, planned in zip(recipe.runs, plans, strict=True)
+        ],
+        "totals": {
+            "runs": len(plans),
+            "samples": sum(planned.samples for planned in plans),
+            "flops": sum(planned.flops for planned in plans),
+            "seconds": sum(planned.seconds for planned in plans),
+        },
+    }
+
+
+def show_plan(console: Console, recipe: Recipe, plans: Sequence[RunPlan]) -> None:
+    """The resolved recipe as TOML (what most runs share, then what each changes), the runs, the models, notes."""
+    for line in resolved_text(recipe):
+        console.print(Text(line, "bold" if line.startswith("[") else ""), soft_wrap=True)
+    console.print()
+    print_table(_runs(plans))
+    console.print()
+    print_table(_parameters(plans))
+    console.print()
+    print_table(_flops(plans))
+    console.print()
+    for note in _notes(plans):
+        console.print(Text("- " + note.replace("\n", "\n  ")), soft_wrap=True)
+
+
+def resolved_text(recipe: Recipe) -> list[str]:
+    """The resolved recipe as lines of TOML: the values that most runs have, then each run's own."""
+    trees = [resolved(run.config) for run in recipe.runs]
+    base = _shared(trees)
+    lines = _toml(base, ())
+    if len(trees) > 1:
+        for run, tree in zip(recipe.runs, trees, strict=True):
+            lines += ["", "[[runs]]", f"id = {json.dumps(run.id)}", *_changes(base, tree, ())]
+            if run.seed != run.config.training.seed:
+                lines.append(f"training.seed = {run.seed}")
+    return lines
+
+
+def _runs(plans: Sequence[RunPlan]) -> Table:
+    numbers = ("parameters", "steps", "samples", "FLOPs", "time")
+    rates = "learning rates (connector, encoder, llm)"
+    table = new_table("run", "size", *numbers, rates, right=numbers)
+    for plan in plans:
+        table.add_row(
+            plan.id,
+            plan.size,
+            f"{plan.parameters.total:,}",
+            f"{plan.steps:,}",
+            f"{plan.samples:,}",
+            f"{plan.flops:.2e}",
+            about(plan.seconds),
+            ", ".join(f"{plan.rates[name]:.3g}" for name in ("connector", "encoder", "llm")),
+        )
+    if len(plans) > 1:
+        table.add_section()
+        totals = (sum(p.samples for p in plans), sum(p.flops for p in plans), sum(p.seconds for p in plans))
+        table.add_row(
+            f"{len(plans)} runs", "", "", "", f"{totals[0]:,}", f"{totals[1]:.2e}", about(totals[2]), ""
+        )
+    return table
+
+
+def _parameters(plans: Sequence[RunPlan]) -> Table:
+    columns = ("encoder", "connector", "llm", "total", "trainable")
+    table = new_table("parameters", *columns, "vocabulary", right=(*columns, "vocabulary"))
+    for ids, plan in _alike(plans, lambda plan: (plan.parameters, plan.vocabulary)):
+        counts = [plan.parameters.components[name] for name in columns[:3]]
+        numbers = (*counts, plan.parameters.total, plan.parameters.trainable, plan.vocabulary)
+        table.add_row(ids, *(f"{number:,}" for number in numbers))
+    return table
+
+
+def _flops(plans: Sequence[RunPlan]) -> Table:
+    columns = (*COMPONENTS, "total", "masked", "nominal", "6ND", "frames", "text tokens")
+    table = new_table("FLOPs a sample", *columns, right=columns)
+    for ids, plan in _alike(plans, lambda plan: (plan.ledger, plan.parameters)):
+        costs = (
+            *(plan.flops_per_sample[name] for name in COMPONENTS),
+            sum(plan.flops_per_sample.values()),
+            plan.masked_flops_per_sample,
+            plan.nominal_flops_per_sample,
+            plan.six_nd_per_sample,
+        )
+        lengths = (f"{plan.frames:.3g}", f"{plan.text_tokens:.4g}")
+        table.add_row(ids, *(f"{cost:.3e}" for cost in costs), *lengths)
+    return table
+
+
+def _alike(plans: Sequence[RunPlan], key: Any) -> list[tuple[str, RunPlan]]:
+    """Plans that agree in `key`, once, with the ids of all of them."""
+    found: list[tuple[list[str], RunPlan]] = []
+    for plan in plans:
+        for ids, other in found:
+            if key(other) == key(plan):
+                ids.append(plan.id)
+                break
+        else:
+            found.append(([plan.id], plan))
+    return [(", ".join(ids), plan) for ids, plan in found]
+
+
+_ABOUT_FLOPS = (
+    "FLOPs: a multiply-add is 2, forward and backward. masked: the part of the total that a causal mask hides and some "
+    "kernels skip. nominal: the founding project's accounting, of 8 frames and 128 tokens. 6ND: the rule of thumb"
+)
+
+
+def about(seconds: float) -> str:
+    """An estimate in two digits: "41 s", "2.7 min", "4.3 h", "289 days"."""
+    for unit, scale, most in (("s", 1, 120), ("min", 60, 120), ("h", 3600, 72)):
+        if seconds < most * scale:
+            return (
+                f"{seconds / scale:.2g} {unit}" if seconds < 100 * scale else f"{seconds / scale:.0f} {unit}"
+            )
+    return f"{seconds / 86400:,.0f} days"
+
+
+def _notes(plans: Sequence[RunPlan]) -> list[str]:
+    """What the figures rest on, and what is missing; said once, with the runs it is about if not all."""
+    said: dict[str, list[str]] = {}
+    for plan in plans:
+        notes = [f"lengths: {plan.lengths_from}", f"time: {plan.speed}", _ABOUT_FLOPS, *plan.notes]
+        if plan.epochs:
+            seen = ", ".join(f"{times:.3g} x {name}" for name, times in plan.epochs)
+            notes.append(f"the data are seen {seen}")
+        for note in notes:
+            said.setdefault(note, []).append(plan.id)
+    return [note if len(ids) == len(plans) else f"{note} ({', '.join(ids)})" for note, ids in said.items()]
+
+
+def _shared(trees: Sequence[Tree]) -> Tree:
+    """What most of the trees hold at each key; where no value has most, the first tree's."""
+    shared: Tree = {}
+    for key in dict.fromkeys(key for tree in trees for key in tree):
+        values = [tree[key] for tree in trees if key in tree]
+        if 2 * len(values) < len(trees):
+            continue
+        texts = [json.dumps(value) for value in values]
+        if _mergeable(values):
+            shared[key] = _shared(values)
+        else:
+            shared[key] = json.loads(Counter(texts).most_common(1)[0][0])
+    return shared
+
+
+def _mergeable(values: Sequence[Any]) -> bool:
+    """Tables that hold the same settings: not those of two different components."""
+    return all(isinstance(v, dict) for v in values) and len({v.get("name") for v in values}) == 1
+
+
+def _changes(base: Tree, tree: Tree, path: tuple[str, ...]) -> list[str]:
+    """`tree` against `base` as dotted keys."""
+    lines: list[str] = []
+    for key in dict.fromkeys([*base, *tree]):
+        name = ".".join((*path, key))
+        if key not in tree:
+            lines.append(f"# {name} is not set")
+        elif key not in base:
+            lines.append(f"{name} = {_value(tree[key])}")
+        elif base[key] != tree[key]:
+            if _mergeable((base[key], tree[key])):
+                lines += _changes(base[key], tree[key], (*path, key))
+            else:
+                lines.append(f"{name} = {_value(tree[key])}")
+    return lines
+
+
+def _toml(tree: Tree, path: tuple[str, ...]) -> list[str]:
+    """A tree as TOML: values first, then tables, then arrays of tables."""
+    lines = [f"{key} = {_value(value)}" for key, value in tree.items() if not _is_table(value)]
+    if path and lines:
+        lines = ["", f"[{'.'.join(path)}]", *lines]
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            lines += _toml(value, (*path, key))
+        elif _is_table(value):
+            for entry in value:
+                lines += ["", f"[[{'.'.join((*path, key))}]]"]
+                lines += [f"{name} = {_value(inner)}" for name, inner in entry.items()]
+    return lines
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict) or (
+        isinstance(value, list) and bool(value) and all(isinstance(entry, dict) for entry in value)
+    )
+
+
+def _value(value: Any) -> str:
+    """A value in TOML, tables inline."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_value(inner)}" for key, inner in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(_value(inner) for inner in value) + "]"
+    return json.dumps(value)

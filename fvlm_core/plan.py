@@ -1,0 +1,323 @@
+"""What a recipe will cost before anything is trained: parameters, steps, FLOPs, learning rates, time, what is missing.
+
+Models are built on the meta device: no weight takes memory, and none is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import ceil
+from typing import Any, TypeVar
+
+import attrs
+import torch
+from attrs import define, field, frozen
+
+from fvlm_core.campaign import short_count
+from fvlm_core.compose import Sources, compose, make_chat, open_sources, specs
+from fvlm_core.compute import Parameters, count_parameters, nominal_flops, sample_ledger, six_nd
+from fvlm_core.data.lengths import LOOKED_AT, TYPICAL, Lengths, decoding_seconds, first_lengths
+from fvlm_core.data.video import BadSample
+from fvlm_core.errors import FvlmError, MissingData, MissingWeights
+from fvlm_core.interfaces.llm import Chat
+from fvlm_core.interfaces.specs import ConnectorSpec, Look, TextPass, VisualPass
+from fvlm_core.ledger import Entry, Ledger
+from fvlm_core.pretrained import SEEDED, pretrained_folder
+from fvlm_core.recipes.read import Recipe, Run
+from fvlm_core.recipes.schema import Data, Model, RunRecipe
+from fvlm_core.speed import Speed, measure_speed
+from fvlm_core.training.loop import Length, peak_rates, pick_device
+
+ASSUMED_VOCABULARY = 1000
+"""Of a tokenizer that waits for data which are not here: what a thousand short captions hold."""
+
+T = TypeVar("T")
+
+
+@frozen(kw_only=True)
+class RunPlan:
+    """One run, planned. Every field is a plain value, a dict or an attrs class of such.
+
+    warmup: steps. samples: trained on, with repetition. epochs: each training source and how often it is seen; empty
+    when the data are not here. frames, text_tokens, supervised_tokens: of the mean sample. lengths_from: where those
+    are from. flops_per_sample: forward and backward, by component. ledger: the same by pass.
+    nominal_flops_per_sample: in the founding project's accounting. six_nd_per_sample: 6 x parameters x tokens read.
+    flops: of the whole run. rates: peak learning rate of each group, 0 where it is frozen. seconds: estimated,
+    evaluations included. speed: what the estimate assumes. notes: what is missing or assumed.
+    """
+
+    id: str
+    seed: int
+    size: str
+    parameters: Parameters
+    vocabulary: int
+    steps: int
+    warmup: int
+    batch_size: int
+    samples: int
+    epochs: tuple[tuple[str, float], ...]
+    evaluations: int
+    frames: float
+    text_tokens: float
+    supervised_tokens: float
+    lengths_from: str
+    flops_per_sample: dict[str, float]
+    ledger: tuple[Entry, ...]
+    masked_flops_per_sample: float
+    nominal_flops_per_sample: float
+    six_nd_per_sample: float
+    flops: float
+    rates: dict[str, float]
+    seconds: float
+    speed: str
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, totals included."""
+        plain = attrs.asdict(self)
+        plain["parameters"] |= {"total": self.parameters.total, "trainable": self.parameters.trainable}
+        plain["flops_per_sample"]["total"] = sum(self.flops_per_sample.values())
+        return plain
+
+
+def plan(recipe: Recipe) -> list[RunPlan]:
+    """Plan every run of a recipe.
+
+    Data or weights that are not on this machine are named in the notes. Raises `FvlmError` for a run of less than one
+    step.
+    """
+    planner = _Planner()
+    return [planner.plan(run) for run in recipe.runs]
+
+
+def missing_weights(model: Model) -> list[str]:
+    """The pretrained weights of a model that are not on this machine: a message each, with the way to get them."""
+    missing: list[str] = []
+    for chosen in (model.encoder, model.llm):
+        weights = getattr(chosen.config, "weights", SEEDED)
+        if weights != SEEDED:
+            try:
+                pretrained_folder(weights)
+            except MissingWeights as error:
+                missing.append(str(error))
+    return missing
+
+
+@define
+class _Planner:
+    """Plans runs; what they share (data, tokenizers, models, the machine's speed) is looked at once."""
+
+    known: list[tuple[tuple[Any, ...], Any]] = field(factory=list[tuple[tuple[Any, ...], Any]])
+
+    def plan(self, run: Run) -> RunPlan:
+        config = run.config
+        model, training = config.model, config.training
+        notes = missing_weights(model)
+        sources = self._once(("sources", config.data), lambda: _open(config.data))
+        if not isinstance(sources, Sources):
+            notes += sources
+            sources = None
+        chat = self._once(("chat", model.llm, config.data), lambda: _chat(model, sources))
+        samples, lengths_from = self._lengths(config, sources, chat)
+        vocabulary = self._vocabulary(model, chat, notes)
+        counted = self._once(("parameters", model, vocabulary), lambda: _count(model, vocabulary))
+        parameters = Parameters(
+            counted.components, {k: n for k, n in counted.groups.items() if k not in training.frozen}
+        )
+        cost = sample_ledger(config, vocabulary, samples)
+        length = Length.of(training, cost.total)
+        encoder, llm = specs(model, vocabulary)
+        connector: ConnectorSpec = model.connector.config.spec(encoder)
+        if encoder.mlp is None:
+            notes.append(
+                f'the encoder "{model.encoder.name}" does not state its MLP (EncoderSpec.mlp): '
+                "FLOPs and time take it for a ViT with 4 x its width"
+            )
+        if connector.work is None:
+            notes.append(
+                f'the connector "{model.connector.name}" does not state its work (ConnectorSpec.work): '
+                "FLOPs and time are without it"
+            )
+        frames, text, supervised = (
+            sum(getattr(sample, name) for sample in samples) / len(samples)
+            for name in ("frames", "text", "supervised")
+        )
+        trained = length.steps * training.batch_size
+        rates = peak_rates(training, parameters.total)
+        speed = self._speed(config, notes)
+        decoding = self._decoding(config, sources, encoder.image_size)
+        eye, speaker = encoder.width, llm.width
+        widths = {"encoder": eye, "connector": eye, "llm": speaker, "head": speaker}
+        evaluations = ceil(length.steps / config.eval.every)
+        return RunPlan(
+            id=run.id,
+            seed=run.seed,
+            size=model.size or llm.size or short_count(parameters.total),
+            parameters=parameters,
+            vocabulary=vocabulary,
+            steps=length.steps,
+            warmup=length.warmup,
+            batch_size=training.batch_size,
+            samples=trained,
+            epochs=_epochs(config.data, sources, trained) if sources else (),
+            evaluations=evaluations,
+            frames=frames,
+            text_tokens=text,
+            supervised_tokens=supervised,
+            lengths_from=lengths_from,
+            flops_per_sample=cost.components(),
+            ledger=cost.rows,
+            masked_flops_per_sample=cost.masked,
+            nominal_flops_per_sample=nominal_flops(encoder, connector, llm),
+            six_nd_per_sample=six_nd(parameters.total, frames * connector.tokens_per_frame + text),
+            flops=trained * cost.total,
+            rates={name: 0.0 if name in training.frozen else rate for name, rate in rates.items()},
+            seconds=_seconds(
+                config,
+                cost,
+                widths,
+                length.steps,
+                evaluations,
+                speed,
+                _layers(model, vocabulary),
+                decoding or 0.0,
+            ),
+            speed=f"{speed}; {_about_decoding(decoding, training.workers)}",
+            notes=tuple(notes),
+        )
+
+    def _lengths(
+        self, config: RunRecipe, sources: Sources | None, chat: Chat | None
+    ) -> tuple[list[Lengths], str]:
+        """Lengths of the first samples, or the typical one; and where they are from."""
+        assumed = f"assumed: {TYPICAL.frames} frames and {TYPICAL.text} text tokens"
+        if sources is None or chat is None:
+            missing = "data" if sources is None else "tokenizer"
+            return [TYPICAL], f"{assumed}, because the {missing} are not on this machine"
+        training = config.training
+        first = config.model.score_first_token
+        key = ("lengths", config.data, config.model.llm, training.supervise, training.seed, first)
+        try:
+            found = self._once(key, lambda: first_lengths(config, sources, chat))
+        except BadSample as error:
+            return [TYPICAL], f"{assumed}, because no sample can be looked at yet ({error})"
+        return found, f"mean of the first {LOOKED_AT} training samples"
+
+    def _vocabulary(self, model: Model, chat: Chat | None, notes: list[str]) -> int:
+        if chat is not None:
+            return specs(model, chat.vocabulary)[1].vocabulary or chat.vocabulary
+        stated = specs(model, None)[1].vocabulary
+        if stated is None:
+            notes.append(
+                f"the tokenizer is made from the data: a vocabulary of {ASSUMED_VOCABULARY} is assumed"
+            )
+        return stated or ASSUMED_VOCABULARY
+
+    def _speed(self, config: RunRecipe, notes: list[str]) -> Speed:
+        training = config.training
+        try:
+            device = pick_device(training.device)
+        except FvlmError as error:
+            notes.append(f"{error}; time is estimated for the CPU")
+            device = "cpu"
+        key = ("speed", device, training.precision, training.threads)
+        return self._once(key, lambda: measure_speed(device, training.precision, training.threads))
+
+    def _decoding(self, config: RunRecipe, sources: Sources | None, size: int) -> float | None:
+        if sources is None:
+            return None
+        key = ("decoding", config.data, config.training.seed, size)
+        return self._once(key, lambda: decoding_seconds(config, sources, size))
+
+    def _once(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
+        """What `make` gives for a key; compared, because a plugin's config need not be hashable."""
+        for other, value in self.known:
+            if other == key:
+                return value
+        value = make()
+        self.known.append((key, value))
+        return value
+
+
+def _open(data: Data) -> Sources | list[str]:
+    """The sources, or what is missing of them, a message each."""
+    try:
+        return open_sources(data)
+    except MissingData:
+        missing: list[str] = []
+        held_out = [data.validation] if data.validation else []
+        for entry in (*data.sources, *held_out):
+            try:
+                open_sources(attrs.evolve(data, sources=(entry,), validation=None))
+            except MissingData as error:
+                missing.append(str(error))
+        return missing
+
+
+def _chat(model: Model, sources: Sources | None) -> Chat | None:
+    """The tokenizer, or None while what it is made from is not here."""
+    if sources is None and specs(model, None)[1].vocabulary is None:
+        return None
+    try:
+        return make_chat(model, sources.texts if sources else tuple)
+    except MissingWeights:
+        return None
+
+
+def _count(model: Model, vocabulary: int) -> Parameters:
+    with torch.device("meta"):
+        return count_parameters(compose(model, vocabulary, 0, weights=False))
+
+
+def _epochs(data: Data, sources: Sources, samples: int) -> tuple[tuple[str, float], ...]:
+    weights = sum(entry.weight for entry in data.sources)
+    return tuple(
+        (source.name, samples * entry.weight / weights / len(source))
+        for entry, source in zip(data.sources, sources.train, strict=True)
+    )
+
+
+def _about_decoding(seconds: float | None, workers: int) -> str:
+    if seconds is None:
+        return "decoding is not counted: there is no clip to decode yet"
+    when = f"beside it (workers: {workers})" if workers else "before each step"
+    return f"decoding takes {seconds * 1e3:.2g} ms a sample, {when}"
+
+
+def _layers(model: Model, vocabulary: int) -> int:
+    """Layers that a micro-batch passes through."""
+    encoder, llm = specs(model, vocabulary)
+    work = model.connector.config.spec(encoder).work or ()
+    looks = sum(isinstance(item, Look) and item.depth == "deep" for item in work)
+    reads = sum(isinstance(item, VisualPass | TextPass) for item in work)
+    return encoder.depth * (1 + looks) + llm.depth * (1 + reads)
+
+
+def _seconds(
+    config: RunRecipe,
+    cost: Ledger,
+    widths: dict[str, int],
+    steps: int,
+    evaluations: int,
+    speed: Speed,
+    layers: int,
+    decoding: float,
+) -> float:
+    """Training beside decoding, and evaluations. widths: of each component. decoding: seconds a sample on one core."""
+    training, held_out = config.training, config.eval
+
+    def by_width(samples: int, of: Callable[[Entry], float]) -> dict[int, float]:
+        sums = dict.fromkeys(widths.values(), 0.0)
+        for row in cost.rows:
+            sums[widths[row.component]] += samples * of(row)
+        return sums
+
+    micro = training.batch_size // training.micro_batch_size
+    work = by_width(training.batch_size, lambda row: row.forward + row.backward + row.recompute)
+    compute = speed.seconds(work, micro * layers)
+    read = decoding * training.batch_size
+    step = max(compute, read / training.workers) if training.workers else compute + read
+    # A forward pass is a third of a training step in operations, too.
+    batches = ceil(held_out.samples / held_out.batch_size)
+    evaluation = speed.seconds(by_width(held_out.samples, lambda row: row.forward), batches * layers / 3)
+    return steps * step + evaluations * evaluation
