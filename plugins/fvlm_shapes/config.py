@@ -28,7 +28,7 @@ class Shapes:
     level: Level = field(default="easy", validator=in_(("easy", "gaze")))
     clips: int = field(default=4096, validator=ge(1))
     validation_clips: int = field(default=256, validator=ge(1))
-    frames: int = field(default=4, validator=ge(1))
+    frames: int = field(default=4, validator=ge(2))
     seed: int = field(default=0, validator=ge(0))
     prompt: str = field(default="Describe the clip.", validator=min_len(1))
     cache: Path = field(factory=_cache)

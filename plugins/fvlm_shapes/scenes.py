@@ -11,88 +11,110 @@ from PIL import Image
 
 from fvlm_core.interfaces import Split
 from fvlm_shapes.config import Level
-from fvlm_shapes.draw import COLOURS, GLYPHS, GRID, blank, card, fill, rank_choice
+from fvlm_shapes.draw import COLOURS, GLYPHS, GRID, band, blank, card, fill
+from fvlm_shapes.draws import pick, rank_pick, several
 
 _HELD_OUT = 8
-"""One scene in so many belongs to the validation split, by its hash: no clip is ever in both."""
-
-_FLOORS = {
-    "black": (0, 0, 0),
-    "slate": (128, 128, 128),
-    "maroon": (90, 10, 30),
-    "sea": (0, 90, 90),
-    "moss": (95, 95, 10),
-    "indigo": (50, 10, 110),
-}
-_MOTIONS = {"standing still": 0, "moving right": 1, "moving left": -1}
+"""One caption in so many belongs to the validation split, by its hash: no clip is ever in both."""
 
 
 class Scene(Protocol):
-    """A clip before it is drawn; its repr says everything that decides the pixels."""
+    """A clip before it is drawn; its fields say everything that decides the pixels."""
 
     def caption(self) -> str:
         """What is said of it."""
         ...
 
     def frames(self) -> list[Image.Image]:
-        """Its pictures, 42 x 42 RGB."""
+        """Its pictures, 42 x 42 RGB, one a second."""
         ...
 
 
 def scene(level: Level, seed: int, split: Split, index: int, frames: int) -> Scene:
-    """The scene of clip `index` of a split."""
+    """The scene of clip `index` of a split: the first of a fixed series whose caption belongs to the split."""
     draw = {"easy": _easy, "gaze": _gaze}[level]
     attempt = 0
-    while True:  # the first of a fixed series of scenes that belongs to the split
+    while True:
         drawn = draw(Random(f"{level}/{seed}/{split}/{index}/{attempt}"), frames)
-        digest = blake2b(repr(drawn).encode(), digest_size=8).digest()
-        if (int.from_bytes(digest) % _HELD_OUT == 0) == (split == "validation"):
+        digest = blake2b(drawn.caption().encode(), digest_size=8).digest()
+        if (int.from_bytes(digest, "big") % _HELD_OUT == 0) == (split == "validation"):
             return drawn
         attempt += 1
 
 
+_SECOND = 0.25
+"""Share of easy clips with a second card."""
+
+_MOTIONS = ("standing still", "moving right", "moving left")
+
+
 @frozen
-class Easy:
-    """Three cards on a floor, one in each row; the lowest may move.
+class Mover:
+    """A card of an easy clip, which keeps to its row. columns: where it is in each frame."""
 
-    cards: (colour, glyph) from top to bottom. columns: where each is at first.
-    """
-
-    floor: str
-    cards: tuple[tuple[str, str], ...]
-    columns: tuple[int, ...]
+    row: int
+    colour: str
+    glyph: str
     motion: str
-    count: int
+    columns: tuple[int, ...]
 
     def caption(self) -> str:
-        """All of it is seen: seven words with heavy tails, and a motion."""
-        cards = " above ".join(f"a {colour} {glyph}" for colour, glyph in self.cards)
-        return f"{cards} {self.motion} on {self.floor}"
+        """Colour, glyph and motion."""
+        article = "an" if self.colour[0] in "aeiou" else "a"
+        return f"{article} {self.colour} {self.glyph} {self.motion}"
+
+
+@frozen
+class Easy:
+    """One card, or two above each other, before a sky of two rows and a ground of one."""
+
+    sky: str
+    ground: str
+    movers: tuple[Mover, ...]
+
+    def caption(self) -> str:
+        """All of it is seen; colours and glyphs have heavy tails."""
+        movers = " above ".join(mover.caption() for mover in self.movers)
+        return f"{movers} on {self.ground} ground under {self.sky} sky"
 
     def frames(self) -> list[Image.Image]:
-        """One picture a second; the lowest card moves by a column and comes back on the other side."""
+        """One picture a second."""
         pictures: list[Image.Image] = []
-        for time in range(self.count):
-            picture = blank(_FLOORS[self.floor])
-            for row, (column, (colour, glyph)) in enumerate(zip(self.columns, self.cards, strict=True)):
-                moved = _MOTIONS[self.motion] * time if row == GRID - 1 else 0
-                card(picture, GRID * row + (column + moved) % GRID, colour, glyph)
+        for time in range(len(self.movers[0].columns)):
+            picture = blank()
+            for row in range(GRID):
+                band(picture, row, self.ground if row == GRID - 1 else self.sky)
+            for mover in self.movers:
+                card(picture, GRID * mover.row + mover.columns[time], mover.colour, mover.glyph)
             pictures.append(picture)
         return pictures
 
 
 def _easy(random: Random, frames: int) -> Easy:
-    return Easy(
-        rank_choice(random, list(_FLOORS)),
-        tuple((rank_choice(random, list(COLOURS)), rank_choice(random, GLYPHS)) for _ in range(GRID)),
-        tuple(random.randrange(GRID) for _ in range(GRID)),
-        rank_choice(random, list(_MOTIONS)),
-        frames,
+    colours = tuple(COLOURS)
+    sky = rank_pick(random, colours)
+    ground = rank_pick(random, colours, but=sky)
+    rows = sorted(several(random, range(GRID), 2 if random.random() < _SECOND else 1))
+    movers = [_mover(random, row, ground if row == GRID - 1 else sky, frames) for row in rows]
+    return Easy(sky, ground, tuple(movers))
+
+
+def _mover(random: Random, row: int, behind: str, frames: int) -> Mover:
+    """A card in a colour that stands out, which stands still or goes from one side to the other."""
+    motion = pick(random, _MOTIONS)
+    between = sorted(pick(random, range(GRID)) for _ in range(frames - 2))
+    columns = (0, *between, GRID - 1)[:frames]
+    if motion == "standing still":
+        columns = (pick(random, range(GRID)),) * frames
+    elif motion == "moving left":
+        columns = tuple(GRID - 1 - column for column in columns)
+    return Mover(
+        row, rank_pick(random, tuple(COLOURS), but=behind), rank_pick(random, GLYPHS), motion, columns
     )
 
 
-_IDENTITIES = list(COLOURS)[:8]
-_CONTENTS = [word for pair in zip(list(COLOURS)[:12], GLYPHS[:12], strict=True) for word in pair]
+_IDENTITIES = tuple(COLOURS)[:8]
+_CONTENTS = tuple(word for pair in zip(tuple(COLOURS)[:12], GLYPHS[:12], strict=True) for word in pair)
 
 
 @frozen
@@ -130,16 +152,13 @@ class Gaze:
 
 
 def _gaze(random: Random, frames: int) -> Gaze:
-    present = random.sample(_IDENTITIES, random.randint(1, len(_IDENTITIES)))
-    return Gaze(
-        tuple(rank_choice(random, present) for _ in range(frames)),
+    present = sorted(several(random, _IDENTITIES, pick(random, range(1, 9))), key=_IDENTITIES.index)
+    lamps = tuple(rank_pick(random, present) for _ in range(frames))
+    cards = tuple(
         tuple(
-            tuple(
-                (cell, identity, rank_choice(random, _CONTENTS))
-                for cell, identity in zip(
-                    random.sample(range(1, GRID * GRID), len(present)), present, strict=True
-                )
-            )
-            for _ in range(frames)
-        ),
+            (cell, identity, rank_pick(random, _CONTENTS))
+            for cell, identity in zip(several(random, range(1, 9), len(present)), present, strict=True)
+        )
+        for _ in range(frames)
     )
+    return Gaze(lamps, cards)

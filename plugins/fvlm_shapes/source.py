@@ -4,79 +4,76 @@ from __future__ import annotations
 
 import json
 import os
-from functools import cached_property
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
 
-from attrs import define
 from filelock import FileLock
 
 from fvlm_core.interfaces import DataSource, Progress, Sample, Split, Turn, VideoFile
 from fvlm_shapes.config import Shapes
-from fvlm_shapes.render import clip_file, render
+from fvlm_shapes.render import Film, render
 from fvlm_shapes.scenes import scene
 
-_DRAWING = 1
-"""Raise it when the same scene is drawn differently: files of another drawing are never mixed."""
-
-
-@define(slots=False)
-class ShapesSource(DataSource):
-    """Clips of one level, seed and split. Captions need no file; the clips of both splits are drawn together."""
-
-    config: Shapes
-    split: Split
-    name: str = "shapes"
-
-    @cached_property
-    def folder(self) -> Path:
-        """The cache folder of everything that decides the pixels."""
-        config = self.config
-        decides = (_DRAWING, config.level, config.seed, config.frames, version("av"))
-        digest = blake2b(repr(decides).encode(), digest_size=6).hexdigest()
-        return config.cache / f"{config.level}-{digest}"
-
-    def __len__(self) -> int:
-        return self.config.clips if self.split == "train" else self.config.validation_clips
-
-    def __getitem__(self, index: int) -> Sample:
-        config = self.config
-        drawn = scene(config.level, config.seed, self.split, index, config.frames)
-        return Sample(
-            f"{config.level}-{config.seed}-{self.split}-{index:06d}",
-            self.name,
-            (Turn("user", config.prompt), Turn("assistant", drawn.caption())),
-            VideoFile(clip_file(self.folder, self.split, index), seconds=config.frames),  # one frame a second
-        )
-
-    def prepare(self, progress: Progress) -> None:
-        """Draw what is missing, and write a manifest that the `clips` source reads. One process at a time draws."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder / ".lock"):
-            wanted = [
-                (self.split, index)
-                for index in range(len(self))
-                if not clip_file(self.folder, self.split, index).exists()
-            ]
-            if not wanted:
-                return
-            config = self.config
-            render(self.folder, config.level, config.seed, config.frames, wanted, progress)
-            self._write_manifest()
-
-    def _write_manifest(self) -> None:
-        file = self.folder / f"{self.split}.jsonl"
-        temporary = file.with_name(f".{file.name}.{os.getpid()}")
-        with temporary.open("w") as out:
-            for index in range(len(self)):
-                sample = self[index]
-                assert sample.video is not None
-                video = sample.video.path.relative_to(self.folder)
-                out.write(json.dumps({"video": str(video), "caption": sample.turns[-1].content}) + "\n")
-        temporary.rename(file)
+_DRAWS = ("draw.py", "draws.py", "render.py", "scenes.py")
+"""The modules that decide what the files hold: when one changes, nothing is taken from the cache of before."""
 
 
 def build(config: Shapes, split: Split) -> ShapesSource:
     """The clips of one split."""
     return ShapesSource(config, split)
+
+
+class ShapesSource(DataSource):
+    """Clips of one level, seed and split. Captions need no file; `prepare` draws the files that are missing."""
+
+    def __init__(self, config: Shapes, split: Split) -> None:
+        self.name = "shapes"
+        self.config = config
+        self.film = Film(_cache_folder(config), config.level, config.seed, split, config.frames)
+
+    def __len__(self) -> int:
+        return self.config.clips if self.film.split == "train" else self.config.validation_clips
+
+    def __getitem__(self, index: int) -> Sample:
+        config = self.config
+        return Sample(
+            f"{config.level}-{config.seed}-{self.film.split}-{index:06d}",
+            self.name,
+            (Turn("user", config.prompt), Turn("assistant", self._caption(index))),
+            VideoFile(self.film.file(index), max_frames=config.frames, seconds=config.frames),
+        )
+
+    def prepare(self, progress: Progress) -> None:
+        """Draw what is missing, and write a manifest that the `clips` source reads. One process at a time draws."""
+        self.film.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.film.folder / f".{self.film.split}.lock"):
+            missing = self.film.missing(len(self))
+            if missing:
+                render(self.film, missing, progress)
+            self._write_manifest()
+
+    def _caption(self, index: int) -> str:
+        film = self.film
+        return scene(film.level, film.seed, film.split, index, film.frames).caption()
+
+    def _write_manifest(self) -> None:
+        """One row a clip; a manifest that lists as many or more stays."""
+        file = self.film.folder / f"{self.film.split}.jsonl"
+        if file.exists() and file.read_bytes().count(b"\n") >= len(self):
+            return
+        temporary = file.with_name(f".{file.name}.{os.getpid()}")
+        with temporary.open("w", encoding="utf-8") as out:
+            for index in range(len(self)):
+                video = self.film.file(index).relative_to(self.film.folder).as_posix()
+                out.write(json.dumps({"video": video, "caption": self._caption(index)}) + "\n")
+        temporary.rename(file)
+
+
+def _cache_folder(config: Shapes) -> Path:
+    """Named by a hash of everything that decides the files: how many there are does not."""
+    digest = blake2b(digest_size=6)
+    for name in _DRAWS:
+        digest.update((Path(__file__).parent / name).read_bytes())
+    digest.update(repr((config.seed, config.frames, version("av"), version("pillow"))).encode())
+    return config.cache / f"{config.level}-{digest.hexdigest()}"
