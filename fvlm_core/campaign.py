@@ -8,14 +8,14 @@ from typing import Any
 from attrs import frozen
 
 import fvlm_core
-from fvlm_core.compose import Sources, compose, make_chat, open_sources
-from fvlm_core.compute import count_parameters, flops_per_sample
-from fvlm_core.errors import FvlmError, MissingData, MissingWeights, UsageError
+from fvlm_core.compose import Sources, compose, make_chat, specs
+from fvlm_core.compute import count_parameters, flops_per_sample, nominal_flops, short_count
+from fvlm_core.errors import FvlmError, UsageError
 from fvlm_core.interfaces.data import Progress
-from fvlm_core.pretrained import SEEDED, pretrained_folder
+from fvlm_core.missing import missing_weights, open_all
 from fvlm_core.recipes.read import Recipe, Run
 from fvlm_core.recipes.resolved import changed_keys, resolved
-from fvlm_core.recipes.schema import Data, Model
+from fvlm_core.recipes.schema import Data, RunRecipe
 from fvlm_core.runs.environment import describe_environment
 from fvlm_core.runs.files import read_json, write_json
 from fvlm_core.runs.lock import writing
@@ -60,13 +60,12 @@ def prepare(recipe: Recipe, progress: Progress) -> dict[str, Sources]:
     opened: list[tuple[Data, Sources]] = []  # runs of the same data share it
     by_run: dict[str, Sources] = {}
     for run in recipe.runs:
-        missing += _missing_weights(run.config.model)
+        missing += missing_weights(run.config.model)
         shared = next((sources for data, sources in opened if data == run.config.data), None)
         if shared is None:
-            try:
-                shared = open_sources(run.config.data)
-            except MissingData as error:
-                missing.append(str(error))
+            shared = open_all(run.config.data)
+            if not isinstance(shared, Sources):
+                missing += shared
                 continue
             opened.append((run.config.data, shared))
         by_run[run.id] = shared
@@ -110,9 +109,9 @@ def _train_one(
         config.model, sources.texts, folder / TOKENIZER if (folder / TOKENIZER).exists() else None
     )
     model = compose(config.model, chat.vocabulary, run.seed)
-    parameters = count_parameters(model)
+    parameters = count_parameters(model, config.training.frozen)
     flops = flops_per_sample(config, sources, chat)
-    length = Length.of(config.training, flops)
+    length = Length.of(config.training, _budgeted(config, chat.vocabulary, flops))
     size = config.model.size or config.model.llm.config.spec().size or short_count(parameters.total)
     record = {
         "id": run.id,
@@ -154,6 +153,14 @@ def _train_one(
     return summary
 
 
+def _budgeted(config: RunRecipe, vocabulary: int, ledger: float) -> float:
+    """The training FLOPs of a sample that a budget is divided by, in the accounting that the recipe names."""
+    if config.training.accounting == "ledger":
+        return ledger
+    encoder, llm = specs(config.model, vocabulary)
+    return nominal_flops(encoder, config.model.connector.config.spec(encoder), llm)
+
+
 def _complete_summary(folder: Path, run: Run) -> dict[str, Any] | None:
     """The summary of a complete run of the same recipe; None when there is work left.
 
@@ -184,24 +191,3 @@ def _check_data(folder: Path, record: dict[str, Any]) -> None:
             f"{folder}: the data are not those this run began with (then {before}; now {record['data']}). "
             "Bring them back, or train under another name (-o name=...)."
         )
-
-
-def _missing_weights(model: Model) -> list[str]:
-    missing: list[str] = []
-    for chosen in (model.encoder, model.llm):
-        weights = getattr(chosen.config, "weights", SEEDED)
-        if weights == SEEDED:
-            continue
-        try:
-            pretrained_folder(weights)
-        except MissingWeights as error:
-            missing.append(str(error))
-    return missing
-
-
-def short_count(count: float) -> str:
-    """157310976 -> "157M": a size's label when the recipe gives none."""
-    for unit, scale in (("B", 1e9), ("M", 1e6), ("K", 1e3)):
-        if count >= scale:
-            return f"{count / scale:.3g}{unit}"
-    return str(int(count))

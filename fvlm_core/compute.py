@@ -114,3 +114,11 @@ def count_parameters(model: VLM, frozen: Collection[str] = ()) -> Parameters:
         name: sum(p.numel() for p in groups[name].values()) for name in ("encoder", "connector", "llm")
     }
     return Parameters(components, {k: n for k, n in components.items() if k not in frozen})
+
+
+def short_count(count: float) -> str:
+    """157310976 -> "157M": a size's label when the recipe gives none."""
+    for unit, scale in (("B", 1e9), ("M", 1e6), ("K", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.3g}{unit}"
+    return str(int(count))

@@ -13,16 +13,15 @@ import attrs
 import torch
 from attrs import define, field, frozen
 
-from fvlm_core.campaign import short_count
-from fvlm_core.compose import Sources, compose, make_chat, open_sources, specs
-from fvlm_core.compute import Parameters, count_parameters, nominal_flops, sample_ledger, six_nd
+from fvlm_core.compose import Sources, compose, make_chat, specs
+from fvlm_core.compute import Parameters, count_parameters, nominal_flops, sample_ledger, short_count, six_nd
 from fvlm_core.data.lengths import LOOKED_AT, TYPICAL, Lengths, decoding_seconds, first_lengths
 from fvlm_core.data.video import BadSample
-from fvlm_core.errors import FvlmError, MissingData, MissingWeights
+from fvlm_core.errors import FvlmError, MissingWeights
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.interfaces.specs import ConnectorSpec, Look, TextPass, VisualPass
 from fvlm_core.ledger import Entry, Ledger
-from fvlm_core.pretrained import SEEDED, pretrained_folder
+from fvlm_core.missing import missing_weights, open_all
 from fvlm_core.recipes.read import Recipe, Run
 from fvlm_core.recipes.schema import Data, Model, RunRecipe
 from fvlm_core.speed import Speed, measure_speed
@@ -90,19 +89,6 @@ def plan(recipe: Recipe) -> list[RunPlan]:
     return [planner.plan(run) for run in recipe.runs]
 
 
-def missing_weights(model: Model) -> list[str]:
-    """The pretrained weights of a model that are not on this machine: a message each, with the way to get them."""
-    missing: list[str] = []
-    for chosen in (model.encoder, model.llm):
-        weights = getattr(chosen.config, "weights", SEEDED)
-        if weights != SEEDED:
-            try:
-                pretrained_folder(weights)
-            except MissingWeights as error:
-                missing.append(str(error))
-    return missing
-
-
 @define
 class _Planner:
     """Plans runs; what they share (data, tokenizers, models, the machine's speed) is looked at once."""
@@ -113,7 +99,7 @@ class _Planner:
         config = run.config
         model, training = config.model, config.training
         notes = missing_weights(model)
-        sources = self._once(("sources", config.data), lambda: _open(config.data))
+        sources = self._once(("sources", config.data), lambda: open_all(config.data))
         if not isinstance(sources, Sources):
             notes += sources
             sources = None
@@ -125,9 +111,10 @@ class _Planner:
             counted.components, {k: n for k, n in counted.groups.items() if k not in training.frozen}
         )
         cost = sample_ledger(config, vocabulary, samples)
-        length = Length.of(training, cost.total)
         encoder, llm = specs(model, vocabulary)
         connector: ConnectorSpec = model.connector.config.spec(encoder)
+        nominal = nominal_flops(encoder, connector, llm)
+        length = Length.of(training, nominal if training.accounting == "nominal" else cost.total)
         if encoder.mlp is None:
             notes.append(
                 f'the encoder "{model.encoder.name}" does not state its MLP (EncoderSpec.mlp): '
@@ -168,7 +155,7 @@ class _Planner:
             flops_per_sample=cost.components(),
             ledger=cost.rows,
             masked_flops_per_sample=cost.masked,
-            nominal_flops_per_sample=nominal_flops(encoder, connector, llm),
+            nominal_flops_per_sample=nominal,
             six_nd_per_sample=six_nd(parameters.total, frames * connector.tokens_per_frame + text),
             flops=trained * cost.total,
             rates={name: 0.0 if name in training.frozen else rate for name, rate in rates.items()},
@@ -237,21 +224,6 @@ class _Planner:
         value = make()
         self.known.append((key, value))
         return value
-
-
-def _open(data: Data) -> Sources | list[str]:
-    """The sources, or what is missing of them, a message each."""
-    try:
-        return open_sources(data)
-    except MissingData:
-        missing: list[str] = []
-        held_out = [data.validation] if data.validation else []
-        for entry in (*data.sources, *held_out):
-            try:
-                open_sources(attrs.evolve(data, sources=(entry,), validation=None))
-            except MissingData as error:
-                missing.append(str(error))
-        return missing
 
 
 def _chat(model: Model, sources: Sources | None) -> Chat | None:

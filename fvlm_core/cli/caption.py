@@ -43,6 +43,8 @@ def command(
     from fvlm_core.runs.store import find_run
 
     done = _captioned(out)
+    if out is not None and out.exists() and not out.read_bytes().endswith(b"\n"):
+        out.write_text(out.read_text() + "\n")  # a kill tore the last line; it must not swallow the next
     todo = [video for video in _files(videos) if str(video) not in done]
     restored = restore(find_run(run_name, root))
     failed = 0

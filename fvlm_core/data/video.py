@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
@@ -101,7 +101,7 @@ def count_frames(video: VideoFile) -> int:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _explained(path: Path) -> Generator[None]:
     """Whatever is wrong with a file, as `BadSample`."""
     try:
         status = path.stat()

@@ -12,7 +12,7 @@ import numpy as np
 from attrs import frozen
 from matplotlib import colormaps
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageDraw, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFont
 
 from fvlm_core.errors import UsageError
 
@@ -83,8 +83,8 @@ def _overlay(picture: Image.Image, heat: NDArray[np.float32], top: float) -> Ima
     colours: Any = colormaps["inferno"](heat / max(top, 1e-9))
     coloured = Image.fromarray((255 * colours[..., :3]).astype(np.uint8))
     coloured = coloured.resize((_PANEL, _PANEL), Image.Resampling.NEAREST)
-    dimmed = picture.convert("L").point(lambda grey: grey // 3).convert("RGB")
-    return ImageChops.add(dimmed, coloured.point(lambda level: level * 2 // 3))
+    dimmed = ImageEnhance.Brightness(picture.convert("L").convert("RGB")).enhance(1 / 3)
+    return ImageChops.add(dimmed, ImageEnhance.Brightness(coloured).enhance(2 / 3))
 
 
 def _contact_sheet(pictures: list[Image.Image]) -> Image.Image:

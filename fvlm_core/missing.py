@@ -1,0 +1,38 @@
+"""What a recipe names that is not on this machine: everything at once, each with the way to get it."""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from fvlm_core.compose import Sources, open_sources
+from fvlm_core.errors import MissingData, MissingWeights
+from fvlm_core.pretrained import SEEDED, pretrained_folder
+from fvlm_core.recipes.schema import Data, Model
+
+
+def missing_weights(model: Model) -> list[str]:
+    """The pretrained weights of a model that are not on this machine: a message each, with the way to get them."""
+    missing: list[str] = []
+    for chosen in (model.encoder, model.llm):
+        weights = getattr(chosen.config, "weights", SEEDED)
+        if weights != SEEDED:
+            try:
+                pretrained_folder(weights)
+            except MissingWeights as error:
+                missing.append(str(error))
+    return missing
+
+
+def open_all(data: Data) -> Sources | list[str]:
+    """The sources, or what is missing of them, a message each."""
+    try:
+        return open_sources(data)
+    except MissingData:
+        missing: list[str] = []
+        held_out = [data.validation] if data.validation else []
+        for entry in (*data.sources, *held_out):
+            try:
+                open_sources(evolve(data, sources=(entry,), validation=None))
+            except MissingData as error:
+                missing.append(str(error))
+        return missing

@@ -1,0 +1,88 @@
+"""Caption and gaze: a trained model says what it sees, shows where it looked, and names what it could not read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import av
+import pytest
+from PIL import Image
+from tiny import RECIPE, fvlm, run_cli
+
+pytestmark = pytest.mark.timeout(200)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one trained run and the clips it was trained on."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "tiny.toml").write_text(RECIPE)
+    process = fvlm("run", "tiny.toml", cwd=folder, cache=folder / "cache")
+    out, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, out
+    return folder
+
+
+@pytest.fixture
+def clips(trained: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.chdir(trained)
+    return sorted(str(file.relative_to(trained)) for file in trained.glob("cache/**/validation/**/*.mp4"))[:3]
+
+
+def test_captions_are_json_lines_and_a_bad_file_stops_nobody(
+    clips: list[str], trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (trained / "broken.mp4").write_bytes(b"no video")
+    code, out, err = run_cli(
+        ["caption", *clips[:1], "broken.mp4", clips[1], "--run", "tiny"], monkeypatch, capsys
+    )
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["video"] for line in lines] == [clips[0], "broken.mp4", clips[1]]
+    assert isinstance(lines[0]["caption"], str)
+    assert lines[0]["frames"] == 4
+    assert "not a video" in lines[1]["error"]
+    assert code == 1
+    assert "1 of 3 videos could not be decoded" in err
+
+
+def test_captioning_goes_on_where_it_stopped(
+    clips: list[str], trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = trained / "said.jsonl"
+    run_cli(["caption", clips[0], "--run", "tiny", "--out", str(out)], monkeypatch, capsys)
+    out.write_text(out.read_text() + '{"video": "torn')
+    code, _, err = run_cli(["caption", *clips, "--run", "tiny", "--out", str(out)], monkeypatch, capsys)
+    assert code == 0
+    assert "2 captioned, 1 already there, 0 failed" in err
+    whole = [json.loads(line) for line in out.read_text().splitlines() if line.endswith("}")]
+    assert [line["video"] for line in whole] == clips
+
+
+@pytest.mark.parametrize("name", ["look.gif", "look.mp4", "look.png"])
+def test_gaze_draws_every_frame(
+    name: str,
+    clips: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / name
+    code, out, _ = run_cli(["gaze", clips[0], "--run", "tiny/tiny", "--out", str(file)], monkeypatch, capsys)
+    assert code == 0
+    assert "4 frames, coarse and fine" in out
+    if file.suffix == ".mp4":
+        with av.open(str(file)) as container:
+            assert sum(1 for _ in container.decode(video=0)) == 4
+    else:
+        picture = Image.open(file)
+        assert getattr(picture, "n_frames", 1) == (4 if file.suffix == ".gif" else 1)
+
+
+def test_unknown_run_and_unknown_format_are_explained(
+    clips: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run_cli(["gaze", clips[0], "--run", "tinny"], monkeypatch, capsys)
+    assert (code, err) == (2, 'no run folder and no run under runs is called "tinny"; did you mean "tiny"?\n')
+    code, _, err = run_cli(["gaze", clips[0], "--run", "tiny", "--out", "look.bmp"], monkeypatch, capsys)
+    assert (code, err) == (2, "--out look.bmp: expected a file name ending in .gif, .mp4, .png\n")
