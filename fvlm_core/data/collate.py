@@ -47,7 +47,9 @@ class Preparer:
         encoded = self.chat.encode(sample.turns)
         kept = slice(0, self.max_tokens)
         content, answer = encoded.content[kept], encoded.answer[kept]
-        supervised = {"all": np.ones_like(answer), "answer": answer, "content": content}[self.supervise].copy()
+        supervised = {"all": np.ones_like(answer), "answer": answer, "content": content}[
+            self.supervise
+        ].copy()
         if not (self.score_first and sample.video is not None):  # nothing stands before it to predict it from
             supervised[:1] = False
         if not supervised.any():
