@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import ticker
+from matplotlib import colormaps, ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -23,7 +23,8 @@ DPI = 200
 """1600 x 1000 pixels."""
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito (2008): told apart by colour-blind readers too; one a size, smallest first."""
+"""Okabe and Ito (2008): told apart by colour-blind readers too; one a size, smallest first. More sizes than these take
+an ordered scale, and the legend names as many of them."""
 
 MARKERS = "osD^vP*X"
 """One a run of a size."""
@@ -39,7 +40,7 @@ GREY = "#555555"
 CAPTION_LETTERS = 152
 """Letters in a line of the captions below all panels together."""
 
-BANDS = "Bands: 95 %, by bootstrap."
+BANDS = "Bands: 95\u00a0%, by bootstrap."
 
 MARGIN = 0.06
 """Room above and below the points, as a part of their range; bands may leave it."""
@@ -85,13 +86,18 @@ def scaling_law_plot(reports: Sequence[FitReport], file: Path, nothing: str = ""
 def _draw(report: FitReport, axes: Axes, named: bool) -> None:
     """Points, curves and legend of one report. named: whether the legend lists the runs."""
     table = report.points.table
-    colours = {size: COLOURS[at % len(COLOURS)] for at, size in enumerate(report.points.sizes)}
+    sizes = report.points.sizes
+    colours = dict(zip(sizes, _colours(len(sizes)), strict=True))
+    listed = {
+        sizes[at] for at in np.linspace(0, len(sizes) - 1, min(len(sizes), len(COLOURS))).round().astype(int)
+    }
     of_sizes: list[Line2D] = []
     of_runs: list[Line2D] = []
     for size, colour in colours.items():
         of_size = table[table["size"] == size]
         _curve(report, str(size), of_size, axes, colour)
-        of_sizes.append(Line2D([], [], color=colour, linewidth=2, label=_size(str(size), of_size)))
+        if size in listed:
+            of_sizes.append(Line2D([], [], color=colour, linewidth=2, label=_size(str(size), of_size)))
         for number, (run, of_run) in enumerate(of_size.groupby("run", sort=False)):
             style: Any = {
                 "color": colour,
@@ -104,11 +110,11 @@ def _draw(report: FitReport, axes: Axes, named: bool) -> None:
             axes.plot(of_run["d"], of_run["loss"], **style, zorder=3)
             of_runs.append(Line2D([], [], **style, label=str(run)))
     look: Any = {"fontsize": 6.5, "frameon": False, "labelspacing": 0.35}
-    sizes = axes.legend(handles=of_sizes, loc="upper right", **look)
+    upper = axes.legend(handles=of_sizes, loc="upper right", **look)
     if named and table["run"].any() and len(of_runs) <= RUNS_NAMED:
         # Falling curves leave the lower left free.
         axes.legend(handles=of_runs, loc="lower left", handletextpad=0, **look)
-        axes.add_artist(sizes)
+        axes.add_artist(upper)
     axes.set_title(f"{report.model.name}:  {report.model.form}", fontsize=8.5, loc="left")
 
 
@@ -130,6 +136,12 @@ def _curve(report: FitReport, size: str, table: pd.DataFrame, axes: Axes, colour
                 axes.plot(of_run["d"], of_run["loss"], color=colour, linewidth=1.2, zorder=4)
 
 
+def _colours(count: int) -> Sequence[Any]:
+    if count <= len(COLOURS):
+        return COLOURS[:count]
+    return [colormaps["viridis"](at) for at in np.linspace(0, 0.92, count)]
+
+
 def _size(size: str, table: pd.DataFrame) -> str:
     n = table["n"].median()
     return f"{size} (N = {size_label(n)})" if np.isfinite(n) and size_label(n) != size else size
@@ -137,7 +149,9 @@ def _size(size: str, table: pd.DataFrame) -> str:
 
 def _said(report: FitReport) -> str:
     """The panel's caption: the numbers, what is withheld and why."""
-    numbers = "; ".join(_numbers(fit) for fit in report.fits)
+    numbers = "; ".join(_numbers(fit) for fit in report.fits[: len(COLOURS)])
+    if len(report.fits) > len(COLOURS):
+        numbers += f"; and {len(report.fits) - len(COLOURS)} more"
     if report.status == "ok":
         return f"{numbers}. {BANDS}"
     why = " ".join(_sentence(reason) for reason in report.reasons)
@@ -160,8 +174,13 @@ def _sentence(reason: str) -> str:
 def _axes(panels: Sequence[Axes], reports: Sequence[FitReport]) -> None:
     losses = pd.concat([report.points.table["loss"] for report in reports])
     low, high = float(losses.min()), float(losses.max())
+    samples = pd.concat([report.points.table["d"] for report in reports])
+    decades = float(np.log10(samples.max() / samples.min()))
     for axes in panels:
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if decades < 3 else (1,)))
+        axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: size_label(value)))
+        axes.xaxis.set_minor_formatter(ticker.NullFormatter())
         axes.set_xlabel("training samples seen, D", fontsize=8)
         axes.tick_params(labelsize=7, which="both")
         axes.spines[["top", "right"]].set_visible(False)
@@ -169,10 +188,12 @@ def _axes(panels: Sequence[Axes], reports: Sequence[FitReport]) -> None:
         axes.set_axisbelow(True)
         if high / low > LOG_LOSS:
             axes.set_yscale("log")
+            axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
             axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%.3g"))
             axes.yaxis.set_minor_formatter(ticker.NullFormatter())
             axes.set_ylim(low * (low / high) ** MARGIN, high * (high / low) ** MARGIN)
         else:
-            axes.set_ylim(low - MARGIN * (high - low), high + MARGIN * (high - low))
+            room = MARGIN * (high - low or high)
+            axes.set_ylim(low - room, high + room)
         axes.set_ylabel("validation loss (nats per token)" if axes is panels[0] else "", fontsize=8)
         axes.tick_params(labelleft=axes is panels[0])
