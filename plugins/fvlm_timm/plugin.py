@@ -1,0 +1,19 @@
+"""What this plugin offers: any vision transformer of timm with the usual blocks, by timm's name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fvlm_core.interfaces import Component, hookimpl
+
+
+@hookimpl
+def fvlm_encoders() -> Iterator[Component]:
+    """`timm`, whose `model` names the architecture."""
+    yield Component(
+        "timm",
+        target="fvlm_timm.model:build",
+        config="fvlm_timm.config:Timm",
+        summary='a vision transformer of timm: model = "vit_base_patch16_siglip_224"',
+        provides=("patches", "query"),
+    )
