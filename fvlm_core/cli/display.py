@@ -100,6 +100,8 @@ class Display:
             self._rate = f"{row['throughput_samples_sec'] * per_sample:,.0f} tok/s"
         note = "  ".join(part for part in (self._loss, self._rate, f"{clock(self._left(step))} left") if part)
         self._bars.update(self._run_bar, completed=step, note=note)
+        if step == self._steps and self._all_bar is not None:
+            self._bars.update(self._all_bar, completed=self._number)
 
     def evaluated(self, row: dict[str, Any]) -> None:
         """An evaluation is done."""
