@@ -36,7 +36,7 @@ def make_optimiser(
                         "weight_decay": weight_decay if decays else 0.0,
                     }
                 )
-    return torch.optim.AdamW(torch_groups, lr=0.0, betas=betas)
+    return torch.optim.AdamW(torch_groups, lr=0.0, betas=betas, fused=True)
 
 
 def _decays(name: str, parameter: nn.Parameter) -> bool:
