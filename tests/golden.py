@@ -14,7 +14,6 @@ from attrs import frozen
 from fvlm_dinov2.config import DINOv2
 from fvlm_dinov2.model import build as build_encoder
 from fvlm_foveated.config import Foveated
-from fvlm_foveated.founding import our_name
 from fvlm_foveated.model import build as build_foveated
 from fvlm_pooled.config import Pooled
 from fvlm_pooled.model import build as build_pooled
@@ -25,6 +24,7 @@ from torch import Tensor
 
 from fvlm_core.data.batch import Batch
 from fvlm_core.vlm import VLM
+from fvlm_core.weights import our_name
 
 LOSS, VALUES, ATTENTION, NORM, NORM_FLOOR = 5e-6, 1e-4, 1e-5, 2e-3, 1e-4
 """What holds between library versions: losses, logits and tokens, attention probabilities, gradient norms (relative,
@@ -113,7 +113,8 @@ def build(tag: str, *, first: bool = False, pooled_grid: int | None = None, **fo
         connector = build_pooled(Pooled(grid=pooled_grid, visual_scale=scale), encoder.spec, llm.spec)
     vlm = VLM(encoder, connector, llm, score_first_token=first)
     state = {
-        our_name(name): tensor for name, tensor in load_file(folder() / f"{tag}.weights.safetensors").items()
+        our_name(vlm, name): tensor
+        for name, tensor in load_file(folder() / f"{tag}.weights.safetensors").items()
     }
     known = vlm.state_dict()
     if pooled_grid is not None:

@@ -216,14 +216,14 @@ def _same_gradients(vlm: VLM, loss: Tensor, norms: dict[str, float], recorded: d
     vlm.zero_grad()
     loss.backward()
     gradients = {name: parameter.grad for name, parameter in vlm.named_parameters()}
-    expected = {golden.our_name(name): norm for name, norm in norms.items()}
+    expected = {golden.our_name(vlm, name): norm for name, norm in norms.items()}
     for name, gradient in gradients.items():
         norm = 0.0 if gradient is None else float(gradient.norm())
         assert norm == pytest.approx(expected.pop(name, 0.0), rel=golden.NORM, abs=golden.NORM_FLOOR), name
     assert not expected
     for name, tensor in recorded.items():
         if name.startswith("grad."):
-            gradient = gradients[golden.our_name(name.removeprefix("grad."))]
+            gradient = gradients[golden.our_name(vlm, name.removeprefix("grad."))]
             _close(gradient, tensor, golden.NORM * float(tensor.norm()) + golden.NORM_FLOOR)
 
 

@@ -49,6 +49,10 @@ class Connector(nn.Module, ABC):
     encoder_layers: bool
     """Whether `connect` calls `encoder.attend`."""
 
+    def our_name(self, name: str) -> str:
+        """As `VisionEncoder.our_name`, for the connector's own weights ("connector.…")."""
+        return name
+
     @abstractmethod
     def connect(
         self,

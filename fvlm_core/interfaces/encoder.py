@@ -64,6 +64,13 @@ class VisionEncoder(nn.Module, ABC):
         """
         return
 
+    def our_name(self, name: str) -> str:
+        """The name in the composed model ("encoder.…") of a tensor called `name` in a weight file made elsewhere.
+
+        What this component does not know stays as it is. `fvlm weights import` asks encoder, connector and LLM in turn.
+        """
+        return name
+
     @abstractmethod
     def encode(self, frames: Tensor, *, tokens: bool = True, layers: bool = True) -> PatchFeatures:
         """Look at every frame once.

@@ -57,6 +57,11 @@ class Chat(Protocol):
         """Write the tokenizer to `file` (JSON)."""
         ...
 
+    def tokenizer_config(self) -> dict[str, Any]:
+        """What stands beside the tokenizer in a Hugging Face folder (`tokenizer_config.json`): its class, the special
+        tokens and the chat format as a Jinja template."""
+        ...
+
 
 class LLMBackend(nn.Module, ABC):
     """A causal language model.
@@ -71,6 +76,10 @@ class LLMBackend(nn.Module, ABC):
     def load_weights(self) -> None:
         """Load the pretrained weights that the config names; as `VisionEncoder.load_weights`."""
         return
+
+    def our_name(self, name: str) -> str:
+        """As `VisionEncoder.our_name`, for the LLM's own weights ("llm.…"); a tied head has the embedding's name."""
+        return name
 
     @abstractmethod
     def embed(self, ids: Tensor) -> Tensor:

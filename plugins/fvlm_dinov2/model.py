@@ -15,6 +15,12 @@ from fvlm_core.interfaces import SEEDED, Depth, KeyValue, PatchFeatures, VisionE
 from fvlm_dinov2.config import DINOv2
 
 _SEEDED_TOKEN_STD = 1.0  # class token and positions as large as what a seeded patch projection gives
+_TRANSFORMERS_4 = {
+    "attention.attention.query.": "attention.q_proj.",
+    "attention.attention.key.": "attention.k_proj.",
+    "attention.attention.value.": "attention.v_proj.",
+    "attention.output.dense.": "attention.o_proj.",
+}
 
 
 def build(config: DINOv2) -> DINOv2Encoder:
@@ -42,6 +48,13 @@ class DINOv2Encoder(VisionEncoder):
             folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
         )
         self.dino.load_state_dict(loaded.state_dict(), assign=True)  # no second copy of the weights
+
+    def our_name(self, name: str) -> str:
+        """Names of transformers 4 to those of transformers 5: the attention's projections were called otherwise."""
+        if name.startswith("encoder."):
+            for old, new in _TRANSFORMERS_4.items():
+                name = name.replace(old, new)
+        return name
 
     def encode(self, frames: Tensor, *, tokens: bool = True, layers: bool = True) -> PatchFeatures:
         """Look at every frame once; see `VisionEncoder.encode`.

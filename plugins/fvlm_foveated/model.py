@@ -21,6 +21,7 @@ from fvlm_core.interfaces import (
     VisualTokens,
 )
 from fvlm_foveated.config import Foveated
+from fvlm_foveated.founding import our_name
 
 
 def build(config: Foveated, encoder: EncoderSpec, llm: LLMSpec) -> FoveatedConnector:
@@ -51,6 +52,10 @@ class FoveatedConnector(Connector):
         self.dino_to_llm = nn.Linear(encoder.width, llm.width)
         self.llm_to_query = nn.Linear(llm.width, config.query_dim)
         self._draw()
+
+    def our_name(self, name: str) -> str:
+        """Names of the founding project's published checkpoints to ours."""
+        return our_name(name)
 
     def connect(
         self,

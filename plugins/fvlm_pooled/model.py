@@ -44,6 +44,10 @@ class PooledConnector(Connector):
             nn.init.normal_(self.dino_to_llm.weight, std=encoder.width**-0.5)
             nn.init.zeros_(self.dino_to_llm.bias)
 
+    def our_name(self, name: str) -> str:
+        """In the founding project's checkpoints the map lies at the top."""
+        return f"connector.{name}" if name.startswith("dino_to_llm.") else name
+
     def connect(
         self,
         features: PatchFeatures,

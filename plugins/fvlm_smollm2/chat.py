@@ -17,6 +17,15 @@ from fvlm_core.interfaces import EncodedChat, Turn, UsageError
 SYSTEM = "You are a helpful AI assistant."
 _END_OF_TEXT, _START, _END, _UNKNOWN = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<unk>"
 _MOST_WORDS = 65_536
+_TEMPLATE = (
+    "{% if not messages or messages[0]['role'] != 'system' %}"
+    f"{{{{ '{_START}system\\n{SYSTEM}{_END}\\n' }}}}"
+    "{% endif %}{% for message in messages %}"
+    f"{{{{ '{_START}' + message['role'] + '\\n' + message['content'] + '{_END}\\n' }}}}"
+    "{% endfor %}{% if add_generation_prompt %}"
+    f"{{{{ '{_START}assistant\\n' }}}}"
+    "{% endif %}"
+)
 
 
 @frozen(eq=False)
@@ -72,6 +81,16 @@ class ChatML:
     def save(self, file: Path) -> None:
         """Write the tokenizer to `file` (JSON, as the tokenizers library reads it)."""
         self.tokenizer.save(str(file))
+
+    def tokenizer_config(self) -> dict[str, Any]:
+        """`tokenizer_config.json` for transformers, whose chat template gives the tokens of `prompt` and `encode`."""
+        return {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "eos_token": _END,
+            "pad_token": _END,
+            "clean_up_tokenization_spaces": False,
+            "chat_template": _TEMPLATE,
+        }
 
 
 def load(file: Path) -> ChatML:

@@ -65,6 +65,12 @@ class LlamaBackend(LLMBackend):
             state.pop("lm_head.weight", None)
         self.load_state_dict(state, assign=True)  # no second copy of the weights
 
+    def our_name(self, name: str) -> str:
+        """A stored copy of the tied head is the embedding again; other names are transformers' own."""
+        return (
+            "llm.model.embed_tokens.weight" if name == "llm.lm_head.weight" and self.lm_head is None else name
+        )
+
     def embed(self, ids: Tensor) -> Tensor:
         """Token ids [...] to embeddings [..., W]."""
         return F.embedding(ids, self.model.embed_tokens.weight)
