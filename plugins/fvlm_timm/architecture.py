@@ -8,8 +8,9 @@ from typing import Any
 
 import timm
 import torch
-from timm.layers import AttentionRope, GluMlp, Mlp, PatchEmbed, SwiGLU
-from timm.layers.attention import Attention
+from timm.layers.attention import Attention, AttentionRope
+from timm.layers.mlp import GluMlp, Mlp, SwiGLU
+from timm.layers.patch_embed import PatchEmbed
 from timm.models import is_model, is_model_in_modules
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.eva import Eva, EvaAttention, EvaBlock, EvaBlockPostNorm
@@ -37,7 +38,7 @@ def create(config: Timm) -> Any:
     """
     _check_name(config.model)
     position_size = config.position_size or (config.image_size if config.weights == SEEDED else None)
-    stated = {
+    stated: dict[str, Any] = {
         "embed_dim": config.width,
         "depth": config.depth,
         "num_heads": config.heads,
@@ -48,7 +49,8 @@ def create(config: Timm) -> Any:
     try:
         vit: Any = timm.create_model(config.model, num_classes=0, dynamic_img_size=False, **sizes)
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:
-        raise UsageError(f'model: timm cannot make "{config.model}" with {sizes}: {error}') from error
+        reason = str(error) or "its sizes do not fit each other"
+        raise UsageError(f'model: timm cannot make "{config.model}" with {sizes}: {reason}') from error
     _check_blocks(config.model, vit)
     side = vit.patch_embed.patch_size[0]
     if config.image_size % side:
@@ -116,10 +118,11 @@ def _check_blocks(name: str, vit: Any) -> None:
     if rope is not None and not hasattr(rope, "update_feat_shape"):
         raise UsageError(_unusual(name, f"its positions are those of {type(rope).__name__}"))
     for block in vit.blocks:
-        attention = getattr(block, "attn", None)
-        if type(block) not in _BLOCKS or type(attention) not in _ATTENTIONS:
-            kinds = f"{type(block).__name__} with {type(attention).__name__}"
-            raise UsageError(_unusual(name, f"its blocks are {kinds}"))
+        if type(block) not in _BLOCKS:
+            raise UsageError(_unusual(name, f"its blocks are {type(block).__name__}"))
+        attention = block.attn
+        if type(attention) not in _ATTENTIONS:
+            raise UsageError(_unusual(name, f"the attention of its blocks is {type(attention).__name__}"))
         if type(block.mlp) not in (Mlp, *_GATED):
             raise UsageError(_unusual(name, f"the MLP of its blocks is {type(block.mlp).__name__}"))
         if attention.proj.in_features != vit.embed_dim:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from safetensors.torch import load_file
 from timm.models import eva, get_pretrained_cfg, vision_transformer
@@ -38,7 +37,7 @@ def weights_file(config: Timm) -> Path | None:
 
 def load(vit: Any, model: str, file: Path) -> None:
     """Put the weights of `file` into a timm model as float32. Raises `UsageError` when they are not its own."""
-    module = eva if isinstance(vit, eva.Eva) else vision_transformer
+    module: Any = eva if isinstance(vit, eva.Eva) else vision_transformer
     state = {
         name: tensor.float() for name, tensor in module.checkpoint_filter_fn(load_file(file), vit).items()
     }
@@ -62,9 +61,8 @@ def _published(model: str) -> Path:
     """Where the Hugging Face cache keeps what timm publishes as `model`."""
     about = get_pretrained_cfg(model)
     if about is None or not about.hf_hub_id:
-        others = ", ".join(timm.list_pretrained(f"{model.partition('.')[0]}.*")) or "none"
         raise UsageError(
-            f'weights: timm publishes none for "{model}" (with weights: {others}); '
+            f'weights: timm has none for "{model}" on the Hugging Face hub; '
             f'give weights = "FILE.safetensors" or weights = "{SEEDED}"'
         )
     needed = about.hf_hub_filename or _FILE
