@@ -292,6 +292,8 @@ def test_a_folder_without_weights_or_of_another_model_is_named(tmp_path: Path) -
         ),
         (lambda: SmolLM2(weights="x/y", tokenizer="from-data"), 'needs weights = "seeded"'),
         (lambda: Foveated(mode="coarse_only", lambda_coarse=0.5), "no second loss in coarse_only"),
+        (lambda: Foveated(mode="coarse_only", coarse_share=0.5), 'expected mode = "coarse_fine"'),
+        (lambda: Foveated(mode_choice="sample"), "nothing is chosen with coarse_share = 0"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_with_the_reason(config: Any, message: str) -> None:

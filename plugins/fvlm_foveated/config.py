@@ -30,6 +30,10 @@ class Foveated:
     fine_iterations: fine passes, each with queries from the one before.
     lambda_coarse: weight of the coarse pass's own text loss. visual_scale: factor on visual tokens, the standard
     deviation of the language model's embeddings.
+    coarse_share: the probability that training makes do with the coarse pass; evaluation never does. mode_choice: who
+    draws: "batch", one draw for a whole optimiser step, or "sample", one for each sample, so that almost every step
+    mixes tokens of both kinds and has to run both passes. The draws come from the step's seed. The FLOP ledger books
+    the fine pass for every sample all the same.
     """
 
     query_dim: int = field(default=384, validator=validators.ge(1))
@@ -40,10 +44,20 @@ class Foveated:
     fine_iterations: int = field(default=1, validator=validators.ge(1))
     lambda_coarse: float = field(default=0.0, validator=validators.ge(0))
     visual_scale: float = field(default=0.14, validator=validators.gt(0))
+    coarse_share: float = field(default=0.0, validator=[validators.ge(0), validators.lt(1)])
+    mode_choice: Literal["batch", "sample"] = field(
+        default="batch", validator=validators.in_(("batch", "sample"))
+    )
 
     def __attrs_post_init__(self) -> None:
         if self.mode == "coarse_only" and self.lambda_coarse:
             raise ValueError("lambda_coarse: there is no second loss in coarse_only; expected 0")
+        if self.coarse_share and (self.mode == "coarse_only" or self.lambda_coarse):
+            raise ValueError(
+                'coarse_share: it chooses between the modes; expected mode = "coarse_fine" and lambda_coarse = 0'
+            )
+        if self.mode_choice == "sample" and not self.coarse_share:
+            raise ValueError("mode_choice: nothing is chosen with coarse_share = 0; expected a share above 0")
 
     def spec(self, encoder: EncoderSpec) -> ConnectorSpec:
         """One token a frame, whatever the encoder."""

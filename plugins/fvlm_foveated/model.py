@@ -69,8 +69,13 @@ class FoveatedConnector(Connector):
         """The visual tokens [F, 1, W] of a batch; see `Connector.connect`.
 
         diagnostics: z_coarse and z_fine, what the encoder answered [F, D], and the queries of the fine pass
-        [F, query_dim].
+        [F, query_dim]; none for a batch of both modes (`mode_choice`).
         """
+        if mode is None and self.training and self.config.coarse_share:
+            coarse_samples = self._choose(len(counts))
+            if coarse_samples.any() and not coarse_samples.all():
+                return self._mixed(coarse_samples, features, counts, encoder, llm)
+            mode = "coarse_only" if coarse_samples.all() else "coarse_fine"
         mode = mode or self.spec.mode
         if mode == "autoregressive" and int(counts.sum()):
             return self._autoregressive(features, counts, encoder, llm)
@@ -123,6 +128,30 @@ class FoveatedConnector(Connector):
         """What the encoder answered [F, D] to visual tokens [F, W], in the precision of the weights under autocast too:
         they begin the LLM's residual stream."""
         return (self.dino_to_llm(z) * self.config.visual_scale).to(self.q_init.dtype)
+
+    def _choose(self, samples: int) -> Tensor:
+        """Which samples of a batch make do with the coarse pass: bool [B] on the host.
+
+        `torch.initial_seed()` is the seed of the optimiser step, so that all its micro-batches agree; single samples
+        draw one after the other. Neither depends on how the step is cut into micro-batches.
+        """
+        if self.config.mode_choice == "sample":
+            return torch.rand(samples) < self.config.coarse_share
+        of_step = torch.Generator().manual_seed(torch.initial_seed())
+        return (torch.rand(1, generator=of_step) < self.config.coarse_share).expand(samples)
+
+    def _mixed(
+        self, coarse: Tensor, features: PatchFeatures, counts: Tensor, encoder: VisionEncoder, llm: LLMBackend
+    ) -> VisualTokens:
+        """The tokens of the samples that are `coarse` [B] from one pass, those of the others from both."""
+        index: list[Tensor] = []
+        tokens: list[Tensor] = []
+        modes: tuple[tuple[Mode, Tensor], ...] = (("coarse_only", coarse), ("coarse_fine", ~coarse))
+        for mode, chosen in modes:
+            index.append(chosen.repeat_interleave(counts).nonzero()[:, 0].to(self.q_init.device))
+            made = self.connect(features.select(index[-1]), counts[chosen], encoder, llm, mode=mode)
+            tokens.append(made.tokens)
+        return VisualTokens(torch.cat(tokens).index_select(0, torch.cat(index).argsort()))
 
     def _queries(self, tokens: Tensor, counts: Tensor, llm: LLMBackend) -> Tensor:
         """The query of every frame [F, query_dim] from the visual tokens [F, W] of the frames before it.
