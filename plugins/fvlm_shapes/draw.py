@@ -31,10 +31,10 @@ COLOURS = {
 """From frequent to rare."""
 
 GLYPHS = (
-    *("disc", "cross", "ring", "triangle", "bar", "frame", "pillar", "plus"),
-    *("wedge", "diamond", "square", "stair", "arch", "domino", "slash", "hook"),
+    *("ring", "cross", "stair", "plus", "wedge", "domino", "slash", "frame"),
+    *("triangle", "hook", "square", "bar", "arch", "pillar", "disc", "diamond"),
 )
-"""From frequent to rare."""
+"""From frequent to rare; the frequent ones differ in 50 of 90 pixels."""
 
 _WHITE = (245, 245, 245)
 _BLACK = (0, 0, 0)
