@@ -37,6 +37,9 @@ FAMILIES = (
     "vit_small_patch16_36x1_224",
     "eva02_tiny_patch14_224",
     "eva_giant_patch14_224",
+    "eva02_base_patch16_clip_224",
+    "eva02_enormous_patch14_clip_224",
+    "vit_base_patch16_rpn_224",
     "vit_small_patch16_rope_mixed_ape_224",
     "vit_intern300m_patch14_448",
 )
