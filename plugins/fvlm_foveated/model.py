@@ -195,13 +195,14 @@ class FoveatedConnector(Connector):
 
     @torch.no_grad()
     def _draw(self) -> None:
-        """Linear maps with std 1/sqrt(fan-in), so that visual tokens have the size `visual_scale` states."""
+        """Linear maps with std 1/sqrt(fan-in), so that visual tokens have the size `visual_scale` states; biases 0, but
+        for the query's, an ablation that keeps torch's draw, +- 1/sqrt(query_dim), as the founding code had it."""
         nn.init.normal_(self.q_static, std=self.config.query_init_std)
         nn.init.normal_(self.q_init, std=self.config.query_init_std)
         for module in self.children():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=module.in_features**-0.5)
-                if module.bias is not None:  # pyright: ignore[reportUnnecessaryComparison]
+                if module.bias is not None and module is not self.query_input_proj:  # pyright: ignore[reportUnnecessaryComparison]
                     nn.init.zeros_(module.bias)
 
 
