@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,8 @@ from fvlm_core.errors import MissingWeights, UsageError
 
 SEEDED = "seeded"
 """In place of a hub id or a folder: random weights drawn from the run's seed. Always asked for by name."""
+
+_KNOWN: ContextVar[dict[str, dict[str, Any]] | None] = ContextVar("known architectures", default=None)
 
 
 def is_folder(weights: str) -> bool:
@@ -49,17 +54,33 @@ def pretrained_folder(weights: str, *, needs: str = "*.safetensors") -> Path:
     return folder
 
 
+@contextmanager
+def known_architectures(known: dict[str, dict[str, Any]]) -> Generator[None]:
+    """Within, `architecture` answers from `known` (weights to the content of their `config.json`) before it looks for
+    a file, and puts there what it had to read: a model can then be described, and rebuilt, apart from its files."""
+    before = _KNOWN.set(known)
+    try:
+        yield
+    finally:
+        _KNOWN.reset(before)
+
+
 def architecture(weights: str, *, model_type: str) -> dict[str, Any]:
     """The `config.json` beside pretrained weights.
 
     Raises `MissingWeights` as `pretrained_folder`, and `UsageError` when it describes another kind of model.
     """
+    known = _KNOWN.get()
+    if known is not None and weights in known:
+        return known[weights]
     file = pretrained_folder(weights, needs="config.json") / "config.json"
     config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     if config.get("model_type") != model_type:
         raise UsageError(
             f'{file}: model_type: expected "{model_type}", got {json.dumps(config.get("model_type"))}'
         )
+    if known is not None:
+        known[weights] = config
     return config
 
 

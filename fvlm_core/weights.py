@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import re
 from collections.abc import Collection, Mapping
@@ -29,7 +30,7 @@ _TRAINING = "model_state_dict"
 class Foreign:
     """A weight file's content. layout: "safetensors" or "training checkpoint".
 
-    about: what a training checkpoint says of itself: `step`, `data_position`, `metric_value`, as far as it has them.
+    about: what a training checkpoint says of itself: `step`, `metric_value`, as far as it has them.
     """
 
     file: Path
@@ -60,9 +61,7 @@ def read_foreign(file: Path) -> Foreign:
         raise UsageError(
             f'{file}: expected a training checkpoint with "{_TRAINING}" (names to tensors), got {got}'
         )
-    said: dict[str, Any] = {
-        key: content[key] for key in ("step", "data_position", "metric_value") if key in content
-    }
+    said = {key: value for key in ("step", "metric_value") if _is_number(value := content.get(key))}
     return Foreign(file, "training checkpoint", cast(dict[str, Tensor], tensors), said)
 
 
@@ -75,8 +74,9 @@ def our_name(vlm: VLM, name: str) -> str:
     return name
 
 
-def matched(vlm: VLM, foreign: Foreign) -> dict[str, Tensor]:
-    """The tensors of a file by the model's parameter names, as float32: every parameter, and nothing else.
+@torch.no_grad()
+def load_foreign(vlm: VLM, foreign: Foreign) -> None:
+    """Put the tensors of a file, whatever their precision, into a model: every parameter, and nothing else.
 
     Raises `Problems` that name every tensor that is missing, unexpected, of another shape, or stored twice (a tied
     head) with two values, each with the nearest name on the other side.
@@ -111,7 +111,8 @@ def matched(vlm: VLM, foreign: Foreign) -> dict[str, Tensor]:
         wrong(there, "unexpected" + (f'; did you mean "{near}"?' if near else ""))
     if problems:
         raise Problems(problems)
-    return {name: foreign.tensors[there].float().contiguous() for name, there in stored.items()}
+    for name, there in stored.items():
+        wanted[name].copy_(foreign.tensors[there])
 
 
 def _unpickled(file: Path) -> Any:
@@ -133,10 +134,14 @@ def _unpickled(file: Path) -> Any:
         raise UsageError(f"{file}: damaged: {str(error).splitlines()[0]}") from None
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
 def _nearest(name: str, names: Collection[str] | Mapping[str, str]) -> str | None:
     """The most similar of `names`; those that share the most parts between dots are looked at more closely."""
     parts = set(name.split("."))
     closest = sorted(names, key=lambda other: -len(parts & set(other.split("."))))[:8]
     scored = [(SequenceMatcher(None, name, other).ratio(), other) for other in closest]
-    score, best = max(scored, default=(0.0, None))
-    return best if score > 0.6 else None
+    score, best = max(scored, default=(0.0, ""))
+    return best if score > 0.5 else None

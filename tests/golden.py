@@ -85,7 +85,7 @@ def inputs(tag: str) -> dict[str, Tensor]:
 
 
 @cache
-def _architectures(tag: str) -> tuple[str, str]:
+def architectures(tag: str) -> tuple[str, str]:
     """Two folders with the `config.json` of the tag's encoder and LLM, as the Hugging Face hub lays them out."""
     record = setting(tag)
     described = (
@@ -102,7 +102,7 @@ def _architectures(tag: str) -> tuple[str, str]:
 def build(tag: str, *, first: bool = False, pooled_grid: int | None = None, **foveated: Any) -> VLM:
     """The model of a tag with its recorded weights. first: whether the first text token is scored."""
     record = setting(tag)
-    encoder_folder, llm_folder = _architectures(tag)
+    encoder_folder, llm_folder = architectures(tag)
     encoder = build_encoder(DINOv2(weights=encoder_folder, image_size=record["input_image_size"]))
     llm = build_llm(SmolLM2(weights=llm_folder), record["llm_config"]["vocab_size"])
     scale = record["visual_scale"]

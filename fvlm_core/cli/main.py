@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("fvlm_core.cli.export", "Write the measurements as CSV, JSON and a plot."),
     "caption": ("fvlm_core.cli.caption", "What a trained model says about videos, as JSON lines."),
     "gaze": ("fvlm_core.cli.gaze", "Draw where a trained model looks in a video."),
+    "weights": ("fvlm_core.cli.weights", "Weights made elsewhere in, trained models out."),
     "plugins": ("fvlm_core.cli.plugins", "List the plugins and what they offer."),
     "completion": ("fvlm_core.cli.completion", "Print the script that completes fvlm's commands in a shell."),
 }

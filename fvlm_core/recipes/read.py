@@ -6,7 +6,7 @@ import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import evolve, frozen
 
@@ -16,8 +16,10 @@ from fvlm_core.recipes.choose import check_model, choose
 from fvlm_core.recipes.expand import EXPANSIONS, expand
 from fvlm_core.recipes.located import Key, Located, read_toml
 from fvlm_core.recipes.merge import merge
-from fvlm_core.recipes.schema import Chosen, Fit, RunRecipe, Share, Source
+from fvlm_core.recipes.schema import Chosen, Fit, Model, RunRecipe, Share, Source
 from fvlm_core.recipes.structure import Invalid, Reader, did_you_mean, structure
+
+_T = TypeVar("_T")
 
 
 @frozen
@@ -164,9 +166,18 @@ def _from_plain(value: Any, shown: str) -> Located:
 
 def from_resolved(table: Mapping[str, Any]) -> RunRecipe:
     """A run's recipe from what `fvlm_core.recipes.resolved.resolved` made of it. Raises `Problems`."""
+    return _from_record(table, RunRecipe)
+
+
+def model_from_resolved(table: Mapping[str, Any]) -> Model:
+    """The model alone, from the table `model` of a resolved recipe. Raises `Problems`."""
+    return _from_record(table, Model)
+
+
+def _from_record(table: Mapping[str, Any], kind: type[_T]) -> _T:
     located = _from_plain(dict(table), "recipe.json")
     try:
-        return structure(located, RunRecipe, _SPECIAL)
+        return structure(located, kind, _SPECIAL)
     except Invalid as invalid:
         raise Problems([located.problem(key, text) for key, text in invalid.problems]) from None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -12,7 +11,7 @@ from attrs import frozen
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from fvlm_core.runs.files import read_json, sync_folder, write_json
+from fvlm_core.runs.files import read_json, sha256, sync_folder, write_json
 
 _MANIFEST = "manifest.json"
 
@@ -37,7 +36,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     write_json(temporary / "state.json", checkpoint.state)
     hashes: dict[str, str] = {}
     for file in sorted(temporary.iterdir()):
-        hashes[file.name] = _sha256(file)
+        hashes[file.name] = sha256(file)
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
     write_json(temporary / _MANIFEST, {"sha256": hashes})
@@ -83,7 +82,7 @@ def damage(folder: Path) -> str | None:
     for name, expected in hashes.items():
         if not (folder / name).is_file():
             return f"{folder / name} is missing"
-        if _sha256(folder / name) != expected:
+        if sha256(folder / name) != expected:
             return f"{folder / name} is not as it was written (truncated or altered)"
     return None
 
@@ -101,8 +100,3 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
     folder.rename(doomed)
     shutil.rmtree(doomed)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
+
+from fvlm_core.errors import UsageError
 
 
 def write_json(file: Path, value: Any) -> None:
@@ -31,3 +34,15 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def sha256(file: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def empty_folder(folder: Path) -> None:
+    """Check that `folder` can be written without touching anything: not there yet, or empty. Raises `UsageError`."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} is there and not empty; give another folder with --to DIR, or remove it")

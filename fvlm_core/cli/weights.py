@@ -1,0 +1,57 @@
+"""`fvlm weights`: weights made elsewhere in, trained models out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fvlm_core.cli.options import runs_option
+
+_to = click.Path(path_type=Path, file_okay=False)
+
+
+@click.group(name="weights")
+def command() -> None:
+    """Weights made elsewhere in, trained models out."""
+
+
+@command.command(name="import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--recipe", required=True, help="The recipe that describes the model: a file or a shipped name."
+)
+@click.option("--run", "run_id", metavar="ID", help="Which run of the recipe, when it has several.")
+@click.option(
+    "--to", type=_to, metavar="DIR", help="The run folder to write.  [default: RUNS/imported/ID of the run]"
+)
+@runs_option
+def import_(file: Path, recipe: str, run_id: str | None, to: Path | None, root: Path) -> None:
+    """Make a run of FILE, the weights of the founding project or of another fvlm: a .safetensors, or a training .pt.
+
+    Names and shapes must be those of the recipe's model, one by one; what is not is listed.
+    """
+    from fvlm_core.cli.console import stdout
+    from fvlm_core.recipes.read import read_recipe
+    from fvlm_core.runs.imported import IMPORTED, choose_run, import_weights
+
+    run = choose_run(read_recipe(recipe), run_id)
+    folder = import_weights(file, run, to or root / IMPORTED / run.id)
+    stdout().print(f"imported: {folder}", soft_wrap=True)
+
+
+@command.command(name="export")
+@click.argument("run_name", metavar="RUN")
+@click.option("--to", type=_to, required=True, metavar="DIR", help="The folder to write; new or empty.")
+@runs_option
+def export(run_name: str, to: Path, root: Path) -> None:
+    """Write the model of RUN (a folder, an id, or "recipe/id") as a Hugging Face folder with a model card.
+
+    After `import fvlm_core.hf`, `AutoModel.from_pretrained(DIR)` restores it, number for number.
+    """
+    from fvlm_core.cli.console import stdout
+    from fvlm_core.runs.release import release
+    from fvlm_core.runs.store import find_run
+
+    for file in release(find_run(run_name, root), to):
+        stdout().print(str(file), soft_wrap=True)

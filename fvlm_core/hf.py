@@ -1,0 +1,147 @@
+"""Exported models in transformers: after `import fvlm_core.hf`, `AutoModel.from_pretrained(FOLDER)` restores one.
+
+The architecture is this installed package's, registered under the model type "fvlm": nothing in the folder is code,
+and `trust_remote_code` is never needed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutput
+
+from fvlm_core.compose import compose
+from fvlm_core.data.batch import Batch
+from fvlm_core.errors import FvlmError
+from fvlm_core.pretrained import known_architectures
+from fvlm_core.recipes.read import model_from_resolved
+from fvlm_core.vlm import VLM
+
+
+class FvlmConfig(PretrainedConfig):
+    """`config.json` of an exported model.
+
+    composition: the recipe's table `model`, every default filled in. architectures_read: the `config.json` of
+    pretrained encoders and LLMs whose sizes the recipe does not state, by the name it gives them. vocab_size: rows of
+    the embedding. eos_token_id: the end of a turn.
+    """
+
+    model_type = "fvlm"
+
+    def __init__(
+        self,
+        composition: dict[str, Any] | None = None,
+        architectures_read: dict[str, dict[str, Any]] | None = None,
+        vocab_size: int = 0,
+        **others: Any,
+    ) -> None:
+        self.composition = composition or {}
+        self.architectures_read = architectures_read or {}
+        self.vocab_size = vocab_size
+        super().__init__(**others)
+
+
+class FvlmModel(PreTrainedModel):
+    """A composed vision-language model as transformers holds one; `vlm` is the model itself.
+
+    Weights are float32, named "vlm.encoder.…", "vlm.connector.…", "vlm.llm.…".
+    """
+
+    config_class = FvlmConfig
+    main_input_name = "pixel_values"
+
+    def __init__(self, config: FvlmConfig, vlm: VLM | None = None) -> None:
+        super().__init__(config)
+        self.vlm = vlm or _composed(config)
+        # Normalisation constants and rotary tables are in no weight file; transformers leaves them empty on loading.
+        self._constants: dict[nn.Module, dict[str, Tensor]] = {
+            module: {
+                name: buffer.clone()
+                for name, buffer in module.named_buffers(recurse=False)
+                if name in module._non_persistent_buffers_set
+            }
+            for module in self.modules()
+        }
+        self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, *where: Any, output_loading_info: bool = False, **options: Any) -> Any:
+        """As transformers' own, but a weight that the file does not hold is an error, never a random one.
+
+        Raises `FvlmError` that names them.
+        """
+        loaded: Any = super().from_pretrained(*where, output_loading_info=True, **options)
+        model, info = loaded
+        if info["missing_keys"]:
+            missing = ", ".join(sorted(info["missing_keys"]))
+            raise FvlmError(f"{where[0]}: the weight file does not hold {missing}")
+        with torch.no_grad():
+            for module, constants in model._constants.items():
+                for name, value in constants.items():
+                    getattr(module, name).copy_(value)
+        return (model, info) if output_loading_info else model
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Nothing: fresh weights are the components' own, and loaded ones must stay as the file has them."""
+
+    def forward(
+        self,
+        pixel_values: Tensor,
+        input_ids: Tensor,
+        frame_counts: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> CausalLMOutput:
+        """Read frames, then text.
+
+        pixel_values: [F, 3, H, W], frames of all samples one after the other: uint8 RGB, or floating point and
+        normalised. frame_counts: int64 [B], frames of each sample; default: all of a single one's. input_ids: int64
+        [B, S], padded on the right. attention_mask: [B, S], 1 at real tokens. labels: [B, S], `input_ids` where the
+        token is scored and -100 elsewhere.
+        Gives logits [B, S, vocabulary] of the text positions (0 at padding) and, with labels, the loss in nats a token.
+        """
+        real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        counts = torch.tensor([len(pixel_values)]) if frame_counts is None else frame_counts
+        supervised = torch.zeros_like(input_ids, dtype=torch.bool) if labels is None else labels != -100
+        batch = Batch(
+            frames=pixel_values,
+            counts=counts.cpu(),
+            ids=input_ids,
+            lengths=real.sum(1).cpu(),
+            supervised=supervised,
+            content=supervised,
+        )
+        text = [
+            rows[len(rows) - length :]
+            for rows, length in zip(self.vlm.logits(batch), batch.lengths.tolist(), strict=True)
+        ]
+        logits = nn.utils.rnn.pad_sequence(text, batch_first=True)
+        loss = None
+        if labels is not None:
+            losses = self.vlm(batch)
+            loss = losses.loss / max(losses.tokens, 1)
+        return CausalLMOutput(loss=loss, logits=logits)
+
+    @torch.no_grad()
+    def generate(self, pixel_values: Tensor, input_ids: Tensor, max_new_tokens: int = 128) -> Tensor:
+        """What the model says after a prompt, greedily: int64 [1, new tokens], without the end of the turn.
+
+        pixel_values: [T, 3, H, W] of one video, as in `forward`. input_ids: [1, S], the prompt.
+        """
+        said = self.vlm.generate(
+            pixel_values, input_ids[0].tolist(), limit=max_new_tokens, end=cast(int, self.config.eos_token_id)
+        )
+        return torch.tensor([said], dtype=torch.int64, device=input_ids.device)
+
+
+def _composed(config: FvlmConfig) -> VLM:
+    """The architecture, on the CPU also where transformers asks for the meta device: its constants must be real."""
+    with torch.device("cpu"), known_architectures(dict(config.architectures_read)):
+        return compose(model_from_resolved(config.composition), config.vocab_size, seed=0, weights=False)
+
+
+AutoConfig.register(FvlmConfig.model_type, FvlmConfig)
+AutoModel.register(FvlmConfig, FvlmModel)
