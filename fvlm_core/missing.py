@@ -15,11 +15,14 @@ def missing_weights(model: Model) -> list[str]:
     missing: list[str] = []
     for chosen in (model.encoder, model.llm):
         weights = getattr(chosen.config, "weights", SEEDED)
-        if weights != SEEDED:
-            try:
-                pretrained_folder(weights)
-            except MissingWeights as error:
-                missing.append(str(error))
+        if weights == SEEDED:
+            continue
+        # A config may know its own layout of files; else weights are a hub id or a folder as transformers writes it.
+        locate = getattr(chosen.config, "weights_file", lambda weights=weights: pretrained_folder(weights))
+        try:
+            locate()
+        except MissingWeights as error:
+            missing.append(str(error))
     return missing
 
 

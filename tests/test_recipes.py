@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tiny import RECIPE
+from tiny import ENCODER, RECIPE
 
+from fvlm_core.errors import Problems
 from fvlm_core.recipes.located import read_toml
 from fvlm_core.recipes.read import read_recipe, shipped
 from fvlm_core.recipes.resolved import changed_keys, resolved
@@ -106,3 +107,12 @@ def test_every_shipped_recipe_is_read_by_name(file: str) -> None:
     recipe = read_recipe(file)
     assert recipe.name == file
     assert recipe.runs
+
+
+def test_a_plugin_that_opens_a_library_takes_names_it_does_not_list(tmp_path: Path) -> None:
+    encoder = '[model.encoder]\nname = "timm:vit_tiny_patch16_224"\nweights = "seeded"\nimage_size = 32\n'
+    text = RECIPE.replace(ENCODER, encoder)
+    chosen = read_recipe(write(tmp_path, text)).runs[0].config.model.encoder
+    assert (chosen.component, chosen.config.model) == ("timm:timm", "vit_tiny_patch16_224")
+    with pytest.raises(Problems, match="vit_tiny_patch16_224"):
+        read_recipe(write(tmp_path, text.replace("patch16_224", "patch16_225")))

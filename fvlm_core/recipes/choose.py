@@ -32,6 +32,9 @@ def choose(table: Located, kind: Kind, *, key: str = "name") -> Chosen:
         raise Invalid([((key,), str(failure))]) from None
     own = evolve(table, value={k: v for k, v in table.value.items() if k != key})
     _root_weights(own)
+    rest = name.partition(":")[2]
+    if offered.component.rest and rest and rest != offered.component.name:
+        own.value[offered.component.rest] = evolve(table.value[key], value=rest)
     preset = Located(
         {k: Located(v, table.file, table.line, table.base) for k, v in offered.component.preset.items()}
     )

@@ -9,11 +9,12 @@ from fvlm_core.interfaces import Component, hookimpl
 
 @hookimpl
 def fvlm_encoders() -> Iterator[Component]:
-    """`timm`, whose `model` names the architecture."""
+    """`timm:NAME`; or `timm`, whose `model` names the architecture."""
     yield Component(
         "timm",
         target="fvlm_timm.model:build",
         config="fvlm_timm.config:Timm",
-        summary='a vision transformer of timm: model = "vit_base_patch16_siglip_224"',
+        summary="timm:NAME, a vision transformer of timm (timm:vit_base_patch16_siglip_224)",
         provides=("patches", "query"),
+        rest="model",
     )

@@ -40,6 +40,8 @@ class Component:
     must import nothing heavy.
     summary: one line for `fvlm plugins list`.
     preset: defaults of this component that differ from the config class's own (sizes of a family).
+    rest: the config key that takes NAME when a recipe writes "plugin:NAME" and the plugin lists no such component: a
+    plugin that opens a whole library ("timm:vit_small_patch16_224") lists one component with rest="model".
     provides, needs: capabilities, checked before anything is loaded. Encoders provide "patches" and, if they
     can be queried, "query"; connectors need them.
 
@@ -51,5 +53,6 @@ class Component:
     config: str = field(kw_only=True, validator=_import_string)
     summary: str = field(kw_only=True, default="")
     preset: Mapping[str, Any] = field(kw_only=True, factory=dict[str, Any])
+    rest: str = field(kw_only=True, default="")
     provides: tuple[str, ...] = field(kw_only=True, default=(), converter=_capabilities)
     needs: tuple[str, ...] = field(kw_only=True, default=(), converter=_capabilities)

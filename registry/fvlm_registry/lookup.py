@@ -62,6 +62,9 @@ class Registry:
             ways = _either(f'"{offer.qualified}" ({offer.origin})' for offer in found)
             raise LookupFailure(f'"{name}" is offered by {_count(len(found))} plugins: write {ways}')
         if not found:
+            plugin, _, rest = name.partition(":")
+            found = [offer for offer in offered if rest and offer.plugin == plugin and offer.component.rest]
+        if not found:
             raise LookupFailure(self._unknown(kind, name))
         return found[0]
 
