@@ -21,11 +21,12 @@ from tiny import RECIPE, fvlm, run_cli
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
-import fvlm_core.hf
 from fvlm_core.data.batch import Batch
 from fvlm_core.errors import FvlmError
+from fvlm_core.hf import FvlmConfig, FvlmModel
 from fvlm_core.interfaces import Turn
 from fvlm_core.looking import caption
+from fvlm_core.runs.release import release
 from fvlm_core.runs.restore import Restored, restore
 from fvlm_core.runs.store import Run, open_run
 
@@ -62,9 +63,7 @@ def run(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The trained run, exported."""
     folder = tmp_path_factory.mktemp("exported") / "model"
-    process = fvlm("weights", "export", "tiny", "--to", str(folder), cwd=trained, cache=trained / "cache")
-    out, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, out
+    release(open_run(trained / "runs" / "tiny" / "tiny"), folder)
     return folder
 
 
@@ -231,7 +230,7 @@ def test_recipe_of_several_runs_asks_which(run: Run, cli: Cli, exported: Path, t
 def test_exported_model_is_the_run_s_number_for_number(run: Run, exported: Path) -> None:
     restored = restore(run)
     model = AutoModel.from_pretrained(exported)
-    assert isinstance(model, fvlm_core.hf.FvlmModel)
+    assert isinstance(model, FvlmModel)
     assert not model.training
     frames, ids = _frames(restored), torch.tensor([[1, 5, 6, 2, 4, 7]])
     nothing = torch.zeros_like(ids, dtype=torch.bool)
@@ -254,6 +253,22 @@ def test_export_that_lost_a_weight_is_refused(exported: Path, tmp_path: Path) ->
     save_file(tensors, tmp_path / "model" / "model.safetensors", {"format": "pt"})
     with pytest.raises(FvlmError, match=r"does not hold vlm\.connector\.q_init$"):
         AutoModel.from_pretrained(tmp_path / "model")
+
+
+def test_constants_that_are_in_no_weight_file_come_back(tmp_path: Path) -> None:
+    """Rotary tables of a timm encoder, which transformers knows nothing of."""
+    sizes = {"image_size": 64, "width": 48, "depth": 2, "heads": 2}
+    composition = {
+        "encoder": {"name": "timm", "model": "vit_small_patch16_dinov3", "weights": "seeded", **sizes},
+        "connector": {"name": "foveated", "query_dim": 8},
+        "llm": {"name": "smollm2", "weights": "seeded", "width": 16, "mlp": 32, "depth": 1, "heads": 2},
+    }
+    model = FvlmModel(FvlmConfig(composition=composition, vocab_size=61, eos_token_id=2)).eval()
+    assert any("vit.rope" in name for name, _ in model.named_non_persistent_buffers())
+    model.save_pretrained(tmp_path)
+    again = AutoModel.from_pretrained(tmp_path)
+    given = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8), torch.tensor([[1, 2, 3]])
+    assert torch.equal(again(*given).logits, model(*given).logits)
 
 
 def test_padded_batches_give_each_sample_s_own_logits(exported: Path) -> None:
@@ -306,6 +321,7 @@ def test_model_card_says_what_the_model_is(run: Run, exported: Path) -> None:
     assert f"| total | {run.total_params:,} |" in card
     assert "| shapes |  | 32 | 1 |" in card
     assert f"{run.summary['best_val_loss']:.4g}" in card
+    assert "| steps | 6 of 6 |" in card
     assert "arXiv:2304.07193" in card
     assert card.startswith("---\nlicense: other  # TO BE FILLED IN\n")
     files = {file.name for file in exported.iterdir()}

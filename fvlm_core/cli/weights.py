@@ -16,7 +16,7 @@ def command() -> None:
     """Weights made elsewhere in, trained models out."""
 
 
-@command.command(name="import")
+@command.command(name="import", short_help="Make a run of weights made elsewhere.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--recipe", required=True, help="The recipe that describes the model: a file or a shipped name."
@@ -40,7 +40,7 @@ def import_(file: Path, recipe: str, run_id: str | None, to: Path | None, root: 
     stdout().print(f"imported: {folder}", soft_wrap=True)
 
 
-@command.command(name="export")
+@command.command(name="export", short_help="Write a Hugging Face folder with a model card.")
 @click.argument("run_name", metavar="RUN")
 @click.option("--to", type=_to, required=True, metavar="DIR", help="The folder to write; new or empty.")
 @runs_option

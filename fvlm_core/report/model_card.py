@@ -63,7 +63,7 @@ def model_card(run: Run, restored: Restored) -> str:
                 "## Training",
                 _training(run),
                 "## Use",
-                "`pip install fvlm`, then:",
+                "With fvlm installed:",
                 _USE,
                 "Frames go in as uint8 RGB `[T, 3, H, W]`, one a second, and are normalised by the model.",
                 "## Licence and intended use",
@@ -131,7 +131,7 @@ def _training(run: Run) -> str:
     summary, training = run.summary, run.record["resolved"]["training"]
     rows = [
         ("samples", _number(summary.get("total_samples"))),
-        ("steps", _number(summary.get("total_steps"))),
+        ("steps", f"{_number(summary.get('total_steps'))} of {_number(run.record['steps'])}"),
         ("samples a step", _number(training["batch_size"])),
         ("learning rate of the connector", str(training["lr"])),
         ("schedule", training["schedule"]),

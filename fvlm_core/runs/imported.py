@@ -62,7 +62,7 @@ def import_weights(file: Path, run: Run, to: Path) -> Path:
         "run_id": run.id,
         "model_size": size,
         "total_params": parameters.total,
-        "lr_schedule": config.training.schedule,
+        "lr_schedule": IMPORTED,
         "total_steps": step,
         "complete": True,
         IMPORTED: origin,
@@ -76,7 +76,7 @@ def import_weights(file: Path, run: Run, to: Path) -> Path:
         "size": size,
         "total_params": parameters.total,
         "trainable_params": parameters.trainable,
-        "schedule": config.training.schedule,
+        "schedule": IMPORTED,  # the recipe says what the model is, not how these weights were trained
         "in_fits": False,
         "steps": step,
         "flops_per_sample": None,
