@@ -44,7 +44,7 @@ def test_samples_together_give_the_loss_and_gradients_of_the_samples_alone(name:
     )  # frames (0: text only, 1: an image) and text tokens
     vlm = model(**CONNECTORS[name], whole={"pack": pack, "score_first_token": True}).double()
 
-    @settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
     @given(mixes, st.integers(0, 1000))
     def compare(mix: list[tuple[int, int]], seed: int) -> None:
         together = batch([frames for frames, _ in mix], [text for _, text in mix], seed=seed)
@@ -73,6 +73,13 @@ def test_packed_rows_give_the_losses_of_padded_ones_in_float32(name: str) -> Non
     assert losses.per_sample_tokens.tolist() == expected.per_sample_tokens.tolist()
     for ours, theirs in zip(packed.logits(MIX), padded.logits(MIX), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    losses.loss.backward()
+    expected.loss.backward()
+    for (parameter, ours), theirs in zip(packed.named_parameters(), padded.parameters(), strict=True):
+        assert (ours.grad is None) == (theirs.grad is None)
+        if ours.grad is not None and theirs.grad is not None:
+            error = (ours.grad - theirs.grad).norm() / theirs.grad.norm().clamp(min=1e-3)
+            assert float(error) < 1e-4, parameter
 
 
 @pytest.mark.parametrize("name", CONNECTORS)
