@@ -42,7 +42,7 @@ def scene(level: Level, seed: int, split: Split, index: int, frames: int) -> Sce
         attempt += 1
 
 
-_SECOND = 0.25
+_SECOND = 0.2
 """Share of easy clips with a second card."""
 
 _MOTIONS = ("standing still", "moving right", "moving left")
