@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import types
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -48,7 +49,9 @@ def _converter(special: dict[type, Reader]) -> Converter:
 
     for cls in (bool, int, float, str):
         converter.register_structure_hook(cls, _scalar)
-    converter.register_structure_hook(Path, lambda value, _: value.base / _scalar(value, str))
+    converter.register_structure_hook(
+        Path, lambda value, _: Path(os.path.normpath(value.base / _scalar(value, str)))
+    )
     converter.register_structure_hook_factory(
         attrs.has, lambda cls: lambda value, _: _read_class(converter, value, cls)
     )

@@ -21,7 +21,8 @@ class Clips:
     holdout: share of the clips kept for validation, chosen by a hash of the file name, so that no clip changes
     sides when others come or go. 0: both splits hold every clip, for a validation set that lies in a place of its
     own.
-    hub: the data set's id on the Hugging Face hub, for the message that says how to get what is missing.
+    hub, hub_folder: the data set's id on the Hugging Face hub and the folder its files belong in, for the message that
+    says how to get what is missing. By default the first folder on the way that is not there.
     """
 
     path: Path
@@ -33,3 +34,4 @@ class Clips:
     max_frames: int = field(default=64, validator=validators.ge(1))
     holdout: float = field(default=0.1, validator=[validators.ge(0), validators.lt(1)])
     hub: str = ""
+    hub_folder: Path | None = None

@@ -177,8 +177,10 @@ def _way_out(config: Clips, missing: Path) -> str:
     """How to get what is missing: everything from the first folder that is not there on."""
     if not config.hub:
         return ""
-    here = missing
-    while not here.parent.exists():
-        here = here.parent
-    folder = here.parent if here.exists() or here.suffix else here
+    folder = config.hub_folder
+    if folder is None:
+        here = missing
+        while not here.parent.exists():
+            here = here.parent
+        folder = here.parent if here.exists() or here.suffix else here
     return f"; get it with: hf download {config.hub} --repo-type dataset --local-dir {folder}"
