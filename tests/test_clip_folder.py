@@ -39,7 +39,9 @@ def folder(tmp_path: Path) -> Path:
 
 def test_training_uses_every_good_file_and_names_the_bad_one(folder: Path) -> None:
     data = '[[data.sources]]\nname = "clips"\npath = "videos"\nholdout = 0.2\n'
-    recipe = 'name = "mine"\n' + ENCODER + CONNECTOR + LLM + data + TRAINING.replace("steps = 6", "steps = 12")
+    recipe = (
+        'name = "mine"\n' + ENCODER + CONNECTOR + LLM + data + TRAINING.replace("steps = 6", "steps = 12")
+    )
     (folder / "mine.toml").write_text(recipe)
     process = fvlm("run", "mine.toml", cwd=folder, cache=folder / "cache")
     out, _ = process.communicate(timeout=180)
@@ -74,7 +76,9 @@ def test_too_many_bad_files_stop_the_run(folder: Path) -> None:
     for number in range(18):
         (folder / "videos" / f"clip{number:02d}.mp4").write_bytes(b"<html>not found</html>")
     data = '[[data.sources]]\nname = "clips"\npath = "videos"\nholdout = 0.1\n'
-    recipe = 'name = "mine"\n' + ENCODER + CONNECTOR + LLM + data + TRAINING.replace("steps = 6", "steps = 40")
+    recipe = (
+        'name = "mine"\n' + ENCODER + CONNECTOR + LLM + data + TRAINING.replace("steps = 6", "steps = 40")
+    )
     (folder / "mine.toml").write_text(recipe)
     process = fvlm("run", "mine.toml", cwd=folder, cache=folder / "cache")
     out, _ = process.communicate(timeout=180)
