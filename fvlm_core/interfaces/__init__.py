@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fvlm_core.interfaces.connector import Auxiliary, Connector, VisualTokens
     from fvlm_core.interfaces.data import DataSource, Progress, Sample, Split, Turn, VideoFile
     from fvlm_core.interfaces.encoder import Depth, KeyValue, PatchFeatures, VisionEncoder
-    from fvlm_core.interfaces.fit import FitModel, Parameter
+    from fvlm_core.interfaces.fit import FitModel, LRCurve, Parameter, Relation
     from fvlm_core.interfaces.llm import Chat, EncodedChat, LLMBackend
     from fvlm_core.interfaces.specs import (
         LLM_WIDTH,
@@ -37,7 +37,7 @@ _HOME = {
     "interfaces.connector": ("Auxiliary", "Connector", "VisualTokens"),
     "interfaces.data": ("DataSource", "Progress", "Sample", "Split", "Turn", "VideoFile"),
     "interfaces.encoder": ("Depth", "KeyValue", "PatchFeatures", "VisionEncoder"),
-    "interfaces.fit": ("FitModel", "Parameter"),
+    "interfaces.fit": ("FitModel", "LRCurve", "Parameter", "Relation"),
     "interfaces.llm": ("Chat", "EncodedChat", "LLMBackend"),
     "interfaces.specs": (
         *("LLM_WIDTH", "ConnectorSpec", "EncoderSpec", "LLMSpec", "Mode"),
@@ -64,6 +64,7 @@ __all__ = [
     "KeyValue",
     "LLMBackend",
     "LLMSpec",
+    "LRCurve",
     "LinearMap",
     "Look",
     "MissingData",
@@ -74,6 +75,7 @@ __all__ = [
     "Problem",
     "Problems",
     "Progress",
+    "Relation",
     "Sample",
     "Split",
     "TextPass",

@@ -3,20 +3,50 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from math import inf, isfinite
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from attrs import field, frozen
 
 from fvlm_core.errors import FvlmError
 
-Column = Literal["n", "d", "compute", "lr", "step"]
-"""What a law may read of a point. n: parameters of the model. d: training samples seen. compute: training FLOPs.
-lr: the connector's learning rate at the point. step: optimiser steps."""
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
 
-Group = Literal["size", "run"]
-"""Labels of a point that a parameter may have one value for."""
+Column = Literal["n", "d", "compute", "lr", "step", "loss"]
+"""What a law may read of a point. n: parameters of the model. d: training samples seen. compute: training FLOPs.
+lr: the connector's learning rate at the point. step: optimiser steps. loss: what was measured, for laws that predict
+another column (`FitModel.target`)."""
+
+Group = Literal["size", "run", "budget"]
+"""Labels of a point that a parameter may have one value for. budget: points of equal training FLOPs."""
+
+Policy = Literal["final", "all"]
+"""Which points of a run a law is made for: its last, or every evaluation."""
+
+
+@frozen(eq=False)
+class LRCurve:
+    """The learning rate of a run over its steps.
+
+    steps: [K] increasing optimiser steps. rates: [K] the rate at each of them, linear in between. warmup: steps of a
+    linear warm-up from 0 that ends where the listed steps begin (or before them, at the first rate).
+    """
+
+    steps: NDArray[Any]
+    rates: NDArray[Any]
+    warmup: int = 0
+
+    def at(self, steps: NDArray[Any]) -> NDArray[Any]:
+        """The rate at any steps [M]: warm-up included, the last rate after the end."""
+        import numpy as np
+
+        rates = np.interp(steps, self.steps, self.rates)
+        if not self.warmup:
+            return rates
+        return np.where(steps < self.warmup, self.rates[0] * steps / self.warmup, rates)
 
 
 @frozen
@@ -28,6 +58,8 @@ class Parameter:
     linear: the law is affine in it when the other parameters are fixed; such parameters need no starting values.
     per: one value for each size (or run) of the points instead of one for all of them. A law whose parameters are all
     `per` the same label is fitted separately for each.
+    vary: False keeps it at its guess. expr: its value as an expression of other parameters ("beta = alpha" is
+    expr="alpha"), in the language of lmfit's constraints; such a parameter is not searched for.
     """
 
     name: str
@@ -37,6 +69,8 @@ class Parameter:
     log: bool = field(default=False, kw_only=True)
     linear: bool = field(default=False, kw_only=True)
     per: Group | None = field(default=None, kw_only=True)
+    vary: bool = field(default=True, kw_only=True)
+    expr: str = field(default="", kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if not self.min <= self.guess <= self.max or not isfinite(self.guess):
@@ -50,6 +84,20 @@ class Parameter:
 
 
 @frozen
+class Relation:
+    """How one parameter of the groups of a law changes from group to group: parameter = scale * against^exponent.
+
+    parameter: a positive parameter that is `per` the law's group. against: the column that tells the groups apart.
+    exponent: the name under which the exponent is reported. expected: a value to compare it with (a rule of thumb).
+    """
+
+    parameter: str
+    against: Column
+    exponent: str
+    expected: float | None = None
+
+
+@frozen
 class FitModel:
     """A scaling law that `fvlm fit --model NAME` can fit.
 
@@ -59,14 +107,26 @@ class FitModel:
             \"\"\"L = E + A/N^alpha + B/D^beta\"\"\"
             return E + A / n**alpha + B / d**beta
 
-    law: a pure, elementwise function of numpy arrays returning the predicted loss (nats a token). Its positional
-    arguments are the columns it reads (see `Column`), its keyword-only arguments the parameters; arrays broadcast
-    against each other, because many parameter sets are evaluated at once. The first line of its docstring is the
-    formula that tables and plots show.
+    law: a pure function of numpy arrays returning the predicted loss (nats a token) of each point. Its positional
+    arguments are the columns (see `Column`) and features it reads, its keyword-only arguments the parameters. Columns
+    are [n]; parameters are [S, 1] (or [S, n] where they differ by group), because S parameter sets are evaluated at
+    once: the result broadcasts to [S, n]. A point's loss may depend on its own row and features only. The first line
+    of its docstring is the formula that tables and plots show.
     parameters: one `Parameter` for each keyword-only argument of the law, in the order of the tables.
     needs: what data would tell all parameters apart, as a phrase ("points of at least three sizes").
     reduced: the law to fit instead when the points cannot tell this one's parameters apart; those it does not share
     with this law are withheld.
+    gradient: called as the law is; the derivatives {parameter: dL/dparameter}, each broadcasting as the law's result
+    does. None: central differences.
+    target: the column that the law predicts.
+    features: further arguments of the law by name, each made once from the table of points (columns as in `Column`,
+    and the labels size, run, schedule) and the learning-rate curves of its runs, e.g. the summed learning rate. Any
+    type: [n] arrays, or whatever the law takes apart itself. Raises `UsageError` for points without what it needs.
+    derive: points made from the measured ones that the law is fitted to instead (a frontier); same columns. Raises
+    `UsageError` when the points do not allow it.
+    points: which points of a run the law is made for, unless the user says otherwise.
+    relation: what is fitted across the groups of a law that is fitted separately for each.
+    checks: called with the values found and the points of one group; reasons why they must not be believed.
     """
 
     name: str
@@ -74,25 +134,41 @@ class FitModel:
     parameters: tuple[Parameter, ...] = field(converter=tuple)
     needs: str = ""
     reduced: FitModel | None = None
+    gradient: Callable[..., Mapping[str, Any]] | None = field(default=None, kw_only=True)
+    target: Column = field(default="loss", kw_only=True)
+    features: Mapping[str, Callable[[pd.DataFrame, Mapping[str, LRCurve]], Any]] = field(
+        factory=dict, kw_only=True
+    )
+    derive: Callable[[pd.DataFrame], pd.DataFrame] | None = field(default=None, kw_only=True)
+    points: Policy = field(default="all", kw_only=True)
+    relation: Relation | None = field(default=None, kw_only=True)
+    checks: Callable[[Mapping[str, float], pd.DataFrame], Sequence[str]] | None = field(
+        default=None, kw_only=True
+    )
 
     def __attrs_post_init__(self) -> None:
-        arguments = inspect.signature(self.law).parameters.values()
-        wanted = [argument.name for argument in arguments if argument.kind is argument.KEYWORD_ONLY]
+        wanted = [
+            argument.name for argument in _arguments(self.law) if argument.kind is argument.KEYWORD_ONLY
+        ]
         declared = [parameter.name for parameter in self.parameters]
         if sorted(wanted) != sorted(declared):
             raise FvlmError(
                 f"fit {self.name}: the law takes {', '.join(wanted)}; declared: {', '.join(declared)}"
             )
-        unknown = [column for column in self.columns if column not in get_args(Column)]
+        unknown = [name for name in self.inputs if name not in get_args(Column) and name not in self.features]
         if unknown:
-            known = ", ".join(get_args(Column))
+            known = ", ".join([*get_args(Column), *self.features])
             raise FvlmError(f"fit {self.name}: the law reads {', '.join(unknown)}; a point has {known}")
 
     @property
+    def inputs(self) -> tuple[str, ...]:
+        """The columns and features that the law reads, in the order of its arguments."""
+        return tuple(one.name for one in _arguments(self.law) if one.kind is not one.KEYWORD_ONLY)
+
+    @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that the law reads."""
-        arguments = inspect.signature(self.law).parameters.values()
-        return tuple(argument.name for argument in arguments if argument.kind is not argument.KEYWORD_ONLY)
+        """The columns among them."""
+        return tuple(name for name in self.inputs if name not in self.features)
 
     @property
     def form(self) -> str:
@@ -104,3 +180,7 @@ class FitModel:
         """The label for each value of which the law is fitted separately; None for one fit of all points."""
         first = self.parameters[0].per
         return first if all(parameter.per == first for parameter in self.parameters) else None
+
+
+def _arguments(law: Callable[..., Any]) -> list[inspect.Parameter]:
+    return list(inspect.signature(law).parameters.values())

@@ -126,8 +126,7 @@ def _curve(report: FitReport, size: str, table: pd.DataFrame, axes: Axes, colour
         model = fit.problem.model
         if set(model.columns) <= {"n", "d"} and all(p.per != "run" for p in model.parameters):
             d = np.geomspace(table["d"].min(), table["d"].max(), 200)
-            columns = {"n": np.full_like(d, table["n"].median()), "d": d}
-            best, low, high = fit.curve(columns, {"size": size})
+            best, low, high = fit.predict(pd.DataFrame({"n": table["n"].median(), "d": d, "size": size}))
             axes.fill_between(d, low, high, color=colour, alpha=0.14, linewidth=0, zorder=1)
             axes.plot(d, best, color=colour, linewidth=1.4, zorder=4)
         else:  # a law of more than N and D has no single curve: its predictions at the points of each run

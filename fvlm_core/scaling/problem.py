@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from attrs import define, field, frozen
 
-from fvlm_core.interfaces import FitModel, Parameter
+from fvlm_core.interfaces import FitModel, LRCurve, Parameter
 from fvlm_core.scaling.objective import Floats, Objective
 
 LOG_REACH = 40.0
@@ -19,10 +19,14 @@ LOG_REACH = 40.0
 STEP = 6e-6
 """Central differences: the cube root of double precision balances truncation against rounding."""
 
+OFFSET_GUESS = 0.0
+OFFSET_REACH = 1.0
+"""Per-run offsets are searched within a factor e of the law."""
+
 
 @frozen
 class Slot:
-    """One number to be found: a parameter, or a parameter of one size or run (`key`)."""
+    """One number to be found: a parameter, or a parameter of one size, run or budget (`key`)."""
 
     parameter: Parameter
     key: str = ""
@@ -38,17 +42,23 @@ class Problem:
     """A law, points and an objective. P slots, n points; `theta` [S, P] holds S sets of values to search in.
 
     theta is the value itself, or its logarithm for `log` parameters, within `lower` and `upper` [P].
+    curves: learning rates by run, for laws whose features need them. offsets: whether every run may lie above or below
+    the law by a factor of its own; those of a size multiply to 1, so that they do not stand in for the law's floor.
     """
 
     model: FitModel
     objective: Objective
     table: pd.DataFrame
+    curves: Mapping[str, LRCurve] = field(factory=dict)
+    offsets: bool = False
     slots: tuple[Slot, ...] = field(init=False)
     lower: Floats = field(init=False)
     upper: Floats = field(init=False)
     loss: Floats = field(init=False)
-    _columns: dict[str, Floats] = field(init=False, repr=False)
+    _inputs: list[Any] = field(init=False, repr=False)
     _index: dict[str, Any] = field(init=False)
+    _share: Floats = field(init=False, repr=False)
+    """How much each run's offset counts at each point: [offsets, n]."""
 
     def __attrs_post_init__(self) -> None:
         slots: list[Slot] = []
@@ -61,12 +71,19 @@ class Problem:
                 codes, keys = pd.factorize(self.table[parameter.per])
                 index[parameter.name] = len(slots) + codes
                 slots += [Slot(parameter, str(key)) for key in keys]
+        runs, self._share = _offsets(self.table) if self.offsets else ([], np.zeros((0, len(self.table))))
+        slots += [Slot(_OFFSET, run) for run in runs]
         self.slots = tuple(slots)
         self._index = index
         self.lower = np.array([_searched(slot.parameter, slot.parameter.min, -1) for slot in slots])
         self.upper = np.array([_searched(slot.parameter, slot.parameter.max, +1) for slot in slots])
-        self.loss = self.table["loss"].to_numpy(float)
-        self._columns = {name: self.table[name].to_numpy(float) for name in self.model.columns}
+        self.loss = self.table[self.model.target].to_numpy(float)
+        self._inputs = [
+            self.model.features[name](self.table, self.curves)
+            if name in self.model.features
+            else self.table[name].to_numpy(float)
+            for name in self.model.inputs
+        ]
 
     @property
     def logs(self) -> Any:
@@ -87,18 +104,9 @@ class Problem:
         """The law's own guess: values [P]."""
         return np.array([slot.parameter.guess for slot in self.slots])
 
-    def spread(self, values: Floats) -> dict[str, Floats]:
-        """Values [S, P] as the law's arguments: [S, 1] for a shared parameter, [S, n] for one a size or run."""
-        return {name: values[:, slots] for name, slots in self._index.items()}
-
-    def evaluate(self, arguments: Mapping[str, Floats]) -> Floats:
-        """The law at every point: [S, n]."""
-        with np.errstate(all="ignore"):
-            return np.asarray(self.model.law(*self._columns.values(), **arguments), dtype=float)
-
     def predict(self, values: Floats) -> Floats:
-        """Predicted losses [S, n] for values [S, P]."""
-        return np.broadcast_to(self.evaluate(self.spread(values)), (len(values), len(self.loss)))
+        """Predicted losses (or whatever the law's target is) [S, n] for values [S, P]."""
+        return self._raised(self._evaluate(self._spread(values)), values)
 
     def residuals(self, theta: Floats) -> Floats:
         """The objective's residuals [S, n]."""
@@ -109,34 +117,108 @@ class Problem:
         return (self.objective.losses(residuals) * weights).sum(-1)
 
     def jacobian(self, theta: Floats) -> Floats:
-        """Derivatives of the residuals by theta: [S, P, n].
-
-        A law is elementwise, so one difference gives a parameter's derivative at every point, whichever slot it is of.
-        """
+        """Derivatives of the residuals by theta: [S, P, n]. From the law's own gradient where it has one."""
         out = np.zeros((len(theta), len(self.slots), len(self.loss)))
+        values = self.values(theta)
+        if self.model.gradient is None:
+            self._differences(theta, values, out)
+        else:
+            self._derivatives(self.model.gradient, values, out)
+        if len(self._share):
+            scale = np.ones(1) if self.objective.logarithmic else self.predict(values)[:, None, :]
+            out[:, -len(self._share) :, :] = self._share * scale
+        return out
+
+    def at(self, table: pd.DataFrame, curves: Mapping[str, LRCurve] | None = None) -> Problem:
+        """The same law and slots at other points, to predict there.
+
+        table: the columns that the law reads, and the labels of its groups. Raises `KeyError` for a label that the fit
+        has not seen. curves: learning rates of the other points' runs.
+        """
+        other = Problem(
+            self.model, self.objective, table.assign(**_absent(table, self.model.target)), curves or {}
+        )
+        names = {slot.name: at for at, slot in enumerate(self.slots)}
+        other._index = {
+            name: np.array([names[other.slots[at].name] for at in slots])
+            for name, slots in other._index.items()
+        }
+        other.slots, other.lower, other.upper = self.slots, self.lower, self.upper
+        return other
+
+    def _spread(self, values: Floats) -> dict[str, Floats]:
+        """Values [S, P] as the law's arguments: [S, 1] for a shared parameter, [S, n] for one a size or run."""
+        return {name: values[:, slots] for name, slots in self._index.items()}
+
+    def _evaluate(self, arguments: Mapping[str, Floats]) -> Floats:
+        """The law at every point: [S, n]."""
+        with np.errstate(all="ignore"):
+            found = np.asarray(self.model.law(*self._inputs, **arguments), dtype=float)
+        sets = max(len(values) for values in arguments.values())
+        return np.broadcast_to(found, (sets, len(self.loss)))
+
+    def _raised(self, predicted: Floats, values: Floats) -> Floats:
+        """With the offsets of runs."""
+        if not len(self._share):
+            return predicted
+        return predicted * np.exp(values[:, -len(self._share) :] @ self._share)
+
+    def _derivatives(self, gradient: Any, values: Floats, out: Floats) -> None:
+        arguments = self._spread(values)
+        with np.errstate(all="ignore"):
+            slopes: Mapping[str, Any] = gradient(*self._inputs, **arguments)
+            predicted = self._evaluate(arguments)
+            scale = (
+                1.0 / predicted
+                if self.objective.logarithmic
+                else self._raised(np.ones_like(predicted), values)
+            )
+            points = np.arange(len(self.loss))
+            for parameter in self.model.parameters:
+                slope = slopes[parameter.name] * scale
+                if parameter.log:
+                    slope = slope * arguments[parameter.name]
+                out[:, self._index[parameter.name], points] = np.where(np.isfinite(slope), slope, 0.0)
+
+    def _differences(self, theta: Floats, values: Floats, out: Floats) -> None:
+        """One central difference gives a parameter's derivative at every point, whichever slot it is of."""
         points = np.arange(len(self.loss))
         step = STEP * np.maximum(1.0, np.abs(theta))
         above, below = np.minimum(theta + step, self.upper), np.maximum(theta - step, self.lower)
-        here = self.spread(self.values(theta))
-        high, low = self.spread(self.values(above)), self.spread(self.values(below))
-        width = self.spread(above - below)
+        here = self._spread(values)
+        high, low = self._spread(self.values(above)), self._spread(self.values(below))
+        width = self._spread(above - below)
         for name, slots in self._index.items():
-            up = self.objective.residuals(self.evaluate({**here, name: high[name]}), self.loss)
-            down = self.objective.residuals(self.evaluate({**here, name: low[name]}), self.loss)
+            ends = [
+                self.objective.residuals(
+                    self._raised(self._evaluate({**here, name: moved[name]}), values), self.loss
+                )
+                for moved in (high, low)
+            ]
             with np.errstate(all="ignore"):
-                slope = (up - down) / width[name]
+                slope = (ends[0] - ends[1]) / width[name]
             out[:, slots, points] = np.where(np.isfinite(slope), slope, 0.0)
-        return out
 
-    def curve(self, values: Floats, columns: Mapping[str, Floats], keys: Mapping[str, str]) -> Floats:
-        """Predicted losses [S, m] at new points of one size and run: columns [m] each, keys {"size": "135M"}."""
-        names = [slot.name for slot in self.slots]
-        arguments: dict[str, Floats] = {}
-        for parameter in self.model.parameters:
-            slot = names.index(Slot(parameter, keys[parameter.per] if parameter.per else "").name)
-            arguments[parameter.name] = values[:, [slot]]
-        with np.errstate(all="ignore"):
-            return np.asarray(self.model.law(*(columns[name] for name in self.model.columns), **arguments))
+
+_OFFSET = Parameter("offset", OFFSET_GUESS, -OFFSET_REACH, OFFSET_REACH)
+
+
+def _offsets(table: pd.DataFrame) -> tuple[list[str], Floats]:
+    """The runs with an offset of their own, and how it counts at each point: the last of a size takes minus the sum."""
+    free: list[str] = []
+    shares: list[Floats] = []
+    runs = table["run"].to_numpy()
+    for _, of_size in table.groupby("size", sort=False)["run"]:
+        *others, last = dict.fromkeys(of_size)
+        for run in others:
+            free.append(str(run))
+            shares.append((runs == run).astype(float) - (runs == last))
+    return free, np.array(shares).reshape(len(shares), len(table))
+
+
+def _absent(table: pd.DataFrame, target: str) -> dict[str, float]:
+    """A prediction has no measured target yet."""
+    return {} if target in table else {target: np.nan}
 
 
 def _searched(parameter: Parameter, bound: float, side: int) -> float:

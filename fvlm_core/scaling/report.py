@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from attrs import asdict, frozen
 
-from fvlm_core.interfaces import FitModel
+from fvlm_core.interfaces import FitModel, LRCurve
 from fvlm_core.scaling.objective import Floats, Objective
 from fvlm_core.scaling.points import Points
 from fvlm_core.scaling.problem import Problem
@@ -81,15 +82,18 @@ class Fit:
         """The learning-rate schedules of the points: "cosine", "constant+cosine", "" when not known."""
         return "+".join(sorted(set(self.problem.table["schedule"]) - {""}))
 
-    def curve(self, columns: Mapping[str, Floats], keys: Mapping[str, str]) -> tuple[Floats, Floats, Floats]:
-        """The law at m new points of one size and run: the predicted loss and its 95 % band, [m] each.
+    def predict(
+        self, table: pd.DataFrame, curves: Mapping[str, LRCurve] | None = None
+    ) -> tuple[Floats, Floats, Floats]:
+        """The law at m other points: the predicted loss and its 95 % band, [m] each.
 
-        columns: what the law reads, [m] each. keys: {"size": "135M"}, labels that the fit has seen.
+        table: the columns that the law reads and the labels of its groups ("size"), which the fit must have seen.
         """
-        best = self.problem.curve(self.solution.values[None], columns, keys)[0]
+        there = self.problem.at(table, curves)
+        best = there.predict(self.solution.values[None])[0]
         if not len(self.drawn.values):
             return best, np.full_like(best, np.nan), np.full_like(best, np.nan)
-        drawn = self.problem.curve(self.drawn.values, columns, keys)
+        drawn = there.predict(self.drawn.values)
         low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
         return best, low, high
 
