@@ -17,7 +17,7 @@ from fvlm_core.runs.export import export
 from fvlm_core.runs.store import list_runs
 from fvlm_core.scaling.csvfile import read_points
 from fvlm_core.scaling.fitting import fit_points, load_model
-from fvlm_core.scaling.points import from_runs
+from fvlm_core.scaling.stored import from_runs
 
 POINTS_HEADER = (
     "model_size,run_id,lr_schedule,step,samples_seen,val_loss,train_loss,lr,throughput_sps,attention_entropy"

@@ -28,7 +28,7 @@ def command(to: Path, objective: ObjectiveName, root: Path) -> None:
     """Write all_eval_points.csv, run_summaries.csv, scaling_fits.json and scaling_law_plot.png."""
     from fvlm_core.cli.console import stdout
     from fvlm_core.runs.export import export
-    from fvlm_core.scaling.points import stored_runs
+    from fvlm_core.scaling.stored import stored_runs
 
     for file in export(stored_runs(root), to, objective):
         stdout().print(str(file), soft_wrap=True)

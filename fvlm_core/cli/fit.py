@@ -93,7 +93,7 @@ def command(
     from fvlm_core.runs.files import write_json
     from fvlm_core.scaling.csvfile import read_points
     from fvlm_core.scaling.fitting import fit_points, load_model
-    from fvlm_core.scaling.points import from_runs, stored_runs
+    from fvlm_core.scaling.stored import from_runs, stored_runs
 
     plot = plot_file or (json_file.with_name(PLOT) if json_file else Path(PLOT) if files else root / PLOT)
     check_format(plot)

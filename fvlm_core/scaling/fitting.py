@@ -15,11 +15,12 @@ from fvlm_core.runs.store import Run
 from fvlm_core.scaling import remarks as say
 from fvlm_core.scaling.identify import Rank, design_rank, rank_at
 from fvlm_core.scaling.objective import Objective, ObjectiveName
-from fvlm_core.scaling.points import MEANING, Points, from_runs, shorten, size_label
+from fvlm_core.scaling.points import MEANING, Points, shorten, size_label
 from fvlm_core.scaling.problem import Problem
 from fvlm_core.scaling.remarks import Remark, join
 from fvlm_core.scaling.report import Fit, FitReport, Status
 from fvlm_core.scaling.solver import Solution, solve
+from fvlm_core.scaling.stored import from_runs
 from fvlm_core.scaling.uncertainty import DRAWS, bootstrap, standard_errors
 from fvlm_registry import registry
 

@@ -1,53 +1,100 @@
-"""Points: one row for each measured loss, in a fixed order, from run folders or (see `csvfile`) from CSV files."""
+"""Points: one row for each measured loss, in a fixed order, whatever they were read from."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from pathlib import Path
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from attrs import frozen
+from attrs import field, frozen
 
 from fvlm_core.errors import UsageError
-from fvlm_core.runs.store import Run, list_runs
+from fvlm_core.interfaces import LRCurve
+from fvlm_core.scaling.curves import curves_of
+from fvlm_core.scaling.policy import Policy
 
 TEXT = ("size", "run", "schedule")
 NUMBERS = ("n", "d", "loss", "step", "lr", "compute")
 NEEDED = ("d", "loss")
+
+AS_GIVEN = "as given"
+"""What N or D counts, when a file does not say."""
+
+_ORDER = ("n", "size", "run", "d", "step", "loss", "schedule", "lr", "compute")
 
 
 @frozen(eq=False)
 class Points:
     """Measured losses.
 
-    table: one row a point, sorted by n, size, run, d. Text columns, "" where unknown: size (label), run, schedule.
-    Float columns, NaN where unknown: n (parameters), d (training samples seen), loss (nats a token), step (optimiser
-    steps), lr (the connector's), compute (training FLOPs). d and loss are finite and positive.
+    table: one row a point, sorted by n, size, run, d. Text columns (categories), "" where unknown: size (label), run,
+    schedule. Float columns, NaN where unknown: n (parameters), d (training samples seen, or what `d_kind` says), loss
+    (nats a token), step (optimiser steps), lr (the connector's), compute (training FLOPs). d and loss are finite and
+    positive. Columns that only filters read may follow.
     source: where they are from, for people. remarks: what was left out or looked up on the way.
+    n_kind, d_kind: what N and D count, in words ("total parameters", "training samples"). policy: how these points
+    were chosen from all there were. curves: the learning rate over all steps of a run, by run, where it is known.
     """
 
     table: pd.DataFrame
     source: str
     remarks: tuple[str, ...] = ()
+    n_kind: str = AS_GIVEN
+    d_kind: str = AS_GIVEN
+    policy: Policy = Policy()
+    curves: Mapping[str, LRCurve] = field(factory=dict)
 
     @property
     def sizes(self) -> list[str]:
         """Size labels, smallest model first."""
-        return list(dict.fromkeys(self.table["size"]))
+        return [str(size) for size in self.table["size"].unique()]
 
     def require(self, columns: Sequence[str], law: str) -> None:
         """Raise `UsageError` unless every point has these columns."""
         for column in columns:
             absent = self.table[self.table[column].isna()]
             if len(absent):
-                runs = ", ".join(dict.fromkeys(absent["run"])) or "no run is named"
+                runs = ", ".join(filter(None, absent["run"].unique())) or "no run is named"
                 raise UsageError(
                     f'{self.source}: fit "{law}" needs {MEANING[column]} of every point; '
                     f"{len(absent)} of {len(self.table)} have none ({shorten(runs)}).\n{_WAY_OUT[column]}"
                 )
+
+    def fingerprint(self) -> str:
+        """16 hex digits of the SHA-256 of what the table holds: the same for the same points in whatever order of rows,
+        and from whatever kind of file."""
+        digest = hashlib.sha256()
+        for column in TEXT:
+            labels: Any = self.table[column].cat
+            used, codes = np.unique(labels.codes.to_numpy(), return_inverse=True)
+            digest.update(repr((column, [str(labels.categories[code]) for code in used])).encode())
+            digest.update(codes.astype("<i4"))
+        for column in NUMBERS:
+            numbers = self.table[column].to_numpy(float)
+            digest.update(column.encode())
+            digest.update(np.where(np.isnan(numbers), np.nan, numbers + 0.0).astype("<f8"))
+        return digest.hexdigest()[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, for the full record of a fit; `scaling.files` reads it back. Columns without a value are absent."""
+        columns = {column: self.table[column] for column in (*TEXT, *NUMBERS)}
+        return {
+            "n_kind": self.n_kind,
+            "d_kind": self.d_kind,
+            "fingerprint": self.fingerprint(),
+            "policy": self.policy.to_json(),
+            "table": {
+                name: [None if value != value or value == "" else value for value in column.tolist()]
+                for name, column in columns.items()
+                if (column != "").any() and not column.isna().all()
+            },
+            "curves": {
+                run: {"steps": curve.steps.tolist(), "rates": curve.rates.tolist(), "warmup": curve.warmup}
+                for run, curve in self.curves.items()
+            },
+        }
 
 
 MEANING = {
@@ -67,86 +114,74 @@ _WAY_OUT = {
 }
 
 
-def tidy(table: pd.DataFrame, source: str, remarks: Sequence[str] = ()) -> Points:
+def tidy(
+    table: pd.DataFrame,
+    source: str,
+    remarks: Sequence[str] = (),
+    *,
+    n_kind: str = AS_GIVEN,
+    d_kind: str = AS_GIVEN,
+    warmup: int = 0,
+    curves: Mapping[str, LRCurve] | None = None,
+) -> Points:
     """Put rows into the form of `Points`: labels filled in, duplicates and points at D = 0 left out (and said), sorted.
 
-    table: any of the columns of `Points`; `d` and `loss` are needed. Raises `UsageError` when no row is left.
+    table: any of the columns of `Points`, and others that filters read; `d` and `loss` are needed. warmup: steps of the
+    linear warm-up before the first step of each run. curves: learning rates by run; None makes them of the columns
+    run, step and lr. Raises `UsageError` when no row is left.
     """
+    columns: dict[str, Any] = {name: table[name].copy() for name in table.columns}
+    return settle(columns, source, remarks, n_kind=n_kind, d_kind=d_kind, warmup=warmup, curves=curves)
+
+
+def settle(
+    columns: dict[str, Any],
+    source: str,
+    remarks: Sequence[str] = (),
+    *,
+    n_kind: str = AS_GIVEN,
+    d_kind: str = AS_GIVEN,
+    warmup: int = 0,
+    curves: Mapping[str, LRCurve] | None = None,
+) -> Points:
+    """`tidy` for columns by name, which it empties as it goes: very many points are in memory once only."""
     said = list(remarks)
-    table = table.reindex(columns=[*TEXT, *NUMBERS])
-    for column in TEXT:
-        table[column] = table[column].astype(object).where(table[column].notna(), "").astype(str)
-    table = table.astype(dict.fromkeys(NUMBERS, float))
-    at_zero = table["d"] == 0
+    rows = len(columns["loss"])
+    known = {name: name in columns for name in (*TEXT, *NUMBERS)}
+    parts: dict[str, Any] = {name: _labels(columns.pop(name, None), rows) for name in TEXT}
+    for name in NUMBERS:
+        if known[name]:
+            parts[name] = pd.Series(columns.pop(name)).to_numpy(float)
+    parts.update({name: _free(columns.pop(name)) for name in list(columns)})
+    if curves is None:
+        rated = known["run"] and known["step"] and known["lr"]
+        curves = curves_of(parts["run"], parts["step"], parts["lr"], warmup, said) if rated else {}
+
+    at_zero = parts["d"] == 0
     if at_zero.any():
         said.append(f"points at D = 0 left out, where no power of D has a value: {at_zero.sum()}")
-        table = table[~at_zero]
-    twice = table.duplicated()
-    if twice.any():
-        said.append(f"points that are exact copies of others, and count once: {twice.sum()}")
-        table = table[~twice]
-    if table.empty:
+        _take(parts, ~at_zero)
+    if not len(parts["d"]):
         raise UsageError(f"{source}: no points to fit")
-    unnamed = table["size"] == ""
-    table.loc[unnamed, "size"] = [size_label(n) for n in table.loc[unnamed, "n"]]
-    table = table.sort_values(["n", "size", "run", "d", "step", "loss", "schedule", "lr"], ignore_index=True)
-    return Points(table, source, tuple(said))
-
-
-def from_runs(runs: Sequence[Run], source: str) -> Points:
-    """The evaluations of runs, validation loss against samples seen. Runs not `in_fits` are left out, and named.
-
-    Raises `UsageError` when there is nothing to fit.
-    """
-    used = [run for run in runs if run.in_fits]
-    names = run_names(runs)
-    rows: list[dict[str, Any]] = []
-    controls = [names[run.folder] for run in runs if not run.in_fits]
-    remarks = [f"left out, because they are not meant for fits: {', '.join(controls)}"] if controls else []
-    for run in used:
-        evaluations = run.evaluations()
-        good = [row for row in evaluations if _is_loss(row.get("val_loss"))]
-        if not good:
-            remarks.append(f"run {names[run.folder]} left out: it has no evaluation with a loss yet")
-        elif len(good) < len(evaluations):
-            bad = len(evaluations) - len(good)
-            remarks.append(
-                f"run {names[run.folder]}: evaluations without a positive, finite loss left out: {bad}"
-            )
-        rows += [
-            {
-                "size": run.size,
-                "run": names[run.folder],
-                "schedule": run.schedule,
-                "n": run.total_params,
-                "d": row["samples_seen"],
-                "loss": row["val_loss"],
-                "step": row["step"],
-                "lr": row.get("lr_connector"),
-                "compute": row.get("flops"),
-            }
-            for row in good
-        ]
-    if not rows:
-        raise UsageError(f"{source}: no evaluation to fit (runs: {len(runs)}, meant for fits: {len(used)})")
-    return tidy(pd.DataFrame(rows), source, remarks)
-
-
-def stored_runs(root: Path) -> list[Run]:
-    """The runs kept in a folder. Raises `UsageError`, with the way to get some, when there are none."""
-    runs = list_runs(root)
-    if not runs:
-        raise UsageError(
-            f"{root}: no runs are kept there. Train some with `fvlm run recipes/quickstart.toml`, "
-            "or name another folder with --runs DIR"
-        )
-    return runs
-
-
-def run_names(runs: Sequence[Run]) -> dict[object, str]:
-    """A unique name for each run, by folder: its id, or `recipe/id` where two recipes have runs of one id."""
-    ids = [run.id for run in runs]
-    return {run.folder: run.id if ids.count(run.id) == 1 else f"{run.recipe}/{run.id}" for run in runs}
+    parts["size"] = _named(parts["size"], parts.get("n"))
+    keys = _keys(parts)
+    same = _repeats(keys, len(parts["d"]))
+    if same is None:
+        _take(parts, np.lexsort(keys[::-1]))
+        same = _repeats(_keys(parts), len(parts["d"]))
+    assert same is not None
+    if same.any():
+        said.append(f"points that are exact copies of others, and count once: {same.sum()}")
+        _take(parts, np.concatenate([[True], ~same]))
+    if disputed := _disputed(parts):
+        said.append(disputed)
+    for name in NUMBERS:
+        if not known[name]:
+            parts[name] = np.full(len(parts["d"]), np.nan)
+    ordered = {name: parts[name] for name in (*TEXT, *NUMBERS)} | parts
+    return Points(
+        pd.DataFrame(ordered, copy=False), source, tuple(said), n_kind, d_kind, Policy(), dict(curves)
+    )
 
 
 def size_label(n: float) -> str:
@@ -164,5 +199,87 @@ def shorten(text: str, most: int = 100) -> str:
     return text if len(text) <= most else text[: most - 1].rstrip(" ,") + "…"
 
 
-def _is_loss(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value) and value > 0
+def _labels(values: Any, rows: int) -> Any:
+    """Labels as a `pandas.Categorical` with sorted categories, "" for what is missing."""
+    if values is None:
+        return pd.Categorical.from_codes(np.zeros(rows, np.int8), categories=pd.Index([""], dtype=object))
+    column = pd.Series(values).astype("category")
+    # Code -1, of what is missing, is the last label.
+    return _categorical([*map(str, column.cat.categories), ""], column.cat.codes.to_numpy())
+
+
+def _categorical(labels: Sequence[str], codes: Any) -> Any:
+    """`labels[codes]` as a `pandas.Categorical` with the labels that occur, sorted."""
+    spelt = sorted(set(labels))
+    place = {label: at for at, label in enumerate(spelt)}
+    codes = np.array([place[label] for label in labels])[codes]
+    occurs = np.bincount(codes, minlength=len(spelt)) > 0
+    used = [label for label, there in zip(spelt, occurs, strict=True) if there]
+    return pd.Categorical.from_codes((np.cumsum(occurs) - 1)[codes], categories=pd.Index(used, dtype=object))
+
+
+def _free(values: Any) -> Any:
+    """A column that only filters read: numbers where all are, else labels."""
+    column = pd.Series(values)
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return column.to_numpy(float)
+    return _labels(column, len(column))
+
+
+def _named(sizes: Any, n: Any) -> Any:
+    """Sizes with a label for those that have none."""
+    known = [str(label) for label in sizes.categories]
+    unnamed = sizes.codes == (known.index("") if "" in known else -1)
+    if not unnamed.any():
+        return sizes
+    values, codes = (
+        (np.full(1, np.nan), 0) if n is None else np.unique(n[unnamed], return_inverse=True)
+    )
+    out = sizes.codes.astype(int)
+    out[unnamed] = len(known) + codes
+    return _categorical([*known, *map(size_label, values.tolist())], out)
+
+
+def _take(parts: dict[str, Any], rows: Any) -> None:
+    """Keep rows (bool) or put them in order (int), one column at a time."""
+    for name in parts:
+        parts[name] = parts[name][rows]
+
+
+def _keys(parts: Mapping[str, Any]) -> list[Any]:
+    """What rows are ordered by, the first key first: codes and numbers, missing ones last. Columns of one value are
+    left out."""
+    keys: list[Any] = []
+    for name in dict.fromkeys(name for name in (*_ORDER, *parts) if name in parts):
+        column = parts[name]
+        key = column.codes if isinstance(column, pd.Categorical) else column
+        if not isinstance(column, pd.Categorical) and np.isnan(key).any():
+            key = np.where(np.isnan(key), np.inf, key)
+        if (key != key[0]).any():
+            keys.append(key)
+    return keys
+
+
+def _repeats(keys: Sequence[Any], rows: int) -> Any:
+    """Whether each row after the first is equal to the one before: bool [rows - 1]; None unless rows are in order."""
+    equal = np.ones(rows - 1, bool)
+    for key in keys:
+        before, after = key[:-1], key[1:]
+        if (equal & (before > after)).any():
+            return None
+        equal &= before == after
+    return equal
+
+
+def _disputed(parts: dict[str, Any]) -> str:
+    """A remark on runs that were measured more than once at one D."""
+    run, d = parts["run"], parts["d"]
+    same = np.asarray(run.categories != "")[run.codes[1:]] & (d[1:] == d[:-1])
+    for name in ("n", "size", "run"):
+        if name in parts:
+            key = parts[name].codes if isinstance(parts[name], pd.Categorical) else parts[name]
+            same &= (key[1:] == key[:-1]) | (key[1:] != key[1:])
+    if not same.any():
+        return ""
+    runs = ", ".join(dict.fromkeys(str(label) for label in run[1:][same].unique()))
+    return f"points at the same D of the same run as another, all of which count: {same.sum()} ({shorten(runs)})"
