@@ -7,21 +7,36 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from attrs import define, field
+from attrs import define, evolve, field
 
 from fvlm_core.interfaces import FitModel
 from fvlm_core.recipes.schema import Fit as FitRequest
 from fvlm_core.runs.store import Run
+from fvlm_core.scaling import evidence
 from fvlm_core.scaling import remarks as say
+from fvlm_core.scaling.budgets import with_budgets
+from fvlm_core.scaling.constraints import completion, freed
 from fvlm_core.scaling.identify import Rank, design_rank, rank_at
 from fvlm_core.scaling.objective import Objective, ObjectiveName
+from fvlm_core.scaling.options import Options
 from fvlm_core.scaling.points import MEANING, Points, shorten, size_label
+from fvlm_core.scaling.policy import Policy, apply
 from fvlm_core.scaling.problem import Problem
+from fvlm_core.scaling.relation import relate
 from fvlm_core.scaling.remarks import Remark, join
-from fvlm_core.scaling.report import Fit, FitReport, Status
+from fvlm_core.scaling.report import Estimate, Fit, FitReport, Status
+from fvlm_core.scaling.selection import criteria
+from fvlm_core.scaling.sensitivity import lines
 from fvlm_core.scaling.solver import Solution, solve
 from fvlm_core.scaling.stored import from_runs
-from fvlm_core.scaling.uncertainty import DRAWS, bootstrap, standard_errors
+from fvlm_core.scaling.uncertainty import (
+    DRAWS,
+    Bootstrap,
+    Interval,
+    bootstrap,
+    bootstrap_derived,
+    standard_errors,
+)
 from fvlm_registry import registry
 
 
@@ -47,18 +62,27 @@ def fit_runs(runs: Sequence[Run], fits: Sequence[FitRequest], source: str = "run
 
 
 def fit_points(
-    points: Points, model: FitModel, objective: ObjectiveName = "log-huber", draws: int = DRAWS
+    points: Points,
+    model: FitModel,
+    objective: ObjectiveName = "log-huber",
+    draws: int = DRAWS,
+    options: Options = Options(),
 ) -> FitReport:
     """Fit a law to points. Deterministic, and independent of the order of the rows.
 
-    draws: bootstrap draws. Raises `UsageError` when the points lack a column that the law reads.
+    draws: bootstrap draws. Raises `UsageError` when the points lack what the law reads.
     """
-    points.require(model.columns, model.name)
     aim = Objective(objective)
-    groups = [("", points.table)]
+    if model.points == "final" and points.policy.points == "all":
+        points = apply(evolve(points.policy, points="final"), points)
+    asked = options.constraints.apply(model)
+    points.require([column for column in {*model.columns, model.target} if column != "loss"], model.name)
+    table = with_budgets(points.table, points.source) if _groups_by_budget(model) else points.table
+    groups: list[tuple[str, pd.DataFrame]] = [("", table)]
     if model.split:
-        groups = [(str(key), table) for key, table in points.table.groupby(model.split, sort=False)]
-    attempts = [_attempt(model, aim, table.reset_index(drop=True), group, draws) for group, table in groups]
+        groups = [(str(key), rows) for key, rows in table.groupby(model.split, sort=False, observed=True)]
+    asking = _Asking(points, aim, draws, options)
+    attempts = [asking.attempt(asked, rows.reset_index(drop=True), group) for group, rows in groups]
     fits = tuple(attempt.fit for attempt in attempts if attempt.fit is not None)
     reasons = [
         f"{attempt.group}: {reason}" if attempt.group else reason
@@ -66,67 +90,195 @@ def fit_points(
         for reason in attempt.reasons
     ]
     withheld = tuple(dict.fromkeys(name for attempt in attempts for name in attempt.withheld))
-    status: Status = "ok" if not reasons else "reduced" if fits else "refused"
-    about = [] if model.split else say.of_points(points.table)
-    return FitReport(model, aim, points, status, fits, tuple(reasons), withheld, tuple(about))
+    status: Status = "ok" if not reasons else "reduced" if any(a.believed for a in attempts) else "refused"
+    about = () if model.split else tuple(say.of_points(points.table))
+    relation = relate(model.relation, fits) if model.relation else None
+    return FitReport(
+        asked, aim, points, status, fits, tuple(reasons), withheld, about, options, options.force, relation
+    )
+
+
+def _groups_by_budget(model: FitModel) -> bool:
+    return any(parameter.per == "budget" for parameter in model.parameters)
 
 
 @define
 class _Attempt:
-    """A law tried on one group of points."""
+    """A law tried on one group of points. believed: whether some numbers are shown without being forced."""
 
     group: str
     fit: Fit | None = None
     reasons: list[str] = field(factory=list[str])
     withheld: list[str] = field(factory=list[str])
+    believed: bool = True
 
 
-def _attempt(model: FitModel, aim: Objective, table: pd.DataFrame, group: str, draws: int) -> _Attempt:
-    problem = Problem(model, aim, table)
-    attempt = _Attempt(group)
-    solution: Solution | None = None
-    design = design_rank(problem)
-    if not design.full:
-        attempt.reasons.append(_not_identifiable(problem, design))
-    if design.full or model.reduced is not None:
-        solution = solve(problem)
-    if solution is not None and model.reduced is not None:
-        attempt.reasons += say.at_bounds(problem, solution)
-        if design.full and not attempt.reasons:
+@define
+class _Asking:
+    """What is the same for all groups of one fit."""
+
+    points: Points
+    aim: Objective
+    draws: int
+    options: Options
+
+    def attempt(self, model: FitModel, table: pd.DataFrame, group: str) -> _Attempt:
+        """Fit the law, or its reduced form, or say why not."""
+        attempt = _Attempt(group)
+        problem = self.problem(model, table)
+        design = design_rank(problem)
+        if not design.full:
+            attempt.reasons.append(_not_identifiable(problem, design))
+        judged = (
+            not model.split
+        )  # a law of single groups is warned about, and withheld only where it has no answer
+        solution: Solution | None = None
+        fit: Fit | None = None
+        if design.full or self.options.force or (judged and model.reduced is not None):
+            solution = solve(problem)
+        if solution is not None and judged:
+            attempt.reasons += say.at_bounds(problem, solution)
             here = _rank(problem, solution)
-            attempt.reasons += [] if here.full else [_not_identifiable(problem, here)]
-    if not attempt.reasons:
-        assert solution is not None
-        attempt.fit = _fit(problem, solution, group, draws)
+            if design.full and not attempt.reasons and not here.full:
+                attempt.reasons.append(_not_identifiable(problem, here))
+        if solution is not None and (design.full or self.options.force):
+            fit = self._fit(model, problem, solution, table, group)
+            if judged:
+                attempt.reasons += _reasons(fit, self.points.table)
+            if model.checks is not None:
+                attempt.reasons += model.checks(fit.values, problem.table)
+        if fit is not None and (self.options.force or not attempt.reasons):
+            attempt.fit, attempt.believed = fit, not attempt.reasons
+            return attempt
+        self._reduce(model, problem, table, attempt, explained=fit is not None)
         return attempt
-    shared: set[str] = set()
-    if model.reduced is not None:
-        instead = _attempt(model.reduced, aim, table, group, draws)
-        attempt.fit = instead.fit
-        attempt.reasons += instead.reasons
-        shared = {parameter.name for parameter in model.reduced.parameters} if instead.fit else set()
-    names = [slot.parameter.name if group else slot.name for slot in problem.slots]
-    attempt.withheld = [name for name in names if name not in shared]
-    return attempt
+
+    def problem(self, model: FitModel, table: pd.DataFrame) -> Problem:
+        """A law bound to (a group of) the points."""
+        if model.derive is not None:
+            table = model.derive(table)
+        return Problem(freed(model), self.aim, table, self.points.curves, self.options.offsets)
+
+    def _reduce(
+        self, model: FitModel, problem: Problem, table: pd.DataFrame, attempt: _Attempt, explained: bool
+    ) -> None:
+        """Show what the reduced law finds instead, and withhold the rest. explained: the reasons are complete."""
+        shared: set[str] = set()
+        if model.reduced is not None:
+            instead = self._instead(model.reduced, table, attempt)
+            attempt.fit = instead
+            if instead is not None:
+                shared = {parameter.name for parameter in model.reduced.parameters}
+                if (
+                    not explained
+                ):  # what the residuals of the reduced law say of the runs holds for the law as well
+                    attempt.reasons += _reasons(instead, self.points.table)
+        attempt.believed = attempt.fit is not None
+        names = [slot.parameter.name if attempt.group else slot.name for slot in problem.slots]
+        attempt.withheld = [name for name in names if name not in shared]
+
+    def _instead(self, model: FitModel, table: pd.DataFrame, attempt: _Attempt) -> Fit | None:
+        problem = self.problem(model, table)
+        design = design_rank(problem)
+        if not design.full:
+            attempt.reasons.append(_not_identifiable(problem, design))
+            return None
+        solution = solve(problem)
+        bounds = say.at_bounds(problem, solution)
+        attempt.reasons += bounds
+        return None if bounds else self._fit(model, problem, solution, table, attempt.group)
+
+    def _fit(
+        self, model: FitModel, problem: Problem, solution: Solution, table: pd.DataFrame, group: str
+    ) -> Fit:
+        apart = problem.residuals(solution.theta[None])[0]
+        autocorrelation, pairs = say.lag1(problem.table, apart)
+        here = _rank(problem, solution)
+        # A term that vanished leaves its scale free as well: nothing was learnt of a in a*D^-b when b could be anything.
+        loose = {
+            *here.undetermined,
+            *(at for at, side in enumerate(solution.bounds) if side and not here.full),
+        }
+        drawn = self._drawn(model, problem, solution, table, sorted(loose), autocorrelation)
+        found = say.of_points(problem.table) if group else []
+        found += say.of_solution(problem, solution)
+        found += _unchecked(problem)
+        if not here.full:
+            found.append(Remark("not-identifiable", _not_identifiable(problem, here)))
+        found += say.of_spread(problem, drawn, autocorrelation, pairs)
+        log_apart = evidence.residuals(problem, solution)
+        changes = evidence.jumps(problem.table, log_apart)
+        found += evidence.of_jumps(changes)
+        found += evidence.disagreements(problem.table, log_apart)
+        wanted = self.options.sensitivity and model.derive is None
+        tried = lines(problem, solution, autocorrelation) if wanted else ()
+        found += evidence.drift(problem, solution, tried)
+        errors = standard_errors(problem, solution)
+        for parameter, error in zip(solution.parameters.values(), errors, strict=True):
+            parameter.stderr = error
+        scores = criteria(problem, solution, autocorrelation)
+        given = _given(model, problem, solution, drawn)
+        return Fit(
+            group,
+            problem,
+            solution,
+            errors,
+            drawn,
+            autocorrelation,
+            tuple(found),
+            scores,
+            changes,
+            tried,
+            given,
+        )
+
+    def _drawn(
+        self,
+        model: FitModel,
+        problem: Problem,
+        solution: Solution,
+        table: pd.DataFrame,
+        loose: list[int],
+        autocorrelation: float,
+    ) -> Bootstrap:
+        scheme, cluster = self.options.bootstrap, self.options.cluster
+        if model.derive is None:
+            return bootstrap(problem, solution, loose, autocorrelation, self.draws, scheme, cluster)
+        return bootstrap_derived(
+            problem, solution, table, lambda part: self.problem(model, part), scheme, cluster, self.draws
+        )
 
 
-def _fit(problem: Problem, solution: Solution, group: str, draws: int) -> Fit:
-    apart = problem.residuals(solution.theta[None])[0]
-    autocorrelation, pairs = say.lag1(problem.table, apart)
-    here = _rank(problem, solution)
-    # A term that vanished leaves its scale free as well: nothing was learnt of a in a*D^-b when b could be anything.
-    loose = {*here.undetermined, *(at for at, side in enumerate(solution.bounds) if side and not here.full)}
-    drawn = bootstrap(problem, solution, sorted(loose), autocorrelation, draws)
-    found = say.of_points(problem.table) if group else []
-    found += say.of_solution(problem, solution)
-    found += _unchecked(problem)
-    if not here.full:
-        found.append(Remark("not-identifiable", _not_identifiable(problem, here)))
-    found += say.of_spread(problem, drawn, autocorrelation, pairs)
-    errors = standard_errors(problem, solution)
-    for parameter, error in zip(solution.parameters.values(), errors, strict=True):
-        parameter.stderr = error
-    return Fit(group, problem, solution, errors, drawn, autocorrelation, tuple(found))
+def _reasons(fit: Fit, table: pd.DataFrame) -> list[str]:
+    """The remarks of a fit that withhold a law of all points."""
+    reasons = [remark.text for remark in fit.remarks if remark.code in say.WITHHOLDING]
+    if not fit.drawn.between_runs:
+        reasons += [remark.text for remark in fit.remarks if remark.code == "runs-disagree"]
+    if "n" in fit.problem.model.inputs or any(slot.key for slot in fit.problem.slots):
+        reasons += [remark.text for remark in say.of_points(table) if remark.code == "schedules-differ"]
+    return reasons
+
+
+def _given(model: FitModel, problem: Problem, solution: Solution, drawn: Bootstrap) -> tuple[Estimate, ...]:
+    """The parameters that were fixed or tied."""
+    given = [parameter for parameter in model.parameters if parameter.expr or not parameter.vary]
+    if not given or any(slot.key for slot in problem.slots):
+        return ()
+    complete = completion(model)
+    names = [slot.name for slot in problem.slots]
+    values = complete(dict(zip(names, (np.array([[value]]) for value in solution.values), strict=True)))
+    out: list[Estimate] = []
+    for parameter in given:
+        value = float(np.asarray(values[parameter.name]).ravel()[0])
+        interval = Interval(value, value)
+        if parameter.expr:
+            several = complete({name: drawn.values[:, at] for at, name in enumerate(names)})
+            low, high = drawn.band(np.asarray(value), np.asarray(several[parameter.name]))
+            interval = Interval(float(low), float(high))
+        out.append(
+            Estimate(parameter.name, value, None, interval, None, parameter.expr or f"{parameter.guess:g}")
+        )
+    return tuple(out)
 
 
 def _rank(problem: Problem, solution: Solution) -> Rank:
@@ -140,8 +292,13 @@ def _unchecked(problem: Problem) -> list[Remark]:
     if "n" not in problem.model.columns or sizes > len(problem.slots):
         return []
     fewer = Problem(
-        problem.model, problem.objective, problem.table[problem.table["n"] < problem.table["n"].max()]
+        problem.model,
+        problem.objective,
+        problem.table[problem.table["n"] < problem.table["n"].max()].reset_index(drop=True),
+        problem.curves,
     )
+    if not len(fewer.table):
+        return []
     found = design_rank(fewer)
     if found.full:
         return []

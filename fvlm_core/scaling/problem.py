@@ -108,9 +108,9 @@ class Problem:
         """Predicted losses (or whatever the law's target is) [S, n] for values [S, P]."""
         return self._raised(self._evaluate(self._spread(values)), values)
 
-    def residuals(self, theta: Floats) -> Floats:
-        """The objective's residuals [S, n]."""
-        return self.objective.residuals(self.predict(self.values(theta)), self.loss)
+    def residuals(self, theta: Floats, loss: Floats | None = None) -> Floats:
+        """The objective's residuals [S, n]. loss: other measured losses [S, n] in place of the points' own."""
+        return self.objective.residuals(self.predict(self.values(theta)), self.loss if loss is None else loss)
 
     def total(self, residuals: Floats, weights: Floats | float = 1.0) -> Floats:
         """The objective [S]: the weighted sum over points; infinite where the law gives no loss."""

@@ -23,6 +23,10 @@ LOST = 0.05
 """Share of bootstrap draws without a fit that is worth saying."""
 
 
+WITHHOLDING = ("change-point", "drift", "floor-above-best")
+"""Remarks (by code) that withhold a law of all points."""
+
+
 @frozen
 class Remark:
     """One warning. code: a stable word for programs. text: the same for people."""

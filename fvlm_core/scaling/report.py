@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +14,13 @@ from fvlm_core.interfaces import FitModel, LRCurve
 from fvlm_core.scaling.objective import Floats, Objective
 from fvlm_core.scaling.points import Points
 from fvlm_core.scaling.problem import Problem
+from fvlm_core.scaling.evidence import Jump
+from fvlm_core.scaling.options import Options
+from fvlm_core.scaling.profile import Profile, profile
+from fvlm_core.scaling.relation import FittedRelation
 from fvlm_core.scaling.remarks import Remark
+from fvlm_core.scaling.selection import Criteria
+from fvlm_core.scaling.sensitivity import Line
 from fvlm_core.scaling.solver import Solution
 from fvlm_core.scaling.uncertainty import LEVEL, SEED, Bootstrap, Interval
 
@@ -25,7 +32,8 @@ class Estimate:
     """One number found.
 
     name: `E`, or `floor[135M]`. stderr: from the Jacobian, for independent residuals; None where there is none.
-    interval: 95 %, from the bootstrap. bound: "min" or "max" when the value rests on that bound.
+    interval: 95 %, from the bootstrap. bound: "min" or "max" when the value rests on that bound. given: how the user
+    fixed or tied it; "" for what was fitted.
     """
 
     name: str
@@ -33,6 +41,7 @@ class Estimate:
     stderr: float | None
     interval: Interval
     bound: str | None
+    given: str = ""
 
 
 @frozen(eq=False)
@@ -40,8 +49,10 @@ class Fit:
     """A law fitted to one set of points.
 
     group: the size (or run) the points are of; "" for all points. rmse: of the loss, in nats a token.
-    lag1: autocorrelation of the residuals of neighbouring evaluations. `solution.parameters` are lmfit's, with values,
-    bounds and standard errors: `lmfit.fit_report(fit.solution.parameters)` prints them.
+    lag1: autocorrelation of the residuals of neighbouring evaluations. given: parameters that were not fitted, by name,
+    with their value and how it was given. sensitivity: what other ways to fit give; None when there were too many
+    points to try. `solution.parameters` are lmfit's, with values, bounds, constraints and standard errors:
+    `lmfit.fit_report(fit.solution.parameters)` prints them.
     """
 
     group: str
@@ -51,15 +62,27 @@ class Fit:
     drawn: Bootstrap
     lag1: float
     remarks: tuple[Remark, ...]
+    criteria: Criteria
+    jumps: tuple[Jump, ...] = ()
+    sensitivity: tuple[Line, ...] | None = ()
+    given: tuple[Estimate, ...] = ()
 
     @property
     def estimates(self) -> tuple[Estimate, ...]:
-        """All numbers, in the law's order. A fit of one group does not repeat it in every name."""
+        """All numbers, in the law's order, then those that were given. One group is not repeated in every name."""
         slots = self.problem.slots
         names = [slot.parameter.name if self.group else slot.name for slot in slots]
         values = [float(value) for value in self.solution.values]
         rows = zip(names, values, self.stderr, self.drawn.intervals, self.solution.bounds, strict=True)
-        return tuple(Estimate(*row) for row in rows)
+        return (*(Estimate(*row) for row in rows), *self.given)
+
+    def profiles(self) -> tuple[Profile, ...]:
+        """The profile of every slot that does not rest on a bound; computed at each call (about 20 ms a slot)."""
+        return tuple(
+            profile(self.problem, self.solution, self.drawn, at)
+            for at, bound in enumerate(self.solution.bounds)
+            if bound is None
+        )
 
     @property
     def values(self) -> dict[str, float]:
@@ -93,9 +116,9 @@ class Fit:
         best = there.predict(self.solution.values[None])[0]
         if not len(self.drawn.values):
             return best, np.full_like(best, np.nan), np.full_like(best, np.nan)
-        drawn = there.predict(self.drawn.values)
-        low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-        return best, low, high
+        with np.errstate(all="ignore"):  # a loss is positive: its band is one of the logarithm
+            low, high = self.drawn.band(np.log(best), np.log(there.predict(self.drawn.values)))
+        return best, np.exp(low), np.exp(high)
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the draws; finite numbers only, null for what is unbounded or not there."""
@@ -109,6 +132,7 @@ class Fit:
                     "stderr": found.stderr,
                     "interval": [found.interval.low, found.interval.high],
                     "bound": found.bound,
+                    **({"given": found.given} if found.given else {}),
                 }
                 for found in self.estimates
             },
@@ -124,7 +148,11 @@ class Fit:
                 "draws": len(self.drawn.values),
                 "lost": self.drawn.lost,
                 "seed": SEED,
+                "between_runs": self.drawn.between_runs,
             },
+            "criteria": asdict(self.criteria),
+            "jumps": [asdict(jump) for jump in self.jumps],
+            "sensitivity": None if self.sensitivity is None else [asdict(line) for line in self.sensitivity],
             "warnings": [asdict(remark) for remark in self.remarks],
         }
 
@@ -135,7 +163,8 @@ class FitReport:
 
     status: "ok"; "reduced" when only a part, or the law's reduced form, could be fitted; "refused" when nothing could.
     reasons: why not all of it, in plain words. withheld: parameters of the law that the points cannot tell.
-    fits: of the law itself, or of its reduced form. remarks: about the points as a whole.
+    fits: of the law itself, or of its reduced form. remarks: about the points as a whole. options: how it was asked.
+    forced: whether numbers are shown in spite of the reasons. relation: across the groups of the law, where it has one.
     """
 
     model: FitModel
@@ -146,6 +175,9 @@ class FitReport:
     reasons: tuple[str, ...] = ()
     withheld: tuple[str, ...] = ()
     remarks: tuple[Remark, ...] = ()
+    options: Options = Options()
+    forced: bool = False
+    relation: FittedRelation | None = None
 
     @property
     def warnings(self) -> list[str]:
@@ -164,6 +196,7 @@ class FitReport:
             "status": self.status,
             "reasons": list(self.reasons),
             "withheld": list(self.withheld),
+            "forced": self.forced,
             "objective": {
                 "name": self.objective.name,
                 "delta": self.objective.delta,
@@ -172,11 +205,22 @@ class FitReport:
             "n_points": len(self.points.table),
             "fits": [fit.to_json() for fit in self.fits],
             "warnings": [asdict(remark) for remark in self.remarks],
-            "policy": {"points": "all", "interval": LEVEL},
+            "relation": self.relation.to_json() if self.relation else None,
+            "policy": self.points.policy.to_json(),
+            "options": {**self.options.to_json(), "interval": LEVEL, "seed": SEED},
+            "versions": versions(),
             "data": {
                 "source": self.points.source,
+                "fingerprint": self.points.fingerprint(),
+                "n": self.points.n_kind,
+                "d": self.points.d_kind,
                 "runs": sorted(set(self.points.table["run"]) - {""}),
                 "sizes": self.points.sizes,
                 "remarks": list(self.points.remarks),
             },
         }
+
+
+def versions() -> dict[str, str]:
+    """Of everything that decides the numbers."""
+    return {name: version(name) for name in ("fvlm", "numpy", "scipy", "pandas", "lmfit")}

@@ -15,7 +15,7 @@ from lmfit import Minimizer, Parameters
 from scipy.stats import qmc
 
 from fvlm_core.scaling.descent import descend
-from fvlm_core.scaling.objective import Floats
+from fvlm_core.scaling.objective import Floats, Objective
 from fvlm_core.scaling.problem import Problem, Slot
 
 STARTS = 512
@@ -26,6 +26,11 @@ FINALISTS = 16
 
 THIN = 2_000
 """Points used for ranking starts."""
+
+SURE = 20_000
+"""Points that tell the best of the finalists; more than these only sharpen it, and need no polish."""
+
+LAD_STAGES = (1e-3, 1e-4, 1e-5, 1e-6)
 
 CONVERGED = 1e-4
 """Largest `Solution.gradient` of an optimum: an improvement of 1e-8 of the objective is then left at most."""
@@ -61,18 +66,32 @@ class Solution:
 
 def solve(problem: Problem) -> Solution:
     """The best parameters found from all starts. Deterministic."""
-    ranking = problem
-    if len(problem.table) > THIN:
-        chosen = np.random.default_rng(0).choice(len(problem.table), THIN, replace=False)
-        ranking = evolve(problem, table=problem.table.iloc[np.sort(chosen)])
-        if ranking.slots != problem.slots:  # a rare size lost all its points
-            ranking = problem
+    ranking = _thinned(problem, THIN)
     theta = np.concatenate([problem.search(problem.guess()[None]), _starts(ranking)])
     order = np.argsort(_finite(ranking.total(ranking.residuals(theta))), kind="stable")
     theta, total = descend(ranking, theta[order[:FINALISTS]], steps=60, tolerance=1e-6)
     best = theta[np.argsort(_finite(total), kind="stable")[:3]]
-    best, total = descend(problem, best, steps=500, tolerance=1e-13)
-    return _polish(problem, best[np.argmin(_finite(total))])
+    for part in (_thinned(problem, SURE), problem):
+        for stage in _stages(part):
+            best, total = descend(stage, best, steps=500, tolerance=1e-13)
+        best = best[[np.argmin(_finite(total))]]
+    return _polish(problem, best[0])
+
+
+def _thinned(problem: Problem, most: int) -> Problem:
+    """The problem with at most so many of its points; all of them when a group would lose its last."""
+    if len(problem.table) <= most:
+        return problem
+    chosen = np.random.default_rng(0).choice(len(problem.table), most, replace=False)
+    thinned = evolve(problem, table=problem.table.iloc[np.sort(chosen)].reset_index(drop=True))
+    return thinned if thinned.slots == problem.slots else problem
+
+
+def _stages(problem: Problem) -> list[Problem]:
+    """Least absolute deviations by way of Huber losses with an ever smaller delta; else the problem itself."""
+    if problem.objective.name != "log-lad":
+        return [problem]
+    return [evolve(problem, objective=Objective("log-huber", delta)) for delta in LAD_STAGES] + [problem]
 
 
 def _starts(problem: Problem) -> Floats:
@@ -137,28 +156,28 @@ def _polish(problem: Problem, theta: Floats) -> Solution:
         apart = problem.objective.residuals(problem.predict(values), problem.loss)[0]
         return np.nan_to_num(apart, posinf=1e6)
 
-    robust: dict[str, Any] = {}
-    if problem.objective.delta is not None:
-        robust = {"loss": "huber", "f_scale": problem.objective.delta}
-    tight = {"ftol": 1e-15, "xtol": 1e-15, "gtol": 1e-15, "x_scale": "jac", "jac": "3-point"}
-    with np.errstate(all="ignore"):  # lmfit's own errors do not know the Huber loss; ours replace them
-        result: Any = Minimizer(residuals, parameters).minimize(
-            method="least_squares", max_nfev=200, **robust, **tight
-        )
-    before = problem.values(theta)
-    after = np.array([result.params[name].value for name in names])
-    values = after if _total(problem, after) <= _total(problem, before) else before
+    values = problem.values(theta)
+    if problem.objective.name != "log-lad" and len(problem.loss) <= SURE:
+        robust: dict[str, Any] = {}
+        if problem.objective.delta is not None:
+            robust = {"loss": "huber", "f_scale": problem.objective.delta}
+        tight = {"ftol": 1e-15, "xtol": 1e-15, "gtol": 1e-15, "x_scale": "jac", "jac": "3-point"}
+        with np.errstate(all="ignore"):  # lmfit's own errors do not know the Huber loss; ours replace them
+            result: Any = Minimizer(residuals, parameters).minimize(
+                method="least_squares", max_nfev=200, **robust, **tight
+            )
+        after = np.array([result.params[name].value for name in names])
+        values = after if _total(problem, after) <= _total(problem, values) else values
     values, bounds = _rest(problem, values)
     for name, value in zip(names, values, strict=True):
-        result.params[name].value = float(value)
-        result.params[name].stderr = result.params[name].correl = None
+        parameters[name].value = float(value)
     return Solution(
         values,
         problem.search(values),
         _total(problem, values),
         bounds,
         _gradient(problem, values, bounds),
-        result.params,
+        parameters,
     )
 
 

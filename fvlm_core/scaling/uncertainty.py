@@ -1,27 +1,36 @@
-"""How sure the numbers are: standard errors from the Jacobian, and intervals from resampled points."""
+"""How sure the numbers are: standard errors from the Jacobian, and intervals from refits."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import ceil
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from attrs import frozen
+from attrs import evolve, frozen
+from scipy.special import stdtrit
 
+from fvlm_core.errors import UsageError
 from fvlm_core.scaling.descent import descend
 from fvlm_core.scaling.objective import Floats
 from fvlm_core.scaling.problem import Problem
+from fvlm_core.scaling.resampling import Cluster, Resampling, Scheme, resample
 from fvlm_core.scaling.solver import Solution
 
 DRAWS = 1_000
 """Bootstrap draws of a fit."""
 
-MOST_COUNTS = 20_000_000
-"""Counts of points kept for all draws together (160 MB): very many points get fewer draws, at least `FEWEST`."""
-
 FEWEST = 100
+MOST_COUNTS = 100_000_000
+"""Weights of points in all draws together that are refitted (a minute for five parameters): very many points get fewer
+draws, at least `FEWEST`."""
+
+MANY = 20_000
+"""Points from which a draw is one Newton step from the optimum (the one-step bootstrap, Andrews 2002) instead of a
+refit: the draws lie within 1/sqrt(n) of it, where the two agree to 1/n."""
+
+DERIVED_DRAWS = 200
+"""Draws of a law whose points are made from the measured ones, which are made anew for each."""
 
 SEED = 0
 LEVEL = 0.95
@@ -46,12 +55,39 @@ class Interval:
 
 @frozen(eq=False)
 class Bootstrap:
-    """Refits to resampled points. values: [draws, P]. lost: draws that gave no fit. scheme: how points were drawn."""
+    """Refits to resampled points.
+
+    values: [draws, P]. intervals: of each slot. lost: draws that gave no fit. scheme: what was drawn, in words.
+    scale, freedom: the deviation of a draw from the estimate times `scale` is as large as the estimate's own error,
+    whose interval then takes Student's t with `freedom` degrees of freedom; freedom None: the quantiles of the draws
+    are the interval. `band` does this for anything computed from parameters.
+    between_runs: whether the variation from run to run is in them.
+    """
 
     values: Floats
     intervals: tuple[Interval, ...]
     lost: int
     scheme: str
+    scale: float = 1.0
+    freedom: int | None = None
+    between_runs: bool = True
+
+    def errors(self, best: Floats, drawn: Floats) -> Floats:
+        """Standard errors [...] of numbers that were `best` [...] at the estimate and `drawn` [draws, ...]."""
+        return self.scale * np.sqrt(np.mean((drawn - best) ** 2, axis=0))
+
+    def band(self, best: Floats, drawn: Floats) -> tuple[Floats, Floats]:
+        """95 % limits of numbers that were `best` [...] at the estimate and `drawn` [draws, ...]."""
+        if self.freedom is None:
+            low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+            return low, high
+        reach = quantile(self.freedom) * self.errors(best, drawn)
+        return best - reach, best + reach
+
+
+def quantile(freedom: int) -> float:
+    """Student's t that 2.5 % lie beyond."""
+    return float(stdtrit(freedom, (1 + LEVEL) / 2))
 
 
 def standard_errors(problem: Problem, solution: Solution) -> tuple[float | None, ...]:
@@ -71,14 +107,9 @@ def standard_errors(problem: Problem, solution: Solution) -> tuple[float | None,
     if n <= len(free) or not size.all():
         return tuple(out)
     scaled = jacobian / size[:, None]
-    slope = np.ones(n)
-    delta = problem.objective.delta
-    if delta is not None:
-        window = max(delta, float(np.median(np.abs(apart))))
-        slope = (np.abs(apart) <= window) * (delta / window)
     psi = apart * problem.objective.weights(apart)
     try:
-        inverse = np.linalg.inv((scaled * slope) @ scaled.T)
+        inverse = np.linalg.inv((scaled * _slope(problem, apart)) @ scaled.T)
     except np.linalg.LinAlgError:
         return tuple(out)
     variance = np.diag(inverse @ ((scaled * psi**2) @ scaled.T) @ inverse) * n / (n - len(free)) / size**2
@@ -90,96 +121,151 @@ def standard_errors(problem: Problem, solution: Solution) -> tuple[float | None,
     return tuple(out)
 
 
+def _slope(problem: Problem, apart: Floats) -> Floats:
+    """psi' at every point: the expected slope of the objective's derivative, [n]."""
+    delta = problem.objective.delta
+    if delta is None:
+        return np.ones_like(apart)
+    window = max(delta, float(np.median(np.abs(apart))))
+    return (np.abs(apart) <= window) * (problem.objective.weights(np.zeros(1))[0] * delta / window)
+
+
 def bootstrap(
     problem: Problem,
     solution: Solution,
     loose: Sequence[int],
     lag1: float,
     draws: int = DRAWS,
+    scheme: Scheme = "auto",
+    cluster: Cluster = "run",
     seed: int = SEED,
+    rebuild: Callable[[Floats], Problem | None] | None = None,
 ) -> Bootstrap:
     """Refit to resampled points, all draws at once, each from the optimum.
 
     loose: slots that the points do not determine; whatever their draws say, they are unbounded. lag1: autocorrelation
-    of the residuals.
+    of the residuals. rebuild: for points that are made from measured ones, the problem of one draw's weights.
     """
     draws = min(draws, max(FEWEST, MOST_COUNTS // len(problem.table)))
-    weights, scheme = resample(problem.table, lag1, draws, np.random.default_rng(seed))
+    free = sum(bound is None for bound in solution.bounds)
+    drawn = resample(problem.table, scheme, cluster, lag1, free, draws, seed)
     start = solution.theta.copy()
     empty = problem.logs & (start <= problem.lower)
     start[empty] = problem.search(problem.guess())[empty] - CALM
-    theta, total = descend(problem, np.repeat(start[None], draws, axis=0), weights, steps=100, tolerance=1e-6)
-    theta = theta[np.isfinite(total)]
+    if len(problem.table) > MANY and not drawn.signs:
+        theta = _steps(problem, solution, drawn)
+    else:
+        theta = _refits(problem, start, solution, drawn)
+    return summarise(problem, solution, loose, theta, drawn)
+
+
+def bootstrap_derived(
+    problem: Problem,
+    solution: Solution,
+    table: pd.DataFrame,
+    rebuild: Callable[[pd.DataFrame], Problem],
+    scheme: Scheme,
+    cluster: Cluster,
+    draws: int,
+    seed: int = SEED,
+) -> Bootstrap:
+    """Refit to points derived anew from resampled runs.
+
+    table: the measured points. rebuild: the problem of points derived from a part of them. Draws whose runs allow no
+    points are lost, and counted.
+    """
+    wanted: Scheme = "cluster" if scheme in ("auto", "wild") else scheme
+    drawn = resample(table, wanted, cluster, 0.0, len(problem.slots), min(draws, DERIVED_DRAWS), seed)
+    found: list[Floats] = []
+    for at in range(len(drawn.weights)):
+        counts = drawn.of_points(slice(at, at + 1))[0].astype(int)
+        try:
+            again = rebuild(table.loc[counts > 0].reset_index(drop=True))
+        except UsageError:
+            continue
+        moved, total = descend(again, solution.theta[None], steps=60, tolerance=1e-6)
+        if np.isfinite(total[0]):
+            found.append(moved[0])
+    theta = np.array(found).reshape(len(found), len(problem.slots))
+    text = f"{drawn.scheme}, points derived anew"
+    return summarise(problem, solution, (), theta, evolve(drawn, scheme=text))
+
+
+def summarise(
+    problem: Problem, solution: Solution, loose: Sequence[int], theta: Floats, drawn: Resampling
+) -> Bootstrap:
+    """The draws that gave a fit, and the interval of each slot. theta: [draws, P], not finite where there is none."""
+    kept = theta[np.isfinite(theta).all(axis=1)]
+    found = Bootstrap(
+        problem.values(kept),
+        (),
+        len(drawn.weights) - len(kept),
+        drawn.scheme,
+        drawn.scale,
+        drawn.freedom,
+        drawn.between_runs,
+    )
     intervals = tuple(
-        Interval(None, None) if at in loose or not len(theta) else _interval(problem, solution, theta, at)
+        Interval(None, None)
+        if at in loose or not len(kept)
+        else _interval(problem, solution, found, kept, at)
         for at in range(len(problem.slots))
     )
-    return Bootstrap(problem.values(theta), intervals, draws - len(theta), scheme)
+    return evolve(found, intervals=intervals)
 
 
-def _interval(problem: Problem, solution: Solution, theta: Floats, at: int) -> Interval:
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(theta[:, at], [tail, 1 - tail])
+def _refits(problem: Problem, start: Floats, solution: Solution, drawn: Resampling) -> Floats:
+    draws = len(drawn.weights)
+    block = max(1, min(draws, 20_000_000 // len(problem.table)))
+    parts: list[Floats] = []
+    for at in range(0, draws, block):
+        part = slice(at, at + block)
+        weights = drawn.of_points(part)
+        losses: Floats | None = None
+        if drawn.signs:
+            losses, weights = _wild(problem, solution, weights), None
+        count = min(block, draws - at)
+        theta, total = descend(
+            problem, np.repeat(start[None], count, axis=0), weights, losses, steps=100, tolerance=1e-6
+        )
+        theta[~np.isfinite(total)] = np.nan
+        parts.append(theta)
+    return np.concatenate(parts)
+
+
+def _wild(problem: Problem, solution: Solution, signs: Floats) -> Floats:
+    """Losses [draws, n] with the residuals of whole runs multiplied by their weights."""
+    predicted = problem.predict(solution.values[None])[0]
+    apart = problem.objective.residuals(predicted, problem.loss)
+    return predicted * np.exp(-apart * signs) if problem.objective.logarithmic else predicted - apart * signs
+
+
+def _steps(problem: Problem, solution: Solution, drawn: Resampling) -> Floats:
+    """One Newton step from the optimum for each draw."""
+    free = [at for at, bound in enumerate(solution.bounds) if bound is None]
+    apart = problem.residuals(solution.theta[None])[0]
+    jacobian = problem.jacobian(solution.theta[None])[0][free]
+    slopes = jacobian * (apart * problem.objective.weights(apart))
+    pairs = [(i, j) for i in range(len(free)) for j in range(i + 1)]
+    bent = _slope(problem, apart)
+    sums = np.concatenate([slopes, np.stack([jacobian[i] * jacobian[j] * bent for i, j in pairs])])
+    theta = np.repeat(solution.theta[None], len(drawn.weights), axis=0)
+    block = max(1, 4_000_000 // len(problem.table))
+    for at in range(0, len(theta), block):
+        part = slice(at, at + block)
+        found = drawn.of_points(part) @ sums.T
+        curvature = np.zeros((len(found), len(free), len(free)))
+        for column, (i, j) in enumerate(pairs, start=len(free)):
+            curvature[:, i, j] = curvature[:, j, i] = found[:, column]
+        step = (np.linalg.pinv(curvature, hermitian=True) @ found[:, : len(free), None])[:, :, 0]
+        theta[part, free] = np.clip(theta[part, free] - step, problem.lower[free], problem.upper[free])
+    return theta
+
+
+def _interval(problem: Problem, solution: Solution, found: Bootstrap, theta: Floats, at: int) -> Interval:
+    low, high = (float(end) for end in found.band(solution.theta[at], theta[:, at]))
     down, up = problem.lower[at] + NEAR, problem.upper[at] - NEAR
     if problem.slots[at].parameter.log:
         down, up = max(down, solution.theta[at] - FAR), min(up, solution.theta[at] + FAR)
-    value = np.exp if problem.slots[at].parameter.log else float
+    value: Any = np.exp if problem.slots[at].parameter.log else float
     return Interval(float(value(low)) if low > down else None, float(value(high)) if high < up else None)
-
-
-def resample(table: pd.DataFrame, lag1: float, draws: int, rng: np.random.Generator) -> tuple[Floats, str]:
-    """How often each point counts in each draw: [draws, n], and the scheme in words. table: indexed 0..n-1.
-
-    Points that are alone in their run (or name no run) are drawn independently. Evaluations of one run resemble each
-    other, so a run is drawn in circular blocks of neighbours, as long as residuals with this lag-1 autocorrelation ask
-    for (Carlstein 1986 for AR(1)); where a size has several runs, whole runs are drawn anew first.
-    """
-    counts = np.zeros((draws, len(table)))
-    grouped: Any = table[table["run"] != ""].groupby(["size", "run"], sort=False).groups
-    groups: dict[tuple[str, str], Any] = grouped
-    runs = {key: np.asarray(at) for key, at in groups.items() if len(at) > 1}
-    inside = np.concatenate(list(runs.values())) if runs else np.array([], dtype=int)
-    alone = np.setdiff1d(np.arange(len(table)), inside)
-    if len(alone):
-        counts[:, alone] = rng.multinomial(len(alone), np.full(len(alone), 1 / len(alone)), size=draws)
-    longest = 1
-    for size in dict.fromkeys(key[0] for key in runs):
-        members = [at for key, at in runs.items() if key[0] == size]
-        copies = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=draws)
-        for at, times in zip(members, copies.T, strict=True):
-            length = block_length(len(at), lag1)
-            longest = max(longest, length)
-            counts[:, at] = _blocks(len(at), length, times, rng)
-    return counts, _scheme(runs, len(alone), longest)
-
-
-def block_length(n: int, lag1: float) -> int:
-    """Points in a block of a run of n points, at most a third of them."""
-    rho = min(max(lag1, 0.0), 0.99)
-    return max(1, min(ceil((2 * rho / (1 - rho * rho)) ** (2 / 3) * n ** (1 / 3)), n // 3))
-
-
-def _blocks(n: int, length: int, times: Any, rng: np.random.Generator) -> Floats:
-    """Counts [draws, n] of a run of n points drawn `times` [draws] over in circular blocks."""
-    pieces = ceil(n / length)
-    draw = np.repeat(np.arange(len(times)), times)
-    starts = rng.integers(0, n, (len(draw), pieces, 1))
-    points = ((starts + np.arange(length)) % n).reshape(len(draw), -1)[:, :n]
-    flat = np.bincount((draw[:, None] * n + points).ravel(), minlength=len(times) * n)
-    return flat.reshape(len(times), n).astype(float)
-
-
-def _scheme(runs: dict[tuple[str, str], Any], alone: int, longest: int) -> str:
-    sizes = [size for size, _ in runs]
-    parts: list[str] = []
-    if len(set(sizes)) < len(sizes):
-        parts.append("runs drawn anew within each size of several runs")
-    if runs:
-        parts.append(
-            f"blocks of up to {longest} neighbouring points within a run"
-            if longest > 1
-            else "points within a run"
-        )
-    if alone:
-        parts.append("points drawn independently" if not runs else "single points drawn independently")
-    return "; ".join(parts)

@@ -1,0 +1,28 @@
+"""Points of equal compute: the groups of iso-FLOP laws."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from fvlm_core.errors import UsageError
+
+ALIKE = 0.1
+"""Points whose training FLOPs follow within this share of each other, in order, are of one budget."""
+
+
+def with_budgets(table: pd.DataFrame, source: str) -> pd.DataFrame:
+    """The table with the label of each point's compute budget, `1.6e+16`, in a column `budget`.
+
+    Sorted by compute, a new budget begins where compute grows by more than `ALIKE`; its label is the median. Raises
+    `UsageError` when points have no compute.
+    """
+    if table["compute"].isna().any():
+        raise UsageError(
+            f"{source}: iso-FLOP groups need C, the training FLOPs, of every point. Add a column C."
+        )
+    ordered = table.sort_values("compute", kind="stable")
+    compute = ordered["compute"].to_numpy(float)
+    group = np.concatenate([[0], np.cumsum(np.diff(np.log(compute)) > ALIKE)])
+    label = pd.Series(compute).groupby(group).transform("median").map("{:.3g}".format).to_numpy()
+    return table.assign(budget=pd.Series(label, index=ordered.index))

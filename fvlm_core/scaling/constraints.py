@@ -1,0 +1,131 @@
+"""Parameters that are given, tied to others, or bounded otherwise than the law's author chose."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from attrs import evolve, frozen
+
+from fvlm_core.errors import FvlmError, UsageError
+from fvlm_core.interfaces import FitModel, Parameter
+from fvlm_registry.nearest import did_you_mean
+
+
+@frozen
+class Constraints:
+    """What a user asks of a law's parameters, as written: "alpha=0.34" or "beta=alpha", and "E=0:2" for bounds."""
+
+    fixed: tuple[str, ...] = ()
+    bounds: tuple[str, ...] = ()
+
+    def apply(self, model: FitModel) -> FitModel:
+        """The law with these parameters given, tied or bounded. Raises `UsageError` for what it does not understand."""
+        parameters = {parameter.name: parameter for parameter in model.parameters}
+        for text in self.fixed:
+            name, value = _split(text, "--fix", "NAME=VALUE or NAME=EXPRESSION", parameters, model)
+            try:
+                parameters[name] = evolve(
+                    parameters[name], guess=float(value), vary=False, min=-np.inf, max=np.inf
+                )
+            except ValueError:
+                parameters[name] = evolve(parameters[name], expr=_expression(value, name, text, parameters))
+        for text in self.bounds:
+            name, value = _split(text, "--bounds", "NAME=LOW:HIGH", parameters, model)
+            parameters[name] = _bounded(parameters[name], value, text)
+        return evolve(model, parameters=tuple(parameters.values()))
+
+
+def freed(model: FitModel) -> FitModel:
+    """The law as a function of its free parameters alone. Raises `FvlmError` when none is left."""
+    given = [parameter for parameter in model.parameters if parameter.expr or not parameter.vary]
+    if not given:
+        return model
+    free = [parameter for parameter in model.parameters if parameter not in given]
+    if not free:
+        raise FvlmError(f"fit {model.name}: every parameter is given; there is nothing to fit")
+    complete = completion(model)
+
+    def law(*inputs: Any, **values: Any) -> Any:
+        return model.law(*inputs, **complete(values))
+
+    def gradient(*inputs: Any, **values: Any) -> Mapping[str, Any]:
+        assert model.gradient is not None
+        return model.gradient(*inputs, **complete(values))
+
+    law.__doc__ = model.form
+    own = inspect.signature(model.law)
+    names = {parameter.name for parameter in given}
+    law.__signature__ = own.replace(  # type: ignore[attr-defined]
+        parameters=[argument for argument in own.parameters.values() if argument.name not in names]
+    )
+    tied = any(parameter.expr for parameter in given)
+    return evolve(
+        model,
+        law=law,
+        parameters=tuple(free),
+        gradient=None if tied or model.gradient is None else gradient,
+        reduced=None,
+    )
+
+
+def completion(model: FitModel) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """A function from the free parameters' values (numbers or arrays) to those of all parameters."""
+    fixed = {p.name: p.guess for p in model.parameters if not p.vary and not p.expr}
+    tied = {p.name: p.expr for p in model.parameters if p.expr}
+
+    def complete(values: Mapping[str, Any]) -> dict[str, Any]:
+        out = {**values, **{name: np.asarray(value).reshape(1, 1) for name, value in fixed.items()}}
+        if tied:
+            from asteval import Interpreter  # lmfit's own language of expressions
+
+            evaluate = Interpreter(minimal=True, user_symbols=out)
+            for name, expression in tied.items():
+                out[name] = evaluate(expression, show_errors=False, raise_errors=True)
+        return out
+
+    return complete
+
+
+def _split(
+    text: str, option: str, form: str, parameters: Mapping[str, Parameter], model: FitModel
+) -> tuple[str, str]:
+    name, separator, value = (part.strip() for part in text.partition("="))
+    if not separator or not value:
+        raise UsageError(f'{option}: expected {form}, got "{text}"')
+    if name not in parameters:
+        raise UsageError(
+            f'{option}: fit "{model.name}" has no parameter "{name}"{did_you_mean(name, list(parameters))}\n'
+            f"  its parameters: {', '.join(parameters)}"
+        )
+    return name, value
+
+
+def _expression(value: str, name: str, text: str, parameters: Mapping[str, Parameter]) -> str:
+    words = set(re.findall(r"[A-Za-z_]\w*", value)) - {"exp", "log", "sqrt", "e"}
+    others = [other for other in parameters if other != name]
+    unknown = sorted(words - set(others))
+    if unknown or not words or not re.fullmatch(r"[\w\s.+\-*/()]+", value):
+        raise UsageError(
+            f'--fix: "{text}": expected a number, or an expression of {", ".join(others)}'
+            + (f"; {unknown[0]} is not one of them" if unknown else "")
+        )
+    if any(parameters[word].expr for word in words if word in parameters):
+        raise UsageError(f'--fix: "{text}": tied to a parameter that is itself tied')
+    return value
+
+
+def _bounded(parameter: Parameter, value: str, text: str) -> Parameter:
+    ends: Sequence[str] = [end.strip() for end in value.split(":")]
+    try:
+        low, high = (float(end) if end else bound for end, bound in zip(ends, (-np.inf, np.inf), strict=True))
+    except ValueError:
+        raise UsageError(f'--bounds: expected NAME=LOW:HIGH (either may be left out), got "{text}"') from None
+    if not low < high or (parameter.log and low < 0):
+        least = ", LOW at least 0" if parameter.log else ""
+        raise UsageError(f'--bounds: "{text}": expected LOW < HIGH{least}')
+    guess = float(np.clip(parameter.guess, low, high)) or (high / 2 if np.isfinite(high) else 1.0)
+    return evolve(parameter, min=low, max=high, guess=guess)

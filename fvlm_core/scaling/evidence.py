@@ -1,0 +1,174 @@
+"""What speaks against believing a fit, found in its residuals and in what moves its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from attrs import frozen
+
+from fvlm_core.scaling.objective import Floats
+from fvlm_core.scaling.points import size_label
+from fvlm_core.scaling.problem import Problem
+from fvlm_core.scaling.remarks import Remark, lag1
+from fvlm_core.scaling.sensitivity import Line
+from fvlm_core.scaling.solver import Solution
+
+DRIFTED = 3.0
+"""Standard errors that an exponent moves by when the first points go, to be called drift; and at least `MATTERS`."""
+
+MATTERS = 0.15
+"""Share of its value that an exponent must move by."""
+
+JUMP = 5.0
+"""A step between neighbouring residuals is a jump beyond so many robust standard deviations of all steps."""
+
+BESIDE = 3
+"""Points on either side that a jump must separate; the first points of a run are no jump but the law's misfit."""
+
+APART = 3.0
+"""Standard errors between a run and the others of its size that cannot be noise; and at least `VISIBLE`."""
+
+VISIBLE = 0.01
+"""Difference in ln L that is worth a word."""
+
+
+@frozen
+class Jump:
+    """A step inside a run. before, after: D of the points it lies between. size: in ln L."""
+
+    run: str
+    before: float
+    after: float
+    size: float
+
+
+def residuals(problem: Problem, solution: Solution) -> Floats:
+    """ln(measured / predicted) of every point, [n], whatever the objective."""
+    predicted = problem.predict(solution.values[None])[0]
+    with np.errstate(all="ignore"):
+        apart = np.log(problem.loss) - np.log(predicted)
+    return np.nan_to_num(apart, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def jumps(table: pd.DataFrame, apart: Floats) -> tuple[Jump, ...]:
+    """Change points: the largest step of each run that stands out from the steps around it and all others, and lasts."""
+    series = [(name, rows["d"].to_numpy(float), apart[rows.index]) for name, rows in _runs(table)]
+    steps = [
+        np.diff(values) - _middle(np.diff(values)) for _, _, values in series if len(values) > 2 * BESIDE
+    ]
+    if not steps:
+        return ()
+    every = np.concatenate(steps)
+    noise = 1.4826 * float(np.median(np.abs(every - np.median(every))))
+    found: list[Jump] = []
+    for name, d, values in series:
+        if len(values) <= 2 * BESIDE or noise == 0:
+            continue
+        step = np.diff(values) - _middle(np.diff(values))
+        inner = np.abs(step)
+        inner[: BESIDE - 1] = inner[len(inner) - BESIDE + 1 :] = 0.0
+        at = int(np.argmax(inner))
+        lasting = float(values[at + 1 : at + 1 + BESIDE].mean() - values[at + 1 - BESIDE : at + 1].mean())
+        if inner[at] > JUMP * noise and lasting * step[at] > 0 and abs(lasting) > 0.5 * abs(step[at]):
+            found.append(Jump(name, float(d[at]), float(d[at + 1]), float(step[at])))
+    return tuple(found)
+
+
+def _middle(steps: Floats) -> Floats:
+    """The median of the steps around each one, itself left out: what the curve does there anyway."""
+    around = [
+        np.delete(steps[max(0, at - BESIDE) : at + BESIDE + 1], min(at, BESIDE)) for at in range(len(steps))
+    ]
+    return np.array([np.median(few) if len(few) else 0.0 for few in around])
+
+
+def of_jumps(found: Sequence[Jump]) -> list[Remark]:
+    """In words."""
+    return [
+        Remark(
+            "change-point",
+            f"run {jump.run} jumps by {100 * jump.size:+.1f} % of the loss between D = {size_label(jump.before)} and "
+            f"{size_label(jump.after)}: something changed there that no law of N and D knows",
+        )
+        for jump in found
+    ]
+
+
+def disagreements(table: pd.DataFrame, apart: Floats) -> list[Remark]:
+    """Runs that lie apart from the others of their size at equal D by more than their noise explains."""
+    rho, _ = lag1(table, apart)
+    rho = min(max(rho, 0.0), 0.95)
+    out: list[Remark] = []
+    for size, of_size in table.groupby("size", sort=False, observed=True):
+        runs = {name: (rows["d"].to_numpy(float), apart[rows.index]) for name, rows in _runs(of_size)}
+        worst: tuple[float, str, float, int] | None = None
+        for name, (d, values) in runs.items():
+            others = [
+                np.interp(d, *other, left=np.nan, right=np.nan) for key, other in runs.items() if key != name
+            ]
+            if not others or len(d) < 2:
+                continue
+            known = ~np.isnan(np.array(others)).all(axis=0)
+            if not known.any():
+                continue
+            against = np.nanmean(np.array(others)[:, known], axis=0)
+            off = values[known] - against
+            noise = 1.4826 * np.median(np.abs(np.diff(values))) / np.sqrt(2 * (1 - rho))
+            worth = max(1.0, known.sum() * (1 - rho) / (1 + rho))
+            error = max(float(noise) * np.sqrt(2.0 / worth), 1e-9)
+            mean = float(np.median(off))
+            if abs(mean) > max(APART * error, VISIBLE) and (worst is None or abs(mean) > abs(worst[0])):
+                worst = (mean, name, error, int(known.sum()))
+        if worst is not None:
+            mean, name, error, count = worst
+            side = "below" if mean < 0 else "above"
+            out.append(
+                Remark(
+                    "runs-disagree",
+                    f"run {name} lies {100 * abs(mean):.1f} % {side} the other runs of {size} at equal D "
+                    f"({count} points; their noise explains {100 * error:.1f} %)",
+                )
+            )
+    return out
+
+
+def drift(problem: Problem, solution: Solution, found: Sequence[Line] | None) -> list[Remark]:
+    """Exponents that move beyond chance when the first points of the runs are left out."""
+    out: list[Remark] = []
+    cuts = [line for line in found or () if line.kind == "cut"]
+    for slot, value in zip(problem.slots, solution.values, strict=True):
+        if not is_exponent(slot.parameter):
+            continue
+        moved = [(line, line.values[slot.name]) for line in cuts]
+        beyond = [
+            (line, float(there))
+            for line, there in moved
+            if there is not None and line.chance is not None
+            if abs(there - value) > max(DRIFTED * line.chance[slot.name], MATTERS * abs(value))
+        ]
+        if beyond:
+            line, there = max(beyond, key=lambda pair: abs(pair[1] - value))
+            name = slot.parameter.name if problem.model.split else slot.name
+            out.append(
+                Remark(
+                    "drift",
+                    f"{name} drifts with the cut: {value:.3g} from all points, {there:.3g} {line.label}",
+                )
+            )
+    return out
+
+
+def is_exponent(parameter: Any) -> bool:
+    """Whether a parameter bends the law: neither a scale nor a term."""
+    return not parameter.log and not parameter.linear
+
+
+def _runs(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Runs of several points, in order of D."""
+    named = table[table["run"] != ""]
+    for key, rows in named.groupby(["size", "run"], sort=False, observed=True):
+        if len(rows) > 1:
+            yield str(key[1]), rows.sort_values("d", kind="stable")
