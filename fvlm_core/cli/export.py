@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fvlm_core.cli.fit import objective_option
+from fvlm_core.cli.fit_options import objective_option
 from fvlm_core.cli.options import runs_option
 
 if TYPE_CHECKING:

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
+from fvlm_core.cli.fit_options import asked, fit_options
 from fvlm_core.cli.options import runs_option
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
-
-    from fvlm_core.scaling.objective import ObjectiveName
-
-objective_option = click.option(
-    "--objective",
-    type=click.Choice(["mse", "log-huber"]),
-    default="log-huber",
-    show_default=True,
-    help="What to minimise: squared residuals of the loss, or Huber losses (delta 1e-3) of its logarithm.",
-)
 
 
 def _names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -52,7 +43,8 @@ def _names(context: click.Context, parameter: click.Parameter, incomplete: str) 
     help="Fit these points instead of runs: an exported all_eval_points.csv, or columns N, D, loss "
     "(run, size, step, lr, schedule, C optional). May be repeated.",
 )
-@objective_option
+@fit_options
+@click.option("--strict", is_flag=True, help="Exit with 1 when anything is withheld.")
 @click.option(
     "--json",
     "json_file",
@@ -74,11 +66,12 @@ def command(
     context: click.Context,
     models: tuple[str, ...],
     files: tuple[Path, ...],
-    objective: ObjectiveName,
+    strict: bool,
     json_file: Path | None,
     plot_file: Path | None,
     root: Path,
-) -> None:
+    **chosen: Any,
+) -> int:
     """Fit scaling laws to runs, or to a table of points.
 
     Parameters that the points cannot tell apart are withheld, with the reason; that is a result, and exits with 0.
@@ -91,7 +84,7 @@ def command(
     from fvlm_core.report.figures import check_format, scaling_law_plot
     from fvlm_core.runs.export import EXPORTED, PLOT, scaling_fits
     from fvlm_core.runs.files import write_json
-    from fvlm_core.scaling.csvfile import read_points
+    from fvlm_core.scaling.files import read_points
     from fvlm_core.scaling.fitting import fit_points, load_model
     from fvlm_core.scaling.stored import from_runs, stored_runs
 
@@ -99,7 +92,8 @@ def command(
     check_format(plot)
     laws = [load_model(name) for name in models or EXPORTED]
     points = read_points(files) if files else from_runs(stored_runs(root), str(root))
-    reports = [fit_points(points, law, objective) for law in laws]
+    objective, draws, options = asked(chosen)
+    reports = [fit_points(points, law, objective, draws, options) for law in laws]
     for report in reports:
         print_fit(stdout(), report)
     if json_file:
@@ -113,3 +107,4 @@ def command(
         stdout().print(f"numbers: {json_file}", soft_wrap=True)
     scaling_law_plot(reports, plot)
     stdout().print(f"plot: {plot}", soft_wrap=True)
+    return 1 if strict and any(report.status != "ok" for report in reports) else 0

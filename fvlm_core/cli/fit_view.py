@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from fvlm_core.scaling.report import Estimate, Fit, FitReport
+    from fvlm_core.scaling.sensitivity import Line
+
+SHOWN = 4
+"""Exponents in a line of sensitivities."""
 
 
 def print_fit(console: Console, report: FitReport) -> None:
@@ -34,13 +38,14 @@ def print_fit(console: Console, report: FitReport) -> None:
     for remark in report.points.remarks:
         _say(console, f"  note: {remark}", "dim")
     if report.status != "ok":
-        withheld = f": {', '.join(report.withheld)} withheld" if report.withheld else ""
-        _say(console, f"{report.status}{withheld}", "bold yellow")
+        shown = ": shown because it was forced" if report.forced else ""
+        shown = f": {', '.join(report.withheld)} withheld" if report.withheld and not report.forced else shown
+        _say(console, f"{report.status}{shown}", "bold yellow")
         for reason in report.reasons:
             _say(console, f"  - {reason}")
     if report.fits:
         instead = report.fits[0].problem.model
-        if instead is not report.model:
+        if report.status != "ok" and not report.forced and instead.name != report.model.name:
             _say(console, f"  shown instead: {instead.form}")
         console.print(_table(report))
         _say(
@@ -48,8 +53,15 @@ def print_fit(console: Console, report: FitReport) -> None:
             f"standard errors assume independent residuals; 95 % intervals: {_schemes(report)}",
             "dim",
         )
+    if report.relation is not None:
+        _say(console, f"  {report.relation}")
+    said = " ".join(report.reasons)
     for warning in report.warnings:
-        _say(console, f"  warning: {warning}", "yellow")
+        if warning not in said:
+            _say(console, f"  warning: {warning}", "yellow")
+    for fit in report.fits:
+        for line in sensitivity_lines(fit):
+            _say(console, f"  {line}", "dim")
     console.print()
 
 
@@ -62,16 +74,61 @@ def _table(report: FitReport) -> Table:
         "95 % interval",
         right=("value", "std. error", "95 % interval"),
     )
-    for name in report.withheld:
+    for name in report.withheld if not report.forced else ():
         table.add_row("", name, "withheld", "", "", style="yellow")
     for fit in report.fits:
         for at, estimate in enumerate(fit.estimates):
             group = fit.group if at == 0 else ""
             error = "-" if estimate.stderr is None else f"{estimate.stderr:.2g}"
-            bound = " (on its bound)" if estimate.bound else ""
+            bound = (
+                " (on its bound)" if estimate.bound else f" (= {estimate.given})" if estimate.given else ""
+            )
             table.add_row(group, estimate.name, f"{estimate.value:#.5g}{bound}", error, _interval(estimate))
-        table.add_row("", "rmse", f"{fit.rmse:#.5g}", "", f"n = {fit.n_points}", style="dim")
+        table.add_row("", "rmse", f"{fit.rmse:#.5g}", "", _worth(fit), style="dim")
     return table
+
+
+def _worth(fit: Fit) -> str:
+    """How many points there were, and what they are worth."""
+    scores = fit.criteria
+    criteria = "" if scores.bic is None else f", AIC {scores.aic:.1f}, BIC {scores.bic:.1f}"
+    return f"n = {fit.n_points}, worth {scores.effective:.0f}{criteria}"
+
+
+def sensitivity_lines(fit: Fit) -> list[str]:
+    """How far each exponent moves with the objective, with the cut, and without each run: one line a kind."""
+    from fvlm_core.scaling.evidence import is_exponent
+
+    if fit.sensitivity is None:
+        return ["sensitivity: too many points to refit without each run"]
+    out: list[str] = []
+    slots = [slot for slot in fit.problem.slots if is_exponent(slot.parameter)]
+    for kind, words in (
+        ("objective", "objectives"),
+        ("cut", "first points left out"),
+        ("run", "one run left out"),
+    ):
+        lines = [line for line in fit.sensitivity if line.kind == kind]
+        parts: list[str] = []
+        for slot in slots[:SHOWN]:
+            values = [value for line in lines if (value := line.values[slot.name]) is not None]
+            if values:
+                name = slot.parameter.name if fit.group else slot.name
+                parts.append(f"{name} {min(values):.3g} to {max(values):.3g}")
+        if parts:
+            group = f"{fit.group}: " if fit.group else ""
+            out.append(f"{group}{words} ({len(lines)}): {', '.join(parts)}{_worst(lines)}")
+    return out
+
+
+def _worst(lines: list[Line]) -> str:
+    """The run that the others predict worst."""
+    missed = [(abs(line.error), line) for line in lines if line.error is not None]
+    if not missed:
+        return ""
+    line = max(missed, key=lambda pair: pair[0])[1]
+    assert line.error is not None
+    return f"; worst predicted from the others: {line.label}, off by {100 * line.error:+.1f} %"
 
 
 def _interval(estimate: Estimate) -> str:

@@ -22,6 +22,9 @@ DRIFTED = 3.0
 MATTERS = 0.15
 """Share of its value that an exponent must move by."""
 
+UNKNOWN = 0.33
+"""Moved by this share of its value, an exponent is not known, whether chance explains it or not."""
+
 JUMP = 5.0
 """A step between neighbouring residuals is a jump beyond so many robust standard deviations of all steps."""
 
@@ -147,18 +150,24 @@ def drift(problem: Problem, solution: Solution, found: Sequence[Line] | None) ->
             (line, float(there))
             for line, there in moved
             if there is not None and line.chance is not None
-            if abs(there - value) > max(DRIFTED * line.chance[slot.name], MATTERS * abs(value))
+            if abs(there - value) > min(UNKNOWN * abs(value), _by_chance(line.chance[slot.name], value))
         ]
         if beyond:
             line, there = max(beyond, key=lambda pair: abs(pair[1] - value))
+            assert line.chance is not None
             name = slot.parameter.name if problem.model.split else slot.name
             out.append(
                 Remark(
                     "drift",
-                    f"{name} drifts with the cut: {value:.3g} from all points, {there:.3g} {line.label}",
+                    f"{name} drifts with the cut: {value:.3g} from all points, {there:.3g} {line.label} (chance "
+                    f"explains {2 * line.chance[slot.name]:.2g})",
                 )
             )
     return out
+
+
+def _by_chance(error: float, value: float) -> float:
+    return max(DRIFTED * error, MATTERS * abs(value))
 
 
 def is_exponent(parameter: Any) -> bool:

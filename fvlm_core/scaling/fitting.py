@@ -64,7 +64,7 @@ def fit_runs(runs: Sequence[Run], fits: Sequence[FitRequest], source: str = "run
 def fit_points(
     points: Points,
     model: FitModel,
-    objective: ObjectiveName = "log-huber",
+    objective: ObjectiveName | Objective = "log-huber",
     draws: int = DRAWS,
     options: Options = Options(),
 ) -> FitReport:
@@ -72,7 +72,7 @@ def fit_points(
 
     draws: bootstrap draws. Raises `UsageError` when the points lack what the law reads.
     """
-    aim = Objective(objective)
+    aim = objective if isinstance(objective, Objective) else Objective(objective)
     if model.points == "final" and points.policy.points == "all":
         points = apply(evolve(points.policy, points="final"), points)
     asked = options.constraints.apply(model)
@@ -149,7 +149,7 @@ class _Asking:
                 attempt.reasons += model.checks(fit.values, problem.table)
         if fit is not None and (self.options.force or not attempt.reasons):
             attempt.fit, attempt.believed = fit, not attempt.reasons
-            return attempt
+            return attempt  # forced numbers are shown; the status and the reasons stay
         self._reduce(model, problem, table, attempt, explained=fit is not None)
         return attempt
 
