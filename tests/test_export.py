@@ -15,7 +15,7 @@ from tiny import run_cli
 from fvlm_core.errors import UsageError
 from fvlm_core.runs.export import export
 from fvlm_core.runs.store import list_runs
-from fvlm_core.scaling.csvfile import read_points
+from fvlm_core.scaling.files import read_points
 from fvlm_core.scaling.fitting import fit_points, load_model
 from fvlm_core.scaling.stored import from_runs
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fvlm_core.errors import UsageError
-from fvlm_core.scaling.csvfile import read_points
+from fvlm_core.scaling.files import read_points
 
 PLAIN = "N,D,loss\n40000,1000,3.5\n40000,2000,3.1\n120000,1000,3.2\n"
 EXPORT = (

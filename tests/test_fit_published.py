@@ -9,7 +9,7 @@ import lmfit
 import pandas as pd
 import pytest
 
-from fvlm_core.scaling.csvfile import read_points
+from fvlm_core.scaling.files import read_points
 from fvlm_core.scaling.fitting import fit_points, load_model
 from fvlm_core.scaling.points import Points, tidy
 

@@ -205,10 +205,10 @@ def _labels(values: Any, rows: int) -> Any:
         return pd.Categorical.from_codes(np.zeros(rows, np.int8), categories=pd.Index([""], dtype=object))
     column = pd.Series(values).astype("category")
     # Code -1, of what is missing, is the last label.
-    return _categorical([*map(str, column.cat.categories), ""], column.cat.codes.to_numpy())
+    return labelled([*map(str, column.cat.categories), ""], column.cat.codes.to_numpy())
 
 
-def _categorical(labels: Sequence[str], codes: Any) -> Any:
+def labelled(labels: Sequence[str], codes: Any) -> Any:
     """`labels[codes]` as a `pandas.Categorical` with the labels that occur, sorted."""
     spelt = sorted(set(labels))
     place = {label: at for at, label in enumerate(spelt)}
@@ -232,12 +232,10 @@ def _named(sizes: Any, n: Any) -> Any:
     unnamed = sizes.codes == (known.index("") if "" in known else -1)
     if not unnamed.any():
         return sizes
-    values, codes = (
-        (np.full(1, np.nan), 0) if n is None else np.unique(n[unnamed], return_inverse=True)
-    )
+    values, codes = (np.full(1, np.nan), 0) if n is None else np.unique(n[unnamed], return_inverse=True)
     out = sizes.codes.astype(int)
     out[unnamed] = len(known) + codes
-    return _categorical([*known, *map(size_label, values.tolist())], out)
+    return labelled([*known, *map(size_label, values.tolist())], out)
 
 
 def _take(parts: dict[str, Any], rows: Any) -> None:
@@ -282,4 +280,6 @@ def _disputed(parts: dict[str, Any]) -> str:
     if not same.any():
         return ""
     runs = ", ".join(dict.fromkeys(str(label) for label in run[1:][same].unique()))
-    return f"points at the same D of the same run as another, all of which count: {same.sum()} ({shorten(runs)})"
+    return (
+        f"points at the same D of the same run as another, all of which count: {same.sum()} ({shorten(runs)})"
+    )

@@ -75,7 +75,9 @@ class Where:
                 raise UsageError(f'--where "{self}": {self.column} holds labels; compare them with == or !=')
             labels = column.cat.categories
             if self.value not in labels:
-                raise UsageError(f'--where "{self}": no point has that {self.column}{_near(self.value, labels)}')
+                raise UsageError(
+                    f'--where "{self}": no point has that {self.column}{_near(self.value, labels)}'
+                )
             return compare(column, self.value).to_numpy()
         numbers = column.to_numpy()
         number = parse_count(self.value)
@@ -128,7 +130,9 @@ class Policy:
     where: tuple[Where, ...] = field(default=(), converter=tuple)
 
     def __attrs_post_init__(self) -> None:
-        if (self.points == "tail") != (self.tail is not None) or not (self.tail is None or 0 < self.tail <= 1):
+        if (self.points == "tail") != (self.tail is not None) or not (
+            self.tail is None or 0 < self.tail <= 1
+        ):
             raise ValueError(f'points = "tail" goes with 0 < tail <= 1, got {self.points!r} with {self.tail}')
 
     @classmethod
@@ -166,7 +170,9 @@ class Policy:
         if self.warmup_cut:
             parts.append(f"from {self.warmup_cut} on")
         if self.drop_runs:
-            parts.append(f"without {'run' if len(self.drop_runs) == 1 else 'runs'} {', '.join(self.drop_runs)}")
+            parts.append(
+                f"without {'run' if len(self.drop_runs) == 1 else 'runs'} {', '.join(self.drop_runs)}"
+            )
         if self.where:
             parts.append(f"where {' and '.join(map(str, self.where))}")
         return "; ".join(parts)
@@ -225,7 +231,10 @@ def apply(policy: Policy, points: Points) -> Points:
         out = np.zeros(len(table), bool)
         at = np.flatnonzero(keep)
         out[at] = _early(policy, d[at], _runs(table.iloc[at]))
-        leave_out(out, "not the final of their run" if policy.points == "final" else f"not in the last {policy.tail:g}")
+        leave_out(
+            out,
+            "not the final of their run" if policy.points == "final" else f"not in the last {policy.tail:g}",
+        )
     if not keep.any():
         counted = "\n".join(f"  {line}" for line in said)
         raise UsageError(f"{points.source}: no point is left of {len(table)}:\n{counted}")

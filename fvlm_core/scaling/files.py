@@ -1,0 +1,210 @@
+"""Points from files: CSV, JSON and Parquet, read strictly into one table."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from attrs import evolve
+from pandas.api.types import union_categoricals
+
+from fvlm_core.errors import Problems, UsageError
+from fvlm_core.interfaces import LRCurve
+from fvlm_core.scaling.columns import Choice, Found, find_columns
+from fvlm_core.scaling.csvfile import CSVSheet
+from fvlm_core.scaling.jsonfile import JSONSheet
+from fvlm_core.scaling.kinds import N_KINDS
+from fvlm_core.scaling.parquetfile import ParquetSheet
+from fvlm_core.scaling.points import NUMBERS, TEXT, Points, labelled, settle
+from fvlm_core.scaling.sheet import Faults, Sheet, out_of_range
+
+SUMMARIES = "run_summaries.csv"
+
+Columns = dict[str, Any]
+"""A float array or a `pandas.Categorical` by column."""
+
+
+def read_points(files: Sequence[Path], choice: Choice | None = None) -> Points:
+    """Points from tables: in the export's format (`all_eval_points.csv`), with plain columns N, D, loss, or as `choice` says.
+
+    By the ending of its name, a file is Parquet (.parquet, .pq), JSON (.json: an array of rows, or the record of
+    `fvlm fit --json`; .jsonl, .ndjson: a row a line), or else CSV. Parameter counts that are not there are looked up in
+    `run_summaries.csv` beside the file. A file of steps that names no run is one run. Raises `Problems` or `UsageError`,
+    naming file, line and column, for a file that is not readable as points.
+    """
+    choice = choice or Choice()
+    remarks: list[str] = []
+    tables: list[Columns] = []
+    curves: dict[str, LRCurve] = {}
+    n_kinds: list[str] = []
+    d_kinds: list[str] = []
+    stems = [file.stem for file in files]
+    for file in files:
+        sheet = _open(file)
+        found = find_columns(str(file), sheet.line, sheet.headers, choice)
+        table = _load(sheet, found)
+        n_kinds.append(sheet.kinds.get("n", found.n_kind))
+        d_kinds.append(sheet.kinds.get("d", found.d_kind))
+        if "n" not in table and _look_up(file, table, choice, remarks):
+            n_kinds[-1] = N_KINDS[choice.n or "total"].words
+        if "run" not in table and _is_one_run(table):
+            name = file.stem if stems.count(file.stem) == 1 else str(file.with_suffix(""))
+            table["run"] = labelled([name], np.zeros(len(table["loss"]), np.int8))
+            remarks.append(f"{file} names no run and has every step once: taken as one run, {name}")
+        tables.append(table)
+        curves |= sheet.curves
+    points = settle(
+        _merged(tables),
+        ", ".join(map(str, files)),
+        remarks,
+        n_kind=" or ".join(dict.fromkeys(n_kinds)),
+        d_kind=" or ".join(dict.fromkeys(d_kinds)),
+        warmup=choice.warmup,
+    )
+    return evolve(points, curves={**points.curves, **curves})
+
+
+def _open(file: Path) -> Sheet:
+    try:
+        if not file.exists():
+            raise UsageError(f"{file}: there is no such file")
+        if not stat.S_ISREG(file.stat().st_mode):
+            what = "a folder" if file.is_dir() else "no regular file"
+            raise UsageError(f"{file}: expected a file with a table, got {what}")
+        suffix = file.suffix.lower()
+        if suffix in (".parquet", ".pq"):
+            return ParquetSheet(file)
+        if suffix in (".json", ".jsonl", ".ndjson"):
+            return JSONSheet(file, by_line=suffix != ".json")
+        return CSVSheet(file)
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {error.strerror or error}") from None
+
+
+def _load(sheet: Sheet, found: Found) -> Columns:
+    """The columns of one table. Raises `Problems` that name every bad cell."""
+    numbers = {column: found.headers[column] for column in NUMBERS if column in found.headers}
+    labels = {column: found.headers[column] for column in TEXT if column in found.headers}
+    labels |= {header: header for header in found.extras}
+    faults: list[Faults] = []
+    pieces: dict[str, list[Any]] = {column: [] for column in (*numbers, *labels)}
+    checks: dict[str, tuple[Faults, Faults]] = {}
+    for column, header in numbers.items():
+        checks[column] = (
+            Faults(header, "expected a number"),
+            Faults(header, out_of_range(column, np.ones(1))[1]),
+        )
+        faults += checks[column]
+    start = 0
+    for chunk in sheet.chunks(_once(numbers), _once(labels)):
+        for column, header in numbers.items():
+            values, wrong = chunk.numbers[header], chunk.wrong[header]
+            checks[column][0].add(wrong, start)
+            checks[column][1].add(out_of_range(column, values)[0] & ~wrong, start)
+            pieces[column].append(values)
+        for column, header in labels.items():
+            pieces[column].append(chunk.labels[header])
+        start += chunk.rows
+    if not start:
+        raise UsageError(
+            f"{sheet.file}: no data below the header" if sheet.line else f"{sheet.file}: no rows"
+        )
+    if problems := [problem for fault in faults for problem in fault.problems(sheet)]:
+        raise Problems(problems)
+    out = {column: _joined(pieces.pop(column)) for column in list(pieces)}
+    out |= {header: _numeric(out[header]) for header in found.extras}
+    return out | {column: _as_labels(out[column]) for column in TEXT if column in out}
+
+
+def _once(columns: Columns) -> list[str]:
+    return list(dict.fromkeys(columns.values()))
+
+
+def _joined(pieces: list[Any]) -> Any:
+    """Pieces of a column, one after the other; labels if any of them holds labels."""
+    if len(pieces) == 1:
+        return pieces[0]
+    if any(isinstance(piece, pd.Categorical) for piece in pieces):
+        return union_categoricals([_as_labels(piece) for piece in pieces], ignore_order=True)
+    return np.concatenate(pieces)
+
+
+def _as_labels(values: Any) -> Any:
+    if isinstance(values, pd.Categorical):
+        return values.rename_categories(values.categories.astype(object))
+    return pd.Categorical(
+        pd.Series(values).map(lambda value: f"{value:.15g}", na_action="ignore").astype(object)
+    )
+
+
+def _merged(tables: list[Columns]) -> Columns:
+    """The tables one below the other; a column that one of them lacks is missing there."""
+    if len(tables) == 1:
+        return tables[0]
+    lengths = [len(table["loss"]) for table in tables]
+    out: Columns = {}
+    for column in dict.fromkeys(name for table in tables for name in table):
+        pieces = [table.pop(column, None) for table in tables]
+        text = any(isinstance(piece, pd.Categorical) for piece in pieces)
+        out[column] = _joined(
+            [
+                piece
+                if piece is not None
+                else labelled([""], np.zeros(length, np.int8))
+                if text
+                else np.full(length, np.nan)
+                for piece, length in zip(pieces, lengths, strict=True)
+            ]
+        )
+    return out
+
+
+def _numeric(values: Any) -> Any:
+    """A column that only filters read: floats where every label is a number, else as it is."""
+    if not isinstance(values, pd.Categorical) or not len(values.categories):
+        return values
+    numbers = pd.to_numeric(pd.Series(values.categories.astype(object)), errors="coerce").to_numpy(float)
+    return values if np.isnan(numbers).any() else np.append(numbers, np.nan)[values.codes]
+
+
+def _is_one_run(table: Columns) -> bool:
+    """Whether the rows can only be of one run: every step once, and one N."""
+    if "step" not in table or len(table["step"]) < 2:
+        return False
+    steps = np.sort(table["step"])
+    one_size = "n" not in table or (table["n"] == table["n"][0]).all()
+    return bool(one_size and np.isfinite(steps).all() and (np.diff(steps) > 0).all())
+
+
+def _look_up(file: Path, table: Columns, choice: Choice, remarks: list[str]) -> bool:
+    """Add parameter counts by run, or by size, from the summaries beside the file; NaN where they do not tell."""
+    summaries = file.with_name(SUMMARIES)
+    if not summaries.is_file() or summaries == file:
+        return False
+    sheet = CSVSheet(summaries)
+    key = N_KINDS[choice.n or "total"].key
+    keys = {
+        column: header for column, header in (("run", "run_id"), ("size", "model_size")) if column in table
+    }
+    keys = {column: header for column, header in keys.items() if header in sheet.headers}
+    if key not in sheet.headers or not keys:
+        return False
+    chunks = list(sheet.chunks([key], list(keys.values())))
+    counts = np.concatenate([chunk.numbers[key] for chunk in chunks])
+    out = np.full(len(table["loss"]), np.nan)
+    for column, header in keys.items():
+        known = _joined([chunk.labels[header] for chunk in chunks])
+        by_label = pd.Series(counts).groupby(known, observed=True).agg(["first", "nunique"])
+        sure = by_label["first"].where(by_label["nunique"] == 1)
+        labels = table[column]
+        of_label = sure.reindex(labels.categories).to_numpy(float)
+        out = np.where(np.isnan(out), np.append(of_label, np.nan)[labels.codes], out)
+    if np.isnan(out).all():
+        return False
+    table["n"] = out
+    remarks.append(f"N (parameters) looked up in {summaries}")
+    return True

@@ -1,0 +1,104 @@
+"""Tables in Parquet files, read by their types: what is no number or label is refused by the name of its type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fvlm_core.errors import Problem, Problems, UsageError
+from fvlm_core.interfaces import LRCurve
+from fvlm_core.scaling.sheet import AT_ONCE, Chunk, Place
+
+
+class ParquetSheet:
+    """A Parquet file. See `Sheet`."""
+
+    def __init__(self, file: Path) -> None:
+        """Raises `UsageError` for a file that is no Parquet."""
+        self.file = file
+        self.line: int | None = None
+        self.kinds: Mapping[str, str] = {}
+        self.curves: Mapping[str, LRCurve] = {}
+        with _explained(file):
+            self._types: Any = pq.read_schema(file)
+        self.headers = list(self._types.names)
+
+    def chunks(self, numbers: Sequence[str], labels: Sequence[str]) -> Iterator[Chunk]:
+        """The columns under these headers, some rows at a time."""
+        problems = [
+            self._problem(header, "numbers") for header in numbers if not _is_number(self._type(header))
+        ]
+        problems += [
+            self._problem(header, "labels") for header in labels if not _is_label(self._type(header))
+        ]
+        if problems:
+            raise Problems(problems)
+        with _explained(self.file), pq.ParquetFile(self.file) as table:
+            for batch in table.iter_batches(AT_ONCE, columns=list(dict.fromkeys([*numbers, *labels]))):
+                chunk = Chunk(batch.num_rows)
+                for header in numbers:
+                    chunk.numbers[header] = _floats(batch.column(header))
+                    chunk.wrong[header] = np.zeros(batch.num_rows, bool)
+                for header in labels:
+                    column = batch.column(header)
+                    chunk.labels[header] = _floats(column) if _is_number(column.type) else _categories(column)
+                yield chunk
+
+    def places(self, rows: Sequence[int], header: str) -> list[tuple[Place, str]]:
+        """Row numbers, from 1, and the values there."""
+        with pq.ParquetFile(self.file) as table:
+            column = table.read(columns=[header]).column(0)
+        values = [column[row].as_py() for row in rows]
+        return [
+            ((None, f"row {row + 1}"), "null" if value is None else str(value))
+            for row, value in zip(rows, values, strict=True)
+        ]
+
+    def _type(self, header: str) -> Any:
+        return self._types.field(self.headers.index(header)).type
+
+    def _problem(self, header: str, expected: str) -> Problem:
+        return Problem(
+            f"expected {expected}, got a column of {self._type(header)}", str(self.file), None, header
+        )
+
+
+def _is_number(of: Any) -> bool:
+    return (
+        pa.types.is_integer(of) or pa.types.is_floating(of) or pa.types.is_decimal(of) or pa.types.is_null(of)
+    )
+
+
+def _is_label(of: Any) -> bool:
+    if pa.types.is_dictionary(of):
+        of = of.value_type
+    text = pa.types.is_string(of) or pa.types.is_large_string(of) or pa.types.is_string_view(of)
+    return text or _is_number(of)
+
+
+def _floats(column: Any) -> Any:
+    return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+
+
+def _categories(column: Any) -> Any:
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    coded = column.cast(pa.large_string()).dictionary_encode()
+    codes = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    return pd.Categorical.from_codes(codes, categories=pd.Index(coded.dictionary.to_pylist(), dtype=object))
+
+
+@contextmanager
+def _explained(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UsageError(f"{file}: not readable as Parquet: {reason}") from None

@@ -1,0 +1,99 @@
+"""What every kind of table offers its reader, and how its cells become numbers and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from attrs import define, field
+
+from fvlm_core.errors import Problem
+from fvlm_core.interfaces import LRCurve
+
+SHOWN = 5
+"""Bad cells of a column that are named one by one; the others are counted."""
+
+AT_ONCE = 1 << 19
+"""Rows read at a time: what is not kept is gone before the next ones come."""
+
+Place = tuple[int | None, str]
+"""Where a row is, for people: a line of the file, or else "row 12"."""
+
+
+class Sheet(Protocol):
+    """A table in a file. headers: as they are, in order. line: of the header, for messages; None if it has none."""
+
+    file: Path
+    headers: list[str]
+    line: int | None
+    kinds: Mapping[str, str]
+    """Words for what "n" and "d" count, where the file itself says so."""
+    curves: Mapping[str, LRCurve]
+    """Learning rates by run, where the file itself holds them."""
+
+    def chunks(self, numbers: Sequence[str], labels: Sequence[str]) -> Iterator[Chunk]:
+        """The columns under these headers, some rows at a time. Raises `UsageError` for a type that has no numbers, or no
+        labels, in it."""
+        ...
+
+    def places(self, rows: Sequence[int], header: str) -> list[tuple[Place, str]]:
+        """Where rows (counted from 0, rising) are, and what is written there, as a message shows it."""
+        ...
+
+
+@define(eq=False)
+class Chunk:
+    """Some rows, by header. numbers: float [n], NaN where there is none. wrong: bool [n], where there is something else
+    than a number. labels: `pandas.Categorical` [n]; for columns that only filters read, floats where all are numbers."""
+
+    rows: int
+    numbers: dict[str, Any] = field(factory=dict)
+    wrong: dict[str, Any] = field(factory=dict)
+    labels: dict[str, Any] = field(factory=dict)
+
+
+@define
+class Faults:
+    """Cells of a column that are not what is expected of them: the first few rows, and how many."""
+
+    header: str
+    expected: str
+    rows: list[int] = field(factory=list[int])
+    count: int = 0
+
+    def add(self, bad: Any, start: int) -> None:
+        """Note the rows `bad` (bool [n]) of those that begin with row `start`."""
+        found = np.flatnonzero(bad)
+        self.rows += [start + row for row in found[: SHOWN - len(self.rows)].tolist()]
+        self.count += len(found)
+
+    def problems(self, sheet: Sheet) -> list[Problem]:
+        """One problem for each that is named, and one for the others."""
+        if not self.count:
+            return []
+        file = str(sheet.file)
+        places = sheet.places(self.rows, self.header)
+        out = [
+            Problem(
+                f"{self.expected}, got {got}", file, line, f"{row}, {self.header}" if row else self.header
+            )
+            for (line, row), got in places
+        ]
+        if self.count > len(self.rows):
+            line = places[-1][0][0]
+            more = f"{self.expected}: {self.count - len(self.rows)} more like this"
+            out.append(Problem(more, file, None if line is None else line + 1, self.header))
+        return out
+
+
+def out_of_range(column: str, numbers: Any) -> tuple[Any, str]:
+    """Which numbers of a column cannot be: bool [n], and what is expected instead."""
+    # D = 0 is an evaluation before training: left out later, and said.
+    inside = (numbers >= 0) if column in ("d", "step", "lr") else (numbers > 0)
+    inside &= numbers < np.inf
+    if column in ("n", "d", "loss"):
+        return ~inside, "expected a finite, positive number"
+    sign = "not negative" if column in ("step", "lr") else "positive"
+    return ~inside & ~np.isnan(numbers), f"expected a finite number, {sign}, or nothing"
