@@ -9,7 +9,13 @@ from attrs import frozen
 
 import fvlm_core
 from fvlm_core.compose import Sources, compose, make_chat, specs
-from fvlm_core.compute import count_parameters, flops_per_sample, nominal_flops, short_count
+from fvlm_core.compute import (
+    count_parameters,
+    flops_per_sample,
+    nominal_flops,
+    short_count,
+    vocabulary_parameters,
+)
 from fvlm_core.errors import FvlmError, UsageError
 from fvlm_core.interfaces.data import Progress
 from fvlm_core.missing import missing_weights, open_all
@@ -121,6 +127,8 @@ def _train_one(
         "size": size,
         "total_params": parameters.total,
         "trainable_params": parameters.trainable,
+        "non_embedding_params": parameters.total - vocabulary_parameters(model.llm.spec),
+        "llm_params": parameters.components["llm"],
         "schedule": config.training.schedule,
         "in_fits": config.in_fits,
         "steps": length.steps,

@@ -116,6 +116,12 @@ def count_parameters(model: VLM, frozen: Collection[str] = ()) -> Parameters:
     return Parameters(components, {k: n for k, n in components.items() if k not in frozen})
 
 
+def vocabulary_parameters(llm: LLMSpec) -> int:
+    """Parameters of the token embedding and, where it has a matrix of its own, of the output head: what Kaplan et al.
+    (2020, arXiv:2001.08361, section 2.1) leave out of N."""
+    return (llm.vocabulary or 0) * llm.width * (1 if llm.tied else 2)
+
+
 def short_count(count: float) -> str:
     """157310976 -> "157M": a size's label when the recipe gives none."""
     for unit, scale in (("B", 1e9), ("M", 1e6), ("K", 1e3)):

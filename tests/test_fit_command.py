@@ -64,7 +64,8 @@ def test_the_json_holds_the_numbers_and_null_for_what_is_withheld(cli: Any, two_
     code, _, _ = cli("fit", "--data", two_sizes.name, "--json", "out/fit.json")
     assert code == 0
     record = json.loads(Path("out/fit.json").read_text(), parse_constant=pytest.fail)
-    assert {"per_size_fits", "joint_chinchilla_fit", "chinchilla_reference", "reports", "fvlm"} == set(record)
+    fits = {"per_size_fits", "joint_chinchilla_fit", "chinchilla_reference"}
+    assert {*fits, "points", "reports", "fvlm"} == set(record)
     joint = record["joint_chinchilla_fit"]
     assert [joint[name] for name in ("E", "A", "alpha")] == [None, None, None]
     assert joint["beta"] == pytest.approx(TRUTH["beta"], rel=1e-4)

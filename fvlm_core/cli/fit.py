@@ -1,4 +1,4 @@
-"""`fvlm fit`: a scaling law through the points of runs, or of a CSV file."""
+"""`fvlm fit`: a scaling law through the points of runs, or of a table."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from fvlm_core.cli.fit_options import asked, fit_options
-from fvlm_core.cli.options import runs_option
+from fvlm_core.cli.points_options import fit_points_options, load_points
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
+
+    from fvlm_core.cli.points_options import PointsRequest
 
 
 def _names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -34,15 +35,7 @@ def _names(context: click.Context, parameter: click.Parameter, incomplete: str) 
     shell_complete=_names,
     help="The law: a fit component of any plugin; may be repeated. Default: per-size and joint-chinchilla.",
 )
-@click.option(
-    "--data",
-    "files",
-    multiple=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE.csv",
-    help="Fit these points instead of runs: an exported all_eval_points.csv, or columns N, D, loss "
-    "(run, size, step, lr, schedule, C optional). May be repeated.",
-)
+@fit_points_options
 @fit_options
 @click.option("--strict", is_flag=True, help="Exit with 1 when anything is withheld.")
 @click.option(
@@ -60,38 +53,31 @@ def _names(context: click.Context, parameter: click.Parameter, incomplete: str) 
     help="Where the plot goes (.png, .pdf, .svg). Default: scaling_law_plot.png beside the JSON file, else in the "
     "folder of runs, else here.",
 )
-@runs_option
-@click.pass_context
 def command(
-    context: click.Context,
     models: tuple[str, ...],
-    files: tuple[Path, ...],
     strict: bool,
     json_file: Path | None,
     plot_file: Path | None,
-    root: Path,
+    request: PointsRequest,
     **chosen: Any,
 ) -> int:
     """Fit scaling laws to runs, or to a table of points.
 
     Parameters that the points cannot tell apart are withheld, with the reason; that is a result, and exits with 0.
     """
-    if files and context.get_parameter_source("root") == ParameterSource.COMMANDLINE:
-        raise click.UsageError("--data and --runs exclude each other: fit points of files or of runs")
     from fvlm_core import __version__
     from fvlm_core.cli.console import stdout
     from fvlm_core.cli.fit_view import print_fit
     from fvlm_core.report.figures import check_format, scaling_law_plot
     from fvlm_core.runs.export import EXPORTED, PLOT, scaling_fits
     from fvlm_core.runs.files import write_json
-    from fvlm_core.scaling.files import read_points
     from fvlm_core.scaling.fitting import fit_points, load_model
-    from fvlm_core.scaling.stored import from_runs, stored_runs
 
-    plot = plot_file or (json_file.with_name(PLOT) if json_file else Path(PLOT) if files else root / PLOT)
+    beside = Path() if request.files else request.root
+    plot = plot_file or (json_file.with_name(PLOT) if json_file else beside / PLOT)
     check_format(plot)
     laws = [load_model(name) for name in models or EXPORTED]
-    points = read_points(files) if files else from_runs(stored_runs(root), str(root))
+    points = load_points(request)
     objective, draws, options = asked(chosen)
     reports = [fit_points(points, law, objective, draws, options) for law in laws]
     for report in reports:
@@ -101,6 +87,7 @@ def command(
         record = {
             "fvlm": __version__,
             **scaling_fits(reports),
+            "points": points.to_json(),
             "reports": [report.to_json() for report in reports],
         }
         write_json(json_file, record)

@@ -46,7 +46,7 @@ class Choice:
 
 @frozen
 class Found:
-    """The places of the columns in a table. headers: by column; extras: those only filters read. n_kind, d_kind: in words."""
+    """The columns of a table. headers: by column. extras: headers only filters read. n_kind, d_kind: in words."""
 
     headers: Mapping[str, str]
     extras: tuple[str, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ class CSVSheet:
     def __init__(self, file: Path) -> None:
         """Raises `UsageError` for a file without a header, or that is no text."""
         self.file = file
-        self.line = 1
+        self.line: int | None = 1
         self.kinds: Mapping[str, str] = {}
         self.curves: Mapping[str, LRCurve] = {}
         with _explained(file):
@@ -87,7 +87,7 @@ def _read(file: Path, **options: Any) -> Any:
 
 
 @contextmanager
-def _explained(file: Path) -> Iterator[None]:
+def _explained(file: Path) -> Generator[None]:
     """What pandas raises, in plain words."""
     try:
         with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):

@@ -29,12 +29,12 @@ Columns = dict[str, Any]
 
 
 def read_points(files: Sequence[Path], choice: Choice | None = None) -> Points:
-    """Points from tables: in the export's format (`all_eval_points.csv`), with plain columns N, D, loss, or as `choice` says.
+    """Points from tables: in the export's format (`all_eval_points.csv`), with plain columns N, D, loss, or as chosen.
 
     By the ending of its name, a file is Parquet (.parquet, .pq), JSON (.json: an array of rows, or the record of
-    `fvlm fit --json`; .jsonl, .ndjson: a row a line), or else CSV. Parameter counts that are not there are looked up in
-    `run_summaries.csv` beside the file. A file of steps that names no run is one run. Raises `Problems` or `UsageError`,
-    naming file, line and column, for a file that is not readable as points.
+    `fvlm fit --json`; .jsonl, .ndjson: a row a line), or else CSV. Parameter counts that are not there are looked up
+    in `run_summaries.csv` beside the file. A file of steps that names no run is one run. Raises `Problems` or
+    `UsageError`, naming file, line and column, for a file that is not readable as points.
     """
     choice = choice or Choice()
     remarks: list[str] = []
@@ -135,7 +135,7 @@ def _joined(pieces: list[Any]) -> Any:
 
 def _as_labels(values: Any) -> Any:
     if isinstance(values, pd.Categorical):
-        return values.rename_categories(values.categories.astype(object))
+        return pd.Categorical.from_codes(values.codes, pd.Index(list(values.categories), dtype=object))
     return pd.Categorical(
         pd.Series(values).map(lambda value: f"{value:.15g}", na_action="ignore").astype(object)
     )

@@ -43,7 +43,7 @@ class Points:
     remarks: tuple[str, ...] = ()
     n_kind: str = AS_GIVEN
     d_kind: str = AS_GIVEN
-    policy: Policy = Policy()
+    policy: Policy = field(factory=Policy)
     curves: Mapping[str, LRCurve] = field(factory=dict)
 
     @property
@@ -70,15 +70,15 @@ class Points:
             labels: Any = self.table[column].cat
             used, codes = np.unique(labels.codes.to_numpy(), return_inverse=True)
             digest.update(repr((column, [str(labels.categories[code]) for code in used])).encode())
-            digest.update(codes.astype("<i4"))
+            digest.update(codes.astype("<i4").tobytes())
         for column in NUMBERS:
             numbers = self.table[column].to_numpy(float)
             digest.update(column.encode())
-            digest.update(np.where(np.isnan(numbers), np.nan, numbers + 0.0).astype("<f8"))
+            digest.update(np.where(np.isnan(numbers), np.nan, numbers + 0.0).astype("<f8").tobytes())
         return digest.hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, for the full record of a fit; `scaling.files` reads it back. Columns without a value are absent."""
+        """Everything, for the record of a fit; `scaling.files` reads it back. Columns without a value are absent."""
         columns = {column: self.table[column] for column in (*TEXT, *NUMBERS)}
         return {
             "n_kind": self.n_kind,

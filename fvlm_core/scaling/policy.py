@@ -61,14 +61,15 @@ class Where:
         return cls(column, symbol, value)
 
     def holds(self, table: pd.DataFrame) -> Any:
-        """Whether each row meets it: bool [rows]. A row without a number in the column does not. Raises `UsageError`."""
-        if self.column not in table:
+        """Whether each row meets it: bool [rows]. A row without a number there does not. Raises `UsageError`."""
+        name = self.column if self.column in table else self.column.lower()
+        if name not in table:
             near = did_you_mean(self.column, table.columns)
             listed = ", ".join(map(str, table.columns))
             raise UsageError(
                 f'--where "{self}": the points have no column "{self.column}"{near}; they have {listed}'
             )
-        column: Any = table[self.column]
+        column: Any = table[name]
         compare = OPERATORS[self.operator]
         if column.dtype == "category":
             if self.operator not in ("==", "!="):
@@ -158,7 +159,8 @@ class Policy:
         conditions = [tried(Where.parse, text) for text in where]
         if problems:
             raise Problems(problems)
-        return cls(*selection, cut, tuple(dict.fromkeys(drop_runs)), conditions)
+        kind, tail = selection
+        return cls(kind, tail, cut, tuple(dict.fromkeys(drop_runs)), tuple(conditions))
 
     def __str__(self) -> str:
         """In words: `the final point of each run; without run C4; where lr >= 1e-3`."""

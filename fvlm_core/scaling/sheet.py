@@ -23,19 +23,23 @@ Place = tuple[int | None, str]
 
 
 class Sheet(Protocol):
-    """A table in a file. headers: as they are, in order. line: of the header, for messages; None if it has none."""
+    """A table in a file. line: of the header, for messages; None if it has none."""
 
     file: Path
-    headers: list[str]
     line: int | None
     kinds: Mapping[str, str]
     """Words for what "n" and "d" count, where the file itself says so."""
     curves: Mapping[str, LRCurve]
     """Learning rates by run, where the file itself holds them."""
 
+    @property
+    def headers(self) -> list[str]:
+        """The names of the columns, in order."""
+        ...
+
     def chunks(self, numbers: Sequence[str], labels: Sequence[str]) -> Iterator[Chunk]:
-        """The columns under these headers, some rows at a time. Raises `UsageError` for a type that has no numbers, or no
-        labels, in it."""
+        """The columns under these headers, some rows at a time. Raises `Problems` for types that hold no numbers, or no
+        labels."""
         ...
 
     def places(self, rows: Sequence[int], header: str) -> list[tuple[Place, str]]:
@@ -45,8 +49,8 @@ class Sheet(Protocol):
 
 @define(eq=False)
 class Chunk:
-    """Some rows, by header. numbers: float [n], NaN where there is none. wrong: bool [n], where there is something else
-    than a number. labels: `pandas.Categorical` [n]; for columns that only filters read, floats where all are numbers."""
+    """Some rows, by header. numbers: float [n], NaN where there is none. wrong: bool [n], where there is something
+    else. labels: `pandas.Categorical` [n]; for columns that only filters read, floats where all are numbers."""
 
     rows: int
     numbers: dict[str, Any] = field(factory=dict)

@@ -1,0 +1,164 @@
+"""Options that choose points, shared by the commands that fit: from runs or files, which columns, which of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from attrs import fields, frozen
+from click.core import ParameterSource
+
+from fvlm_core.cli.options import runs_option
+
+if TYPE_CHECKING:
+    from fvlm_core.scaling.kinds import DKind, NKind
+    from fvlm_core.scaling.points import Points
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@frozen
+class PointsRequest:
+    """The points that a user asks for, as the options say it. files: tables; when there are none, the runs in root."""
+
+    files: tuple[Path, ...]
+    root: Path
+    columns: str | None
+    n_kind: NKind | None
+    d_kind: DKind | None
+    selection: str
+    warmup_cut: str | None
+    drop_runs: tuple[str, ...]
+    where: tuple[str, ...]
+    warmup_steps: int | None
+
+
+def points_options(command: Command) -> Command:
+    """Add the options; the command receives them as one argument, `request`, which `load_points` answers."""
+    return _with_options(command, (), ())
+
+
+def fit_points_options(command: Command) -> Command:
+    """`points_options` with the short names --n and --d, which other commands give to numbers."""
+    return _with_options(command, ("--n",), ("--d",))
+
+
+def load_points(request: PointsRequest) -> Points:
+    """Read the points, and keep those that the policy keeps. Raises `UsageError` or `Problems`."""
+    from fvlm_core.scaling.columns import STANDARD, Choice, parse_columns
+    from fvlm_core.scaling.policy import Policy, apply
+
+    policy = Policy.parse(request.selection, request.warmup_cut, request.drop_runs, request.where)
+    if request.files:
+        from fvlm_core.scaling.files import read_points
+
+        named = {} if request.columns is None else parse_columns(request.columns)
+        extras = (condition.column for condition in policy.where if condition.column.lower() not in STANDARD)
+        points = read_points(
+            request.files,
+            Choice(
+                named,
+                request.n_kind,
+                request.d_kind,
+                tuple(dict.fromkeys(extras)),
+                request.warmup_steps or 0,
+            ),
+        )
+    else:
+        from fvlm_core.scaling.stored import from_runs, stored_runs
+
+        points = from_runs(
+            stored_runs(request.root),
+            str(request.root),
+            request.n_kind or "total",
+            request.d_kind or "samples",
+        )
+    return points if policy == Policy() else apply(policy, points)
+
+
+def _with_options(command: Command, n: tuple[str, ...], d: tuple[str, ...]) -> Command:
+    @wraps(command)
+    def collected(*arguments: Any, **values: Any) -> Any:
+        request = PointsRequest(**{of.name: values.pop(of.name) for of in fields(PointsRequest)})
+        _check(request)
+        return command(*arguments, request=request, **values)
+
+    options = (
+        click.option(
+            "--data",
+            "files",
+            multiple=True,
+            type=click.Path(path_type=Path, dir_okay=False),
+            metavar="FILE",
+            help="Points of this table instead of runs: CSV, JSON or Parquet; an exported all_eval_points.csv, or "
+            "columns N, D, loss (run, size, step, lr, schedule, C optional). May be repeated.",
+        ),
+        click.option(
+            "--columns",
+            metavar="NAME=HEADER,...",
+            help="Where the columns of --data are: N=params,D=tokens,loss=loss_c4_val (also run, size, schedule, step, "
+            "lr, compute). Others are found by their usual names.",
+        ),
+        click.option(
+            *n,
+            "--n-kind",
+            "n_kind",
+            type=click.Choice(["total", "trainable", "non-embedding", "llm"]),
+            help="What N counts. Of runs: total parameters by default. Of tables: what the column says.",
+        ),
+        click.option(
+            *d,
+            "--d-kind",
+            "d_kind",
+            type=click.Choice(["samples", "tokens", "frames", "flops"]),
+            help="What D counts. Of runs: samples by default. Of tables: what the column says.",
+        ),
+        click.option(
+            "--points",
+            "selection",
+            default="all",
+            show_default=True,
+            metavar="final|all|tail:F",
+            help="The final point of each run, all, or the last fraction F of each run's points.",
+        ),
+        click.option(
+            "--warmup-cut",
+            metavar="CUT",
+            help="Leave out the points of a run before a fraction of its D (0.05), or before a count of D (20k).",
+        ),
+        click.option(
+            "--drop-run", "drop_runs", multiple=True, metavar="RUN", help="Leave out a run. May be repeated."
+        ),
+        click.option(
+            "--where",
+            multiple=True,
+            metavar="'COLUMN OP VALUE'",
+            help='Only points that meet this, such as "lr >= 1e-3" or "schedule == cosine" (==, !=, <, <=, >, >=; any '
+            "column of the table). May be repeated.",
+        ),
+        click.option(
+            "--warmup-steps",
+            type=click.IntRange(min=0),
+            metavar="STEPS",
+            help="Steps of a linear warm-up before the first step of each run of --data, for laws that read the "
+            "learning rate. Runs recorded theirs.",
+        ),
+        runs_option,
+    )
+    wrapped: Any = collected
+    for option in reversed(options):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def _check(request: PointsRequest) -> None:
+    """Raise `click.UsageError` for options that exclude each other."""
+    given = click.get_current_context().get_parameter_source("root") == ParameterSource.COMMANDLINE
+    if request.files and given:
+        raise click.UsageError("--data and --runs exclude each other: fit points of files or of runs")
+    for option, value in (("--columns", request.columns), ("--warmup-steps", request.warmup_steps)):
+        if value is not None and not request.files:
+            raise click.UsageError(f"{option} is for points of files: it goes with --data")
