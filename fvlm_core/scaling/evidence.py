@@ -23,7 +23,10 @@ MATTERS = 0.15
 """Share of its value that an exponent must move by."""
 
 UNKNOWN = 0.33
-"""Moved by this share of its value, an exponent is not known, whether chance explains it or not."""
+"""Moved by this share of its value, an exponent is not known, whether chance explains it or not ..."""
+
+MOSTLY_THERE = 0.6
+"""... as long as this share of the points is still there: half of them may tell much less than all."""
 
 JUMP = 5.0
 """A step between neighbouring residuals is a jump beyond so many robust standard deviations of all steps."""
@@ -150,7 +153,7 @@ def drift(problem: Problem, solution: Solution, found: Sequence[Line] | None) ->
             (line, float(there))
             for line, there in moved
             if there is not None and line.chance is not None
-            if abs(there - value) > min(UNKNOWN * abs(value), _by_chance(line.chance[slot.name], value))
+            if abs(there - value) > _allowed(line.chance[slot.name], value, line.n_points / len(problem.loss))
         ]
         if beyond:
             line, there = max(beyond, key=lambda pair: abs(pair[1] - value))
@@ -166,8 +169,9 @@ def drift(problem: Problem, solution: Solution, found: Sequence[Line] | None) ->
     return out
 
 
-def _by_chance(error: float, value: float) -> float:
-    return max(DRIFTED * error, MATTERS * abs(value))
+def _allowed(error: float, value: float, share: float) -> float:
+    by_chance = max(DRIFTED * error, MATTERS * abs(value))
+    return min(UNKNOWN * abs(value), by_chance) if share >= MOSTLY_THERE else by_chance
 
 
 def is_exponent(parameter: Any) -> bool:

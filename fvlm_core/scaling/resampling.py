@@ -68,28 +68,39 @@ def resample(
         return Resampling(np.arange(n), counts, "points drawn independently", between_runs=False)
     if scheme == "block":
         return _moving_blocks(table, lag1, draws, rng)
+    if scheme == "auto":
+        codes, unit, between = units(table, cluster, lag1, parameters)
+        count = int(codes.max()) + 1
+        weights = rng.gamma(1 / SPREAD, SPREAD, size=(draws, count)).astype(np.float32)
+        scale = inflation(count, parameters) / SPREAD**0.5
+        return Resampling(codes, weights, f"{unit} with random weights", scale, max(1, count - 1), between)
     codes, unit = _units(table, cluster)
-    units = int(codes.max()) + 1
+    count = int(codes.max()) + 1
     if scheme == "cluster":
-        counts = rng.multinomial(units, np.full(units, 1 / units), size=draws).astype(np.uint16)
+        counts = rng.multinomial(count, np.full(count, 1 / count), size=draws).astype(np.uint16)
         return Resampling(codes, counts, f"whole {unit} drawn with replacement")
-    if scheme == "wild":
-        signs = rng.choice(_WEBB, size=(draws, units))
-        text = f"residuals of whole {unit} with Webb's weights"
-        return Resampling(codes, signs, text, _inflation(units, parameters), max(1, units - 1), signs=True)
-    between = units >= parameters + SPARE
-    if not between:
-        codes, unit = _fixed_blocks(table, lag1)
-        units = int(codes.max()) + 1
-    weights = rng.gamma(1 / SPREAD, SPREAD, size=(draws, units)).astype(np.float32)
-    scale = _inflation(units, parameters) / np.sqrt(SPREAD)
-    return Resampling(codes, weights, f"{unit} with random weights", float(scale), max(1, units - 1), between)
+    signs = rng.choice(_WEBB, size=(draws, count))
+    text = f"residuals of whole {unit} with Webb's weights"
+    return Resampling(codes, signs, text, inflation(count, parameters), max(1, count - 1), signs=True)
+
+
+def units(
+    table: pd.DataFrame, cluster: Cluster, lag1: float, parameters: int
+) -> tuple[NDArray[np.intp], str, bool]:
+    """What varies independently: the unit of each point [n], what it is, and whether runs (or sizes) are the units.
+
+    They are when there are `SPARE` more of them than parameters; else blocks of neighbours.
+    """
+    codes, unit = _units(table, cluster)
+    if int(codes.max()) + 1 >= parameters + SPARE:
+        return codes, unit, True
+    return *_fixed_blocks(table, lag1), False
 
 
 _WEBB = np.array([-np.sqrt(1.5), -1.0, -np.sqrt(0.5), np.sqrt(0.5), 1.0, np.sqrt(1.5)])
 
 
-def _inflation(units: int, parameters: int) -> float:
+def inflation(units: int, parameters: int) -> float:
     """Residuals are smaller than errors, by as much as the parameters bend towards them (HC1)."""
     return float(np.sqrt(units / max(units - parameters, 1)))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -12,17 +11,15 @@ from attrs import evolve, frozen
 from fvlm_core.scaling.descent import descend
 from fvlm_core.scaling.objective import OBJECTIVES, Floats, Objective
 from fvlm_core.scaling.problem import Problem
-from fvlm_core.scaling.resampling import resample
+from fvlm_core.scaling.resampling import inflation, units
 from fvlm_core.scaling.solver import Solution
+from fvlm_core.scaling.uncertainty import expected_slope
 
 CUTS = (0.05, 0.1, 0.2, 0.3, 0.5)
 """Shares of a run's D that its first points are left out of, one line each."""
 
 MOST = 5_000_000
 """Points in all refits together; where there would be more, the lines are left out, and that is said."""
-
-PAIRED = 60
-"""Bootstrap draws that tell how far a number moves by chance when the first points are left out."""
 
 
 @frozen
@@ -46,7 +43,7 @@ def lines(problem: Problem, solution: Solution, lag1: float) -> tuple[Line, ...]
     """All of them, each refitted from the optimum; None when that would take too long."""
     cut = _cuts(problem.table)
     runs = _runs(problem.table)
-    refits = len(OBJECTIVES) + len(cut) * (1 + PAIRED) + len(runs)
+    refits = len(OBJECTIVES) + len(cut) + len(runs)
     if refits * len(problem.table) > MOST:
         return None
     found = [_other(problem, solution, name) for name in OBJECTIVES if name != problem.objective.name]
@@ -54,12 +51,12 @@ def lines(problem: Problem, solution: Solution, lag1: float) -> tuple[Line, ...]
     if masks:
         weights = np.array(masks, dtype=float)
         theta = _refit(problem, solution, weights)
-        spreads = _chance(problem, solution, [mask for _, mask in cut], lag1) if cut else []
         for at, (label, mask) in enumerate((*cut, *runs)):
             values = _named(problem, theta[at], mask)
             if at < len(cut):
                 names = [slot.name for slot in problem.slots]
-                chance = dict(zip(names, spreads[at].tolist(), strict=True))
+                error = _chance(problem, solution, theta[at], mask, lag1)
+                chance = dict(zip(names, error.tolist(), strict=True))
                 found.append(Line("cut", label, values, int(mask.sum()), chance=chance))
             else:
                 found.append(Line("run", label, values, int(mask.sum()), _error(problem, theta[at], ~mask)))
@@ -86,16 +83,29 @@ def _refit(problem: Problem, solution: Solution, weights: Floats) -> Floats:
     return theta
 
 
-def _chance(problem: Problem, solution: Solution, masks: Sequence[Any], lag1: float) -> list[Floats]:
-    """Standard errors of cut minus full, from draws with the same weights for both: [P] for each mask."""
+def _chance(problem: Problem, solution: Solution, cut: Floats, mask: Any, lag1: float) -> Floats:
+    """Standard errors of cut minus full, [P]: from the influence of each unit of resampling on both, to first order."""
     free = sum(bound is None for bound in solution.bounds)
-    drawn = resample(problem.table, "auto", "run", lag1, free, PAIRED, seed=1)
-    weights = drawn.of_points(slice(None))
-    whole = _refit(problem, solution, weights)
-    return [
-        drawn.scale * np.sqrt(np.nanmean((_refit(problem, solution, weights * mask) - whole) ** 2, axis=0))
-        for mask in masks
-    ]
+    codes, _, _ = units(problem.table, "run", lag1, free)
+    apart = _influence(problem, cut, mask.astype(float)) - _influence(
+        problem, solution.theta, np.ones(len(mask))
+    )
+    by_unit = np.array([np.bincount(codes, weights=row) for row in apart])
+    return np.sqrt((by_unit**2).sum(axis=1)) * inflation(by_unit.shape[1], free)
+
+
+def _influence(problem: Problem, theta: Floats, weights: Floats) -> Floats:
+    """What each point adds to the estimate, to first order: [P, n]. Nothing along directions that are not determined."""
+    if not np.isfinite(theta).all():
+        return np.full((len(theta), len(weights)), np.inf)
+    apart = problem.residuals(theta[None])[0]
+    jacobian = problem.jacobian(theta[None])[0]
+    curvature = (jacobian * weights * expected_slope(problem, apart)) @ jacobian.T
+    size = np.sqrt(np.maximum(np.diag(curvature), 1e-300))
+    inverse = np.linalg.pinv(curvature / np.outer(size, size), rcond=1e-12, hermitian=True) / np.outer(
+        size, size
+    )
+    return inverse @ (jacobian * weights * apart * problem.objective.weights(apart))
 
 
 def _named(problem: Problem, theta: Floats, mask: Any) -> dict[str, float | None]:

@@ -109,7 +109,7 @@ def standard_errors(problem: Problem, solution: Solution) -> tuple[float | None,
     scaled = jacobian / size[:, None]
     psi = apart * problem.objective.weights(apart)
     try:
-        inverse = np.linalg.inv((scaled * _slope(problem, apart)) @ scaled.T)
+        inverse = np.linalg.inv((scaled * expected_slope(problem, apart)) @ scaled.T)
     except np.linalg.LinAlgError:
         return tuple(out)
     variance = np.diag(inverse @ ((scaled * psi**2) @ scaled.T) @ inverse) * n / (n - len(free)) / size**2
@@ -121,7 +121,7 @@ def standard_errors(problem: Problem, solution: Solution) -> tuple[float | None,
     return tuple(out)
 
 
-def _slope(problem: Problem, apart: Floats) -> Floats:
+def expected_slope(problem: Problem, apart: Floats) -> Floats:
     """psi' at every point: the expected slope of the objective's derivative, [n]."""
     delta = problem.objective.delta
     if delta is None:
@@ -247,7 +247,7 @@ def _steps(problem: Problem, solution: Solution, drawn: Resampling) -> Floats:
     jacobian = problem.jacobian(solution.theta[None])[0][free]
     slopes = jacobian * (apart * problem.objective.weights(apart))
     pairs = [(i, j) for i in range(len(free)) for j in range(i + 1)]
-    bent = _slope(problem, apart)
+    bent = expected_slope(problem, apart)
     sums = np.concatenate([slopes, np.stack([jacobian[i] * jacobian[j] * bent for i, j in pairs])])
     theta = np.repeat(solution.theta[None], len(drawn.weights), axis=0)
     block = max(1, 4_000_000 // len(problem.table))

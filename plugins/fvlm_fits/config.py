@@ -1,15 +1,30 @@
-"""Settings of the laws: none yet, and an unknown key is an error."""
+"""Settings of the laws; an unknown key is an error."""
 
 from __future__ import annotations
 
-from attrs import frozen
+from typing import Literal
+
+from attrs import field, frozen
+from attrs.validators import gt, lt
 
 
 @frozen
-class PerSize:
-    """`per-size` has no settings."""
+class NoSettings:
+    """The law has no settings."""
 
 
 @frozen
-class JointChinchilla:
-    """`joint-chinchilla` has no settings."""
+class Tissue:
+    """Settings of `tissue`. decay: lambda, what a step leaves of the annealing's momentum."""
+
+    decay: float = field(default=0.999, validator=[gt(0.0), lt(1.0)])
+
+
+@frozen
+class Envelope:
+    """Settings of `envelope`. of: what the power of compute is of, the model's size "n" or the samples "d"."""
+
+    of: Literal["n", "d"] = "n"
+
+
+MultiPower = NoSettings

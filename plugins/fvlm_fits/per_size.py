@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from fvlm_core.interfaces import FitModel, Parameter
 from fvlm_fits.config import PerSize
 
@@ -13,7 +15,14 @@ def power_law(d: Any, *, a: Any, b: Any, E: Any) -> Any:
 
     D: training samples seen. E is the loss that no amount of data removes at this size.
     """
-    return a * d**-b + E
+    return a * np.exp(-b * np.log(d)) + E
+
+
+def gradient(d: Any, *, a: Any, b: Any, E: Any) -> dict[str, Any]:
+    """dL/da = D^-b, dL/db = -a D^-b ln D, dL/dE = 1."""
+    ln_d = np.log(d)
+    power = np.exp(-b * ln_d)
+    return {"a": power, "b": -a * power * ln_d, "E": np.ones_like(E)}
 
 
 def build(config: PerSize) -> FitModel:
@@ -27,4 +36,5 @@ def build(config: PerSize) -> FitModel:
             Parameter("E", 1.0, min=0.0, linear=True, per="size"),
         ),
         needs="points at three or more amounts of data, far enough apart for the loss to bend",
+        gradient=gradient,
     )
