@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fvlm_core.interfaces import LawReport
 from fvlm_core.runs.metrics import MetricsWriter
 from fvlm_core.runs.store import Run, list_runs
 
@@ -35,6 +36,16 @@ def points(
     loss = chinchilla(n, d, **truth) * np.exp(noise * np.random.default_rng(seed).standard_normal(len(n)))
     runs = [f"run-{value:.0f}" for value in n]
     return pd.DataFrame({"n": n, "d": d, "loss": loss, "run": runs, "schedule": "constant"})
+
+
+def chinchilla_report(**truth: float) -> LawReport:
+    """What a figure gets to see of the joint law on three sizes."""
+    from fvlm_core.report.figures.view import view
+    from fvlm_core.scaling.fitting import fit_points, load_model
+    from fvlm_core.scaling.points import tidy
+
+    table = points(TRUTH | truth, list(SIZES.values()), [step * BATCH for step in STEPS], noise=0.003)
+    return view(fit_points(tidy(table, "points"), load_model("joint-chinchilla"), draws=20))
 
 
 def run(

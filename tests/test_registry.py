@@ -12,6 +12,8 @@ import pytest
 import torch
 from attrs import evolve
 from manual import examples
+from matplotlib.figure import Figure
+from measured import chinchilla_report
 
 from fvlm_registry import Component, LookupFailure, Plugin, Registry, hookspecs
 from fvlm_registry.discovery import discover
@@ -87,7 +89,7 @@ BROKEN = {
     "hook like no other": (
         HEAD + f"@hookimpl\ndef register():\n    yield {MLP}",
         'there is no hook "register": the hooks are fvlm_encoders, fvlm_connectors, fvlm_llms, '
-        "fvlm_data_sources, fvlm_fit_models",
+        "fvlm_data_sources, fvlm_fit_models, fvlm_figures",
     ),
     "two mistakes at once": (
         HEAD + "@hookimpl\ndef fvlm_encoder(): ...\n@hookimpl\ndef fvlm_llms(config): ...",
@@ -106,7 +108,7 @@ BROKEN = {
     "no hook at all": (
         "x = 1",
         "no function is marked with @hookimpl: expected one of fvlm_encoders, fvlm_connectors, fvlm_llms, "
-        "fvlm_data_sources, fvlm_fit_models",
+        "fvlm_data_sources, fvlm_fit_models, fvlm_figures",
     ),
     "raises while listing": (
         HEAD + f"@hookimpl\ndef fvlm_connectors():\n    yield {MLP}\n    {{}}['size']",
@@ -368,6 +370,12 @@ def test_the_examples_of_the_manual_work(
         config = config_class(folder=tmp_path, validation=1)
         assert [build(config, split)[0].id for split in ("validation", "train")] == ["a", "b"]
         assert build(config, "train")[1].turns[1].content == "caption c"
+    elif hook == "fvlm_figures":
+        figure = Figure()
+        build(config_class(), [chinchilla_report()], figure)
+        [axes] = figure.axes
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["joint-chinchilla "]
+        assert axes.get_xlabel() == "E (nats per token)"
     else:
         law = build(config_class())
         assert law.form == "L = E + B/D^beta"

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fvlm_core.cli.figure_options import figure_options
 from fvlm_core.cli.fit_options import asked, fit_options
 from fvlm_core.cli.points_options import fit_points_options, load_points
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    from fvlm_core.cli.figure_options import FigureRequest
     from fvlm_core.cli.points_options import PointsRequest
 
 
@@ -53,12 +55,14 @@ def _names(context: click.Context, parameter: click.Parameter, incomplete: str) 
     help="Where the plot goes (.png, .pdf, .svg). Default: scaling_law_plot.png beside the JSON file, else in the "
     "folder of runs, else here.",
 )
+@figure_options
 def command(
     models: tuple[str, ...],
     strict: bool,
     json_file: Path | None,
     plot_file: Path | None,
     request: PointsRequest,
+    figures: FigureRequest,
     **chosen: Any,
 ) -> int:
     """Fit scaling laws to runs, or to a table of points.
@@ -76,6 +80,7 @@ def command(
     beside = Path() if request.files else request.root
     plot = plot_file or (json_file.with_name(PLOT) if json_file else beside / PLOT)
     check_format(plot)
+    drawn = figures.check()
     laws = [load_model(name) for name in models or EXPORTED]
     points = load_points(request)
     objective, draws, options = asked(chosen)
@@ -94,4 +99,6 @@ def command(
         stdout().print(f"numbers: {json_file}", soft_wrap=True)
     scaling_law_plot(reports, plot)
     stdout().print(f"plot: {plot}", soft_wrap=True)
+    for file in figures.draw(drawn, reports, plot) if drawn else ():
+        stdout().print(f"figure: {file}", soft_wrap=True)
     return 1 if strict and any(report.status != "ok" for report in reports) else 0

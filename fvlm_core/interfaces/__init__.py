@@ -1,7 +1,8 @@
 """The contract between the core and its plugins: everything a plugin may import.
 
 Names load on first use, so that a plugin's `plugin.py` and `config.py` can import this package and stay light:
-`data`, `specs` and `fit` import no torch; `encoder`, `connector` and `llm` do.
+`data`, `specs`, `fit` and `figure` import no torch; `encoder`, `connector` and `llm` do, and `style` imports
+matplotlib.
 """
 
 from __future__ import annotations
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
     from fvlm_core.interfaces.connector import Auxiliary, Connector, VisualTokens
     from fvlm_core.interfaces.data import DataSource, Progress, Sample, Split, Turn, VideoFile
     from fvlm_core.interfaces.encoder import Depth, KeyValue, PatchFeatures, VisionEncoder
+    from fvlm_core.interfaces.figure import (
+        Found,
+        Frontier,
+        Jump,
+        LawFit,
+        LawReport,
+        Profile,
+        Trend,
+        Varied,
+    )
     from fvlm_core.interfaces.fit import FitModel, LRCurve, Parameter, Relation
     from fvlm_core.interfaces.llm import Chat, EncodedChat, LLMBackend
     from fvlm_core.interfaces.specs import (
@@ -31,12 +42,14 @@ if TYPE_CHECKING:
         Work,
     )
     from fvlm_core.pretrained import SEEDED, architecture, is_folder, pretrained_folder
+    from fvlm_core.report.figures import style
 
 _HOME = {
     "errors": ("FvlmError", "MissingData", "MissingWeights", "Problem", "Problems", "UsageError"),
     "interfaces.connector": ("Auxiliary", "Connector", "VisualTokens"),
     "interfaces.data": ("DataSource", "Progress", "Sample", "Split", "Turn", "VideoFile"),
     "interfaces.encoder": ("Depth", "KeyValue", "PatchFeatures", "VisionEncoder"),
+    "interfaces.figure": ("Found", "Frontier", "Jump", "LawFit", "LawReport", "Profile", "Trend", "Varied"),
     "interfaces.fit": ("FitModel", "LRCurve", "Parameter", "Relation"),
     "interfaces.llm": ("Chat", "EncodedChat", "LLMBackend"),
     "interfaces.specs": (
@@ -44,6 +57,7 @@ _HOME = {
         *("LinearMap", "Look", "TextPass", "VisualPass", "Work"),
     ),
     "pretrained": ("SEEDED", "architecture", "is_folder", "pretrained_folder"),
+    "report.figures": ("style",),
 }
 _MODULE = {name: f"fvlm_core.{module}" for module, names in _HOME.items() for name in names}
 
@@ -60,11 +74,16 @@ __all__ = [
     "EncodedChat",
     "EncoderSpec",
     "FitModel",
+    "Found",
+    "Frontier",
     "FvlmError",
+    "Jump",
     "KeyValue",
     "LLMBackend",
     "LLMSpec",
     "LRCurve",
+    "LawFit",
+    "LawReport",
     "LinearMap",
     "Look",
     "MissingData",
@@ -74,13 +93,16 @@ __all__ = [
     "PatchFeatures",
     "Problem",
     "Problems",
+    "Profile",
     "Progress",
     "Relation",
     "Sample",
     "Split",
     "TextPass",
+    "Trend",
     "Turn",
     "UsageError",
+    "Varied",
     "VideoFile",
     "VisionEncoder",
     "VisualPass",
@@ -90,6 +112,7 @@ __all__ = [
     "hookimpl",
     "is_folder",
     "pretrained_folder",
+    "style",
 ]
 
 

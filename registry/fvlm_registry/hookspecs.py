@@ -284,3 +284,52 @@ def fvlm_fit_models() -> Iterable[Component]:
             yield Component("power", **names, summary="L = E + B/D^beta over all points")
     """
     return ()
+
+
+@_hookspec
+def fvlm_figures() -> Iterable[Component]:
+    """Figures of fits, drawn by `fvlm fit --figures NAME`.
+
+    target: `draw(config, reports, figure) -> None`, which fills an empty `matplotlib.figure.Figure` from a sequence of
+    `LawReport`s, one for each law that was asked for; `style` has the house's panels, axes, colours and legends. The
+    same reports must give the same picture. What cannot be drawn is said in the picture.
+
+        # acme_floors/plugin.py
+        from attrs import frozen
+        from fvlm_core.interfaces import Component, hookimpl
+
+
+        @frozen(kw_only=True)
+        class Floors:
+            parameter: str = "E"
+
+
+        @hookimpl
+        def fvlm_figures():
+            names = {"target": "acme_floors.floors:draw", "config": "acme_floors.plugin:Floors"}
+            yield Component("floors", **names, summary="a parameter of each law with its interval")
+
+        # acme_floors/floors.py
+        from fvlm_core.interfaces import style
+
+
+        def draw(config, reports, figure):
+            found = [
+                (f"{report.law.name} {fit.group}", one)
+                for report in reports
+                for fit in report.fits
+                for one in fit.parameters
+                if one.name == config.parameter
+            ]
+            if not found:
+                style.only_words(figure, f"no law has a parameter {config.parameter}")
+                return
+            axes = style.sheet(figure, 1, 1, caption=["Bars: 95 % intervals."]).every[0]
+            for at, (name, one) in enumerate(found):
+                low, high = (one.value if end is None else end for end in (one.low, one.high))
+                axes.plot([low, high], [at, at], color=style.GREY)
+                axes.plot(one.value, at, **style.marks(style.COLOURS[0]))
+            axes.set_yticks(range(len(found)), [name for name, _ in found])
+            axes.set_xlabel(f"{config.parameter} (nats per token)")
+    """
+    return ()

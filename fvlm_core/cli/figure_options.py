@@ -1,0 +1,99 @@
+"""The options of `fvlm fit` that ask for figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from fvlm_core.scaling.report import FitReport
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FOLDER = "figures"
+"""Where figures go when no folder is named: beside the plot."""
+
+
+@frozen
+class FigureRequest:
+    """names: as written. folder: None for `FOLDER` beside the plot. formats: without dots."""
+
+    names: tuple[str, ...]
+    folder: Path | None
+    formats: tuple[str, ...]
+
+    def check(self) -> list[str]:
+        """The figures asked for, each once. Raises `LookupFailure` for a name that nobody offers, and click's
+        `UsageError` when a folder or a format is named and no figure."""
+        if not self.names:
+            if self.folder or self.formats:
+                raise click.UsageError("--figures-to and --format need --figures: write --figures all")
+            return []
+        from fvlm_core.report.figures.catalogue import load_figure, names
+
+        written = [name.strip() for part in self.names for name in part.split(",") if name.strip()]
+        found = [name for one in written for name in (names() if one == "all" else [one])]
+        for name in found:
+            load_figure(name)
+        return list(dict.fromkeys(found))
+
+    def draw(self, names: Sequence[str], reports: Sequence[FitReport], plot: Path) -> list[Path]:
+        """Draw them all."""
+        from fvlm_core.report.figures import draw_figures
+
+        return draw_figures(reports, names, self.folder or plot.parent / FOLDER, self.formats or ("png",))
+
+
+def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Figure names after the last comma, for shell completion."""
+    from click.shell_completion import CompletionItem
+
+    from fvlm_core.report.figures.catalogue import names
+
+    before, comma, last = incomplete.rpartition(",")
+    return [CompletionItem(before + comma + name) for name in ["all", *names()] if name.startswith(last)]
+
+
+def figure_options(command: F) -> F:
+    """`--figures`, `--figures-to` and `--format`, handed on as `figures`, a `FigureRequest`."""
+    from functools import update_wrapper
+
+    def collected(
+        *arguments: Any, figures: tuple[str, ...], figures_to: Path | None, formats: Any, **rest: Any
+    ) -> Any:
+        return command(
+            *arguments, figures=FigureRequest(figures, figures_to, tuple(dict.fromkeys(formats))), **rest
+        )
+
+    wrapped: Any = update_wrapper(collected, command)
+    options = [
+        click.option(
+            "--figures",
+            multiple=True,
+            metavar="NAME[,NAME]",
+            shell_complete=_complete,
+            help="Draw figures beside the plot: all, or names such as residuals,profiles. May be repeated.",
+        ),
+        click.option(
+            "--figures-to",
+            type=click.Path(path_type=Path, file_okay=False),
+            metavar="DIR",
+            help="Where figures go. Default: figures/ beside the plot.",
+        ),
+        click.option(
+            "--format",
+            "formats",
+            multiple=True,
+            type=click.Choice(["png", "svg", "pdf"]),
+            help="The format of figures; may be repeated. Default: png.",
+        ),
+    ]
+    for option in reversed(options):
+        wrapped = option(wrapped)
+    return wrapped

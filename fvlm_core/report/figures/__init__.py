@@ -1,0 +1,59 @@
+"""Figures for papers, of what was fitted and what was not: `scaling_law_plot` is the one that every fit leaves behind.
+
+One file a figure; `catalogue` knows them by name, `style` is what they share, `view` what they get to see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from fvlm_core.report.figures import loss, style
+from fvlm_core.report.figures.catalogue import load_figure
+from fvlm_core.report.figures.files import DPI, check_format, house_style, save
+from fvlm_core.report.figures.style import COLOURS
+from fvlm_core.report.figures.view import view
+from fvlm_core.scaling.report import FitReport
+
+__all__ = ["COLOURS", "check_format", "draw_figures", "scaling_law_plot"]
+
+SIZE_INCHES = (8.0, 5.0)
+"""1600 x 1000 pixels."""
+
+
+def scaling_law_plot(reports: Sequence[FitReport], file: Path, nothing: str = "") -> None:
+    """Draw loss against data, one panel a report, and write it to `file` (PNG, PDF or SVG by its suffix).
+
+    Points by size (colour) and run (marker), fitted curves with their 95 % band, and in words what was withheld.
+    nothing: what to say when there are no reports. Raises `UsageError` for another suffix.
+    """
+    check_format(file)
+    with house_style():
+        figure = Figure(figsize=SIZE_INCHES, dpi=DPI)
+        if reports:
+            loss.panels([view(report) for report in reports], figure, "d", size=SIZE_INCHES)
+        else:
+            style.only_words(figure, nothing, SIZE_INCHES)
+        save(figure, file)
+
+
+def draw_figures(
+    reports: Sequence[FitReport], names: Sequence[str], folder: Path, formats: Sequence[str] = ("png",)
+) -> list[Path]:
+    """Draw figures by name, each to `folder/NAME.FORMAT`, and return the files.
+
+    Raises `LookupFailure` for a name that nobody offers, before anything is drawn.
+    """
+    loaded = {name: load_figure(name) for name in names}
+    seen = [view(report) for report in reports]
+    files: list[Path] = []
+    for name, draw in loaded.items():
+        with house_style():
+            figure = Figure(dpi=DPI)
+            draw(seen, figure)
+            for suffix in formats:
+                files.append(folder / f"{name.replace(':', '_')}.{suffix}")
+                save(figure, files[-1])
+    return files

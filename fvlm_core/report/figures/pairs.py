@@ -1,0 +1,195 @@
+"""Bootstrap draws of each pair of parameters, with the regions that hold half and 95 % of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullFormatter, ScalarFormatter
+from scipy.stats import gaussian_kde
+
+from fvlm_core.interfaces.figure import Found, LawFit, LawReport
+from fvlm_core.report.figures import style, ticks, words
+from fvlm_core.report.figures.config import Plain
+
+MOST = 6
+"""Parameters drawn against each other."""
+
+DOTS = 400
+"""Draws shown, and used for the regions."""
+
+GRID = 48
+
+SHOWN = 0.995
+"""Share of the draws of each parameter within the axes."""
+
+FEWEST = 20
+
+CELL = 1.06
+"""Inches of a panel's side."""
+
+
+def draw(config: Plain, reports: Sequence[LawReport], figure: Figure) -> None:
+    """A triangle of panels a report, one below the other."""
+    useful = [report for report in reports if _rows(report)]
+    if not useful:
+        style.only_words(
+            figure, " ".join(words.captions(reports)) or "No law has two parameters.", (7.0, 2.4)
+        )
+        return
+    caption = style.wrap(
+        words.captions(
+            reports,
+            "Dots: bootstrap draws. Lines: 50 % and 95 % of them. Crosses: the best fit.",
+        ),
+        style.WIDTH,
+    )
+    below = 0.2 + style.LINE * len(caption)
+    heights = [style.TOP + 0.62 + CELL * (len(_rows(report)) - 1) for report in useful]
+    tall = sum(heights) + below
+    figure.set_size_inches(style.WIDTH, tall)
+    top = tall
+    for report, height in zip(useful, heights, strict=True):
+        _triangle(report, figure, top, tall)
+        top -= height
+    style.words_below(figure.axes[0], caption, (below - 0.1) / tall, style.WIDTH)
+
+
+def _rows(report: LawReport) -> list[str]:
+    """The parameters that have draws; [] when no pair can be drawn."""
+    fitted = [fit for fit in report.fits if len(fit.draws) >= FEWEST]
+    found = [
+        one.name for fit in fitted for one in fit.parameters[: fit.draws.shape[1]] if np.isfinite(one.value)
+    ]
+    names = list(dict.fromkeys(found))
+    return names[:MOST] if len(names) > 1 else []
+
+
+def _triangle(report: LawReport, figure: Figure, top: float, tall: float) -> None:
+    names = _rows(report)
+    fits = [fit for fit in report.fits if len(fit.draws) >= FEWEST]
+    shades = style.colours(len(fits))
+    side = len(names) - 1
+    for row in range(side):
+        for column in range(row + 1):
+            left, bottom = style.LEFT + 0.2 + CELL * column, top - style.TOP - CELL * (row + 1)
+            axes = figure.add_axes(
+                (left / style.WIDTH, bottom / tall, (CELL - 0.09) / style.WIDTH, (CELL - 0.09) / tall)
+            )
+            style.dress(axes)
+            if row == column == 0:
+                style.title(axes, report.law.name, room=4.0)
+            _panel(axes, fits, shades, names[column], names[row + 1])
+            axes.tick_params(labelsize=5.5, labelbottom=row == side - 1, labelleft=column == 0)
+            for tick in axes.get_xticklabels():
+                tick.set_rotation(30)
+            if row == side - 1:
+                axes.set_xlabel(_name(report, names[column]), fontsize=style.NORMAL)
+            if column == 0:
+                axes.set_ylabel(_name(report, names[row + 1]), fontsize=style.NORMAL)
+    beside = style.LEFT + 0.2 + CELL * 1.15
+    if len(fits) > 1:
+        handles = [
+            Line2D([], [], color=shades[at], linewidth=2, label=style.clip(fits[at].group))
+            for at in style.spread(len(fits), len(style.COLOURS))
+        ]
+        figure.axes[-1].legend(
+            handles=handles,
+            loc="upper left",
+            bbox_to_anchor=(beside / style.WIDTH, (top - style.TOP) / tall),
+            bbox_transform=figure.transFigure,
+            borderaxespad=0.0,
+            fontsize=style.SMALL,
+            frameon=False,
+        )
+    missing = [name for name in report.withheld if name not in names]
+    if missing:
+        box = figure.add_axes(
+            (beside / style.WIDTH, (top - style.TOP - 0.5) / tall, 2.2 / style.WIDTH, 0.5 / tall)
+        )
+        box.patch.set_hatch("////")
+        box.patch.set_edgecolor("#CCCCCC")
+        box.set_xticks([])
+        box.set_yticks([])
+        box.spines[:].set_visible(False)
+        patch = {"facecolor": "white", "edgecolor": "none", "pad": 2.0}
+        style.note(box, style.clip(f"withheld: {', '.join(missing)}", 36), bbox=patch)
+
+
+def _name(report: LawReport, name: str) -> str:
+    return f"{name}\n(withheld)" if name in report.withheld else name
+
+
+def _panel(axes: Axes, fits: Sequence[LawFit], shades: Sequence[Any], x: str, y: str) -> None:
+    drawn = [
+        (fit, shade, *(_column(fit, name) for name in (x, y)))
+        for fit, shade in zip(fits, shades, strict=True)
+    ]
+    pairs = [(fit, shade, a, b) for fit, shade, a, b in drawn if a is not None and b is not None]
+    if not pairs:
+        style.note(axes, "no draws")
+        return
+    for which, at in (("x", 2), ("y", 3)):
+        found: Found = pairs[0][at][0]
+        _limits(axes, which, found.log, np.concatenate([pair[at][1] for pair in pairs]))
+    for _, shade, (best_x, values_x), (best_y, values_y) in pairs:
+        some = slice(None, None, max(1, len(values_x) // DOTS))
+        axes.plot(
+            values_x[some], values_y[some], ".", color=shade, markersize=1.6, alpha=0.35, markeredgewidth=0
+        )
+        _regions(axes, values_x, values_y, shade)
+        axes.plot(best_x.value, best_y.value, "+", color="black", markersize=6, markeredgewidth=1.0, zorder=5)
+
+
+def _column(fit: LawFit, name: str) -> tuple[Found, Any] | None:
+    for at, found in enumerate(fit.parameters):
+        if found.name == name:
+            return found, fit.draws[:, at]
+    return None
+
+
+def _limits(axes: Axes, which: str, log: bool, values: Any) -> None:
+    low, high = np.quantile(values, [(1 - SHOWN) / 2, (1 + SHOWN) / 2])
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    limits = axes.set_xlim if which == "x" else axes.set_ylim
+    if log and low > 0 and high / low > 3:
+        (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+        room = (high / low) ** 0.12
+        limits(low / room, high * room)
+        major = ticks.log_ticks(low, high, 3)
+        axis.set_major_locator(FixedLocator(major))
+        axis.set_major_formatter(FixedFormatter([ticks.label("", value) for value in major]))
+        axis.set_minor_formatter(NullFormatter())
+    else:
+        room = 0.12 * (high - low) or 0.05 * abs(high) or 0.05
+        limits(low - room, high + room)
+        axis.set_major_locator(MaxNLocator(3))
+        axis.set_major_formatter(ScalarFormatter(useOffset=False))
+
+
+def _regions(axes: Axes, x: Any, y: Any, colour: Any) -> None:
+    """Regions of highest density, by kernels of the draws' own covariance, in the axes' own scales."""
+    logs = [axis.get_scale() == "log" for axis in (axes.xaxis, axes.yaxis)]
+    some = slice(None, None, max(1, len(x) // DOTS))
+    values = np.array([_scaled(draws[some], log) for draws, log in zip((x, y), logs, strict=True)])
+    values = values[:, np.isfinite(values).all(axis=0)]
+    try:
+        density = gaussian_kde(values)
+    except (np.linalg.LinAlgError, ValueError):  # all draws on one line or point: there is no region
+        return
+    at_draws = density(values)
+    limits = (axes.get_xlim(), axes.get_ylim())
+    grid = [np.linspace(*_scaled(np.array(ends), log), GRID) for ends, log in zip(limits, logs, strict=True)]
+    there = density(np.array([part.ravel() for part in np.meshgrid(*grid)])).reshape(GRID, GRID)
+    levels = sorted({float(np.quantile(at_draws, 1 - share)) for share in (0.95, 0.5)})
+    u, v = (np.exp(part) if log else part for part, log in zip(grid, logs, strict=True))
+    axes.contour(u, v, there, levels=levels, colors=[colour], linewidths=0.9)
+
+
+def _scaled(values: Any, log: bool) -> Any:
+    with np.errstate(all="ignore"):
+        return np.log(values) if log else values

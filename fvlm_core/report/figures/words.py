@@ -1,0 +1,54 @@
+"""What figures say in words: the numbers, what is withheld, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fvlm_core.interfaces.figure import Found, LawFit, LawReport
+
+BANDS = "Bands: 95\u00a0%, by bootstrap."
+
+FITS_TOLD = 7
+"""Of more fits than this the numbers are not repeated in a caption."""
+
+
+def captions(reports: Sequence[LawReport], *more: str, numbers: bool = True) -> list[str]:
+    """A paragraph a report, named where there are several, then `more`, each said once."""
+    told = [said(report, numbers) for report in reports]
+    if len(reports) > 1:
+        told = [f"{report.law.name}: {text}" for report, text in zip(reports, told, strict=True) if text]
+    return [text for text in (*told, *more) if text]
+
+
+def said(report: LawReport, numbers: bool = True) -> str:
+    """The numbers of one report, what is withheld and why."""
+    found = "; ".join(told(fit) for fit in report.fits[:FITS_TOLD]) if numbers else ""
+    if found and len(report.fits) > FITS_TOLD:
+        found += f"; and {len(report.fits) - FITS_TOLD} more"
+    why = " · ".join(sentence(reason) for reason in report.reasons)
+    if not report.fits:
+        return f"Refused. {why}" if report.withheld or why else "Refused."
+    if report.status == "ok":
+        return f"{found}." if found else ""
+    withheld = f"Withheld: {', '.join(report.withheld)}. " if report.withheld else ""
+    law = report.fits[0].law
+    drawn = " with ".join(filter(None, [law.form if law is not report.law else "", found]))
+    return f"{withheld}{why}{f' Drawn: {drawn}.' if drawn else ''}"
+
+
+def told(fit: LawFit) -> str:
+    """`135M: a 1165, b 0.8431`."""
+    group = f"{fit.group}: " if fit.group else ""
+    return group + ", ".join(f"{found.name} {found.value:.4g}" for found in fit.parameters)
+
+
+def interval(found: Found) -> str:
+    """`0.43 [0.32, 0.55]`, with a word for an end that is not there."""
+    low = "…" if found.low is None else f"{found.low:.3g}"
+    high = "…" if found.high is None else f"{found.high:.3g}"
+    return f"{found.value:.3g} [{low}, {high}]"
+
+
+def sentence(text: str) -> str:
+    """With its full stop."""
+    return text if text.endswith((".", "…")) else f"{text}."

@@ -1,0 +1,253 @@
+"""Every figure of a fit: drawn for good, reduced and refused fits, the same bytes each time, and open to plugins."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.text import Text
+from measured import BATCH, SIZES, STEPS, TRUTH, points
+
+from fvlm_core.interfaces.figure import LawReport
+from fvlm_core.report.figures import draw_figures
+from fvlm_core.report.figures.catalogue import load_figure, names
+from fvlm_core.report.figures.residuals import by_lag
+from fvlm_core.report.figures.ticks import label, log_ticks
+from fvlm_core.report.figures.view import view
+from fvlm_core.scaling.fitting import fit_points, load_model
+from fvlm_core.scaling.points import tidy
+from fvlm_core.scaling.report import FitReport
+from fvlm_registry import LookupFailure
+
+SAMPLES = [step * BATCH for step in STEPS]
+OWN = [
+    "loss-data",
+    "loss-size",
+    "loss-compute",
+    "residuals",
+    "parameter-pairs",
+    "profiles",
+    "isoflop",
+    "frontier",
+    "sensitivity",
+    "lr-sweep",
+]
+
+
+def fitted(
+    sizes: list[float], samples: list[int], *, flops: bool = True, law: str = "joint-chinchilla"
+) -> FitReport:
+    table = points(TRUTH, sizes, samples, noise=0.003)
+    table["run"] = [f"run-{n:.0f}" for n in table["n"]]
+    if flops:
+        table["compute"] = 6 * table["n"] * table["d"]
+    return fit_points(tidy(table, "points"), load_model(law), draws=40)
+
+
+@pytest.fixture(scope="module")
+def cases() -> dict[str, list[FitReport]]:
+    three = list(SIZES.values())
+    return {
+        "two laws": [fitted(three, SAMPLES, law="per-size"), fitted(three, SAMPLES)],
+        "reduced": [fitted(three[:2], SAMPLES)],
+        "refused": [fitted([4e4], [1000], flops=False)],
+        "many sizes": [fitted(list(np.geomspace(1e4, 1e7, 12)), [1000, 4000, 16000])],
+    }
+
+
+def drawn(name: str, reports: list[LawReport]) -> Figure:
+    figure = FigureCanvasAgg(Figure()).figure
+    load_figure(name)(reports, figure)
+    return figure
+
+
+def words(figure: Figure) -> str:
+    return " ".join(" ".join(text.get_text().split()) for text in figure.findobj(Text))
+
+
+def test_every_figure_of_the_core_is_offered_under_its_name() -> None:
+    assert names()[: len(OWN)] == OWN
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_every_figure_draws_or_says_why_not(name: str, cases: dict[str, list[FitReport]]) -> None:
+    for case, reports in cases.items():
+        figure = drawn(name, [view(report) for report in reports])
+        figure.draw_without_rendering()
+        assert figure.axes or figure.texts, case
+        if case == "refused" and name not in ("isoflop", "lr-sweep", "frontier", "loss-compute"):
+            assert "not identifiable" in words(figure), name
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_every_axis_that_is_drawn_says_what_it_is(name: str, cases: dict[str, list[FitReport]]) -> None:
+    figure = drawn(name, [view(report) for report in cases["two laws"]])
+    if not figure.axes:
+        return
+    bottom = {round(axes.get_position().y0, 4) for axes in figure.axes if axes.axison}
+    lowest = [axes for axes in figure.axes if round(axes.get_position().y0, 4) == min(bottom)]
+    assert all(axes.get_xlabel() or axes.get_title(loc="left") for axes in lowest)
+    assert any(axes.get_ylabel() or axes.get_yticklabels() for axes in figure.axes)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_no_words_overlap_or_leave_the_page(name: str, cases: dict[str, list[FitReport]]) -> None:
+    for case, reports in cases.items():
+        figure = drawn(name, [view(report) for report in reports])
+        figure.draw_without_rendering()
+        renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+        page = figure.bbox
+        boxes = []
+        for axes in figure.axes:
+            shown = [axes.title, axes._left_title, axes.xaxis.label, axes.yaxis.label, *axes.texts]  # type: ignore[attr-defined]
+            boxes += [
+                (text.get_text(), text.get_window_extent(renderer)) for text in shown if text.get_text()
+            ]
+            for axis in (axes.xaxis, axes.yaxis):
+                for tick in axis.get_major_ticks():
+                    where = tick.get_loc()
+                    low, high = sorted(axis.get_view_interval())
+                    if tick.label1.get_visible() and tick.label1.get_text() and low <= where <= high:
+                        boxes.append((tick.label1.get_text(), tick.label1.get_window_extent(renderer)))
+        boxes += [("legend", legend.get_window_extent(renderer)) for legend in figure.findobj(Legend)]
+        for text, box in boxes:
+            assert box.x0 >= page.x0 - 1 and box.x1 <= page.x1 + 1, (case, text)  # noqa: PT018
+            assert box.y0 >= page.y0 - 1 and box.y1 <= page.y1 + 1, (case, text)  # noqa: PT018
+        for at, (text, box) in enumerate(boxes):
+            for other, there in boxes[at + 1 :]:
+                wide = min(box.x1, there.x1) - max(box.x0, there.x0)
+                high = min(box.y1, there.y1) - max(box.y0, there.y0)
+                assert wide <= 1 or high <= 1, (case, text, other)
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_the_same_fit_gives_the_same_bytes_whatever_the_user_s_matplotlibrc(
+    suffix: str, cases: dict[str, list[FitReport]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [first] = draw_figures(cases["two laws"], ["profiles"], tmp_path / "a", [suffix])
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
+    with rc_context({"font.size": 20.0, "axes.grid": False, "lines.linewidth": 5.0, "svg.hashsalt": "x"}):
+        [second] = draw_figures(cases["two laws"], ["profiles"], tmp_path / "b", [suffix])
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_withheld_parameters_are_named_where_parameters_are_drawn(cases: dict[str, list[FitReport]]) -> None:
+    reports = [view(report) for report in cases["reduced"]]
+    assert "withheld: E, A, alpha" in words(drawn("parameter-pairs", reports))
+    assert "Withheld: E, A, alpha." in words(drawn("profiles", reports))
+
+
+def test_a_frontier_is_drawn_only_for_a_law_that_is_believed(cases: dict[str, list[FitReport]]) -> None:
+    reduced = drawn("frontier", [view(report) for report in cases["reduced"]])
+    assert "joint-chinchilla tells no frontier. Withheld: E, A, alpha." in words(reduced)
+    assert not [line for axes in reduced.axes for line in axes.lines if line.get_linestyle() == "-"]
+
+
+def test_the_frontier_is_the_minimum_over_sizes_at_equal_compute() -> None:
+    report = fitted(list(np.geomspace(3e4, 3e6, 6)), [1000, 4000, 16000, 64000, 256000])
+    seen = view(report)
+    if seen.frontier is None:
+        pytest.skip("the law was not believed")
+    found = seen.frontier()
+    inside = np.isfinite(found.n[0])
+    assert inside.sum() > 10
+    values = report.fits[0].values
+    a, b = values["alpha"], values["beta"]
+    # Hoffmann et al. (2022), equation 4: N* = G (C/6)^(b/(a+b)), G = (a A/(b B))^(1/(a+b)).
+    expected = (a * values["A"] / (b * values["B"])) ** (1 / (a + b)) * (found.compute / 6) ** (b / (a + b))
+    assert found.n[0][inside] == pytest.approx(expected[inside], rel=1e-3)
+    assert (found.n[1][inside] <= found.n[0][inside]).all()
+
+
+def test_autocorrelation_is_that_of_the_run() -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal(20_000)
+    series = np.zeros_like(noise)
+    for at in range(1, len(noise)):
+        series[at] = 0.8 * series[at - 1] + noise[at]
+    assert by_lag(series)[:3] == pytest.approx([0.8, 0.64, 0.512], abs=0.03)
+
+
+@pytest.mark.parametrize("low", [1e-7, 0.3, 1.1, 4e4, 1e18])
+@pytest.mark.parametrize("span", [1.2, 3.0, 30.0, 1e5, 1e12])
+def test_a_logarithmic_axis_has_a_few_round_ticks(low: float, span: float) -> None:
+    ticks = log_ticks(low, low * span)
+    assert 2 <= len(ticks) <= 7
+    assert all(low <= tick <= low * span for tick in ticks)
+    assert len({label("", tick) for tick in ticks}) == len(ticks)
+
+
+def test_an_unknown_figure_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(
+        LookupFailure, match='none of the figures is called "residual": did you mean "residuals"'
+    ):
+        draw_figures([], ["residual"], tmp_path)
+
+
+FIGURE = """
+from attrs import frozen
+from fvlm_core.interfaces import Component, hookimpl
+
+
+@frozen
+class Worst:
+    colour: str = "#D55E00"
+
+
+def draw(config, reports, figure):
+    from fvlm_core.interfaces import style
+
+    axes = style.sheet(figure, 1, 1, caption=["The worst residual of each law."]).every[0]
+    for at, report in enumerate(reports):
+        worst = max(fit.points["residual"].abs().max() for fit in report.fits)
+        axes.plot(at, worst, **style.marks(config.colour))
+    axes.set_ylabel("worst residual")
+
+
+@hookimpl
+def fvlm_figures():
+    yield Component("worst", target="acme_worst:draw", config="acme_worst:Worst", summary="worst residuals")
+"""
+
+
+def test_a_third_partys_figure_is_drawn_by_name(tmp_path: Path) -> None:
+    (tmp_path / "acme_worst.py").write_text(FIGURE)
+    info = tmp_path / "acme_worst-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-worst\nVersion: 0.1\n")
+    (info / "entry_points.txt").write_text("[fvlm]\nacme = acme_worst\n")
+    points(TRUTH, list(SIZES.values()), SAMPLES, noise=0.003).to_csv(tmp_path / "points.csv", index=False)
+    main = "import sys; from fvlm_core.cli.main import main; sys.exit(main())"
+
+    def fvlm(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", main, *arguments],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    wrong = fvlm("fit", "--data", "points.csv", "--figures", "worse")
+    assert wrong.returncode == 2
+    assert 'none of the figures is called "worse": did you mean "worst"?' in wrong.stderr
+    asked = ("--figures", "worst,residuals", "--figures-to", "out", "--format", "svg", "--format", "png")
+    done = fvlm("fit", "--data", "points.csv", *asked)
+    assert done.returncode == 0, done.stderr
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {
+        "worst.svg",
+        "worst.png",
+        "residuals.svg",
+        "residuals.png",
+    }
+    assert "#d55e00" in (tmp_path / "out/worst.svg").read_text()
+    assert "figure: out/worst.svg" in done.stdout
