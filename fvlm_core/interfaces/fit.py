@@ -27,23 +27,46 @@ Policy = Literal["final", "all"]
 """Which points of a run a law is made for: its last, or every evaluation."""
 
 
+JUMP = 0.1
+"""A change between two listed rates by more than this part of the larger, and by more than JUMP_OVER times what changes
+before and after it, is a jump and not a stretch of a decay."""
+
+JUMP_OVER = 10.0
+
+
 @frozen(eq=False)
 class LRCurve:
     """The learning rate of a run over its steps.
 
-    steps: [K] increasing optimiser steps. rates: [K] the rate at each of them, linear in between. warmup: steps of a
-    linear warm-up from 0 that ends where the listed steps begin (or before them, at the first rate).
+    steps: [K] increasing optimiser steps. rates: [K] the rate at each of them, linear in between; a jump (see `JUMP`)
+    happens at the later of the two steps it is listed between. warmup: the step at which a linear warm-up from 0 at
+    step 0 reaches the first rate, where the listed steps begin or before.
     """
 
     steps: NDArray[Any]
     rates: NDArray[Any]
     warmup: int = 0
 
-    def at(self, steps: NDArray[Any]) -> NDArray[Any]:
-        """The rate at any steps [M]: warm-up included, the last rate after the end."""
+    @property
+    def knots(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Steps and rates between which the rate is linear: those listed, and the step before each jump. No warm-up."""
         import numpy as np
 
-        rates = np.interp(steps, self.steps, self.rates)
+        change = np.abs(np.diff(self.rates))
+        around = np.maximum(change[:-2], change[2:])
+        large = JUMP * np.maximum(self.rates[1:-2], self.rates[2:-1])
+        jumps = 2 + np.flatnonzero((change[1:-1] > np.maximum(large, JUMP_OVER * around)))
+        jumps = jumps[self.steps[jumps] - self.steps[jumps - 1] > 1]
+        return (
+            np.insert(self.steps, jumps, self.steps[jumps] - 1),
+            np.insert(self.rates, jumps, self.rates[jumps - 1]),
+        )
+
+    def at(self, steps: NDArray[Any]) -> NDArray[Any]:
+        """The rate at any steps [M]: warm-up included, the first rate after it, the last rate after the end."""
+        import numpy as np
+
+        rates = np.interp(steps, *self.knots)
         if not self.warmup:
             return rates
         return np.where(steps < self.warmup, self.rates[0] * steps / self.warmup, rates)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from attrs import field, frozen
-from attrs.validators import gt, lt
+from attrs.validators import ge, gt, lt
 
 
 @frozen
@@ -27,4 +27,8 @@ class Envelope:
     of: Literal["n", "d"] = "n"
 
 
-MultiPower = NoSettings
+@frozen
+class Repetition:
+    """Settings of `repetition`. unique_samples: different samples that every run drew from; 0: column `unique` says it."""
+
+    unique_samples: float = field(default=0.0, validator=ge(0.0))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fvlm_core.interfaces import FitModel, Parameter
-from fvlm_fits.config import JointChinchilla
+from fvlm_fits.config import NoSettings
 
 
 def chinchilla(n: Any, d: Any, *, E: Any, A: Any, B: Any, alpha: Any, beta: Any) -> Any:
@@ -40,7 +40,7 @@ def floors_gradient(d: Any, *, floor: Any, B: Any, beta: Any) -> dict[str, Any]:
     return {"floor": np.ones_like(floor), "B": data, "beta": -B * data * ln_d}
 
 
-def build(config: JointChinchilla) -> FitModel:
+def build(config: NoSettings) -> FitModel:
     """The joint law; with too few sizes for it, one floor a size and a shared B and beta."""
     B = Parameter("B", 400.0, min=0.0, log=True, linear=True)
     beta = Parameter("beta", 0.3, min=0.01, max=5.0)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fvlm_core.interfaces import FitModel, Parameter
-from fvlm_fits.config import PerSize
+from fvlm_fits.config import NoSettings
 
 
 def power_law(d: Any, *, a: Any, b: Any, E: Any) -> Any:
@@ -25,7 +25,7 @@ def gradient(d: Any, *, a: Any, b: Any, E: Any) -> dict[str, Any]:
     return {"a": power, "b": -a * power * ln_d, "E": np.ones_like(E)}
 
 
-def build(config: PerSize) -> FitModel:
+def build(config: NoSettings) -> FitModel:
     """The law with one a, b and E a size."""
     return FitModel(
         "per-size",

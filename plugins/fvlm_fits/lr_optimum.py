@@ -1,0 +1,49 @@
+"""The best learning rate of a sweep at each size, and how it falls with size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fvlm_core.interfaces import FitModel, Parameter, Relation
+from fvlm_fits.config import NoSettings
+from fvlm_fits.parabola import checks, valley, valley_slopes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def optimum(lr: Any, *, L: Any, best: Any, k: Any) -> Any:
+    """L = L* + k*(ln lr - ln best)^2
+
+    lr: the learning rate of a run. For each size, the lowest final loss L* and the rate at which it is reached.
+    """
+    return valley(lr, L, best, k)
+
+
+def gradient(lr: Any, *, L: Any, best: Any, k: Any) -> dict[str, Any]:
+    """dL/dL* = 1, dL/dbest = -2 k (ln lr - ln best)/best, dL/dk = (ln lr - ln best)^2."""
+    return valley_slopes(lr, best, k, ("L", "best", "k"))
+
+
+def believed(values: Mapping[str, float], table: pd.DataFrame) -> Sequence[str]:
+    """The best rate needs one on either side of it."""
+    return checks(values, table["lr"].to_numpy(float), ("best", "k"), "learning rates")
+
+
+def build(config: NoSettings) -> FitModel:
+    """A parabola a size, and the best rate as a power of N over the sizes; the rule of thumb is 1/sqrt(N)."""
+    return FitModel(
+        "lr-optimum",
+        optimum,
+        (
+            Parameter("L", 2.0, min=0.0, linear=True, per="size"),
+            Parameter("best", 1e-3, min=0.0, log=True, per="size"),
+            Parameter("k", 0.1, min=0.0, linear=True, per="size"),
+        ),
+        needs="final losses at three or more learning rates of each size, on either side of the best",
+        gradient=gradient,
+        points="final",
+        relation=Relation("best", "n", "exponent", expected=-0.5),
+        checks=believed,
+    )

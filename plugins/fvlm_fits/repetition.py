@@ -1,0 +1,87 @@
+"""The data-constrained law of Muennighoff et al. (2023), "Scaling Data-Constrained Language Models", arXiv 2305.16264,
+equations 5 and 6 of its section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fvlm_core.interfaces import FitModel, LRCurve, Parameter, UsageError
+from fvlm_fits.config import Repetition
+
+COLUMN = "unique"
+
+
+def repeated(
+    n: Any, d: Any, unique: Any, *, E: Any, A: Any, B: Any, alpha: Any, beta: Any, R: Any
+) -> Any:
+    """L = E + A/N^alpha + B/D'^beta, D' = U + U*R*(1 - exp(-(D/U - 1)/R))
+
+    N: parameters. D: training samples seen. U: different samples among them (D where none was repeated). R: how many
+    repetitions are worth about as much as new data; afterwards they are worth little.
+    """
+    return E + A * np.exp(-alpha * np.log(n)) + B * np.exp(-beta * np.log(effective(d, unique, R)))
+
+
+def effective(d: Any, unique: Any, R: Any) -> Any:
+    """D': the amount of new data that D samples with repetitions are worth."""
+    return unique - unique * R * np.expm1(-(d / unique - 1) / R)
+
+
+def gradient(
+    n: Any, d: Any, unique: Any, *, E: Any, A: Any, B: Any, alpha: Any, beta: Any, R: Any
+) -> dict[str, Any]:
+    """As of the joint law with D' for D; dL/dR = -beta B D'^(-beta-1) dD'/dR."""
+    worth = effective(d, unique, R)
+    ln_n, ln_d = np.log(n), np.log(worth)
+    size, data = np.exp(-alpha * ln_n), np.exp(-beta * ln_d)
+    again = (d / unique - 1) / R
+    by_r = unique * (-np.expm1(-again) - again * np.exp(-again))
+    return {
+        "E": np.ones_like(E),
+        "A": size,
+        "B": data,
+        "alpha": -A * size * ln_n,
+        "beta": -B * data * ln_d,
+        "R": -beta * B * data / worth * by_r,
+    }
+
+
+def unique_samples(table: pd.DataFrame, _: Mapping[str, LRCurve], number: float) -> Any:
+    """U of each point: [n]. From the column `unique`, or `number` for all; never more than D."""
+    d = table["d"].to_numpy(float)
+    if number:
+        return np.minimum(number, d)
+    if COLUMN not in table:
+        raise UsageError(
+            f"the law needs the number of different samples of every run.\nAdd a column {COLUMN}, or set "
+            "unique_samples in the recipe's fit."
+        )
+    found = table[COLUMN].to_numpy(float)
+    if np.isnan(found).any() or (found <= 0).any():
+        raise UsageError(f"column {COLUMN}: expected a positive number of different samples for every point")
+    return np.minimum(found, d)
+
+
+def build(config: Repetition) -> FitModel:
+    """The law with a value R of repetitions; the paper's value for text is 15.4."""
+    return FitModel(
+        "repetition",
+        repeated,
+        (
+            Parameter("E", 1.0, min=0.0, linear=True),
+            Parameter("A", 400.0, min=0.0, log=True, linear=True),
+            Parameter("B", 400.0, min=0.0, log=True, linear=True),
+            Parameter("alpha", 0.3, min=0.01, max=5.0),
+            Parameter("beta", 0.3, min=0.01, max=5.0),
+            Parameter("R", 15.0, min=0.01, max=1e4, log=True),
+        ),
+        needs="points of at least three model sizes, and runs that saw their data several times beside runs that did not",
+        gradient=gradient,
+        features={"unique": partial(unique_samples, number=config.unique_samples)},
+    )
