@@ -64,11 +64,11 @@ class Where:
         """Whether each row meets it: bool [rows]. A row without a number there does not. Raises `UsageError`."""
         name = self.column if self.column in table else self.column.lower()
         if name not in table:
-            near = did_you_mean(self.column, table.columns)
-            listed = ", ".join(map(str, table.columns))
-            raise UsageError(
-                f'--where "{self}": the points have no column "{self.column}"{near}; they have {listed}'
+            near = (
+                did_you_mean(self.column, table.columns)
+                or f"; they have {', '.join(map(str, table.columns))}"
             )
+            raise UsageError(f'--where "{self}": the points have no column "{self.column}"{near}')
         column: Any = table[name]
         compare = OPERATORS[self.operator]
         if column.dtype == "category":

@@ -1,0 +1,235 @@
+"""Which points enter a fit: policies do what they say, count what they leave out, and are stored."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from measured import STEPS, grid, run
+from tiny import RECIPE, run_cli
+
+from fvlm_core.errors import UsageError
+from fvlm_core.runs.store import list_runs
+from fvlm_core.scaling.points import Points, tidy
+from fvlm_core.scaling.policy import Policy, apply
+from fvlm_core.scaling.stored import from_runs
+
+
+def table() -> pd.DataFrame:
+    """Run a: D 10 to 100; run b: D 10 to 50; two points of no run."""
+    rows = [{"run": "a", "n": 1e6, "d": 10.0 * i, "loss": 4 - i / 10, "schedule": "cosine", "lr": i / 1000}
+            for i in range(1, 11)]  # fmt: skip
+    rows += [
+        {"run": "b", "n": 2e6, "d": 10.0 * i, "loss": 3 - i / 10, "schedule": "constant"} for i in range(1, 6)
+    ]
+    rows += [{"n": 3e6, "d": 5.0, "loss": 2.0}, {"n": 3e6, "d": 6.0, "loss": 1.9}]
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def points() -> Points:
+    return tidy(table(), "points.csv")
+
+
+def kept(points: Points, asked: dict[str, Any]) -> dict[str, list[float]]:
+    found = apply(Policy.parse(**asked), points).table
+    return {str(run): of["d"].tolist() for run, of in found.groupby("run", observed=True)}
+
+
+ALONE = {"": [5.0, 6.0]}
+A, B = [10.0 * i for i in range(1, 11)], [10.0 * i for i in range(1, 6)]
+
+KEPT: dict[str, tuple[dict[str, Any], dict[str, list[float]]]] = {
+    "all": ({}, {"a": A, "b": B, **ALONE}),
+    "final": ({"points": "final"}, {"a": [100], "b": [50], **ALONE}),
+    "tail": ({"points": "tail:0.3"}, {"a": [80, 90, 100], "b": [40, 50], **ALONE}),
+    "whole_tail": ({"points": "tail:1"}, {"a": A, "b": B, **ALONE}),
+    "cut_of_each_run": ({"warmup_cut": "0.5"}, {"a": A[4:], "b": [30, 40, 50], **ALONE}),
+    "cut_at_a_count": ({"warmup_cut": "0.04k"}, {"a": A[3:], "b": [40, 50]}),
+    "without_a": ({"drop_runs": ("a",)}, {"b": B, **ALONE}),
+    "where_number": ({"where": ("lr>=0.009",)}, {"a": [90, 100]}),
+    "where_label": ({"where": ('schedule == "constant"',)}, {"b": B}),
+    "where_not": ({"where": ("run != a", "N < 2.5M")}, {"b": B}),
+    "cut_is_of_the_whole_run": ({"where": ("d < 100",), "warmup_cut": "0.5"}, {"a": A[4:9], "b": [30, 40, 50], **ALONE}),
+    "final_of_what_is_left": ({"where": ("d < 100",), "points": "final"}, {"a": [90], "b": [50], **ALONE}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_policy_keeps_what_it_says_and_counts_the_others(name: str, points: Points) -> None:
+    asked, expected = KEPT[name]
+    assert kept(points, asked) == expected
+    found = apply(Policy.parse(**asked), points)
+    said = [
+        int(remark.rsplit(": ", 1)[1]) for remark in found.remarks if remark.startswith("points left out")
+    ]
+    assert len(points.table) - sum(said) == len(found.table)
+    assert found.policy == Policy.parse(**asked)
+    assert set(found.table["run"].cat.categories) == set(found.table["run"])
+
+
+def test_a_policy_is_told_in_words_and_stored(points: Points) -> None:
+    policy = Policy.parse("tail:0.5", "20k", ("a", "a"), ("lr >= 1e-3", "schedule == 'co sine'"))
+    assert str(policy) == (
+        "the last 0.5 of each run's points; from D = 20000 on; without run a; "
+        "where lr >= 1e-3 and schedule == co sine"
+    )
+    assert json.loads(json.dumps(policy.to_json())) == {
+        "points": "tail:0.5",
+        "warmup_cut": {"count": 20000.0},
+        "drop_runs": ["a"],
+        "where": ["lr >= 1e-3", "schedule == co sine"],
+    }
+    assert Policy().to_json() == {"points": "all"}
+    remarks = apply(Policy.parse(drop_runs=("b",), where=("lr > 0.002",)), points).remarks
+    assert remarks == ("points left out, of run b: 5", "points left out, not where lr > 0.002: 4")
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "points": ({"points": "last"}, '--points: expected final, all, or tail:F with 0 < F <= 1, got "last"'),
+    "tail": ({"points": "tail:0"}, '--points: expected final, all, or tail:F with 0 < F <= 1, got "tail:0"'),
+    "cut": (
+        {"warmup_cut": "500"},
+        "--warmup-cut: expected a fraction of each run's D below 1 (0.05), or a count of D with one of the suffixes "
+        'k, M, B, T (20k); got "500"',
+    ),
+    "equals": (
+        {"where": ("lr = 3",)},
+        '--where: expected COLUMN OP VALUE, such as "lr >= 1e-3", with OP one of == != <= >= < >; got "lr = 3" '
+        '(equality is "==")',
+    ),
+    "valueless": ({"where": ("lr >=",)}, '--where: "lr >=": expected a value after >=, got ""'),
+    "run": ({"drop_runs": ("c",)}, '--drop-run: no point is of a run "c"; there are a, b'),
+    "column": (
+        {"where": ("schedul == x",)},
+        '--where "schedul == x": the points have no column "schedul": did you mean "schedule"?',
+    ),
+    "label": (
+        {"where": ("schedule == cosin",)},
+        '--where "schedule == cosin": no point has that schedule: did you mean "cosine"?',
+    ),
+    "order": (
+        {"where": ("run < b",)},
+        '--where "run < b": run holds labels; compare them with == or !=',
+    ),
+    "text": ({"where": ("n == big",)}, '--where "n == big": n holds numbers; got "big"'),
+    "nothing": (
+        {"where": ("loss > 100",)},
+        "points.csv: no point is left of 17:\n  points left out, not where loss > 100: 17",
+    ),
+    "both": (
+        {"points": "x", "warmup_cut": "-1"},
+        '--points: expected final, all, or tail:F with 0 < F <= 1, got "x"\n'
+        "--warmup-cut: expected a fraction of each run's D below 1 (0.05), or a count of D with one of the suffixes "
+        'k, M, B, T (20k); got "-1"',
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_policy_that_cannot_be_is_explained(name: str, points: Points) -> None:
+    asked, expected = WRONG[name]
+    with pytest.raises(UsageError) as error:
+        apply(Policy.parse(**asked), points)
+    assert str(error.value) == expected
+
+
+def test_curves_are_of_whole_runs_whatever_points_are_kept(points: Points) -> None:
+    rows = table().assign(step=lambda frame: frame["d"])
+    final = apply(Policy.parse("final"), tidy(rows, "x", warmup=7))
+    assert final.curves["a"].steps.tolist() == A
+    assert final.curves["a"].warmup == 7
+    assert "b" not in final.curves  # no rate is known of it
+    twice = pd.concat([rows, rows.iloc[[3]].assign(lr=9.0)])
+    disputed = tidy(twice, "x")
+    assert "a" not in disputed.curves
+    assert "run a has no learning-rate curve: some of its steps have two rates" in disputed.remarks
+
+
+def test_runs_say_which_n_and_which_d(tmp_path: Path) -> None:
+    folder = run(tmp_path / "runs", "a")
+    record = json.loads((folder / "recipe.json").read_text())
+    counts = {"trainable_params": 30_000, "non_embedding_params": 20_000, "llm_params": 10_000}
+    training = {"steps": 240, "resolved": {"training": {"warmup": 0.25}}}
+    (folder / "recipe.json").write_text(json.dumps({**record, **counts, **training}))
+    runs = list_runs(tmp_path / "runs")
+    usual = from_runs(runs, "runs")
+    assert (usual.n_kind, usual.d_kind) == ("total parameters", "training samples")
+    assert usual.curves["a"].steps.tolist() == sorted({*STEPS, *(step - 1 for step in STEPS)})
+    assert usual.curves["a"].warmup == 19  # its first step is within the warm-up of 60
+    other = from_runs(runs, "runs", "non-embedding", "flops")
+    assert other.table["n"].unique().tolist() == [20_000]
+    assert other.table["d"].tolist() == usual.table["compute"].tolist()
+    assert (other.n_kind, other.d_kind) == ("parameters without token embeddings", "training FLOPs")
+    with pytest.raises(
+        UsageError, match=r'"--d frames" cannot be had: no video frames .* by a, .* Use --d samples'
+    ):
+        from_runs(runs, "runs", d="frames")
+    grid(tmp_path / "old")
+    with pytest.raises(
+        UsageError, match='"--n llm" cannot be had: no count of parameters of the language model'
+    ):
+        from_runs(list_runs(tmp_path / "old"), "runs", "llm")
+
+
+def test_the_options_reach_the_fit_and_its_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    steps = np.arange(1, 25) * 640
+    rows = [
+        {
+            "name": f"{family}-{n}",
+            "family": family,
+            "params": n,
+            "seen": d,
+            "nll": 0.4 + shift + 20 / n**0.35 + 60 / d**0.6,
+        }
+        for family, shift in (("x", 0.0), ("y", 0.3))
+        for n in (4e4, 1.2e5, 4e5)
+        for d in steps
+    ]
+    pd.DataFrame(rows).to_csv("p.csv", index=False)
+    call = ["fit", "--data", "p.csv", "--model", "per-size", "--draws", "20", "--json", "fit.json", "--columns",
+            "N=params,D=seen,loss=nll,run=name", "--where", "family == x", "--warmup-cut", "0.25", "--drop-run",
+            "x-400000.0", "--d", "samples"]  # fmt: skip
+    call[call.index("x-400000.0")] = pd.read_csv("p.csv")["name"].unique()[2]
+    code, out, err = run_cli(call, monkeypatch, capsys)
+    assert (code, err) == (0, "")
+    assert "points left out, not where family == x: 72" in out
+    report = json.loads(Path("fit.json").read_text())["reports"][0]
+    assert report["n_points"] == 2 * 19
+    assert report["policy"]["where"] == ["family == x"]
+    assert report["data"]["d"] == "training samples"
+    assert report["fits"][0]["parameters"]["b"]["value"] == pytest.approx(0.6, rel=1e-3)
+    code, _, again = run_cli(["fit", "--data", "fit.json", "--model", "per-size", "--draws", "20", "--json",
+                              "again.json"], monkeypatch, capsys)  # fmt: skip
+    assert (code, again) == (0, "")
+    second = json.loads(Path("again.json").read_text())["reports"][0]
+    assert second["data"]["fingerprint"] == report["data"]["fingerprint"]
+    code, _, err = run_cli(["fit", "--columns", "N=a"], monkeypatch, capsys)
+    assert (code, "--columns is for points of files: it goes with --data" in err) == (2, True)
+
+
+def test_a_run_records_its_four_counts_of_parameters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tiny.toml").write_text(RECIPE.replace("steps = 6", "steps = 2"))
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run_cli(["run", "tiny.toml"], monkeypatch, capsys)
+    assert code == 0, err
+    (found,) = list_runs(tmp_path / "runs")
+    tokenizer = json.loads((found.folder / "tokenizer.json").read_text())
+    words = len(tokenizer["model"]["vocab"]) + sum(
+        word["content"] not in tokenizer["model"]["vocab"] for word in tokenizer["added_tokens"]
+    )
+    record = found.record
+    tables = record["total_params"] - record["non_embedding_params"]
+    assert tables % (words * 16) == 0
+    assert tables // (words * 16) in (1, 2)
+    assert 0 < record["llm_params"] < record["total_params"]
+    assert from_runs([found], "runs", "llm", "frames").table["n"].unique() == [record["llm_params"]]
