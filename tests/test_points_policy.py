@@ -54,7 +54,7 @@ KEPT: dict[str, tuple[dict[str, Any], dict[str, list[float]]]] = {
     "where_number": ({"where": ("lr>=0.009",)}, {"a": [90, 100]}),
     "where_label": ({"where": ('schedule == "constant"',)}, {"b": B}),
     "where_not": ({"where": ("run != a", "N < 2.5M")}, {"b": B}),
-    "cut_is_of_the_whole_run": ({"where": ("d < 100",), "warmup_cut": "0.5"}, {"a": A[4:9], "b": [30, 40, 50], **ALONE}),
+    "cut_is_of_whole_runs": ({"where": ("d < 100",), "warmup_cut": "0.5"}, {"a": A[4:9], "b": [30, 40, 50], **ALONE}),
     "final_of_what_is_left": ({"where": ("d < 100",), "points": "final"}, {"a": [90], "b": [50], **ALONE}),
 }  # fmt: skip
 
