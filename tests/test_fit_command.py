@@ -77,7 +77,10 @@ def test_the_json_holds_the_numbers_and_null_for_what_is_withheld(cli: Any, two_
     assert set(fit["parameters"]["b"]) == {"value", "stderr", "interval", "bound"}
     assert (fit["n_points"], fit["converged"], fit["bootstrap"]["draws"]) == (12, True, 1000)
     assert (joint_report["status"], joint_report["withheld"]) == ("reduced", ["E", "A", "alpha"])
-    assert joint_report["policy"] == {"points": "all", "interval": 0.95}
+    assert joint_report["policy"] == {"points": "all"}
+    assert joint_report["options"]["bootstrap"] == "auto"
+    assert len(joint_report["data"]["fingerprint"]) == 16
+    assert {"fvlm", "numpy", "scipy"} <= set(joint_report["versions"])
     assert joint_report["objective"]["delta"] == 0.001
     assert {warning["code"] for warning in fit["warnings"]} == {"one-run", "few-points"}
     assert Image.open("out/scaling_law_plot.png").size == (1600, 1000)
@@ -110,7 +113,8 @@ MISUSE = {
     "unknown_model": (
         ["--model", "per-sise", "--data", "two.csv"],
         'none of the fit models is called "per-sise": did you mean "per-size"?\n'
-        "  fit models: joint-chinchilla, per-size",
+        "  fit models: envelope, gadre, isoflop, joint-chinchilla, joint-tied, kaplan, lr-optimum, multi-power, "
+        "per-size, repetition, tissue, two-floor",
     ),
     "no_runs": (
         [],
