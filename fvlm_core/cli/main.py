@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("fvlm_core.cli.run", "Train every run of a recipe, evaluate, fit and draw."),
     "fit": ("fvlm_core.cli.fit", "Fit a scaling law to runs or to a table of points."),
+    "predict": ("fvlm_core.cli.predict", "The loss of a run not yet made, or the best use of a budget."),
+    "suggest": ("fvlm_core.cli.suggest", "Which runs to make next, written as a recipe."),
     "export": ("fvlm_core.cli.export", "Write the measurements as CSV, JSON and a plot."),
     "caption": ("fvlm_core.cli.caption", "What a trained model says about videos, as JSON lines."),
     "gaze": ("fvlm_core.cli.gaze", "Draw where a trained model looks in a video."),

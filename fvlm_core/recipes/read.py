@@ -103,6 +103,14 @@ def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     return Recipe(runs[0].config.name, shown, tuple(runs), runs[0].config.fits)
 
 
+def base_table(name: str) -> tuple[dict[str, Any], Path]:
+    """What the runs of a recipe change: its tables with `extends` followed, as plain values, and its file."""
+    file, shown = find_recipe(name)
+    tree = _extended(file, shown, ())
+    own = {key: value for key, value in tree.value.items() if key not in (*EXPANSIONS, "seeds")}
+    return {key: value.plain() for key, value in own.items()}, file
+
+
 def _place(tree: Located, table: Located, key: Key, text: str) -> Problem:
     # At the top level the three expansions are valid keys too, so a near miss may be meant as one of them.
     if len(key) == 1 and text.startswith("unknown key"):

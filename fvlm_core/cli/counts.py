@@ -1,0 +1,23 @@
+"""Numbers on the command line with the field's suffixes: 360M, 1.7B, 20k, 1.6e16."""
+
+from __future__ import annotations
+
+import click
+
+
+class Count(click.ParamType[float]):
+    """A positive number; k, M, B and T stand for 1e3, 1e6, 1e9 and 1e12."""
+
+    name = "number"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Text to a float."""
+        from fvlm_core.scaling.policy import parse_count
+
+        found = parse_count(value) if isinstance(value, str) else value
+        if not isinstance(found, int | float) or found <= 0:
+            self.fail(f'expected a positive number such as 360M, 1.7B or 1.6e16, got "{value}"', param, ctx)
+        return float(found)
+
+
+COUNT = Count()

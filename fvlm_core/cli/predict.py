@@ -1,0 +1,93 @@
+"""`fvlm predict`: the loss of a run that was not made, and the best use of a budget."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fvlm_core.cli.costs import cost_option
+from fvlm_core.cli.counts import COUNT
+from fvlm_core.cli.fit_options import fit_options
+from fvlm_core.cli.points_options import points_options
+
+if TYPE_CHECKING:
+    from fvlm_core.cli.points_options import PointsRequest
+
+
+@click.command("predict")
+@click.option(
+    "--model",
+    "law",
+    default="joint-chinchilla",
+    show_default=True,
+    metavar="NAME",
+    help="The law: a fit component.",
+)
+@click.option("--n", "n", type=COUNT, metavar="N", help="Parameters of the model: 360M, 1.7B.")
+@click.option(
+    "--d", "d", type=COUNT, metavar="D", help="What it trains on, in the unit of the points' D: 702k, 20B."
+)
+@click.option(
+    "--budget",
+    type=COUNT,
+    metavar="FLOPS",
+    help="Training FLOPs: alone, for the best N and D; with --n, for that size.",
+)
+@cost_option
+@click.option(
+    "--recipe",
+    "recipes",
+    multiple=True,
+    metavar="RECIPE",
+    help="Plan this recipe's sizes and use their cost (a file, or the name of a shipped one). May be repeated.",
+)
+@points_options
+@fit_options
+@click.option("--strict", is_flag=True, help="Exit with 1 when the answer is refused or reduced.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+def command(
+    law: str,
+    n: float | None,
+    d: float | None,
+    budget: float | None,
+    cost_name: str,
+    recipes: tuple[str, ...],
+    strict: bool,
+    as_json: bool,
+    request: PointsRequest,
+    **chosen: Any,
+) -> int:
+    """Predict the loss at --n and --d, or the best use of a --budget, with the 95 % interval of a new run.
+
+    A law is fitted to the points first. An answer that the points do not carry is refused, with the reasons; that is a
+    result, and exits with 0. --force prints it with the reasons.
+    """
+    asked_for = (n is not None, d is not None, budget is not None)
+    if asked_for not in ((True, True, False), (False, False, True), (True, False, True)):
+        raise click.UsageError(
+            "ask for the loss of a size on some data (--n and --d), of a size under a budget (--n and --budget), "
+            "or for the best use of a budget (--budget alone)"
+        )
+    from fvlm_core.cli.console import stdout
+    from fvlm_core.cli.costs import choose_cost, plan_recipes
+    from fvlm_core.cli.fit_options import asked
+    from fvlm_core.cli.points_options import load_points
+    from fvlm_core.cli.predict_view import print_answer
+    from fvlm_core.scaling.answers import Asked, ask
+    from fvlm_core.scaling.fitting import fit_points, load_model
+
+    model = load_model(law)
+    points = load_points(request)
+    plans = plan_recipes(recipes)[1] if recipes else []
+    cost, remarks = choose_cost(cost_name, points, [plan for planned in plans for plan in planned], recipes)
+    objective, draws, options = asked(chosen)
+    report = fit_points(points, model, objective, draws, options)
+    answer = ask(Asked(n, d, budget), report, cost, remarks)
+    if as_json:
+        import json
+
+        click.echo(json.dumps(answer.to_json(), indent=2))
+    else:
+        print_answer(stdout(), answer)
+    return 1 if strict and answer.status != "ok" else 0

@@ -1,0 +1,83 @@
+"""A prediction in words and a table, for the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fvlm_core.cli.console import new_table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fvlm_core.scaling.answers import Answer
+    from fvlm_core.scaling.prediction import Best, Estimated, Prediction
+
+
+def print_answer(console: Console, answer: Answer) -> None:
+    """Print an answer: what was asked of what, the numbers or why there are none, then what to know."""
+    report = answer.report
+    _say(console, f"{report.model.name}: {report.model.form}", "bold")
+    _say(
+        console,
+        f"{len(report.points.table)} points; objective {report.objective}; {report.points.source}",
+        "dim",
+    )
+    if answer.cost is not None:
+        _say(console, f"cost: {answer.cost}", "dim")
+    if answer.status != "ok":
+        _say(console, answer.status, "bold yellow")
+        for reason in answer.reasons:
+            _say(console, f"  - {reason}")
+    if answer.prediction is not None:
+        _prediction(console, answer.prediction)
+    if answer.best is not None:
+        _best(console, answer.best)
+    if answer.sizes:
+        _sizes(console, answer.sizes)
+    if answer.parts:
+        _say(console, f"95 % intervals of a new run hold: {'; '.join(answer.parts)}", "dim")
+    for warning in answer.warnings:
+        _say(console, f"  warning: {warning}", "yellow")
+
+
+def _prediction(console: Console, one: Prediction) -> None:
+    size = f" ({one.label})" if one.label else ""
+    flops = "" if one.compute is None else f", C = {one.compute:.3g} FLOPs"
+    _say(console, f"N = {one.n:.4g}{size}, D = {one.d:.4g}{flops}")
+    _say(console, f"loss {_loss(one.loss)}", "bold")
+    low, high = one.loss.band
+    _say(console, f"  the law alone: {low:.4f} to {high:.4f}", "dim")
+
+
+def _best(console: Console, best: Best) -> None:
+    _say(console, f"budget {best.budget:.3g} FLOPs, best use:")
+    for name, value, (low, high) in (("N*", best.n, best.n_interval), ("D*", best.d, best.d_interval)):
+        _say(console, f"  {name} = {value:.3g}, 95 % {low:.3g} to {high:.3g}", "bold")
+    _say(console, f"  loss {_loss(best.loss)}", "bold")
+
+
+def _sizes(console: Console, sizes: tuple[Prediction, ...]) -> None:
+    numbers = ("N", "D", "loss", "95 % of a new run", "best in")
+    table = new_table("sizes that exist", *numbers, right=numbers)
+    for one in sizes:
+        low, high = one.loss.interval
+        share = "" if one.best is None else f"{one.best:.0%}"
+        table.add_row(
+            one.label,
+            f"{one.n:.4g}",
+            f"{one.d:.3g}",
+            f"{one.loss.value:.4f}",
+            f"{low:.4f} to {high:.4f}",
+            share,
+        )
+    console.print(table)
+
+
+def _loss(loss: Estimated) -> str:
+    low, high = loss.interval
+    return f"{loss.value:.4f}, 95 % of new runs {low:.4f} to {high:.4f}"
+
+
+def _say(console: Console, text: str, style: str | None = None) -> None:
+    # A terminal wraps at words; in a pipe a line stays a line, for grep.
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=not console.is_terminal)

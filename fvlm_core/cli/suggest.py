@@ -1,0 +1,154 @@
+"""`fvlm suggest`: which runs to make next, so that a prediction becomes surest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fvlm_core.cli.costs import cost_option
+from fvlm_core.cli.counts import COUNT
+from fvlm_core.cli.points_options import points_options
+
+if TYPE_CHECKING:
+    from fvlm_core.cli.points_options import PointsRequest
+    from fvlm_core.scaling.points import Points
+
+
+@click.command("suggest")
+@click.argument("recipes", nargs=-1, metavar="[RECIPE]...")
+@click.option("--budget", type=COUNT, metavar="FLOPS", help="Training FLOPs that the runs may take together.")
+@click.option("--hours", type=COUNT, metavar="H", help="Hours that they may take one after the other.")
+@click.option(
+    "--rate",
+    type=COUNT,
+    metavar="FLOPS_PER_SECOND",
+    help="With --hours: how fast training is. Default: as measured in the runs there are, else as planned.",
+)
+@click.option("--target-n", type=COUNT, metavar="N", help="Predict the loss of a model of N parameters ...")
+@click.option("--target-d", type=COUNT, metavar="D", help="... trained on D.")
+@click.option(
+    "--target-budget", type=COUNT, metavar="FLOPS", help="Predict the best loss that this budget can reach."
+)
+@click.option("--sizes", metavar="N,N,...", help="Candidate sizes, where no recipe has them: 20M,40M,80M.")
+@click.option(
+    "--model",
+    "law",
+    default="joint-chinchilla",
+    show_default=True,
+    metavar="NAME",
+    help="The law: a fit component.",
+)
+@cost_option
+@click.option(
+    "--max-runs", type=click.IntRange(1, 200), default=12, show_default=True, help="At most so many runs."
+)
+@click.option(
+    "--shortest",
+    type=COUNT,
+    metavar="D",
+    help="D of the shortest run. Default: the shortest run there is, or 100 steps.",
+)
+@click.option(
+    "--longest", type=COUNT, metavar="D", help="D of the longest run. Default: whatever the budget pays for."
+)
+@click.option(
+    "--largest-share",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.9,
+    show_default=True,
+    help="The part of the budget that one run may take.",
+)
+@click.option(
+    "--noise",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="How runs of one setting differ, as a part of the loss. Default: as measured, else 0.005.",
+)
+@click.option("--fresh", is_flag=True, help="Plan as if no run had been made yet.")
+@points_options
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.toml",
+    help="Where the recipe goes. Default: NAME-next.toml here.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+def command(
+    recipes: tuple[str, ...],
+    budget: float | None,
+    hours: float | None,
+    rate: float | None,
+    target_n: float | None,
+    target_d: float | None,
+    target_budget: float | None,
+    sizes: str | None,
+    law: str,
+    cost_name: str,
+    max_runs: int,
+    shortest: float | None,
+    longest: float | None,
+    largest_share: float,
+    noise: float | None,
+    fresh: bool,
+    out: Path | None,
+    as_json: bool,
+    request: PointsRequest,
+) -> None:
+    """Say which runs shrink the uncertainty of a prediction most, within a budget.
+
+    With RECIPE (files, or names of shipped recipes), their sizes are the candidates and the runs are written as a
+    recipe that `fvlm run` reads. Runs and points there are already count; where there are none, published laws say
+    how a loss may scale. Make the runs, and ask again: a plan made from measurements is better than one made from
+    none.
+    """
+    from fvlm_core.cli.console import stdout
+    from fvlm_core.cli.suggest_view import print_suggestion
+    from fvlm_core.cli.suggesting import Question, as_text, save, suggest
+
+    question = Question(
+        recipes=recipes,
+        budget=budget,
+        hours=hours,
+        rate=rate,
+        target=(target_n, target_d, target_budget),
+        sizes=sizes,
+        law=law,
+        cost=cost_name,
+        most=max_runs,
+        shortest=shortest,
+        longest=longest,
+        largest=largest_share,
+        noise=noise,
+        out=out,
+    )
+    suggestion = suggest(question, None if fresh else _points(request), lambda: _measured_rate(request))
+    save(suggestion)
+    if as_json:
+        click.echo(as_text(suggestion))
+    else:
+        print_suggestion(stdout(), suggestion)
+
+
+def _points(request: PointsRequest) -> Points | None:
+    """The points there are; None before the first run."""
+    from fvlm_core.cli.points_options import load_points
+    from fvlm_core.runs.store import list_runs
+
+    if not request.files and not any(run.in_fits and run.evaluations() for run in list_runs(request.root)):
+        return None
+    return load_points(request)
+
+
+def _measured_rate(request: PointsRequest) -> float | None:
+    """FLOPs a second of the runs there are: the median of what each trained, over its time, evaluations included."""
+    from statistics import median
+
+    from fvlm_core.runs.store import list_runs
+
+    rates = [
+        rows[-1]["flops"] / rows[-1]["wall_time_sec"]
+        for run in list_runs(request.root)
+        if (rows := [row for row in run.rows() if row.get("flops") and row.get("wall_time_sec")])
+    ]
+    return median(rates) if rates and not request.files else None

@@ -1,0 +1,58 @@
+"""What to run next, as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from fvlm_core.cli.console import new_table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fvlm_core.cli.suggesting import Suggestion
+
+
+def print_suggestion(console: Console, suggestion: Suggestion) -> None:
+    """Print the runs, what they are expected to tell, what the alternatives would, and what to know."""
+    advice = suggestion.advice
+    where = f"N = {advice.n:.4g}, D = {advice.d:.4g}"
+    if advice.target.budget is not None:
+        where = f"the best use of {advice.target.budget:.3g} FLOPs, believed near {where}"
+    _say(console, f"{advice.law}: what to run next to predict the loss at {where}", "bold")
+    known = f"{advice.points} points are known" if advice.points else "no run is known"
+    noise = "measured" if advice.measured else "assumed"
+    _say(
+        console,
+        f"{known}; runs of one setting differ by {advice.noise.total:.2%} ({noise}); budget {suggestion.budget}",
+        "dim",
+    )
+    table = new_table("size", "N", "D", "FLOPs", "runs", right=("N", "D", "FLOPs", "runs"))
+    for run, times in Counter(advice.suggested.runs).items():
+        table.add_row(run.label, f"{run.n:.4g}", f"{run.d:.4g}", f"{run.flops:.3g}", str(times))
+    console.print(table)
+    designs = new_table(
+        "standard error of the predicted loss", "", "FLOPs", "runs", right=("", "FLOPs", "runs")
+    )
+    designs.add_row("now", percent(advice.before), "", "")
+    for design in (advice.suggested, *advice.alternatives):
+        style = "bold" if design is advice.suggested else None
+        designs.add_row(
+            design.name, percent(design.error), f"{design.flops:.3g}", str(len(design.runs)), style=style
+        )
+    console.print(designs)
+    for remark in suggestion.remarks:
+        _say(console, f"  note: {remark}", "dim")
+    if suggestion.text:
+        console.print(f"recipe: {suggestion.out}", soft_wrap=True)
+        console.print(f"  fvlm run {suggestion.out}", soft_wrap=True)
+
+
+def percent(error: float) -> str:
+    """A standard error of ln L; above 100 % it says nothing."""
+    return f"{error:.2%}" if error < 1 else "unknown"
+
+
+def _say(console: Console, text: str, style: str | None = None) -> None:
+    # A terminal wraps at words; in a pipe a line stays a line, for grep.
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=not console.is_terminal)

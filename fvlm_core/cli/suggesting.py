@@ -1,0 +1,323 @@
+"""From the options of `fvlm suggest` to a plan, and to the recipe that it is written as."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+from attrs import field, frozen
+
+from fvlm_core.cli.costs import choose_cost, plan_recipes
+from fvlm_core.cli.suggest_view import percent
+from fvlm_core.errors import UsageError
+from fvlm_core.recipes.read import Recipe, Run, base_table, read_recipe
+from fvlm_core.recipes.written import NewRun, written
+from fvlm_core.scaling.advice import Advice, Choices, Target, advise, check_law, flops_price
+from fvlm_core.scaling.cost import SAME_SIZE, Cost, Size
+from fvlm_core.scaling.fitting import fit_points, load_model
+from fvlm_core.scaling.noise import ASSUMED, Noise
+from fvlm_core.scaling.points import Points, size_label
+from fvlm_core.scaling.policy import parse_count
+from fvlm_core.scaling.prediction import noise_of
+
+if TYPE_CHECKING:
+    from fvlm_core.interfaces import FitModel
+    from fvlm_core.plan import RunPlan
+
+FEWEST_STEPS = 100
+"""Of the shortest run suggested, unless told otherwise: warm-up and the first drop say nothing of scaling."""
+
+FLAT = "constant"
+"""The schedule whose evaluations all count as ends of training."""
+
+
+@frozen(kw_only=True)
+class Question:
+    """The options of the command. target: N, D, budget."""
+
+    recipes: tuple[str, ...]
+    budget: float | None
+    hours: float | None
+    rate: float | None
+    target: tuple[float | None, float | None, float | None]
+    sizes: str | None
+    law: str
+    cost: str
+    most: int
+    shortest: float | None
+    longest: float | None
+    largest: float
+    noise: float | None
+    out: Path | None
+
+    def __attrs_post_init__(self) -> None:
+        n, d, spent = (value is not None for value in self.target)
+        if (n, d, spent) not in ((True, True, False), (False, False, True)):
+            raise click.UsageError(
+                "say what is to be predicted: the loss at --target-n and --target-d, or the best loss of a "
+                "--target-budget"
+            )
+        if (self.budget is None) == (self.hours is None):
+            raise click.UsageError("say what the runs may take: --budget FLOPS or --hours H, one of them")
+        if self.rate is not None and self.hours is None:
+            raise click.UsageError("--rate goes with --hours")
+        if self.sizes is not None and self.recipes:
+            raise click.UsageError(
+                "--sizes and recipes exclude each other: the sizes are those of the recipes"
+            )
+
+
+@frozen
+class Sized:
+    """A size that a recipe has: its run, and what the plan says of it."""
+
+    size: Size
+    run: Run
+    rate: float
+    """FLOPs a second, as planned."""
+
+
+@frozen
+class Suggestion:
+    """A plan, the budget in FLOPs or hours, the recipe's text ("" without recipes), its file, and what to know."""
+
+    advice: Advice
+    budget: str
+    text: str
+    out: Path
+    remarks: tuple[str, ...] = field(converter=tuple)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        file = str(self.out) if self.text else None
+        return {**self.advice.to_json(), "budget": self.budget, "recipe": file, "remarks": list(self.remarks)}
+
+
+def suggest(
+    question: Question, points: Points | None, measured_rate: Callable[[], float | None]
+) -> Suggestion:
+    """points: what there is already. measured_rate: FLOPs a second of runs there are. Raises `UsageError`."""
+    model = load_model(question.law)
+    check_law(model)
+    recipes, plans = plan_recipes(question.recipes)
+    known = _sized(recipes, plans)
+    out = question.out or Path(f"{recipes[0].name}-next.toml" if recipes else "next.toml")
+    if recipes and out.exists():
+        raise UsageError(f"{out} is there already: name another file with --out")
+    asked = _asked_sizes(question.sizes)
+    flat = [plan for planned in plans for plan in planned]
+    cost, remarks = choose_cost(question.cost, points, flat, question.recipes, asked)
+    sizes = _sizes(question, cost, known, asked)
+    price, amount, budget, how = _price(question, known, measured_rate)
+    remarks += how
+    noise, said = _noise(question, model, points)
+    remarks += said
+    batch = known[0].run.config.training.batch_size if known else 1
+    choices = Choices(
+        sizes,
+        price,
+        question.shortest or _shortest(points, batch if known else None, amount, sizes, price),
+        question.longest or np.inf,
+        batch=batch,
+        every=_every(known, points, remarks),
+        most=question.most,
+        largest=question.largest,
+    )
+    if points is None:
+        remarks.append(
+            "no run is known yet: published laws say how the loss may scale. Spend about a third of the budget this "
+            "way, then ask again with its runs"
+        )
+    advice = advise(model, choices, amount, Target(*question.target), cost=cost, points=points, noise=noise)
+    text = _recipe(question, recipes, known, advice, out, budget) if recipes else ""
+    return Suggestion(advice, budget, text, out, remarks)
+
+
+def _sized(recipes: Sequence[Recipe], plans: Sequence[Sequence[RunPlan]]) -> list[Sized]:
+    """One run for each size: the first that is meant for fits."""
+    found: dict[int, Sized] = {}
+    for recipe, planned in zip(recipes, plans, strict=True):
+        for run, plan in zip(recipe.runs, planned, strict=True):
+            n = plan.parameters.total
+            if run.config.in_fits and n not in found:
+                size = Size(plan.size, float(n), sum(plan.flops_per_sample.values()))
+                found[n] = Sized(size, run, plan.flops / plan.seconds)
+    known = sorted(found.values(), key=lambda one: one.size.n)
+    batches = {one.run.config.training.batch_size for one in known}
+    if len(batches) > 1:
+        raise UsageError(
+            f"{_names(recipes)}: the runs have batch sizes of {sorted(batches)}: keep one for all sizes"
+        )
+    doubled = [label for label, count in Counter(one.size.label for one in known).items() if count > 1]
+    if doubled:
+        raise UsageError(
+            f"{_names(recipes)}: two sizes are called {doubled[0]}: give them a label (model.size)"
+        )
+    return known
+
+
+def _names(recipes: Sequence[Recipe]) -> str:
+    return ", ".join(recipe.file for recipe in recipes)
+
+
+def _asked_sizes(text: str | None) -> list[float]:
+    found = [parse_count(part) for part in text.split(",")] if text else []
+    if any(value is None or value <= 0 for value in found):
+        raise UsageError(f'--sizes: expected numbers of parameters such as 20M,40M,80M, got "{text}"')
+    return [value for value in found if value is not None]
+
+
+def _sizes(
+    question: Question, cost: Cost | None, known: Sequence[Sized], asked: Sequence[float]
+) -> tuple[Size, ...]:
+    if known and question.cost == "ledger":
+        return tuple(one.size for one in known)
+    if cost is None:
+        raise UsageError(
+            "the cost of a run is not known: name recipes with the candidate sizes, points that hold their FLOPs "
+            "(a column C), or, for text, --cost 6ND with --sizes"
+        )
+    sizes = [one.size.n for one in known] or list(asked) or [size.n for size in cost.sizes]
+    labels = {size.n: size.label for size in cost.sizes}
+    out: list[Size] = []
+    for n in sorted(sizes):
+        near = next(
+            (label for other, label in labels.items() if abs(n / other - 1) <= SAME_SIZE), size_label(n)
+        )
+        flops = float(cost.flops(n))
+        if not np.isfinite(flops):
+            low, high = (size_label(end) for end in cost.reach)
+            raise UsageError(
+                f"--sizes: the cost of {size_label(n)} is not known; {cost} tell it from {low} to {high}"
+            )
+        out.append(Size(near, n, flops))
+    if not out:
+        raise UsageError("no candidate size: name recipes, or --sizes 20M,40M,80M")
+    return tuple(out)
+
+
+def _price(
+    question: Question, known: Sequence[Sized], measured_rate: Callable[[], float | None]
+) -> tuple[Callable[[Size, float], float], float, str, list[str]]:
+    """Prices in the budget's unit, how much of it there is, the same in words, and how the rate is known."""
+    if question.budget is not None:
+        return flops_price, question.budget, f"{question.budget:.3g} FLOPs", []
+    assert question.hours is not None
+    words = f"{question.hours:g} hours"
+    if question.rate is not None:
+        rate, how = question.rate, "given"
+    elif (measured := measured_rate()) is not None:
+        rate, how = measured, "measured in the runs there are"
+    elif known:
+        planned = {one.size.label: one.rate for one in known}
+        said = [f"hours are estimated for this machine ({min(planned.values()):.2g} FLOPs a second and more)"]
+        return (lambda size, flops: flops / planned[size.label] / 3600), question.hours, words, said
+    else:
+        raise UsageError("--hours needs to know how fast training is: add --rate FLOPS_PER_SECOND")
+    return (
+        (lambda size, flops: flops / rate / 3600),
+        question.hours,
+        words,
+        [f"{rate:.3g} FLOPs a second, {how}"],
+    )
+
+
+def _noise(question: Question, model: FitModel, points: Points | None) -> tuple[Noise | None, list[str]]:
+    if question.noise is not None:
+        return Noise(question.noise, ASSUMED.point, ASSUMED.lag1), []
+    if points is None:
+        return None, []
+    report = fit_points(points, model, draws=100)
+    if not report.fits or report.fits[0].group:
+        return None, ["the points tell no law yet: how runs scatter is assumed"]
+    found, _, said = noise_of(report.fits[0])
+    if np.isfinite(found.freedom) or found is not ASSUMED:
+        return found, list(said)
+    return None, list(said)
+
+
+def _shortest(
+    points: Points | None,
+    batch: int | None,
+    budget: float,
+    sizes: Sequence[Size],
+    price: Callable[[Size, float], float],
+) -> float:
+    """100 steps of a recipe; the shortest run there is; or a 10,000th of what the budget pays for at the smallest."""
+    if batch is not None:
+        return float(FEWEST_STEPS * batch)
+    if points is not None:
+        return float(points.table.groupby(["size", "run"], observed=True)["d"].max().min())
+    return budget / price(sizes[0], sizes[0].flops) / 10_000
+
+
+def _every(known: Sequence[Sized], points: Points | None, remarks: list[str]) -> float | None:
+    """D between evaluations where all of them count; None where only the ends of runs do."""
+    if known:
+        config = known[0].run.config
+        if config.training.schedule == FLAT:
+            return float(config.eval.every * config.training.batch_size)
+        remarks.append(
+            f"the learning rate decays ({config.training.schedule}): only the end of each run counts"
+        )
+        return None
+    if points is None:
+        return None
+    runs = points.table.groupby(["size", "run"], observed=True)["d"]
+    longest = runs.agg(["max", "size"])
+    longest = longest[longest["size"] > 1]
+    return float((longest["max"] / longest["size"]).median()) if len(longest) else None
+
+
+def _recipe(
+    question: Question,
+    recipes: Sequence[Recipe],
+    known: Sequence[Sized],
+    advice: Advice,
+    out: Path,
+    budget: str,
+) -> str:
+    base, file = base_table(question.recipes[0])
+    by_label = {one.size.label: one for one in known}
+    foreign = [one for one in known if one.run.table.get("data") != known[0].run.table.get("data")]
+    if foreign:
+        raise UsageError(
+            f"{_names(recipes)}: {foreign[0].run.id} trains on other data than {known[0].run.id}: one law is of one "
+            "mixture"
+        )
+    ids: Counter[str] = Counter()
+    runs: list[NewRun] = []
+    for at, run in enumerate(advice.suggested.runs):
+        sized = by_label[run.label]
+        training = sized.run.config.training
+        steps = round(run.d / training.batch_size)
+        name = f"{run.label}-{size_label(run.d)}"
+        ids[name] += 1
+        name += f"-{ids[name]}" if ids[name] > 1 else ""
+        runs.append(NewRun(name, sized.run.table, steps, training.seed + 1 + at, f"{run.flops:.3g} FLOPs"))
+    suggested = advice.suggested
+    comment = [
+        f"What to run next, by `fvlm suggest`: {len(runs)} runs, {suggested.flops:.3g} FLOPs, of {budget}.",
+        f"Target: the loss at N = {advice.n:.4g}, D = {advice.d:.4g}. Standard error expected after these runs: "
+        f"{percent(suggested.error)}, now {percent(advice.before)}.",
+    ]
+    return written(base, file, out, out.stem, runs, comment)
+
+
+def save(suggestion: Suggestion) -> None:
+    """Write the recipe, and read it back as `fvlm run` would."""
+    if not suggestion.text:
+        return
+    suggestion.out.parent.mkdir(parents=True, exist_ok=True)
+    suggestion.out.write_text(suggestion.text, encoding="utf-8")
+    read_recipe(str(suggestion.out))
+
+
+def as_text(suggestion: Suggestion) -> str:
+    """The plan as JSON text."""
+    return json.dumps(suggestion.to_json(), indent=2)

@@ -1,0 +1,92 @@
+"""Write a recipe: runs that extend another recipe, each with what it changes, for `fvlm run` to read."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from fvlm_core.recipes.merge import LENGTHS
+from fvlm_core.recipes.read import shipped
+
+Table = Mapping[str, Any]
+
+
+@frozen
+class NewRun:
+    """A run to write. id: unique. table: the whole recipe of a run like it (`recipes.read.Run.table`). steps: how long
+    it trains. seed: its own. about: a comment."""
+
+    id: str
+    table: Table
+    steps: int
+    seed: int
+    about: str = ""
+
+
+def written(
+    base: Table, extends: Path, to: Path, name: str, runs: Sequence[NewRun], comment: Sequence[str] = ()
+) -> str:
+    """The text of a recipe at `to` with these runs, laid over the recipe `extends`, whose own tables are `base`.
+
+    Paths inside `base` stay relative to its own file. What a run has and the base lacks is written with the run.
+    """
+    lines = [f"# {line}" if line else "#" for line in comment]
+    lines += [f"extends = {_value(_reference(extends, to))}", f"name = {_value(name)}", "seeds = 1"]
+    for run in runs:
+        changes = _changes(base, {key: value for key, value in run.table.items() if key != "name"}, ())
+        changes = [(key, value) for key, value in changes if key not in _OWN]
+        lines += ["", "[[runs]]", f"id = {_value(run.id)}" + (f"  # {run.about}" if run.about else "")]
+        lines += [f"{'.'.join(map(_key, key))} = {_value(value)}" for key, value in changes]
+        lines += [f"training.steps = {run.steps}", f"training.seed = {run.seed}"]
+    return "\n".join(lines) + "\n"
+
+
+_OWN = {("training", name) for name in (*LENGTHS, "seed")}
+"""Keys that a new run has values of its own for."""
+
+
+def _reference(extends: Path, to: Path) -> str:
+    """How the new file names the old one: a shipped recipe by its name alone, any other by its path from there."""
+    extends = extends.resolve()
+    if extends.parent == shipped().resolve():
+        return extends.name
+    return Path(os.path.relpath(extends, to.resolve().parent)).as_posix()
+
+
+def _changes(base: Table, table: Table, key: tuple[str, ...]) -> list[tuple[tuple[str, ...], Any]]:
+    """What `table` changes of `base`. A table that names another component is written as a whole, as it is read."""
+    out: list[tuple[tuple[str, ...], Any]] = []
+    for name, value in table.items():
+        here = (*key, name)
+        before = base.get(name)
+        if isinstance(value, dict) and isinstance(before, dict):
+            other = value.get("name") != before.get("name")  # pyright: ignore[reportUnknownMemberType]
+            out += _changes({} if other else before, value, here)  # pyright: ignore[reportUnknownArgumentType]
+        elif isinstance(value, dict):
+            out += _changes({}, value, here)  # pyright: ignore[reportUnknownArgumentType]
+        elif value != before or type(value) is not type(before):
+            out.append((here, value))
+    return out
+
+
+def _key(part: str) -> str:
+    return part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else json.dumps(part)
+
+
+def _value(value: Any) -> str:
+    """A value in TOML, tables inline."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_key(str(k))} = {_value(v)}" for k, v in value.items()) + " }"  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_value(one) for one in value) + "]"  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value)

@@ -1,0 +1,228 @@
+"""What is asked of a fitted law, and what the points can answer: the gate of predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from attrs import asdict, evolve, frozen
+
+from fvlm_core.errors import UsageError
+from fvlm_core.scaling.cost import SAME_SIZE, Cost
+from fvlm_core.scaling.noise import Noise
+from fvlm_core.scaling.objective import Floats
+from fvlm_core.scaling.points import size_label
+from fvlm_core.scaling.prediction import Best, Prediction, Predictor
+from fvlm_core.scaling.report import Fit, FitReport, Status
+from fvlm_core.scaling.uncertainty import LEVEL
+
+FARTHEST = {"N": 30.0, "D": 30.0, "C": 300.0}
+"""How far beyond the points a law is followed at most: N and D by a factor of 30, C of 300 (the farthest published
+predictions that held: Gadre et al. 2024, arXiv:2403.08540, 300 times the compute). Points that span less carry less: as
+far beyond their range as the range is wide."""
+
+NO_COST = (
+    "a budget needs the cost of a run, and these points do not hold their FLOPs: give a column C, recipes whose sizes "
+    "are planned (--recipe FILE), or, for text, --cost 6ND"
+)
+
+
+@frozen
+class Excess:
+    """A quantity asked for beyond what the points carry. factor: how far outside their range [low, high]. allowed: how
+    far is carried."""
+
+    quantity: str
+    value: float
+    factor: float
+    allowed: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        side, edge = (
+            ("above the largest", self.high) if self.value > self.high else ("below the smallest", self.low)
+        )
+        return (
+            f"{self.quantity} = {self.value:.3g} is a factor of {self.factor:.3g} {side} of the points, {edge:.3g}; "
+            f"they span a factor of {self.high / self.low:.3g} and carry {self.allowed:.3g} beyond it (as far as they "
+            f"span, at most {FARTHEST[self.quantity]:g})"
+        )
+
+
+@frozen
+class Asked:
+    """A question: n and d; n and budget; or budget alone, for its best use."""
+
+    n: float | None = None
+    d: float | None = None
+    budget: float | None = None
+
+
+@frozen(eq=False)
+class Answer:
+    """status and reasons: as of `FitReport`; "refused" when no number is given. prediction: at one N and D. best: of a
+    budget, over all N. sizes: of a budget, those that exist. parts: what the intervals of a new run hold."""
+
+    status: Status
+    asked: Asked
+    report: FitReport
+    cost: Cost | None
+    reasons: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    prediction: Prediction | None = None
+    best: Best | None = None
+    sizes: tuple[Prediction, ...] = ()
+    noise: Noise | None = None
+    parts: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; null for what is withheld or not known."""
+        noise = None
+        if self.noise is not None:
+            noise = {key: _finite(value) for key, value in asdict(self.noise).items()}
+        return {
+            "status": self.status,
+            "reasons": list(self.reasons),
+            "warnings": list(self.warnings),
+            "asked": {"N": self.asked.n, "D": self.asked.d, "C": self.asked.budget},
+            "prediction": self.prediction.to_json() if self.prediction else None,
+            "optimum": self.best.to_json() if self.best else None,
+            "sizes": [one.to_json() for one in self.sizes],
+            "level": LEVEL,
+            "interval_holds": list(self.parts),
+            "noise": noise,
+            "cost": None if self.cost is None else str(self.cost),
+            "fit": self.report.to_json(),
+        }
+
+
+def ask(asked: Asked, report: FitReport, cost: Cost | None, remarks: Sequence[str] = ()) -> Answer:
+    """Answer from a fit, or say why not.
+
+    report: made with `force` when everything is to be shown, and the reasons with it. remarks: on the cost.
+    Raises `UsageError` for a budget where the cost is not known.
+    """
+    if asked.budget is not None and cost is None:
+        raise UsageError(NO_COST)
+    warnings = [*remarks, *report.warnings]
+    label = "" if asked.n is None else _known_label(report.points.table, asked.n)
+    fit = _fit_for(report, label)
+    if fit is None:
+        reasons = (*report.reasons, *_cannot(report, asked))
+        return Answer("refused", asked, report, cost, reasons, tuple(warnings))
+    predictor = Predictor(fit, cost)
+    warnings += predictor.remarks
+    answer = Answer("ok", asked, report, cost, noise=predictor.noise, parts=predictor.parts)
+    if asked.n is not None:
+        d = asked.d if asked.d is not None else _affordable(cost, asked.n, asked.budget)
+        prediction = predictor.at(asked.n, d, label)
+        answer = evolve(answer, prediction=prediction)
+        warnings += [cost.about(asked.n) if cost else _UNCOUNTED]
+        excess = beyond(fit, asked.n, d, prediction.compute, cost)
+    else:
+        assert asked.budget is not None
+        assert cost is not None
+        low, high = _carried(fit, cost)
+        best = predictor.best(asked.budget, low, high)
+        sizes = [(size.label, size.n) for size in cost.sizes]
+        answer = evolve(answer, best=best, sizes=predictor.among(asked.budget, sizes))
+        warnings += [_edge(best, low, high, cost), cost.about(best.n)]
+        excess = beyond(fit, best.n, best.d, asked.budget, cost)
+        warnings += [
+            f"{one.label}: {far}" for one in answer.sizes for far in beyond(fit, one.n, one.d, None, cost)
+        ]
+    warnings = list(dict.fromkeys(filter(None, warnings)))
+    status: Status = "ok" if report.status == "ok" else "reduced"
+    if excess and not report.forced:
+        reasons = (*report.reasons, *map(str, excess))
+        return Answer("refused", asked, report, cost, reasons, tuple(warnings), noise=answer.noise)
+    if report.forced and (report.reasons or excess):
+        status = "refused"
+    return evolve(
+        answer, status=status, reasons=(*report.reasons, *map(str, excess)), warnings=tuple(warnings)
+    )
+
+
+def beyond(fit: Fit, n: float, d: float, compute: float | None, cost: Cost | None) -> list[Excess]:
+    """What of N, D and C lies farther outside the points than they carry."""
+    table = fit.problem.table
+    seen: list[tuple[str, float, Floats]] = [("D", d, table["d"].to_numpy())]
+    if "n" in fit.problem.model.columns:
+        seen.insert(0, ("N", n, table["n"].to_numpy()))
+    if compute is not None and cost is not None:
+        spent = cost.flops(table["n"].to_numpy()) * table["d"].to_numpy()
+        spent = spent[np.isfinite(spent)]
+        seen += [("C", compute, spent)] if len(spent) else []
+    out: list[Excess] = []
+    for quantity, value, values in seen:
+        low, high = float(values.min()), float(values.max())
+        factor, allowed = max(value / high, low / value), min(high / low, FARTHEST[quantity])
+        if factor > allowed * (1 + SAME_SIZE):
+            out.append(Excess(quantity, value, factor, allowed, low, high))
+    return out
+
+
+def _carried(fit: Fit, cost: Cost) -> tuple[float, float]:
+    """The N that the points carry and whose cost is known."""
+    n = fit.problem.table["n"].to_numpy()
+    allowed = min(n.max() / n.min(), FARTHEST["N"])
+    low, high = max(n.min() / allowed, cost.reach[0]), min(n.max() * allowed, cost.reach[1])
+    if low >= high:
+        ends = " to ".join(size_label(end) for end in cost.reach)
+        raise UsageError(
+            f"the points are of other sizes than those whose cost is known, {ends}: name their recipes"
+        )
+    return low, high
+
+
+def _edge(best: Best, low: float, high: float, cost: Cost) -> str:
+    if not best.edge:
+        return ""
+    side, end = ("largest", high) if best.edge > 0 else ("smallest", low)
+    known = "whose cost is known" if end in cost.reach else "that the points carry"
+    return f"the loss still falls at the {side} N {known}, {size_label(end)}: the optimum is there or beyond"
+
+
+def _fit_for(report: FitReport, label: str) -> Fit | None:
+    """The fit that can answer: of the whole law; or, at a size that was fitted, one with parameters of that size."""
+    for fit in report.fits:
+        of_sizes = any(slot.parameter.per is not None for slot in fit.problem.slots)
+        if not of_sizes or (label and fit.group in ("", label)):
+            return fit
+    return None
+
+
+def _known_label(table: pd.DataFrame, n: float) -> str:
+    near = table[(table["n"] / n - 1).abs() <= SAME_SIZE]
+    return str(near["size"].iloc[0]) if len(near) else ""
+
+
+def _cannot(report: FitReport, asked: Asked) -> tuple[str, ...]:
+    if not report.fits:
+        return ()
+    sizes = ", ".join(report.points.sizes)
+    what = "the best use of a budget" if asked.n is None else f"N = {size_label(asked.n)}"
+    return (f"what the points tell is about their own sizes ({sizes}) and says nothing of {what}",)
+
+
+def _affordable(cost: Cost | None, n: float, budget: float | None) -> float:
+    assert cost is not None
+    assert budget is not None
+    each = float(cost.flops(n))
+    if np.isfinite(each):
+        return budget / each
+    ends = " to ".join(size_label(end) for end in cost.reach)
+    raise UsageError(
+        f"the cost of N = {size_label(n)} is not known: {cost} tell it from {ends}. Name recipes with such sizes "
+        "(--recipe), or ask with --d"
+    )
+
+
+_UNCOUNTED = "the points do not hold their FLOPs: C is neither told nor checked"
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not np.isfinite(value) else value
