@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ _UNDATED: dict[str, dict[str, Any]] = {
     ".svg": {"Date": None},
 }
 
-_OURS = {
+_OURS: dict[Any, Any] = {
     "svg.hashsalt": "fvlm",  # ids of a figure's parts, random otherwise
     "pdf.fonttype": 42,  # text that journals accept and editors can change
     "axes.linewidth": 0.7,
@@ -56,12 +56,13 @@ def check_format(file: Path) -> None:
 
 
 @contextmanager
-def house_style() -> Iterator[None]:
+def house_style() -> Generator[None]:
     """matplotlib's defaults and ours, whatever the user's matplotlibrc says: a figure looks the same anywhere."""
-    defaults = {
-        key: value for key, value in dict.items(matplotlib.rcParamsDefault) if not key.startswith(_KEPT)
+    settings: Any = matplotlib.rcParamsDefault
+    defaults: dict[Any, Any] = {
+        key: value for key, value in dict.items(settings) if not key.startswith(_KEPT)
     }
-    with matplotlib.rc_context({**defaults, **_OURS}):
+    with matplotlib.rc_context(defaults | _OURS):
         yield
 
 

@@ -35,7 +35,7 @@ def draw(reports: Sequence[LawReport], figure: Figure) -> None:
     levels = np.unique(np.quantile(np.log(table["d"]), LEVELS, method="nearest"))
     shades = [tuple(colormaps["cividis"](at)) for at in np.linspace(0.0, 0.88, len(levels))]
     handles = [
-        Line2D([], [], label=f"D = {size_label(float(np.exp(level)))}", linewidth=1.3, **_look(shade, at))
+        Line2D([], [], label=f"D = {size_label(float(np.exp(level)))}", **_look(shade, at))
         for at, (level, shade) in enumerate(zip(levels, shades, strict=True))
     ]
     handles.append(Line2D([], [], label="other D", **style.marks("#BBBBBB", ".")))
@@ -120,4 +120,4 @@ def _bars(fit: LawFit, known: pd.Series, d: float) -> list[tuple[float, float, f
 
 
 def _look(colour: Any, at: int) -> dict[str, Any]:
-    return {**style.marks(colour, style.MARKERS[at]), "linestyle": "-"}
+    return style.marks(colour, style.MARKERS[at], "-")

@@ -37,11 +37,13 @@ def draw(config: Optima, reports: Sequence[LawReport], figure: Figure) -> None:
     shades = style.colours(len(groups))
     handles = [
         Line2D(
-            [], [], label=style.clip(_group(useful[0], groups[at])), linewidth=1.3,
-            **{**style.marks(shades[at], style.MARKERS[at % len(style.MARKERS)]), "linestyle": "-"},
+            [],
+            [],
+            label=style.clip(_group(useful[0], groups[at])),
+            **style.marks(shades[at], style.MARKERS[at % len(style.MARKERS)], "-"),
         )
         for at in style.spread(len(groups), len(style.COLOURS))
-    ]  # fmt: skip
+    ]
     page = style.sheet(
         figure,
         len(useful),
@@ -49,7 +51,7 @@ def draw(config: Optima, reports: Sequence[LawReport], figure: Figure) -> None:
         caption=words.captions(
             useful,
             *(_exponent(report.trend, best) for report in useful if report.trend),
-            f"Stars and bars: {best} with its 95 % interval; a bar without a cap has no end there.",
+            f"Stars and bars: {best} with its 95 % interval; a bar that ends at its star has no end there.",
             numbers=False,
         ),
         legend=handles,

@@ -129,14 +129,13 @@ def _panel(axes: Axes, fits: Sequence[LawFit], shades: Sequence[Any], x: str, y:
         (fit, shade, *(_column(fit, name) for name in (x, y)))
         for fit, shade in zip(fits, shades, strict=True)
     ]
-    pairs = [(fit, shade, a, b) for fit, shade, a, b in drawn if a is not None and b is not None]
+    pairs = [(shade, a, b) for _, shade, a, b in drawn if a is not None and b is not None]
     if not pairs:
         style.note(axes, "no draws")
         return
-    for which, at in (("x", 2), ("y", 3)):
-        found: Found = pairs[0][at][0]
-        _limits(axes, which, found.log, np.concatenate([pair[at][1] for pair in pairs]))
-    for _, shade, (best_x, values_x), (best_y, values_y) in pairs:
+    for which, both in (("x", [a for _, a, _ in pairs]), ("y", [b for _, _, b in pairs])):
+        _limits(axes, which, both[0][0].log, np.concatenate([values for _, values in both]))
+    for shade, (best_x, values_x), (best_y, values_y) in pairs:
         some = slice(None, None, max(1, len(values_x) // DOTS))
         axes.plot(
             values_x[some], values_y[some], ".", color=shade, markersize=1.6, alpha=0.35, markeredgewidth=0
@@ -167,7 +166,7 @@ def _limits(axes: Axes, which: str, log: bool, values: Any) -> None:
     else:
         room = 0.12 * (high - low) or 0.05 * abs(high) or 0.05
         limits(low - room, high + room)
-        axis.set_major_locator(MaxNLocator(3))
+        axis.set_major_locator(MaxNLocator(2 if which == "x" else 3, prune="both"))
         axis.set_major_formatter(ScalarFormatter(useOffset=False))
 
 
@@ -183,7 +182,8 @@ def _regions(axes: Axes, x: Any, y: Any, colour: Any) -> None:
         return
     at_draws = density(values)
     limits = (axes.get_xlim(), axes.get_ylim())
-    grid = [np.linspace(*_scaled(np.array(ends), log), GRID) for ends, log in zip(limits, logs, strict=True)]
+    ends = [_scaled(np.array(limit), log) for limit, log in zip(limits, logs, strict=True)]
+    grid = [np.linspace(low, high, GRID) for low, high in ends]
     there = density(np.array([part.ravel() for part in np.meshgrid(*grid)])).reshape(GRID, GRID)
     levels = sorted({float(np.quantile(at_draws, 1 - share)) for share in (0.95, 0.5)})
     u, v = (np.exp(part) if log else part for part, log in zip(grid, logs, strict=True))

@@ -93,7 +93,7 @@ def _autocorrelation(report: LawReport, axes: Axes) -> None:
         axes.plot(
             range(1, len(found) + 1),
             found,
-            **{**style.marks(shades[size], marker), "linestyle": "-", "linewidth": 0.7},
+            **style.marks(shades[size], marker, "-"),
         )
     axes.axhline(0, color=style.GREY, linewidth=0.8)
     axes.set_ylim(-1.05, 1.05)

@@ -231,12 +231,13 @@ def points(axes: Axes, x: pd.Series, y: pd.Series, colour: Any, marker: str = "o
     axes.plot(x[::every], y[::every], **marks(colour, marker), zorder=3, rasterized=len(x) // every > 5000)
 
 
-def marks(colour: Any, marker: str = "o") -> dict[str, Any]:
-    """How a measured point looks."""
+def marks(colour: Any, marker: str = "o", line: str = "") -> dict[str, Any]:
+    """How a measured point looks. line: "-" where a line leads through it."""
     return {
         "color": colour,
         "marker": marker,
-        "linestyle": "",
+        "linestyle": line,
+        "linewidth": 0.8,
         "markersize": 3.2,
         "markeredgewidth": 0.45,
         "markerfacecolor": (colour, 0.35),
@@ -299,7 +300,8 @@ def side_legend(page: Sheet, handles: Sequence[Line2D]) -> None:
 
 def note(axes: Axes, text: str, **where: Any) -> None:
     """A remark inside a panel that has room for it."""
-    axes.text(0.5, 0.5, text, **{**_NOTE, "transform": axes.transAxes, **where})
+    look: dict[str, Any] = {**_NOTE, "transform": axes.transAxes, **where}
+    axes.text(0.5, 0.5, text, **look)
 
 
 _WORDS: dict[str, Any] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil, floor, log10
+from typing import Any
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
@@ -24,7 +25,7 @@ def log_ticks(low: float, high: float, most: int = MOST) -> list[float]:
         found = _within(low, high, [m * 10.0**e for e in range(first, last + 1) for m in mantissas])
         if len(found) >= FEWEST:
             return found[:: -(-len(found) // most)]
-    even = MaxNLocator(nbins=min(4, most), steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    even: Any = MaxNLocator(nbins=min(4, most), steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
     return _within(low, high, even.tolist())
 
 

@@ -12,6 +12,9 @@ FITS_TOLD = 7
 """Of more fits than this the numbers are not repeated in a caption."""
 
 
+REASONS_TOLD = 8
+
+
 def captions(reports: Sequence[LawReport], *more: str, numbers: bool = True) -> list[str]:
     """A paragraph a report, named where there are several, then `more`, each said once."""
     told = [said(report, numbers) for report in reports]
@@ -25,7 +28,9 @@ def said(report: LawReport, numbers: bool = True) -> str:
     found = "; ".join(told(fit) for fit in report.fits[:FITS_TOLD]) if numbers else ""
     if found and len(report.fits) > FITS_TOLD:
         found += f"; and {len(report.fits) - FITS_TOLD} more"
-    why = " · ".join(sentence(reason) for reason in report.reasons)
+    why = " · ".join(sentence(reason) for reason in report.reasons[:REASONS_TOLD])
+    if len(report.reasons) > REASONS_TOLD:
+        why += f" · And {len(report.reasons) - REASONS_TOLD} more reasons, in the printed report."
     if not report.fits:
         return f"Refused. {why}" if report.withheld or why else "Refused."
     if report.status == "ok":
