@@ -315,7 +315,7 @@ def test_no_damage_breaks_the_reader_of_parquet(tmp_path: Path, at: int, damage:
     survives(put(tmp_path, content[:at] + damage + content[at + len(damage) :], "q.parquet"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.permutations(range(12)), st.integers(0, 2))
 def test_the_order_of_rows_changes_nothing(order: list[int], noise: int) -> None:
     rows = pd.DataFrame(

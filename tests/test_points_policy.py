@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from measured import STEPS, grid, run
-from tiny import RECIPE, run_cli
+from tiny import run_cli
 
 from fvlm_core.errors import UsageError
 from fvlm_core.runs.store import list_runs
@@ -213,23 +213,3 @@ def test_the_options_reach_the_fit_and_its_record(
     assert second["data"]["fingerprint"] == report["data"]["fingerprint"]
     code, _, err = run_cli(["fit", "--columns", "N=a"], monkeypatch, capsys)
     assert (code, "--columns is for points of files: it goes with --data" in err) == (2, True)
-
-
-def test_a_run_records_its_four_counts_of_parameters(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "tiny.toml").write_text(RECIPE.replace("steps = 6", "steps = 2"))
-    monkeypatch.chdir(tmp_path)
-    code, _, err = run_cli(["run", "tiny.toml"], monkeypatch, capsys)
-    assert code == 0, err
-    (found,) = list_runs(tmp_path / "runs")
-    tokenizer = json.loads((found.folder / "tokenizer.json").read_text())
-    words = len(tokenizer["model"]["vocab"]) + sum(
-        word["content"] not in tokenizer["model"]["vocab"] for word in tokenizer["added_tokens"]
-    )
-    record = found.record
-    tables = record["total_params"] - record["non_embedding_params"]
-    assert tables % (words * 16) == 0
-    assert tables // (words * 16) in (1, 2)
-    assert 0 < record["llm_params"] < record["total_params"]
-    assert from_runs([found], "runs", "llm", "frames").table["n"].unique() == [record["llm_params"]]

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from tiny import RECIPE, fvlm
 
 from fvlm_core.runs.store import Run, list_runs
+from fvlm_core.scaling.stored import from_runs
 
 pytestmark = pytest.mark.timeout(280)
 
@@ -77,6 +78,19 @@ def test_a_run_leaves_a_record_a_person_can_open(uninterrupted: Path) -> None:
     summary = json.loads((run.folder / "summary.json").read_text())
     assert summary["total_samples"] == 24
     assert summary["best_val_loss"] == min(row["val_loss"] for row in run.evaluations())
+
+
+def test_a_run_records_four_counts_of_parameters(uninterrupted: Path) -> None:
+    run = only_run(uninterrupted)
+    newest = sorted((run.folder / "checkpoints").glob("step-*"))[-1]
+    sizes = {name: tensor.numel() for name, tensor in load_file(newest / "model.safetensors").items()}
+    llm = sum(count for name, count in sizes.items() if name.startswith("llm."))
+    tables = sum(
+        count for name, count in sizes.items() if name.endswith(("embed_tokens.weight", "lm_head.weight"))
+    )
+    kinds = ("total", "trainable", "non-embedding", "llm")
+    found = [from_runs([run], "runs", kind, "frames").table["n"][0] for kind in kinds]
+    assert found == [sum(sizes.values()), sum(sizes.values()), sum(sizes.values()) - tables, llm]
 
 
 def test_a_second_call_says_already_complete_and_changes_nothing(uninterrupted: Path, cache: Path) -> None:
