@@ -2,8 +2,8 @@
 
     python docs/bench_coverage.py [--repetitions 500] [--draws 200] [--processes 2] [--write]
 
-Campaigns with a known truth (L = 1.7 + 480/N^.35 + 2100/D^.37), fitted as `fvlm fit --model joint-chinchilla` does, gate
-included. `--write` puts the table into docs/coverage.md, between its markers.
+Campaigns with a known truth (L = 1.7 + 480/N^.35 + 2100/D^.37), fitted as `fvlm fit --model joint-chinchilla` does,
+gate included. `--write` puts the table into docs/coverage.md, between its markers.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "outliers": {"sizes": 6, "data": 10, "noise": 0.005, "outliers": 0.05},
     "run-level shift": {"sizes": 5, "data": 2, "seeds": 2, "points": 15, "noise": 0.003, "shift": 0.005},
 }
-"""sizes: of models, 5e7 to 5e9 parameters. data: amounts of data, 1e9 (4e9 with checkpoints) to 1e11 tokens. seeds: runs
-of each. points: evaluations of a run, evenly spaced. noise, lag1: standard deviation in ln L and autocorrelation.
+"""sizes: of models, 5e7 to 5e9 parameters. data: amounts of data, 1e9 (4e9 with checkpoints) to 1e11 tokens. seeds:
+runs of each. points: evaluations of a run, evenly spaced. noise, lag1: standard deviation in ln L and autocorrelation.
 outliers: share of points that are 3 to 15 % too high. shift: standard deviation of a whole run in ln L."""
 
 
@@ -68,7 +68,9 @@ def campaign(scenario: dict[str, Any], seed: int) -> pd.DataFrame:
 
 def once(name: str, draws: int, seed: int) -> dict[str, Any]:
     """One campaign fitted: its status, and whether each interval holds the truth."""
-    report = fit_points(tidy(campaign(SCENARIOS[name], seed), name), load_model("joint-chinchilla"), draws=draws)
+    report = fit_points(
+        tidy(campaign(SCENARIOS[name], seed), name), load_model("joint-chinchilla"), draws=draws
+    )
     codes = [reason.split(":")[0][:60] for reason in report.reasons]
     if report.status != "ok":
         return {"status": report.status, "reasons": codes}

@@ -60,35 +60,35 @@ def residuals(problem: Problem, solution: Solution) -> Floats:
 
 
 def jumps(table: pd.DataFrame, apart: Floats) -> tuple[Jump, ...]:
-    """Change points: the largest step of each run that stands out from the steps around it and all others, and lasts."""
-    series = [(name, rows["d"].to_numpy(float), apart[rows.index]) for name, rows in _runs(table)]
-    steps = [
-        np.diff(values) - _middle(np.diff(values)) for _, _, values in series if len(values) > 2 * BESIDE
-    ]
+    """Change points: the largest step of each run that stands out from those around it and all others, and lasts."""
+    long = [(name, rows) for name, rows in _runs(table) if len(rows) > 2 * BESIDE]
+    series = [(name, rows["d"].to_numpy(float), apart[rows.index]) for name, rows in long]
+    steps = [_standing_out(np.diff(values)) for _, _, values in series]
     if not steps:
         return ()
     every = np.concatenate(steps)
     noise = 1.4826 * float(np.median(np.abs(every - np.median(every))))
     found: list[Jump] = []
-    for name, d, values in series:
-        if len(values) <= 2 * BESIDE or noise == 0:
-            continue
-        step = np.diff(values) - _middle(np.diff(values))
+    for (name, d, values), step in zip(series, steps, strict=True):
         inner = np.abs(step)
         inner[: BESIDE - 1] = inner[len(inner) - BESIDE + 1 :] = 0.0
         at = int(np.argmax(inner))
         lasting = float(values[at + 1 : at + 1 + BESIDE].mean() - values[at + 1 - BESIDE : at + 1].mean())
-        if inner[at] > JUMP * noise and lasting * step[at] > 0 and abs(lasting) > 0.5 * abs(step[at]):
+        if (
+            noise > 0
+            and inner[at] > JUMP * noise
+            and lasting * step[at] > 0
+            and abs(lasting) > 0.5 * abs(step[at])
+        ):
             found.append(Jump(name, float(d[at]), float(d[at + 1]), float(step[at])))
     return tuple(found)
 
 
-def _middle(steps: Floats) -> Floats:
-    """The median of the steps around each one, itself left out: what the curve does there anyway."""
-    around = [
-        np.delete(steps[max(0, at - BESIDE) : at + BESIDE + 1], min(at, BESIDE)) for at in range(len(steps))
-    ]
-    return np.array([np.median(few) if len(few) else 0.0 for few in around])
+def _standing_out(steps: Floats) -> Floats:
+    """Each step without the median of the steps around it, itself left out: what the curve does there anyway."""
+    padded = np.pad(steps, BESIDE, constant_values=np.nan)
+    around = np.delete(np.lib.stride_tricks.sliding_window_view(padded, 2 * BESIDE + 1), BESIDE, axis=1)
+    return steps - np.nanmedian(around, axis=1)
 
 
 def of_jumps(found: Sequence[Jump]) -> list[Remark]:

@@ -18,9 +18,9 @@ from fvlm_core.scaling.budgets import with_budgets
 from fvlm_core.scaling.constraints import completion, freed
 from fvlm_core.scaling.identify import Rank, design_rank, rank_at
 from fvlm_core.scaling.objective import Objective, ObjectiveName
-from fvlm_core.scaling.options import Options
+from fvlm_core.scaling.options import DEFAULT, Options
 from fvlm_core.scaling.points import MEANING, Points, shorten, size_label
-from fvlm_core.scaling.policy import Policy, apply
+from fvlm_core.scaling.policy import apply
 from fvlm_core.scaling.problem import Problem
 from fvlm_core.scaling.relation import relate
 from fvlm_core.scaling.remarks import Remark, join
@@ -66,7 +66,7 @@ def fit_points(
     model: FitModel,
     objective: ObjectiveName | Objective = "log-huber",
     draws: int = DRAWS,
-    options: Options = Options(),
+    options: Options = DEFAULT,
 ) -> FitReport:
     """Fit a law to points. Deterministic, and independent of the order of the rows.
 
@@ -194,7 +194,7 @@ class _Asking:
         apart = problem.residuals(solution.theta[None])[0]
         autocorrelation, pairs = say.lag1(problem.table, apart)
         here = _rank(problem, solution)
-        # A term that vanished leaves its scale free as well: nothing was learnt of a in a*D^-b when b could be anything.
+        # A term that vanished leaves its scale free too: nothing was learnt of a in a*D^-b when b could be anything.
         loose = {
             *here.undetermined,
             *(at for at, side in enumerate(solution.bounds) if side and not here.full),

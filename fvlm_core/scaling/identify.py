@@ -6,7 +6,7 @@ import numpy as np
 from attrs import frozen
 
 from fvlm_core.scaling.objective import Floats
-from fvlm_core.scaling.problem import STEP, Problem
+from fvlm_core.scaling.problem import STEP, Problem, thinned
 
 RANK_TOLERANCE = 1e-7
 """Singular values below this part of the largest are 0."""
@@ -16,6 +16,9 @@ NOISE = 100 * np.finfo(float).eps / STEP
 
 SHARE = 1e-3
 """A slot takes part in an undetermined direction when it is at least this part of it."""
+
+ENOUGH = 2_000
+"""Points, chosen evenly at random, whose rank is tried first: more of them can only raise it."""
 
 VANISHED = 1e-9
 """A slot whose unit step changes no predicted loss by more than this has no influence."""
@@ -52,6 +55,10 @@ def rank_at(problem: Problem, theta: Floats, slots: list[int]) -> Rank:
 
 def design_rank(problem: Problem) -> Rank:
     """The best rank these points can give, whatever the losses: over several generic values of the parameters."""
+    if len(problem.table) > ENOUGH:
+        found = design_rank(thinned(problem, ENOUGH))
+        if found.full:
+            return found
     near = np.random.default_rng(0).uniform(-0.5, 0.5, (8, len(problem.slots)))
     guess = problem.search(problem.guess())
     theta = np.clip(guess + near * np.maximum(np.abs(guess), 1.0), problem.lower, problem.upper)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import asdict, frozen
+from attrs import asdict, field, frozen
 
 from fvlm_core.scaling.constraints import Constraints
 from fvlm_core.scaling.resampling import Cluster, Scheme
@@ -21,9 +21,12 @@ class Options:
     cluster: Cluster = "run"
     offsets: bool = False
     force: bool = False
-    constraints: Constraints = Constraints()
+    constraints: Constraints = field(factory=Constraints)
     sensitivity: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """For the record of a fit."""
         return asdict(self)
+
+
+DEFAULT = Options()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from fvlm_core.interfaces import FitModel, LRCurve, Parameter
 from fvlm_core.scaling.objective import Floats, Objective
@@ -198,6 +198,15 @@ class Problem:
             with np.errstate(all="ignore"):
                 slope = (ends[0] - ends[1]) / width[name]
             out[:, slots, points] = np.where(np.isfinite(slope), slope, 0.0)
+
+
+def thinned(problem: Problem, most: int) -> Problem:
+    """The problem with at most so many of its points; all of them when a group would lose its last."""
+    if len(problem.table) <= most:
+        return problem
+    chosen = np.random.default_rng(0).choice(len(problem.table), most, replace=False)
+    thinned = evolve(problem, table=problem.table.iloc[np.sort(chosen)].reset_index(drop=True))
+    return thinned if thinned.slots == problem.slots else problem
 
 
 _OFFSET = Parameter("offset", OFFSET_GUESS, -OFFSET_REACH, OFFSET_REACH)

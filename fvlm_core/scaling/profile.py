@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from attrs import frozen
 
@@ -90,7 +92,7 @@ def _crossings(values: Floats, rise: Floats, best_at: int) -> Interval:
     root = np.sqrt(rise)
 
     def first(order: range) -> float | None:
-        for here, there in zip(order, order[1:], strict=False):
+        for here, there in pairwise(order):
             if root[there] > 1:
                 share = (1 - root[here]) / (root[there] - root[here])
                 return float(values[here] + share * (values[there] - values[here]))

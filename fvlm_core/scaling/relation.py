@@ -9,7 +9,7 @@ import numpy as np
 from attrs import asdict, frozen
 
 from fvlm_core.interfaces import Relation
-from fvlm_core.scaling.uncertainty import Interval, quantile
+from fvlm_core.scaling.uncertainty import UNBOUNDED, Interval, quantile
 
 if TYPE_CHECKING:
     from fvlm_core.scaling.report import Fit
@@ -36,7 +36,7 @@ class FittedRelation:
     groups: tuple[Group, ...]
     scale: float | None = None
     exponent: float | None = None
-    interval: Interval = Interval(None, None)
+    interval: Interval = UNBOUNDED
     reason: str = ""
 
     def to_json(self) -> dict[str, Any]:

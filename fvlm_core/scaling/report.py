@@ -11,11 +11,11 @@ import pandas as pd
 from attrs import asdict, frozen
 
 from fvlm_core.interfaces import FitModel, LRCurve
+from fvlm_core.scaling.evidence import Jump
 from fvlm_core.scaling.objective import Floats, Objective
+from fvlm_core.scaling.options import DEFAULT, Options
 from fvlm_core.scaling.points import Points
 from fvlm_core.scaling.problem import Problem
-from fvlm_core.scaling.evidence import Jump
-from fvlm_core.scaling.options import Options
 from fvlm_core.scaling.profile import Profile, profile
 from fvlm_core.scaling.relation import FittedRelation
 from fvlm_core.scaling.remarks import Remark
@@ -175,7 +175,7 @@ class FitReport:
     reasons: tuple[str, ...] = ()
     withheld: tuple[str, ...] = ()
     remarks: tuple[Remark, ...] = ()
-    options: Options = Options()
+    options: Options = DEFAULT
     forced: bool = False
     relation: FittedRelation | None = None
 

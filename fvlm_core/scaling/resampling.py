@@ -31,10 +31,11 @@ neighbouring evaluations are weighted instead, and the interval does not hold wh
 class Resampling:
     """Weights of points in each draw.
 
-    codes: the unit that each point belongs to, [n]. weights: of the units in each draw, [draws, U]. scheme: the same in
-    words. scale: what deviations of the draws are multiplied by to give the estimate's own. freedom: degrees of freedom
-    of the spread, for Student's t; None: quantiles of the draws are the interval. between_runs: whether what differs
-    from run to run is in it. signs: the weights are of residuals (wild bootstrap), not of points.
+    codes: the unit that each point belongs to, [n]; where every point is its own, their order does not matter.
+    weights: of the units in each draw, [draws, U]. scheme: the same in words. scale: what deviations of the draws are
+    multiplied by to give the estimate's own. freedom: degrees of freedom of the spread, for Student's t; None:
+    quantiles of the draws are the interval. between_runs: whether what differs from run to run is in it. signs: the
+    weights are of residuals (wild bootstrap), not of points.
     """
 
     codes: NDArray[np.intp]
@@ -47,7 +48,9 @@ class Resampling:
 
     def of_points(self, draws: slice) -> Floats:
         """Weights of the points: [draws, n]."""
-        return np.asarray(self.weights[draws][:, self.codes], dtype=float)
+        weights = self.weights[draws]
+        alone = weights.shape[1] == len(self.codes)  # every point is a unit, in order
+        return np.asarray(weights if alone else weights[:, self.codes], dtype=float)
 
 
 def resample(
@@ -169,11 +172,12 @@ def _circular(n: int, length: int, draws: int, rng: np.random.Generator) -> NDAr
     starts = rng.integers(0, n, (draws, pieces))
     lengths = np.full(pieces, length)
     lengths[-1] = n - length * (pieces - 1)
-    rows = np.repeat(np.arange(draws), pieces)
-    edges = np.zeros((draws, 2 * n + 1), dtype=np.int32)
-    np.add.at(edges, (rows, starts.ravel()), 1)
-    np.add.at(edges, (rows, (starts + lengths).ravel()), -1)
-    covered = np.cumsum(edges[:, : 2 * n], axis=1)
+    rows = (np.arange(draws) * (2 * n + 1))[:, None]
+    size = draws * (2 * n + 1)
+    edges = np.bincount((rows + starts).ravel(), minlength=size) - np.bincount(
+        (rows + starts + lengths).ravel(), minlength=size
+    )
+    covered = np.cumsum(edges.reshape(draws, 2 * n + 1)[:, : 2 * n], axis=1)
     return covered[:, :n] + covered[:, n:]
 
 

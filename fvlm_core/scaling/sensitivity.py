@@ -95,7 +95,7 @@ def _chance(problem: Problem, solution: Solution, cut: Floats, mask: Any, lag1: 
 
 
 def _influence(problem: Problem, theta: Floats, weights: Floats) -> Floats:
-    """What each point adds to the estimate, to first order: [P, n]. Nothing along directions that are not determined."""
+    """What each point adds to the estimate, to first order: [P, n]; nothing along undetermined directions."""
     if not np.isfinite(theta).all():
         return np.full((len(theta), len(weights)), np.inf)
     apart = problem.residuals(theta[None])[0]

@@ -16,7 +16,7 @@ from scipy.stats import qmc
 
 from fvlm_core.scaling.descent import descend
 from fvlm_core.scaling.objective import Floats, Objective
-from fvlm_core.scaling.problem import Problem, Slot
+from fvlm_core.scaling.problem import Problem, Slot, thinned
 
 STARTS = 512
 """Combinations of the nonlinear parameters tried; the linear ones follow from each by least squares."""
@@ -66,25 +66,16 @@ class Solution:
 
 def solve(problem: Problem) -> Solution:
     """The best parameters found from all starts. Deterministic."""
-    ranking = _thinned(problem, THIN)
+    ranking = thinned(problem, THIN)
     theta = np.concatenate([problem.search(problem.guess()[None]), _starts(ranking)])
     order = np.argsort(_finite(ranking.total(ranking.residuals(theta))), kind="stable")
     theta, total = descend(ranking, theta[order[:FINALISTS]], steps=60, tolerance=1e-6)
     best = theta[np.argsort(_finite(total), kind="stable")[:3]]
-    for part in (_thinned(problem, SURE), problem):
+    for part in (thinned(problem, SURE), problem):
         for stage in _stages(part):
             best, total = descend(stage, best, steps=500, tolerance=1e-13)
         best = best[[np.argmin(_finite(total))]]
     return _polish(problem, best[0])
-
-
-def _thinned(problem: Problem, most: int) -> Problem:
-    """The problem with at most so many of its points; all of them when a group would lose its last."""
-    if len(problem.table) <= most:
-        return problem
-    chosen = np.random.default_rng(0).choice(len(problem.table), most, replace=False)
-    thinned = evolve(problem, table=problem.table.iloc[np.sort(chosen)].reset_index(drop=True))
-    return thinned if thinned.slots == problem.slots else problem
 
 
 def _stages(problem: Problem) -> list[Problem]:

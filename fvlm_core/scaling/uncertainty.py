@@ -53,6 +53,9 @@ class Interval:
     high: float | None
 
 
+UNBOUNDED = Interval(None, None)
+
+
 @frozen(eq=False)
 class Bootstrap:
     """Refits to resampled points.
@@ -206,9 +209,7 @@ def summarise(
         drawn.between_runs,
     )
     intervals = tuple(
-        Interval(None, None)
-        if at in loose or not len(kept)
-        else _interval(problem, solution, found, kept, at)
+        UNBOUNDED if at in loose or not len(kept) else _interval(problem, solution, found, kept, at)
         for at in range(len(problem.slots))
     )
     return evolve(found, intervals=intervals)
