@@ -94,7 +94,7 @@ def test_one_header_may_be_two_columns_and_files_of_steps_are_runs(tmp_path: Pat
     assert points.curves["wsd"].at(pd.array([1080, 2160, 2224]).to_numpy()) == pytest.approx(
         [1.5e-4, 3e-4, 2.95e-4]
     )
-    assert "names no run and has every step once: taken as one run, cosine" in points.remarks[0]
+    assert points.remarks == ("a file that names no run and has every step once is one run: cosine, wsd",)
 
 
 COLUMNS = {

@@ -19,7 +19,7 @@ from fvlm_core.scaling.csvfile import CSVSheet
 from fvlm_core.scaling.jsonfile import JSONSheet
 from fvlm_core.scaling.kinds import N_KINDS
 from fvlm_core.scaling.parquetfile import ParquetSheet
-from fvlm_core.scaling.points import NUMBERS, TEXT, Points, labelled, settle
+from fvlm_core.scaling.points import NUMBERS, TEXT, Points, labelled, settle, shorten
 from fvlm_core.scaling.sheet import Faults, Sheet, out_of_range
 
 SUMMARIES = "run_summaries.csv"
@@ -42,6 +42,7 @@ def read_points(files: Sequence[Path], choice: Choice | None = None) -> Points:
     curves: dict[str, LRCurve] = {}
     n_kinds: list[str] = []
     d_kinds: list[str] = []
+    runs: list[str] = []
     stems = [file.stem for file in files]
     for file in files:
         sheet = _open(file)
@@ -54,9 +55,13 @@ def read_points(files: Sequence[Path], choice: Choice | None = None) -> Points:
         if "run" not in table and _is_one_run(table):
             name = file.stem if stems.count(file.stem) == 1 else str(file.with_suffix(""))
             table["run"] = labelled([name], np.zeros(len(table["loss"]), np.int8))
-            remarks.append(f"{file} names no run and has every step once: taken as one run, {name}")
+            runs.append(name)
         tables.append(table)
         curves |= sheet.curves
+    if runs:
+        remarks.append(
+            f"a file that names no run and has every step once is one run: {shorten(', '.join(runs))}"
+        )
     points = settle(
         _merged(tables),
         ", ".join(map(str, files)),
