@@ -24,8 +24,8 @@ from fvlm_core.scaling.solver import solve
 
 SIZES = ("25", "100")
 WARMUP = 2159
-BLIND = ("per-size",)
-"""Laws that read no schedule. With one size and D for N's role, all of them are a floor and a power of D."""
+BLIND = ("per-size", "kaplan")
+"""Laws that read no schedule. At one size all others are per-size's floor and power of D."""
 
 AWARE = ("tissue", "multi-power")
 PLAIN = ("cosine_24000.csv", "constant_24000.csv")
@@ -40,7 +40,7 @@ def curves(folder: Path, size: str, files: Sequence[str]) -> tuple[pd.DataFrame,
         table = pd.read_csv(folder / f"csv_{size}" / file).astype(float)
         table = table[table["step"] != 24_000]
         rates[file] = LRCurve(table["step"].to_numpy(), table["lr"].to_numpy(), WARMUP)
-        tables.append(table.assign(run=file, size=size, d=table["step"]))
+        tables.append(table.assign(run=file, size=size, n=float(size) * 1e6, d=table["step"]))
     return pd.concat(tables, ignore_index=True), rates
 
 

@@ -37,8 +37,7 @@ def recovered(name: str, truth: dict[str, float], table: pd.DataFrame) -> dict[s
     values = np.array([[truth[slot.parameter.name] for slot in problem.slots]])
     problem = Problem(model, Objective("log-huber"), table.assign(loss=problem.predict(values)[0]))
     return {
-        slot.parameter.name: value
-        for slot, value in zip(problem.slots, solve(problem).values, strict=True)
+        slot.parameter.name: value for slot, value in zip(problem.slots, solve(problem).values, strict=True)
     }
 
 
@@ -60,12 +59,16 @@ def test_overtraining_law_predicts_the_published_held_out_losses(shared: Path) -
     """Gadre et al.: five small runs tell the loss of 1.4B at M = 640 and of 6.9B at M = 20 to .71 % and .73 %."""
     raw = pd.read_csv(shared / "data/gadre_overtraining/models.csv")
     raw = raw[raw["dataset"] == "rpj"]
-    raw = raw.assign(n=raw["params"], d=raw["tokens"], loss=raw["loss_c4_val"], run=raw["model"], size=raw["model"])
+    raw = raw.assign(
+        n=raw["params"], d=raw["tokens"], loss=raw["loss_c4_val"], run=raw["model"], size=raw["model"]
+    )
     m = 20 * raw["chinchilla_mult"]
     small = ~raw["model"].isin(["open_lm_1b", "open_lm_7b"])
     smallest = raw["model"] == "d=96_l=8_h=4"
     train = raw[small & ((m == 20) | (smallest & (m == 320)))]
-    held_out = raw[((raw["model"] == "open_lm_1b") & (m == 640)) | ((raw["model"] == "open_lm_7b") & (m == 20))]
+    held_out = raw[
+        ((raw["model"] == "open_lm_1b") & (m == 640)) | ((raw["model"] == "open_lm_7b") & (m == 20))
+    ]
     assert (len(train), len(held_out)) == (5, 2)
     problem = Problem(load_model("gadre"), Objective("mse"), train)
     solution = solve(problem)
@@ -87,7 +90,9 @@ def flops(budgets: list[float], sizes: list[float]) -> pd.DataFrame:
             d = budget / (6 * n)
             loss = 0.8 + 40 / n**0.4 + 90 / d**0.5
             run = f"{budget:g}-{n:g}"
-            rows.append({"n": n, "d": d, "compute": budget, "loss": loss, "run": run, "budget": f"{budget:g}"})
+            rows.append(
+                {"n": n, "d": d, "compute": budget, "loss": loss, "run": run, "budget": f"{budget:g}"}
+            )
     return pd.DataFrame(rows)
 
 

@@ -53,6 +53,8 @@ def test_gradient_agrees_with_central_differences(law: str, objective: Objective
     exact, measured = problem.jacobian(theta), plain.jacobian(theta)
     size = np.abs(measured).max(axis=2, keepdims=True)
     assert np.isfinite(problem.predict(problem.values(theta))).all()
-    annealing = [at for at, slot in enumerate(problem.slots) if slot.name != "C[1M]"]  # its run does not anneal
+    annealing = [
+        at for at, slot in enumerate(problem.slots) if slot.name != "C[1M]"
+    ]  # its run does not anneal
     assert (size.max(axis=(0, 2))[annealing] > 0).all()
     assert exact == pytest.approx(measured, rel=1e-5, abs=float(1e-6 * size.max()))

@@ -61,7 +61,9 @@ def solved(points: pd.DataFrame, objective: Objective) -> tuple[dict[str, float]
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_joint_law_reaches_the_known_optimum(name: str, points: pd.DataFrame, expected: dict[str, Any]) -> None:
+def test_joint_law_reaches_the_known_optimum(
+    name: str, points: pd.DataFrame, expected: dict[str, Any]
+) -> None:
     objective, count, unit = CASES[name]
     known = expected[name]
     values, total = solved(chosen(points, count), objective)
@@ -85,6 +87,8 @@ def test_rounded_published_parameters_are_far_from_the_optimum(
     problem = Problem(load_model("joint-chinchilla"), Objective("log-huber"), chosen(points, 240))
     for name in ("hoffmann_rounded", "published_notebook_grid_L_BFGS_B"):
         known = expected[name]
-        values = problem.search(pd.Series({slot.name: known[slot.name] for slot in problem.slots}).to_numpy()[None])
+        values = problem.search(
+            pd.Series({slot.name: known[slot.name] for slot in problem.slots}).to_numpy()[None]
+        )
         total = float(problem.total(problem.residuals(values))[0])
         assert total == pytest.approx(known.get("objective_sum_here", known.get("objective_sum")), rel=1e-5)

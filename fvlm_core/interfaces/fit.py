@@ -55,7 +55,7 @@ class LRCurve:
         change = np.abs(np.diff(self.rates))
         around = np.maximum(change[:-2], change[2:])
         large = JUMP * np.maximum(self.rates[1:-2], self.rates[2:-1])
-        jumps = 2 + np.flatnonzero((change[1:-1] > np.maximum(large, JUMP_OVER * around)))
+        jumps = 2 + np.flatnonzero(change[1:-1] > np.maximum(large, JUMP_OVER * around))
         jumps = jumps[self.steps[jumps] - self.steps[jumps - 1] > 1]
         return (
             np.insert(self.steps, jumps, self.steps[jumps] - 1),

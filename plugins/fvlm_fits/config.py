@@ -29,6 +29,6 @@ class Envelope:
 
 @frozen
 class Repetition:
-    """Settings of `repetition`. unique_samples: different samples that every run drew from; 0: column `unique` says it."""
+    """Settings of `repetition`. unique_samples: different samples every run drew from; 0: column `unique`."""
 
     unique_samples: float = field(default=0.0, validator=ge(0.0))

@@ -37,7 +37,9 @@ def lower_envelope(table: pd.DataFrame) -> pd.DataFrame:
     say the same thing once, so that a run counts once and not by the width of its stretch. Raises `UsageError` when
     runs do not overlap, or one is best throughout.
     """
-    runs: list[pd.DataFrame] = [run.sort_values("compute") for _, run in table.groupby("run", sort=False, observed=True)]
+    runs: list[pd.DataFrame] = [
+        run.sort_values("compute") for _, run in table.groupby("run", sort=False, observed=True)
+    ]
     if len(runs) < 2:
         raise UsageError(f"an envelope takes several runs, and there is {len(runs)}")
     first = np.sort([run["compute"].min() for run in runs])[1]
@@ -49,7 +51,9 @@ def lower_envelope(table: pd.DataFrame) -> pd.DataFrame:
     best = np.nanargmin(np.where(np.isnan(losses), np.inf, losses), axis=0)
     if len(np.unique(best)) == 1:
         name = runs[best[0]]["run"].iloc[0]
-        raise UsageError(f"run {name} is the whole envelope: no other is better at any compute, so it shows no trade-off")
+        raise UsageError(
+            f"run {name} is the whole envelope: no other is better at any compute, so it shows no trade-off"
+        )
     edges = np.flatnonzero(np.diff(best)) + 1
     rows: list[pd.DataFrame] = []
     for stretch in np.split(np.arange(BUDGETS), edges):
@@ -57,7 +61,9 @@ def lower_envelope(table: pd.DataFrame) -> pd.DataFrame:
         budget = np.sqrt(budgets[stretch[0]] * budgets[stretch[-1]])
         nearest = int(np.abs(np.log(run["compute"].to_numpy(float) / budget)).argmin())
         d = np.exp(_at(run.assign(d=np.log(run["d"])), "d", np.array([budget]))[0])
-        rows.append(run.iloc[[nearest]].assign(compute=budget, loss=losses[best[stretch[0]], stretch].mean(), d=d))
+        rows.append(
+            run.iloc[[nearest]].assign(compute=budget, loss=losses[best[stretch[0]], stretch].mean(), d=d)
+        )
     return pd.concat(rows, ignore_index=True)
 
 

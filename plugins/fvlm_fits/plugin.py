@@ -20,7 +20,10 @@ LAWS = {
 """Laws without settings."""
 
 SETTINGS = {
-    "envelope": ("Envelope", "the best of all runs at each amount of compute (Hoffmann et al. 2022, Approach 1)"),
+    "envelope": (
+        "Envelope",
+        "the best of all runs at each amount of compute (Hoffmann et al. 2022, Approach 1)",
+    ),
     "tissue": ("Tissue", "loss under learning-rate annealing (Tissue et al. 2024)"),
     "repetition": ("Repetition", "repeated data counts less than new data (Muennighoff et al. 2023)"),
 }

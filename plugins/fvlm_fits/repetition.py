@@ -17,9 +17,7 @@ from fvlm_fits.config import Repetition
 COLUMN = "unique"
 
 
-def repeated(
-    n: Any, d: Any, unique: Any, *, E: Any, A: Any, B: Any, alpha: Any, beta: Any, R: Any
-) -> Any:
+def repeated(n: Any, d: Any, unique: Any, *, E: Any, A: Any, B: Any, alpha: Any, beta: Any, R: Any) -> Any:
     """L = E + A/N^alpha + B/D'^beta, D' = U + U*R*(1 - exp(-(D/U - 1)/R))
 
     N: parameters. D: training samples seen. U: different samples among them (D where none was repeated). R: how many
