@@ -68,9 +68,10 @@ class Points:
         digest = hashlib.sha256()
         for column in TEXT:
             labels: Any = self.table[column].cat
-            used, codes = np.unique(labels.codes.to_numpy(), return_inverse=True)
-            digest.update(repr((column, [str(labels.categories[code]) for code in used])).encode())
-            digest.update(codes.astype("<i4").tobytes())
+            codes = labels.codes.to_numpy()
+            occurs = np.bincount(codes, minlength=len(labels.categories)) > 0
+            digest.update(repr((column, [str(label) for label in labels.categories[occurs]])).encode())
+            digest.update((np.cumsum(occurs) - 1).astype("<i4")[codes].tobytes())
         for column in NUMBERS:
             numbers = self.table[column].to_numpy(float)
             digest.update(column.encode())
