@@ -145,19 +145,19 @@ def test_tissue_reaches_its_known_optimum(size: str, folder: Path, expected: dic
 
 
 @pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("law", ["tissue", pytest.param("multi-power", marks=pytest.mark.soak)])
 def test_two_stage_and_wsd_curves_are_predicted_from_cosine_and_constant_ones(
-    size: str, folder: Path, expected: dict[str, Any]
+    law: str, size: str, folder: Path
 ) -> None:
     training, rates = curves(folder, size, ["cosine_24000.csv", "constant_24000.csv"])
     files = [*(f"wsdcon_{rate}.csv" for rate in (3, 9, 18)), "wsd_20000_24000.csv", "wsdld_20000_24000.csv"]
     held_out, others = curves(folder, size, files)
     missed: dict[str, float] = {}
-    for law in ("tissue", "multi-power", "per-size"):
-        problem = Problem(load_model(law), Objective("log-huber"), training, rates)
+    for tried in (law, "per-size", "kaplan"):
+        problem = Problem(load_model(tried), Objective("log-huber"), training, rates)
         values = solve(problem).values[None]
-        missed[law] = errors(problem.at(held_out, others).predict(values)[0], held_out)["MAE"]
-    assert missed["tissue"] < 0.8 * missed["per-size"]
-    assert missed["multi-power"] < missed["per-size"]
+        missed[tried] = errors(problem.at(held_out, others).predict(values)[0], held_out)["MAE"]
+    assert missed[law] < min(missed["per-size"], missed["kaplan"])
 
 
 def test_a_jump_between_two_rows_happens_at_the_later_one() -> None:

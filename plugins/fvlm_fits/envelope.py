@@ -52,7 +52,7 @@ def lower_envelope(table: pd.DataFrame) -> pd.DataFrame:
     if len(np.unique(best)) == 1:
         name = runs[best[0]]["run"].iloc[0]
         raise UsageError(
-            f"run {name} is the whole envelope: no other is better at any compute, so it shows no trade-off"
+            f"run {name} is the whole envelope: no other is better at any compute, which shows no trade-off"
         )
     edges = np.flatnonzero(np.diff(best)) + 1
     rows: list[pd.DataFrame] = []

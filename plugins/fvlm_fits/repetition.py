@@ -79,7 +79,7 @@ def build(config: Repetition) -> FitModel:
             Parameter("beta", 0.3, min=0.01, max=5.0),
             Parameter("R", 15.0, min=0.01, max=1e4, log=True),
         ),
-        needs="points of at least three model sizes, and runs that saw their data several times beside runs that did not",
+        needs="points of at least three model sizes, and runs that repeat their data beside runs that do not",
         gradient=gradient,
         features={"unique": partial(unique_samples, number=config.unique_samples)},
     )
