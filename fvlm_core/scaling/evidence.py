@@ -22,8 +22,8 @@ DRIFTED = 3.0
 MATTERS = 0.15
 """Share of its value that an exponent must move by."""
 
-UNKNOWN = 0.33
-"""Moved by this share of its value, an exponent is not known, whether chance explains it or not ..."""
+UNSTEADY = 0.33
+"""Moved by this share of its value, an exponent is worth a word even where chance explains it ..."""
 
 MOSTLY_THERE = 0.6
 """... as long as this share of the points is still there: half of them may tell much less than all."""
@@ -142,7 +142,7 @@ def disagreements(table: pd.DataFrame, apart: Floats) -> list[Remark]:
 
 
 def drift(problem: Problem, solution: Solution, found: Sequence[Line] | None) -> list[Remark]:
-    """Exponents that move beyond chance when the first points of the runs are left out."""
+    """Exponents that move when the first points of runs are left out: beyond chance (`drift`) or far (`unsteady`)."""
     out: list[Remark] = []
     cuts = [line for line in found or () if line.kind == "cut"]
     for slot, value in zip(problem.slots, solution.values, strict=True):
@@ -153,7 +153,11 @@ def drift(problem: Problem, solution: Solution, found: Sequence[Line] | None) ->
             (line, float(there))
             for line, there in moved
             if there is not None and line.chance is not None
-            if abs(there - value) > _allowed(line.chance[slot.name], value, line.n_points / len(problem.loss))
+            if _surprising(line.chance[slot.name], there - value, value)
+            or (
+                line.n_points >= MOSTLY_THERE * len(problem.loss)
+                and abs(there - value) > UNSTEADY * abs(value)
+            )
         ]
         if beyond:
             line, there = max(beyond, key=lambda pair: abs(pair[1] - value))
@@ -161,7 +165,7 @@ def drift(problem: Problem, solution: Solution, found: Sequence[Line] | None) ->
             name = slot.parameter.name if problem.model.split else slot.name
             out.append(
                 Remark(
-                    "drift",
+                    "drift" if _surprising(line.chance[slot.name], there - value, value) else "unsteady",
                     f"{name} drifts with the cut: {value:.3g} from all points, {there:.3g} {line.label} (chance "
                     f"explains {2 * line.chance[slot.name]:.2g})",
                 )
@@ -169,9 +173,9 @@ def drift(problem: Problem, solution: Solution, found: Sequence[Line] | None) ->
     return out
 
 
-def _allowed(error: float, value: float, share: float) -> float:
-    by_chance = max(DRIFTED * error, MATTERS * abs(value))
-    return min(UNKNOWN * abs(value), by_chance) if share >= MOSTLY_THERE else by_chance
+def _surprising(error: float, moved: float, value: float) -> bool:
+    """Whether an exponent moved by more than chance explains, and by enough to matter."""
+    return abs(moved) > max(DRIFTED * error, MATTERS * abs(value))
 
 
 def is_exponent(parameter: Any) -> bool:

@@ -127,20 +127,35 @@ def at_bounds(problem: Problem, solution: Solution) -> list[str]:
 
 
 def floor_above_best(problem: Problem, solution: Solution) -> list[Remark]:
-    """Sizes whose fitted loss with endless data lies above a loss already measured."""
+    """Sizes whose fitted loss with endless data lies above a loss already measured, by more than noise explains: the
+    lowest of n values lies about sigma sqrt(2 ln n) below their mean, and seldom a sigma more."""
     if "d" not in problem.model.columns:
         return []
     endless = Problem(problem.model, problem.objective, problem.table.assign(d=ENDLESS))
     floors = pd.Series(endless.predict(solution.values[None])[0])
     sizes = problem.table["size"].to_numpy()
     best = pd.Series(problem.loss).groupby(sizes, sort=False).min()
+    with np.errstate(all="ignore"):
+        apart = np.log(problem.predict(solution.values[None])[0]) - np.log(problem.loss)
+    lowest = _short_noise(problem.table, apart) * (1 + np.sqrt(2 * np.log(max(len(apart), 2))))
     out: list[Remark] = []
     for size, floor in floors.groupby(sizes, sort=False).min().items():
-        if np.isfinite(floor) and floor > best[size]:
+        if np.isfinite(floor) and floor > best[size] * np.exp(lowest):
             of_size = f" of {size}" if len(best) > 1 else ""
             text = f"the fitted floor{of_size}, {floor:.4f}, lies above the best loss seen, {best[size]:.4f}"
             out.append(Remark("floor-above-best", text))
     return out
+
+
+def _short_noise(table: pd.DataFrame, residuals: Floats) -> float:
+    """Robust standard deviation of steps between evaluations, over sqrt 2; of all residuals where runs have one each."""
+    of_run = pd.Series(residuals).groupby([table["size"].to_numpy(), table["run"].to_numpy()])
+    steps = of_run.diff().to_numpy()[(table["run"] != "").to_numpy()] / np.sqrt(2)
+    steps = steps[np.isfinite(steps)]
+    if len(steps):
+        return 1.4826 * float(np.median(np.abs(steps - np.median(steps))))
+    alone = residuals[np.isfinite(residuals)]
+    return float(alone.std()) if len(alone) else 0.0
 
 
 def of_spread(problem: Problem, drawn: Bootstrap, autocorrelation: float, pairs: int) -> list[Remark]:

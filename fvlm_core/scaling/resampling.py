@@ -39,7 +39,7 @@ class Resampling:
     """
 
     codes: NDArray[np.intp]
-    weights: Floats
+    weights: NDArray[Any]
     scheme: str
     scale: float = 1.0
     freedom: int | None = None

@@ -1,0 +1,210 @@
+"""What speaks against a fit is found where it is, and not where it is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from measured import TRUTH, chinchilla
+
+from fvlm_core.errors import UsageError
+from fvlm_core.interfaces import FitModel, Parameter, Relation
+from fvlm_core.scaling import evidence
+from fvlm_core.scaling.constraints import Constraints
+from fvlm_core.scaling.fitting import fit_points, load_model
+from fvlm_core.scaling.options import Options
+from fvlm_core.scaling.points import tidy
+from fvlm_core.scaling.report import FitReport
+
+SIZES = (1e4, 4e4, 1.6e5, 6.4e5)
+
+
+def campaign(
+    runs_a_size: int = 2,
+    points: int = 24,
+    noise: float = 0.002,
+    seed: int = 0,
+    change: Any = None,
+) -> pd.DataFrame:
+    """Runs on the law of `TRUTH` with independent noise. change: called with the table, returns other losses."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        pd.DataFrame(
+            {"n": n, "run": f"{n:.0f}-{copy}", "d": 640 * np.arange(1, points + 1), "schedule": "constant"}
+        )
+        for n in SIZES
+        for copy in range(runs_a_size)
+    ]
+    table = pd.concat(rows, ignore_index=True)
+    loss = chinchilla(table["n"], table["d"], **TRUTH) * np.exp(noise * rng.standard_normal(len(table)))
+    table["loss"] = loss
+    return table if change is None else change(table)
+
+
+def report(table: pd.DataFrame, name: str = "joint-chinchilla", **options: Any) -> FitReport:
+    return fit_points(tidy(table, "made"), load_model(name), draws=60, options=Options(**options))
+
+
+def codes(found: FitReport) -> set[str]:
+    return {remark.code for fit in found.fits for remark in fit.remarks}
+
+
+def test_sound_runs_are_believed() -> None:
+    for seed in range(3):
+        found = report(campaign(seed=seed))
+        assert (found.status, found.reasons) == ("ok", ())
+        assert not {"change-point", "drift", "runs-disagree"} & codes(found)
+
+
+def test_a_jump_inside_a_run_is_named_with_its_place_and_withholds_the_law() -> None:
+    def jump(table: pd.DataFrame) -> pd.DataFrame:
+        later = (table["run"] == "40000-1") & (table["d"] > 640 * 12)
+        return table.assign(loss=table["loss"] * np.where(later, 0.95, 1.0))
+
+    found = report(campaign(change=jump))
+    assert found.status == "reduced"
+    (said,) = [reason for reason in found.reasons if "jumps" in reason]
+    assert said.startswith("run 40000-1 jumps by -5.")
+    assert "between D = 7.68k and 8.32k" in said
+    assert set(found.withheld) == {"E", "A", "alpha"}
+
+
+def test_a_run_apart_from_its_twin_is_named() -> None:
+    def shift(table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(loss=table["loss"] * np.where(table["run"] == "10000-0", 1.04, 1.0))
+
+    found = report(campaign(change=shift))
+    assert "runs-disagree" in codes(found)
+    assert any("lies 4" in warning or "lies 3.9" in warning for warning in found.warnings)
+    assert found.status == "ok", "eight runs are enough for the intervals to hold what differs between runs"
+
+
+def test_a_law_that_does_not_bend_as_the_points_do_drifts_with_the_cut() -> None:
+    def broken(table: pd.DataFrame) -> pd.DataFrame:
+        slow = 1 + 0.3 * np.exp(-table["d"] / 2500)
+        return table.assign(loss=table["loss"] * slow)
+
+    found = report(campaign(change=broken))
+    assert any("drifts with the cut" in reason for reason in found.reasons)
+
+
+def test_sizes_of_different_schedules_withhold_what_depends_on_size() -> None:
+    def schedules(table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(schedule=np.where(table["n"] == SIZES[0], "cosine", "constant"))
+
+    found = report(campaign(change=schedules))
+    assert found.status == "reduced"
+    assert any("different learning-rate schedules" in reason for reason in found.reasons)
+
+
+def test_one_point_and_one_run_are_refused_and_a_per_size_law_is_only_warned_about() -> None:
+    one = campaign().head(1)
+    assert report(one).status == "refused"
+    single = campaign(runs_a_size=1)
+    single = single[single["n"] == SIZES[0]]
+    assert report(single).status in ("reduced", "refused")
+    assert report(single, "per-size").status == "ok"
+    assert "one-run" in codes(report(single, "per-size"))
+
+
+def test_offsets_take_up_what_differs_between_runs() -> None:
+    rng = np.random.default_rng(3)
+    shifts = {run: 0.02 * rng.standard_normal() for run in campaign()["run"].unique()}
+
+    def shift(table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(loss=table["loss"] * np.exp(table["run"].map(shifts)))
+
+    table = campaign(change=shift)
+    with_offsets = report(table, offsets=True, force=True)
+    without = report(table, force=True)
+    (fit,) = with_offsets.fits
+    offsets = {name[7:-1]: value for name, value in fit.values.items() if name.startswith("offset[")}
+    assert len(offsets) == len(SIZES)  # the second run of a size has minus the first one's
+    for run, value in offsets.items():
+        twin = run[:-1] + "1"
+        assert value == pytest.approx((shifts[run] - shifts[twin]) / 2, abs=0.002)
+    assert fit.rmse < 0.5 * without.fits[0].rmse
+
+
+def test_given_and_tied_parameters_are_kept_and_shown() -> None:
+    table = campaign(noise=0.0)
+    asked = Constraints(fixed=("alpha=0.35", "B=3*A"))
+    found = report(table, constraints=asked)
+    (fit,) = found.fits
+    assert fit.values["alpha"] == 0.35
+    assert fit.values["B"] == pytest.approx(3 * fit.values["A"], rel=1e-9)
+    assert fit.values["E"] == pytest.approx(TRUTH["E"], rel=1e-3)  # the truth has B = 3 A
+    assert {estimate.given for estimate in fit.estimates} == {"", "0.35", "3*A"}
+
+
+@pytest.mark.parametrize(
+    ("fixed", "bounds", "said"),
+    [
+        (("alhpa=1",), (), 'no parameter "alhpa": did you mean "alpha"?'),
+        (("alpha",), (), 'expected NAME=VALUE or NAME=EXPRESSION, got "alpha"'),
+        (("alpha=__import__('os')",), (), "expected a number, or an expression of"),
+        (("alpha=gamma",), (), "gamma is not one of them"),
+        ((), ("E=2:1",), "expected LOW < HIGH"),
+        ((), ("E=low:1",), "expected NAME=LOW:HIGH"),
+    ],
+)
+def test_constraints_that_make_no_sense_are_explained(
+    fixed: tuple[str, ...], bounds: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        Constraints(fixed, bounds).apply(load_model("joint-chinchilla"))
+    assert said in str(caught.value)
+
+
+def test_a_relation_across_groups_gives_the_exponent_of_their_optima() -> None:
+    def parabola(n: Any, *, floor: Any, bend: Any, best: Any) -> Any:
+        """L = floor + bend (ln N - ln best)^2"""
+        return floor + bend * (np.log(n) - np.log(best)) ** 2
+
+    law = FitModel(
+        "bowl",
+        parabola,
+        (
+            Parameter("floor", 2.0, min=0.0, linear=True, per="budget"),
+            Parameter("bend", 0.1, min=0.0, linear=True, per="budget"),
+            Parameter("best", 1e6, min=1.0, log=True, per="budget"),
+        ),
+        relation=Relation("best", "compute", "a", expected=0.5),
+    )
+    rng = np.random.default_rng(0)
+    rows = [
+        {"n": n, "d": c / (6 * n), "compute": c, "loss": 2 + 0.1 * np.log(n / (c / 6e2) ** 0.45) ** 2}
+        for c in (1e15, 1e16, 1e17)
+        for n in (c / 6e2) ** 0.45 * np.geomspace(0.2, 5, 7)
+    ]
+    table = pd.DataFrame(rows)
+    table["loss"] *= np.exp(0.0005 * rng.standard_normal(len(table)))
+    found = fit_points(tidy(table, "bowls"), law, "mse", draws=100)
+    assert [fit.group for fit in found.fits] == ["1e+15", "1e+16", "1e+17"]
+    assert found.relation is not None
+    assert found.relation.exponent == pytest.approx(0.45, abs=0.01)
+    assert "0.5 lies outside" in str(found.relation)
+
+
+def test_points_of_one_budget_are_told_from_the_next() -> None:
+    from fvlm_core.scaling.budgets import with_budgets
+
+    compute = np.array([1.0, 1.04, 0.99, 3.0, 3.1, 3.35, 10.0]) * 1e16
+    table = with_budgets(pd.DataFrame({"compute": compute}), "made")
+    assert table["budget"].tolist() == ["1e+16"] * 3 + ["3.05e+16"] * 2 + ["3.35e+16", "1e+17"]
+
+
+def test_steps_of_noise_are_no_jump() -> None:
+    rng = np.random.default_rng(0)
+    false = 0
+    for _ in range(200):
+        table = pd.DataFrame(
+            {"size": "a", "run": np.repeat(["x", "y"], 30), "d": np.tile(np.arange(30.0) + 1, 2)}
+        )
+        walk = np.zeros(60)
+        for at in range(1, 60):
+            walk[at] = 0.8 * walk[at - 1] + 0.003 * rng.standard_normal()
+        false += len(evidence.jumps(table, walk))
+    assert false <= 4  # 400 runs
