@@ -121,7 +121,7 @@ def test_a_profile_is_the_parabola_of_a_linear_law_and_bends_where_the_law_does(
 
     d = np.geomspace(1e3, 2e4, 25)
     curved = pd.DataFrame(
-        {"n": 1e6, "d": d, "loss": (1.5 + 60 / d**0.5) * np.exp(0.004 * rng.standard_normal(25))}
+        {"n": 1e6, "d": d, "loss": (1.5 + 60 / d**0.5) * np.exp(0.01 * rng.standard_normal(25))}
     )
     (fit,) = fit_points(tidy(curved, "x"), load_model("per-size"), "mse", 400).fits
     floor = next(one for one in fit.profiles() if one.name.startswith("E"))

@@ -39,8 +39,9 @@ _OPTIONS = (
         type=click.Choice(["auto", "cluster", "block", "iid", "wild"]),
         default="auto",
         show_default=True,
-        help="What is drawn anew: whole runs (cluster), blocks of neighbouring evaluations within a run (block), points "
-        "(iid), or signs of whole runs' residuals (wild). auto: random weights for runs, for blocks where runs are few.",
+        help="What is drawn anew: whole runs (cluster), blocks of neighbouring evaluations within a run (block), "
+        "points (iid), or signs of whole runs' residuals (wild). auto: random weights for runs, or for blocks where "
+        "runs are few.",
     ),
     click.option(
         "--cluster",

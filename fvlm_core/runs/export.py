@@ -16,8 +16,8 @@ from fvlm_core.runs.metrics import Row
 from fvlm_core.runs.store import Run
 from fvlm_core.scaling.fitting import fit_runs
 from fvlm_core.scaling.objective import ObjectiveName
-from fvlm_core.scaling.stored import run_names
 from fvlm_core.scaling.report import Fit, FitReport
+from fvlm_core.scaling.stored import run_names
 
 POINTS = "all_eval_points.csv"
 SUMMARIES = "run_summaries.csv"

@@ -26,7 +26,7 @@ from fvlm_core.scaling.relation import relate
 from fvlm_core.scaling.remarks import Remark, join
 from fvlm_core.scaling.report import Estimate, Fit, FitReport, Status
 from fvlm_core.scaling.selection import criteria
-from fvlm_core.scaling.sensitivity import lines
+from fvlm_core.scaling.sensitivity import Line, lines
 from fvlm_core.scaling.solver import Solution, solve
 from fvlm_core.scaling.stored import from_runs
 from fvlm_core.scaling.uncertainty import (
@@ -91,7 +91,7 @@ def fit_points(
     ]
     withheld = tuple(dict.fromkeys(name for attempt in attempts for name in attempt.withheld))
     status: Status = "ok" if not reasons else "reduced" if any(a.believed for a in attempts) else "refused"
-    about = () if model.split else tuple(say.of_points(points.table))
+    about = () if model.split or model.features else tuple(say.of_points(points.table))
     relation = relate(model.relation, fits) if model.relation else None
     return FitReport(
         asked, aim, points, status, fits, tuple(reasons), withheld, about, options, options.force, relation
@@ -143,7 +143,9 @@ class _Asking:
                 attempt.reasons.append(_not_identifiable(problem, here))
         if solution is not None and (design.full or self.options.force):
             fit = self._fit(model, problem, solution, table, group)
-            if judged:
+            if (
+                judged and "n" in model.inputs
+            ):  # what is wrong with runs is a warning until sizes are compared
                 attempt.reasons += _reasons(fit, self.points.table)
             if model.checks is not None:
                 attempt.reasons += model.checks(fit.values, problem.table)
@@ -200,19 +202,22 @@ class _Asking:
             *(at for at, side in enumerate(solution.bounds) if side and not here.full),
         }
         drawn = self._drawn(model, problem, solution, table, sorted(loose), autocorrelation)
-        found = say.of_points(problem.table) if group else []
+        found = say.of_points(problem.table) if group and not model.features else []
         found += say.of_solution(problem, solution)
         found += _unchecked(problem)
         if not here.full:
             found.append(Remark("not-identifiable", _not_identifiable(problem, here)))
         found += say.of_spread(problem, drawn, autocorrelation, pairs)
         log_apart = evidence.residuals(problem, solution)
-        changes = evidence.jumps(problem.table, log_apart)
-        found += evidence.of_jumps(changes)
-        found += evidence.disagreements(problem.table, log_apart)
-        wanted = self.options.sensitivity and model.derive is None
-        tried = lines(problem, solution, autocorrelation) if wanted else ()
-        found += evidence.drift(problem, solution, tried)
+        changes: tuple[evidence.Jump, ...] = ()
+        tried: tuple[Line, ...] | None = ()
+        if not model.features:  # a law that reads schedules explains jumps and differences between runs
+            changes = evidence.jumps(problem.table, log_apart)
+            found += evidence.of_jumps(changes)
+            found += evidence.disagreements(problem.table, log_apart)
+            if self.options.sensitivity and model.derive is None:
+                tried = lines(problem, solution, autocorrelation)
+                found += evidence.drift(problem, solution, tried)
         errors = standard_errors(problem, solution)
         for parameter, error in zip(solution.parameters.values(), errors, strict=True):
             parameter.stderr = error

@@ -148,7 +148,7 @@ def floor_above_best(problem: Problem, solution: Solution) -> list[Remark]:
 
 
 def _short_noise(table: pd.DataFrame, residuals: Floats) -> float:
-    """Robust standard deviation of steps between evaluations, over sqrt 2; of all residuals where runs have one each."""
+    """Robust standard deviation of steps between evaluations, over sqrt 2; of all residuals where runs have one."""
     of_run = pd.Series(residuals).groupby([table["size"].to_numpy(), table["run"].to_numpy()])
     steps = of_run.diff().to_numpy()[(table["run"] != "").to_numpy()] / np.sqrt(2)
     steps = steps[np.isfinite(steps)]

@@ -155,7 +155,8 @@ def bootstrap(
     start = solution.theta.copy()
     empty = problem.logs & (start <= problem.lower)
     start[empty] = problem.search(problem.guess())[empty] - CALM
-    if len(problem.table) > MANY and not drawn.signs:
+    # Features stand for laws that are slow to evaluate: 1,000 refits of a law of learning-rate curves take minutes.
+    if (len(problem.table) > MANY or problem.model.features) and not drawn.signs:
         theta = _steps(problem, solution, drawn)
     else:
         theta = _refits(problem, start, solution, drawn)
