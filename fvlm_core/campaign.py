@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,20 @@ from attrs import frozen
 import fvlm_core
 from fvlm_core.compose import Sources, compose, make_chat, specs
 from fvlm_core.compute import count_parameters, flops_per_sample, nominal_flops, short_count
-from fvlm_core.errors import FvlmError, UsageError
+from fvlm_core.errors import UsageError
 from fvlm_core.interfaces.data import Progress
 from fvlm_core.missing import missing_weights, open_all
+from fvlm_core.recipes.drift import Change, check_allowed, explain, refused
 from fvlm_core.recipes.read import Recipe, Run
-from fvlm_core.recipes.resolved import changed_keys, resolved
+from fvlm_core.recipes.resolved import flat, resolved
 from fvlm_core.recipes.schema import Data, RunRecipe
+from fvlm_core.runs.attempts import accepted_drift, begin_attempt
 from fvlm_core.runs.environment import describe_environment
 from fvlm_core.runs.files import read_json, write_json
+from fvlm_core.runs.identity import data_places, drift, identity, seen_data, software
 from fvlm_core.runs.lock import writing
 from fvlm_core.runs.store import ENVIRONMENT, RECIPE, SUMMARY, TOKENIZER
-from fvlm_core.training.loop import Length, Observer, train
+from fvlm_core.training.loop import Length, Observer, pick_device, train
 from fvlm_core.training.stop import StopRequest
 
 
@@ -34,12 +38,19 @@ class Outcome:
     skipped: bool
 
 
-def completed(recipe: Recipe, root: Path) -> list[Outcome] | None:
-    """The outcomes of a recipe whose runs are all complete, read without building anything; else None."""
+def completed(recipe: Recipe, root: Path, allowed: Sequence[str] = ()) -> list[Outcome] | None:
+    """The outcomes of a recipe whose runs are all complete, read without building anything; else None.
+
+    allowed: keys in which a run may have changed since it began. Raises `UsageError` when one changed in others.
+    """
+    check_drift(recipe, root, allowed)
     outcomes: list[Outcome] = []
     for run in recipe.runs:
         folder = run_folder(root, recipe, run)
-        summary = _complete_summary(folder, run)
+        found = _drift(folder, run)
+        elsewhere = [change for change in found if change.key in data_places(run.config)]
+        # Data that moved may be other data: whether they are is known once they are opened.
+        summary = None if elsewhere else _complete_summary(folder, found)
         if summary is None:
             return None
         outcomes.append(Outcome(run, folder, summary, skipped=True))
@@ -77,20 +88,51 @@ def prepare(recipe: Recipe, progress: Progress) -> dict[str, Sources]:
     return by_run
 
 
+def check_drift(
+    recipe: Recipe, root: Path, allowed: Sequence[str], data: Mapping[str, Sources] | None = None
+) -> None:
+    """Raise `UsageError`, key by key, when a run that has begun differs from the recipe in what nobody accepted.
+
+    allowed: keys, or tables of them. data: the opened sources by run id, to compare fingerprints too.
+    """
+    texts: list[str] = []
+    known: set[str] = set()
+    for run in recipe.runs:
+        folder = run_folder(root, recipe, run)
+        found = _drift(folder, run, data)
+        known |= {*flat(identity(run)), *(change.key for change in found)}
+        wrong = refused(found, allowed)
+        if wrong:
+            texts.append(f"{folder} holds this run of another recipe; what differs:\n{explain(wrong)}")
+    if texts:
+        way_out = (
+            "Or give the recipe another name (-o name=...), another place (--runs DIR), or remove the folder."
+        )
+        raise UsageError("\n".join([*texts, way_out]))
+    check_allowed(allowed, known)
+
+
 def run_all(
-    recipe: Recipe, root: Path, data: dict[str, Sources], observer: Observer, stop: StopRequest
+    recipe: Recipe,
+    root: Path,
+    data: dict[str, Sources],
+    observer: Observer,
+    stop: StopRequest,
+    allowed: Sequence[str] = (),
 ) -> list[Outcome]:
-    """Train every run of a recipe that is not complete. Raises `Stopped` after a signal."""
+    """Train every run of a recipe that is not complete. Raises `Stopped` after a signal, and as `check_drift`."""
+    check_drift(recipe, root, allowed, data)
     outcomes: list[Outcome] = []
     for order, run in enumerate(recipe.runs):
         folder = run_folder(root, recipe, run)
         folder.mkdir(parents=True, exist_ok=True)
         with writing(folder):
-            summary = _complete_summary(folder, run)
+            found = _drift(folder, run, data)
+            summary = _complete_summary(folder, found)
             if summary is not None:
                 outcomes.append(Outcome(run, folder, summary, skipped=True))
                 continue
-            summary = _train_one(recipe, run, order, folder, data[run.id], observer, stop)
+            summary = _train_one(recipe, run, order, folder, data[run.id], found, observer, stop)
             outcomes.append(Outcome(run, folder, summary, skipped=False))
     return outcomes
 
@@ -101,6 +143,7 @@ def _train_one(
     order: int,
     folder: Path,
     sources: Sources,
+    found: Sequence[Change],
     observer: Observer,
     stop: StopRequest,
 ) -> dict[str, Any]:
@@ -126,18 +169,14 @@ def _train_one(
         "steps": length.steps,
         "flops_per_sample": flops,
         "fvlm": fvlm_core.__version__,
-        "data": {
-            split: [
-                {"source": source.name, "samples": len(source), "fingerprint": source.fingerprint()}
-                for source in of
-            ]
-            for split, of in (("train", sources.train), ("validation", sources.validation))
-        },
+        "software": software(config),
+        "data": seen_data(sources.train, sources.validation),
         "resolved": resolved(config),
     }
     if not (folder / TOKENIZER).exists():
         chat.save(folder / TOKENIZER)
-    _check_data(folder, record)
+    for text in begin_attempt(folder, pick_device(config.training.device), found):
+        observer.warned(text)
     write_json(folder / ENVIRONMENT, describe_environment())
     write_json(folder / RECIPE, record)
     known = {
@@ -147,6 +186,7 @@ def _train_one(
         "lr_schedule": config.training.schedule,
         "flops_per_sample": flops,
         "left_out": [str(problem) for source in sources.train for problem in source.problems()],
+        "drift": accepted_drift(folder),
     }
     summary = train(run, model, chat, sources, folder, length, known, observer, stop)
     write_json(folder / SUMMARY, summary)
@@ -161,33 +201,18 @@ def _budgeted(config: RunRecipe, vocabulary: int, ledger: float) -> float:
     return nominal_flops(encoder, config.model.connector.config.spec(encoder), llm)
 
 
-def _complete_summary(folder: Path, run: Run) -> dict[str, Any] | None:
-    """The summary of a complete run of the same recipe; None when there is work left.
-
-    Raises `UsageError` when the folder holds a run of another recipe.
-    """
+def _drift(folder: Path, run: Run, data: Mapping[str, Sources] | None = None) -> list[Change]:
+    """In what a run on disk differs from the recipe; nothing when it has not begun."""
     if not (folder / RECIPE).exists():
+        return []
+    sources = data[run.id] if data is not None else None
+    seen = seen_data(sources.train, sources.validation) if sources is not None else None
+    return drift(read_json(folder / RECIPE), run, seen)
+
+
+def _complete_summary(folder: Path, found: Sequence[Change]) -> dict[str, Any] | None:
+    """The summary of a complete run; None when there is work left, as under accepted changes there may be."""
+    if not (folder / SUMMARY).exists() or not (folder / RECIPE).exists():
         return None
-    record = read_json(folder / RECIPE)
-    changed = changed_keys(record["resolved"], resolved(run.config))
-    if record["seed"] != run.seed:
-        changed.append(f"seed: {record['seed']} -> {run.seed}")
-    if changed:
-        listed = "\n".join(f"  {change}" for change in changed)
-        raise UsageError(
-            f"{folder} holds this run of another recipe; what differs:\n{listed}\n"
-            "Give the recipe another name (-o name=...), another place (--runs DIR), or remove that folder."
-        )
-    summary = read_json(folder / SUMMARY) if (folder / SUMMARY).exists() else {}
-    return summary if summary.get("complete") else None
-
-
-def _check_data(folder: Path, record: dict[str, Any]) -> None:
-    if not (folder / RECIPE).exists():
-        return
-    before = read_json(folder / RECIPE)["data"]
-    if before != record["data"]:
-        raise FvlmError(
-            f"{folder}: the data are not those this run began with (then {before}; now {record['data']}). "
-            "Bring them back, or train under another name (-o name=...)."
-        )
+    summary = read_json(folder / SUMMARY)
+    return summary if summary.get("complete") and all(change.free for change in found) else None

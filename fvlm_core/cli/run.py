@@ -21,9 +21,23 @@ if TYPE_CHECKING:
     "-o", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key: -o training.steps=10."
 )
 @runs_option
+@click.option(
+    "--allow-drift",
+    "allowed",
+    multiple=True,
+    metavar="KEY",
+    help="Continue a run although this key of its recipe has changed; recorded with the run.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe and the plan; train nothing.")
 @click.option("--json", "as_json", is_flag=True, help="With --dry-run: the plan as JSON.")
-def command(recipe: str, overrides: tuple[str, ...], root: Path, dry_run: bool, as_json: bool) -> None:
+def command(
+    recipe: str,
+    overrides: tuple[str, ...],
+    root: Path,
+    allowed: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Train every run of RECIPE (a file, or the name of a shipped recipe).
 
     Runs that are complete are skipped, interrupted ones continue where they stopped: running the same command
@@ -39,11 +53,11 @@ def command(recipe: str, overrides: tuple[str, ...], root: Path, dry_run: bool, 
         return
     from fvlm_core.campaign import completed
 
-    outcomes = completed(read, root)
+    outcomes = completed(read, root, allowed)
     if outcomes is not None:
         stdout().print(f"{read.name}: already complete ({len(outcomes)} runs)")
     else:
-        outcomes = _train(read, root)
+        outcomes = _train(read, root, allowed)
     _show(outcomes)
     if read.fits:
         _fit(read, outcomes, root)
@@ -63,7 +77,7 @@ def _dry_run(recipe: Recipe, as_json: bool) -> None:
         show_plan(stdout(), recipe, plans)
 
 
-def _train(recipe: Recipe, root: Path) -> list[Outcome]:
+def _train(recipe: Recipe, root: Path, allowed: tuple[str, ...]) -> list[Outcome]:
     from fvlm_core.campaign import prepare, run_all
     from fvlm_core.cli.display import Display
     from fvlm_core.training.stop import StopRequest
@@ -71,7 +85,7 @@ def _train(recipe: Recipe, root: Path) -> list[Outcome]:
     with Display(stdout(), len(recipe.runs)) as display:
         data = prepare(recipe, display.work)  # Ctrl-C ends this at once: what is rendered stays
         with StopRequest() as stop:
-            return run_all(recipe, root, data, display, stop)
+            return run_all(recipe, root, data, display, stop, allowed)
 
 
 def _show(outcomes: list[Outcome]) -> None:
@@ -106,6 +120,13 @@ def _show(outcomes: list[Outcome]) -> None:
             cells.append(f"{words / blind[0]:.2f}" if words is not None and blind[0] else "")
         table.add_row(*cells, clock(summary["wall_time_hours"] * 3600))
     print_table(table)
+    for outcome in outcomes:
+        for change in outcome.summary.get("drift", ()):
+            stdout().print(
+                f"{outcome.run.id}: {change['key']} changed from {change['from']} to {change['to']} "
+                f"at attempt {change['attempt']}, {change['at']}",
+                soft_wrap=True,
+            )
     stdout().print()
 
 

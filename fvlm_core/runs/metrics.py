@@ -20,7 +20,7 @@ class MetricsWriter:
     """
 
     def __init__(self, file: Path, run_id: str, from_step: int) -> None:
-        self.attempt = sum(row["event_type"] == "attempt" for row in _rows(file)) + 1
+        self.attempt = next_attempt(file)
         self._run_id = run_id
         # A kill can tear the last line; a newline first keeps it from swallowing the next row.
         torn = file.exists() and file.stat().st_size > 0 and not file.read_bytes().endswith(b"\n")
@@ -50,6 +50,11 @@ class MetricsWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._out.close()
+
+
+def next_attempt(file: Path) -> int:
+    """The number that the next start of a run has, counted from 1."""
+    return sum(row["event_type"] == "attempt" for row in _rows(file)) + 1
 
 
 def read_metrics(file: Path) -> list[Row]:

@@ -19,6 +19,7 @@ CHECKPOINTS = "checkpoints"
 TOKENIZER = "tokenizer.json"
 ENVIRONMENT = "environment.json"
 BAD_SAMPLES = "bad_samples.jsonl"
+ATTEMPTS = "attempts.jsonl"
 
 
 @frozen
