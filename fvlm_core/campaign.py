@@ -11,7 +11,7 @@ from attrs import frozen
 import fvlm_core
 from fvlm_core.compose import Sources, compose, make_chat, specs
 from fvlm_core.compute import count_parameters, flops_per_sample, nominal_flops, short_count
-from fvlm_core.errors import UsageError
+from fvlm_core.errors import MissingWeights, UsageError
 from fvlm_core.interfaces.data import Progress
 from fvlm_core.missing import missing_weights, open_all
 from fvlm_core.recipes.drift import Change, check_allowed, explain, refused
@@ -19,13 +19,17 @@ from fvlm_core.recipes.read import Recipe, Run
 from fvlm_core.recipes.resolved import flat, resolved
 from fvlm_core.recipes.schema import Data, RunRecipe
 from fvlm_core.runs.attempts import accepted_drift, begin_attempt
+from fvlm_core.runs.checkpoint import MODEL, latest_checkpoint
 from fvlm_core.runs.environment import describe_environment
 from fvlm_core.runs.files import read_json, write_json
 from fvlm_core.runs.identity import data_places, drift, identity, seen_data, software
+from fvlm_core.runs.initial import find_initial, load_initial
 from fvlm_core.runs.lock import writing
-from fvlm_core.runs.store import ENVIRONMENT, RECIPE, SUMMARY, TOKENIZER
+from fvlm_core.runs.mirror import Mirrored
+from fvlm_core.runs.store import CHECKPOINTS, ENVIRONMENT, RECIPE, SUMMARY, TOKENIZER
 from fvlm_core.training.loop import Length, Observer, pick_device, train
 from fvlm_core.training.stop import StopRequest
+from fvlm_core.weights import load_foreign, read_foreign
 
 
 @frozen
@@ -62,16 +66,16 @@ def run_folder(root: Path, recipe: Recipe, run: Run) -> Path:
     return root / recipe.name / run.id
 
 
-def prepare(recipe: Recipe, progress: Progress) -> dict[str, Sources]:
-    """Open, and where needed make, the data of every run, by run id; check that every pretrained weight is here.
+def prepare(recipe: Recipe, root: Path, progress: Progress) -> dict[str, Sources]:
+    """Open, and where needed make, the data of every run, by run id; check that all weights to start from are here.
 
-    Raises one `UsageError` that names everything that is missing and how to get it.
+    root: where runs are kept. Raises one `UsageError` that names everything that is missing and how to get it.
     """
     missing: list[str] = []
     opened: list[tuple[Data, Sources]] = []  # runs of the same data share it
     by_run: dict[str, Sources] = {}
     for run in recipe.runs:
-        missing += missing_weights(run.config.model)
+        missing += _missing_start(recipe, run, root)
         shared = next((sources for data, sources in opened if data == run.config.data), None)
         if shared is None:
             shared = open_all(run.config.data)
@@ -86,6 +90,23 @@ def prepare(recipe: Recipe, progress: Progress) -> dict[str, Sources]:
         for source in (*sources.train, *sources.validation):
             source.prepare(progress)
     return by_run
+
+
+def _missing_start(recipe: Recipe, run: Run, root: Path) -> list[str]:
+    """What a run would start from and is not on this machine."""
+    start = run.config.training.init_from
+    if start is None:
+        return missing_weights(run.config.model)
+    if any((run_folder(root, recipe, run) / CHECKPOINTS).glob("step-*")):
+        return []  # it continues from its own weights
+    earlier = recipe.runs[: recipe.runs.index(run)]
+    if start in [f"{recipe.name}/{other.id}" for other in earlier]:
+        return []  # it will be there by then
+    try:
+        find_initial(start, root)
+    except MissingWeights as error:
+        return [str(error)]
+    return []
 
 
 def check_drift(
@@ -132,7 +153,7 @@ def run_all(
             if summary is not None:
                 outcomes.append(Outcome(run, folder, summary, skipped=True))
                 continue
-            summary = _train_one(recipe, run, order, folder, data[run.id], found, observer, stop)
+            summary = _train_one(recipe, run, order, root, data[run.id], found, observer, stop)
             outcomes.append(Outcome(run, folder, summary, skipped=False))
     return outcomes
 
@@ -141,17 +162,25 @@ def _train_one(
     recipe: Recipe,
     run: Run,
     order: int,
-    folder: Path,
+    root: Path,
     sources: Sources,
     found: Sequence[Change],
     observer: Observer,
     stop: StopRequest,
 ) -> dict[str, Any]:
-    config = run.config
-    chat = make_chat(
-        config.model, sources.texts, folder / TOKENIZER if (folder / TOKENIZER).exists() else None
+    config, folder = run.config, run_folder(root, recipe, run)
+    latest, _ = latest_checkpoint(folder / CHECKPOINTS)
+    start = config.training.init_from
+    initial = find_initial(start, root) if start is not None and latest is None else None
+    tokenizer = (
+        folder / TOKENIZER if (folder / TOKENIZER).exists() else initial.tokenizer if initial else None
     )
-    model = compose(config.model, chat.vocabulary, run.seed)
+    chat = make_chat(config.model, sources.texts, tokenizer)
+    model = compose(config.model, chat.vocabulary, run.seed, weights=start is None and latest is None)
+    if initial is not None:
+        load_initial(model, initial)
+    elif latest is not None and any(change.kind == "model" for change in found):
+        load_foreign(model, read_foreign(latest / MODEL))  # a model of other names or shapes is told here
     parameters = count_parameters(model, config.training.frozen)
     flops = flops_per_sample(config, sources, chat)
     length = Length.of(config.training, _budgeted(config, chat.vocabulary, flops))
@@ -173,6 +202,10 @@ def _train_one(
         "data": seen_data(sources.train, sources.validation),
         "resolved": resolved(config),
     }
+    if initial is not None:
+        record["init_from"] = initial.record()
+    elif (folder / RECIPE).exists():  # what a run that continues once started from
+        record["init_from"] = read_json(folder / RECIPE).get("init_from")
     if not (folder / TOKENIZER).exists():
         chat.save(folder / TOKENIZER)
     for text in begin_attempt(folder, pick_device(config.training.device), found):
@@ -188,7 +221,8 @@ def _train_one(
         "left_out": [str(problem) for source in sources.train for problem in source.problems()],
         "drift": accepted_drift(folder),
     }
-    summary = train(run, model, chat, sources, folder, length, known, observer, stop)
+    with Mirrored(observer, config.trackers, recipe.name, folder) as mirrored:
+        summary = train(run, model, chat, sources, folder, length, known, mirrored, stop)
     write_json(folder / SUMMARY, summary)
     return summary
 

@@ -83,7 +83,7 @@ def _train(recipe: Recipe, root: Path, allowed: tuple[str, ...]) -> list[Outcome
     from fvlm_core.training.stop import StopRequest
 
     with Display(stdout(), len(recipe.runs)) as display:
-        data = prepare(recipe, display.work)  # Ctrl-C ends this at once: what is rendered stays
+        data = prepare(recipe, root, display.work)  # Ctrl-C ends this at once: what is rendered stays
         with StopRequest() as stop:
             return run_all(recipe, root, data, display, stop, allowed)
 

@@ -1,7 +1,7 @@
 """The contract between the core and its plugins: everything a plugin may import.
 
 Names load on first use, so that a plugin's `plugin.py` and `config.py` can import this package and stay light:
-`data`, `specs` and `fit` import no torch; `encoder`, `connector` and `llm` do.
+`data`, `specs`, `fit` and `tracker` import no torch; `encoder`, `connector` and `llm` do.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         VisualPass,
         Work,
     )
+    from fvlm_core.interfaces.tracker import TrackedRun, Tracker
     from fvlm_core.pretrained import SEEDED, architecture, is_folder, pretrained_folder
 
 _HOME = {
@@ -43,6 +44,7 @@ _HOME = {
         *("LLM_WIDTH", "ConnectorSpec", "EncoderSpec", "LLMSpec", "Mode"),
         *("LinearMap", "Look", "TextPass", "VisualPass", "Work"),
     ),
+    "interfaces.tracker": ("TrackedRun", "Tracker"),
     "pretrained": ("SEEDED", "architecture", "is_folder", "pretrained_folder"),
 }
 _MODULE = {name: f"fvlm_core.{module}" for module, names in _HOME.items() for name in names}
@@ -77,6 +79,8 @@ __all__ = [
     "Sample",
     "Split",
     "TextPass",
+    "TrackedRun",
+    "Tracker",
     "Turn",
     "UsageError",
     "VideoFile",

@@ -97,6 +97,8 @@ class Training:
     `converging` schedule move to. betas, weight_decay: AdamW's. clip: largest gradient
     norm. supervise: which tokens are scored (`all`: stage 1; `answer`: the assistant's turn; `content`: its words).
     threads: CPU threads of the training process; 0 leaves torch's own choice. workers: processes that decode.
+    init_from: weights to start from: a run ("recipe/id", or its folder), a folder of weights, or a file; a path that is
+    relative to the recipe's file begins with "./" or "../", or ends in .safetensors or .pt.
     """
 
     steps: int | None = field(default=None, validator=optional(ge(1)))
@@ -121,6 +123,7 @@ class Training:
     seed: int = field(default=42, validator=ge(0))
     threads: int = field(default=0, validator=ge(0))
     workers: int = field(default=1, validator=ge(0))
+    init_from: str | None = None
 
     def __attrs_post_init__(self) -> None:
         lengths = [name for name in LENGTHS if getattr(self, name) is not None]
@@ -163,7 +166,10 @@ class Fit:
 
 @frozen(kw_only=True)
 class RunRecipe:
-    """Everything that decides one run. in_fits: whether its points enter scaling fits (controls do not)."""
+    """Everything that decides one run. in_fits: whether its points enter scaling fits (controls do not).
+
+    trackers: mirrors of the metrics; the run's own record is complete without any.
+    """
 
     name: str
     description: str = ""
@@ -174,3 +180,4 @@ class RunRecipe:
     eval: Evaluation = Evaluation()
     checkpoints: Checkpoints = Checkpoints()
     fits: tuple[Fit, ...] = ()
+    trackers: tuple[Annotated[Chosen, "tracker"], ...] = ()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fvlm_core.runs.files import read_json, sha256, sync_folder, write_json
 
+MODEL = "model.safetensors"
 _MANIFEST = "manifest.json"
 
 
@@ -31,7 +32,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     temporary = folder / f".tmp-{checkpoint.state['step']}-{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    save_file(checkpoint.model, temporary / "model.safetensors")
+    save_file(checkpoint.model, temporary / MODEL)
     save_file(checkpoint.optimizer, temporary / "optimizer.safetensors")
     write_json(temporary / "state.json", checkpoint.state)
     hashes: dict[str, str] = {}
@@ -51,7 +52,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 def load_checkpoint(folder: Path) -> Checkpoint:
     """Read a checkpoint. Call `damage` first when the folder may have been harmed."""
     return Checkpoint(
-        load_file(folder / "model.safetensors"),
+        load_file(folder / MODEL),
         load_file(folder / "optimizer.safetensors"),
         read_json(folder / "state.json"),
     )

@@ -21,6 +21,7 @@ HOOKS: dict[str, Kind] = {
     "fvlm_llms": "llm",
     "fvlm_data_sources": "data",
     "fvlm_fit_models": "fit",
+    "fvlm_trackers": "tracker",
 }
 """Which kind of component each hook offers."""
 

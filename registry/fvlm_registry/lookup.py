@@ -19,6 +19,7 @@ _PLURAL: dict[Kind, str] = {
     "llm": "LLMs",
     "data": "data sources",
     "fit": "fit models",
+    "tracker": "trackers",
 }
 
 
