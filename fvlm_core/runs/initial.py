@@ -61,10 +61,17 @@ def find_initial(name: str, root: Path) -> Initial:
         run = find_run(name, root)
     except UsageError as error:
         raise MissingWeights(
-            f'training.init_from = "{name}": {error}. Train that run first, name another, or give the path of a '
+            f'training.init_from = "{name}": {error}\nTrain that run first, name another, or give the path of a '
             'weights file ("./x.safetensors"); without the key the run starts from the model\'s own weights'
         ) from None
     return _of_run(name, run.folder)
+
+
+def place(name: str, root: Path) -> Path:
+    """The folder or file that `init_from = name` means. Raises as `find_initial`."""
+    initial = find_initial(name, root)
+    path = Path(name).expanduser()
+    return path if path.exists() else find_run(initial.name, root).folder
 
 
 def load_initial(model: VLM, initial: Initial) -> None:

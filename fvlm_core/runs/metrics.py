@@ -11,6 +11,9 @@ from typing import Any
 
 Row = dict[str, Any]
 
+CLOCK = ("wall_time_sec", "throughput_", "gpu_mem_gb", "mfu", "attempt")
+"""Columns, by the beginning of their names, that the clock, the machine or an interruption decides."""
+
 
 class MetricsWriter:
     """Appends rows to `metrics.jsonl`. Every start of a run is an attempt and begins with an `attempt` row.
@@ -55,6 +58,16 @@ class MetricsWriter:
 def next_attempt(file: Path) -> int:
     """The number that the next start of a run has, counted from 1."""
     return sum(row["event_type"] == "attempt" for row in _rows(file)) + 1
+
+
+def attempt_starts(file: Path) -> list[int]:
+    """The step that each attempt began or continued at."""
+    return [row["step"] for row in _rows(file) if row["event_type"] == "attempt"]
+
+
+def deterministic(row: Row) -> Row:
+    """A row without what the clock decides: equal in two runs of one recipe."""
+    return {name: value for name, value in row.items() if not name.startswith(CLOCK)}
 
 
 def read_metrics(file: Path) -> list[Row]:
