@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,11 @@ from fvlm_core.runs.initial import find_initial, load_initial
 from fvlm_core.runs.lock import writing
 from fvlm_core.runs.mirror import Mirrored
 from fvlm_core.runs.store import CHECKPOINTS, ENVIRONMENT, RECIPE, SUMMARY, TOKENIZER
-from fvlm_core.training.loop import Length, Observer, pick_device, train
+from fvlm_core.training.devices import pick_device
+from fvlm_core.training.length import Length
+from fvlm_core.training.loop import train
+from fvlm_core.training.observer import Observer
+from fvlm_core.training.ranks import Ranks
 from fvlm_core.training.stop import StopRequest
 from fvlm_core.weights import load_foreign, read_foreign
 
@@ -140,22 +145,51 @@ def run_all(
     observer: Observer,
     stop: StopRequest,
     allowed: Sequence[str] = (),
+    ranks: Ranks | None = None,
 ) -> list[Outcome]:
-    """Train every run of a recipe that is not complete. Raises `Stopped` after a signal, and as `check_drift`."""
-    check_drift(recipe, root, allowed, data)
+    """Train every run of a recipe that is not complete. Raises `Stopped` after a signal, and as `check_drift`.
+
+    ranks: the processes that train together; what is on disk is read and written by the first of them.
+    """
+    ranks = ranks or Ranks()
+    ranks.on_first(lambda: check_drift(recipe, root, allowed, data))
     outcomes: list[Outcome] = []
     for order, run in enumerate(recipe.runs):
-        folder = run_folder(root, recipe, run)
-        folder.mkdir(parents=True, exist_ok=True)
-        with writing(folder):
-            found = _drift(folder, run, data)
-            summary = _complete_summary(folder, found)
-            if summary is not None:
-                outcomes.append(Outcome(run, folder, summary, skipped=True))
-                continue
-            summary = _train_one(recipe, run, order, root, data[run.id], found, observer, stop)
-            outcomes.append(Outcome(run, folder, summary, skipped=False))
+        with ExitStack() as held:
+            folder = run_folder(root, recipe, run)
+            begun = ranks.on_first(lambda run=run, held=held: _begin(recipe, run, root, data, held))
+            if isinstance(begun, _Begun):
+                summary = _train_one(recipe, run, order, root, data[run.id], begun, observer, stop, ranks)
+                outcomes.append(Outcome(run, folder, summary, skipped=False))
+            else:
+                outcomes.append(Outcome(run, folder, begun, skipped=True))
     return outcomes
+
+
+@frozen
+class _Begun:
+    """A run that there is work for. found: what differs from its record. latest: the checkpoint it continues from.
+
+    tokenizer: whether its folder holds one.
+    """
+
+    found: list[Change]
+    latest: Path | None
+    tokenizer: bool
+
+
+def _begin(
+    recipe: Recipe, run: Run, root: Path, data: Mapping[str, Sources], held: ExitStack
+) -> _Begun | dict[str, Any]:
+    """Take a run's folder, until `held` is closed; its summary when it is complete."""
+    folder = run_folder(root, recipe, run)
+    folder.mkdir(parents=True, exist_ok=True)
+    held.enter_context(writing(folder))
+    found = _drift(folder, run, data)
+    summary = _complete_summary(folder, found)
+    if summary is not None:
+        return summary
+    return _Begun(found, latest_checkpoint(folder / CHECKPOINTS)[0], (folder / TOKENIZER).exists())
 
 
 def _train_one(
@@ -164,17 +198,15 @@ def _train_one(
     order: int,
     root: Path,
     sources: Sources,
-    found: Sequence[Change],
+    begun: _Begun,
     observer: Observer,
     stop: StopRequest,
+    ranks: Ranks,
 ) -> dict[str, Any]:
-    config, folder = run.config, run_folder(root, recipe, run)
-    latest, _ = latest_checkpoint(folder / CHECKPOINTS)
+    config, folder, found, latest = run.config, run_folder(root, recipe, run), begun.found, begun.latest
     start = config.training.init_from
     initial = find_initial(start, root) if start is not None and latest is None else None
-    tokenizer = (
-        folder / TOKENIZER if (folder / TOKENIZER).exists() else initial.tokenizer if initial else None
-    )
+    tokenizer = folder / TOKENIZER if begun.tokenizer else initial.tokenizer if initial else None
     chat = make_chat(config.model, sources.texts, tokenizer)
     model = compose(config.model, chat.vocabulary, run.seed, weights=start is None and latest is None)
     if initial is not None:
@@ -202,16 +234,23 @@ def _train_one(
         "data": seen_data(sources.train, sources.validation),
         "resolved": resolved(config),
     }
-    if initial is not None:
-        record["init_from"] = initial.record()
-    elif (folder / RECIPE).exists():  # what a run that continues once started from
-        record["init_from"] = read_json(folder / RECIPE).get("init_from")
-    if not (folder / TOKENIZER).exists():
-        chat.save(folder / TOKENIZER)
-    for text in begin_attempt(folder, pick_device(config.training.device), found):
+
+    def write() -> list[str]:
+        if initial is not None:
+            record["init_from"] = initial.record()
+        elif (folder / RECIPE).exists():  # what a run that continues once started from
+            record["init_from"] = read_json(folder / RECIPE).get("init_from")
+        if not begun.tokenizer:
+            chat.save(folder / TOKENIZER)
+        parallel = config.training.parallel if ranks.size > 1 else "single"
+        device = pick_device(config.training.device)
+        said = begin_attempt(folder, device, found, world=ranks.size, parallel=parallel)
+        write_json(folder / ENVIRONMENT, describe_environment())
+        write_json(folder / RECIPE, record)
+        return said
+
+    for text in ranks.on_first(write):
         observer.warned(text)
-    write_json(folder / ENVIRONMENT, describe_environment())
-    write_json(folder / RECIPE, record)
     known = {
         "run_id": run.id,
         "model_size": size,
@@ -221,9 +260,11 @@ def _train_one(
         "left_out": [str(problem) for source in sources.train for problem in source.problems()],
         "drift": accepted_drift(folder),
     }
-    with Mirrored(observer, config.trackers, recipe.name, folder) as mirrored:
-        summary = train(run, model, chat, sources, folder, length, known, mirrored, stop)
-    write_json(folder / SUMMARY, summary)
+    trackers = config.trackers if ranks.first else ()
+    with Mirrored(observer, trackers, recipe.name, folder) as mirrored:
+        summary = train(run, model, chat, sources, folder, length, known, mirrored, stop, ranks)
+    if ranks.first:
+        write_json(folder / SUMMARY, summary)
     return summary
 
 

@@ -25,7 +25,8 @@ from fvlm_core.missing import missing_weights, open_all
 from fvlm_core.recipes.read import Recipe, Run
 from fvlm_core.recipes.schema import Data, Model, RunRecipe
 from fvlm_core.speed import Speed, measure_speed
-from fvlm_core.training.loop import Length, peak_rates, pick_device
+from fvlm_core.training.devices import pick_device
+from fvlm_core.training.length import Length, peak_rates
 
 ASSUMED_VOCABULARY = 1000
 """Of a tokenizer that waits for data which are not here: what a thousand short captions hold."""

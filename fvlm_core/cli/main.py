@@ -19,8 +19,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("fvlm_core.cli.run", "Train every run of a recipe, evaluate, fit and draw."),
     "fit": ("fvlm_core.cli.fit", "Fit a scaling law to runs or to a table of points."),
     "export": ("fvlm_core.cli.export", "Write the measurements as CSV, JSON and a plot."),
+    "eval": ("fvlm_core.cli.evaluate", "Losses of a trained model, by source and mode, on any data."),
     "caption": ("fvlm_core.cli.caption", "What a trained model says about videos, as JSON lines."),
     "gaze": ("fvlm_core.cli.gaze", "Draw where a trained model looks in a video."),
+    "verify-resume": (
+        "fvlm_core.cli.verify_resume",
+        "Prove on this machine that a killed run continues bit for bit.",
+    ),
     "weights": ("fvlm_core.cli.weights", "Weights made elsewhere in, trained models out."),
     "plugins": ("fvlm_core.cli.plugins", "List the plugins and what they offer."),
     "completion": ("fvlm_core.cli.completion", "Print the script that completes fvlm's commands in a shell."),
@@ -110,7 +115,8 @@ def _report(error: Exception) -> int:
 
         traceback.print_exception(error)
     if isinstance(error, FvlmError):
-        click.echo(str(error), err=True)
+        if str(error):  # empty on a rank that ends because another one failed and said why
+            click.echo(str(error), err=True)
         return error.exit_code
     if isinstance(error, LookupFailure):
         click.echo(str(error), err=True)

@@ -19,6 +19,8 @@ RUNTIME = (
     "training.threads",
     "training.workers",
     "training.device",
+    "training.parallel",
+    "training.log_every",
     "model.size",
 )
 """Keys that do not decide what is trained; a run continues under other values of them."""

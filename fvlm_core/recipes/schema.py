@@ -87,6 +87,16 @@ class LRRatio:
     llm: float = field(default=0.01, validator=ge(0))
 
 
+def _flops(budget: float | str | None) -> float | None:
+    """A budget as a number, or as text: "1.6e17"."""
+    if not isinstance(budget, str):
+        return budget
+    try:
+        return float(budget)
+    except ValueError:
+        raise ValueError(f'expected training FLOPs, as in 1.6e17 or "1.6e17", got "{budget}"') from None
+
+
 @frozen(kw_only=True)
 class Training:
     """How a run trains. Exactly one of steps, samples, budget (training FLOPs) says how long.
@@ -97,13 +107,18 @@ class Training:
     `converging` schedule move to. betas, weight_decay: AdamW's. clip: largest gradient
     norm. supervise: which tokens are scored (`all`: stage 1; `answer`: the assistant's turn; `content`: its words).
     threads: CPU threads of the training process; 0 leaves torch's own choice. workers: processes that decode.
+    tf32: whether a GPU rounds float32 products to TF32. cudnn_benchmark: whether cuDNN times its kernels and takes the
+    fastest. channels_last: memory order of images and kernels. deterministic: a GPU repeats itself bit for bit, at some
+    cost; a CPU always does. parallel: under torchrun, each rank keeps all weights (`ddp`) or its part (`fsdp2`).
+    non_finite: whether a loss or gradient that is no number stops the run or skips the step; max_skipped: in a row.
+    log_every: steps between training rows.
     init_from: weights to start from: a run ("recipe/id", or its folder), a folder of weights, or a file; a path that is
     relative to the recipe's file begins with "./" or "../", or ends in .safetensors or .pt.
     """
 
     steps: int | None = field(default=None, validator=optional(ge(1)))
     samples: int | None = field(default=None, validator=optional(ge(1)))
-    budget: float | None = field(default=None, validator=optional(gt(0)))
+    budget: float | None = field(default=None, converter=_flops, validator=optional(gt(0)))
     accounting: Literal["ledger", "nominal"] = "ledger"
     batch_size: int = field(default=32, validator=ge(1))
     micro_batch_size: int = field(default=8, validator=ge(1))
@@ -119,6 +134,14 @@ class Training:
     frozen: tuple[Literal["encoder", "connector", "llm"], ...] = ()
     supervise: Supervise = "all"
     precision: Literal["float32", "bf16"] = "bf16"
+    tf32: bool = True
+    cudnn_benchmark: bool = True
+    channels_last: bool = False
+    deterministic: bool = False
+    parallel: Literal["ddp", "fsdp2"] = "ddp"
+    non_finite: Literal["stop", "skip"] = "stop"
+    max_skipped: int = field(default=10, validator=ge(1))
+    log_every: int = field(default=10, validator=ge(1))
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = field(default=42, validator=ge(0))
     threads: int = field(default=0, validator=ge(0))
@@ -149,10 +172,14 @@ class Evaluation:
 
 @frozen(kw_only=True)
 class Checkpoints:
-    """every: steps between checkpoints; None: at each evaluation. keep_last: how many stay beside the best one."""
+    """every: steps between checkpoints; None: at each evaluation. keep_last: how many stay beside the best one.
+
+    grace: seconds that finishing the step and saving may take after a signal; torchrun and Slurm kill after 30.
+    """
 
     every: int | None = field(default=None, validator=optional(ge(1)))
     keep_last: int = field(default=2, validator=ge(1))
+    grace: float = field(default=25.0, validator=gt(0))
 
 
 @frozen(kw_only=True)

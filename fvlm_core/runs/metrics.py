@@ -11,7 +11,7 @@ from typing import Any
 
 Row = dict[str, Any]
 
-CLOCK = ("wall_time_sec", "throughput_", "gpu_mem_gb", "mfu", "attempt")
+CLOCK = ("wall_time_sec", "throughput_", "memory_gb", "gpu_mem_gb", "mfu", "attempt")
 """Columns, by the beginning of their names, that the clock, the machine or an interruption decides."""
 
 

@@ -12,7 +12,7 @@ from fvlm_core.interfaces.tracker import TrackedRun, Tracker
 from fvlm_core.recipes.read import Run
 from fvlm_core.recipes.resolved import resolved
 from fvlm_core.recipes.schema import Chosen
-from fvlm_core.training.loop import Observer
+from fvlm_core.training.observer import Observer
 from fvlm_registry import registry
 
 QUEUE = 1000
