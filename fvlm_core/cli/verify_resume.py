@@ -107,7 +107,7 @@ def _show(verdict: Verdict) -> None:
 
 
 def _hint(run: Run) -> str:
-    from fvlm_core.training.loop import pick_device
+    from fvlm_core.training.devices import pick_device
 
     if pick_device(run.config.training.device) == "cpu" or run.config.training.deterministic:
         return ""

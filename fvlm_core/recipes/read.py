@@ -164,6 +164,17 @@ def _from_plain(value: Any, shown: str) -> Located:
     return Located(value, shown)
 
 
+def source_from_settings(table: Mapping[str, Any], settings: Sequence[str]) -> Source:
+    """A data source from a recipe's table (plain values) and "key=value" texts laid over it. Raises `Problems`."""
+    located = _from_plain(dict(table), "recipe.json")
+    for text in settings:
+        located = merge(located, _override(text))
+    try:
+        return _read_source(located)
+    except Invalid as invalid:
+        raise Problems([located.problem(key, text) for key, text in invalid.problems]) from None
+
+
 def from_resolved(table: Mapping[str, Any]) -> RunRecipe:
     """A run's recipe from what `fvlm_core.recipes.resolved.resolved` made of it. Raises `Problems`."""
     return _from_record(table, RunRecipe)

@@ -12,7 +12,7 @@ import pandas as pd
 from attrs import frozen
 
 from fvlm_core.errors import UsageError
-from fvlm_core.runs.store import Run, list_runs
+from fvlm_core.runs.store import Run, list_runs, with_cache
 
 TEXT = ("size", "run", "schedule")
 NUMBERS = ("n", "d", "loss", "step", "lr", "compute")
@@ -104,7 +104,7 @@ def from_runs(runs: Sequence[Run], source: str) -> Points:
     controls = [names[run.folder] for run in runs if not run.in_fits]
     remarks = [f"left out, because they are not meant for fits: {', '.join(controls)}"] if controls else []
     for run in used:
-        evaluations = run.evaluations()
+        evaluations = run.evaluations("step", "samples_seen", "val_loss", "lr_connector", "flops")
         good = [row for row in evaluations if _is_loss(row.get("val_loss"))]
         if not good:
             remarks.append(f"run {names[run.folder]} left out: it has no evaluation with a loss yet")
@@ -140,7 +140,7 @@ def stored_runs(root: Path) -> list[Run]:
             f"{root}: no runs are kept there. Train some with `fvlm run recipes/quickstart.toml`, "
             "or name another folder with --runs DIR"
         )
-    return runs
+    return with_cache(runs, root)
 
 
 def run_names(runs: Sequence[Run]) -> dict[object, str]:
