@@ -2,7 +2,7 @@
 
 It holds the rows in force of every `metrics.jsonl` of a run store, and for each file its size and time of change when
 it was read. A run whose file has another size or time is read again; a cache that is damaged or of another version is
-made anew. Nothing else reads it, and nothing is lost with it.
+made anew: its index holds a hash of it. Nothing else reads it, and nothing is lost with it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from attrs import field, frozen
 
+from fvlm_core.runs.files import read_json, sha256, write_json
 from fvlm_core.runs.metrics import Row, read_metrics
 
 CACHE = Path(".cache") / "metrics.parquet"
 """Inside a run store."""
 
+INDEX = Path(".cache") / "metrics.json"
+"""What is in it, by run."""
+
 VERSION = 1
-_ABOUT = b"fvlm"
 _EXACT = 2**53
 """Whole numbers up to here are exact as floating point."""
 
@@ -67,7 +70,7 @@ class MetricsCache:
             table = self.whole
             if isinstance(table, Path):
                 known = name in pq.read_schema(table).names
-                table = _read(table, [name] if known else [])
+                table = pq.read_table(table, columns=[name] if known else [])
             total = sum(place.count for place in self.places.values())
             known = name in table.column_names
             self._columns[name] = _values(table.column(name)) if known else [None] * total
@@ -78,17 +81,17 @@ def open_cache(root: Path, folders: Sequence[Path], metrics: str) -> MetricsCach
     """Bring the cache of the store `root` up to date with the file `metrics` of every run folder, and open it."""
     file = root / CACHE
     now = {folder: _stat(folder / metrics) for folder in folders}
-    old = _index(file, root)
+    old = _index(root)
     fresh = {f: p for f, p in old.items() if now.get(f) == (p.size, p.changed)}
     if len(fresh) == len(old) == len(folders):
         return MetricsCache(old, 0, file)
     stale = [folder for folder in folders if folder not in fresh]
     try:
-        whole = _read(file) if fresh else None
+        whole = pq.read_table(file) if fresh else None
         kept = [whole.slice(p.first, p.count) for p in fresh.values()] if whole is not None else []
         table, counts = _table([read_metrics(folder / metrics) for folder in stale])
         table = pa.concat_tables([*kept, table], promote_options="permissive")
-    except (pa.ArrowException, OSError):  # damaged, or text in a column that held numbers so far
+    except pa.ArrowException:  # text in a column that held numbers so far
         fresh, stale = {}, list(folders)
         table, counts = _table([read_metrics(folder / metrics) for folder in stale])
     places: dict[Path, _Place] = {}
@@ -96,7 +99,7 @@ def open_cache(root: Path, folders: Sequence[Path], metrics: str) -> MetricsCach
     for folder, count in zip([*fresh, *stale], [*(p.count for p in fresh.values()), *counts], strict=True):
         places[folder] = _Place(*now[folder], first, count)
         first += count
-    _write(table, places, file, root)
+    _write(table, places, root)
     return MetricsCache(places, len(stale), table)
 
 
@@ -107,37 +110,30 @@ def _stat(file: Path) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def _index(file: Path, root: Path) -> dict[Path, _Place]:
-    """What the cache holds, by run folder; nothing when it cannot be read."""
+def _index(root: Path) -> dict[Path, _Place]:
+    """What the cache holds, by run folder; nothing when it is damaged, old or not there."""
     try:
-        about: dict[str, Any] = json.loads((pq.read_schema(file).metadata or {})[_ABOUT])
-        if about["version"] != VERSION:
+        about: dict[str, Any] = read_json(root / INDEX)
+        if about["version"] != VERSION or about["sha256"] != sha256(root / CACHE):
             return {}
         return {root / name: _Place(*place) for name, place in about["runs"].items()}
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
-def _read(file: Path, columns: list[str] | None = None) -> pa.Table:
-    return pq.read_table(file, columns=columns, page_checksum_verification=True)
-
-
-def _write(table: pa.Table, places: Mapping[Path, _Place], file: Path, root: Path) -> None:
-    """Whole or not at all; a store that cannot be written to is read without a cache."""
+def _write(table: pa.Table, places: Mapping[Path, _Place], root: Path) -> None:
+    """The table, then the index that vouches for it; a store that cannot be written to is read without a cache."""
     runs = {
         str(folder.relative_to(root)): [p.size, p.changed, p.first, p.count] for folder, p in places.items()
     }
-    about = json.dumps({"version": VERSION, "runs": runs}).encode()
+    file = root / CACHE
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(exist_ok=True)
-        pq.write_table(
-            table.replace_schema_metadata({_ABOUT: about}),
-            temporary,
-            compression="zstd",
-            write_page_checksum=True,
-        )
+        pq.write_table(table, temporary, compression="zstd")
+        about = {"version": VERSION, "sha256": sha256(temporary), "runs": runs}
         temporary.replace(file)
+        write_json(root / INDEX, about)
     except OSError:
         temporary.unlink(missing_ok=True)
 

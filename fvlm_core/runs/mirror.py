@@ -56,8 +56,9 @@ class Mirror:
         except Full:
             self.dropped += 1
 
-    def close(self, seconds: float = CLOSE_SECONDS) -> None:
-        """Let the tracker finish, for at most so long; rows it has not taken by then are dropped."""
+    def close(self, seconds: float | None = None) -> None:
+        """Let the tracker finish, for at most so long (default `CLOSE_SECONDS`); what it has not taken is dropped."""
+        seconds = CLOSE_SECONDS if seconds is None else seconds
         if self.failure is not None:
             return
         self._ending.set()
