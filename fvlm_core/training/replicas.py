@@ -166,7 +166,18 @@ def summed(
             bucket, size = [], 0
     if bucket:
         _add(gradients, bucket, ranks)
-    return gradients, values[: len(numbers)]
+    # In one order everywhere: a norm summed in another order would be another number, and ranks would drift apart.
+    return {name: gradients[name] for name in names if name in used}, values[: len(numbers)]
+
+
+def check_equal(model: nn.Module, ranks: Ranks) -> None:
+    """Raise `FvlmError` unless every rank holds the same whole weights, by the sums of their bits."""
+    if ranks.size > 1:
+        bits = [p.detach().view(torch.int32).sum(dtype=torch.int64) for p in model.parameters()]
+        if len({tuple(sums) for sums in ranks.exchange(torch.stack(bits).tolist())}) > 1:
+            raise ranks.refusal(
+                "the ranks' weights have drifted apart: a component computes different numbers on them"
+            )
 
 
 def _add(gradients: Gradients, names: list[str], ranks: Ranks) -> None:

@@ -21,7 +21,7 @@ from fvlm_core.runs.checkpoint import (
 )
 from fvlm_core.training.optimiser import optimiser_tensors, restore_optimiser
 from fvlm_core.training.ranks import Ranks
-from fvlm_core.training.replicas import Replicas
+from fvlm_core.training.replicas import Replicas, check_equal
 from fvlm_core.training.spikes import SpikeWindow
 
 
@@ -105,6 +105,7 @@ def save(
 ) -> None:
     """Write a checkpoint under `folder`: gathered and written by rank 0, in one layout for any number of ranks."""
     replicas.gather()
+    check_equal(model, ranks)
     tensors = {name: parameter.detach() for name, parameter in model.named_parameters()}
     state = optimiser_tensors(optimiser, replicas.whole)
     ranks.on_first(lambda: str(save_checkpoint(folder, Checkpoint(tensors, state, asdict(progress)))))
