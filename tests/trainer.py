@@ -117,7 +117,8 @@ def go(
     die: int | None = None,
     ranks: Ranks | None = None,
 ) -> Watch:
-    """Train on; at: the step to stop after when asked; die: the step to die after, saving nothing."""
+    """Train on. at: the step to stop after when asked. die: the step to die after, saving nothing; 0 when something
+    else kills the run."""
     stop = StopRequest()
     watch = Watch(stop, at, die)
     try:
@@ -127,7 +128,7 @@ def go(
     except Killed:
         assert die is not None
     except Elsewhere as error:  # another rank than the first, which has said it
-        if error.exit_code != EXIT_CODES[signal.SIGTERM]:
+        if error.exit_code != EXIT_CODES[signal.SIGTERM] and die is None:
             raise
     return watch
 

@@ -27,9 +27,9 @@ class MetricsWriter:
         self._run_id = run_id
         # A kill can tear the last line; a newline first keeps it from swallowing the next row.
         torn = file.exists() and file.stat().st_size > 0 and not file.read_bytes().endswith(b"\n")
-        self._out = file.open("a")
+        self._out = file.open("ab", buffering=0)  # one write of the system a row: nothing is ever half-flushed
         if torn:
-            self._out.write("\n")
+            self._out.write(b"\n")
         self.write("attempt", step=from_step)
 
     def write(self, event_type: str, **values: Any) -> None:
@@ -39,8 +39,7 @@ class MetricsWriter:
         """
         clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
         row = {"run_id": self._run_id, "attempt": self.attempt, "event_type": event_type, **clean}
-        self._out.write(json.dumps(row, allow_nan=False) + "\n")
-        self._out.flush()
+        self._out.write((json.dumps(row, allow_nan=False) + "\n").encode())
 
     def sync(self) -> None:
         """Make all rows durable; done before a checkpoint is, so that no checkpoint is ahead of its metrics."""
