@@ -189,5 +189,7 @@ def measure(
         reasons = "".join(f"\n  {bad.sample}: {bad.reason}" for bad in chosen.bad[:5])
         raise UsageError(f"no usable sample in {', '.join(source.name for source in sources)}{reasons}")
     model = subject.model.to(where).eval()
-    rows = {mode: evaluate(model, chosen.batches, training, where, mode=mode) for mode in modes}
+    rows: dict[Mode, dict[str, Any]] = {
+        mode: evaluate(model, chosen.batches, training, where, mode=mode) for mode in modes
+    }
     return Measured(rows, chosen.samples, chosen.bad)

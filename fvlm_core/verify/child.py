@@ -49,8 +49,9 @@ class Task:
     def from_json(cls, text: str) -> Task:
         """What `to_json` made."""
         values: dict[str, Any] = json.loads(text)
-        paths = {name: Path(values[name]) for name in ("runs", "root")}
-        return cls(**{**values, **paths, "overrides": tuple(values["overrides"])})
+        values |= {name: Path(values[name]) for name in ("runs", "root")}
+        values["overrides"] = tuple(values["overrides"])
+        return cls(**values)
 
 
 def rehearsed(config: RunRecipe, n: int, runs: Path) -> RunRecipe:

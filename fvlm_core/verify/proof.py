@@ -61,9 +61,18 @@ def prove(task: Task, recipe: str, say: Callable[[str], None]) -> Verdict:
 
 def _start(task: Task) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "fvlm_core.verify.child", task.to_json()]
+    scratch = (
+        task.root.parent / "t"
+    )  # what libraries leave behind when they are killed; sockets want short names
+    scratch.mkdir(exist_ok=True)
     # A session of its own: the kill reaches its data workers, and Ctrl-C only us.
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        env={**os.environ, "TMPDIR": str(scratch)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
 
 
