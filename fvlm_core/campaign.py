@@ -270,7 +270,7 @@ def _train_one(
 
 def _budgeted(config: RunRecipe, vocabulary: int, ledger: float) -> float:
     """The training FLOPs of a sample that a budget is divided by, in the accounting that the recipe names."""
-    if config.training.accounting == "ledger":
+    if config.training.budget_accounting == "ledger":
         return ledger
     encoder, llm = specs(config.model, vocabulary)
     return nominal_flops(encoder, config.model.connector.config.spec(encoder), llm)

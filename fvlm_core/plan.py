@@ -115,7 +115,7 @@ class _Planner:
         encoder, llm = specs(model, vocabulary)
         connector: ConnectorSpec = model.connector.config.spec(encoder)
         nominal = nominal_flops(encoder, connector, llm)
-        length = Length.of(training, nominal if training.accounting == "nominal" else cost.total)
+        length = Length.of(training, nominal if training.budget_accounting == "nominal" else cost.total)
         if encoder.mlp is None:
             notes.append(
                 f'the encoder "{model.encoder.name}" does not state its MLP (EncoderSpec.mlp): '

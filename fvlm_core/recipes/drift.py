@@ -24,8 +24,8 @@ _BY_KEY: dict[str, Class] = {
     "training.micro_batch_size": "batch",
     **dict.fromkeys(
         [
-            *("training.steps", "training.samples", "training.budget", "training.accounting"),
-            *("training.budget_accounting", "training.schedule", "training.warmup", "training.floor"),
+            *("training.steps", "training.samples", "training.budget", "training.budget_accounting"),
+            *("training.schedule", "training.warmup", "training.floor"),
             *("training.lr", "training.lr_ratio", "training.lr_target"),
         ],
         "schedule",

@@ -101,7 +101,7 @@ def _flops(budget: float | str | None) -> float | None:
 class Training:
     """How a run trains. Exactly one of steps, samples, budget (training FLOPs) says how long.
 
-    accounting: how a budget counts: `ledger` is what is really computed, `nominal` is as the founding project counted.
+    budget_accounting: `ledger` counts what is really computed, `nominal` as the founding project did.
     batch_size: samples of an optimiser step, made of micro-batches. lr: the connector's peak rate. warmup: share of
     the steps. floor: the end of a cosine as a share of the peak. lr_target: the one rate that all groups of a
     `converging` schedule move to. betas, weight_decay: AdamW's. clip: largest gradient
@@ -119,7 +119,7 @@ class Training:
     steps: int | None = field(default=None, validator=optional(ge(1)))
     samples: int | None = field(default=None, validator=optional(ge(1)))
     budget: float | None = field(default=None, converter=_flops, validator=optional(gt(0)))
-    accounting: Literal["ledger", "nominal"] = "ledger"
+    budget_accounting: Literal["ledger", "nominal"] = "ledger"
     batch_size: int = field(default=32, validator=ge(1))
     micro_batch_size: int = field(default=8, validator=ge(1))
     lr: float | LRRule = field(default=1e-3)
