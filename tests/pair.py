@@ -175,9 +175,13 @@ def a_number_that_is_none_on_one_rank_changes_no_weight_on_any(pair: Pair) -> No
 
             def nan(model: VLM, found: Any, seen: list[str] = seen) -> Any:
                 seen[:] = [hashed(model)]
-                return evolve(found, loss=found.loss * math.nan) if pair.ranks.rank == 1 else found
+                return (
+                    evolve(found, loss=found.loss * math.nan, fine=found.fine * math.nan)
+                    if pair.ranks.rank == 1
+                    else found
+                )
 
-            stops = stopping(pair, "the loss is not finite") if policy == "stop" else nullcontext()
+            stops = stopping(pair, "the loss is not finite on rank 1") if policy == "stop" else nullcontext()
             with forward(nan), stops:
                 pair.both(keys, root)
             after = pair.outcome(root)

@@ -49,7 +49,7 @@ frames = 2
 [training]
 steps = {STEPS}
 batch_size = 4
-micro_batch_size = 1
+micro_batch_size = 2
 lr_ratio = {{ encoder = 1.0, llm = 1.0 }}
 supervise = "answer"
 precision = "float32"

@@ -61,6 +61,7 @@ class Clock:
     def paused(self, progress: Progress) -> Generator[None]:
         """Evaluating and saving are no training: they slow no rate down."""
         before = time.monotonic()
+        progress.wall_time = before - self.begun  # what a checkpoint made in here has to say
         yield
         now = time.monotonic()
         self.at += now - before
