@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from errno import EDQUOT, EFBIG, ENOSPC
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gaze": ("fvlm_core.cli.gaze", "Draw where a trained model looks in a video."),
     "verify-resume": (
         "fvlm_core.cli.verify_resume",
-        "Prove on this machine that a killed run continues bit for bit.",
+        "Prove that a killed run continues bit for bit.",
     ),
     "weights": ("fvlm_core.cli.weights", "Weights made elsewhere in, trained models out."),
     "plugins": ("fvlm_core.cli.plugins", "List the plugins and what they offer."),
@@ -121,6 +122,9 @@ def _report(error: Exception) -> int:
     if isinstance(error, LookupFailure):
         click.echo(str(error), err=True)
         return 2
+    if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT, EFBIG):
+        click.echo(f"no room to write: {error}", err=True)
+        return 1
     click.echo(f"unexpected {type(error).__name__}: {error}", err=True)
     if not debug:
         click.echo("This is a defect of fvlm or of a plugin; FVLM_DEBUG=1 shows where it happened.", err=True)
