@@ -1,6 +1,7 @@
-"""Stops of every kind, in one long-lived process or pair: `python tests/matrix.py single|ddp|fsdp2 RESULTS`.
+"""Stops of every kind in one long-lived process or pair: `python tests/matrix.py single|ddp|fsdp2 RESULTS [WORKERS]`.
 
 For each number of data workers: an undisturbed run, then the same run stopped and continued, compared bit for bit.
+RESULTS is added to.
 """
 
 from __future__ import annotations
@@ -85,37 +86,34 @@ def counted_once() -> None:
     campaign.flops_per_sample = count
 
 
-def matrix(mode: str, folder: Path, ranks: Ranks) -> dict[str, Any]:
-    """{workers: {case: "" or the first difference}}, and the hashes of the undisturbed runs."""
+def matrix(mode: str, workers: int, folder: Path, ranks: Ranks) -> tuple[list[str], dict[str, str]]:
+    """The hashes of the undisturbed run, and what differs in each case, "" where nothing does."""
     keys = [f"training.parallel={mode}"] if mode != "single" else []
     data = ranks.in_turn(lambda: opened(small(folder), folder / "none"))
-    found: dict[str, Any] = {"hashes": {}, "cases": {}}
-    for workers in WORKERS:
-        recipe = small(folder, *keys, f"training.workers={workers}")
+    recipe = small(folder, *keys, f"training.workers={workers}")
 
-        def train(root: Path, recipe: Any = recipe, **how: Any) -> None:
-            ranks.exchange(None)
-            go(recipe, root, data, ranks=ranks, **how)
-            ranks.exchange(None)
+    def train(root: Path, **how: Any) -> None:
+        ranks.exchange(None)
+        go(recipe, root, data, ranks=ranks, **how)
+        ranks.exchange(None)
 
-        whole = folder / f"whole-{workers}"
-        train(whole)
-        expected = outcome(recipe, whole)
-        found["hashes"][workers] = [expected["model"], expected["optimizer"]]
-        results = found["cases"][workers] = {}
-        for number, (name, disturb) in enumerate(cases(train).items()):
-            root = folder / f"cut-{workers}-{number}"
-            disturb(root)
-            train(root)
-            results[name] = difference(outcome(recipe, root), expected)
-            ranks.exchange(None)
-            if ranks.first:
-                shutil.rmtree(root)
-                print(f"{mode}, {workers} workers, {name}: {results[name] or 'equal'}", flush=True)
-    return found
+    whole = folder / f"whole-{workers}"
+    train(whole)
+    expected = outcome(recipe, whole)
+    gaps: dict[str, str] = {}
+    for number, (name, disturb) in enumerate(cases(train).items()):
+        root = folder / f"cut-{workers}-{number}"
+        disturb(root)
+        train(root)
+        gaps[name] = difference(outcome(recipe, root), expected)
+        ranks.exchange(None)
+        if ranks.first:
+            shutil.rmtree(root)
+            print(f"{mode}, {workers} workers, {name}: {gaps[name] or 'equal'}", flush=True)
+    return [expected["model"], expected["optimizer"]], gaps
 
 
-def _rank(rank: int, mode: str, folder: Path, results: Path) -> None:
+def _rank(rank: int, mode: str, folder: Path, results: Path, workers: list[int]) -> None:
     torch.set_num_threads(1)
     size = 1 if mode == "single" else 2
     if size > 1:
@@ -124,20 +122,27 @@ def _rank(rank: int, mode: str, folder: Path, results: Path) -> None:
     begun = time.monotonic()
     counted_once()
     ranks = join()
-    found = matrix(mode, folder, ranks)
-    if ranks.first:
-        found["seconds"] = time.monotonic() - begun
-        results.write_text(json.dumps(found))
+    for count in workers:
+        hashes, gaps = matrix(mode, count, folder, ranks)
+        if ranks.first:
+            found = json.loads(results.read_text()) if results.exists() else {}
+            found.setdefault("hashes", {})[str(count)] = hashes
+            found.setdefault("cases", {})[str(count)] = gaps
+            found.setdefault("seconds", {})[str(count)] = time.monotonic() - begun
+            results.write_text(json.dumps(found))
+        begun = time.monotonic()
     leave()
 
 
-def main(mode: str, results: Path) -> None:
+def main(mode: str, results: Path, workers: list[int]) -> None:
     """Fork the ranks from this process, which has imported everything."""
     folder = Path(tempfile.mkdtemp())
     os.environ["FVLM_CACHE"] = str(folder / "cache")
     context = multiprocessing.get_context("fork")
     count = 1 if mode == "single" else 2
-    ranks = [context.Process(target=_rank, args=(rank, mode, folder, results)) for rank in range(count)]
+    ranks = [
+        context.Process(target=_rank, args=(rank, mode, folder, results, workers)) for rank in range(count)
+    ]
     for process in ranks:
         process.start()
     for process in ranks:
@@ -146,4 +151,4 @@ def main(mode: str, results: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), [int(count) for count in sys.argv[3:]] or list(WORKERS))

@@ -38,7 +38,8 @@ def matrix_table(results: dict[str, dict[str, Any]]) -> str:
         lines.append(f"| {kind} | " + " | ".join(cells) + " |")
     hashes = [results[mode]["hashes"][workers][0][:12] for mode, workers in columns]
     lines.append("| sha256 of the weights | " + " | ".join(f"`{each}`" for each in hashes) + " |")
-    seconds = ", ".join(f"{MODES[mode]} {found['seconds']:.0f} s" for mode, found in results.items())
+    times = {mode: sum(found["seconds"].values()) for mode, found in results.items()}
+    seconds = ", ".join(f"{MODES[mode]} {time:.0f} s" for mode, time in times.items())
     total = sum(len(each) for found in results.values() for each in found["cases"].values())
     return "\n".join([*lines, "", f"{total} cases; {seconds}, on a machine that others were using."])
 

@@ -277,3 +277,29 @@ def test_under_torchrun_an_echo_of_the_signal_is_no_second_one(
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.number == signal.SIGTERM
+
+
+def test_precision_and_memory_order_change_how_and_not_what_is_computed(data: Any, tmp_path: Path) -> None:
+    def losses(*keys: str) -> list[float]:
+        recipe = small(tmp_path, "training.steps=3", *keys)
+        root = tmp_path / "-".join(["runs", *keys])
+        go(recipe, root, data)
+        return [row["train_loss"] for row in outcome(recipe, root)["rows"] if row["event_type"] == "train"]
+
+    plain = losses()
+    try:
+        assert losses("training.deterministic=true") == plain
+    finally:
+        torch.use_deterministic_algorithms(False)
+    ordered = losses("training.channels_last=true")
+    assert ordered == pytest.approx(plain, rel=1e-5)
+    recipe = small(tmp_path, "training.steps=3", "training.channels_last=true")
+    go(recipe, tmp_path / "cut", data, at=2)
+    go(recipe, tmp_path / "cut", data)
+    last = [
+        row["train_loss"] for row in outcome(recipe, tmp_path / "cut")["rows"] if row["event_type"] == "train"
+    ]
+    assert last == ordered
+    half = losses("training.precision=bf16")
+    assert half != plain
+    assert half == pytest.approx(plain, rel=0.02)

@@ -28,6 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def results(script: str, argument: str, file: Path) -> dict[str, Any]:
     """Run a script of this folder, which writes `file`."""
+    file.unlink(missing_ok=True)
     command = [sys.executable, str(Path(__file__).with_name(script)), argument, str(file)]
     subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True)
     return json.loads(file.read_text())

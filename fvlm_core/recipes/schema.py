@@ -155,6 +155,10 @@ class Training:
             raise ValueError(f"expected exactly one of {', '.join(LENGTHS)}, got {got}")
         if (self.schedule == "converging") != (self.lr_target is not None):
             raise ValueError('lr_target and schedule = "converging" go together')
+        if self.channels_last and self.parallel == "fsdp2":
+            raise ValueError(
+                'channels_last: torch shards no weights in that order; expected false with "fsdp2"'
+            )
         if self.batch_size % self.micro_batch_size:
             raise ValueError(
                 f"batch_size must be a multiple of micro_batch_size, got {self.batch_size} and {self.micro_batch_size}"

@@ -69,7 +69,7 @@ def optimiser_tensors(
     whole: makes a tensor whole that lies on several ranks.
     """
     return {
-        f"{key}.{name}": whole(value)
+        f"{key}.{name}": whole(value).contiguous()
         for name, parameter in named(optimiser).items()
         for key, value in optimiser.state[parameter].items()
     }

@@ -64,8 +64,8 @@ class Copies:
         return tensor
 
     def part(self, tensor: Tensor, parameter: nn.Parameter) -> Tensor:
-        """All of it, on the parameter's device."""
-        return tensor.to(parameter.device)
+        """All of it, on the parameter's device and in its memory order."""
+        return torch.empty_like(parameter, requires_grad=False).copy_(tensor)
 
 
 class Shards:

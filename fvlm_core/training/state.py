@@ -106,7 +106,7 @@ def save(
     """Write a checkpoint under `folder`: gathered and written by rank 0, in one layout for any number of ranks."""
     replicas.gather()
     check_equal(model, ranks)
-    tensors = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    tensors = {name: parameter.detach().contiguous() for name, parameter in model.named_parameters()}
     state = optimiser_tensors(optimiser, replicas.whole)
     ranks.on_first(lambda: str(save_checkpoint(folder, Checkpoint(tensors, state, asdict(progress)))))
     replicas.scatter({})
