@@ -18,10 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matrix import counted_once
 from trainer import difference, go, opened, outcome, small
 
 import fvlm_core.training.state as state
+from fvlm_core import campaign
 from fvlm_core.campaign import run_folder
+from fvlm_core.compose import make_chat
 from fvlm_core.runs.checkpoint import latest_checkpoint
 
 OVERRIDES = ["checkpoints.every=2", "eval.every=10"]
@@ -48,6 +51,10 @@ def main(kills: int, results: Path) -> None:
     context = multiprocessing.get_context("fork")
     generator = random.Random(20)
     data = opened(small(folder), folder / "none")
+    counted_once()
+    sources = data["small"]
+    model = small(folder).runs[0].config.model
+    campaign.flops_per_sample(small(folder).runs[0].config, sources, make_chat(model, sources.texts))
     recipes = [small(folder, *OVERRIDES, f"training.workers={workers}") for workers in (0, 2)]
 
     def start(recipe: Any, root: Path) -> Any:
@@ -69,7 +76,7 @@ def main(kills: int, results: Path) -> None:
     while told["kills"] < kills or process.exitcode != 0:
         recipe, root = recipes[told["runs"] % 2], folder / f"run-{told['runs']}"
         process = start(recipe, root)
-        process.join(generator.uniform(0.0, 0.4 * longest) if told["kills"] < kills else None)
+        process.join(generator.uniform(0.0, 0.3 * longest) if told["kills"] < kills else None)
         if process.exitcode is None:
             process.kill()
             process.join()
