@@ -24,7 +24,7 @@ from trainer import difference, go, opened, outcome, small
 import fvlm_core.training.state as state
 from fvlm_core import campaign
 from fvlm_core.campaign import run_folder
-from fvlm_core.compose import make_chat
+from fvlm_core.compose import compose, make_chat
 from fvlm_core.runs.checkpoint import latest_checkpoint
 
 OVERRIDES = ["checkpoints.every=2", "eval.every=10"]
@@ -44,6 +44,20 @@ def _train(recipe: Any, root: Path, data: Any, acknowledged: Path) -> None:
     go(recipe, root, data)
 
 
+def _warm_up(config: Any, sources: Any) -> None:
+    """Import and count here what every forked trainer would otherwise import and count again: 10 s of each."""
+    counted_once()
+    chat = make_chat(config.model, sources.texts)
+    campaign.flops_per_sample(config, sources, chat)
+    model = compose(config.model, chat.vocabulary, 0)
+    optimiser = torch.optim.AdamW(model.parameters(), fused=True)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(
+            parameter
+        )  # no backward pass: autograd's threads do not survive a fork
+    optimiser.step()
+
+
 def main(kills: int, results: Path) -> None:
     """See the module."""
     folder = Path(tempfile.mkdtemp())
@@ -51,10 +65,7 @@ def main(kills: int, results: Path) -> None:
     context = multiprocessing.get_context("fork")
     generator = random.Random(20)
     data = opened(small(folder), folder / "none")
-    counted_once()
-    sources = data["small"]
-    model = small(folder).runs[0].config.model
-    campaign.flops_per_sample(small(folder).runs[0].config, sources, make_chat(model, sources.texts))
+    _warm_up(small(folder).runs[0].config, data["small"])
     recipes = [small(folder, *OVERRIDES, f"training.workers={workers}") for workers in (0, 2)]
 
     def start(recipe: Any, root: Path) -> Any:
@@ -76,7 +87,7 @@ def main(kills: int, results: Path) -> None:
     while told["kills"] < kills or process.exitcode != 0:
         recipe, root = recipes[told["runs"] % 2], folder / f"run-{told['runs']}"
         process = start(recipe, root)
-        process.join(generator.uniform(0.0, 0.3 * longest) if told["kills"] < kills else None)
+        process.join(generator.uniform(0.0, 0.6 * longest) if told["kills"] < kills else None)
         if process.exitcode is None:
             process.kill()
             process.join()

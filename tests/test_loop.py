@@ -147,12 +147,14 @@ def test_a_step_without_supervised_tokens_is_no_nan_and_changes_no_weight(
     plain = loader.collate
     monkeypatch.setattr(
         loader, "collate", lambda examples: evolve(b := plain(examples), supervised=torch.zeros_like(b.supervised))
-        if len(examples) == 1 else plain(examples),
+        if len(examples) == 2 else plain(examples),
     )  # fmt: skip
     go(recipe, tmp_path, data)
     after = outcome(recipe, tmp_path)
     assert (after["model"], after["optimizer"]) == (before["model"], before["optimizer"])
     assert [row["step"] for row in after["rows"] if row["event_type"] == "skipped"] == [3]
+    newest = tmp_path / "small" / "small" / "checkpoints" / "step-00000003" / "state.json"
+    assert len(json.loads(newest.read_text())["spikes"]["losses"]) == 2  # the window of spikes resumes, too
     last = after["rows"][-1]
     assert last["unchanged_steps"] == 1
     assert math.isfinite(last["val_loss"])
