@@ -11,7 +11,8 @@ MODES = {"single": "one process", "ddp": "DDP, 2 ranks", "fsdp2": "FSDP2, 2 rank
 
 HEAD = """# Resuming, measured
 
-What `pytest -m soak tests/test_soak.py` printed; do not edit. A run of 20 steps (a model of a few thousand parameters,
+Printed by `python tests/soak.py` from what the scripts of `tests/test_soak.py` wrote; a column that is missing was not
+run. A run of 20 steps (a model of a few thousand parameters,
 whose connector draws the mode of each sample at random; 7 steps an epoch; an evaluation and a checkpoint every 5) is
 stopped, continued to its end, and compared with one left alone: sha256 of weights and of the optimiser's state,
 and every metrics row but for what the clock decides (losses, tokens, FLOPs, rates, gradient norm, the hash over all
