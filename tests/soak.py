@@ -16,16 +16,17 @@ run. A run of 20 steps (a model of a few thousand parameters,
 whose connector draws the mode of each sample at random; 7 steps an epoch; an evaluation and a checkpoint every 5) is
 stopped, continued to its end, and compared with one left alone: sha256 of weights and of the optimiser's state,
 and every metrics row but for what the clock decides (losses, tokens, FLOPs, rates, gradient norm, the hash over all
-sample ids). On CPU, torch {torch}.
+sample ids). Stops and ends of the first table happen inside long-lived processes (a request as a signal makes it, an
+exception that nothing handles); the SIGKILLs of the second are real. On CPU, torch {torch}.
 """
 
 
 def matrix_table(results: dict[str, dict[str, Any]]) -> str:
     """Cases by kind of stop: how many were equal of how many."""
     kinds = {
-        "stopped by a signal after each of steps 1-19": "stop after",
-        "killed after step 3, 7 (an epoch's end), 12, nothing saved": "kill after",
-        "killed during a checkpoint (writing, hashing, before the rename)": "killed",
+        "asked to stop after each of steps 1-19": "stop after",
+        "ended after step 3, 7 (an epoch's end), 12, nothing saved": "kill after",
+        "ended during a checkpoint (writing, hashing, before the rename)": "killed",
         "resume of a resume of a resume": "a resume of",
     }
     columns = [(mode, workers) for mode in results for workers in results[mode]["cases"]]
