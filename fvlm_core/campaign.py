@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +18,29 @@ from fvlm_core.compute import (
     short_count,
     vocabulary_parameters,
 )
-from fvlm_core.errors import FvlmError, UsageError
+from fvlm_core.errors import MissingWeights, UsageError
 from fvlm_core.interfaces.data import Progress
 from fvlm_core.missing import missing_weights, open_all
+from fvlm_core.recipes.drift import Change, check_allowed, explain, refused
 from fvlm_core.recipes.read import Recipe, Run
-from fvlm_core.recipes.resolved import changed_keys, resolved
+from fvlm_core.recipes.resolved import flat, resolved
 from fvlm_core.recipes.schema import Data, RunRecipe
+from fvlm_core.runs.attempts import accepted_drift, begin_attempt
+from fvlm_core.runs.checkpoint import MODEL, latest_checkpoint
 from fvlm_core.runs.environment import describe_environment
 from fvlm_core.runs.files import read_json, write_json
+from fvlm_core.runs.identity import data_places, drift, identity, seen_data, software
+from fvlm_core.runs.initial import find_initial, load_initial
 from fvlm_core.runs.lock import writing
-from fvlm_core.runs.store import ENVIRONMENT, RECIPE, SUMMARY, TOKENIZER
-from fvlm_core.training.loop import Length, Observer, train
+from fvlm_core.runs.mirror import Mirrored
+from fvlm_core.runs.store import CHECKPOINTS, ENVIRONMENT, RECIPE, SUMMARY, TOKENIZER
+from fvlm_core.training.devices import pick_device
+from fvlm_core.training.length import Length
+from fvlm_core.training.loop import train
+from fvlm_core.training.observer import Observer
+from fvlm_core.training.ranks import Ranks
 from fvlm_core.training.stop import StopRequest
+from fvlm_core.weights import load_foreign, read_foreign
 
 
 @frozen
@@ -40,12 +53,19 @@ class Outcome:
     skipped: bool
 
 
-def completed(recipe: Recipe, root: Path) -> list[Outcome] | None:
-    """The outcomes of a recipe whose runs are all complete, read without building anything; else None."""
+def completed(recipe: Recipe, root: Path, allowed: Sequence[str] = ()) -> list[Outcome] | None:
+    """The outcomes of a recipe whose runs are all complete, read without building anything; else None.
+
+    allowed: keys in which a run may have changed since it began. Raises `UsageError` when one changed in others.
+    """
+    check_drift(recipe, root, allowed)
     outcomes: list[Outcome] = []
     for run in recipe.runs:
         folder = run_folder(root, recipe, run)
-        summary = _complete_summary(folder, run)
+        found = _drift(folder, run)
+        elsewhere = [change for change in found if change.key in data_places(run.config)]
+        # Data that moved may be other data: whether they are is known once they are opened.
+        summary = None if elsewhere else _complete_summary(folder, found)
         if summary is None:
             return None
         outcomes.append(Outcome(run, folder, summary, skipped=True))
@@ -57,16 +77,16 @@ def run_folder(root: Path, recipe: Recipe, run: Run) -> Path:
     return root / recipe.name / run.id
 
 
-def prepare(recipe: Recipe, progress: Progress) -> dict[str, Sources]:
-    """Open, and where needed make, the data of every run, by run id; check that every pretrained weight is here.
+def prepare(recipe: Recipe, root: Path, progress: Progress) -> dict[str, Sources]:
+    """Open, and where needed make, the data of every run, by run id; check that all weights to start from are here.
 
-    Raises one `UsageError` that names everything that is missing and how to get it.
+    root: where runs are kept. Raises one `UsageError` that names everything that is missing and how to get it.
     """
     missing: list[str] = []
     opened: list[tuple[Data, Sources]] = []  # runs of the same data share it
     by_run: dict[str, Sources] = {}
     for run in recipe.runs:
-        missing += missing_weights(run.config.model)
+        missing += _missing_start(recipe, run, root)
         shared = next((sources for data, sources in opened if data == run.config.data), None)
         if shared is None:
             shared = open_all(run.config.data)
@@ -83,38 +103,122 @@ def prepare(recipe: Recipe, progress: Progress) -> dict[str, Sources]:
     return by_run
 
 
+def _missing_start(recipe: Recipe, run: Run, root: Path) -> list[str]:
+    """What a run would start from and is not on this machine."""
+    start = run.config.training.init_from
+    if start is None:
+        return missing_weights(run.config.model)
+    if any((run_folder(root, recipe, run) / CHECKPOINTS).glob("step-*")):
+        return []  # it continues from its own weights
+    earlier = recipe.runs[: recipe.runs.index(run)]
+    if start in [f"{recipe.name}/{other.id}" for other in earlier]:
+        return []  # it will be there by then
+    try:
+        find_initial(start, root)
+    except MissingWeights as error:
+        return [str(error)]
+    return []
+
+
+def check_drift(
+    recipe: Recipe, root: Path, allowed: Sequence[str], data: Mapping[str, Sources] | None = None
+) -> None:
+    """Raise `UsageError`, key by key, when a run that has begun differs from the recipe in what nobody accepted.
+
+    allowed: keys, or tables of them. data: the opened sources by run id, to compare fingerprints too.
+    """
+    texts: list[str] = []
+    known: set[str] = set()
+    for run in recipe.runs:
+        folder = run_folder(root, recipe, run)
+        found = _drift(folder, run, data)
+        known |= {*flat(identity(run)), *(change.key for change in found)}
+        wrong = refused(found, allowed)
+        if wrong:
+            texts.append(f"{folder} holds this run of another recipe; what differs:\n{explain(wrong)}")
+    if texts:
+        way_out = (
+            "Or give the recipe another name (-o name=...), another place (--runs DIR), or remove the folder."
+        )
+        raise UsageError("\n".join([*texts, way_out]))
+    check_allowed(allowed, known)
+
+
 def run_all(
-    recipe: Recipe, root: Path, data: dict[str, Sources], observer: Observer, stop: StopRequest
+    recipe: Recipe,
+    root: Path,
+    data: dict[str, Sources],
+    observer: Observer,
+    stop: StopRequest,
+    allowed: Sequence[str] = (),
+    ranks: Ranks | None = None,
 ) -> list[Outcome]:
-    """Train every run of a recipe that is not complete. Raises `Stopped` after a signal."""
+    """Train every run of a recipe that is not complete. Raises `Stopped` after a signal, and as `check_drift`.
+
+    ranks: the processes that train together; what is on disk is read and written by the first of them.
+    """
+    ranks = ranks or Ranks()
+    ranks.on_first(lambda: check_drift(recipe, root, allowed, data))
     outcomes: list[Outcome] = []
     for order, run in enumerate(recipe.runs):
-        folder = run_folder(root, recipe, run)
-        folder.mkdir(parents=True, exist_ok=True)
-        with writing(folder):
-            summary = _complete_summary(folder, run)
-            if summary is not None:
-                outcomes.append(Outcome(run, folder, summary, skipped=True))
-                continue
-            summary = _train_one(recipe, run, order, folder, data[run.id], observer, stop)
-            outcomes.append(Outcome(run, folder, summary, skipped=False))
+        with ExitStack() as held:
+            folder = run_folder(root, recipe, run)
+            begun = ranks.on_first(lambda run=run, held=held: _begin(recipe, run, root, data, held))
+            if isinstance(begun, _Begun):
+                summary = _train_one(recipe, run, order, root, data[run.id], begun, observer, stop, ranks)
+                outcomes.append(Outcome(run, folder, summary, skipped=False))
+            else:
+                outcomes.append(Outcome(run, folder, begun, skipped=True))
     return outcomes
+
+
+@frozen
+class _Begun:
+    """A run that there is work for. found: what differs from its record. latest: the checkpoint it continues from.
+
+    tokenizer: whether its folder holds one.
+    """
+
+    found: list[Change]
+    latest: Path | None
+    tokenizer: bool
+
+
+def _begin(
+    recipe: Recipe, run: Run, root: Path, data: Mapping[str, Sources], held: ExitStack
+) -> _Begun | dict[str, Any]:
+    """Take a run's folder, until `held` is closed; its summary when it is complete."""
+    folder = run_folder(root, recipe, run)
+    folder.mkdir(parents=True, exist_ok=True)
+    held.enter_context(writing(folder))
+    found = _drift(folder, run, data)
+    summary = _complete_summary(folder, found)
+    if summary is not None:
+        return summary
+    return _Begun(found, latest_checkpoint(folder / CHECKPOINTS)[0], (folder / TOKENIZER).exists())
 
 
 def _train_one(
     recipe: Recipe,
     run: Run,
     order: int,
-    folder: Path,
+    root: Path,
     sources: Sources,
+    begun: _Begun,
     observer: Observer,
     stop: StopRequest,
+    ranks: Ranks,
 ) -> dict[str, Any]:
-    config = run.config
-    chat = make_chat(
-        config.model, sources.texts, folder / TOKENIZER if (folder / TOKENIZER).exists() else None
-    )
-    model = compose(config.model, chat.vocabulary, run.seed)
+    config, folder, found, latest = run.config, run_folder(root, recipe, run), begun.found, begun.latest
+    start = config.training.init_from
+    initial = find_initial(start, root) if start is not None and latest is None else None
+    tokenizer = folder / TOKENIZER if begun.tokenizer else initial.tokenizer if initial else None
+    chat = make_chat(config.model, sources.texts, tokenizer)
+    model = compose(config.model, chat.vocabulary, run.seed, weights=start is None and latest is None)
+    if initial is not None:
+        load_initial(model, initial)
+    elif latest is not None and any(change.kind == "model" for change in found):
+        load_foreign(model, read_foreign(latest / MODEL))  # a model of other names or shapes is told here
     parameters = count_parameters(model, config.training.frozen)
     flops = flops_per_sample(config, sources, chat)
     length = Length.of(config.training, _budgeted(config, chat.vocabulary, flops))
@@ -134,20 +238,27 @@ def _train_one(
         "steps": length.steps,
         "flops_per_sample": flops,
         "fvlm": fvlm_core.__version__,
-        "data": {
-            split: [
-                {"source": source.name, "samples": len(source), "fingerprint": source.fingerprint()}
-                for source in of
-            ]
-            for split, of in (("train", sources.train), ("validation", sources.validation))
-        },
+        "software": software(config),
+        "data": seen_data(sources.train, sources.validation),
         "resolved": resolved(config),
     }
-    if not (folder / TOKENIZER).exists():
-        chat.save(folder / TOKENIZER)
-    _check_data(folder, record)
-    write_json(folder / ENVIRONMENT, describe_environment())
-    write_json(folder / RECIPE, record)
+
+    def write() -> list[str]:
+        if initial is not None:
+            record["init_from"] = initial.record()
+        elif (folder / RECIPE).exists():  # what a run that continues once started from
+            record["init_from"] = read_json(folder / RECIPE).get("init_from")
+        if not begun.tokenizer:
+            chat.save(folder / TOKENIZER)
+        parallel = config.training.parallel if ranks.size > 1 else "single"
+        device = pick_device(config.training.device)
+        said = begin_attempt(folder, device, found, world=ranks.size, parallel=parallel)
+        write_json(folder / ENVIRONMENT, describe_environment())
+        write_json(folder / RECIPE, record)
+        return said
+
+    for text in ranks.on_first(write):
+        observer.warned(text)
     known = {
         "run_id": run.id,
         "model_size": size,
@@ -155,47 +266,36 @@ def _train_one(
         "lr_schedule": config.training.schedule,
         "flops_per_sample": flops,
         "left_out": [str(problem) for source in sources.train for problem in source.problems()],
+        "drift": accepted_drift(folder),
     }
-    summary = train(run, model, chat, sources, folder, length, known, observer, stop)
-    write_json(folder / SUMMARY, summary)
+    trackers = config.trackers if ranks.first else ()
+    with Mirrored(observer, trackers, recipe.name, folder) as mirrored:
+        summary = train(run, model, chat, sources, folder, length, known, mirrored, stop, ranks)
+    if ranks.first:
+        write_json(folder / SUMMARY, summary)
     return summary
 
 
 def _budgeted(config: RunRecipe, vocabulary: int, ledger: float) -> float:
     """The training FLOPs of a sample that a budget is divided by, in the accounting that the recipe names."""
-    if config.training.accounting == "ledger":
+    if config.training.budget_accounting == "ledger":
         return ledger
     encoder, llm = specs(config.model, vocabulary)
     return nominal_flops(encoder, config.model.connector.config.spec(encoder), llm)
 
 
-def _complete_summary(folder: Path, run: Run) -> dict[str, Any] | None:
-    """The summary of a complete run of the same recipe; None when there is work left.
-
-    Raises `UsageError` when the folder holds a run of another recipe.
-    """
+def _drift(folder: Path, run: Run, data: Mapping[str, Sources] | None = None) -> list[Change]:
+    """In what a run on disk differs from the recipe; nothing when it has not begun."""
     if not (folder / RECIPE).exists():
+        return []
+    sources = data[run.id] if data is not None else None
+    seen = seen_data(sources.train, sources.validation) if sources is not None else None
+    return drift(read_json(folder / RECIPE), run, seen)
+
+
+def _complete_summary(folder: Path, found: Sequence[Change]) -> dict[str, Any] | None:
+    """The summary of a complete run; None when there is work left, as under accepted changes there may be."""
+    if not (folder / SUMMARY).exists() or not (folder / RECIPE).exists():
         return None
-    record = read_json(folder / RECIPE)
-    changed = changed_keys(record["resolved"], resolved(run.config))
-    if record["seed"] != run.seed:
-        changed.append(f"seed: {record['seed']} -> {run.seed}")
-    if changed:
-        listed = "\n".join(f"  {change}" for change in changed)
-        raise UsageError(
-            f"{folder} holds this run of another recipe; what differs:\n{listed}\n"
-            "Give the recipe another name (-o name=...), another place (--runs DIR), or remove that folder."
-        )
-    summary = read_json(folder / SUMMARY) if (folder / SUMMARY).exists() else {}
-    return summary if summary.get("complete") else None
-
-
-def _check_data(folder: Path, record: dict[str, Any]) -> None:
-    if not (folder / RECIPE).exists():
-        return
-    before = read_json(folder / RECIPE)["data"]
-    if before != record["data"]:
-        raise FvlmError(
-            f"{folder}: the data are not those this run began with (then {before}; now {record['data']}). "
-            "Bring them back, or train under another name (-o name=...)."
-        )
+    summary = read_json(folder / SUMMARY)
+    return summary if summary.get("complete") and all(change.free for change in found) else None

@@ -25,7 +25,8 @@ from fvlm_core.missing import missing_weights, open_all
 from fvlm_core.recipes.read import Recipe, Run
 from fvlm_core.recipes.schema import Data, Model, RunRecipe
 from fvlm_core.speed import Speed, measure_speed
-from fvlm_core.training.loop import Length, peak_rates, pick_device
+from fvlm_core.training.devices import pick_device
+from fvlm_core.training.length import Length, peak_rates
 
 ASSUMED_VOCABULARY = 1000
 """Of a tokenizer that waits for data which are not here: what a thousand short captions hold."""
@@ -114,7 +115,7 @@ class _Planner:
         encoder, llm = specs(model, vocabulary)
         connector: ConnectorSpec = model.connector.config.spec(encoder)
         nominal = nominal_flops(encoder, connector, llm)
-        length = Length.of(training, nominal if training.accounting == "nominal" else cost.total)
+        length = Length.of(training, nominal if training.budget_accounting == "nominal" else cost.total)
         if encoder.mlp is None:
             notes.append(
                 f'the encoder "{model.encoder.name}" does not state its MLP (EncoderSpec.mlp): '

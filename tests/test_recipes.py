@@ -8,9 +8,10 @@ import pytest
 from tiny import ENCODER, RECIPE
 
 from fvlm_core.errors import Problems
+from fvlm_core.recipes.drift import changes
 from fvlm_core.recipes.located import read_toml
 from fvlm_core.recipes.read import read_recipe, shipped
-from fvlm_core.recipes.resolved import changed_keys, resolved
+from fvlm_core.recipes.resolved import resolved
 
 
 def write(folder: Path, text: str, name: str = "mine.toml") -> str:
@@ -96,8 +97,11 @@ def test_resolved_recipe_names_what_changed_and_ignores_what_decides_nothing(tmp
     before = resolved(read_recipe(recipe).runs[0].config)
     same = resolved(read_recipe(recipe, ["training.workers=3", "training.device=cpu"]).runs[0].config)
     other = resolved(read_recipe(recipe, ["training.lr=0.5", "model.connector.query_dim=4"]).runs[0].config)
-    assert changed_keys(before, same) == []
-    assert changed_keys(before, other) == ["model.connector.query_dim: 8 -> 4", "training.lr: 0.001 -> 0.5"]
+    assert all(change.free for change in changes(before, same))
+    assert [(change.kind, str(change)) for change in changes(before, other)] == [
+        ("model", "model.connector.query_dim: 8 -> 4"),
+        ("schedule", "training.lr: 0.001 -> 0.5"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ BROKEN = {
     "hook like no other": (
         HEAD + f"@hookimpl\ndef register():\n    yield {MLP}",
         'there is no hook "register": the hooks are fvlm_encoders, fvlm_connectors, fvlm_llms, '
-        "fvlm_data_sources, fvlm_fit_models, fvlm_figures",
+        "fvlm_data_sources, fvlm_fit_models, fvlm_figures, fvlm_trackers",
     ),
     "two mistakes at once": (
         HEAD + "@hookimpl\ndef fvlm_encoder(): ...\n@hookimpl\ndef fvlm_llms(config): ...",
@@ -108,7 +108,7 @@ BROKEN = {
     "no hook at all": (
         "x = 1",
         "no function is marked with @hookimpl: expected one of fvlm_encoders, fvlm_connectors, fvlm_llms, "
-        "fvlm_data_sources, fvlm_fit_models, fvlm_figures",
+        "fvlm_data_sources, fvlm_fit_models, fvlm_figures, fvlm_trackers",
     ),
     "raises while listing": (
         HEAD + f"@hookimpl\ndef fvlm_connectors():\n    yield {MLP}\n    {{}}['size']",
@@ -190,7 +190,7 @@ def test_a_hook_of_another_version_may_be_optional(install: Install) -> None:
     install(
         "acme",
         GOOD.format(name="mlp", package="acme")
-        + "\n@hookimpl(optionalhook=True)\ndef fvlm_trackers(): ...\n",
+        + "\n@hookimpl(optionalhook=True)\ndef fvlm_launchers(): ...\n",
     )
     assert plugin(found(), "acme").status == "ok"
 
@@ -376,6 +376,13 @@ def test_the_examples_of_the_manual_work(
         [axes] = figure.axes
         assert [label.get_text() for label in axes.get_yticklabels()] == ["joint-chinchilla "]
         assert axes.get_xlabel() == "E (nats per token)"
+    elif hook == "fvlm_trackers":
+        from fvlm_core.interfaces import TrackedRun
+
+        tracker = build(config_class(), TrackedRun("recipe", "id", tmp_path, {}, 0))
+        tracker.log({"event_type": "train", "step": 3, "train_loss": 2.5})
+        tracker.close()
+        assert (tmp_path / "losses.csv").read_text() == "3,2.5\n"
     else:
         law = build(config_class())
         assert law.form == "L = E + B/D^beta"

@@ -11,6 +11,7 @@ import torch
 from fvlm_core.errors import FvlmError
 from fvlm_core.runs.checkpoint import (
     Checkpoint,
+    clear_unfinished,
     damage,
     latest_checkpoint,
     load_checkpoint,
@@ -121,6 +122,7 @@ def test_a_kill_during_saving_loses_no_acknowledged_checkpoint(tmp_path: Path) -
         process.kill()
         process.join()
         acknowledged = max((int(f.name.split("-")[1]) for f in folder.glob("acknowledged-*")), default=0)
+        clear_unfinished(folder)
         found, damaged = latest_checkpoint(folder)
         assert damaged == []
         if acknowledged:

@@ -12,6 +12,7 @@ import pytest
 from safetensors.torch import load_file
 from tiny import RECIPE, fvlm
 
+from fvlm_core.runs.metrics import deterministic
 from fvlm_core.runs.store import Run, list_runs
 from fvlm_core.scaling.stored import from_runs
 
@@ -51,8 +52,7 @@ def weights(run: Run) -> dict[str, list[float]]:
 
 def numbers(run: Run) -> list[dict[str, object]]:
     """Metrics rows without what the clock decides."""
-    clock = ("wall_time_sec", "throughput_samples_sec", "attempt")
-    return [{k: v for k, v in row.items() if k not in clock} for row in run.rows()]
+    return [deterministic(row) for row in run.rows()]
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,3 +85,45 @@ def fvlm(*arguments: str, cwd: Path, cache: Path, **environment: str) -> subproc
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+class StopAfter:
+    """An observer that asks for a stop, as Slurm does, once a step is done; it is answered there or at the next one.
+    Collects what it is told."""
+
+    def __init__(self, step: int | None = None) -> None:
+        self.step = step
+        self.steps: list[int] = []
+        self.warnings: list[str] = []
+
+    def started(self, run: Any, step: int, steps: int) -> None:
+        """Training begins."""
+
+    def stepped(self, step: int, row: dict[str, Any] | None) -> None:
+        """Stop when it is time."""
+        self.steps.append(step)
+        if step == self.step:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    def evaluated(self, row: dict[str, Any]) -> None:
+        """An evaluation is done."""
+
+    def warned(self, text: str) -> None:
+        """Keep it."""
+        self.warnings.append(text)
+
+
+def train(
+    recipe: Path, root: Path, *overrides: str, until: int | None = None, allow: Sequence[str] = ()
+) -> StopAfter:
+    """Train the runs of a recipe in this process, as `fvlm run` does; until: stop once this step is done."""
+    from fvlm_core.campaign import prepare, run_all
+    from fvlm_core.recipes.read import read_recipe
+    from fvlm_core.training.stop import Stopped, StopRequest
+
+    read = read_recipe(str(recipe), overrides)
+    observer = StopAfter(until)
+    data = prepare(read, root, lambda what, done, total: None)
+    with StopRequest() as stop, suppress(Stopped):
+        run_all(read, root, data, observer, stop, allow)
+    return observer

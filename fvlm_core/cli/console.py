@@ -29,6 +29,13 @@ def stderr() -> Console:
     return _console(stderr=True)
 
 
+def nowhere() -> Console:
+    """For the ranks that say nothing."""
+    from rich.console import Console
+
+    return Console(quiet=True, force_terminal=False)
+
+
 def new_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
     """A table in the style of every command: no lines, bold head. right: columns aligned to the right."""
     from rich.table import Table

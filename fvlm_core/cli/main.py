@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from errno import EDQUOT, EFBIG, ENOSPC
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("fvlm_core.cli.predict", "The loss of a run not yet made, or the best use of a budget."),
     "suggest": ("fvlm_core.cli.suggest", "Which runs to make next, written as a recipe."),
     "export": ("fvlm_core.cli.export", "Write the measurements as CSV, JSON and a plot."),
+    "eval": ("fvlm_core.cli.evaluate", "Losses of a trained model, by source and mode, on any data."),
     "caption": ("fvlm_core.cli.caption", "What a trained model says about videos, as JSON lines."),
     "gaze": ("fvlm_core.cli.gaze", "Draw where a trained model looks in a video."),
+    "verify-resume": (
+        "fvlm_core.cli.verify_resume",
+        "Prove that a killed run continues bit for bit.",
+    ),
     "weights": ("fvlm_core.cli.weights", "Weights made elsewhere in, trained models out."),
     "plugins": ("fvlm_core.cli.plugins", "List the plugins and what they offer."),
     "completion": ("fvlm_core.cli.completion", "Print the script that completes fvlm's commands in a shell."),
@@ -112,11 +118,15 @@ def _report(error: Exception) -> int:
 
         traceback.print_exception(error)
     if isinstance(error, FvlmError):
-        click.echo(str(error), err=True)
+        if str(error):  # empty on a rank that ends because another one failed and said why
+            click.echo(str(error), err=True)
         return error.exit_code
     if isinstance(error, LookupFailure):
         click.echo(str(error), err=True)
         return 2
+    if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT, EFBIG):
+        click.echo(f"no room to write: {error}", err=True)
+        return 1
     click.echo(f"unexpected {type(error).__name__}: {error}", err=True)
     if not debug:
         click.echo("This is a defect of fvlm or of a plugin; FVLM_DEBUG=1 shows where it happened.", err=True)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from fvlm_core.cli.console import stdout
+from fvlm_core.cli.console import nowhere, stdout
 from fvlm_core.cli.options import runs_option
 
 if TYPE_CHECKING:
     from fvlm_core.campaign import Outcome
     from fvlm_core.recipes.read import Recipe
+    from fvlm_core.training.ranks import Ranks
 
 
 @click.command("run")
@@ -21,9 +23,23 @@ if TYPE_CHECKING:
     "-o", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key: -o training.steps=10."
 )
 @runs_option
+@click.option(
+    "--allow-drift",
+    "allowed",
+    multiple=True,
+    metavar="KEY",
+    help="Continue a run although this key of its recipe has changed; recorded with the run.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe and the plan; train nothing.")
 @click.option("--json", "as_json", is_flag=True, help="With --dry-run: the plan as JSON.")
-def command(recipe: str, overrides: tuple[str, ...], root: Path, dry_run: bool, as_json: bool) -> None:
+def command(
+    recipe: str,
+    overrides: tuple[str, ...],
+    root: Path,
+    allowed: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Train every run of RECIPE (a file, or the name of a shipped recipe).
 
     Runs that are complete are skipped, interrupted ones continue where they stopped: running the same command
@@ -33,17 +49,16 @@ def command(recipe: str, overrides: tuple[str, ...], root: Path, dry_run: bool, 
         raise click.UsageError("--json goes with --dry-run")
     from fvlm_core.recipes.read import read_recipe
 
-    read = read_recipe(recipe, overrides)
     if dry_run:
-        _dry_run(read, as_json)
+        _dry_run(read_recipe(recipe, overrides), as_json)
         return
-    from fvlm_core.campaign import completed
-
-    outcomes = completed(read, root)
-    if outcomes is not None:
-        stdout().print(f"{read.name}: already complete ({len(outcomes)} runs)")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        outcomes, read = _train_with_others(recipe, overrides, root, allowed)
     else:
-        outcomes = _train(read, root)
+        read = read_recipe(recipe, overrides)
+        outcomes = _train(read, root, allowed)
+    if outcomes is None:
+        return  # the first rank shows them
     _show(outcomes)
     if read.fits:
         _fit(read, outcomes, root)
@@ -63,15 +78,43 @@ def _dry_run(recipe: Recipe, as_json: bool) -> None:
         show_plan(stdout(), recipe, plans)
 
 
-def _train(recipe: Recipe, root: Path) -> list[Outcome]:
-    from fvlm_core.campaign import prepare, run_all
+def _train(recipe: Recipe, root: Path, allowed: tuple[str, ...], ranks: Ranks | None = None) -> list[Outcome]:
+    from fvlm_core.campaign import completed, prepare, run_all
     from fvlm_core.cli.display import Display
+    from fvlm_core.training.ranks import Ranks
     from fvlm_core.training.stop import StopRequest
 
-    with Display(stdout(), len(recipe.runs)) as display:
-        data = prepare(recipe, display.work)  # Ctrl-C ends this at once: what is rendered stays
+    ranks = ranks or Ranks()
+    outcomes = ranks.in_turn(lambda: completed(recipe, root, allowed))
+    console = stdout() if ranks.first else nowhere()
+    if outcomes is not None:
+        console.print(f"{recipe.name}: already complete ({len(outcomes)} runs)")
+        return outcomes
+    with Display(console, len(recipe.runs)) as display:
+        # Ctrl-C ends this at once: what is rendered stays
+        data = ranks.in_turn(lambda: prepare(recipe, root, display.work))
         with StopRequest() as stop:
-            return run_all(recipe, root, data, display, stop)
+            return run_all(recipe, root, data, display, stop, allowed, ranks)
+
+
+def _train_with_others(
+    name: str, overrides: tuple[str, ...], root: Path, allowed: tuple[str, ...]
+) -> tuple[list[Outcome] | None, Recipe]:
+    """Under torchrun: the outcomes on the first rank, None on the others."""
+    from fvlm_core.errors import FvlmError
+    from fvlm_core.recipes.read import read_recipe
+    from fvlm_core.training.ranks import join, leave
+
+    ranks = join()
+    recipe = ranks.in_turn(lambda: read_recipe(name, overrides))
+    try:
+        outcomes = _train(recipe, root, allowed, ranks)
+    except FvlmError:
+        raise
+    except Exception as error:
+        raise ranks.named(error) from error
+    leave()
+    return (outcomes if ranks.first else None), recipe
 
 
 def _show(outcomes: list[Outcome]) -> None:
@@ -106,6 +149,13 @@ def _show(outcomes: list[Outcome]) -> None:
             cells.append(f"{words / blind[0]:.2f}" if words is not None and blind[0] else "")
         table.add_row(*cells, clock(summary["wall_time_hours"] * 3600))
     print_table(table)
+    for outcome in outcomes:
+        for change in outcome.summary.get("drift", ()):
+            stdout().print(
+                f"{outcome.run.id}: {change['key']} changed from {change['from']} to {change['to']} "
+                f"at attempt {change['attempt']}, {change['at']}",
+                soft_wrap=True,
+            )
     stdout().print()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
@@ -36,3 +37,24 @@ class Batch:
             frames=self.frames.to(device, non_blocking=True),
             ids=self.ids.to(device, non_blocking=True),
         )
+
+    def cut(self, pieces: int) -> list[tuple[int, Batch]]:
+        """At most `pieces` batches of like numbers of samples, each with the index of its first; padding stays."""
+        size = -(-len(self.counts) // pieces)
+        ends = torch.cat([torch.zeros(1, dtype=torch.int64), self.counts.cumsum(0)]).tolist()
+        parts: list[tuple[int, Batch]] = []
+        for first in range(0, len(self.counts), size):
+            rows = slice(first, first + size)
+            last = min(first + size, len(self.counts))
+            part = evolve(
+                self,
+                frames=self.frames[ends[first] : ends[last]],
+                counts=self.counts[rows],
+                ids=self.ids[rows],
+                lengths=self.lengths[rows],
+                supervised=self.supervised[rows],
+                content=self.content[rows],
+                sample_ids=self.sample_ids[rows],
+            )
+            parts.append((first, part))
+        return parts

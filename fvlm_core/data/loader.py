@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import re
+import signal
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
@@ -13,7 +17,7 @@ from fvlm_core.data.collate import Example, Preparer, collate
 from fvlm_core.data.mixture import Mixture
 from fvlm_core.data.video import BadSample
 from fvlm_core.interfaces.data import DataSource
-from fvlm_core.seeding import derive
+from fvlm_core.seeding import derive, seed_sample
 
 WORKER_TIMEOUT = 300
 """Seconds without a batch from a worker before the run stops; torch's default would wait for ever."""
@@ -29,6 +33,11 @@ class BadReport:
     sample: str
     reason: str
 
+    @property
+    def kind(self) -> str:
+        """The reason without what is this sample's own, for counting: numbers become N, details go."""
+        return re.sub(r"\d[\d.,]*", "N", re.split(r"[;(]", self.reason)[0]).strip()
+
 
 @frozen(eq=False)
 class MicroBatch:
@@ -37,6 +46,20 @@ class MicroBatch:
     batch: Batch
     bad: tuple[BadReport, ...] = ()
     truncated: int = 0
+
+    def reading(self) -> Reading:
+        """What the run's accounts need of it."""
+        return Reading(self.batch.sample_ids, len(self.batch.frames), self.truncated, self.bad)
+
+
+@frozen
+class Reading:
+    """What a micro-batch held: the ids of its samples, frames, text tokens cut off, bad samples met."""
+
+    samples: tuple[str, ...]
+    frames: int
+    truncated: int
+    bad: tuple[BadReport, ...]
 
 
 @frozen(eq=False)
@@ -58,6 +81,7 @@ class TrainingData(Dataset[MicroBatch]):
         source, index = self.mixture.at(place)
         attempt = 0
         while True:
+            seed_sample(self.mixture.seed, place)
             sample = self.sources[source][index]
             try:
                 return self.preparer.example(sample)
@@ -73,31 +97,66 @@ class TrainingData(Dataset[MicroBatch]):
 
 
 @frozen
-class _Places:
-    """The places of each micro-batch from a step on, without end."""
+class Share:
+    """A rank's part of the training steps: its micro-batches of every step from one on.
 
-    start: int
-    size: int
+    The step's global batch is the `batch_size` places from (step - 1) x batch_size on, cut into micro-batches; rank r
+    of n has every n-th of them, beginning with the r-th. Neither ranks nor workers change what is in a step.
+    """
+
+    batch_size: int
+    micro_batch_size: int
+    rank: int = 0
+    ranks: int = 1
+
+    def offsets(self) -> list[int]:
+        """Where in the step each of this rank's micro-batches begins."""
+        return list(range(self.batch_size))[:: self.micro_batch_size][self.rank :: self.ranks]
+
+
+@frozen
+class _Places:
+    """The places of each micro-batch of a share after `step`, without end."""
+
+    share: Share
+    step: int
 
     def __iter__(self) -> Iterator[list[int]]:
-        first = self.start
+        size, offsets = self.share.micro_batch_size, self.share.offsets()
+        begin = self.step * self.share.batch_size
         while True:
-            yield list(range(first, first + self.size))
-            first += self.size
+            for offset in offsets:
+                yield list(range(begin + offset, begin + offset + size))
+            begin += self.share.batch_size
 
 
-def micro_batches(data: TrainingData, start: int, size: int, workers: int, pin: bool) -> Iterator[MicroBatch]:
-    """Micro-batches of `size` samples from place `start` on, without end, in order whatever the workers."""
+def micro_batches(
+    data: TrainingData, share: Share, step: int, workers: int, pin: bool
+) -> Iterator[MicroBatch]:
+    """This rank's micro-batches after `step` steps, without end, in order whatever the workers."""
     loader: DataLoader[MicroBatch] = DataLoader(
         data,
-        sampler=_Places(start, size),  # type: ignore[arg-type]  # an iterable of places; it has no length
+        sampler=_Places(share, step),  # type: ignore[arg-type]  # an iterable of places; it has no length
         batch_size=None,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         timeout=WORKER_TIMEOUT if workers else 0,
         pin_memory=pin,
+        worker_init_fn=_die_with(os.getpid()) if workers else None,
     )
     return iter(loader)
+
+
+@frozen
+class _die_with:  # called like a function, and picklable where a closure is not
+    """Ends a data worker with its parent: one that outlived a killed run would hold the run's lock for seconds."""
+
+    parent: int
+
+    def __call__(self, worker: int) -> None:
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != self.parent:
+            os._exit(1)
 
 
 @frozen(eq=False)

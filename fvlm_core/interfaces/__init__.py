@@ -1,7 +1,7 @@
 """The contract between the core and its plugins: everything a plugin may import.
 
 Names load on first use, so that a plugin's `plugin.py` and `config.py` can import this package and stay light:
-`data`, `specs`, `fit` and `figure` import no torch; `encoder`, `connector` and `llm` do, and `style` imports
+`data`, `specs`, `fit`, `figure` and `tracker` import no torch; `encoder`, `connector` and `llm` do, and `style` imports
 matplotlib.
 """
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         VisualPass,
         Work,
     )
+    from fvlm_core.interfaces.tracker import TrackedRun, Tracker
     from fvlm_core.pretrained import SEEDED, architecture, is_folder, pretrained_folder
     from fvlm_core.report.figures import style
 
@@ -56,6 +57,7 @@ _HOME = {
         *("LLM_WIDTH", "ConnectorSpec", "EncoderSpec", "LLMSpec", "Mode"),
         *("LinearMap", "Look", "TextPass", "VisualPass", "Work"),
     ),
+    "interfaces.tracker": ("TrackedRun", "Tracker"),
     "pretrained": ("SEEDED", "architecture", "is_folder", "pretrained_folder"),
     "report.figures": ("style",),
 }
@@ -99,6 +101,8 @@ __all__ = [
     "Sample",
     "Split",
     "TextPass",
+    "TrackedRun",
+    "Tracker",
     "Trend",
     "Turn",
     "UsageError",

@@ -55,6 +55,7 @@ _ARTICLE: dict[Kind, str] = {
     "llm": "a language model",
     "data": "a data source",
     "fit": "a fit",
+    "tracker": "a tracker",
 }
 
 

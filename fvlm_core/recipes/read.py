@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import os.path
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from fvlm_core.recipes.choose import check_model, choose
 from fvlm_core.recipes.expand import EXPANSIONS, expand
 from fvlm_core.recipes.located import Key, Located, read_toml
 from fvlm_core.recipes.merge import merge
-from fvlm_core.recipes.schema import Chosen, Fit, Model, RunRecipe, Share, Source
+from fvlm_core.recipes.schema import Chosen, Fit, Model, RunRecipe, Share, Source, Training
 from fvlm_core.recipes.structure import Invalid, Reader, did_you_mean, structure
 
 _T = TypeVar("_T")
@@ -172,6 +172,17 @@ def _from_plain(value: Any, shown: str) -> Located:
     return Located(value, shown)
 
 
+def source_from_settings(table: Mapping[str, Any], settings: Sequence[str]) -> Source:
+    """A data source from a recipe's table (plain values) and "key=value" texts laid over it. Raises `Problems`."""
+    located = _from_plain(dict(table), "recipe.json")
+    for text in settings:
+        located = merge(located, _override(text))
+    try:
+        return _read_source(located)
+    except Invalid as invalid:
+        raise Problems([located.problem(key, text) for key, text in invalid.problems]) from None
+
+
 def from_resolved(table: Mapping[str, Any]) -> RunRecipe:
     """A run's recipe from what `fvlm_core.recipes.resolved.resolved` made of it. Raises `Problems`."""
     return _from_record(table, RunRecipe)
@@ -211,6 +222,19 @@ def _read_source(table: Located) -> Source:
     return Source(**read)
 
 
+def _read_training(table: Located) -> Training:
+    """As the class says, but a path in `init_from` is relative to the recipe's file; the name of a run stays."""
+    start = table.value.get("init_from") if isinstance(table.value, dict) else None
+    if start is not None and isinstance(start.value, str) and _is_path(start.value):
+        rooted = evolve(start, value=os.path.normpath(start.base / start.value))
+        table = evolve(table, value={**table.value, "init_from": rooted})
+    return structure(table, Training)
+
+
+def _is_path(name: str) -> bool:
+    return name.startswith(("./", "../")) or name.endswith((".safetensors", ".pt"))
+
+
 def _read_fit(table: Located) -> Fit:
     if not isinstance(table.value, dict):
         raise Invalid([((), 'expected a table, as in [[fits]] model = "per-size"')])
@@ -221,4 +245,9 @@ def _read_fit(table: Located) -> Fit:
     return evolve(fit, config=chosen.config)
 
 
-_SPECIAL: dict[type, Reader] = {Chosen: choose, Source: _read_source, Fit: _read_fit}
+_SPECIAL: dict[type, Reader] = {
+    Chosen: choose,
+    Source: _read_source,
+    Training: _read_training,
+    Fit: _read_fit,
+}

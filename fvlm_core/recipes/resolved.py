@@ -15,9 +15,12 @@ RUNTIME = (
     "fits",
     "in_fits",
     "checkpoints",
+    "trackers",
     "training.threads",
     "training.workers",
     "training.device",
+    "training.parallel",
+    "training.log_every",
     "model.size",
 )
 """Keys that do not decide what is trained; a run continues under other values of them."""
@@ -28,15 +31,15 @@ def resolved(config: RunRecipe) -> dict[str, Any]:
     return _plain(config)
 
 
-def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """What differs between two resolved recipes and decides the run: "training.lr: 0.001 -> 0.002" for each key."""
-    old, new = _flat(before), _flat(after)
-    return [
-        f"{key}: {old.get(key, 'not set')} -> {new.get(key, 'not set')}"
-        for key in {**old, **new}
-        if old.get(key) != new.get(key)
-        and not any(key == r or key.startswith((f"{r}.", f"{r}[")) for r in RUNTIME)
-    ]
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested JSON values by dotted key: {"training.lr": 0.001, "data.sources[0].name": "shapes"}."""
+    if isinstance(value, Mapping):
+        items = [(f"{prefix}.{key}" if prefix else str(key), child) for key, child in value.items()]
+    elif isinstance(value, list):
+        items = [(f"{prefix}[{index}]", child) for index, child in enumerate(value)]
+    else:
+        return {prefix: value}
+    return {key: leaf for name, child in items for key, leaf in flat(child, name).items()}
 
 
 def _plain(value: Any) -> Any:
@@ -54,13 +57,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(child) for key, child in value.items()}
     return str(value) if isinstance(value, Path) else value
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(value, Mapping):
-        items = [(f"{prefix}.{key}" if prefix else str(key), child) for key, child in value.items()]
-    elif isinstance(value, list):
-        items = [(f"{prefix}[{index}]", child) for index, child in enumerate(value)]
-    else:
-        return {prefix: value}
-    return {key: leaf for name, child in items for key, leaf in _flat(child, name).items()}

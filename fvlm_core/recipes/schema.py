@@ -87,22 +87,39 @@ class LRRatio:
     llm: float = field(default=0.01, validator=ge(0))
 
 
+def _flops(budget: float | str | None) -> float | None:
+    """A budget as a number, or as text: "1.6e17"."""
+    if not isinstance(budget, str):
+        return budget
+    try:
+        return float(budget)
+    except ValueError:
+        raise ValueError(f'expected training FLOPs, as in 1.6e17 or "1.6e17", got "{budget}"') from None
+
+
 @frozen(kw_only=True)
 class Training:
     """How a run trains. Exactly one of steps, samples, budget (training FLOPs) says how long.
 
-    accounting: how a budget counts: `ledger` is what is really computed, `nominal` is as the founding project counted.
+    budget_accounting: `ledger` counts what is really computed, `nominal` as the founding project did.
     batch_size: samples of an optimiser step, made of micro-batches. lr: the connector's peak rate. warmup: share of
     the steps. floor: the end of a cosine as a share of the peak. lr_target: the one rate that all groups of a
     `converging` schedule move to. betas, weight_decay: AdamW's. clip: largest gradient
     norm. supervise: which tokens are scored (`all`: stage 1; `answer`: the assistant's turn; `content`: its words).
     threads: CPU threads of the training process; 0 leaves torch's own choice. workers: processes that decode.
+    tf32: whether a GPU rounds float32 products to TF32. cudnn_benchmark: whether cuDNN times its kernels and takes the
+    fastest. channels_last: memory order of images and kernels. deterministic: a GPU repeats itself bit for bit, at some
+    cost; a CPU always does. parallel: under torchrun, each rank keeps all weights (`ddp`) or its part (`fsdp2`).
+    non_finite: whether a loss or gradient that is no number stops the run or skips the step; max_skipped: in a row.
+    log_every: steps between training rows.
+    init_from: weights to start from: a run ("recipe/id", or its folder), a folder of weights, or a file; a path that is
+    relative to the recipe's file begins with "./" or "../", or ends in .safetensors or .pt.
     """
 
     steps: int | None = field(default=None, validator=optional(ge(1)))
     samples: int | None = field(default=None, validator=optional(ge(1)))
-    budget: float | None = field(default=None, validator=optional(gt(0)))
-    accounting: Literal["ledger", "nominal"] = "ledger"
+    budget: float | None = field(default=None, converter=_flops, validator=optional(gt(0)))
+    budget_accounting: Literal["ledger", "nominal"] = "ledger"
     batch_size: int = field(default=32, validator=ge(1))
     micro_batch_size: int = field(default=8, validator=ge(1))
     lr: float | LRRule = field(default=1e-3)
@@ -117,10 +134,19 @@ class Training:
     frozen: tuple[Literal["encoder", "connector", "llm"], ...] = ()
     supervise: Supervise = "all"
     precision: Literal["float32", "bf16"] = "bf16"
+    tf32: bool = True
+    cudnn_benchmark: bool = True
+    channels_last: bool = False
+    deterministic: bool = False
+    parallel: Literal["ddp", "fsdp2"] = "ddp"
+    non_finite: Literal["stop", "skip"] = "stop"
+    max_skipped: int = field(default=10, validator=ge(1))
+    log_every: int = field(default=10, validator=ge(1))
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = field(default=42, validator=ge(0))
     threads: int = field(default=0, validator=ge(0))
     workers: int = field(default=1, validator=ge(0))
+    init_from: str | None = None
 
     def __attrs_post_init__(self) -> None:
         lengths = [name for name in LENGTHS if getattr(self, name) is not None]
@@ -129,6 +155,10 @@ class Training:
             raise ValueError(f"expected exactly one of {', '.join(LENGTHS)}, got {got}")
         if (self.schedule == "converging") != (self.lr_target is not None):
             raise ValueError('lr_target and schedule = "converging" go together')
+        if self.channels_last and self.parallel == "fsdp2":
+            raise ValueError(
+                'channels_last: torch shards no weights in that order; expected false with "fsdp2"'
+            )
         if self.batch_size % self.micro_batch_size:
             raise ValueError(
                 f"batch_size must be a multiple of micro_batch_size, got {self.batch_size} and {self.micro_batch_size}"
@@ -146,10 +176,14 @@ class Evaluation:
 
 @frozen(kw_only=True)
 class Checkpoints:
-    """every: steps between checkpoints; None: at each evaluation. keep_last: how many stay beside the best one."""
+    """every: steps between checkpoints; None: at each evaluation. keep_last: how many stay beside the best one.
+
+    grace: seconds that finishing the step and saving may take after a signal; torchrun and Slurm kill after 30.
+    """
 
     every: int | None = field(default=None, validator=optional(ge(1)))
     keep_last: int = field(default=2, validator=ge(1))
+    grace: float = field(default=25.0, validator=gt(0))
 
 
 @frozen(kw_only=True)
@@ -163,7 +197,10 @@ class Fit:
 
 @frozen(kw_only=True)
 class RunRecipe:
-    """Everything that decides one run. in_fits: whether its points enter scaling fits (controls do not)."""
+    """Everything that decides one run. in_fits: whether its points enter scaling fits (controls do not).
+
+    trackers: mirrors of the metrics; the run's own record is complete without any.
+    """
 
     name: str
     description: str = ""
@@ -174,3 +211,4 @@ class RunRecipe:
     eval: Evaluation = Evaluation()
     checkpoints: Checkpoints = Checkpoints()
     fits: tuple[Fit, ...] = ()
+    trackers: tuple[Annotated[Chosen, "tracker"], ...] = ()

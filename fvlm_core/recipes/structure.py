@@ -147,7 +147,10 @@ def _union(converter: Converter, value: Located, cls: Any) -> Any:
 
 
 def _read_class(converter: Converter, value: Located, cls: type) -> Any:
-    """An attrs class from a table: unknown and missing keys, wrong types and failed validators, all of them."""
+    """An attrs class from a table: unknown and missing keys, wrong types and failed validators, all of them.
+
+    A field with a converter is read as what the converter takes.
+    """
     if not isinstance(value.value, dict):
         raise Invalid([((), f"expected a table, got {_got(value)}")])
     fields = {a.name: a for a in attrs.fields(cls) if a.init}
@@ -163,7 +166,9 @@ def _read_class(converter: Converter, value: Located, cls: type) -> Any:
             _collect(
                 problems,
                 (name,),
-                lambda n=name: read.update({n: converter.structure(value.value[n], hints[n])}),
+                lambda a=attribute: read.update(
+                    {a.name: _read_field(converter, value.value[a.name], a, hints)}
+                ),
             )
             if name in read and attribute.validator is not None:
                 _validate(problems, attribute, read[name])
@@ -175,6 +180,17 @@ def _read_class(converter: Converter, value: Located, cls: type) -> Any:
         return cls(**read)
     except ValueError as error:  # checks across fields, in the class's __attrs_post_init__
         raise Invalid([at_field(cls, str(error))]) from None
+
+
+def _read_field(converter: Converter, value: Located, attribute: Any, hints: dict[str, Any]) -> Any:
+    said = getattr(attribute.converter, "__annotations__", {})
+    if not said:
+        return converter.structure(value, hints[attribute.name])
+    taken = next(hint for name, hint in get_type_hints(attribute.converter).items() if name != "return")
+    try:
+        return attribute.converter(converter.structure(value, taken))
+    except ValueError as error:
+        raise Invalid([((), str(error))]) from None
 
 
 def at_field(cls: type, text: str) -> tuple[Key, str]:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from fvlm_core.errors import FvlmError
 from fvlm_core.runs.files import read_json, sha256, sync_folder, write_json
 
+MODEL = "model.safetensors"
 _MANIFEST = "manifest.json"
 
 
@@ -26,21 +31,25 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write `step-N` under `folder` and return it. Atomic: written beside, hashed, synced, renamed."""
+    """Write `step-N` under `folder` and return it. Atomic: written beside, hashed, synced, renamed.
+
+    Raises `FvlmError`, saying what is needed and what there is, when there is no room; earlier ones stay as they are.
+    """
     final = folder / f"step-{checkpoint.state['step']:08d}"
     temporary = folder / f".tmp-{checkpoint.state['step']}-{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    save_file(checkpoint.model, temporary / "model.safetensors")
-    save_file(checkpoint.optimizer, temporary / "optimizer.safetensors")
-    write_json(temporary / "state.json", checkpoint.state)
-    hashes: dict[str, str] = {}
-    for file in sorted(temporary.iterdir()):
-        hashes[file.name] = sha256(file)
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
-    write_json(temporary / _MANIFEST, {"sha256": hashes})
-    sync_folder(temporary)
+    with _room(temporary, checkpoint_bytes(checkpoint)):
+        save_file(checkpoint.model, temporary / MODEL)
+        save_file(checkpoint.optimizer, temporary / "optimizer.safetensors")
+        write_json(temporary / "state.json", checkpoint.state)
+        hashes: dict[str, str] = {}
+        for file in sorted(temporary.iterdir()):
+            hashes[file.name] = sha256(file)
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+        write_json(temporary / _MANIFEST, {"sha256": hashes})
+        sync_folder(temporary)
     if final.exists():  # an earlier attempt's, damaged or superseded
         _remove(final)
     temporary.rename(final)
@@ -48,29 +57,68 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     return final
 
 
+def checkpoint_bytes(checkpoint: Checkpoint) -> int:
+    """What the tensors of a checkpoint take on disk."""
+    tensors = (*checkpoint.model.values(), *checkpoint.optimizer.values())
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def rehearse(folder: Path, size: int) -> None:
+    """Reserve room for a checkpoint of `size` bytes and give it back: a full disk shows before the first step.
+
+    Raises `FvlmError` as `save_checkpoint`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f".tmp-rehearsal-{os.getpid()}"
+    with _room(file, size), file.open("wb") as out:
+        os.posix_fallocate(out.fileno(), 0, max(1, size))
+    file.unlink()
+
+
+@contextmanager
+def _room(temporary: Path, needed: int) -> Generator[None]:
+    """A failed write becomes "needs X, has Y at PATH", and what it left is cleared away."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        free = shutil.disk_usage(temporary.parent).free
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+        raise FvlmError(
+            f"no checkpoint could be written: it needs {needed / 1e6:,.1f} MB, has {free / 1e6:,.1f} MB free at "
+            f"{temporary.parent} ({error}); earlier checkpoints are intact. Make room and run the same command again"
+        ) from error
+
+
 def load_checkpoint(folder: Path) -> Checkpoint:
     """Read a checkpoint. Call `damage` first when the folder may have been harmed."""
     return Checkpoint(
-        load_file(folder / "model.safetensors"),
+        load_file(folder / MODEL),
         load_file(folder / "optimizer.safetensors"),
         read_json(folder / "state.json"),
     )
 
 
 def latest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
-    """The newest complete checkpoint, by step and not by clock, and what is wrong with newer ones.
-
-    Clears away what a killed save left behind.
-    """
+    """The newest complete checkpoint, by step and not by clock, and what is wrong with newer ones."""
     damaged: list[str] = []
-    for left in folder.glob(".tmp-*"):
-        shutil.rmtree(left)
     for candidate in sorted(folder.glob("step-*"), reverse=True):
         wrong = damage(candidate)
         if wrong is None:
             return candidate, damaged
         damaged.append(wrong)
     return None, damaged
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Clear away what killed saves left behind. For the run's one writer: a reader would take away a save under way."""
+    for left in folder.glob(".tmp-*"):
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
 
 
 def damage(folder: Path) -> str | None:

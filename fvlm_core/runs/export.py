@@ -49,6 +49,9 @@ SUMMARY_COLUMNS = (
     "wall_time_hours",
 )
 
+_BOTH = ("lr_connector", "throughput_samples_sec")
+"""Metrics of training rows and of evaluations alike."""
+
 PER_SIZE = "per-size"
 JOINT = "joint-chinchilla"
 EXPORTED = (PER_SIZE, JOINT)
@@ -95,8 +98,8 @@ def point_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
     names = run_names(runs)
     rows: list[dict[str, Any]] = []
     for run in runs:
-        training = run.train_rows()
-        for row in run.evaluations():
+        training = run.train_rows("step", "train_loss", *_BOTH)
+        for row in run.evaluations("step", "samples_seen", "val_loss", "attention_entropy", *_BOTH):
             before = _preceding(training, row["step"])
             rows.append(
                 {

@@ -9,7 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from fvlm_core.errors import FvlmError
+
 Row = dict[str, Any]
+
+CLOCK = ("wall_time_sec", "throughput_", "memory_gb", "gpu_mem_gb", "mfu", "attempt")
+"""Columns, by the beginning of their names, that the clock, the machine or an interruption decides."""
 
 
 class MetricsWriter:
@@ -20,24 +25,34 @@ class MetricsWriter:
     """
 
     def __init__(self, file: Path, run_id: str, from_step: int) -> None:
-        self.attempt = sum(row["event_type"] == "attempt" for row in _rows(file)) + 1
+        self.attempt = next_attempt(file)
         self._run_id = run_id
+        self._file = file
         # A kill can tear the last line; a newline first keeps it from swallowing the next row.
         torn = file.exists() and file.stat().st_size > 0 and not file.read_bytes().endswith(b"\n")
-        self._out = file.open("a")
+        self._out = file.open(
+            "ab", buffering=0
+        )  # one write of the system a row: nothing is ever half-flushed
         if torn:
-            self._out.write("\n")
+            self._out.write(b"\n")
         self.write("attempt", step=from_step)
 
     def write(self, event_type: str, **values: Any) -> None:
         """Append one row and hand it to the operating system, so that it survives the death of this process.
 
-        Non-finite numbers are stored as null: the file stays JSON.
+        Non-finite numbers are stored as null: the file stays JSON. Raises `FvlmError` when there is no room.
         """
         clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
         row = {"run_id": self._run_id, "attempt": self.attempt, "event_type": event_type, **clean}
-        self._out.write(json.dumps(row, allow_nan=False) + "\n")
-        self._out.flush()
+        line = (json.dumps(row, allow_nan=False) + "\n").encode()
+        try:
+            written = self._out.write(line)
+        except OSError as error:
+            raise FvlmError(f"{self._file}: no row can be written: {error}") from error
+        if written != len(line):
+            raise FvlmError(
+                f"{self._file}: a row of {len(line)} bytes found room for {written}: the disk is full"
+            )
 
     def sync(self) -> None:
         """Make all rows durable; done before a checkpoint is, so that no checkpoint is ahead of its metrics."""
@@ -50,6 +65,21 @@ class MetricsWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._out.close()
+
+
+def next_attempt(file: Path) -> int:
+    """The number that the next start of a run has, counted from 1."""
+    return sum(row["event_type"] == "attempt" for row in _rows(file)) + 1
+
+
+def attempt_starts(file: Path) -> list[int]:
+    """The step that each attempt began or continued at."""
+    return [row["step"] for row in _rows(file) if row["event_type"] == "attempt"]
+
+
+def deterministic(row: Row) -> Row:
+    """A row without what the clock decides: equal in two runs of one recipe."""
+    return {name: value for name, value in row.items() if not name.startswith(CLOCK)}
 
 
 def read_metrics(file: Path) -> list[Row]:

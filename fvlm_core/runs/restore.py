@@ -34,7 +34,7 @@ def restore(run: Run, device: str = "cpu") -> Restored:
     Raises `UsageError` when the run has no complete checkpoint.
     """
     config = from_resolved(run.record["resolved"])
-    folder = _best(run)
+    folder = best_checkpoint(run)
     chat = make_chat(config.model, tuple, run.folder / TOKENIZER)
     model = compose(config.model, chat.vocabulary, run.record["seed"], weights=False)
     tensors = load_file(folder / "model.safetensors")
@@ -44,7 +44,11 @@ def restore(run: Run, device: str = "cpu") -> Restored:
     return Restored(model.to(device).eval(), chat, config, int(folder.name.removeprefix("step-")))
 
 
-def _best(run: Run) -> Path:
+def best_checkpoint(run: Run) -> Path:
+    """The folder of a run's best checkpoint, or of the newest when there is no best yet.
+
+    Raises `UsageError` when the run has no complete checkpoint.
+    """
     best = run.summary.get("best_val_step")
     folder = run.folder / CHECKPOINTS / f"step-{best:08d}" if best is not None else None
     if folder is not None and folder.is_dir() and damage(folder) is None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 
 from fvlm_core.errors import UsageError
 from fvlm_core.runs.files import read_json
 from fvlm_core.runs.metrics import Row, read_metrics
+
+if TYPE_CHECKING:
+    from fvlm_core.runs.cache import MetricsCache
 
 RECIPE = "recipe.json"
 SUMMARY = "summary.json"
@@ -19,14 +23,22 @@ CHECKPOINTS = "checkpoints"
 TOKENIZER = "tokenizer.json"
 ENVIRONMENT = "environment.json"
 BAD_SAMPLES = "bad_samples.jsonl"
+ATTEMPTS = "attempts.jsonl"
+
+MANY = 30
+"""Runs from which on a store's metrics are read through its cache; a few are read sooner from their own files."""
 
 
 @frozen
 class Run:
-    """A run on disk. record: `recipe.json`: what was decided before the first step."""
+    """A run on disk. record: `recipe.json`: what was decided before the first step.
+
+    cache: of the metrics of its whole store, when many runs are read (`with_cache`).
+    """
 
     folder: Path
     record: dict[str, Any]
+    cache: MetricsCache | None = field(default=None, eq=False, repr=False)
 
     @property
     def id(self) -> str:
@@ -73,13 +85,18 @@ class Run:
         """All metrics rows in force, in order."""
         return read_metrics(self.folder / METRICS)
 
-    def evaluations(self) -> list[Row]:
-        """Evaluation rows, one a step."""
-        return [row for row in self.rows() if row["event_type"] == "eval"]
+    def evaluations(self, *columns: str) -> list[Row]:
+        """Evaluation rows, one a step. columns: those that are needed; none stands for all."""
+        return self._rows("eval", columns)
 
-    def train_rows(self) -> list[Row]:
-        """Training rows, one a logged step."""
-        return [row for row in self.rows() if row["event_type"] == "train"]
+    def train_rows(self, *columns: str) -> list[Row]:
+        """Training rows, one a logged step. columns: those that are needed; none stands for all."""
+        return self._rows("train", columns)
+
+    def _rows(self, event_type: str, columns: tuple[str, ...]) -> list[Row]:
+        if self.cache is not None and columns:
+            return self.cache.rows(self.folder, event_type, columns)
+        return [row for row in self.rows() if row["event_type"] == event_type]
 
 
 def open_run(folder: Path) -> Run:
@@ -108,3 +125,13 @@ def list_runs(root: Path) -> list[Run]:
     """Every run under a run store, by recipe and in the order the recipe has them."""
     runs = [open_run(file.parent) for file in root.glob(f"*/*/{RECIPE}")]
     return sorted(runs, key=lambda run: (run.recipe, run.record["order"], run.id))
+
+
+def with_cache(runs: Sequence[Run], root: Path) -> list[Run]:
+    """The runs of a store, their metrics read through its cache when they are many."""
+    if len(runs) < MANY:
+        return list(runs)
+    from fvlm_core.runs.cache import open_cache
+
+    cache = open_cache(root, [run.folder for run in runs], METRICS)
+    return [evolve(run, cache=cache) for run in runs]

@@ -12,7 +12,7 @@ import pandas as pd
 from fvlm_core.errors import UsageError
 from fvlm_core.interfaces import LRCurve
 from fvlm_core.runs.metrics import Row
-from fvlm_core.runs.store import Run, list_runs
+from fvlm_core.runs.store import Run, list_runs, with_cache
 from fvlm_core.scaling.curves import curves_of
 from fvlm_core.scaling.kinds import D_KINDS, N_KINDS, DKind, NKind
 from fvlm_core.scaling.points import Points, shorten, tidy
@@ -34,8 +34,7 @@ def from_runs(runs: Sequence[Run], source: str, n: NKind = "total", d: DKind = "
     unseen: list[str] = []
     for run in used:
         name = names[run.folder]
-        measured = run.rows()
-        evaluations = [row for row in measured if row["event_type"] == "eval"]
+        evaluations = run.evaluations("step", seen.key, "val_loss", "lr_connector", "flops")
         good = [row for row in evaluations if _is_loss(row.get("val_loss"))]
         if not good:
             remarks.append(f"run {name} left out: it has no evaluation with a loss yet")
@@ -47,7 +46,7 @@ def from_runs(runs: Sequence[Run], source: str, n: NKind = "total", d: DKind = "
             uncounted.append(name)
         if any(row.get(seen.key) is None for row in good):
             unseen.append(name)
-        curves |= _curve(run, name, measured, remarks)
+        curves |= _curve(run, name, [*run.train_rows("step", "lr_connector"), *evaluations], remarks)
         rows += [
             {
                 "size": run.size,
@@ -79,7 +78,7 @@ def stored_runs(root: Path) -> list[Run]:
             f"{root}: no runs are kept there. Train some with `fvlm run recipes/quickstart.toml`, "
             "or name another folder with --runs DIR"
         )
-    return runs
+    return with_cache(runs, root)
 
 
 def run_names(runs: Sequence[Run]) -> dict[object, str]:

@@ -1,90 +1,59 @@
 """The training loop, top to bottom. One call trains one run, from its last checkpoint or from the start.
 
 A run is a pure function of its recipe: the samples of a step are a function of (seed, step), the generators are
-seeded at every step, and the loss is normalised by the supervised tokens of the whole optimiser step, so that
-neither micro-batches nor an interruption change the weights that come out.
+seeded at every micro-batch, and the loss is normalised by the supervised tokens of the whole optimiser step, so that
+neither micro-batches, ranks, nor an interruption change the weights that come out.
+
+Every rank runs this loop and takes every decision alike: once a step, after its own forward and backward passes, each
+tells the others how it went, and all of them act on what all of them said.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import time
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from attrs import asdict, frozen
+from attrs import evolve, frozen
 from torch import Tensor
 
 from fvlm_core.compose import Sources
 from fvlm_core.data.collate import Preparer
-from fvlm_core.data.loader import MicroBatch, TrainingData, ValidationSet, micro_batches, validation_set
+from fvlm_core.data.loader import (
+    BadReport,
+    MicroBatch,
+    Reading,
+    Share,
+    TrainingData,
+    ValidationSet,
+    micro_batches,
+    validation_set,
+)
 from fvlm_core.data.mixture import Mixture
-from fvlm_core.errors import FvlmError
+from fvlm_core.errors import FvlmError, UsageError
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.recipes.read import Run
-from fvlm_core.recipes.schema import LRRule, Training
-from fvlm_core.runs.checkpoint import prune_checkpoints
-from fvlm_core.runs.files import write_json
-from fvlm_core.runs.metrics import MetricsWriter
-from fvlm_core.runs.store import BAD_SAMPLES, CHECKPOINTS, METRICS, SUMMARY
-from fvlm_core.seeding import derive
+from fvlm_core.recipes.schema import Training
+from fvlm_core.runs.checkpoint import prune_checkpoints, rehearse
+from fvlm_core.runs.store import BAD_SAMPLES, CHECKPOINTS
+from fvlm_core.seeding import seed_micro_batch
+from fvlm_core.training.devices import autocast, peak_flops, pick_device, ran_out, set_up
 from fvlm_core.training.evaluate import evaluate
-from fvlm_core.training.optimiser import GROUPS, make_optimiser
-from fvlm_core.training.schedule import RateSchedule
+from fvlm_core.training.journal import Clock, Journal, summarised, training_row
+from fvlm_core.training.length import Length, peak_rates, schedules
+from fvlm_core.training.observer import Observer
+from fvlm_core.training.optimiser import current_rates, make_optimiser, named
+from fvlm_core.training.ranks import Elsewhere, Ranks
+from fvlm_core.training.replicas import spread, summed, taken
 from fvlm_core.training.state import LossWindow, Progress, resume, save
 from fvlm_core.training.stop import Stopped, StopRequest
 from fvlm_core.vlm import VLM
 
-LOG_EVERY = 10
-"""Steps between training rows; reading a loss waits for the device, so it is not done at every step."""
-
 MIN_BAD = 10
 """Distinct bad samples that are always tolerated under `on_bad_sample = "skip"`."""
-
-
-class Observer(Protocol):
-    """Watches a run: what a progress display implements."""
-
-    def started(self, run: Run, step: int, steps: int) -> None:
-        """Training begins at `step`."""
-        ...
-
-    def stepped(self, step: int, row: dict[str, Any] | None) -> None:
-        """A step is done; row is its metrics when it was logged."""
-        ...
-
-    def evaluated(self, row: dict[str, Any]) -> None:
-        """An evaluation is done."""
-        ...
-
-    def warned(self, text: str) -> None:
-        """Something the user should know."""
-        ...
-
-
-@frozen
-class Length:
-    """How long a run trains, counted in optimiser steps."""
-
-    steps: int
-    warmup: int
-
-    @classmethod
-    def of(cls, training: Training, flops_per_sample: float) -> Length:
-        """From steps, samples or a budget of training FLOPs; parts of a step are not trained."""
-        if training.steps is not None:
-            steps = training.steps
-        else:
-            samples = training.samples or int((training.budget or 0) / flops_per_sample)
-            steps = samples // training.batch_size
-        if steps < 1:
-            raise FvlmError(f"less than one step of {training.batch_size} samples; raise samples or budget")
-        return cls(steps, int(steps * training.warmup))
 
 
 def train(
@@ -97,181 +66,277 @@ def train(
     summary: dict[str, Any],
     observer: Observer,
     stop: StopRequest,
+    ranks: Ranks | None = None,
 ) -> dict[str, Any]:
     """Train one run to its last step and return its summary (also written to the run's folder).
 
-    model: freshly composed. summary: what is known before training (run_id, model_size, total_params, lr_schedule).
+    model: freshly composed, the same on every rank. summary: what is known before training (run_id, model_size,
+    total_params, lr_schedule, flops_per_sample). observer: of this rank; those of others than the first say nothing.
     Raises `Stopped` after a signal, when everything is saved; `FvlmError` when numbers or data go wrong.
     """
     config, training = run.config, run.config.training
+    ranks = ranks or Ranks()
+    stop.grace = config.checkpoints.grace
     device = pick_device(training.device)
-    if training.threads:
-        torch.set_num_threads(training.threads)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    torch.backends.cudnn.benchmark = True
-    autocast = torch.autocast(device, torch.bfloat16) if training.precision == "bf16" else nullcontext()
+    set_up(training)
 
+    # The model, laid out on the ranks, and what trains of it.
     model.to(device).train()
-    groups = model.parameter_groups()
+    if training.channels_last:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for component in training.frozen:
-        for parameter in groups[component].values():
+        for parameter in model.parameter_groups()[component].values():
             parameter.requires_grad_(False)
+    replicas = spread(model, training.parallel, device, ranks)
     rates = peak_rates(training, summary["total_params"])
-    optimiser = make_optimiser(groups, rates, training.betas, training.weight_decay)
-    names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
-    ends = {
-        c: (training.lr_target or 0) / rates[c] if training.lr_target and rates[c] else training.floor
-        for c in GROUPS
-    }
-    schedules = {c: RateSchedule(training.schedule, length.steps, length.warmup, ends[c]) for c in GROUPS}
+    optimiser = make_optimiser(model.parameter_groups(), rates, training.betas, training.weight_decay)
+    trained = list(named(optimiser))
+    schedule = schedules(training, length, rates)
 
-    size = model.encoder.spec.image_size
+    # The data, from the first sample or from where the last checkpoint stands.
+    first_token = config.model.score_first_token
     preparer = Preparer(
-        chat, size, training.supervise, config.data.max_text_tokens, config.model.score_first_token
+        chat, model.encoder.spec.image_size, training.supervise, config.data.max_text_tokens, first_token
     )
     validation = validation_set(sources.validation, preparer, config.eval.samples, config.eval.batch_size)
-    _report_validation(validation, observer)
+    ranks.on_first(lambda: _report_validation(validation, observer))
     weights = [source.weight for source in config.data.sources]
-    data = TrainingData(
-        sources.train,
-        Mixture([len(source) for source in sources.train], weights, run.seed),
-        preparer,
-        replace=config.data.on_bad_sample == "skip",
-    )
-
-    progress, damaged = resume(folder / CHECKPOINTS, model, optimiser, names)
+    mixture = Mixture([len(source) for source in sources.train], weights, run.seed)
+    data = TrainingData(sources.train, mixture, preparer, replace=config.data.on_bad_sample == "skip")
+    progress, damaged = resume(folder / CHECKPOINTS, model, optimiser, replicas, ranks)
     for text in damaged:
         observer.warned(f"damaged checkpoint passed over: {text}")
+    progress.world, progress.parallel = ranks.size, training.parallel
+    ranks.on_first(lambda: rehearse(folder / CHECKPOINTS, _checkpoint_bytes(model, trained)))
+    share = Share(training.batch_size, training.micro_batch_size, ranks.rank, ranks.size)
+    ranks.on_first(lambda: _check_share(share))
+    stream = micro_batches(data, share, progress.step, training.workers, device == "cuda")
     observer.started(run, progress.step, length.steps)
-    accumulation = training.batch_size // training.micro_batch_size
-    stream = micro_batches(
-        data,
-        progress.step * training.batch_size,
-        training.micro_batch_size,
-        training.workers,
-        device == "cuda",
-    )
-    checkpoint_every = config.checkpoints.every or config.eval.every
-    logged_at = time.monotonic()
-    begun = logged_at - progress.wall_time
-    logged_step = progress.step
 
-    with MetricsWriter(folder / METRICS, run.id, progress.step) as metrics:
+    peak = peak_flops(training, device)
+    clock = Clock.start(progress)
+    with Journal(folder, run.id, progress, ranks) as journal:
         while progress.step < length.steps:
             step = progress.step + 1
-            torch.manual_seed(derive(run.seed, "step", step))
-            micro = _next(stream, accumulation)
-            _note_bad(
-                micro,
-                progress,
-                step,
-                config.data.max_bad,
-                training.batch_size,
-                folder,
-                metrics.attempt,
-                observer,
-            )
-
-            # One optimiser step: every supervised token of all its micro-batches weighs the same.
             for group in optimiser.param_groups:
-                group["lr"] = group["peak"] * schedules[group["component"]].factor(step - 1)
-            supervised = sum(int(m.batch.supervised.sum()) for m in micro)
-            fine = torch.zeros((), device=device)
-            coarse = torch.zeros((), device=device)
-            for m in micro:
-                with autocast:
-                    losses = model(m.batch.to(device))
-                (losses.loss / supervised).backward()
-                fine += losses.fine
-                if losses.coarse is not None:
-                    coarse += losses.coarse
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip)
-            if not torch.isfinite(
-                norm
-            ):  # on CPU free; on a GPU the one wait a step that keeps the weights safe
-                raise FvlmError(
-                    f"{run.id}: the gradient is not finite at step {step}; no weight was changed by it"
-                )
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
+                group["lr"] = group["peak"] * schedule[group["component"]].factor(step - 1)
 
+            # Each rank's part of the gradient, then their sum: every supervised token of the step weighs the same.
+            replicas.gather()
+            part = _gradient(
+                model, stream, share, run.seed, step, progress, training, device, stop, ranks, observer
+            )
+            gradients, (fine, coarse) = summed(
+                taken(model, trained), [part.fine, part.coarse], model, trained, ranks
+            )
+            tokens = max(1, part.tokens)
+            norm = float(torch.nn.utils.get_total_norm(list(gradients.values()))) / tokens
+
+            # One bad number on one rank makes the sums bad on all of them, and then no weight changes anywhere.
             progress.step = step
-            progress.tokens += supervised
-            progress.frames += sum(len(m.batch.frames) for m in micro)
-            progress.truncated += sum(m.truncated for m in micro)
-            progress.window.add(fine, coarse, supervised)
+            finite = math.isfinite(fine) and math.isfinite(coarse) and math.isfinite(norm)
+            if finite and part.tokens:
+                clipped = min(1.0, training.clip / (norm + 1e-6)) / tokens
+                for gradient in gradients.values():
+                    gradient.mul_(clipped)
+                replicas.scatter(gradients)
+                optimiser.step()
+                optimiser.zero_grad(set_to_none=True)
+                progress.unchanged_in_row = 0
+                progress.window.add(fine, coarse, part.tokens)
+                spike = progress.spikes.spike(fine / part.tokens)
+            else:
+                replicas.scatter({})
+                spike = None
+                why = _unchanged(part, progress, training, ranks, run.id)
+                journal.write("skipped", {"step": step, "reason": why})
+                observer.warned(f"step {step} changed no weight: {why}")
+            if spike is not None:
+                journal.write("spike", {"step": step, "loss": fine / part.tokens, "reason": spike})
+                observer.warned(f"loss spike at step {step}: {spike}")
 
+            # Accounts.
+            progress.tokens += part.tokens
+            progress.note(part.readings)
+            journal.bad(step, [bad for reading in part.readings for bad in reading.bad])
+            _note_bad(
+                part.readings, progress, config.data.max_bad, training.batch_size, folder, observer, ranks
+            )
             row: dict[str, Any] | None = None
             evaluating = step % config.eval.every == 0 or step == length.steps
-            if step % LOG_EVERY == 0 or evaluating:
-                now = time.monotonic()
-                progress.wall_time = now - begun
-                row = {
-                    "step": step,
-                    "samples_seen": step * training.batch_size,
-                    "wall_time_sec": round(progress.wall_time, 3),
-                    **progress.window.row(),
-                    "grad_norm": norm.item(),
-                    **_current_rates(optimiser),
-                    "throughput_samples_sec": (step - logged_step) * training.batch_size / (now - logged_at),
-                    "gpu_mem_gb": torch.cuda.max_memory_allocated() / 1e9 if device == "cuda" else None,
-                    "tokens_seen": progress.tokens,
-                    "frames_seen": progress.frames,
-                    "bad_samples": len(progress.bad),
-                    "truncated_tokens": progress.truncated,
-                    "flops": step * training.batch_size * summary["flops_per_sample"],
-                }
-                if step % LOG_EVERY == 0 or step == length.steps:
-                    metrics.write("train", **row)
-                    progress.final_train_loss = row["train_loss"]
-                    logged_at, logged_step, progress.window = now, step, LossWindow()
+            logging = step % training.log_every == 0 or step == length.steps
+            if logging or evaluating:
+                row = training_row(
+                    progress,
+                    clock,
+                    batch_size=training.batch_size,
+                    flops_per_sample=summary["flops_per_sample"],
+                    norm=norm,
+                    rates=current_rates(optimiser),
+                    peak=peak and peak * ranks.size,
+                    device=device,
+                )
+            if logging and row is not None:
+                journal.write("train", row)
+                progress.final_train_loss = row["train_loss"]
+                progress.window = LossWindow()
+                clock.lap(progress)
             observer.stepped(step, row)
 
+            asked = part.asked
             if evaluating and row is not None:
-                before = time.monotonic()
-                values = evaluate(model, validation, device, autocast)
-                row = {**row, **values}
-                metrics.write("eval", **row)
-                observer.evaluated(row)
-                logged_at += time.monotonic() - before  # throughput is of training alone
-                value = values["val_loss"]
-                if value is not None and value < (progress.best_val_loss or math.inf):
-                    progress.best_val_loss, progress.best_val_step = value, step
-                    progress.best_val_loss_content = values["val_loss_content"]
-            if evaluating or step % checkpoint_every == 0 or stop.number is not None:
-                progress.wall_time = time.monotonic() - begun
-                metrics.sync()
-                save(folder / CHECKPOINTS, model, optimiser, names, progress)
-                prune_checkpoints(folder / CHECKPOINTS, config.checkpoints.keep_last, progress.best_val_step)
-                outcome = _summarise(summary, progress, training.batch_size, length.steps)
-                write_json(folder / SUMMARY, outcome)
-            if stop.number is not None and step < length.steps:
-                raise Stopped(stop.number)
-    return _summarise(summary, progress, training.batch_size, length.steps)
+                with clock.paused(progress):
+                    replicas.gather()
+                    values = evaluate(model, validation.batches, training, device, ranks=ranks)
+                    replicas.scatter({})
+                    row = {**row, **values}
+                    journal.write("eval", row)
+                    observer.evaluated(row)
+                    if math.isfinite(values["val_loss"]) and values["val_loss"] < (
+                        progress.best_val_loss or math.inf
+                    ):
+                        progress.best_val_loss, progress.best_val_step = values["val_loss"], step
+                        progress.best_val_loss_content = values["val_loss_content"]
+                asked = asked or _asked(ranks.exchange(stop.number))
+            if evaluating or step % (config.checkpoints.every or config.eval.every) == 0 or asked is not None:
+                with clock.paused(progress):
+                    journal.sync()
+                    save(folder / CHECKPOINTS, model, optimiser, progress, replicas, ranks)
+                    if ranks.first:
+                        prune_checkpoints(
+                            folder / CHECKPOINTS, config.checkpoints.keep_last, progress.best_val_step
+                        )
+                    journal.summarise(summarised(summary, progress, training.batch_size, length.steps))
+            if asked is not None and step < length.steps:
+                stopped = Stopped(asked)
+                raise stopped if ranks.first else Elsewhere(stopped.exit_code)
+    return summarised(summary, progress, training.batch_size, length.steps)
 
 
-def pick_device(choice: str) -> str:
-    """`auto` is the GPU when there is one. Raises `FvlmError` for a GPU that is not there."""
-    available = torch.cuda.is_available()
-    if choice == "cuda" and not available:
-        raise FvlmError('training.device = "cuda", and torch sees no GPU; use "auto" or "cpu"')
-    return "cuda" if choice != "cpu" and available else "cpu"
+@frozen
+class _Told:
+    """How a rank's part of a step went. failed: the exit code, when something other than memory went wrong."""
+
+    tokens: int
+    readings: tuple[Reading, ...]
+    asked: int | None
+    out_of_memory: bool
+    failed: int | None
 
 
-def peak_rates(training: Training, total_params: int) -> dict[str, float]:
-    """The peak learning rate of each group."""
-    connector = training.lr if not isinstance(training.lr, LRRule) else training.lr.rate(total_params)
-    return {
-        "connector": connector,
-        "encoder": connector * training.lr_ratio.encoder,
-        "llm": connector * training.lr_ratio.llm,
-    }
+@frozen(eq=False)
+class _Part:
+    """A step before its sums. fine, coarse: this rank's losses, on the device; its gradients are the model's.
+
+    tokens: supervised tokens of all ranks. readings: of all micro-batches of the step, in order. asked: the signal that
+    some rank got.
+    """
+
+    fine: Tensor
+    coarse: Tensor
+    tokens: int
+    readings: list[Reading]
+    asked: int | None
 
 
-def _current_rates(optimiser: torch.optim.Optimizer) -> dict[str, float]:
-    rates = {f"lr_{component}": 0.0 for component in GROUPS}
-    rates.update({f"lr_{group['component']}": group["lr"] for group in optimiser.param_groups})
-    return rates
+def _gradient(
+    model: VLM,
+    stream: Iterator[MicroBatch],
+    share: Share,
+    seed: int,
+    step: int,
+    progress: Progress,
+    training: Training,
+    device: str,
+    stop: StopRequest,
+    ranks: Ranks,
+    observer: Observer,
+) -> _Part:
+    """This rank's micro-batches, forward and backward, and what all ranks make of how that went.
+
+    A rank whose memory runs out says so; all of them then throw their gradients away and cut every micro-batch in two,
+    for the rest of the run. A rank that fails tells the others, which end with it.
+    """
+    offsets = share.offsets()
+    micro: list[MicroBatch] = []
+    problem: Exception | None = None
+    try:
+        micro = _next(stream, len(offsets))
+    except Exception as error:
+        problem = error
+    readings = tuple(m.reading() for m in micro)
+    while True:
+        fine = coarse = torch.zeros((), device=device)
+        tokens, out_of_memory = 0, False
+        try:
+            if problem is None:
+                for offset, m in zip(offsets, micro, strict=True):
+                    for first, batch in m.batch.cut(progress.pieces):
+                        seed_micro_batch(seed, step, offset + first)
+                        batch = batch.to(device)
+                        if training.channels_last:
+                            batch = evolve(
+                                batch, frames=batch.frames.contiguous(memory_format=torch.channels_last)
+                            )
+                        with autocast(training, device):
+                            losses = model(batch)
+                        losses.loss.backward()
+                        tokens += losses.tokens
+                        fine = fine + losses.fine
+                        if losses.coarse is not None:
+                            coarse = coarse + losses.coarse
+        except Exception as error:
+            out_of_memory = ran_out(error)
+            problem = None if out_of_memory else error
+        failed = None if problem is None else getattr(problem, "exit_code", 1)
+        everyone = ranks.exchange(_Told(tokens, readings, stop.number, out_of_memory, failed))
+        if problem is not None:
+            raise ranks.named(problem) from problem
+        if codes := [told.failed for told in everyone if told.failed is not None]:
+            raise Elsewhere(codes[0])
+        short = [rank for rank, told in enumerate(everyone) if told.out_of_memory]
+        if not short:
+            held = [told.readings for told in everyone]
+            ordered = [each[turn] for turn in range(len(held[0])) for each in held if turn < len(each)]
+            return _Part(
+                fine, coarse, sum(t.tokens for t in everyone), ordered, _asked(t.asked for t in everyone)
+            )
+        taken(model, ())
+        if device == "cuda":
+            torch.cuda.empty_cache()
+        where = f" on rank {short[0]}" if ranks.size > 1 else ""
+        if progress.pieces >= training.micro_batch_size:
+            raise ranks.refusal(f"out of memory{where} at step {step}, with one sample at a time")
+        progress.pieces *= 2
+        observer.warned(
+            f"out of memory{where} at step {step}: micro-batches are cut into {progress.pieces} from here on; "
+            "the gradient is the same"
+        )
+
+
+def _asked(numbers: Sequence[int | None] | Iterator[int | None]) -> int | None:
+    """The signal that some rank got, or None."""
+    return next((number for number in numbers if number is not None), None)
+
+
+def _unchanged(part: _Part, progress: Progress, training: Training, ranks: Ranks, run: str) -> str:
+    """Count a step that changed no weight; why it was. Raises `FvlmError` when the recipe says that the run stops."""
+    progress.unchanged += 1
+    if not part.tokens:
+        return "no token of it is supervised"
+    progress.unchanged_in_row += 1
+    own = math.isfinite(float(part.fine)) and math.isfinite(float(part.coarse))
+    bad = [rank for rank, good in enumerate(ranks.exchange(own)) if not good]
+    where = f" on rank {', '.join(map(str, bad))}" if bad and ranks.size > 1 else ""
+    why = f"the {'loss' if bad else 'gradient'} is not finite{where}"
+    text = f"{run}: {why} at step {progress.step}; no weight was changed by it"
+    if training.non_finite == "stop":
+        raise ranks.refusal(text)
+    if progress.unchanged_in_row > training.max_skipped:
+        raise ranks.refusal(
+            f"{text}, nor by the {training.max_skipped} steps before it (training.max_skipped)"
+        )
+    return why
 
 
 def _next(stream: Iterator[MicroBatch], count: int) -> list[MicroBatch]:
@@ -282,28 +347,27 @@ def _next(stream: Iterator[MicroBatch], count: int) -> list[MicroBatch]:
 
 
 def _note_bad(
-    micro: list[MicroBatch],
+    readings: list[Reading],
     progress: Progress,
-    step: int,
     max_bad: float,
     batch_size: int,
     folder: Path,
-    attempt: int,
     observer: Observer,
+    ranks: Ranks,
 ) -> None:
-    """Count and name bad samples; too many distinct ones stop the run."""
-    for report in (report for m in micro for report in m.bad):
-        with (folder / BAD_SAMPLES).open("a") as out:
-            out.write(json.dumps({"step": step, "attempt": attempt, **asdict(report)}) + "\n")
+    """Name bad samples; too many distinct ones stop the run."""
+    reports: list[BadReport] = [bad for reading in readings for bad in reading.bad]
+    for report in reports:
         if report.sample not in progress.bad:
             progress.bad[report.sample] = report.reason
             observer.warned(
                 f"bad sample {report.sample}: {report.reason} (replaced; {len(progress.bad)} so far)"
             )
-    allowed = max(MIN_BAD, max_bad * step * batch_size)
+    samples = progress.step * batch_size
+    allowed = max(MIN_BAD, max_bad * samples)
     if len(progress.bad) > allowed:
-        raise FvlmError(
-            f"{len(progress.bad)} bad samples in {step * batch_size} (data.max_bad allows {allowed:.0f}); "
+        raise ranks.refusal(
+            f"{len(progress.bad)} bad samples in {samples} (data.max_bad allows {allowed:.0f}); "
             f"they are named in {folder / BAD_SAMPLES}"
         )
 
@@ -315,20 +379,17 @@ def _report_validation(validation: ValidationSet, observer: Observer) -> None:
         raise FvlmError("no usable validation sample; check [data.validation]")
 
 
-def _summarise(known: dict[str, Any], progress: Progress, batch_size: int, steps: int) -> dict[str, Any]:
-    return {
-        **known,
-        "total_samples": progress.step * batch_size,
-        "total_steps": progress.step,
-        "planned_steps": steps,
-        "best_val_loss": progress.best_val_loss,
-        "best_val_step": progress.best_val_step,
-        "best_val_loss_content": progress.best_val_loss_content,
-        "final_train_loss": progress.final_train_loss,
-        "wall_time_hours": progress.wall_time / 3600,
-        "supervised_tokens": progress.tokens,
-        "frames": progress.frames,
-        "truncated_tokens": progress.truncated,
-        "bad_samples": progress.bad,
-        "complete": progress.step >= steps,
-    }
+def _check_share(share: Share) -> None:
+    count = share.batch_size // share.micro_batch_size
+    if count < share.ranks:
+        raise UsageError(
+            f"{share.ranks} ranks and {count} micro-batches a step: batch_size {share.batch_size} in micro-batches of "
+            f"{share.micro_batch_size} leaves ranks without work; expected training.micro_batch_size of at most "
+            f"{share.batch_size // share.ranks}"
+        )
+
+
+def _checkpoint_bytes(model: VLM, trained: list[str]) -> int:
+    """What a checkpoint takes on disk: float32 weights, and two moments of those that train."""
+    sizes = {name: 4 * parameter.numel() for name, parameter in model.named_parameters()}
+    return sum(sizes.values()) + 2 * sum(sizes[name] for name in trained)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,8 @@ def make_optimiser(
     """AdamW with a learning rate for each of connector, encoder and LLM; groups of rate 0 are left out.
 
     Weight decay acts on matrices and kernels alone: decaying norms, biases and learned queries pulls them towards
-    values that mean nothing. Each torch group carries "component" and "peak", which the loop's schedule reads.
+    values that mean nothing. Each torch group carries "component" and "peak", which the loop's schedule reads, and
+    "names", the parameters' full names in their order.
     """
     torch_groups: list[dict[str, object]] = []
     for component in GROUPS:
@@ -26,11 +27,12 @@ def make_optimiser(
         if not trained or rates[component] == 0:
             continue
         for decays in (True, False):
-            chosen = [p for name, p in trained if _decays(name, p) is decays]
+            chosen = [(name, p) for name, p in trained if _decays(name, p) is decays]
             if chosen:
                 torch_groups.append(
                     {
-                        "params": chosen,
+                        "params": [p for _, p in chosen],
+                        "names": [name for name, _ in chosen],
                         "component": component,
                         "peak": rates[component],
                         "weight_decay": weight_decay if decays else 0.0,
@@ -43,21 +45,45 @@ def _decays(name: str, parameter: nn.Parameter) -> bool:
     return parameter.ndim >= 2 and not any(part in name for part in ("embed", "q_static", "q_init", "token"))
 
 
-def optimiser_tensors(optimiser: torch.optim.Optimizer, names: Mapping[Tensor, str]) -> dict[str, Tensor]:
-    """The state as {"exp_avg.<parameter>": tensor}: readable in any safetensors viewer, bound to no order."""
+def named(optimiser: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
+    """Every parameter that is trained, by its full name, in the optimiser's order."""
     return {
-        f"{key}.{names[parameter]}": value
-        for parameter, state in optimiser.state.items()
-        for key, value in state.items()
+        name: parameter
+        for group in optimiser.param_groups
+        for name, parameter in zip(group["names"], group["params"], strict=True)
+    }
+
+
+def current_rates(optimiser: torch.optim.Optimizer) -> dict[str, float]:
+    """The learning rate in force for each group, 0 for one that does not train: the columns `lr_...`."""
+    rates = {f"lr_{component}": 0.0 for component in GROUPS}
+    rates.update({f"lr_{group['component']}": group["lr"] for group in optimiser.param_groups})
+    return rates
+
+
+def optimiser_tensors(
+    optimiser: torch.optim.Optimizer, whole: Callable[[Tensor], Tensor]
+) -> dict[str, Tensor]:
+    """The state as {"exp_avg.<parameter>": tensor}: readable in any safetensors viewer, bound to no order.
+
+    whole: makes a tensor whole that lies on several ranks.
+    """
+    return {
+        f"{key}.{name}": whole(value).contiguous()
+        for name, parameter in named(optimiser).items()
+        for key, value in optimiser.state[parameter].items()
     }
 
 
 def restore_optimiser(
-    optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor], names: Mapping[Tensor, str]
+    optimiser: torch.optim.Optimizer,
+    tensors: Mapping[str, Tensor],
+    part: Callable[[Tensor, nn.Parameter], Tensor],
 ) -> None:
-    """Put back what `optimiser_tensors` took out."""
-    by_name = {name: parameter for parameter, name in names.items()}
+    """Put back what `optimiser_tensors` took out. part: what of a tensor stays on this rank."""
+    trained = named(optimiser)
     for key, tensor in tensors.items():
         kind, _, name = key.partition(".")
-        parameter = by_name[name]
-        optimiser.state[parameter][kind] = tensor if kind == "step" else tensor.to(parameter.device)
+        parameter = trained[name]
+        kept = tensor.to(parameter.device) if kind == "step" else part(tensor, parameter)
+        optimiser.state[parameter][kind] = kept

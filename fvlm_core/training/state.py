@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import torch
 from attrs import asdict, define, field
-from torch import Tensor, nn
+from torch import nn
 
-from fvlm_core.runs.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
+from fvlm_core.data.loader import Reading
+from fvlm_core.runs.checkpoint import (
+    Checkpoint,
+    clear_unfinished,
+    latest_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from fvlm_core.training.optimiser import optimiser_tensors, restore_optimiser
+from fvlm_core.training.ranks import Ranks
+from fvlm_core.training.replicas import Replicas, check_equal
+from fvlm_core.training.spikes import SpikeWindow
 
 
 @define
 class LossWindow:
-    """Loss sums since the last training row, in float64 so that saving them half-way loses nothing."""
+    """Loss sums since the last training row, in nats, with their supervised tokens."""
 
-    fine: float | Tensor = 0.0
-    coarse: float | Tensor = 0.0
+    fine: float = 0.0
+    coarse: float = 0.0
     tokens: int = 0
 
-    def add(self, fine: Tensor, coarse: Tensor, tokens: int) -> None:
-        """Add one step's sums; on the device, without waiting for it."""
-        self.fine = self.fine + fine.double()
-        self.coarse = self.coarse + coarse.double()
+    def add(self, fine: float, coarse: float, tokens: int) -> None:
+        """Add one step's sums."""
+        self.fine += fine
+        self.coarse += coarse
         self.tokens += tokens
 
     def row(self) -> dict[str, float | None]:
         """The token-weighted means."""
         if not self.tokens:
             return {"train_loss": None, "loss_fine": None, "loss_coarse": None, "loss_ratio": None}
-        fine, coarse = float(self.fine) / self.tokens, float(self.coarse) / self.tokens
+        fine, coarse = self.fine / self.tokens, self.coarse / self.tokens
         return {
             "train_loss": fine,
             "loss_fine": fine,
@@ -43,10 +54,14 @@ class LossWindow:
 
 @define
 class Progress:
-    """Everything that resumes beside weights and optimiser state.
+    """Everything that resumes beside weights and optimiser state; the same on every rank.
 
     step: optimiser steps done, which also says which sample comes next. wall_time: seconds of training over all
     attempts. tokens: supervised tokens. truncated: text tokens cut off. bad: bad samples met, with reasons.
+    by_source: samples trained on. dropped: bad samples met, repetitions included, by reason. read: a hash over the
+    ids of every sample so far, in order. pieces: into how many parts micro-batches are cut since memory ran out.
+    unchanged: steps that changed no weight, because a number was not finite or nothing was supervised;
+    unchanged_in_row: how many of those were the last ones. world, parallel: what the checkpoint was written by.
     """
 
     step: int = 0
@@ -59,38 +74,69 @@ class Progress:
     best_val_loss_content: float | None = None
     final_train_loss: float | None = None
     window: LossWindow = field(factory=lambda: LossWindow())
+    spikes: SpikeWindow = field(factory=lambda: SpikeWindow())
     bad: dict[str, str] = field(factory=dict[str, str])
+    by_source: dict[str, int] = field(factory=dict[str, int])
+    dropped: dict[str, int] = field(factory=dict[str, int])
+    read: str = ""
+    pieces: int = 1
+    unchanged: int = 0
+    unchanged_in_row: int = 0
+    world: int = 1
+    parallel: str = "ddp"
+
+    def note(self, readings: list[Reading]) -> None:
+        """Count what a step's micro-batches held, in their order."""
+        ids = [sample for reading in readings for sample in reading.samples]
+        self.read = blake2b("\n".join([self.read, *ids]).encode(), digest_size=8).hexdigest()
+        self.by_source = _counted(self.by_source, [name.partition("/")[0] for name in ids])
+        self.dropped = _counted(self.dropped, [bad.kind for r in readings for bad in r.bad])
+        self.frames += sum(reading.frames for reading in readings)
+        self.truncated += sum(reading.truncated for reading in readings)
 
 
 def save(
     folder: Path,
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
-    names: Mapping[Tensor, str],
     progress: Progress,
-) -> Path:
-    """Write a checkpoint of everything under `folder` and return its place."""
-    window = progress.window
-    progress.window = LossWindow(float(window.fine), float(window.coarse), window.tokens)
-    tensors = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    return save_checkpoint(folder, Checkpoint(tensors, optimiser_tensors(optimiser, names), asdict(progress)))
+    replicas: Replicas,
+    ranks: Ranks,
+) -> None:
+    """Write a checkpoint under `folder`: gathered and written by rank 0, in one layout for any number of ranks."""
+    replicas.gather()
+    check_equal(model, ranks)
+    tensors = {name: parameter.detach().contiguous() for name, parameter in model.named_parameters()}
+    state = optimiser_tensors(optimiser, replicas.whole)
+    ranks.on_first(lambda: str(save_checkpoint(folder, Checkpoint(tensors, state, asdict(progress)))))
+    replicas.scatter({})
 
 
 def resume(
-    folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, names: Mapping[Tensor, str]
+    folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, replicas: Replicas, ranks: Ranks
 ) -> tuple[Progress, list[str]]:
     """Put the newest complete checkpoint back; a fresh `Progress` when there is none.
 
     Also returns what is wrong with newer checkpoints that were passed over.
     """
-    latest, damaged = latest_checkpoint(folder)
+
+    def choose() -> tuple[Path | None, list[str]]:
+        clear_unfinished(folder)
+        return latest_checkpoint(folder)
+
+    latest, damaged = ranks.on_first(choose)
     if latest is None:
         return Progress(), damaged
     checkpoint = load_checkpoint(latest)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(checkpoint.model[name])
-    restore_optimiser(optimiser, checkpoint.optimizer, names)
+            parameter.copy_(replicas.part(checkpoint.model[name], parameter))
+    restore_optimiser(optimiser, checkpoint.optimizer, replicas.part)
     state: dict[str, Any] = checkpoint.state
     state["window"] = LossWindow(**state["window"])
+    state["spikes"] = SpikeWindow(**state["spikes"])
     return Progress(**state), damaged
+
+
+def _counted(before: dict[str, int], names: list[str]) -> dict[str, int]:
+    return dict(sorted((Counter(before) + Counter(names)).items()))

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from threading import Timer
 from types import FrameType, TracebackType
 
 from fvlm_core.errors import FvlmError
 
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 75, signal.SIGUSR2: 75}
+
+GRACE = 25.0
+"""Seconds for finishing the step and saving; torchrun and Slurm kill after 30."""
+
+ECHO = 2.0
+"""Seconds in which a second signal is the first one's echo, under torchrun: Ctrl-C in a terminal and Slurm reach the
+workers directly, and torchrun passes on what it got itself."""
 
 
 class Stopped(FvlmError):
@@ -20,11 +29,19 @@ class Stopped(FvlmError):
 
 
 class StopRequest:
-    """While entered, turns signals into a request that the loop reads between steps."""
+    """While entered, turns signals into a request that the loop reads between steps.
 
-    def __init__(self) -> None:
+    number: the signal, or None. grace: seconds from the signal on after which the process ends whatever it is doing; a
+    save under way is then abandoned, and the checkpoint before it stays the newest.
+    """
+
+    def __init__(self, grace: float = GRACE) -> None:
         self.number: int | None = None
+        self.grace = grace
         self._pid = os.getpid()
+        self._at = 0.0
+        self._echo = ECHO if "TORCHELASTIC_RUN_ID" in os.environ else 0.0
+        self._timer: Timer | None = None
 
     def __enter__(self) -> StopRequest:
         self._before = {number: signal.signal(number, self._note) for number in EXIT_CODES}
@@ -33,12 +50,24 @@ class StopRequest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:  # a data worker: Ctrl-C reaches the whole group, the parent decides
             return
-        if self.number is not None:
+        if self.number is None:
+            self.number, self._at = number, time.monotonic()
+            self._timer = Timer(self.grace, self._give_up)
+            self._timer.daemon = True
+            self._timer.start()
+        elif time.monotonic() - self._at >= self._echo:
             os._exit(EXIT_CODES[signal.Signals(number)])
-        self.number = number
+
+    def _give_up(self) -> None:
+        assert self.number is not None
+        text = f"not saved within {self.grace:g} s of the signal: abandoned; the checkpoint before it is intact\n"
+        os.write(2, text.encode())
+        os._exit(EXIT_CODES[signal.Signals(self.number)])

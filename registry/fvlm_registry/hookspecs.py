@@ -333,3 +333,46 @@ def fvlm_figures() -> Iterable[Component]:
             axes.set_xlabel(f"{config.parameter} (nats per token)")
     """
     return ()
+
+
+@_hookspec
+def fvlm_trackers() -> Iterable[Component]:
+    """Trackers: mirrors of a run's metrics in somebody's tool.
+
+    target: `build(config, run: TrackedRun) -> Tracker`. It is called in a thread of its own, as are the tracker's
+    methods: a tracker may be slow, block or fail, and the run goes on without it.
+
+        # acme_csv/plugin.py
+        from attrs import frozen
+        from fvlm_core.interfaces import Component, hookimpl
+
+
+        @frozen(kw_only=True)
+        class Csv:
+            file: str = "losses.csv"
+
+
+        @hookimpl
+        def fvlm_trackers():
+            yield Component(
+                "csv",
+                target="acme_csv.tracker:Csv",
+                config="acme_csv.plugin:Csv",
+                summary="step and loss as a text file",
+            )
+
+        # acme_csv/tracker.py
+        from fvlm_core.interfaces import Tracker
+
+
+        class Csv(Tracker):
+            def __init__(self, config, run):
+                self.file = (run.folder / config.file).open("a")
+
+            def log(self, row):
+                self.file.write(f"{row['step']},{row['train_loss']}\\n")
+
+            def close(self):
+                self.file.close()
+    """
+    return ()

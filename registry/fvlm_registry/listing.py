@@ -22,6 +22,7 @@ HOOKS: dict[str, Kind] = {
     "fvlm_data_sources": "data",
     "fvlm_fit_models": "fit",
     "fvlm_figures": "figure",
+    "fvlm_trackers": "tracker",
 }
 """Which kind of component each hook offers."""
 

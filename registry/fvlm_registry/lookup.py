@@ -20,6 +20,7 @@ _PLURAL: dict[Kind, str] = {
     "data": "data sources",
     "fit": "fit models",
     "figure": "figures",
+    "tracker": "trackers",
 }
 
 

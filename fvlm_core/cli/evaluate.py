@@ -1,0 +1,109 @@
+"""`fvlm eval`: losses of a trained model, by source and mode, on any data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from fvlm_core.cli.options import runs_option
+
+if TYPE_CHECKING:
+    from fvlm_core.evaluation import Measured, Subject
+    from fvlm_core.interfaces.data import Split
+    from fvlm_core.interfaces.specs import Mode
+
+_MODES = ("coarse_only", "coarse_fine", "autoregressive")
+
+
+@click.command("eval", short_help="Losses of a trained model, by source and mode, on any data.")
+@click.argument("run_name", metavar="RUN")
+@click.option(
+    "--data",
+    metavar="NAME",
+    help="A source of the run's recipe, or any installed data source.  [default: the run's own validation]",
+)
+@click.option(
+    "-o", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of that source: -o path=clips."
+)
+@click.option(
+    "--mode",
+    "modes",
+    multiple=True,
+    type=click.Choice([*_MODES, "all"]),
+    help="How visual tokens are made; may be given several times.  [default: the mode the model trained in]",
+)
+@click.option("--split", type=click.Choice(["validation", "train"]), default="validation", show_default=True)
+@click.option(
+    "--samples", type=click.IntRange(min=1), metavar="N", help="At most so many.  [default: the recipe's]"
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+@runs_option
+def command(
+    run_name: str,
+    data: str | None,
+    settings: tuple[str, ...],
+    modes: tuple[str, ...],
+    split: str,
+    samples: int | None,
+    device: str,
+    as_json: bool,
+    root: Path,
+) -> None:
+    """Measure the model of RUN: a run (its folder, its id, or "recipe/id"), or a folder of exported weights.
+
+    Losses are nats a supervised token, over all tokens of all samples and of each source. "words" counts the
+    assistant's own words alone; entropies are nats of attention, of the learned and of the dynamic queries.
+    """
+    from fvlm_core.cli.console import stderr
+    from fvlm_core.cli.display import Display
+    from fvlm_core.evaluation import measure, open_data, open_subject
+
+    subject = open_subject(run_name, root)
+    with Display(stderr(), 1) as display:
+        sources = open_data(subject, data, settings, cast("Split", split), display.work)
+    chosen = _MODES if "all" in modes else tuple(dict.fromkeys(modes)) or (subject.model.connector.spec.mode,)
+    measured = measure(subject, sources, cast("tuple[Mode, ...]", chosen), samples, device)
+    for bad in measured.bad:
+        stderr().print(f"left out: {bad.sample}: {bad.reason}", soft_wrap=True)
+    if as_json:
+        _print_json(subject, split, measured)
+    else:
+        _print_table(subject, split, measured)
+
+
+def _print_json(subject: Subject, split: str, measured: Measured) -> None:
+    import json
+
+    from attrs import asdict
+
+    whole: dict[str, Any] = {
+        "model": subject.name,
+        "step": subject.step,
+        "split": split,
+        "samples": measured.samples,
+        "bad_samples": [asdict(bad) for bad in measured.bad],
+        "modes": measured.rows,
+    }
+    click.echo(json.dumps(whole, indent=2, allow_nan=False))
+
+
+def _print_table(subject: Subject, split: str, measured: Measured) -> None:
+    from fvlm_core.cli.console import new_table, print_table, stdout
+
+    first = next(iter(measured.rows.values()))
+    sources = list(first["val_loss_by_source"])
+    entropies = [name for name in first if name.startswith("attention_entropy") and first[name] is not None]
+    heads = {name: name.replace("attention_entropy", "entropy").replace("_", " ") for name in entropies}
+    numbers = ("loss", "words", *sources, *heads.values(), "tokens")
+    table = new_table("mode", *numbers, right=numbers)
+    for mode, row in measured.rows.items():
+        values = [row["val_loss"], row["val_loss_content"], *(row["val_loss_by_source"][s] for s in sources)]
+        values += [row[name] for name in entropies]
+        cells = ["" if value is None else f"{value:.4f}" for value in values]
+        table.add_row(mode, *cells, f"{row['val_tokens']:,}")
+    print_table(table)
+    step = "" if subject.step is None else f", step {subject.step}"
+    stdout().print(f"{subject.name}{step}: {measured.samples} samples, {split}", soft_wrap=True)

@@ -1,0 +1,195 @@
+"""A trained model measured on data: losses by mode and source, and where its attention goes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from attrs import evolve, fields, frozen
+
+from fvlm_core.data.collate import Preparer
+from fvlm_core.data.loader import BadReport, validation_set
+from fvlm_core.errors import UsageError
+from fvlm_core.interfaces.data import DataSource, Progress, Split
+from fvlm_core.interfaces.llm import Chat
+from fvlm_core.interfaces.specs import Mode
+from fvlm_core.missing import open_all
+from fvlm_core.pretrained import known_architectures
+from fvlm_core.recipes.read import model_from_resolved, source_from_settings
+from fvlm_core.recipes.schema import Data, Evaluation, Training
+from fvlm_core.runs.restore import restore
+from fvlm_core.runs.store import RECIPE, TOKENIZER, find_run
+from fvlm_core.training.devices import pick_device
+from fvlm_core.training.evaluate import evaluate
+from fvlm_core.vlm import VLM
+from fvlm_registry import LookupFailure, registry
+
+MODES: tuple[Mode, ...] = get_args(Mode)
+
+
+@frozen(eq=False)
+class Subject:
+    """A model to measure. name: for people. step: of its checkpoint, None where that is not known.
+
+    training, eval: what its recipe says, or the defaults for weights that come without one. data: what it was trained
+    and validated on, None where that is not known. tables: `data` as the recipe's tables.
+    """
+
+    name: str
+    model: VLM
+    chat: Chat
+    step: int | None
+    training: Training
+    eval: Evaluation
+    max_text_tokens: int
+    score_first_token: bool
+    data: Data | None
+    tables: Mapping[str, Any]
+
+
+@frozen
+class Measured:
+    """rows: by mode, see `fvlm_core.training.evaluate.evaluate`. samples: how many were used. bad: left out."""
+
+    rows: dict[Mode, dict[str, Any]]
+    samples: int
+    bad: tuple[BadReport, ...]
+
+
+def open_subject(name: str, root: Path) -> Subject:
+    """The model of a run (its folder, "recipe/id" or id), or of a folder that `fvlm weights export` wrote.
+
+    Raises `UsageError`.
+    """
+    folder = Path(name).expanduser()
+    if (folder / "config.json").is_file() and not (folder / RECIPE).is_file():
+        return _exported(folder)
+    run = find_run(name, root)
+    restored = restore(run)
+    config = restored.config
+    return Subject(
+        f"{run.recipe}/{run.id}",
+        restored.model,
+        restored.chat,
+        restored.step,
+        config.training,
+        config.eval,
+        config.data.max_text_tokens,
+        config.model.score_first_token,
+        config.data,
+        run.record["resolved"]["data"],
+    )
+
+
+def _exported(folder: Path) -> Subject:
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if config.get("model_type") != "fvlm":
+        raise UsageError(
+            f"{folder}: expected a run, or a folder that `fvlm weights export` wrote; its config.json says "
+            f'"{config.get("model_type")}". `fvlm weights import FILE --recipe RECIPE` makes a run of other weights'
+        )
+    from fvlm_core.hf import FvlmModel
+
+    with known_architectures(dict(config["architectures_read"])):
+        described = model_from_resolved(config["composition"])
+        chat = described.llm.config.chat(tuple, file=folder / TOKENIZER)
+    return Subject(
+        str(folder),
+        FvlmModel.from_pretrained(folder).vlm,
+        chat,
+        config.get("run", {}).get("step"),
+        Training(steps=1, precision="float32", supervise="answer"),
+        Evaluation(),
+        fields(Data).max_text_tokens.default,
+        described.score_first_token,
+        None,
+        {},
+    )
+
+
+def open_data(
+    subject: Subject, name: str | None, settings: Sequence[str], split: Split, progress: Progress
+) -> tuple[DataSource, ...]:
+    """The sources to measure on, ready to be decoded.
+
+    name: a source of the run's recipe, or any installed data source; None for what the run validates on. settings:
+    "key=value" texts of the named source. Raises `UsageError`, `Problems`, or says how to get data that are missing.
+    """
+    if name is None and settings:
+        raise UsageError("-o belongs to a data source: name it with --data")
+    data = _chosen(subject, name, settings, split)
+    sources = open_all(data)
+    if isinstance(sources, list):
+        raise UsageError("\n".join(["these data are not here yet:", *sources]))
+    opened = sources.train if split == "train" else sources.validation
+    for source in opened:
+        source.prepare(progress)
+    return opened
+
+
+def _chosen(subject: Subject, name: str | None, settings: Sequence[str], split: Split) -> Data:
+    if name is None:
+        if subject.data is None:
+            raise UsageError(f"{subject.name} says nothing of data: name a source with --data")
+        return subject.data
+    named = [table for table in _tables(subject, split) if name in _names(table)] or [
+        _installed(subject, name)
+    ]
+    # A run that validates on a source of its own has it in place of the validation split of the one it trains on.
+    own = [table for table in named if table is subject.tables.get("validation")]
+    return Data(sources=tuple(source_from_settings(table, settings) for table in own or named))
+
+
+def _tables(subject: Subject, split: Split) -> list[dict[str, Any]]:
+    held_out = subject.tables.get("validation") if split == "validation" else None
+    return [*([held_out] if held_out else []), *subject.tables.get("sources", ())]
+
+
+def _names(table: Mapping[str, Any]) -> tuple[str, str]:
+    """Qualified and bare."""
+    return table["name"], table["name"].partition(":")[2]
+
+
+def _installed(subject: Subject, name: str) -> dict[str, Any]:
+    """The table of a data source that is no source of the run. Raises `UsageError`."""
+    try:
+        registry().find("data", name)
+    except LookupFailure as failure:
+        own = ", ".join(dict.fromkeys(_names(table)[1] for table in subject.tables.get("sources", ())))
+        of_run = f"\n  sources of {subject.name}: {own}" if own else ""
+        raise UsageError(f"--data: {failure}{of_run}") from None
+    return {"name": name}
+
+
+def measure(
+    subject: Subject,
+    sources: Sequence[DataSource],
+    modes: Sequence[Mode],
+    samples: int | None,
+    device: str = "auto",
+) -> Measured:
+    """Losses and entropies of a model in each mode, on the same samples: at most `samples`, or as its recipe says.
+
+    Samples are chosen as for a run's own evaluations, so that its own validation gives the loss in its metrics.
+    Raises `UsageError` when no sample is usable.
+    """
+    training = evolve(subject.training, device=device)
+    where = pick_device(training.device)
+    preparer = Preparer(
+        subject.chat,
+        subject.model.encoder.spec.image_size,
+        training.supervise,
+        subject.max_text_tokens,
+        subject.score_first_token,
+    )
+    chosen = validation_set(sources, preparer, samples or subject.eval.samples, subject.eval.batch_size)
+    if not chosen.samples:
+        reasons = "".join(f"\n  {bad.sample}: {bad.reason}" for bad in chosen.bad[:5])
+        raise UsageError(f"no usable sample in {', '.join(source.name for source in sources)}{reasons}")
+    model = subject.model.to(where).eval()
+    rows: dict[Mode, dict[str, Any]] = {
+        mode: evaluate(model, chosen.batches, training, where, mode=mode) for mode in modes
+    }
+    return Measured(rows, chosen.samples, chosen.bad)

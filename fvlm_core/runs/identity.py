@@ -1,0 +1,91 @@
+"""What makes a run the run it is: its recipe, its seed, the data it sees, and the software that decides its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from fvlm_core.interfaces.data import DataSource
+from fvlm_core.recipes.drift import Change, changes
+from fvlm_core.recipes.read import Run
+from fvlm_core.recipes.resolved import resolved
+from fvlm_core.recipes.schema import RunRecipe, Source
+from fvlm_registry import registry
+
+DECODER = "av"
+"""The distribution that decodes videos; FFmpeg comes inside its wheel, so its version is the decoder's."""
+
+
+def identity(run: Run, seen: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a run would be if it began now, as nested JSON values. seen: `seen_data`; None leaves the data out."""
+    return _joined(resolved(run.config), run.seed, software(run.config), seen)
+
+
+def recorded_identity(record: Mapping[str, Any], *, seen: bool = True) -> dict[str, Any]:
+    """The same of a run on disk, from its `recipe.json`. seen: whether to compare the data's fingerprints."""
+    return _joined(
+        record["resolved"], record["seed"], record.get("software"), record["data"] if seen else None
+    )
+
+
+def drift(record: Mapping[str, Any], run: Run, seen: Mapping[str, Any] | None = None) -> list[Change]:
+    """Every key in which a run on disk and the recipe that would continue it differ."""
+    now = identity(run, seen)
+    if "software" not in record:  # written before it was recorded: nothing to compare with
+        del now["software"]
+    return changes(recorded_identity(record, seen=seen is not None), now, data_places(run.config))
+
+
+def software(config: RunRecipe) -> dict[str, Any]:
+    """Versions that decide what a run computes: the decoder's, and of each plugin its components come from."""
+    model, found = config.model, registry()
+    chosen = [
+        *(found.find("encoder", model.encoder.component), found.find("connector", model.connector.component)),
+        found.find("llm", model.llm.component),
+        *(found.find("data", source.source.component) for source in _sources(config)),
+    ]
+    return {
+        "decoder": f"{DECODER} {version(DECODER)}",
+        "plugins": {offer.plugin: offer.origin for offer in sorted(chosen, key=lambda offer: offer.plugin)},
+    }
+
+
+def seen_data(train: tuple[DataSource, ...], validation: tuple[DataSource, ...]) -> dict[str, Any]:
+    """The sources of a run by name, length and fingerprint, as its record has them."""
+    return {
+        split: [
+            {"source": source.name, "samples": len(source), "fingerprint": source.fingerprint()}
+            for source in of
+        ]
+        for split, of in (("train", train), ("validation", validation))
+    }
+
+
+def data_places(config: RunRecipe) -> set[str]:
+    """The keys of a recipe's data that are paths."""
+    named = [(f"data.sources[{number}]", source) for number, source in enumerate(config.data.sources)]
+    if config.data.validation is not None:
+        named.append(("data.validation", config.data.validation))
+    return {
+        f"{prefix}.{attribute.name}"
+        for prefix, source in named
+        for attribute in attrs.fields(type(source.source.config))
+        if isinstance(getattr(source.source.config, attribute.name), Path)
+    }
+
+
+def _sources(config: RunRecipe) -> tuple[Source, ...]:
+    return (*config.data.sources, *([config.data.validation] if config.data.validation else []))
+
+
+def _joined(table: Mapping[str, Any], seed: int, versions: Any, seen: Any) -> dict[str, Any]:
+    whole: dict[str, Any] = {**table, "seed": seed}
+    if versions is not None:
+        whole["software"] = versions
+    if seen is not None:
+        whole["data"] = {**table["data"], "seen": seen}
+    return whole

@@ -1,0 +1,1 @@
+"""The proof, on the user's own machine, that a killed run continues as if nothing had happened."""

@@ -1,0 +1,51 @@
+"""A run's numbers as TensorBoard event files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter  # raises ImportError without the package `tensorboard`
+
+from fvlm_core.interfaces import TrackedRun, Tracker
+from fvlm_tensorboard.config import TensorBoard
+
+_NO_SCALAR = ("step", "attempt")
+
+
+class EventFiles(Tracker):
+    """Every number of a row under `train/NAME` or `eval/NAME`, at the row's step.
+
+    A continued run purges the steps it makes again, so that each curve has every step once.
+    """
+
+    def __init__(self, config: TensorBoard, run: TrackedRun) -> None:
+        self._writer = SummaryWriter(
+            str(run.folder / config.folder),
+            purge_step=run.from_step + 1 if run.from_step else None,
+            flush_secs=math.ceil(config.flush_seconds),
+        )
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Write one row's numbers."""
+        for name, value in _numbers(row):
+            self._writer.add_scalar(f"{row['event_type']}/{name}", value, row["step"])
+
+    def close(self) -> None:
+        """Flush."""
+        self._writer.close()
+
+
+def build(config: TensorBoard, run: TrackedRun) -> EventFiles:
+    """Open the event file of one attempt."""
+    return EventFiles(config, run)
+
+
+def _numbers(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Numbers by name, those of tables as "table/key"."""
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            yield from _numbers(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float) and not isinstance(value, bool) and name not in _NO_SCALAR:
+            yield f"{prefix}{name}", float(value)

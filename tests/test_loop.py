@@ -1,0 +1,307 @@
+"""The loop's parts: rates, groups, gradients, numbers that go wrong, signals, and what a row says."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from attrs import evolve
+from trainer import go, opened, outcome, small
+
+from fvlm_core.compose import compose
+from fvlm_core.data import loader
+from fvlm_core.data.loader import Share
+from fvlm_core.errors import FvlmError, Problems
+from fvlm_core.recipes.read import read_recipe
+from fvlm_core.runs.checkpoint import Checkpoint, damage, latest_checkpoint, save_checkpoint
+from fvlm_core.runs.metrics import MetricsWriter
+from fvlm_core.training import journal
+from fvlm_core.training.journal import Clock
+from fvlm_core.training.optimiser import make_optimiser, named
+from fvlm_core.training.schedule import RateSchedule
+from fvlm_core.training.spikes import ENOUGH, WINDOW, SpikeWindow
+from fvlm_core.training.state import Progress
+from fvlm_core.training.stop import StopRequest
+from fvlm_core.vlm import VLM
+
+
+def test_schedules_are_the_published_tables(shared: Path) -> None:
+    tables = json.loads((shared / "parity" / "facts.json").read_text())["schedules"]
+    assert {table["kind"] for table in tables} == {"cosine", "constant", "converging"}
+    for table in tables:
+        args = table["args"]
+        for column, group in enumerate(table["groups"], start=1):
+            peak = group["base_lr"]
+            end = args["target_lr"] / peak if "target_lr" in args else args.get("min_lr_ratio", 0.1)
+            steps = args.get("num_training_steps", 1)
+            schedule = RateSchedule(table["kind"], steps, args["num_warmup_steps"], end)
+            for row in table["table"]:
+                assert peak * schedule.factor(row[0]) == pytest.approx(row[column], rel=1e-12, abs=1e-18)
+            if schedule.warmup:
+                assert schedule.factor(0) == 0.0  # the first update of a warm-up is made with rate 0
+
+
+@pytest.mark.parametrize(
+    ("name", "connector", "llm"),
+    [("smollm2-135m", 739_392, 134_515_008), ("smollm2-360m", 1_034_688, 361_821_120)],
+)
+def test_every_new_projection_learns_at_the_connectors_rate(
+    name: str, connector: int, llm: int, root: Path
+) -> None:
+    recipe = read_recipe(str(root / "recipes" / "phase1b_360m.toml"), [f"model.llm.name={name}"])
+    with torch.device("meta"):
+        model = compose(recipe.runs[0].config.model, 49_152, 0, weights=False)
+    rates = {"connector": 1e-3, "encoder": 1e-5, "llm": 1e-5}
+    optimiser = make_optimiser(model.parameter_groups(), rates, (0.9, 0.999), 0.01)
+    counts: dict[str, int] = {}
+    for group in optimiser.param_groups:
+        assert group["peak"] == rates[group["component"]]
+        counts[group["component"]] = counts.get(group["component"], 0) + sum(
+            p.numel() for p in group["params"]
+        )
+    assert counts == {"connector": connector, "encoder": 22_056_576, "llm": llm}
+    assert len(named(optimiser)) == len(list(model.parameters()))
+    undecayed = [n for g in optimiser.param_groups if g["weight_decay"] == 0 for n in g["names"]]
+    assert all(
+        "bias" in n or "norm" in n or "q_" in n or "scale" in n or "embed" in n or "token" in n
+        for n in undecayed
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FVLM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield opened(small(tmp_path_factory.mktemp("recipe")), tmp_path_factory.mktemp("none"))
+
+
+def gradients(
+    data: Any, folder: Path, micro: int, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, torch.Tensor]:
+    """Of the first step of 32 samples, unclipped, as the optimiser gets them."""
+    found: dict[str, torch.Tensor] = {}
+
+    def step(self: torch.optim.Optimizer) -> None:
+        found.update({n: p.grad.double().clone() for n, p in named(self).items() if p.grad is not None})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", step)
+        size = ["training.batch_size=32", f"training.micro_batch_size={micro}", "training.clip=1e9"]
+        go(small(folder, "training.steps=1", *size), folder / str(micro), data)
+    return found
+
+
+def test_micro_batches_only_split_the_gradient(
+    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = gradients(data, tmp_path, 32, monkeypatch)
+    assert len(whole) > 20
+    total = torch.stack([gradient.norm() for gradient in whole.values()]).norm()
+    for micro in (1, 4):
+        cut = gradients(data, tmp_path, micro, monkeypatch)
+        assert whole.keys() == cut.keys()
+        for name, gradient in whole.items():
+            # A bias of keys has gradient 0 but for rounding: no softmax notices it.
+            scale = max(gradient.norm(), 1e-3 * total)
+            assert (gradient - cut[name]).norm() <= 1e-5 * scale, (micro, name)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ranks_and_workers_only_split_a_step(workers: int, data: Any, tmp_path: Path) -> None:
+    from fvlm_core.compose import make_chat
+    from fvlm_core.data.collate import Preparer
+    from fvlm_core.data.mixture import Mixture
+
+    (run,) = small(tmp_path).runs
+    sources = data[run.id]
+    preparer = Preparer(make_chat(run.config.model, sources.texts), 42, "answer", 512)
+    training = loader.TrainingData(sources.train, Mixture([len(sources.train[0])], [1.0], 1), preparer)
+    steps: dict[int, list[list[str]]] = {}
+    for ranks in (1, 2, 3):
+        streams = [
+            loader.micro_batches(training, Share(6, 1, rank, ranks), 4, workers, False)
+            for rank in range(ranks)
+        ]
+        steps[ranks] = []
+        for _ in range(2):
+            mine = [[next(s).batch.sample_ids[0] for _ in range(6 // ranks)] for s in streams]
+            assert len({name for share in mine for name in share}) == 6  # no sample is read twice
+            steps[ranks].append([mine[place % ranks][place // ranks] for place in range(6)])
+    assert steps[1] == steps[2] == steps[3]
+
+
+def test_a_step_without_supervised_tokens_is_no_nan_and_changes_no_weight(
+    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = small(tmp_path, "training.steps=3", "training.batch_size=2")
+    go(recipe, tmp_path, data, at=2)
+    before = outcome(recipe, tmp_path)
+    plain = loader.collate
+    monkeypatch.setattr(
+        loader, "collate", lambda examples: evolve(b := plain(examples), supervised=torch.zeros_like(b.supervised))
+        if len(examples) == 2 else plain(examples),
+    )  # fmt: skip
+    go(recipe, tmp_path, data)
+    after = outcome(recipe, tmp_path)
+    assert (after["model"], after["optimizer"]) == (before["model"], before["optimizer"])
+    assert [row["step"] for row in after["rows"] if row["event_type"] == "skipped"] == [3]
+    newest = tmp_path / "small" / "small" / "checkpoints" / "step-00000003" / "state.json"
+    assert len(json.loads(newest.read_text())["spikes"]["losses"]) == 2  # the window of spikes resumes, too
+    last = after["rows"][-1]
+    assert last["unchanged_steps"] == 1
+    assert math.isfinite(last["val_loss"])
+
+
+def test_memory_that_does_not_suffice_for_one_sample_stops_the_run(
+    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hungry(self: VLM, batch: Any, mode: Any = None) -> Any:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(VLM, "forward", hungry)
+    with pytest.raises(FvlmError, match="out of memory at step 1, with one sample at a time"):
+        go(small(tmp_path, "training.micro_batch_size=4"), tmp_path, data)
+
+
+def test_frozen_components_and_rates_of_zero_do_not_move(data: Any, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    keys = ["training.steps=2", 'training.frozen=["encoder"]', "training.lr_ratio={encoder=1.0, llm=0.0}"]
+    recipe = small(tmp_path, *keys, "training.warmup=0.0", "checkpoints.every=1", "checkpoints.keep_last=2")
+    go(recipe, tmp_path, data)
+    steps = sorted((tmp_path / "small" / "small" / "checkpoints").glob("step-*"))
+    first, second = (load_file(step / "model.safetensors") for step in steps[-2:])
+    moved = {name.partition(".")[0] for name in first if not torch.equal(first[name], second[name])}
+    assert moved == {"connector"}
+
+
+def test_a_spike_is_flagged_and_no_bad_number_enters_the_window() -> None:
+    window = SpikeWindow()
+    noise = torch.Generator().manual_seed(0)
+    usual = (2.0 + 0.01 * torch.randn(2 * WINDOW, generator=noise)).tolist()
+    assert [window.spike(loss) for loss in usual[:ENOUGH]] == [None] * ENOUGH
+    assert not any(window.spike(loss) for loss in usual[ENOUGH:])
+    for bad in (math.nan, math.inf, -math.inf):
+        assert window.spike(bad) is None
+    assert len(window.losses) == WINDOW
+    said = window.spike(4.0)
+    assert said is not None
+    assert said.startswith("loss 4.0000")
+    assert window.count == 1
+
+
+def test_throughput_after_a_resume_counts_only_what_was_done_since(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [5000.0]
+    monkeypatch.setattr(journal.time, "monotonic", lambda: now[0])
+    progress = Progress(step=1000, wall_time=3600.0, tokens=10**6, frames=10**5)
+    clock = Clock.start(progress)
+    now[0] += 2.0
+    progress.step, progress.tokens, progress.frames = 1001, 10**6 + 300, 10**5 + 64
+    with clock.paused(progress):
+        now[0] += 100.0  # an evaluation
+    assert clock.rates(progress, 32) == {
+        "throughput_samples_sec": 16.0, "throughput_frames_sec": 32.0, "throughput_tokens_sec": 150.0
+    }  # fmt: skip
+    assert progress.wall_time == 3702.0
+
+
+def test_a_row_is_one_write(tmp_path: Path) -> None:
+    with MetricsWriter(tmp_path / "m.jsonl", "r", 0) as metrics:
+        written: list[bytes] = []
+        plain = metrics._out
+        metrics._out = type(
+            "Out", (), {"write": lambda _, b: written.append(b) or plain.write(b), "close": plain.close}
+        )()
+        metrics.write("train", step=1, text="x" * 100_000)
+    assert len(written) == 1
+
+
+def test_a_budget_is_a_number_or_text(tmp_path: Path) -> None:
+    for value in ('"1.6e17"', "1.6e17", "160_000_000_000_000_000"):
+        recipe = small(tmp_path, "training.steps=3", f"training.budget={value}")
+        assert recipe.runs[0].config.training.budget == 1.6e17
+    for value, got in (
+        ('"lots"', 'got "lots"'),
+        ("true", "got true"),
+        ("0", "must be > 0"),
+        ('"-1"', "must be > 0"),
+    ):
+        with pytest.raises(Problems, match=got):
+            small(tmp_path, f"training.budget={value}")
+
+
+def _saving(folder: Path, then: Any) -> int | None:
+    """The exit code of a process that has saved step 1 and gets SIGTERM while it saves step 2."""
+
+    def child() -> None:
+        import fvlm_core.runs.checkpoint as module
+
+        with StopRequest(grace=0.4):
+            save_checkpoint(folder, Checkpoint({"w": torch.ones(3)}, {}, {"step": 1}))
+            os.kill(os.getpid(), signal.SIGTERM)
+            module.sha256 = then
+            save_checkpoint(folder, Checkpoint({"w": torch.ones(3)}, {}, {"step": 2}))
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join(20)
+    return process.exitcode
+
+
+def test_a_save_that_takes_too_long_is_abandoned_and_the_one_before_it_kept(tmp_path: Path) -> None:
+    assert _saving(tmp_path, lambda file: time.sleep(30)) == 143
+    newest, damaged = latest_checkpoint(tmp_path)
+    assert (newest, damaged) == (tmp_path / "step-00000001", [])
+    assert damage(tmp_path / "step-00000001") is None
+
+
+def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    assert _saving(tmp_path, lambda file: os.kill(os.getpid(), signal.SIGINT)) == 130
+    assert time.monotonic() - begun < 15
+    assert latest_checkpoint(tmp_path)[0] == tmp_path / "step-00000001"
+
+
+def test_under_torchrun_an_echo_of_the_signal_is_no_second_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    stop = StopRequest()
+    with stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.number == signal.SIGTERM
+
+
+def test_precision_and_memory_order_change_how_and_not_what_is_computed(data: Any, tmp_path: Path) -> None:
+    def losses(*keys: str) -> list[float]:
+        recipe = small(tmp_path, "training.steps=3", *keys)
+        root = tmp_path / "-".join(["runs", *keys])
+        go(recipe, root, data)
+        return [row["train_loss"] for row in outcome(recipe, root)["rows"] if row["event_type"] == "train"]
+
+    plain = losses()
+    try:
+        assert losses("training.deterministic=true") == plain
+    finally:
+        torch.use_deterministic_algorithms(False)
+    ordered = losses("training.channels_last=true")
+    assert ordered == pytest.approx(plain, rel=1e-5)
+    recipe = small(tmp_path, "training.steps=3", "training.channels_last=true")
+    go(recipe, tmp_path / "cut", data, at=2)
+    go(recipe, tmp_path / "cut", data)
+    last = [
+        row["train_loss"] for row in outcome(recipe, tmp_path / "cut")["rows"] if row["event_type"] == "train"
+    ]
+    assert last == ordered
+    half = losses("training.precision=bf16")
+    assert half != plain
+    assert half == pytest.approx(plain, rel=0.02)

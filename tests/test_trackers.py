@@ -1,0 +1,207 @@
+"""Trackers mirror a run and can neither slow nor stop it, whatever they do."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import RECIPE, train
+
+from fvlm_core.interfaces import TrackedRun, Tracker
+from fvlm_core.recipes.schema import Chosen
+from fvlm_core.runs import mirror
+from fvlm_core.runs.mirror import Mirror, Mirrored
+from fvlm_core.runs.store import list_runs
+
+
+class Recorder(Tracker):
+    """Keeps the rows."""
+
+    def __init__(self) -> None:
+        self.rows: list[Mapping[str, Any]] = []
+        self.closed = False
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        self.rows.append(row)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Blocked(Tracker):
+    """Never comes back from its first row until it is let go."""
+
+    def __init__(self) -> None:
+        self.let_go = threading.Event()
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        self.let_go.wait()
+
+
+class Raising(Tracker):
+    """Raises at the second row."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        self.seen += 1
+        if self.seen == 2:
+            raise ConnectionError("the server went away")
+
+
+CHOSEN = Chosen("mine", "mine:mine", None)
+
+
+def offer(monkeypatch: pytest.MonkeyPatch, build: Any) -> None:
+    """Make `build` the tracker that every name stands for."""
+
+    class Found:
+        component = type("component", (), {"target": "x:y"})
+
+        def find(self, kind: str, name: str) -> Found:
+            assert kind == "tracker"
+            return self
+
+        def load(self, target: str) -> Any:
+            return build
+
+    monkeypatch.setattr(mirror, "registry", Found)
+
+
+def run(folder: Path, step: int = 0) -> TrackedRun:
+    return TrackedRun("recipe", "id", folder, {}, step)
+
+
+def test_rows_arrive_in_order_and_the_tracker_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder()
+    offer(monkeypatch, lambda config, run: recorder)
+    mirrored = Mirror(CHOSEN, run(tmp_path))
+    for step in range(500):
+        mirrored.put({"event_type": "train", "step": step})
+    mirrored.close()
+    assert [row["step"] for row in recorder.rows] == list(range(500))
+    assert (recorder.closed, mirrored.dropped, mirrored.failure) == (True, 0, None)
+
+
+def test_a_tracker_that_blocks_costs_the_run_nothing_and_what_it_misses_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = Blocked()
+    offer(monkeypatch, lambda config, run: blocked)
+    mirrored = Mirror(CHOSEN, run(tmp_path), room=10)
+    begun = time.monotonic()
+    for step in range(10_000):
+        mirrored.put({"event_type": "train", "step": step})
+    assert time.monotonic() - begun < 2.0
+    mirrored.close(seconds=0.2)
+    assert time.monotonic() - begun < 3.0
+    assert mirrored.dropped >= 10_000 - 1  # all but the one it holds
+    assert mirrored.failure is not None
+    assert "still busy" in mirrored.failure
+    blocked.let_go.set()
+
+
+def test_building_a_tracker_may_block_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    let_go = threading.Event()
+    offer(monkeypatch, lambda config, run: let_go.wait())
+    begun = time.monotonic()
+    mirrored = Mirror(CHOSEN, run(tmp_path))
+    mirrored.put({"event_type": "train", "step": 1})
+    mirrored.close(seconds=0.1)
+    assert time.monotonic() - begun < 2.0
+    let_go.set()
+
+
+def test_an_exception_is_told_once_and_never_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tiny import StopAfter
+
+    offer(monkeypatch, lambda config, run: Raising())
+    observer = StopAfter()
+    config = type("config", (), {})
+    monkeypatch.setattr(mirror, "resolved", lambda config: {})
+    with Mirrored(observer, (CHOSEN,), "recipe", tmp_path) as mirrored:
+        mirrored.started(type("run", (), {"id": "r", "config": config}), 0, 10)  # type: ignore[arg-type]
+        for step in range(1, 6):
+            mirrored.stepped(step, {"step": step})
+            time.sleep(0.05)
+    assert observer.steps == [1, 2, 3, 4, 5]
+    stopped = [text for text in observer.warnings if "has stopped" in text]
+    assert stopped == ["tracker mine has stopped: ConnectionError: the server went away; the run goes on"]
+    assert observer.warnings[-1] == "tracker mine: 4 rows are not in it"
+
+
+def test_a_tracker_that_cannot_be_imported_is_told_and_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "tensorboard", None)  # as if it were not installed
+    for name in [
+        n
+        for n in __import__("sys").modules
+        if n.startswith(("torch.utils.tensorboard", "fvlm_tensorboard.tr"))
+    ]:
+        monkeypatch.delitem(__import__("sys").modules, name)
+    mirrored = Mirror(Chosen("tensorboard", "tensorboard:tensorboard", None), run(tmp_path))
+    assert mirrored.failure is not None
+    assert "ModuleNotFoundError" in mirrored.failure
+    mirrored.put({"event_type": "train", "step": 1})
+    mirrored.close()
+    assert mirrored.dropped == 1
+
+
+def test_tensorboard_holds_every_number_of_a_run_that_was_stopped_and_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorboard", reason="the extra fvlm[tensorboard] is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setenv("FVLM_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "tiny.toml").write_text(
+        RECIPE.replace("steps = 6", "steps = 6\nlog_every = 1") + '[[trackers]]\nname = "tensorboard"\n'
+    )
+    train(tmp_path / "tiny.toml", tmp_path / "runs", until=2)
+    observer = train(tmp_path / "tiny.toml", tmp_path / "runs")
+    assert not [text for text in observer.warnings if "tracker" in text]
+    (stored,) = list_runs(tmp_path / "runs")
+    events = EventAccumulator(str(stored.folder / "tensorboard"))
+    events.Reload()
+    for kind, rows in (("train", stored.train_rows()), ("eval", stored.evaluations())):
+        for name in ("train_loss", "grad_norm", "lr_connector", "val_loss", "samples_by_source/shapes"):
+            table, _, key = name.partition("/")
+            wanted = [
+                (r["step"], r[table][key] if key else r[table]) for r in rows if r.get(table) is not None
+            ]
+            if not wanted:
+                continue
+            found = [(event.step, event.value) for event in events.Scalars(f"{kind}/{name}")]
+            assert [step for step, _ in found] == [step for step, _ in wanted]
+            assert [value for _, value in found] == pytest.approx([value for _, value in wanted], rel=1e-6)
+    assert len(events.Scalars("train/train_loss")) == 6
+
+
+def test_rows_of_a_run_are_the_same_with_and_without_a_tracker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fvlm_core.runs.metrics import deterministic
+
+    monkeypatch.setenv("FVLM_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    train(tmp_path / "tiny.toml", tmp_path / "plain")
+    blocked = Blocked()
+    (tmp_path / "tiny.toml").write_text(RECIPE + '[[trackers]]\nname = "tensorboard"\n')
+    monkeypatch.setattr(mirror, "CLOSE_SECONDS", 0.1)
+    offer(monkeypatch, lambda config, run: blocked)
+    train(tmp_path / "tiny.toml", tmp_path / "mirrored")
+    blocked.let_go.set()
+    plain, mirrored = (
+        [json.dumps(deterministic(row)) for row in list_runs(tmp_path / name)[0].rows()]
+        for name in ("plain", "mirrored")
+    )
+    assert plain == mirrored
