@@ -40,12 +40,15 @@ def points(
 
 def chinchilla_report(**truth: float) -> LawReport:
     """What a figure gets to see of the joint law on three sizes."""
+    from fvlm_fits.config import NoSettings
+    from fvlm_fits.joint_chinchilla import build
+
     from fvlm_core.report.figures.view import view
-    from fvlm_core.scaling.fitting import fit_points, load_model
+    from fvlm_core.scaling.fitting import fit_points
     from fvlm_core.scaling.points import tidy
 
     table = points(TRUTH | truth, list(SIZES.values()), [step * BATCH for step in STEPS], noise=0.003)
-    return view(fit_points(tidy(table, "points"), load_model("joint-chinchilla"), draws=20))
+    return view(fit_points(tidy(table, "points"), build(NoSettings()), draws=20))
 
 
 def run(
