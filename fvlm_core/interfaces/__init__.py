@@ -14,7 +14,20 @@ from fvlm_registry import Component, hookimpl
 if TYPE_CHECKING:
     from fvlm_core.errors import FvlmError, MissingData, MissingWeights, Problem, Problems, UsageError
     from fvlm_core.interfaces.connector import Auxiliary, Connector, VisualTokens
-    from fvlm_core.interfaces.data import DataSource, Progress, Sample, Split, Turn, VideoFile
+    from fvlm_core.interfaces.data import (
+        DataCard,
+        DataSource,
+        Fit,
+        ImageFile,
+        Member,
+        Progress,
+        Role,
+        Sample,
+        Split,
+        StoredFrames,
+        Turn,
+        VideoFile,
+    )
     from fvlm_core.interfaces.encoder import Depth, KeyValue, PatchFeatures, VisionEncoder
     from fvlm_core.interfaces.fit import FitModel, Parameter
     from fvlm_core.interfaces.llm import Chat, EncodedChat, LLMBackend
@@ -35,7 +48,10 @@ if TYPE_CHECKING:
 _HOME = {
     "errors": ("FvlmError", "MissingData", "MissingWeights", "Problem", "Problems", "UsageError"),
     "interfaces.connector": ("Auxiliary", "Connector", "VisualTokens"),
-    "interfaces.data": ("DataSource", "Progress", "Sample", "Split", "Turn", "VideoFile"),
+    "interfaces.data": (
+        *("DataCard", "DataSource", "Fit", "ImageFile", "Member", "Progress"),
+        *("Role", "Sample", "Split", "StoredFrames", "Turn", "VideoFile"),
+    ),
     "interfaces.encoder": ("Depth", "KeyValue", "PatchFeatures", "VisionEncoder"),
     "interfaces.fit": ("FitModel", "Parameter"),
     "interfaces.llm": ("Chat", "EncodedChat", "LLMBackend"),
@@ -55,17 +71,21 @@ __all__ = [
     "Component",
     "Connector",
     "ConnectorSpec",
+    "DataCard",
     "DataSource",
     "Depth",
     "EncodedChat",
     "EncoderSpec",
+    "Fit",
     "FitModel",
     "FvlmError",
+    "ImageFile",
     "KeyValue",
     "LLMBackend",
     "LLMSpec",
     "LinearMap",
     "Look",
+    "Member",
     "MissingData",
     "MissingWeights",
     "Mode",
@@ -74,8 +94,10 @@ __all__ = [
     "Problem",
     "Problems",
     "Progress",
+    "Role",
     "Sample",
     "Split",
+    "StoredFrames",
     "TextPass",
     "Turn",
     "UsageError",
