@@ -1,0 +1,17 @@
+"""`fvlm data`: data sets, what they are, how to get them, and what is done with them before training."""
+
+from __future__ import annotations
+
+import click
+
+from fvlm_core.cli.lazy import LazyGroup, Table
+
+COMMANDS: Table = {
+    "describe": ("fvlm_core.cli.data_describe", "What a data set is, and what of it is on this machine."),
+    "fetch": ("fvlm_core.cli.data_fetch", "Download a data set from its hub."),
+}
+
+
+@click.group(name="data", cls=LazyGroup, table=COMMANDS)
+def command() -> None:
+    """Data sets: what they are, how to get them, and what is done with them before training."""
