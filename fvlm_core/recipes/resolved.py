@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from fvlm_core.recipes.schema import Chosen, Fit, RunRecipe, Source
+from fvlm_core.recipes.schema import Chosen, Fit, RunRecipe, Source, Text
 
 RUNTIME = (
     "description",
@@ -44,6 +44,8 @@ def _plain(value: Any) -> Any:
         return {"name": value.component, **_plain(value.config)}
     if isinstance(value, Source):
         return {**_plain(value.source), "weight": value.weight}
+    if isinstance(value, Text):
+        return {**_plain(value.source), "share": value.share}
     if isinstance(value, Fit):
         return {"model": value.model, "objective": value.objective, **_plain(value.config)}
     if attrs.has(type(value)):

@@ -23,7 +23,7 @@ from torch import Tensor
 from fvlm_core.compose import Sources
 from fvlm_core.data.collate import Preparer
 from fvlm_core.data.loader import MicroBatch, TrainingData, ValidationSet, micro_batches, validation_set
-from fvlm_core.data.mixture import Mixture
+from fvlm_core.data.weighing import make_mixture
 from fvlm_core.errors import FvlmError
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.recipes.read import Run
@@ -127,14 +127,18 @@ def train(
 
     size = model.encoder.spec.image_size
     preparer = Preparer(
-        chat, size, training.supervise, config.data.max_text_tokens, config.model.score_first_token
+        chat,
+        size,
+        training.supervise,
+        config.data.max_text_tokens,
+        config.model.score_first_token,
+        config.data.image_repeats,
     )
     validation = validation_set(sources.validation, preparer, config.eval.samples, config.eval.batch_size)
     _report_validation(validation, observer)
-    weights = [source.weight for source in config.data.sources]
     data = TrainingData(
         sources.train,
-        Mixture([len(source) for source in sources.train], weights, run.seed),
+        make_mixture(config.data, sources.train, chat, run.seed, length.steps * training.batch_size),
         preparer,
         replace=config.data.on_bad_sample == "skip",
     )
