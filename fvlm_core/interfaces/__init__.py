@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fvlm_registry import Component, hookimpl
 
 if TYPE_CHECKING:
+    from fvlm_core.data.bad import BadSample
     from fvlm_core.errors import FvlmError, MissingData, MissingWeights, Problem, Problems, UsageError
     from fvlm_core.interfaces.connector import Auxiliary, Connector, VisualTokens
     from fvlm_core.interfaces.data import (
@@ -44,6 +45,16 @@ if TYPE_CHECKING:
         Work,
     )
     from fvlm_core.pretrained import SEEDED, architecture, is_folder, pretrained_folder
+    from fvlm_core.shards.index import KINDS, Index, IndexEntry, Shown, write_index
+    from fvlm_core.shards.manifest import read_manifest, wrong_sizes
+    from fvlm_core.shards.tar import BadShard, TarMember, tar_members
+    from fvlm_core.sources.chats import chat_of
+    from fvlm_core.sources.media import Media, find_media
+    from fvlm_core.sources.parquet import Parquet
+    from fvlm_core.sources.rows import CSVRows, JSONArray, JSONLines, Record, Refused, text_of
+    from fvlm_core.sources.settings import HeldOutVideos, VideoSettings, missing
+    from fvlm_core.sources.table_rows import TableEntry, TableRows
+    from fvlm_core.sources.video_rows import VideoEntry, VideoRows
 
 _HOME = {
     "errors": ("FvlmError", "MissingData", "MissingWeights", "Problem", "Problems", "UsageError"),
@@ -60,13 +71,25 @@ _HOME = {
         *("LinearMap", "Look", "TextPass", "VisualPass", "Work"),
     ),
     "pretrained": ("SEEDED", "architecture", "is_folder", "pretrained_folder"),
+    "data.bad": ("BadSample",),
+    "shards.index": ("KINDS", "Index", "IndexEntry", "Shown", "write_index"),
+    "shards.manifest": ("read_manifest", "wrong_sizes"),
+    "shards.tar": ("BadShard", "TarMember", "tar_members"),
+    "sources.chats": ("chat_of",),
+    "sources.media": ("Media", "find_media"),
+    "sources.parquet": ("Parquet",),
+    "sources.rows": ("CSVRows", "JSONArray", "JSONLines", "Record", "Refused", "text_of"),
+    "sources.settings": ("HeldOutVideos", "VideoSettings", "missing"),
+    "sources.table_rows": ("TableEntry", "TableRows"),
+    "sources.video_rows": ("VideoEntry", "VideoRows"),
 }
 _MODULE = {name: f"fvlm_core.{module}" for module, names in _HOME.items() for name in names}
 
 __all__ = [
-    "LLM_WIDTH",
-    "SEEDED",
     "Auxiliary",
+    "BadSample",
+    "BadShard",
+    "CSVRows",
     "Chat",
     "Component",
     "Connector",
@@ -79,37 +102,64 @@ __all__ = [
     "Fit",
     "FitModel",
     "FvlmError",
+    "HeldOutVideos",
     "ImageFile",
+    "Index",
+    "IndexEntry",
+    "JSONArray",
+    "JSONLines",
+    "KINDS",
     "KeyValue",
     "LLMBackend",
     "LLMSpec",
+    "LLM_WIDTH",
     "LinearMap",
     "Look",
+    "Media",
     "Member",
     "MissingData",
     "MissingWeights",
     "Mode",
     "Parameter",
+    "Parquet",
     "PatchFeatures",
     "Problem",
     "Problems",
     "Progress",
+    "Record",
+    "Refused",
     "Role",
+    "SEEDED",
     "Sample",
+    "Shown",
     "Split",
     "StoredFrames",
+    "TableEntry",
+    "TableRows",
+    "TarMember",
     "TextPass",
     "Turn",
     "UsageError",
+    "VideoEntry",
     "VideoFile",
+    "VideoRows",
+    "VideoSettings",
     "VisionEncoder",
     "VisualPass",
     "VisualTokens",
     "Work",
     "architecture",
+    "chat_of",
+    "find_media",
     "hookimpl",
     "is_folder",
+    "missing",
     "pretrained_folder",
+    "read_manifest",
+    "tar_members",
+    "text_of",
+    "write_index",
+    "wrong_sizes",
 ]
 
 
