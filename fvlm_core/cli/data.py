@@ -9,6 +9,7 @@ from fvlm_core.cli.lazy import LazyGroup, Table
 COMMANDS: Table = {
     "describe": ("fvlm_core.cli.data_describe", "What a data set is, and what of it is on this machine."),
     "fetch": ("fvlm_core.cli.data_fetch", "Download a data set from its hub."),
+    "pack": ("fvlm_core.cli.data_pack", "Write samples to tar shards that are read by offset."),
 }
 
 

@@ -58,16 +58,18 @@ class TrainingData(Dataset[MicroBatch]):
         source, index = self.mixture.at(place)
         attempt = 0
         while True:
-            sample = self.sources[source][index]
+            name = f"{self.sources[source].name}/{index}"
             try:
+                sample = self.sources[source][index]
+                name = f"{sample.source}/{sample.id}"
                 return self.preparer.example(sample)
             except BadSample as error:
-                bad.append(BadReport(f"{sample.source}/{sample.id}", str(error)))
+                bad.append(BadReport(name, str(error)))
                 if not self.replace:
                     raise
                 if attempt == REPLACEMENTS:
                     reason = f"{REPLACEMENTS} replacements in a row were bad too; the last: {error.reason}"
-                    raise BadSample(sample.id, reason) from error
+                    raise BadSample(name, reason) from error
             source, index = self.mixture.replacement(place, attempt)
             attempt += 1
 
@@ -116,6 +118,18 @@ class ValidationSet:
         object.__setattr__(self, "samples", sum(len(batch.counts) for batch in self.batches))
 
 
+def chosen_validation(source: DataSource, samples: int) -> list[int]:
+    """The first `samples` of a source by a hash of their ids: the same ones whatever else the source holds."""
+    ranked: list[tuple[int, int]] = []
+    for index in range(len(source)):
+        try:
+            name = source[index].id
+        except BadSample:
+            name = str(index)  # it is tried, found bad again, and named
+        ranked.append((derive(0, "validation", name), index))
+    return [index for _, index in sorted(ranked)[:samples]]
+
+
 def validation_set(
     sources: Sequence[DataSource], preparer: Preparer, samples: int, batch_size: int
 ) -> ValidationSet:
@@ -124,13 +138,14 @@ def validation_set(
     bad: list[BadReport] = []
     for number, source in enumerate(sources):
         share = samples // len(sources) + (number < samples % len(sources))
-        ranked = sorted(range(len(source)), key=lambda index: derive(0, "validation", source[index].id))
-        for index in ranked[:share]:
-            sample = source[index]
+        for index in chosen_validation(source, share):
+            name = f"{source.name}/{index}"
             try:
+                sample = source[index]
+                name = f"{sample.source}/{sample.id}"
                 examples.append(preparer.example(sample))
             except BadSample as error:
-                bad.append(BadReport(f"{sample.source}/{sample.id}", str(error)))
+                bad.append(BadReport(name, str(error)))
     # Samples of like length share a batch, so that little of it is padding.
     examples.sort(key=lambda example: (len(example.frames), len(example.ids), example.id))
     batches = [collate(examples[start : start + batch_size]) for start in range(0, len(examples), batch_size)]
