@@ -53,7 +53,7 @@ class Preparer:
         supervised = {"all": np.ones_like(answer), "answer": answer, "content": content}[
             self.supervise
         ].copy()
-        if not (self.score_first and sample.video is not None):  # nothing stands before it to predict it from
+        if not (self.score_first and sample.visual):  # nothing stands before it to predict it from
             supervised[:1] = False
         if not supervised.any():
             total = len(encoded.ids)

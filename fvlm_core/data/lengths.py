@@ -49,7 +49,7 @@ def first_lengths(config: RunRecipe, sources: Sources, chat: Chat) -> list[Lengt
     problem: BadSample | None = None
     for sample in _first(config, sources, chat, LOOKED_AT):
         try:
-            text = preparer.example(evolve(sample, video=None))
+            text = preparer.example(evolve(sample, video=None, images=()))
             frames = count_frames(sample, config.data.image_repeats)
         except BadSample as error:
             problem = error
@@ -68,7 +68,7 @@ def decoding_seconds(
     for sample in _first(config, sources, chat, DECODED + 1):
         begun = time.perf_counter()
         try:
-            if sample.video:
+            if sample.visual:
                 decode_frames(sample, size)
         except BadSample:
             continue

@@ -99,7 +99,7 @@ def open_picture(content: bytes) -> Image.Image:
             text = f"{image.width} x {image.height} pixels, where at most {MAX_PIXELS:,} are decoded"
             raise ValueError(text)
         image.load()
-        return image if image.mode == "RGB" else image.convert("RGB")
+        return image if image.mode == "RGB" else _to_rgb(image)
     except UnidentifiedImageError:
         raise ValueError(_what_else(content)) from None
     except _BROKEN as error:
@@ -115,6 +115,29 @@ def fit_square(image: Image.Image, size: int) -> Image.Image:
     left, top = (width - short) / 2, (height - short) / 2
     box = (left, top, left + short, top + short)
     return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+
+
+def letterbox(image: Image.Image, size: int) -> Image.Image:
+    """The long side scaled to `size` (bicubic), centred on black: all of the picture is there."""
+    width, height = image.size
+    scale = size / max(width, height)
+    fitted = (max(1, round(width * scale)), max(1, round(height * scale)))
+    square = Image.new("RGB", (size, size))
+    place = ((size - fitted[0]) // 2, (size - fitted[1]) // 2)
+    square.paste(image.resize(fitted, Image.Resampling.BICUBIC), place)
+    return square
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Grey, palette, CMYK and 16-bit pictures to RGB; what is transparent is laid on white, as on paper."""
+    if image.mode.startswith("I"):  # 16 bits of grey, which `convert` would clip at 255
+        deep = np.asarray(image, dtype=np.float64) / 257
+        image = Image.fromarray(deep.clip(0, 255).round().astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        over = image.convert("RGBA")
+        image = Image.new("RGBA", over.size, "white")
+        image.alpha_composite(over)
+    return image.convert("RGB")
 
 
 def _adjoin(stored: StoredFrames, number: int) -> bool:

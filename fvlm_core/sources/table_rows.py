@@ -53,14 +53,22 @@ class TableRows(DataSource):
     """
 
     def __init__(
-        self, name: str, table: Parquet, split: Split, *, holdout: float = 0.0, fit: Fit = "letterbox"
+        self,
+        name: str,
+        table: Parquet,
+        split: Split,
+        *,
+        holdout: float = 0.0,
+        fit: Fit = "letterbox",
+        settings: tuple[object, ...] = (),
     ) -> None:
-        """holdout: share of the pictures kept for validation; 0: the table holds one split alone.
+        """holdout: share of the pictures kept for validation; 0: the table holds one split alone. settings: of the
+        config, those that decide which rows are usable.
 
         Raises `UsageError` when no row is usable or none falls into the split.
         """
         self.name, self.table, self.fit = name, table, fit
-        self.listing = self._listed()
+        self.listing = self._listed(settings)
         if not len(self.listing.rows):
             problems = "\n".join(f"  {problem}" for problem in self.problems()[:5])
             raise UsageError(f"{table.files[0]}: none of its {len(table):,} rows can be used:\n{problems}")
@@ -105,9 +113,9 @@ class TableRows(DataSource):
             digest.update(repr((file.name, file.stat().st_size)).encode())
         return digest.hexdigest()
 
-    def _listed(self) -> TableListing:
-        table = self.table
-        kept = cache_folder("listings") / f"{state_key(table.files, type(self).__name__, _VERSION)}.npz"
+    def _listed(self, settings: tuple[object, ...]) -> TableListing:
+        key = state_key(self.table.files, type(self).__name__, _VERSION, settings)
+        kept = cache_folder("listings") / f"{key}.npz"
         if kept.is_file():
             with np.load(kept, allow_pickle=False) as saved:
                 numbers = (saved[name] for name in ("rows", "groups", "unusable", "faults"))

@@ -34,7 +34,8 @@ class Cauldron:
             size="50 subsets (ai2d: 2,445 rows, 438 MB)",
             layout=("SUBSET/train-0000k-of-0000n-HASH.parquet",),
             columns=("images: list<struct<bytes, path>>", "texts: list<struct<user, assistant, source>>"),
-            split="by a hash of the picture's bytes, whatever subset it is in: `holdout`, by default 1 %, is validation",
+            split="by a hash of the picture's bytes, whatever subset it is in: `holdout`, by default 1 %, is for "
+            "validation",
             prompts=("the questions are the data set's own",),
             traps=(
                 ("several pictures in a row", "all are shown, one frame each, in order"),

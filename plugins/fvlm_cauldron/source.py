@@ -34,6 +34,7 @@ class CauldronSource(TableRows):
             split,
             holdout=config.holdout,
             fit=config.fit,
+            settings=(config.max_images,),
         )
 
     def entry(self, record: Record) -> TableEntry:

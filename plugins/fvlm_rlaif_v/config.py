@@ -30,8 +30,8 @@ class RLAIFV:
             size="83,132 pairs, about 13 GB in 14 files",
             layout=("RLAIF-V-Dataset_000.parquet ... RLAIF-V-Dataset_013.parquet",),
             columns=("image: struct<bytes, path>", "question", "chosen", "rejected"),
-            split="by a hash of the picture's bytes, so that all pairs of a picture stay together: `holdout`, by default "
-            "1 %, is validation",
+            split="by a hash of the picture's bytes, so that all pairs of a picture stay together: `holdout`, by "
+            "default 1 %, is validation",
             prompts=("the questions are the data set's own",),
             traps=(
                 ("chosen and rejected are the same", "left out and named: nothing can be learnt from it"),
