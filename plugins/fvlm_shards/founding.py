@@ -47,6 +47,9 @@ def list_shards(config: Shards) -> Listed:
 
     Raises `MissingData` when there is no shard, and `UsageError` naming every shard that is not whole.
     """
+    if packs := sorted({file.parent.relative_to(config.path) for file in config.path.rglob("pack.json")}):
+        named = sorted({pack.parent if pack.name in ("train", "validation") else pack for pack in packs})
+        raise UsageError(f"{config.path}: holds packs; name one as path: {', '.join(map(str, named))}")
     files = tuple(sorted(config.path.rglob("*.tar")))
     if not files:
         raise MissingData(f"{config.path}: neither a pack (pack.json) nor shards (*.tar) are in it")

@@ -105,7 +105,7 @@ def _turns(value: Any) -> tuple[Turn, ...]:
 
 
 def _string(record: Mapping[str, Any], key: str, default: str | None = None) -> str:
-    value = record.get(key, default)
+    value: object = record.get(key, default)
     if value is None and default is not None:
         return default
     if not isinstance(value, str):
