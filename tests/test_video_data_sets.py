@@ -66,7 +66,7 @@ def test_openvid_is_read_from_zips_whole_split_and_deflated(tmp_path: Path) -> N
         f"{table}:6: empty video (0 bytes): trap_empty.mp4",
         f"{table}:8: the same sample as {table}:4",
         f"{table}:9: empty caption",
-        f"{tmp_path}: 1 videos that no row names are not used",
+        f"{tmp_path}: videos that no row names, and that are not used: 1",
     ]
     assert [source[place].video.seconds for place in range(3)] == [3.0, 3.0, None]  # type: ignore[union-attr]
 
@@ -104,7 +104,7 @@ def test_vript_gives_one_sample_a_scene_and_invents_no_caption(tmp_path: Path) -
     assert problems(source) == [
         f"{rows}:4: no caption (its video is marked integrity = false)",
         f"{rows}:5: no such video: trap_missing-Scene-001.mp4",
-        f"{tmp_path}: 1 videos that no row names are not used",
+        f"{tmp_path}: videos that no row names, and that are not used: 1",
     ]
 
 
@@ -116,7 +116,7 @@ def test_sharegpt4video_takes_the_caption_of_the_whole_video(tmp_path: Path) -> 
     assert problems(source) == [
         f'{rows}:3: no caption of the whole video (idx "-1")',
         f"{rows}:4: no such video: trap_missing.mp4",
-        f"{tmp_path}: 1 videos that no row names are not used",
+        f"{tmp_path}: videos that no row names, and that are not used: 1",
     ]
 
 
@@ -158,7 +158,7 @@ def test_llava_video_keeps_every_question_and_turn(tmp_path: Path) -> None:
     assert problems(source) == [
         f"{questions}: row 2: no such video: academic_source/trap_missing.mp4",
         f"{questions}: row 3: no answer in it",
-        f"{tmp_path}: 1 videos that no row names are not used",
+        f"{tmp_path}: videos that no row names, and that are not used: 1",
     ]
     assert [turn.role for turn in source[1].turns] == ["user", "assistant"] * 2
 

@@ -129,7 +129,7 @@ class VideoRows(DataSource):
             found.append(file.problem(int(listing.unusable[number, 1]), text))
         found += listing.media.problems
         if listing.unnamed:
-            text = f"{listing.unnamed:,} videos that no row names are not used"
+            text = f"videos that no row names, and that are not used: {listing.unnamed:,}"
             found.append(Problem(text, str(self.config.path)))
         return tuple(found)
 
