@@ -116,7 +116,7 @@ def _wrong_hashes(folder: Path, files: list[PackedFile], progress: Progress) -> 
             progress(what, done >> 20, max(total, 1))
             if found != packed.sha256:
                 yield (
-                    f"{folder / packed.file}: altered: its SHA-256 is {found[:16]}…, written with {packed.sha256[:16]}…; "
+                    f"{folder / packed.file}: altered: SHA-256 {found[:16]}…, written with {packed.sha256[:16]}…; "
                     f"it holds {packed.samples:,} samples"
                 )
     progress(what, max(total, 1), max(total, 1))

@@ -80,12 +80,12 @@ def part_file(folder: Path, number: int) -> Path:
 
 
 def write_shard(
-    job: PackJob, number: int, blocked: Mapping[int, str], begin: Callable[[int], None]
+    job: PackJob, number: int, blocked: Mapping[int, Skipped], begin: Callable[[int | None, str], None]
 ) -> ShardReport:
     """Write shard `number` and its part of the index, whole or not at all.
 
-    blocked: places that are not tried, and why: they ended a worker before. begin: told of each place before its sample
-    is decoded.
+    blocked: places that are not tried: they ended a worker before. begin: told of each place before it is read, and
+    once more, with the sample's id, before it is decoded; of None when none is any more.
     """
     file = job.folder / shard_name(number)
     temporary = job.folder / WORK / f"{file.name}.{os.getpid()}"
@@ -94,13 +94,15 @@ def write_shard(
     with temporary.open("wb") as out:
         tar = TarWriter(out)
         for place in job.places(number):
+            if place in blocked:
+                skipped.append(blocked[place])
+                continue
             name = f"sample {place}"
-            begin(place)
+            begin(place, name)
             try:
                 sample = job.source[place]
                 name = sample.id
-                if place in blocked:
-                    raise BadSample(name, blocked[place])
+                begin(place, name)
                 encoded = encode(sample, job.settings, job.chat)
             except BadSample as error:
                 skipped.append(Skipped(place, name, error.reason))
@@ -109,6 +111,7 @@ def write_shard(
                 skipped.append(Skipped(place, name, f"unexpected {type(error).__name__}: {error}"))
                 continue
             entries.append(_add(tar, f"{place:09d}", encoded, number))
+        begin(None, "")  # writing waits for the disk, and is no sample's fault
         tar.close()
         out.flush()
         os.fsync(out.fileno())

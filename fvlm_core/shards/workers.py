@@ -15,7 +15,7 @@ from typing import Any
 from attrs import define, field
 
 from fvlm_core.errors import FvlmError
-from fvlm_core.shards.shard import PackJob, ShardReport, write_shard
+from fvlm_core.shards.shard import PackJob, ShardReport, Skipped, write_shard
 
 MEMORY = 4 << 30
 """Bytes that decoding may take in a worker beyond what it starts with: a bomb is then a MemoryError, not a machine
@@ -53,15 +53,16 @@ def write_shards(
 
 @define(eq=False)
 class _Worker:
-    """A process and what it is doing. number: the shard it writes. place: the sample it decodes, since when."""
+    """A process and what it is doing. number: the shard it writes. place, name: the sample it decodes, since when."""
 
     job: PackJob
     process: BaseProcess = field(init=False)
     pipe: Connection = field(init=False)
     number: int | None = None
     place: int | None = None
+    name: str = ""
     since: float = 0.0
-    blocked: dict[int, str] = field(factory=dict[int, str])
+    blocked: dict[int, Skipped] = field(factory=dict[int, Skipped])
 
     def start(self) -> None:
         context = multiprocessing.get_context("forkserver")
@@ -71,7 +72,7 @@ class _Worker:
         self.process.start()
         theirs.close()
 
-    def give(self, number: int, blocked: dict[int, str]) -> None:
+    def give(self, number: int, blocked: dict[int, Skipped]) -> None:
         """Ask for a shard."""
         self.number, self.place, self.blocked = number, None, blocked
         self.pipe.send((number, blocked))
@@ -82,8 +83,10 @@ class _Worker:
             while self.pipe.poll():
                 what, value = self.pipe.recv()
                 if what == "begin":
-                    self.place, self.since = value, time.monotonic()
-                    begun(value)
+                    if value[0] != self.place and value[0] is not None:
+                        self.since = time.monotonic()
+                        begun(value[0])
+                    self.place, self.name = value
                 elif what == "done":
                     self.number = self.place = None
                     return value
@@ -92,7 +95,7 @@ class _Worker:
         if not self.process.is_alive():
             code = self.process.exitcode or 0
             how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-            self._replace(f"ended the process that decoded it ({how})")
+            self._replace(f"ended the process that read it ({how})")
         elif self.place is not None and time.monotonic() - self.since > self.job.settings.timeout:
             self._replace(f"took more than {self.job.settings.timeout:g} s")
         return None
@@ -105,14 +108,15 @@ class _Worker:
 
     def _replace(self, reason: str) -> None:
         if self.place is None or self.number is None:
-            raise FvlmError(f"packing failed: a worker ended before its first sample: {reason}")
-        number, blocked = self.number, {**self.blocked, self.place: reason}
+            raise FvlmError(f"packing failed: a worker ended between samples ({reason})")
+        skipped = Skipped(self.place, self.name, reason)
+        number, blocked = self.number, {**self.blocked, self.place: skipped}
         self.end()
         self.start()
         self.give(number, blocked)
 
     def _where(self) -> str:
-        return "" if self.place is None else f" at sample {self.place} of {self.job.source.name}"
+        return "" if self.place is None else f" at {self.name} of {self.job.source.name}"
 
 
 def _work(job: PackJob, pipe: Connection) -> None:
@@ -126,7 +130,7 @@ def _work(job: PackJob, pipe: Connection) -> None:
     try:
         while True:
             number, blocked = pipe.recv()
-            say("done", write_shard(job, number, blocked, lambda place: say("begin", place)))
+            say("done", write_shard(job, number, blocked, lambda place, name: say("begin", (place, name))))
     except (EOFError, ConnectionError):
         return  # the parent is gone
     except Exception as error:

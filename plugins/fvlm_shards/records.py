@@ -52,7 +52,7 @@ def read_record(content: bytes, prompt: str, token_ids: TokenIds | None) -> Text
     declared = frames if type(frames) is int else None
     if "turns" in record:
         return Text(_string(record, "id"), _turns(record["turns"]), _turns(record.get("rejected", [])))
-    name = record.get("video_id") or ""
+    name: Any = record.get("video_id")
     turns, rejected = _founding(record, prompt, token_ids)
     if not any(turn.content.strip() for turn in turns if turn.role == "assistant"):
         raise Unusable("empty answer")
@@ -105,7 +105,7 @@ def _turns(value: Any) -> tuple[Turn, ...]:
 
 
 def _string(record: Mapping[str, Any], key: str, default: str | None = None) -> str:
-    value: object = record.get(key, default)
+    value: Any = record.get(key)
     if value is None and default is not None:
         return default
     if not isinstance(value, str):

@@ -30,7 +30,7 @@ from fvlm_shards.founding import list_shards
 from fvlm_shards.records import Text, Unusable, read_record
 from fvlm_shards.token_ids import TokenIds
 
-PACK, FROZEN = "pack.json", "frozen.json"
+PACK, FROZEN, UNFINISHED = "pack.json", "frozen.json", ".packing"
 
 
 def build(config: Shards, split: Split) -> ShardSource:
@@ -57,6 +57,10 @@ class ShardSource(DataSource):
             if split not in divided:
                 raise UsageError(f"{folder}: no pack of the {split} split in it; it holds {divided[0]}")
             folder /= split
+        if (folder / UNFINISHED).is_dir():
+            raise UsageError(
+                f"{folder}: packing was not finished; the same fvlm data pack command continues it"
+            )
         if (folder / FROZEN).is_file() and split == "train":
             raise UsageError(f"{folder}: a frozen validation set is not trained on")
         if (folder / PACK).is_file():
