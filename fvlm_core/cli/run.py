@@ -78,6 +78,7 @@ def _show(outcomes: list[Outcome]) -> None:
     """The table of runs. "of blind" is the loss on the caption's own words as a share of the blind run's."""
     from fvlm_core.cli.console import new_table, print_table
     from fvlm_core.cli.display import clock
+    from fvlm_core.data.realised import shares
 
     blind = [o.summary["best_val_loss_content"] for o in outcomes if o.run.config.model.blind]
     numbers = (
@@ -106,6 +107,10 @@ def _show(outcomes: list[Outcome]) -> None:
             cells.append(f"{words / blind[0]:.2f}" if words is not None and blind[0] else "")
         table.add_row(*cells, clock(summary["wall_time_hours"] * 3600))
     print_table(table)
+    for outcome in outcomes:
+        realised = outcome.summary.get("mixture") or {}
+        if len(realised) > 1:
+            stdout().print(f"mixture of {outcome.run.id}: {shares(realised)} of the samples", soft_wrap=True)
     stdout().print()
 
 

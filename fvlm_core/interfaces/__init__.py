@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     )
     from fvlm_core.pretrained import SEEDED, architecture, is_folder, pretrained_folder
     from fvlm_core.shards.index import KINDS, Index, IndexEntry, Shown, write_index
+    from fvlm_core.shards.leaks import Signatures
     from fvlm_core.shards.manifest import read_manifest, wrong_sizes
     from fvlm_core.shards.tar import BadShard, TarMember, tar_members
     from fvlm_core.sources.chats import chat_of
@@ -72,6 +73,7 @@ _HOME = {
     ),
     "pretrained": ("SEEDED", "architecture", "is_folder", "pretrained_folder"),
     "data.bad": ("BadSample",),
+    "shards.leaks": ("Signatures",),
     "shards.index": ("KINDS", "Index", "IndexEntry", "Shown", "write_index"),
     "shards.manifest": ("read_manifest", "wrong_sizes"),
     "shards.tar": ("BadShard", "TarMember", "tar_members"),
@@ -86,6 +88,9 @@ _HOME = {
 _MODULE = {name: f"fvlm_core.{module}" for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "KINDS",
+    "LLM_WIDTH",
+    "SEEDED",
     "Auxiliary",
     "BadSample",
     "BadShard",
@@ -108,11 +113,9 @@ __all__ = [
     "IndexEntry",
     "JSONArray",
     "JSONLines",
-    "KINDS",
     "KeyValue",
     "LLMBackend",
     "LLMSpec",
-    "LLM_WIDTH",
     "LinearMap",
     "Look",
     "Media",
@@ -129,9 +132,9 @@ __all__ = [
     "Record",
     "Refused",
     "Role",
-    "SEEDED",
     "Sample",
     "Shown",
+    "Signatures",
     "Split",
     "StoredFrames",
     "TableEntry",

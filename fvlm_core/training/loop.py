@@ -23,6 +23,7 @@ from torch import Tensor
 from fvlm_core.compose import Sources
 from fvlm_core.data.collate import Preparer
 from fvlm_core.data.loader import MicroBatch, TrainingData, ValidationSet, micro_batches, validation_set
+from fvlm_core.data.realised import count_batch
 from fvlm_core.data.weighing import make_mixture
 from fvlm_core.errors import FvlmError
 from fvlm_core.interfaces.llm import Chat
@@ -203,6 +204,8 @@ def train(
             progress.tokens += supervised
             progress.frames += sum(len(m.batch.frames) for m in micro)
             progress.truncated += sum(m.truncated for m in micro)
+            for m in micro:
+                count_batch(progress.mixture, m.batch)
             progress.window.add(fine, coarse, supervised)
 
             row: dict[str, Any] | None = None
@@ -223,6 +226,7 @@ def train(
                     "frames_seen": progress.frames,
                     "bad_samples": len(progress.bad),
                     "truncated_tokens": progress.truncated,
+                    "mixture": progress.mixture,
                     "flops": step * training.batch_size * summary["flops_per_sample"],
                 }
                 if step % LOG_EVERY == 0 or step == length.steps:
@@ -333,6 +337,7 @@ def _summarise(known: dict[str, Any], progress: Progress, batch_size: int, steps
         "supervised_tokens": progress.tokens,
         "frames": progress.frames,
         "truncated_tokens": progress.truncated,
+        "mixture": progress.mixture,
         "bad_samples": progress.bad,
         "complete": progress.step >= steps,
     }

@@ -10,6 +10,7 @@ import torch
 from attrs import asdict, define, field
 from torch import Tensor, nn
 
+from fvlm_core.data.realised import Realised
 from fvlm_core.runs.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
 from fvlm_core.training.optimiser import optimiser_tensors, restore_optimiser
 
@@ -47,6 +48,7 @@ class Progress:
 
     step: optimiser steps done, which also says which sample comes next. wall_time: seconds of training over all
     attempts. tokens: supervised tokens. truncated: text tokens cut off. bad: bad samples met, with reasons.
+    mixture: what each source gave.
     """
 
     step: int = 0
@@ -60,6 +62,7 @@ class Progress:
     final_train_loss: float | None = None
     window: LossWindow = field(factory=lambda: LossWindow())
     bad: dict[str, str] = field(factory=dict[str, str])
+    mixture: Realised = field(factory=Realised)
 
 
 def save(
