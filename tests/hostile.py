@@ -2,39 +2,63 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
+from typing import Any
 
 from fvlm_core.interfaces.data import DataSource, Sample, Turn
 
 
 class Hostile(DataSource):
-    """`count` samples of text; those of `kills` end the process that reads them, those of `hangs` never come."""
+    """`count` samples of text; those of `kills` end the process that reads them, those of `hangs` never come.
+
+    late: samples that misbehave (`how`: "kills" or "hangs") when they are tokenised, once they have a name.
+    """
 
     name = "hostile"
 
-    def __init__(self, count: int, kills: tuple[int, ...] = (), hangs: tuple[int, ...] = ()) -> None:
-        self.count, self.kills, self.hangs = count, kills, hangs
+    def __init__(
+        self,
+        count: int,
+        kills: tuple[int, ...] = (),
+        hangs: tuple[int, ...] = (),
+        late: tuple[int, ...] = (),
+        how: str = "",
+    ) -> None:
+        self.count, self.kills, self.hangs, self.late, self.how = count, kills, hangs, late, how
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> Sample:
-        if index in self.kills and _in_worker():
-            os.kill(os.getpid(), signal.SIGSEGV)
-        if index in self.hangs and _in_worker():
-            time.sleep(600)
-        return Sample(f"s{index}", self.name, (Turn("user", "?"), Turn("assistant", f"answer {index}")))
+        misbehave(index in self.kills, index in self.hangs)
+        turns = (Turn("user", "?"), Turn("assistant", f"answer {index}"))
+        if index in self.late:
+            turns = Trap(turns)  # type: ignore[assignment]  # a tuple that acts when it is read
+            turns.how = self.how
+        return Sample(f"s{index}", self.name, turns)
 
     def fingerprint(self) -> str:
         return f"hostile {self.count}"
 
 
-MAIN = os.getpid()
+class Trap(tuple[Turn, ...]):
+    """Turns that end or stop the process that goes through them."""
+
+    how = ""
+
+    def __getitem__(self, place: Any) -> Any:
+        misbehave(self.how == "kills", self.how == "hangs")
+        return super().__getitem__(place)
 
 
-def _in_worker() -> bool:
-    import multiprocessing
-
-    return multiprocessing.parent_process() is not None
+def misbehave(kill: bool, hang: bool) -> None:
+    """In a child process alone."""
+    if multiprocessing.parent_process() is None:
+        return
+    if kill:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if hang:
+        time.sleep(600)

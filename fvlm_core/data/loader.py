@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from torch.utils.data import DataLoader, Dataset
 
 from fvlm_core.data.batch import Batch
 from fvlm_core.data.collate import Example, Preparer, collate
+from fvlm_core.data.flight import InFlight
 from fvlm_core.data.mixture import Mixture
 from fvlm_core.data.video import BadSample
 from fvlm_core.interfaces.data import DataSource
@@ -41,17 +42,23 @@ class MicroBatch:
 
 @frozen(eq=False)
 class TrainingData(Dataset[MicroBatch]):
-    """The training mixture by place. replace: False stops at the first bad sample."""
+    """The training mixture by place.
+
+    replace: False stops at the first bad sample. flight: where workers note which sample they are reading.
+    """
 
     sources: tuple[DataSource, ...]
     mixture: Mixture
     preparer: Preparer
     replace: bool = True
+    flight: InFlight | None = None
 
     def __getitem__(self, places: Any) -> MicroBatch:
         """The micro-batch of the given places of the mixture. Raises `BadSample` when it cannot be filled."""
         bad: list[BadReport] = []
         examples = [self._example(place, bad) for place in cast(Sequence[int], places)]
+        if self.flight is not None:
+            self.flight.note("")
         return MicroBatch(collate(examples), tuple(bad), sum(example.truncated for example in examples))
 
     def _example(self, place: int, bad: list[BadReport]) -> Example:
@@ -62,6 +69,8 @@ class TrainingData(Dataset[MicroBatch]):
             try:
                 sample = self.sources[source][index]
                 name = f"{sample.source}/{sample.id}"
+                if self.flight is not None:
+                    self.flight.note(name)
                 return self.preparer.example(sample)
             except BadSample as error:
                 bad.append(BadReport(name, str(error)))
@@ -88,18 +97,26 @@ class _Places:
             first += self.size
 
 
-def micro_batches(data: TrainingData, start: int, size: int, workers: int, pin: bool) -> Iterator[MicroBatch]:
-    """Micro-batches of `size` samples from place `start` on, without end, in order whatever the workers."""
+def micro_batches(
+    data: TrainingData, start: int, size: int, workers: int, pin: bool, timeout: float = WORKER_TIMEOUT
+) -> Iterator[MicroBatch]:
+    """Micro-batches of `size` samples from place `start` on, without end, in order whatever the workers.
+
+    Raises `FvlmError` when a worker dies, fails, or says nothing for `timeout` seconds: with the samples in flight.
+    """
+    flight = InFlight(workers)
     loader: DataLoader[MicroBatch] = DataLoader(
-        data,
+        evolve(data, flight=flight) if workers else data,
         sampler=_Places(start, size),  # type: ignore[arg-type]  # an iterable of places; it has no length
         batch_size=None,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
-        timeout=WORKER_TIMEOUT if workers else 0,
+        timeout=timeout if workers else 0,
         pin_memory=pin,
     )
-    return iter(loader)
+    batches = iter(loader)
+    with flight.explained():
+        yield from batches
 
 
 @frozen(eq=False)

@@ -25,13 +25,14 @@ class Unusable(Exception):
 
 
 class Text(NamedTuple):
-    """What a record says. rejected: empty but for preference pairs. frames: as it declares, None if it does not."""
+    """What a record says. rejected: empty but for preference pairs. frames: as it declares, None if it does not.
+    source: of ours, the source that it was packed from."""
 
     id: str
     turns: tuple[Turn, ...]
     rejected: tuple[Turn, ...] = ()
     frames: int | None = None
-    times: tuple[float, ...] = ()
+    source: str = ""
 
 
 def read_record(content: bytes, prompt: str, token_ids: TokenIds | None) -> Text:
@@ -51,7 +52,8 @@ def read_record(content: bytes, prompt: str, token_ids: TokenIds | None) -> Text
     frames = record.get("frame_count")
     declared = frames if type(frames) is int else None
     if "turns" in record:
-        return Text(_string(record, "id"), _turns(record["turns"]), _turns(record.get("rejected", [])))
+        turns, rejected = _turns(record["turns"]), _turns(record.get("rejected", []))
+        return Text(_string(record, "id"), turns, rejected, source=_string(record, "source", ""))
     name: Any = record.get("video_id")
     turns, rejected = _founding(record, prompt, token_ids)
     if not any(turn.content.strip() for turn in turns if turn.role == "assistant"):

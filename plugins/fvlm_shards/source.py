@@ -18,6 +18,7 @@ from fvlm_core.interfaces import (
     MissingData,
     Problem,
     Sample,
+    Signatures,
     Split,
     StoredFrames,
     UsageError,
@@ -86,7 +87,7 @@ class ShardSource(DataSource):
         if entry.kind == "video":
             start, size = entry.starts[0], entry.sizes[0]
             video = VideoFile(file, member=Member(entry.id, (file,), "tar", start, size, size))
-        return Sample(entry.id, self.name, text.turns, video, rejected=text.rejected)
+        return Sample(entry.id, text.source or self.name, text.turns, video, rejected=text.rejected)
 
     def problems(self) -> tuple[Problem, ...]:
         return self._problems
@@ -96,6 +97,23 @@ class ShardSource(DataSource):
             return None
         frames = self._index.column("frames")
         return (frames if self._rows is None else frames[self._rows]).tolist()
+
+    def signatures(self) -> Signatures | None:
+        """What every sample is recognised by; None for shards that were not packed here."""
+        content = self._index.column("content")
+        if not len(content) or not (content.any() or (self._index.column("kind") == 0).all()):
+            return None
+        rows = np.arange(len(self._index)) if self._rows is None else self._rows
+        offsets, hashes = self._index.lists("hashes")
+        names = list(self._index.ids())
+        return Signatures(
+            names=[f"{self.name}/{names[row]}" for row in rows],
+            content=content[rows],
+            owners=np.repeat(np.arange(len(rows)), np.diff(offsets)[rows]),
+            hashes=np.concatenate([hashes[offsets[row] : offsets[row + 1]] for row in rows])
+            if len(rows)
+            else np.zeros(0, np.uint64),
+        )
 
     def fingerprint(self) -> str:
         rows = b"" if self._rows is None else self._rows.tobytes()
