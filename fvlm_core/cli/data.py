@@ -11,6 +11,8 @@ COMMANDS: Table = {
     "fetch": ("fvlm_core.cli.data_fetch", "Download a data set from its hub."),
     "pack": ("fvlm_core.cli.data_pack", "Write samples to tar shards that are read by offset."),
     "check": ("fvlm_core.cli.data_check", "Find truncated, altered and missing shards."),
+    "inspect": ("fvlm_core.cli.data_inspect", "Draw samples with captions, tokens and masks, and the lengths."),
+    "freeze": ("fvlm_core.cli.data_freeze", "Build a validation set that training has never seen."),
 }
 
 
