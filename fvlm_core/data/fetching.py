@@ -65,9 +65,8 @@ def _explained(hub: str) -> Generator[None]:
     """What the hub's library raises, in words that say what to do."""
     from huggingface_hub import errors
 
-    transport = errors.HfHubHTTPError.__mro__[
-        1
-    ]  # the errors of the HTTP client that this release is built on
+    # The second is that of the HTTP client that this release of the library is built on.
+    unreachable: tuple[type[Exception], ...] = (OSError, vars(errors)["HTTPError"])
 
     page = f"https://huggingface.co/datasets/{hub}"
     try:
@@ -79,7 +78,7 @@ def _explained(hub: str) -> Generator[None]:
         raise UsageError(f"{hub}: no such data set at {page}, or a private one (hf auth login)") from error
     except errors.OfflineModeIsEnabled as error:
         raise UsageError(f"{hub}: HF_HUB_OFFLINE is set, so that nothing is downloaded") from error
-    except (transport, OSError) as error:
+    except unreachable as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise FvlmError(
             f"{hub}: the hub cannot be reached ({reason}). The same command continues a download that was cut off; "

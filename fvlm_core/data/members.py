@@ -7,9 +7,9 @@ import struct
 import zlib
 from bisect import bisect_right
 from collections.abc import Sequence
-from io import BytesIO, RawIOBase
+from io import BufferedReader, BytesIO, RawIOBase
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
 from fvlm_core.data.gz import open_gz
 from fvlm_core.interfaces.data import Member
@@ -35,10 +35,10 @@ def open_member(member: Member) -> IO[bytes]:
     parts = Parts(member.files)
     try:
         if member.packing == "tar":
-            return parts.window(member.start, member.size)
+            return BufferedReader(parts.window(member.start, member.size))
         start, checksum = _data_of(parts, member)
         if member.packing == "zip-stored":
-            return parts.window(start, member.size)
+            return BufferedReader(parts.window(start, member.size))
         with parts:
             return BytesIO(_inflated(parts.window(start, member.packed), member, checksum))
     except BaseException:
@@ -47,7 +47,10 @@ def open_member(member: Member) -> IO[bytes]:
 
 
 class Parts(RawIOBase):
-    """Files one after the other as one file, for reading; a window shows some bytes of it alone."""
+    """Files one after the other as one file, for reading; a window shows some bytes of it alone.
+
+    Unbuffered: a read ends where a file ends. Wrap it in a `BufferedReader` for whoever expects all that was asked for.
+    """
 
     def __init__(self, files: Sequence[Path]) -> None:
         super().__init__()
@@ -62,12 +65,12 @@ class Parts(RawIOBase):
             self._ends.append((self._ends[-1] if self._ends else 0) + os.fstat(handle).st_size)
         self._first, self._last, self._at = 0, self._ends[-1], 0
 
-    def window(self, start: int, length: int) -> IO[bytes]:
+    def window(self, start: int, length: int) -> Parts:
         """This file, reduced to `length` bytes from `start` on. Raises OSError when they are not all there."""
         if start + length > self._last:
             raise OSError(0, f"cut short: bytes {start:,} to {start + length:,} are not all there")
         self._first, self._last, self._at = start, start + length, 0
-        return cast(IO[bytes], self)
+        return self
 
     def readable(self) -> bool:
         """It is."""
@@ -110,21 +113,23 @@ class Parts(RawIOBase):
 def _data_of(parts: Parts, member: Member) -> tuple[int, int]:
     """Where a zip member's data begin, and its checksum (0 if the header does not say)."""
     parts.seek(member.start)
-    header = parts.read(_LOCAL.size) or b""
+    header = b""
+    while len(header) < _LOCAL.size and (piece := parts.read(_LOCAL.size - len(header))):
+        header += piece
     if len(header) < _LOCAL.size or header[:4] != b"PK\x03\x04":
         raise ValueError(f"{member.name}: its header is not at byte {member.start:,} of the zip")
     fields = _LOCAL.unpack(header)
     return member.start + _LOCAL.size + fields[-2] + fields[-1], fields[6]
 
 
-def _inflated(packed: IO[bytes], member: Member, checksum: int) -> bytes:
+def _inflated(packed: Parts, member: Member, checksum: int) -> bytes:
     """A deflated member, unpacked to the size it declares and no further."""
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
     pieces: list[bytes] = []
     room = member.size + 1  # one more, to notice a member that is longer than declared
     try:
         while room and not inflate.eof:
-            content = inflate.unconsumed_tail or packed.read(_CHUNK)
+            content = inflate.unconsumed_tail or packed.read(_CHUNK) or b""
             if not content:
                 break
             pieces.append(inflate.decompress(content, room))

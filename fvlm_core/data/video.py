@@ -288,8 +288,11 @@ def _square(frame: VideoFrame, size: int, reformatter: VideoReformatter) -> NDAr
 
 def _why(video: VideoFile, error: Exception) -> str:
     """The decoder's complaint in words that say what to look at."""
-    with open_member(video.member) if video.member else video.path.open("rb") as file:
-        head = file.read(512).lstrip().lower()
+    try:
+        with open_member(video.member) if video.member else video.path.open("rb") as file:
+            head = file.read(512).lstrip().lower()
+    except (OSError, ValueError) as unreadable:
+        return str(unreadable)
     if head.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "not a video but a web page (a download that failed?)"
     reason = (getattr(error, "strerror", "") or str(error) or type(error).__name__).rstrip(".")

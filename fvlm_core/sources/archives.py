@@ -9,6 +9,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -64,7 +65,7 @@ class Archive:
             problems.append(Problem(f"corrupt or cut short, so members of it are missing: {text}", shown))
 
     def _zip(self, suffixes: tuple[str, ...], problems: list[Problem]) -> Iterator[Listed]:
-        with Parts(self.files) as parts, zipfile.ZipFile(parts) as archive:  # type: ignore[arg-type]
+        with BufferedReader(Parts(self.files)) as parts, zipfile.ZipFile(parts) as archive:
             for info in archive.infolist():
                 if info.is_dir() or not info.filename.lower().endswith(suffixes):
                     continue
@@ -85,10 +86,11 @@ class Archive:
             return
         listed: list[tuple[str, int, int]] = []
         found = len(problems)
-        stream: Any = open_gz(self.files[0]) if self.kind == "tar.gz" else Parts(self.files)
+        stream: Any = open_gz(self.files[0]) if self.kind == "tar.gz" else BufferedReader(Parts(self.files))
         stream.seek(0)
+        archive: Any
         with tarfile.open(fileobj=stream, mode="r:", tarinfo=_StrictInfo, errorlevel=1) as archive:
-            for info in archive:
+            while info := archive.next():
                 archive.members = []  # it would keep every header
                 if not info.name.lower().endswith(suffixes):
                     continue
@@ -170,15 +172,14 @@ class _StrictInfo(tarfile.TarInfo):
     """Headers that tell a damaged archive from one that ends: tarfile takes both for the end, without a word."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> Self:
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         """As tarfile's. Raises `tarfile.ReadError` where the archive is cut short or a header is damaged."""
         try:
             info = super().frombuf(buf, encoding, errors)
-        except tarfile.EOFHeaderError:
-            raise
         except tarfile.HeaderError as error:
-            short = isinstance(error, tarfile.EmptyHeaderError | tarfile.TruncatedHeaderError)
-            raise tarfile.ReadError("it ends too soon" if short else f"a damaged header: {error}") from error
+            if type(error).__name__ == "EOFHeaderError":  # blocks of zeros: the end
+                raise
+            raise tarfile.ReadError(f"it ends too soon, or a header is damaged: {error}") from error
         if info.size > MAX_HEADER and info.type in _EXTRA_HEADERS:
             raise tarfile.ReadError(f"a header of {info.size:,} bytes")
         return info

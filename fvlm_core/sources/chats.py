@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
-from fvlm_core.interfaces.data import Role, Turn
+from fvlm_core.interfaces.data import Turn
 from fvlm_core.sources.rows import Refused
 
 _ROLES = ("system", "user", "assistant")
@@ -27,7 +27,7 @@ def chat_of(pairs: Iterable[tuple[Any, Any]]) -> tuple[Turn, ...]:
             raise Refused(f"turn {number}: a system turn that is not the first")
         if role == "assistant" and not any(turn.role == "user" for turn in turns):
             raise Refused(f"turn {number}: an answer before any question")
-        turns.append(Turn(cast(Role, role), text))
+        turns.append(Turn(role, text))
     if not any(turn.role == "assistant" and turn.content.strip() for turn in turns):
         raise Refused("no answer in it" if turns else "empty chat")
     return tuple(turns)

@@ -8,8 +8,6 @@ from attrs import field, frozen, validators
 
 from fvlm_core.errors import MissingData
 
-_share = [validators.ge(0), validators.lt(1)]
-
 
 @frozen(kw_only=True)
 class VideoSettings:
@@ -30,7 +28,7 @@ class HeldOutVideos(VideoSettings):
     """holdout: share of the videos kept for validation, chosen by a hash of the video, so that none is in both splits
     and none changes sides when others come or go. 0: both splits hold all."""
 
-    holdout: float = field(default=0.01, validator=_share)
+    holdout: float = field(default=0.01, validator=[validators.ge(0), validators.lt(1)])
 
 
 def missing(path: Path, component: str, root: Path) -> MissingData:

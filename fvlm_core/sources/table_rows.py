@@ -67,7 +67,8 @@ class TableRows(DataSource):
 
         Raises `UsageError` when no row is usable or none falls into the split.
         """
-        self.name, self.table, self.fit = name, table, fit
+        self.name, self.table = name, table
+        self.fit: Fit = fit
         self.listing = self._listed(settings)
         if not len(self.listing.rows):
             problems = "\n".join(f"  {problem}" for problem in self.problems()[:5])
@@ -118,8 +119,12 @@ class TableRows(DataSource):
         kept = cache_folder("listings") / f"{key}.npz"
         if kept.is_file():
             with np.load(kept, allow_pickle=False) as saved:
-                numbers = (saved[name] for name in ("rows", "groups", "unusable", "faults"))
-                return TableListing(*numbers, tuple(json.loads(bytes(saved["reasons"]))))
+                rows, groups, unusable, faults = (
+                    saved[name] for name in ("rows", "groups", "unusable", "faults")
+                )
+                return TableListing(
+                    rows, groups, unusable, faults, tuple(json.loads(bytes(saved["reasons"])))
+                )
         listing = self._list()
         _keep(kept, listing)
         return listing
