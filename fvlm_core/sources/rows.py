@@ -159,7 +159,10 @@ class CSVRows(RowFile):
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         with self.path.open("rb") as file:
-            header = next(csv.reader(_Texts(self.path, file)), [])
+            try:
+                header = next(csv.reader(_Texts(self.path, file)), [])
+            except csv.Error as error:
+                raise Problems([Problem(f"no header of a CSV file: {error}", str(self.path), 1)]) from error
         object.__setattr__(self, "header", tuple(header))
         missing = [name for name in self.columns if name not in header]
         if missing:
@@ -170,7 +173,10 @@ class CSVRows(RowFile):
 
     def parse(self, raw: bytes) -> Record:
         text = raw.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
-        return self._record(next(csv.reader([text]), []))
+        try:
+            return self._record(next(csv.reader([text]), []))
+        except csv.Error as error:
+            raise Refused(f"not CSV: {error}") from None
 
     def _record(self, values: list[str]) -> Record:
         if len(values) != len(self.header):
@@ -188,8 +194,11 @@ class CSVRows(RowFile):
             try:
                 values = next(reader, None)
             except csv.Error as error:
-                text = f"{self.path}:{number}: {error}: is a quotation mark left open?"
-                raise UsageError(text) from error
+                if "limit" in str(error):  # a field that swallows the rows after it
+                    text = f"{self.path}:{number}: {error}: is a quotation mark left open?"
+                    raise UsageError(text) from error
+                yield Row(number, start, texts.offset - start, {}, f"not CSV: {error}")
+                continue
             if values is None:
                 return
             if not values:
