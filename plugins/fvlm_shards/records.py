@@ -96,14 +96,12 @@ def _founding(
 
 def _turns(value: Any) -> tuple[Turn, ...]:
     try:
-        turns = tuple(Turn(turn["role"], turn["content"]) for turn in value)
+        pairs: list[tuple[Any, Any]] = [(turn["role"], turn["content"]) for turn in value]
     except (TypeError, KeyError):
         raise Unusable('turns: expected a list of {"role", "content"}') from None
-    if not all(
-        turn.role in ("system", "user", "assistant") and isinstance(turn.content, str) for turn in turns
-    ):
+    if not all(role in ("system", "user", "assistant") and isinstance(text, str) for role, text in pairs):
         raise Unusable("turns: expected the roles system, user and assistant, each with a text")
-    return turns
+    return tuple(Turn(role, text) for role, text in pairs)
 
 
 def _string(record: Mapping[str, Any], key: str, default: str | None = None) -> str:
