@@ -38,8 +38,8 @@ BATCH = 4
 class Paired:
     """fvlm against a bare loop.
 
-    frames, bare: frames a second of each, medians: of the core's own time, or of the clock where there are workers. ratio:
-    the first over the second, the median of the pairs. least: what is promised.
+    frames, bare: frames a second of each, medians; of the core's own time, or by the clock where there are workers.
+    ratio: the first over the second, the median of the pairs. least: what is promised.
     """
 
     name: str
