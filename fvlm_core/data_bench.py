@@ -32,6 +32,7 @@ from fvlm_core.shards.settings import PackSettings
 CLIPS, SECONDS, WIDTH, HEIGHT, FPS = 4, 10, 480, 270, 25
 SIDE = 224
 BATCH = 4
+REPEATS = 20
 
 
 @frozen
@@ -111,12 +112,14 @@ def bench_data(scratch: Path, rounds: int, progress: Callable[[str, int, int], N
     videos = Clips(clips)
 
     def shards() -> int:
-        return sum(len(decode_stored(_stored(stored[n]), SIDE)) for n in range(len(stored)))
+        return sum(
+            len(decode_stored(_stored(stored[n % len(stored)]), SIDE)) for n in range(REPEATS * len(stored))
+        )
 
     files = [read_stored(_stored(stored[n])) for n in range(len(stored))]
 
     def pillow() -> int:
-        return sum(len(np.stack([_bare_picture(content) for content in sample])) for sample in files)
+        return sum(len(np.stack([_bare_picture(one) for one in sample])) for sample in REPEATS * files)
 
     def mp4() -> int:
         return sum(len(decode(VideoFile(file), SIDE)) for file in videos.files)
@@ -125,7 +128,7 @@ def bench_data(scratch: Path, rounds: int, progress: Callable[[str, int, int], N
         return sum(len(np.stack(list(_bare_clip(file)))) for file in videos.files)
 
     preparer = Preparer(cast(Any, ShortChat()), SIDE, "all", 64)
-    epochs = 6
+    epochs = 40  # the first batches of a loader are those that its workers start with
 
     def loader() -> int:
         data = TrainingData((stored,), Mixture([len(stored)], [1.0], 0), preparer)
