@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from attrs import evolve, frozen
 
+from fvlm_core.data.filtered import FilteredSource
+from fvlm_core.data.opened import open_source
 from fvlm_core.interfaces.data import DataSource, Split
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec
@@ -37,11 +39,14 @@ def open_sources(data: Data) -> Sources:
     """List the sources of a recipe. Raises `MissingData` for the first that is not on this machine."""
 
     def opened(chosen: Chosen, split: Split) -> DataSource:
-        return _build("data", chosen, split)
+        source = open_source(chosen, split)
+        if data.min_frames is None and data.max_frames is None:
+            return source
+        return FilteredSource(source, data.min_frames, data.max_frames)
 
     held_out = [data.validation] if data.validation else data.sources
     return Sources(
-        tuple(opened(entry.source, "train") for entry in data.sources),
+        tuple(opened(chosen, "train") for chosen, _ in data.mixed),
         tuple(opened(entry.source, "validation") for entry in held_out),
     )
 

@@ -7,7 +7,7 @@ from attrs import evolve
 from fvlm_core.compose import Sources, open_sources
 from fvlm_core.errors import MissingData, MissingWeights
 from fvlm_core.pretrained import SEEDED, pretrained_folder
-from fvlm_core.recipes.schema import Data, Model
+from fvlm_core.recipes.schema import Data, Model, Source
 
 
 def missing_weights(model: Model) -> list[str]:
@@ -33,9 +33,10 @@ def open_all(data: Data) -> Sources | list[str]:
     except MissingData:
         missing: list[str] = []
         held_out = [data.validation] if data.validation else []
-        for entry in (*data.sources, *held_out):
+        text = [Source(source=data.text.source)] if data.text else []
+        for entry in (*data.sources, *text, *held_out):
             try:
-                open_sources(evolve(data, sources=(entry,), validation=None))
+                open_sources(evolve(data, sources=(entry,), text=None, validation=None))
             except MissingData as error:
                 missing.append(str(error))
         return missing

@@ -15,8 +15,9 @@ from attrs import define, field, frozen
 
 from fvlm_core.compose import Sources, compose, make_chat, specs
 from fvlm_core.compute import Parameters, count_parameters, nominal_flops, sample_ledger, short_count, six_nd
+from fvlm_core.data.bad import BadSample
 from fvlm_core.data.lengths import LOOKED_AT, TYPICAL, Lengths, decoding_seconds, first_lengths
-from fvlm_core.data.video import BadSample
+from fvlm_core.data.weighing import make_mixture
 from fvlm_core.errors import FvlmError, MissingWeights
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.interfaces.specs import ConnectorSpec, Look, TextPass, VisualPass
@@ -133,7 +134,7 @@ class _Planner:
         trained = length.steps * training.batch_size
         rates = peak_rates(training, parameters.total)
         speed = self._speed(config, notes)
-        decoding = self._decoding(config, sources, encoder.image_size)
+        decoding = self._decoding(config, sources, chat, encoder.image_size)
         eye, speaker = encoder.width, llm.width
         widths = {"encoder": eye, "connector": eye, "llm": speaker, "head": speaker}
         evaluations = ceil(length.steps / config.eval.every)
@@ -147,7 +148,7 @@ class _Planner:
             warmup=length.warmup,
             batch_size=training.batch_size,
             samples=trained,
-            epochs=_epochs(config.data, sources, trained) if sources else (),
+            epochs=_epochs(config.data, sources, chat, trained) if sources else (),
             evaluations=evaluations,
             frames=frames,
             text_tokens=text,
@@ -211,11 +212,13 @@ class _Planner:
         key = ("speed", device, training.precision, training.threads)
         return self._once(key, lambda: measure_speed(device, training.precision, training.threads))
 
-    def _decoding(self, config: RunRecipe, sources: Sources | None, size: int) -> float | None:
+    def _decoding(
+        self, config: RunRecipe, sources: Sources | None, chat: Chat | None, size: int
+    ) -> float | None:
         if sources is None:
             return None
         key = ("decoding", config.data, config.training.seed, size)
-        return self._once(key, lambda: decoding_seconds(config, sources, size))
+        return self._once(key, lambda: decoding_seconds(config, sources, size, chat))
 
     def _once(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
         """What `make` gives for a key; compared, because a plugin's config need not be hashable."""
@@ -242,11 +245,10 @@ def _count(model: Model, vocabulary: int) -> Parameters:
         return count_parameters(compose(model, vocabulary, 0, weights=False))
 
 
-def _epochs(data: Data, sources: Sources, samples: int) -> tuple[tuple[str, float], ...]:
-    weights = sum(entry.weight for entry in data.sources)
+def _epochs(data: Data, sources: Sources, chat: Chat | None, samples: int) -> tuple[tuple[str, float], ...]:
+    drawn = make_mixture(data, sources.train, chat, 0).drawn(samples)
     return tuple(
-        (source.name, samples * entry.weight / weights / len(source))
-        for entry, source in zip(data.sources, sources.train, strict=True)
+        (source.name, count / len(source)) for count, source in zip(drawn, sources.train, strict=True)
     )
 
 

@@ -38,9 +38,11 @@ BROKEN: dict[str, tuple[str, str]] = {
     ),
     "component_of_another_kind": (
         RECIPE.replace('name = "shapes"', 'name = "smollm2"'),
-        'broken.toml:25: data.sources[0].name: none of the data sources is called "smollm2"\n'
+        'broken.toml:25: data.sources[0].name: none of the data sources is called "smollm2": '
+        'did you mean "smoltalk"?\n'
         '  "smollm2" is among the LLMs\n'
-        "  data sources: clips, shapes",
+        "  data sources: cauldron, clips, llava-video, openvid, rlaif-v, shapes, shards, sharegpt4video, "
+        "smol-smoltalk, smoltalk, vript, webvid",
     ),
     "missing_base": (
         'extends = "_bse.toml"\n' + RECIPE,

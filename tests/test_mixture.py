@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fvlm_core.data.mixture import BLOCK, Mixture
+from fvlm_core.errors import FvlmError
 
 
 @settings(max_examples=25, deadline=None)
@@ -57,3 +58,30 @@ def test_replacements_come_from_the_same_source_by_a_fixed_rule(place: int) -> N
     replacements = [mixture.replacement(place, attempt) for attempt in range(5)]
     assert {found for found, _ in replacements} == {source}
     assert replacements == [Mixture([10, 1000], [0.5, 0.5], seed=0).replacement(place, a) for a in range(5)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 6000), st.floats(0.01, 10)), min_size=1, max_size=4),
+    st.integers(0, 2**31),
+)
+def test_sources_that_end_leave_their_part_and_lose_no_sample(
+    parts: list[tuple[int, float]], seed: int
+) -> None:
+    lengths, weights = [n for n, _ in parts], [w for _, w in parts]
+    mixture = Mixture(lengths, weights, seed, cycle=False)
+    assert mixture.places == sum(lengths)
+    places = [mixture.at(place) for place in range(mixture.places)]
+    assert sorted(places) == [(source, index) for source, n in enumerate(lengths) for index in range(n)]
+    for seen in {0, 1, 500, BLOCK, BLOCK + 1, 3 * BLOCK - 7, mixture.places}:
+        counts = Counter(source for source, _ in places[:seen])
+        if seen <= mixture.places:
+            assert mixture.drawn(seen) == [counts[source] for source in range(len(lengths))]
+    with pytest.raises(FvlmError, match="cycle"):
+        mixture.at(mixture.places)
+
+
+def test_fourteen_per_cent_is_fourteen_per_cent() -> None:
+    mixture = Mixture([5000, 300, 900, 20_000], [0.43, 0.215, 0.215, 0.14], seed=42)
+    assert mixture.drawn(50_000) == [21_500, 10_750, 10_750, 7_000]
+    assert mixture.drawn(50_003)[3] in (7000, 7001, 7002, 7003)

@@ -52,13 +52,10 @@ def test_published_recipe_is_planned_without_its_data_and_weights(root: Path) ->
     assert "assumed" in planned.lengths_from
     assert planned.epochs == ()
     said = "\n".join(planned.notes)
-    for fetched in (
-        "facebook/dinov2-small",
-        "HuggingFaceTB/SmolLM2-360M-Instruct",
-        "nkp37/OpenVid-1M",
-        "Mutonix/Vript",
-    ):
+    for fetched in ("facebook/dinov2-small", "HuggingFaceTB/SmolLM2-360M-Instruct"):
         assert f"hf download {fetched}" in said
+    for fetched in ("openvid", "vript", "sharegpt4video", "smoltalk"):
+        assert f"fvlm data fetch {fetched} --to " in said
     assert sum(planned.flops_per_sample.values()) * planned.samples == pytest.approx(planned.flops)
 
 

@@ -120,3 +120,24 @@ def test_a_plugin_that_opens_a_library_takes_names_it_does_not_list(tmp_path: Pa
     assert (chosen.component, chosen.config.model) == ("timm:timm", "vit_tiny_patch16_224")
     with pytest.raises(Problems, match="vit_tiny_patch16_224"):
         read_recipe(write(tmp_path, text.replace("patch16_224", "patch16_225")))
+
+
+@pytest.mark.parametrize("key", ["data.sources.clips.path", "data.sources.1.path"])
+def test_one_source_of_several_is_changed_by_name_or_number(key: str, tmp_path: Path) -> None:
+    text = RECIPE + '[[data.sources]]\nname = "clips"\npath = "a"\nweight = 3\n'
+    (tmp_path / "two.toml").write_text(text)
+    (run,) = read_recipe(str(tmp_path / "two.toml"), [f"{key}=/elsewhere"]).runs
+    shapes, clips = run.config.data.sources
+    assert (shapes.source.name, clips.source.config.path, clips.weight) == ("shapes", Path("/elsewhere"), 3)
+
+
+@pytest.mark.parametrize(
+    "key", ["data.sources.openvd.path", "data.sources.7.path", "data.sources.shapes.path"]
+)
+def test_a_source_that_is_not_there_or_there_twice_is_an_error(key: str, tmp_path: Path) -> None:
+    text = RECIPE + '[[data.sources]]\nname = "clips"\npath = "a"\n[[data.sources]]\nname = "shapes"\n'
+    (tmp_path / "three.toml").write_text(text)
+    with pytest.raises(
+        Problems, match=r"data\.sources: of its entries, .* they are 0 shapes, 1 clips, 2 shapes"
+    ):
+        read_recipe(str(tmp_path / "three.toml"), [f"{key}=/elsewhere"])

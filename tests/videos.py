@@ -45,6 +45,7 @@ def write_video(
     path: Path,
     frames: int = 8,
     *,
+    first: int = 0,
     fps: Fraction | int = 25,
     width: int = 96,
     height: int = 64,
@@ -53,7 +54,7 @@ def write_video(
     rotation: int = 0,
     options: dict[str, str] | None = None,
 ) -> Path:
-    """Write a video of `frames` frames, each carrying its index.
+    """Write a video of `frames` frames, each carrying its index, which is counted from `first`.
 
     times_ms: presentation times for a variable frame rate (the container's time base must hold milliseconds).
     rotation: degrees that a player turns the picture by; stored so that the turned ones read right.
@@ -71,7 +72,7 @@ def write_video(
         if times_ms is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         for index in range(frames):
-            upright = picture(index, width, height)
+            upright = picture(first + index, width, height)
             stored = np.ascontiguousarray(np.rot90(upright, -rotation // 90))
             frame = av.VideoFrame.from_ndarray(stored, "rgb24")
             if times_ms is None:

@@ -8,15 +8,12 @@ from __future__ import annotations
 import os
 import sys
 from errno import EDQUOT, EFBIG, ENOSPC
-from importlib import import_module
-from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
+from fvlm_core.cli.lazy import LazyGroup, Table
 
-COMMANDS: dict[str, tuple[str, str]] = {
+COMMANDS: Table = {
     "run": ("fvlm_core.cli.run", "Train every run of a recipe, evaluate, fit and draw."),
     "fit": ("fvlm_core.cli.fit", "Fit a scaling law to runs or to a table of points."),
     "predict": ("fvlm_core.cli.predict", "The loss of a run not yet made, or the best use of a budget."),
@@ -30,54 +27,16 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Prove that a killed run continues bit for bit.",
     ),
     "weights": ("fvlm_core.cli.weights", "Weights made elsewhere in, trained models out."),
+    "data": ("fvlm_core.cli.data", "Data sets: describe, fetch, and prepare them for training."),
+    "bench": ("fvlm_core.cli.bench", "How fast this machine does what a run waits for."),
     "plugins": ("fvlm_core.cli.plugins", "List the plugins and what they offer."),
     "completion": ("fvlm_core.cli.completion", "Print the script that completes fvlm's commands in a shell."),
 }
-"""Every command: its module, which holds a click command named `command`, and its line in `fvlm --help`."""
-
-
-class LazyGroup(click.Group):
-    """A group that knows its commands' names and help lines without importing them."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order of the table."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command."""
-        if cmd_name not in COMMANDS:
-            return None
-        command = import_module(COMMANDS[cmd_name][0]).command
-        assert isinstance(command, click.Command)
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click's, but an unknown name suggests the nearest."""
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
-            from difflib import get_close_matches
-
-            near = get_close_matches(args[0], COMMANDS, n=1)
-            ctx.fail(f'no command is called "{args[0]}"' + (f': did you mean "{near[0]}"?' if near else "."))
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The table as it stands."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Names from the table, so that pressing Tab imports no command."""
-        from click.shell_completion import CompletionItem
-
-        named = [(name, text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
-        options = click.Command.shell_complete(self, ctx, incomplete)
-        return [*(CompletionItem(name, help=text) for name, text in named), *options]
 
 
 @click.group(
     cls=LazyGroup,
+    table=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Environment: FVLM_RUNS folder of runs · FVLM_PLUGINS names of the plugins to load · "
     "FVLM_DEBUG=1 tracebacks with every error.",

@@ -121,6 +121,7 @@ def _show(outcomes: list[Outcome]) -> None:
     """The table of runs. "of blind" is the loss on the caption's own words as a share of the blind run's."""
     from fvlm_core.cli.console import new_table, print_table
     from fvlm_core.cli.display import clock
+    from fvlm_core.data.realised import shares
 
     blind = [o.summary["best_val_loss_content"] for o in outcomes if o.run.config.model.blind]
     numbers = (
@@ -156,6 +157,9 @@ def _show(outcomes: list[Outcome]) -> None:
                 f"at attempt {change['attempt']}, {change['at']}",
                 soft_wrap=True,
             )
+        realised = outcome.summary.get("mixture") or {}
+        if len(realised) > 1:
+            stdout().print(f"mixture of {outcome.run.id}: {shares(realised)} of the samples", soft_wrap=True)
     stdout().print()
 
 

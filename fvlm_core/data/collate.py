@@ -7,8 +7,9 @@ import torch
 from attrs import frozen
 from numpy.typing import NDArray
 
+from fvlm_core.data.bad import BadSample
 from fvlm_core.data.batch import Batch
-from fvlm_core.data.video import BadSample, decode
+from fvlm_core.data.frames import decode_frames
 from fvlm_core.interfaces.data import Sample
 from fvlm_core.interfaces.llm import Chat
 
@@ -33,7 +34,8 @@ class Preparer:
     """What turns samples into examples; data workers hold a copy.
 
     size: side in pixels of the frames. supervise: "all", "answer" or "content". max_tokens: text tokens kept.
-    score_first: whether the first text token is a label where `supervise` covers it.
+    score_first: whether the first text token is a label where `supervise` covers it. image_repeats: how often a still
+    image is shown.
     """
 
     chat: Chat
@@ -41,6 +43,7 @@ class Preparer:
     supervise: str
     max_tokens: int
     score_first: bool = False
+    image_repeats: int = 1
 
     def example(self, sample: Sample) -> Example:
         """Decode and tokenise. Raises `BadSample`, also when truncation would leave nothing to learn from."""
@@ -50,16 +53,13 @@ class Preparer:
         supervised = {"all": np.ones_like(answer), "answer": answer, "content": content}[
             self.supervise
         ].copy()
-        if not (self.score_first and sample.video is not None):  # nothing stands before it to predict it from
+        if not (self.score_first and sample.visual):  # nothing stands before it to predict it from
             supervised[:1] = False
         if not supervised.any():
             total = len(encoded.ids)
             cut = f"; {total} tokens were cut to {self.max_tokens}" if total > self.max_tokens else ""
             raise BadSample(sample.id, f"no token left to supervise{cut}")
-        if sample.video is None:
-            frames = np.zeros((0, 3, self.size, self.size), dtype=np.uint8)
-        else:
-            frames = decode(sample.video, self.size)
+        frames = decode_frames(sample, self.size, self.image_repeats)
         truncated = max(0, len(encoded.ids) - self.max_tokens)
         return Example(
             f"{sample.source}/{sample.id}",

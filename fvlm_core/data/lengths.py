@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from attrs import evolve, frozen
 
 from fvlm_core.compose import Sources
+from fvlm_core.data.bad import BadSample
 from fvlm_core.data.collate import Preparer
-from fvlm_core.data.mixture import Mixture
-from fvlm_core.data.video import BadSample, count_frames, decode
+from fvlm_core.data.frames import count_frames, decode_frames
+from fvlm_core.data.weighing import make_mixture
 from fvlm_core.interfaces.data import Sample
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.recipes.schema import RunRecipe
@@ -46,10 +47,10 @@ def first_lengths(config: RunRecipe, sources: Sources, chat: Chat) -> list[Lengt
     )
     found: list[Lengths] = []
     problem: BadSample | None = None
-    for sample in _first(config, sources, LOOKED_AT):
+    for sample in _first(config, sources, chat, LOOKED_AT):
         try:
-            text = preparer.example(evolve(sample, video=None))
-            frames = count_frames(sample.video) if sample.video else 0
+            text = preparer.example(evolve(sample, video=None, images=()))
+            frames = count_frames(sample, config.data.image_repeats)
         except BadSample as error:
             problem = error
             continue
@@ -59,14 +60,16 @@ def first_lengths(config: RunRecipe, sources: Sources, chat: Chat) -> list[Lengt
     return found
 
 
-def decoding_seconds(config: RunRecipe, sources: Sources, size: int) -> float | None:
+def decoding_seconds(
+    config: RunRecipe, sources: Sources, size: int, chat: Chat | None = None
+) -> float | None:
     """How long one core takes to decode a sample to frames of `size` pixels; None while there is no clip to decode."""
     times: list[float] = []
-    for sample in _first(config, sources, DECODED + 1):
+    for sample in _first(config, sources, chat, DECODED + 1):
         begun = time.perf_counter()
         try:
-            if sample.video:
-                decode(sample.video, size)
+            if sample.visual:
+                decode_frames(sample, size)
         except BadSample:
             continue
         times.append(time.perf_counter() - begun)
@@ -74,10 +77,9 @@ def decoding_seconds(config: RunRecipe, sources: Sources, size: int) -> float | 
     return sum(decoded) / len(decoded) if decoded else None
 
 
-def _first(config: RunRecipe, sources: Sources, count: int) -> Iterator[Sample]:
+def _first(config: RunRecipe, sources: Sources, chat: Chat | None, count: int) -> Iterator[Sample]:
     """The first samples of the training mixture, under the recipe's own seed."""
-    weights = [source.weight for source in config.data.sources]
-    mixture = Mixture([len(source) for source in sources.train], weights, config.training.seed)
-    for place in range(count):
+    mixture = make_mixture(config.data, sources.train, chat, config.training.seed)
+    for place in range(count if mixture.places is None else min(count, mixture.places)):
         source, index = mixture.at(place)
         yield sources.train[source][index]

@@ -9,12 +9,14 @@ import signal
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from torch.utils.data import DataLoader, Dataset
 
 from fvlm_core.data.batch import Batch
 from fvlm_core.data.collate import Example, Preparer, collate
+from fvlm_core.data.flight import InFlight
 from fvlm_core.data.mixture import Mixture
+from fvlm_core.data.realised import Realised, count_batch
 from fvlm_core.data.video import BadSample
 from fvlm_core.interfaces.data import DataSource
 from fvlm_core.seeding import derive, seed_sample
@@ -49,32 +51,40 @@ class MicroBatch:
 
     def reading(self) -> Reading:
         """What the run's accounts need of it."""
-        return Reading(self.batch.sample_ids, len(self.batch.frames), self.truncated, self.bad)
+        mixture: Realised = {}
+        count_batch(mixture, self.batch)
+        return Reading(self.batch.sample_ids, mixture, self.truncated, self.bad)
 
 
 @frozen
 class Reading:
-    """What a micro-batch held: the ids of its samples, frames, text tokens cut off, bad samples met."""
+    """What a micro-batch held: the ids of its samples, what each source gave, text tokens cut off, bad samples met."""
 
     samples: tuple[str, ...]
-    frames: int
+    mixture: Realised
     truncated: int
     bad: tuple[BadReport, ...]
 
 
 @frozen(eq=False)
 class TrainingData(Dataset[MicroBatch]):
-    """The training mixture by place. replace: False stops at the first bad sample."""
+    """The training mixture by place.
+
+    replace: False stops at the first bad sample. flight: where workers note which sample they are reading.
+    """
 
     sources: tuple[DataSource, ...]
     mixture: Mixture
     preparer: Preparer
     replace: bool = True
+    flight: InFlight | None = None
 
     def __getitem__(self, places: Any) -> MicroBatch:
         """The micro-batch of the given places of the mixture. Raises `BadSample` when it cannot be filled."""
         bad: list[BadReport] = []
         examples = [self._example(place, bad) for place in cast(Sequence[int], places)]
+        if self.flight is not None:
+            self.flight.note("")
         return MicroBatch(collate(examples), tuple(bad), sum(example.truncated for example in examples))
 
     def _example(self, place: int, bad: list[BadReport]) -> Example:
@@ -82,16 +92,20 @@ class TrainingData(Dataset[MicroBatch]):
         attempt = 0
         while True:
             seed_sample(self.mixture.seed, place)
-            sample = self.sources[source][index]
+            name = f"{self.sources[source].name}/{index}"
             try:
+                sample = self.sources[source][index]
+                name = f"{sample.source}/{sample.id}"
+                if self.flight is not None:
+                    self.flight.note(name)
                 return self.preparer.example(sample)
             except BadSample as error:
-                bad.append(BadReport(f"{sample.source}/{sample.id}", str(error)))
+                bad.append(BadReport(name, str(error)))
                 if not self.replace:
                     raise
                 if attempt == REPLACEMENTS:
                     reason = f"{REPLACEMENTS} replacements in a row were bad too; the last: {error.reason}"
-                    raise BadSample(sample.id, reason) from error
+                    raise BadSample(name, reason) from error
             source, index = self.mixture.replacement(place, attempt)
             attempt += 1
 
@@ -131,20 +145,26 @@ class _Places:
 
 
 def micro_batches(
-    data: TrainingData, share: Share, step: int, workers: int, pin: bool
+    data: TrainingData, share: Share, step: int, workers: int, pin: bool, timeout: float = WORKER_TIMEOUT
 ) -> Iterator[MicroBatch]:
-    """This rank's micro-batches after `step` steps, without end, in order whatever the workers."""
+    """This rank's micro-batches after `step` steps, without end, in order whatever the workers.
+
+    Raises `FvlmError` when a worker dies, fails, or says nothing for `timeout` seconds: with the samples in flight.
+    """
+    flight = InFlight(workers)
     loader: DataLoader[MicroBatch] = DataLoader(
-        data,
+        evolve(data, flight=flight) if workers else data,
         sampler=_Places(share, step),  # type: ignore[arg-type]  # an iterable of places; it has no length
         batch_size=None,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
-        timeout=WORKER_TIMEOUT if workers else 0,
+        timeout=timeout if workers else 0,
         pin_memory=pin,
         worker_init_fn=_die_with(os.getpid()) if workers else None,
     )
-    return iter(loader)
+    batches = iter(loader)
+    with flight.explained():
+        yield from batches
 
 
 @frozen
@@ -175,6 +195,18 @@ class ValidationSet:
         object.__setattr__(self, "samples", sum(len(batch.counts) for batch in self.batches))
 
 
+def chosen_validation(source: DataSource, samples: int) -> list[int]:
+    """The first `samples` of a source by a hash of their ids: the same ones whatever else the source holds."""
+    ranked: list[tuple[int, int]] = []
+    for index in range(len(source)):
+        try:
+            name = source[index].id
+        except BadSample:
+            name = str(index)  # it is tried, found bad again, and named
+        ranked.append((derive(0, "validation", name), index))
+    return [index for _, index in sorted(ranked)[:samples]]
+
+
 def validation_set(
     sources: Sequence[DataSource], preparer: Preparer, samples: int, batch_size: int
 ) -> ValidationSet:
@@ -183,13 +215,14 @@ def validation_set(
     bad: list[BadReport] = []
     for number, source in enumerate(sources):
         share = samples // len(sources) + (number < samples % len(sources))
-        ranked = sorted(range(len(source)), key=lambda index: derive(0, "validation", source[index].id))
-        for index in ranked[:share]:
-            sample = source[index]
+        for index in chosen_validation(source, share):
+            name = f"{source.name}/{index}"
             try:
+                sample = source[index]
+                name = f"{sample.source}/{sample.id}"
                 examples.append(preparer.example(sample))
             except BadSample as error:
-                bad.append(BadReport(f"{sample.source}/{sample.id}", str(error)))
+                bad.append(BadReport(name, str(error)))
     # Samples of like length share a batch, so that little of it is padding.
     examples.sort(key=lambda example: (len(example.frames), len(example.ids), example.id))
     batches = [collate(examples[start : start + batch_size]) for start in range(0, len(examples), batch_size)]

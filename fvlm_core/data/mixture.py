@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from functools import lru_cache
 
 import numpy as np
+from attrs import frozen
 from numpy.typing import NDArray
 
+from fvlm_core.data.permutation import Permutation
+from fvlm_core.errors import FvlmError
 from fvlm_core.seeding import derive
 
 BLOCK = 1000
 """Places over which the mixture holds exactly (to one sample); within a block the order is drawn at random."""
+
+
+@frozen(eq=False)
+class _Phase:
+    """A stretch of whole blocks with the same shares, or one block in which some source ends.
+
+    start: its first place. used: samples of each source drawn before it. bounds: the cumulative shares, 0 to 1.
+    counts: of the one block, if it is one.
+    """
+
+    start: int
+    used: NDArray[np.int64]
+    bounds: NDArray[np.float64]
+    counts: NDArray[np.int64] | None = None
+
+    def drawn(self, places: int) -> NDArray[np.int64]:
+        """How many of each source stand at the first `places` places of the phase; whole blocks alone."""
+        if self.counts is not None:
+            return self.counts if places else np.zeros_like(self.counts)
+        # Rounding the cumulative shares keeps every count within one of its exact value and their sum exact.
+        return np.diff(np.rint(self.bounds * places).astype(np.int64))
 
 
 class Mixture:
@@ -18,43 +43,112 @@ class Mixture:
 
     Source s holds a share w_s of every block of 1,000 places, to one sample, and is read in an order drawn anew for
     each of its epochs. Nothing depends on what was asked before, so a run continues at any place.
+
+    When sources end instead of beginning again, a source that has been read leaves its part to the others, by their
+    weights; `places` is how many there are in all, None when they have no end.
     """
 
-    def __init__(self, lengths: list[int], weights: list[float], seed: int) -> None:
+    def __init__(self, lengths: list[int], weights: list[float], seed: int, *, cycle: bool = True) -> None:
         """lengths: samples of each source, at least 1. weights: shares, scaled here to sum to 1."""
         self.lengths = lengths
         self.seed = seed
-        self._bounds = np.concatenate([[0.0], np.cumsum(np.asarray(weights) / np.sum(weights))])
+        self.places: int | None = None if cycle else sum(lengths)
+        shares = np.asarray(weights, dtype=np.float64)
+        self._phases = [_Phase(0, np.zeros(len(lengths), dtype=np.int64), _bounds(shares))]
+        if not cycle:
+            self._end_in_turn(shares)
+        self._starts = [phase.start for phase in self._phases]
         self._order = lru_cache(maxsize=2 * len(lengths))(self._epoch_order)
         self._block = lru_cache(maxsize=2)(self._draw_block)
 
     def at(self, place: int) -> tuple[int, int]:
-        """(source, index) at a place."""
-        sources, ranks = self._block(place // BLOCK)
-        source = int(sources[place % BLOCK])
-        drawn = self._drawn_before(place // BLOCK)[source] + int(ranks[place % BLOCK])
-        epoch, position = divmod(int(drawn), self.lengths[source])
-        return source, int(self._order(source, epoch)[position])
+        """(source, index) at a place. Raises `FvlmError` beyond the last one."""
+        if self.places is not None and place >= self.places:
+            raise FvlmError(
+                f'every sample has been read, {self.places:,} in all; data.exhausted = "cycle" goes on'
+            )
+        number = bisect_right(self._starts, place) - 1
+        phase = self._phases[number]
+        block, within = divmod(place - phase.start, BLOCK)
+        sources, ranks = self._block(number, block)
+        source = int(sources[within])
+        drawn = int(phase.used[source] + phase.drawn(block * BLOCK)[source] + ranks[within])
+        epoch, position = divmod(drawn, self.lengths[source])
+        return source, self._order(source, epoch).at(position)
+
+    def drawn(self, places: int) -> list[int]:
+        """How many samples of each source stand at the first `places` places: the realised mixture."""
+        number = bisect_right(self._starts, max(0, places - 1)) - 1
+        phase = self._phases[number]
+        block, within = divmod(places - phase.start, BLOCK)
+        counts = phase.used + phase.drawn(block * BLOCK)
+        if within:
+            counts = counts + np.bincount(self._block(number, block)[0][:within], minlength=len(counts))
+        return [int(count) for count in counts]
 
     def replacement(self, place: int, attempt: int) -> tuple[int, int]:
         """What stands in for a bad sample at a place: the same source, another index, by a fixed rule."""
         source, _ = self.at(place)
         return source, derive(self.seed, "replacement", place, attempt) % self.lengths[source]
 
-    def _drawn_before(self, block: int) -> NDArray[np.int64]:
-        # Rounding the cumulative shares keeps every count within one of its exact value and their sum exact.
-        return np.diff(np.rint(self._bounds * block * BLOCK).astype(np.int64))
+    def _end_in_turn(self, shares: NDArray[np.float64]) -> None:
+        """Whole blocks as long as every source can fill its part; then a block in which one gives what it has left."""
+        phase, lengths = self._phases[-1], np.asarray(self.lengths)
+        while True:
+            left = lengths - phase.used
+            low, high = 0, int(left.sum()) // BLOCK
+            while low < high:
+                middle = (low + high + 1) // 2
+                enough = bool((phase.drawn(middle * BLOCK) <= left).all())
+                low, high = (middle, high) if enough else (low, middle - 1)
+            if not low:
+                self._phases.remove(phase)
+            used = phase.used + phase.drawn(low * BLOCK)
+            start = phase.start + low * BLOCK
+            counts = _filled(lengths - used, shares, BLOCK)
+            if not counts.any():
+                return
+            self._phases.append(_Phase(start, used, phase.bounds, counts))
+            used, start = used + counts, start + int(counts.sum())
+            shares = np.where(used < lengths, shares, 0.0)
+            if not shares.any():
+                return
+            phase = _Phase(start, used, _bounds(shares))
+            self._phases.append(phase)
 
-    def _draw_block(self, block: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        counts = self._drawn_before(block + 1) - self._drawn_before(block)
-        sources = np.repeat(np.arange(len(counts)), np.maximum(counts, 0))[:BLOCK]
-        np.random.default_rng(derive(self.seed, "mixture", block)).shuffle(sources)
-        ranks = np.zeros(BLOCK, dtype=np.int64)
+    def _draw_block(self, number: int, block: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        phase = self._phases[number]
+        size = BLOCK if phase.counts is None else int(phase.counts.sum())
+        counts = phase.drawn((block + 1) * BLOCK) - phase.drawn(block * BLOCK)
+        sources = np.repeat(np.arange(len(counts)), np.maximum(counts, 0))[:size]
+        purpose = ("mixture", block) if number == 0 else ("mixture", number, block)
+        np.random.default_rng(derive(self.seed, *purpose)).shuffle(sources)
+        ranks = np.zeros(size, dtype=np.int64)
         for source in range(len(counts)):
             mine = sources == source
             ranks[mine] = np.arange(mine.sum())
         return sources, ranks
 
-    def _epoch_order(self, source: int, epoch: int) -> NDArray[np.int64]:
-        generator = np.random.default_rng(derive(self.seed, "order", source, epoch))
-        return generator.permutation(self.lengths[source])
+    def _epoch_order(self, source: int, epoch: int) -> Permutation:
+        return Permutation(self.lengths[source], derive(self.seed, "order", source, epoch))
+
+
+def _filled(left: NDArray[np.int64], shares: NDArray[np.float64], size: int) -> NDArray[np.int64]:
+    """`size` samples by shares, of sources that may have fewer left than their part: those give what they have."""
+    size = min(size, int(left.sum()))
+    counts = np.zeros_like(left)
+    open_ = (left > 0) & (shares > 0)
+    while open_.any():
+        part = np.diff(
+            np.rint(_bounds(np.where(open_, shares, 0.0)) * (size - counts.sum())).astype(np.int64)
+        )
+        short = open_ & (part >= left)
+        if not short.any():
+            return counts + part
+        counts = np.where(short, left, counts)
+        open_ &= ~short
+    return counts
+
+
+def _bounds(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.concatenate([[0.0], np.cumsum(shares / np.sum(shares))])

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from math import ceil
-from pathlib import Path
 from stat import S_ISREG
-from typing import cast
+from typing import Any, cast
 
 import av
 import av.error
@@ -20,7 +19,8 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from fvlm_core.errors import FvlmError
+from fvlm_core.data.bad import BadSample as BadSample
+from fvlm_core.data.members import open_member
 from fvlm_core.interfaces.data import VideoFile
 
 MAX_SIDE = 4096
@@ -50,18 +50,6 @@ _HIDDEN = ("vp8",)
 """Codecs whose packets may hold pictures that are never shown, so that packets cannot be counted."""
 
 
-class BadSample(FvlmError):
-    """A sample that cannot be decoded: the file and why. Crosses process boundaries."""
-
-    def __init__(self, path: Path | str, reason: str) -> None:
-        super().__init__(path, reason)
-        self.path = path
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
-
-
 class _Unusable(Exception):
     """Why a file that FFmpeg can read gives no sample; `decode` adds the file."""
 
@@ -83,7 +71,12 @@ def decode(video: VideoFile, size: int) -> NDArray[np.uint8]:
     Raises `BadSample`: no such file, not a video, no video track, more than `MAX_SIDE` pixels a side, cut
     short, or corrupt. A picture that is damaged but still decodes is not noticed.
     """
-    with _explained(video.path):
+    return decode_timed(video, size)[0]
+
+
+def decode_timed(video: VideoFile, size: int) -> tuple[NDArray[np.uint8], list[float]]:
+    """As `decode`, and the time that each frame stands for, in seconds after the clip's first picture."""
+    with _explained(video):
         return _decode(video, size)
 
 
@@ -94,35 +87,40 @@ def count_frames(video: VideoFile) -> int:
     """
     seconds = video.seconds
     if seconds is None:
-        with _explained(video.path), _open(video.path) as container:
+        with _explained(video), _opened(video) as container:
             declared = _declared(container, _video_track(container)).seconds
             seconds = declared or (container.duration or 0) / av.time_base
     return len(_times(seconds, video.fps, video.max_frames))
 
 
 @contextmanager
-def _explained(path: Path) -> Generator[None]:
+def _explained(video: VideoFile) -> Generator[None]:
     """Whatever is wrong with a file, as `BadSample`."""
+    path = video.path
     try:
         status = path.stat()
     except OSError as error:
         raise BadSample(path, f"cannot be read: {error.strerror}") from error
     if not S_ISREG(status.st_mode):
         raise BadSample(path, "not a file")
-    if status.st_size == 0:
+    if status.st_size == 0 or (video.member is not None and not video.member.size):
         raise BadSample(path, "empty file (0 bytes)")
     try:
         yield
     except _Unusable as error:
         raise BadSample(path, str(error)) from error
     except (av.error.FFmpegError, EOFError, MemoryError, OverflowError, ValueError) as error:
-        raise BadSample(path, _why(path, error)) from error
+        raise BadSample(path, _why(video, error)) from error
+    except OSError as error:
+        raise BadSample(path, error.strerror or str(error)) from error
 
 
-def _decode(video: VideoFile, size: int, seconds: float | None = None) -> NDArray[np.uint8]:
+def _decode(
+    video: VideoFile, size: int, seconds: float | None = None
+) -> tuple[NDArray[np.uint8], list[float]]:
     """`decode`, with the clip's length if the header is known not to tell it."""
     clip = _Clip()
-    with _open(video.path) as container:
+    with _opened(video) as container:
         stream = _video_track(container)
         declared = _declared(container, stream)
         times = _times(seconds or declared.seconds or 0.0, video.fps, video.max_frames)
@@ -132,11 +130,18 @@ def _decode(video: VideoFile, size: int, seconds: float | None = None) -> NDArra
         # The header says nothing, or too little: MP4 counts decoding times, which fall behind those of the
         # pictures when the frame rate varies.
         return _decode(video, size, clip.seconds)
-    return np.stack(chosen)
+    return np.stack(chosen), times
 
 
-def _open(path: Path) -> InputContainer:
-    return av.open(os.path.abspath(path), "r", options=_OPTIONS, metadata_errors="replace")
+@contextmanager
+def _opened(video: VideoFile) -> Generator[InputContainer]:
+    with ExitStack() as stack:
+        place: Any = os.path.abspath(video.path)
+        if video.member is not None:
+            place = stack.enter_context(open_member(video.member))
+        yield stack.enter_context(
+            cast(InputContainer, av.open(place, "r", options=_OPTIONS, metadata_errors="replace"))
+        )
 
 
 def _video_track(container: InputContainer) -> VideoStream:
@@ -281,10 +286,13 @@ def _square(frame: VideoFrame, size: int, reformatter: VideoReformatter) -> NDAr
     return np.rot90(crop, round(frame.rotation / 90)).transpose(2, 0, 1)
 
 
-def _why(path: Path, error: Exception) -> str:
+def _why(video: VideoFile, error: Exception) -> str:
     """The decoder's complaint in words that say what to look at."""
-    with path.open("rb") as file:
-        head = file.read(512).lstrip().lower()
+    try:
+        with open_member(video.member) if video.member else video.path.open("rb") as file:
+            head = file.read(512).lstrip().lower()
+    except (OSError, ValueError) as unreadable:
+        return str(unreadable)
     if head.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "not a video but a web page (a download that failed?)"
     reason = (getattr(error, "strerror", "") or str(error) or type(error).__name__).rstrip(".")

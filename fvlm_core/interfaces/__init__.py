@@ -13,9 +13,23 @@ from typing import TYPE_CHECKING, Any
 from fvlm_registry import Component, hookimpl
 
 if TYPE_CHECKING:
+    from fvlm_core.data.bad import BadSample
     from fvlm_core.errors import FvlmError, MissingData, MissingWeights, Problem, Problems, UsageError
     from fvlm_core.interfaces.connector import Auxiliary, Connector, VisualTokens
-    from fvlm_core.interfaces.data import DataSource, Progress, Sample, Split, Turn, VideoFile
+    from fvlm_core.interfaces.data import (
+        DataCard,
+        DataSource,
+        Fit,
+        ImageFile,
+        Member,
+        Progress,
+        Role,
+        Sample,
+        Split,
+        StoredFrames,
+        Turn,
+        VideoFile,
+    )
     from fvlm_core.interfaces.encoder import Depth, KeyValue, PatchFeatures, VisionEncoder
     from fvlm_core.interfaces.figure import (
         Found,
@@ -44,11 +58,25 @@ if TYPE_CHECKING:
     from fvlm_core.interfaces.tracker import TrackedRun, Tracker
     from fvlm_core.pretrained import SEEDED, architecture, is_folder, pretrained_folder
     from fvlm_core.report.figures import style
+    from fvlm_core.shards.index import KINDS, Index, IndexEntry, Shown, write_index
+    from fvlm_core.shards.leaks import Signatures
+    from fvlm_core.shards.manifest import read_manifest, wrong_sizes
+    from fvlm_core.shards.tar import BadShard, TarMember, tar_members
+    from fvlm_core.sources.chats import chat_of
+    from fvlm_core.sources.media import Media, find_media
+    from fvlm_core.sources.parquet import Parquet
+    from fvlm_core.sources.rows import CSVRows, JSONArray, JSONLines, Record, Refused, text_of
+    from fvlm_core.sources.settings import HeldOutVideos, VideoSettings, missing
+    from fvlm_core.sources.table_rows import TableEntry, TableRows
+    from fvlm_core.sources.video_rows import VideoEntry, VideoRows
 
 _HOME = {
     "errors": ("FvlmError", "MissingData", "MissingWeights", "Problem", "Problems", "UsageError"),
     "interfaces.connector": ("Auxiliary", "Connector", "VisualTokens"),
-    "interfaces.data": ("DataSource", "Progress", "Sample", "Split", "Turn", "VideoFile"),
+    "interfaces.data": (
+        *("DataCard", "DataSource", "Fit", "ImageFile", "Member", "Progress"),
+        *("Role", "Sample", "Split", "StoredFrames", "Turn", "VideoFile"),
+    ),
     "interfaces.encoder": ("Depth", "KeyValue", "PatchFeatures", "VisionEncoder"),
     "interfaces.figure": ("Found", "Frontier", "Jump", "LawFit", "LawReport", "Profile", "Trend", "Varied"),
     "interfaces.fit": ("FitModel", "LRCurve", "Parameter", "Relation"),
@@ -60,25 +88,49 @@ _HOME = {
     "interfaces.tracker": ("TrackedRun", "Tracker"),
     "pretrained": ("SEEDED", "architecture", "is_folder", "pretrained_folder"),
     "report.figures": ("style",),
+    "data.bad": ("BadSample",),
+    "shards.leaks": ("Signatures",),
+    "shards.index": ("KINDS", "Index", "IndexEntry", "Shown", "write_index"),
+    "shards.manifest": ("read_manifest", "wrong_sizes"),
+    "shards.tar": ("BadShard", "TarMember", "tar_members"),
+    "sources.chats": ("chat_of",),
+    "sources.media": ("Media", "find_media"),
+    "sources.parquet": ("Parquet",),
+    "sources.rows": ("CSVRows", "JSONArray", "JSONLines", "Record", "Refused", "text_of"),
+    "sources.settings": ("HeldOutVideos", "VideoSettings", "missing"),
+    "sources.table_rows": ("TableEntry", "TableRows"),
+    "sources.video_rows": ("VideoEntry", "VideoRows"),
 }
 _MODULE = {name: f"fvlm_core.{module}" for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "KINDS",
     "LLM_WIDTH",
     "SEEDED",
     "Auxiliary",
+    "BadSample",
+    "BadShard",
+    "CSVRows",
     "Chat",
     "Component",
     "Connector",
     "ConnectorSpec",
+    "DataCard",
     "DataSource",
     "Depth",
     "EncodedChat",
     "EncoderSpec",
+    "Fit",
     "FitModel",
     "Found",
     "Frontier",
     "FvlmError",
+    "HeldOutVideos",
+    "ImageFile",
+    "Index",
+    "IndexEntry",
+    "JSONArray",
+    "JSONLines",
     "Jump",
     "KeyValue",
     "LLMBackend",
@@ -88,18 +140,30 @@ __all__ = [
     "LawReport",
     "LinearMap",
     "Look",
+    "Media",
+    "Member",
     "MissingData",
     "MissingWeights",
     "Mode",
     "Parameter",
+    "Parquet",
     "PatchFeatures",
     "Problem",
     "Problems",
     "Profile",
     "Progress",
+    "Record",
+    "Refused",
     "Relation",
+    "Role",
     "Sample",
+    "Shown",
+    "Signatures",
     "Split",
+    "StoredFrames",
+    "TableEntry",
+    "TableRows",
+    "TarMember",
     "TextPass",
     "TrackedRun",
     "Tracker",
@@ -107,16 +171,27 @@ __all__ = [
     "Turn",
     "UsageError",
     "Varied",
+    "VideoEntry",
     "VideoFile",
+    "VideoRows",
+    "VideoSettings",
     "VisionEncoder",
     "VisualPass",
     "VisualTokens",
     "Work",
     "architecture",
+    "chat_of",
+    "find_media",
     "hookimpl",
     "is_folder",
+    "missing",
     "pretrained_folder",
+    "read_manifest",
     "style",
+    "tar_members",
+    "text_of",
+    "write_index",
+    "wrong_sizes",
 ]
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from attrs import frozen
+from attrs import field, frozen
 
 from fvlm_core.errors import Problem
 
 Role = Literal["system", "user", "assistant"]
 Split = Literal["train", "validation"]
+Fit = Literal["crop", "letterbox"]
+"""How a picture becomes a square: `crop` scales the short side and cuts the long one to the centre; `letterbox` scales
+the long side and fills the rest with black, so that nothing of a document or a chart is cut off."""
+Packing = Literal["tar", "tar.gz", "zip-stored", "zip-deflated"]
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, done, total) during long work."""
 
@@ -26,26 +30,110 @@ class Turn:
 
 
 @frozen
+class Member:
+    """A file inside an archive, read in place: nothing is extracted.
+
+    name: in the archive. files: the archive, or the parts it was published in, in order. start: counted through all
+    parts, the first byte of the data (tar), of the local header (zip), or of the data in the unpacked tar (tar.gz).
+    packed, size: bytes as they are stored, and unpacked.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    packing: Packing
+    start: int
+    packed: int
+    size: int
+
+
+@frozen
 class VideoFile:
     """A video on disk and how frames are chosen: `fps` frames a second; longer than `max_frames`: evenly spaced.
 
-    seconds: its length where the source knows it: plans then need not open the file, which may not be there yet.
+    path: the video, or the archive that it is a `member` of. seconds: its length where the source knows it: plans
+    then need not open the file, which may not be there yet.
     """
 
     path: Path
     fps: float = 1.0
     max_frames: int = 64
     seconds: float | None = None
+    member: Member | None = None
+
+
+@frozen
+class StoredFrames:
+    """Frames chosen before: pictures (JPEG, PNG or WebP) at byte ranges of one file, read in place.
+
+    starts, sizes: of each picture, in bytes. times: seconds after the clip's first picture, where known.
+    still: one picture that is no video, which a recipe may repeat as one.
+    """
+
+    path: Path
+    starts: tuple[int, ...]
+    sizes: tuple[int, ...]
+    times: tuple[float, ...] = ()
+    still: bool = False
+
+
+@frozen
+class ImageFile:
+    """A still picture: a file, a member of an archive, or its encoded bytes where a table holds them.
+
+    path: the picture, or the archive or table that it is in. name: which of the table's pictures, for messages.
+    """
+
+    path: Path
+    member: Member | None = None
+    data: bytes | None = field(default=None, repr=False)
+    name: str = ""
+    fit: Fit = "letterbox"
 
 
 @frozen
 class Sample:
-    """One training example. id is stable and unique within its source; video is None for text-only samples."""
+    """One training example; id is stable and unique within its source.
+
+    video: a clip. images: still pictures, one frame each, in order. A sample has one of the two, or neither: text
+    alone. rejected: the same chat with a worse last answer, for preference training; empty otherwise.
+    """
 
     id: str
     source: str
     turns: tuple[Turn, ...]
-    video: VideoFile | None = None
+    video: VideoFile | StoredFrames | None = None
+    images: tuple[ImageFile, ...] = ()
+    rejected: tuple[Turn, ...] = ()
+
+    @property
+    def visual(self) -> bool:
+        """Whether there is anything to look at."""
+        return self.video is not None or bool(self.images)
+
+
+@frozen(kw_only=True)
+class DataCard:
+    """What a data set is, where it comes from, and what its plugin does with it.
+
+    A component whose config class has a method `card() -> DataCard` is known to `fvlm data describe` and
+    `fvlm data fetch`.
+
+    hub: id of the data set on the Hugging Face hub. licence: as stated there. legal: what else there is to know before
+    use. size: what a full download takes. layout: the files expected below the source's path. columns: those that are
+    read. split: how train and validation are told apart. prompts: the user's turns. traps: what is wrong with some
+    rows, and what becomes of them. fetch: patterns of the files to download; empty when nothing can be.
+    """
+
+    hub: str
+    licence: str
+    size: str
+    layout: tuple[str, ...]
+    columns: tuple[str, ...]
+    split: str
+    prompts: tuple[str, ...]
+    traps: tuple[tuple[str, str], ...] = ()
+    legal: str = ""
+    fetch: tuple[str, ...] = ()
 
 
 class DataSource(ABC):
@@ -78,6 +166,10 @@ class DataSource(ABC):
     def problems(self) -> tuple[Problem, ...]:
         """Rows left out while listing, each named with its reason; they are counted in the run's summary."""
         return ()
+
+    def frame_counts(self) -> Sequence[int] | None:
+        """Frames of every sample, 0 for text only, where they are known without opening files; else None."""
+        return None
 
     def fingerprint(self) -> str:
         """A short hash of what the source holds, recorded with the run; changes when the samples change."""

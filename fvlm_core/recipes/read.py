@@ -16,7 +16,17 @@ from fvlm_core.recipes.choose import check_model, choose
 from fvlm_core.recipes.expand import EXPANSIONS, expand
 from fvlm_core.recipes.located import Key, Located, read_toml
 from fvlm_core.recipes.merge import merge
-from fvlm_core.recipes.schema import Chosen, Fit, Model, RunRecipe, Share, Source, Training
+from fvlm_core.recipes.schema import (
+    Chosen,
+    Fit,
+    Model,
+    RunRecipe,
+    Share,
+    Source,
+    Text,
+    TextShare,
+    Training,
+)
 from fvlm_core.recipes.structure import Invalid, Reader, did_you_mean, structure
 
 _T = TypeVar("_T")
@@ -183,6 +193,17 @@ def source_from_settings(table: Mapping[str, Any], settings: Sequence[str]) -> S
         raise Problems([located.problem(key, text) for key, text in invalid.problems]) from None
 
 
+def read_data_source(name: str, settings: Sequence[str] = ()) -> Chosen:
+    """A data source by its component's name and its own settings, as "key=value" texts. Raises `Problems`."""
+    tree = _from_plain({"name": name}, name)
+    for text in settings:
+        tree = merge(tree, _override(text))
+    try:
+        return choose(tree, "data")
+    except Invalid as invalid:
+        raise Problems([tree.problem(key, text) for key, text in invalid.problems]) from None
+
+
 def from_resolved(table: Mapping[str, Any]) -> RunRecipe:
     """A run's recipe from what `fvlm_core.recipes.resolved.resolved` made of it. Raises `Problems`."""
     return _from_record(table, RunRecipe)
@@ -202,16 +223,25 @@ def _from_record(table: Mapping[str, Any], kind: type[_T]) -> _T:
 
 
 def _read_source(table: Located) -> Source:
+    return Source(**_read_share(table, Share, "weight", '{ name = "shapes" }'))
+
+
+def _read_text(table: Located) -> Text:
+    return Text(**_read_share(table, TextShare, "share", '{ name = "smoltalk", share = 0.14 }'))
+
+
+def _read_share(table: Located, kind: type[Any], key: str, example: str) -> dict[str, Any]:
+    """A data source's own settings and, beside them in the same table, its part of the mixture."""
     if not isinstance(table.value, dict):
-        raise Invalid([((), 'expected a table, as in { name = "shapes" }')])
-    share = {k: v for k, v in table.value.items() if k == "weight"}
-    own = {k: v for k, v in table.value.items() if k != "weight"}
-    # A weight's own problem is found together with those of the component.
+        raise Invalid([((), f"expected a table, as in {example}")])
+    share = {k: v for k, v in table.value.items() if k == key}
+    own = {k: v for k, v in table.value.items() if k != key}
+    # The part's own problem is found together with those of the component.
     problems: list[tuple[Key, str]] = []
     read: dict[str, Any] = {}
     for part, reader in (
         ("source", lambda: choose(evolve(table, value=own), "data")),
-        ("weight", lambda: structure(evolve(table, value=share), Share).weight),
+        (key, lambda: getattr(structure(evolve(table, value=share), kind), key)),
     ):
         try:
             read[part] = reader()
@@ -219,7 +249,7 @@ def _read_source(table: Located) -> Source:
             problems += invalid.problems
     if problems:
         raise Invalid(problems)
-    return Source(**read)
+    return read
 
 
 def _read_training(table: Located) -> Training:
@@ -249,5 +279,6 @@ _SPECIAL: dict[type, Reader] = {
     Chosen: choose,
     Source: _read_source,
     Training: _read_training,
+    Text: _read_text,
     Fit: _read_fit,
 }

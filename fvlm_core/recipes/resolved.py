@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from fvlm_core.recipes.schema import Chosen, Fit, RunRecipe, Source
+from fvlm_core.recipes.schema import Chosen, Fit, RunRecipe, Source, Text
 
 RUNTIME = (
     "description",
@@ -28,7 +28,7 @@ RUNTIME = (
 
 def resolved(config: RunRecipe) -> dict[str, Any]:
     """The recipe as nested dicts of JSON values, in the layout of the TOML file."""
-    return _plain(config)
+    return plain(config)
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -42,18 +42,21 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
     return {key: leaf for name, child in items for key, leaf in flat(child, name).items()}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A config, or any part of a recipe, as JSON values."""
     if isinstance(value, Chosen):
-        return {"name": value.component, **_plain(value.config)}
+        return {"name": value.component, **plain(value.config)}
     if isinstance(value, Source):
-        return {**_plain(value.source), "weight": value.weight}
+        return {**plain(value.source), "weight": value.weight}
+    if isinstance(value, Text):
+        return {**plain(value.source), "share": value.share}
     if isinstance(value, Fit):
-        return {"model": value.model, "objective": value.objective, **_plain(value.config)}
+        return {"model": value.model, "objective": value.objective, **plain(value.config)}
     if attrs.has(type(value)):
-        plain = {a.name: _plain(getattr(value, a.name)) for a in attrs.fields(type(value))}
-        return {key: child for key, child in plain.items() if child is not None}
+        children = {a.name: plain(getattr(value, a.name)) for a in attrs.fields(type(value))}
+        return {key: child for key, child in children.items() if child is not None}
     if isinstance(value, tuple | list):
-        return [_plain(child) for child in value]
+        return [plain(child) for child in value]
     if isinstance(value, Mapping):
-        return {key: _plain(child) for key, child in value.items()}
+        return {key: plain(child) for key, child in value.items()}
     return str(value) if isinstance(value, Path) else value

@@ -52,8 +52,28 @@ class Source(Share):
 
 
 @frozen(kw_only=True)
+class TextShare:
+    """A part of a mixture that is a share of the whole rather than a weight among the others."""
+
+    share: float = field(default=0.14, validator=and_(gt(0), lt(1)))
+
+
+@frozen(kw_only=True)
+class Text(TextShare):
+    """Text kept in a mixture: `text = { name = "smoltalk", path = "...", share = 0.14 }`."""
+
+    source: Chosen
+
+
+@frozen(kw_only=True)
 class Data:
     """sources: what is trained on. validation: None takes the validation split of the same sources.
+
+    text: a further source that takes a fixed share of the mixture; the others share the rest by their weights.
+    weigh_by: what weights and share are parts of: samples, supervised and other text tokens, or frames.
+    exhausted: a source that has been read once begins again (`cycle`) or leaves its part to the others (`end`).
+    min_frames, max_frames: samples with fewer or more frames are left out; text alone is not asked. image_repeats: how
+    often a still image is shown, as a video that does not move, in training and validation.
 
     on_bad_sample: `skip` draws a replacement by a fixed rule and counts it; `stop` ends the run. max_bad: how large a
     share of the samples seen may be bad before the run stops; never fewer than 10 distinct ones.
@@ -64,6 +84,26 @@ class Data:
     on_bad_sample: Literal["skip", "stop"] = "skip"
     max_bad: float = field(default=0.001, validator=and_(ge(0), le(1)))
     max_text_tokens: int = field(default=512, validator=ge(8))
+    text: Text | None = None
+    weigh_by: Literal["samples", "tokens", "frames"] = "samples"
+    exhausted: Literal["cycle", "end"] = "cycle"
+    min_frames: int | None = field(default=None, validator=optional(ge(1)))
+    max_frames: int | None = field(default=None, validator=optional(ge(1)))
+    image_repeats: int = field(default=1, validator=and_(ge(1), le(64)))
+
+    def __attrs_post_init__(self) -> None:
+        if self.min_frames and self.max_frames and self.min_frames > self.max_frames:
+            raise ValueError(f"min_frames is {self.min_frames} and max_frames {self.max_frames}")
+        if self.weigh_by == "frames" and self.text:
+            raise ValueError('text: has no frames, so weigh_by = "frames" gives it no share')
+
+    @property
+    def mixed(self) -> tuple[tuple[Chosen, float], ...]:
+        """Every source that is trained on, with its share of the whole; the text comes last."""
+        total = sum(entry.weight for entry in self.sources)
+        rest = 1 - self.text.share if self.text else 1.0
+        shares = [(entry.source, rest * entry.weight / total) for entry in self.sources]
+        return (*shares, (self.text.source, self.text.share)) if self.text else tuple(shares)
 
 
 @frozen(kw_only=True)
@@ -191,7 +231,7 @@ class Fit:
     """A scaling fit made when the runs are done. model: a fit component; its own settings stand beside it."""
 
     model: str
-    objective: Literal["mse", "log-huber"] = "log-huber"
+    objective: Literal["log-huber", "log-lad", "log-mse", "mse"] = "log-huber"
     config: Any = None
 
 

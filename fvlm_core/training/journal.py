@@ -13,6 +13,7 @@ from typing import Any
 from attrs import asdict, define
 
 from fvlm_core.data.loader import BadReport
+from fvlm_core.data.realised import samples
 from fvlm_core.runs.files import write_json
 from fvlm_core.runs.metrics import MetricsWriter
 from fvlm_core.runs.store import BAD_SAMPLES, METRICS, SUMMARY
@@ -137,7 +138,8 @@ def training_row(
         "gpu_mem_gb": memory if device == "cuda" else None,
         "tokens_seen": progress.tokens,
         "frames_seen": progress.frames,
-        "samples_by_source": progress.by_source,
+        "samples_by_source": samples(progress.mixture),
+        "mixture": progress.mixture,
         "bad_samples": len(progress.bad),
         "dropped_samples": progress.dropped,
         "truncated_tokens": progress.truncated,
@@ -163,7 +165,8 @@ def summarised(known: dict[str, Any], progress: Progress, batch_size: int, steps
         "supervised_tokens": progress.tokens,
         "frames": progress.frames,
         "truncated_tokens": progress.truncated,
-        "samples_by_source": progress.by_source,
+        "samples_by_source": samples(progress.mixture),
+        "mixture": progress.mixture,
         "bad_samples": progress.bad,
         "dropped_samples": progress.dropped,
         "unchanged_steps": progress.unchanged,

@@ -32,7 +32,7 @@ from fvlm_core.data.loader import (
     micro_batches,
     validation_set,
 )
-from fvlm_core.data.mixture import Mixture
+from fvlm_core.data.weighing import make_mixture
 from fvlm_core.errors import FvlmError, UsageError
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.recipes.read import Run
@@ -94,14 +94,17 @@ def train(
     schedule = schedules(training, length, rates)
 
     # The data, from the first sample or from where the last checkpoint stands.
-    first_token = config.model.score_first_token
     preparer = Preparer(
-        chat, model.encoder.spec.image_size, training.supervise, config.data.max_text_tokens, first_token
+        chat,
+        model.encoder.spec.image_size,
+        training.supervise,
+        config.data.max_text_tokens,
+        config.model.score_first_token,
+        config.data.image_repeats,
     )
     validation = validation_set(sources.validation, preparer, config.eval.samples, config.eval.batch_size)
     ranks.on_first(lambda: _report_validation(validation, observer))
-    weights = [source.weight for source in config.data.sources]
-    mixture = Mixture([len(source) for source in sources.train], weights, run.seed)
+    mixture = make_mixture(config.data, sources.train, chat, run.seed, length.steps * training.batch_size)
     data = TrainingData(sources.train, mixture, preparer, replace=config.data.on_bad_sample == "skip")
     progress, damaged = resume(folder / CHECKPOINTS, model, optimiser, replicas, ranks)
     for text in damaged:

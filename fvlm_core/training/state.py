@@ -12,6 +12,7 @@ from attrs import asdict, define, field
 from torch import nn
 
 from fvlm_core.data.loader import Reading
+from fvlm_core.data.realised import Realised, add
 from fvlm_core.runs.checkpoint import (
     Checkpoint,
     clear_unfinished,
@@ -58,7 +59,7 @@ class Progress:
 
     step: optimiser steps done, which also says which sample comes next. wall_time: seconds of training over all
     attempts. tokens: supervised tokens. truncated: text tokens cut off. bad: bad samples met, with reasons.
-    by_source: samples trained on. dropped: bad samples met, repetitions included, by reason. read: a hash over the
+    mixture: what each source gave. dropped: bad samples met, repetitions included, by reason. read: a hash over the
     ids of every sample so far, in order. pieces: into how many parts micro-batches are cut since memory ran out.
     unchanged: steps that changed no weight, because a number was not finite or nothing was supervised;
     unchanged_in_row: how many of those were the last ones. world, parallel: what the checkpoint was written by.
@@ -76,7 +77,7 @@ class Progress:
     window: LossWindow = field(factory=lambda: LossWindow())
     spikes: SpikeWindow = field(factory=lambda: SpikeWindow())
     bad: dict[str, str] = field(factory=dict[str, str])
-    by_source: dict[str, int] = field(factory=dict[str, int])
+    mixture: Realised = field(factory=Realised)
     dropped: dict[str, int] = field(factory=dict[str, int])
     read: str = ""
     pieces: int = 1
@@ -89,9 +90,10 @@ class Progress:
         """Count what a step's micro-batches held, in their order."""
         ids = [sample for reading in readings for sample in reading.samples]
         self.read = blake2b("\n".join([self.read, *ids]).encode(), digest_size=8).hexdigest()
-        self.by_source = _counted(self.by_source, [name.partition("/")[0] for name in ids])
+        for reading in readings:
+            add(self.mixture, reading.mixture)
         self.dropped = _counted(self.dropped, [bad.kind for r in readings for bad in r.bad])
-        self.frames += sum(reading.frames for reading in readings)
+        self.frames = sum(counts["frames"] for counts in self.mixture.values())
         self.truncated += sum(reading.truncated for reading in readings)
 
 

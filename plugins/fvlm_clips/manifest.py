@@ -59,7 +59,10 @@ class Manifest:
             state = _state(file)
             if path.suffix.lower() != ".csv":
                 return cls(str(path), columns, None, 0, state)
-            header = next(csv.reader(_Lines(str(path), file)), [])
+            try:
+                header = next(csv.reader(_Lines(str(path), file)), [])
+            except csv.Error as error:
+                raise Problems([Problem(f"no header of a CSV file: {error}", str(path), 1)]) from error
         missing = [Problem(_no_column(name, header), str(path), 1) for name in columns if name not in header]
         if missing:
             raise Problems(missing)

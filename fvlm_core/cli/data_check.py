@@ -1,0 +1,127 @@
+"""`fvlm data check`: truncated, altered and missing shards, found before training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fvlm_core.cli.data_named import Named, NamedData
+    from fvlm_core.interfaces.data import Progress
+    from fvlm_core.shards.check import Checked
+
+SIDE = 224
+"""Pixels that samples are decoded to."""
+
+
+@click.command("check")
+@click.argument("data", metavar="FOLDER|RECIPE")
+@click.option("-o", "settings", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
+@click.option("--hash/--sizes", "hashes", default=True, show_default=True,
+              help="SHA-256 of every file, or sizes alone, which is done at once.")  # fmt: skip
+@click.option("--decode", is_flag=True, help="Decode every sample, too.")
+def command(data: str, settings: tuple[str, ...], hashes: bool, decode: bool) -> None:
+    """Check the shards below FOLDER, or the data of RECIPE, and name every file that is not whole (exit code 1).
+
+    Packs are compared with their manifests. Tars without one are read header by header to their end. Of a recipe's
+    sources that are no shards, the rows that cannot be used are named.
+    """
+    from fvlm_core.cli.console import stdout
+    from fvlm_core.cli.data_named import find_data
+    from fvlm_core.cli.display import Display
+    from fvlm_core.errors import FvlmError
+
+    found: list[Checked] = []
+    out = stdout()
+    with Display(out, 0) as display:
+        if Path(data).is_dir():
+            found += _folder(Path(data), hashes, display.work)
+            if decode:
+                found.append(_decoded(_shards(Path(data)), display.work))
+        else:
+            named = find_data(data, settings, _SPLITS)
+            found += _named(named, hashes, display.work)
+            if decode:
+                found.append(_decoded(named.sources, display.work))
+    wrong = [text for checked in found for text in checked.wrong]
+    for checked in found:
+        size = f", {checked.bytes / 1e6:,.1f} MB" if checked.bytes else ""
+        files = f"{checked.files:,} files, " if checked.files else ""
+        verdict = f"{len(checked.wrong):,} wrong" if checked.wrong else "whole"
+        out.print(f"{files}{checked.samples:,} samples{size}: {verdict} by {checked.by}", soft_wrap=True)
+    if wrong:
+        raise FvlmError("\n".join(wrong))
+
+
+_SPLITS = ("train", "validation")
+
+
+def _folder(folder: Path, hashes: bool, progress: Progress) -> list[Checked]:
+    from fvlm_core.shards.check import Checked, check_pack, check_tars, shard_folders, unfinished_packs
+
+    packs, others = shard_folders(folder)
+    found = [check_pack(pack, hashes=hashes, progress=progress) for pack in packs]
+    if others:
+        found.append(check_tars(others, progress))
+    if unfinished := unfinished_packs(folder):
+        found.append(Checked(0, 0, 0, tuple(unfinished), "its state"))
+    return found
+
+
+def _named(data: NamedData, hashes: bool, progress: Progress) -> list[Checked]:
+    """Shards by their files; other sources by listing them."""
+    from fvlm_core.errors import UsageError
+    from fvlm_core.shards.check import Checked, shard_folders
+
+    found: list[Checked] = []
+    folders: list[Path] = []
+    for named in data.sources:
+        path = getattr(named.chosen.config, "path", None)
+        if isinstance(path, Path) and path.is_dir():
+            if path in folders:
+                continue
+            try:
+                shard_folders(path)
+            except UsageError:
+                pass
+            else:
+                folders.append(path)
+                found += _folder(path, hashes, progress)
+                continue
+        source = named.open()
+        problems = tuple(str(problem) for problem in source.problems())
+        found.append(Checked(0, len(source), 0, problems, f"the listing of {named.label} ({named.split})"))
+    return found
+
+
+def _shards(folder: Path) -> list[Named]:
+    """The packs below a folder, or its other shards, each as a whole."""
+    from fvlm_core.cli.data_named import find_data
+    from fvlm_core.shards.check import shard_folders
+
+    packs, _ = shard_folders(folder)
+    paths = [path.absolute() for path in packs or [folder]]
+    settings = [(f"path={path}", "holdout=0.0") for path in paths]
+    return [named for one in settings for named in find_data("shards", one, ("validation",)).sources]
+
+
+def _decoded(sources: Sequence[Named], progress: Progress) -> Checked:
+    from fvlm_core.errors import UsageError
+    from fvlm_core.shards.check import Checked, check_samples
+
+    wrong: list[str] = []
+    samples = 0
+    for named in sources:
+        try:
+            source = named.open()
+        except UsageError as error:
+            wrong.append(str(error))
+            continue
+        source.prepare(progress)
+        samples += len(source)
+        wrong += check_samples(source, SIDE, progress)
+    return Checked(0, samples, 0, tuple(dict.fromkeys(wrong)), "decoding")

@@ -1,0 +1,158 @@
+"""Pictures that were stored as files inside a file: read in place, checked, decoded with Pillow."""
+
+from __future__ import annotations
+
+import os
+import struct
+import warnings
+import zlib
+from io import BytesIO
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from fvlm_core.data.bad import BadSample
+from fvlm_core.interfaces.data import StoredFrames
+
+MAX_PIXELS = 50_000_000
+"""Largest picture that is decoded: a PNG of 18 KB can declare one that fills the memory."""
+
+MAX_BYTES = 64 << 20
+"""Largest stored picture: 50 million pixels of JPEG at its best quality are smaller."""
+
+MAX_PICTURES = 4096
+"""Most pictures of one sample."""
+
+FORMATS = ("JPEG", "PNG", "WEBP")
+"""What is decoded; Pillow would open fifty more, some of which start other programs."""
+
+_BROKEN = (
+    *(OSError, SyntaxError, MemoryError, OverflowError, EOFError, IndexError, TypeError),
+    *(struct.error, zlib.error, Image.DecompressionBombError),
+)
+"""What Pillow raises for damaged files."""
+
+_GAP = 1 << 16
+"""Bytes between two pictures that are read along rather than skipped by a second call to the system."""
+
+
+def read_stored(stored: StoredFrames) -> list[bytes]:
+    """The bytes of every picture, by as few reads as their places allow. Raises `BadSample`."""
+    if not stored.starts or len(stored.starts) > MAX_PICTURES or max(stored.sizes) > MAX_BYTES:
+        limits = f"1 to {MAX_PICTURES} of at most {MAX_BYTES >> 20} MB"
+        raise BadSample(stored.path, f"{len(stored.starts)} pictures, where {limits} are read")
+    pictures: list[bytes] = []
+    try:
+        handle = os.open(stored.path, os.O_RDONLY)
+    except OSError as error:
+        raise BadSample(stored.path, error.strerror or str(error)) from error
+    try:
+        first = 0
+        for last in range(1, len(stored.starts) + 1):
+            if last < len(stored.starts) and _adjoin(stored, last):
+                continue
+            begin = stored.starts[first]
+            end = stored.starts[last - 1] + stored.sizes[last - 1]
+            content = os.pread(handle, end - begin, begin)
+            if len(content) < end - begin:
+                text = f"cut short: bytes {begin:,} to {end:,} are not all there"
+                raise BadSample(stored.path, text)
+            for start, size in zip(stored.starts[first:last], stored.sizes[first:last], strict=True):
+                pictures.append(content[start - begin : start - begin + size])
+            first = last
+    finally:
+        os.close(handle)
+    return pictures
+
+
+def decode_stored(stored: StoredFrames, size: int) -> NDArray[np.uint8]:
+    """The frames of a sample: uint8 RGB [T, 3, size, size]. Pictures of another size are scaled and cropped.
+
+    Raises `BadSample`, naming the file and the place of the picture, when one cannot be decoded: a sample with a
+    hole would shift its time.
+    """
+    frames: list[NDArray[np.uint8]] = []
+    for number, content in enumerate(read_stored(stored)):
+        try:
+            frames.append(decode_picture(content, size))
+        except ValueError as error:
+            raise BadSample(stored.path, f"picture at byte {stored.starts[number]:,}: {error}") from error
+    # Stacked as they are decoded, colours last; the transposed view costs no copy, nor does the collation of it.
+    return np.stack(frames).transpose(0, 3, 1, 2)
+
+
+def decode_picture(content: bytes, size: int) -> NDArray[np.uint8]:
+    """One picture, uint8 RGB [size, size, 3]: its short side scaled to `size` (bicubic), its centre cropped.
+
+    Raises ValueError with the reason when it is none of `FORMATS`, larger than `MAX_PIXELS`, cut short or corrupt.
+    """
+    return cast(NDArray[np.uint8], np.asarray(fit_square(open_picture(content), size)))
+
+
+def open_picture(content: bytes) -> Image.Image:
+    """A picture decoded to RGB. Raises ValueError; see `decode_picture`."""
+    try:
+        image = Image.open(BytesIO(content), formats=FORMATS)
+        if image.width * image.height > MAX_PIXELS:
+            text = f"{image.width} x {image.height} pixels, where at most {MAX_PIXELS:,} are decoded"
+            raise ValueError(text)
+        image.load()
+        return image if image.mode == "RGB" else _to_rgb(image)
+    except UnidentifiedImageError:
+        raise ValueError(_what_else(content)) from None
+    except _BROKEN as error:
+        raise ValueError(f"corrupt or cut short: {error}") from error
+
+
+def fit_square(image: Image.Image, size: int) -> Image.Image:
+    """The short side scaled to `size` (bicubic), the centre cropped."""
+    width, height = image.size
+    if (width, height) == (size, size):
+        return image
+    short = min(width, height)
+    left, top = (width - short) / 2, (height - short) / 2
+    box = (left, top, left + short, top + short)
+    return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+
+
+def letterbox(image: Image.Image, size: int) -> Image.Image:
+    """The long side scaled to `size` (bicubic), centred on black: all of the picture is there."""
+    width, height = image.size
+    scale = size / max(width, height)
+    fitted = (max(1, round(width * scale)), max(1, round(height * scale)))
+    square = Image.new("RGB", (size, size))
+    place = ((size - fitted[0]) // 2, (size - fitted[1]) // 2)
+    square.paste(image.resize(fitted, Image.Resampling.BICUBIC), place)
+    return square
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Grey, palette, CMYK and 16-bit pictures to RGB; what is transparent is laid on white, as on paper."""
+    if image.mode.startswith("I"):  # 16 bits of grey, which `convert` would clip at 255
+        deep = np.asarray(image, dtype=np.float64) / 257
+        image = Image.fromarray(deep.clip(0, 255).round().astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        over = image.convert("RGBA")
+        image = Image.new("RGBA", over.size, "white")
+        image.alpha_composite(over)
+    return image.convert("RGB")
+
+
+def _adjoin(stored: StoredFrames, number: int) -> bool:
+    """Whether a picture follows the one before it closely enough to be read in one go."""
+    gap = stored.starts[number] - stored.starts[number - 1] - stored.sizes[number - 1]
+    return 0 <= gap <= _GAP
+
+
+def _what_else(content: bytes) -> str:
+    head = content[:512].lstrip().lower()
+    if not content:
+        return "empty (0 bytes)"
+    if head.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "not a picture but a web page (a download that failed?)"
+    return f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} picture"
+
+
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower, and an error

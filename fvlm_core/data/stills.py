@@ -1,0 +1,40 @@
+"""Still pictures to frames: from files, archives and tables."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ImageOps
+
+from fvlm_core.data.bad import BadSample
+from fvlm_core.data.members import open_member
+from fvlm_core.data.pictures import MAX_BYTES, fit_square, letterbox, open_picture
+from fvlm_core.interfaces.data import ImageFile
+
+
+def decode_still(still: ImageFile, size: int) -> NDArray[np.uint8]:
+    """One picture: uint8 RGB [size, size, 3], turned upright as its EXIF data say, made square as `still.fit` says.
+
+    Raises `BadSample`: not there, not a picture, larger than 50 million pixels, cut short or corrupt.
+    """
+    try:
+        image = open_picture(_content(still))
+        image = ImageOps.exif_transpose(image)
+    except (OSError, ValueError) as error:
+        place = f"{still.name}: " if still.name else ""
+        raise BadSample(still.path, f"{place}{getattr(error, 'strerror', None) or error}") from error
+    square = letterbox(image, size) if still.fit == "letterbox" else fit_square(image, size)
+    return cast(NDArray[np.uint8], np.asarray(square))
+
+
+def _content(still: ImageFile) -> bytes:
+    if still.data is not None:
+        content = still.data
+    else:
+        with open_member(still.member) if still.member else still.path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"more than {MAX_BYTES >> 20} MB")
+    return content

@@ -1,0 +1,1 @@
+"""Samples in tar shards with an index beside them: written once, read by offset, checked before training."""

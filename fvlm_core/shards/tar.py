@@ -1,0 +1,135 @@
+"""Tar files: written byte for byte the same each time, and listed without ever being extracted."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from attrs import frozen
+
+from fvlm_core.errors import FvlmError
+
+MEMBERS = ("json", "txt", "jpg", "jpeg", "png", "webp", "mp4", "webm", "mkv")
+"""Kinds of members that are read. Others (pickles, arrays, code) are named in the report and never opened."""
+
+MAX_JSON = 4 << 20
+MAX_PICTURE = 64 << 20
+MAX_VIDEO = 2 << 30
+"""Largest members that are read, in bytes."""
+
+BLOCK = 512
+_END = bytes(2 * BLOCK)
+
+
+class BadShard(FvlmError):
+    """A shard that is not whole: the file, the place, and why."""
+
+
+@frozen
+class TarMember:
+    """A file in a tar. start, size: of its content, in bytes."""
+
+    name: str
+    start: int
+    size: int
+
+    @property
+    def key(self) -> str:
+        """What the files of one sample share: the name up to its first dot."""
+        folder, _, leaf = self.name.rpartition("/")
+        return f"{folder}/{leaf.partition('.')[0]}" if folder else leaf.partition(".")[0]
+
+    @property
+    def kind(self) -> str:
+        """The name from its last dot on, in lower case."""
+        return self.name.rpartition(".")[2].lower()
+
+    def refused(self) -> str:
+        """Why it is not read; empty if it is."""
+        if self.kind not in MEMBERS:
+            return f"a member of kind .{self.kind} is not read; kinds: {', '.join(MEMBERS)}"
+        limit = {"json": MAX_JSON, "txt": MAX_JSON, "mp4": MAX_VIDEO, "webm": MAX_VIDEO, "mkv": MAX_VIDEO}
+        if self.size > limit.get(self.kind, MAX_PICTURE):
+            return f"{self.size:,} bytes, where at most {limit.get(self.kind, MAX_PICTURE):,} are read"
+        parts = self.name.split("/")
+        if self.name.startswith("/") or ".." in parts or not self.key.rpartition("/")[2]:
+            return "the name leads out of the archive"
+        return ""
+
+
+class TarWriter:
+    """Members one after the other; times, owners and modes are constants, so that the same content is the same file."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._at = 0
+
+    def add(self, name: str, content: bytes) -> TarMember:
+        """Append a member. Raises ValueError for a name that a plain header cannot hold (100 bytes)."""
+        info = tarfile.TarInfo(name)
+        info.size = len(content)
+        header = info.tobuf(tarfile.USTAR_FORMAT, "utf-8", "strict")
+        padding = bytes(-len(content) % BLOCK)
+        self._out.write(header + content + padding)
+        member = TarMember(name, self._at + len(header), len(content))
+        self._at += len(header) + len(content) + len(padding)
+        return member
+
+    def close(self) -> None:
+        """Write the end of the archive; the file stays open."""
+        self._out.write(_END)
+
+
+def tar_members(path: Path) -> Iterator[TarMember]:
+    """The ordinary files in a tar, in order. Nothing is read but headers; links and the like are passed over.
+
+    Raises `BadShard` when the file cannot be opened, a header is damaged, or the archive does not end as it should:
+    tarfile itself stops at such a place without a word, and the samples behind it would be lost.
+    """
+    try:
+        with tarfile.open(path, "r:") as archive:
+            for info in archive:
+                if info.isreg() and not info.issparse():
+                    yield TarMember(info.name, info.offset_data, info.size)
+            end = archive.offset
+    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, IndexError) as error:
+        raise BadShard(f"{path}: {_what(path, error)}") from error
+    _check_end(path, end)
+
+
+def _check_end(path: Path, end: int) -> None:
+    """Where tarfile saw no further header, zeros follow to the file's end, two blocks at least."""
+    size = path.stat().st_size
+    if size - end < len(_END):
+        raise BadShard(f"{path}: cut short: it ends at byte {size:,} without the mark of its end")
+    with path.open("rb") as file:
+        file.seek(end)
+        while rest := file.read(1 << 20):
+            if any(rest):
+                raise BadShard(f"{path}: altered: no header of a member at byte {end:,} of {size:,}")
+
+
+def _what(path: Path, error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read: {error.strerror}"
+    if not path.stat().st_size:
+        return "empty file (0 bytes)"
+    with path.open("rb") as file:
+        head = file.read(BLOCK).lstrip().lower()
+    if head.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "not a tar but a web page (a download that failed?)"
+    return f"cut short, altered, or not a tar: {error}"
+
+
+def read_at(handle: int, start: int, size: int) -> bytes:
+    """`size` bytes of an open file; fewer when it ends before."""
+    content = os.pread(handle, size, start)
+    while 0 < len(content) < size:  # a call gives 2 GB at most
+        more = os.pread(handle, size - len(content), start + len(content))
+        if not more:
+            break
+        content += more
+    return content

@@ -1,0 +1,1 @@
+"""What data-source plugins share: rows of large files, videos in folders and archives, splits. Through `interfaces`."""

@@ -1,0 +1,191 @@
+"""Archives of a download: which there are, what is in them, where each member's bytes lie. Nothing is extracted."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from attrs import frozen
+
+from fvlm_core.data.gz import open_gz, save_index
+from fvlm_core.data.members import Parts
+from fvlm_core.errors import Problem
+from fvlm_core.interfaces.data import Packing
+from fvlm_core.sources.cache import cache_folder, state_key
+
+MAX_HEADER = 1 << 20
+"""Largest header of names and times inside a tar, in bytes; one that declares more would fill the memory."""
+
+_PART = re.compile(r"(?P<base>.+?)(?:\.zip)?_part_?(?P<part>[a-z]{2})(?:\.zip)?")
+"""`OpenVid_part89_partaa`: what `split` makes of a zip."""
+_KINDS = {".zip": "zip", ".tar": "tar", ".tar.gz": "tar.gz", ".tgz": "tar.gz"}
+_BROKEN = (
+    *(OSError, ValueError, EOFError, MemoryError, RuntimeError, NotImplementedError, OverflowError),
+    *(zipfile.BadZipFile, tarfile.TarError, struct.error, zlib.error),
+)
+"""What zipfile, tarfile and indexed_gzip raise for files that are damaged."""
+
+
+class Listed(NamedTuple):
+    """A member: its name, and its bytes as in `Member`."""
+
+    name: str
+    packing: Packing
+    start: int
+    packed: int
+    size: int
+
+
+@frozen
+class Archive:
+    """An archive in one file or in parts, in order. kind: "zip", "tar" or "tar.gz"."""
+
+    files: tuple[Path, ...]
+    kind: str
+
+    def members(self, suffixes: tuple[str, ...], problems: list[Problem]) -> Iterator[Listed]:
+        """Every member whose name ends in one of `suffixes`; what cannot be read is added to `problems`."""
+        shown = str(self.files[0])
+        try:
+            if self.kind == "zip":
+                yield from self._zip(suffixes, problems)
+            else:
+                yield from self._tar(suffixes, problems)
+        except _BROKEN as error:
+            text = str(error) or type(error).__name__
+            problems.append(Problem(f"corrupt or cut short, so members of it are missing: {text}", shown))
+
+    def _zip(self, suffixes: tuple[str, ...], problems: list[Problem]) -> Iterator[Listed]:
+        with BufferedReader(Parts(self.files)) as parts, zipfile.ZipFile(parts) as archive:
+            for info in archive.infolist():
+                if info.is_dir() or not info.filename.lower().endswith(suffixes):
+                    continue
+                if reason := _unusable(info):
+                    problems.append(Problem(f"{info.filename}: {reason}", str(self.files[0])))
+                    continue
+                packing = "zip-stored" if info.compress_type == zipfile.ZIP_STORED else "zip-deflated"
+                yield Listed(info.filename, packing, info.header_offset, info.compress_size, info.file_size)
+
+    def _tar(self, suffixes: tuple[str, ...], problems: list[Problem]) -> Iterator[Listed]:
+        """Members of a tar. Its headers lie all over it, so that a list once made is kept in the cache."""
+        kept = cache_folder("archives") / f"{state_key(self.files, 'tar', suffixes)}.npz"
+        if kept.is_file():
+            with np.load(kept, allow_pickle=False) as saved:
+                names = bytes(saved["names"]).decode("utf-8", "surrogateescape").split("\0")
+                for name, start, size in zip(names, saved["starts"], saved["sizes"], strict=True):
+                    yield self._listed(name, int(start), int(size))
+            return
+        listed: list[tuple[str, int, int]] = []
+        found = len(problems)
+        stream: Any = open_gz(self.files[0]) if self.kind == "tar.gz" else BufferedReader(Parts(self.files))
+        stream.seek(0)
+        archive: Any
+        with tarfile.open(fileobj=stream, mode="r:", tarinfo=_StrictInfo, errorlevel=1) as archive:
+            while info := archive.next():
+                archive.members = []  # it would keep every header
+                if not info.name.lower().endswith(suffixes):
+                    continue
+                if not info.isreg() or info.issparse():
+                    text = f"{info.name}: a link, a device or a sparse file, which are not read"
+                    problems.append(Problem(text, str(self.files[0])))
+                    continue
+                listed.append((info.name, info.offset_data, info.size))
+                yield self._listed(*listed[-1])
+        if self.kind == "tar":
+            stream.close()
+        if len(problems) > found or not listed:
+            return
+        if self.kind == "tar.gz":
+            save_index(self.files[0])
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        temporary = kept.with_name(f".{kept.stem}.{os.getpid()}.npz")
+        names, starts, sizes = zip(*listed, strict=True)
+        text = "\0".join(names).encode("utf-8", "surrogateescape")
+        np.savez(
+            temporary,
+            names=np.frombuffer(text, np.uint8),
+            starts=np.array(starts, np.int64),
+            sizes=np.array(sizes, np.int64),
+        )
+        temporary.rename(kept)
+
+    def _listed(self, name: str, start: int, size: int) -> Listed:
+        return Listed(name, "tar.gz" if self.kind == "tar.gz" else "tar", start, size, size)
+
+
+def archive_kind(name: str) -> str:
+    """What kind of archive a file's name stands for: "zip", "tar", "tar.gz", "part" of a zip, or nothing."""
+    kind = next((kind for suffix, kind in _KINDS.items() if name.lower().endswith(suffix)), "")
+    return "part" if kind in ("", "zip") and _PART.fullmatch(name) else kind
+
+
+def archives(files: list[Path], problems: list[Problem]) -> list[Archive]:
+    """The archives that `files` make, in order of name, those published in parts put together.
+
+    A zip that is there whole and in parts is read whole. An archive with a missing part is left out and named.
+    """
+    whole: dict[Path, Archive] = {}
+    parts: dict[Path, dict[str, Path]] = {}
+    for file in files:
+        kind = archive_kind(file.name)
+        if kind == "part":
+            match = _PART.fullmatch(file.name)
+            assert match is not None
+            parts.setdefault(file.with_name(f"{match['base']}.zip"), {})[match["part"]] = file
+        elif kind:
+            whole[file] = Archive((file,), kind)
+    for base, found in parts.items():
+        if base in whole:
+            continue
+        names = sorted(found)
+        expected = [chr(97 + n // 26) + chr(97 + n % 26) for n in range(len(names))]
+        if names != expected:
+            missing = next(name for name in expected if name not in found)
+            text = f"its part {missing} is not there (found {', '.join(names)}), so it cannot be read"
+            problems.append(Problem(text, str(base)))
+            continue
+        whole[base] = Archive(tuple(found[name] for name in names), "zip")
+    return [whole[base] for base in sorted(whole)]
+
+
+def _unusable(info: zipfile.ZipInfo) -> str:
+    """Why a member cannot be read in place; empty if it can."""
+    if info.flag_bits & 0x1:
+        return "encrypted"
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return f"packed with method {info.compress_type}, where stored and deflated members are read"
+    if info.compress_type == zipfile.ZIP_STORED and info.compress_size != info.file_size:
+        return "declares two sizes"
+    return ""
+
+
+class _StrictInfo(tarfile.TarInfo):
+    """Headers that tell a damaged archive from one that ends: tarfile takes both for the end, without a word."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """As tarfile's. Raises `tarfile.ReadError` where the archive is cut short or a header is damaged."""
+        try:
+            info = super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if type(error).__name__ == "EOFHeaderError":  # blocks of zeros: the end
+                raise
+            raise tarfile.ReadError(f"it ends too soon, or a header is damaged: {error}") from error
+        if info.size > MAX_HEADER and info.type in _EXTRA_HEADERS:
+            raise tarfile.ReadError(f"a header of {info.size:,} bytes")
+        return info
+
+
+_EXTRA_HEADERS = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)

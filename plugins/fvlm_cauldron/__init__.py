@@ -1,0 +1,1 @@
+"""The Cauldron: questions on pictures, from its published Parquet files."""

@@ -1,0 +1,1 @@
+"""Tar shards, read by offset: those that fvlm packs, and the founding project's."""

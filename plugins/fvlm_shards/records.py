@@ -1,0 +1,113 @@
+"""The JSON of a sample, in every variant, to its chat turns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
+
+from fvlm_core.interfaces import Turn
+from fvlm_shards.token_ids import TokenIds
+
+PROMPTS = {
+    "openvid": "Write a brief caption for this video.",
+    "webvid": "What would be the WebVid caption for this video?",
+    "vript": "Provide a detailed narration of what happens in this video.",
+    "sharegpt4video": "Describe what happens in this video in detail.",
+}
+"""The founding project's questions, by the source that a record names."""
+
+OTHERWISE = "Describe this."
+
+
+class Unusable(Exception):
+    """Why a record gives no sample."""
+
+
+class Text(NamedTuple):
+    """What a record says. rejected: empty but for preference pairs. frames: as it declares, None if it does not.
+    source: of ours, the source that it was packed from."""
+
+    id: str
+    turns: tuple[Turn, ...]
+    rejected: tuple[Turn, ...] = ()
+    frames: int | None = None
+    source: str = ""
+
+
+def read_record(content: bytes, prompt: str, token_ids: TokenIds | None) -> Text:
+    """Any variant of a record. Raises `Unusable`.
+
+    Ours: {"id", "turns", "rejected"?}. The founding project's: A {"token_ids", "loss_mask"}; B {"caption"}, or the
+    caption alone, from a .txt; C {"user", "assistant"}; D {"user", "chosen_assistant", "rejected_assistant"} or
+    {"chosen_token_ids", "rejected_token_ids"}. Text comes before token ids where a record has both.
+    """
+    try:
+        record: Any = json.loads(content) if content.lstrip()[:1] in (b"{", b"[") else _caption(content)
+    except (ValueError, RecursionError) as error:
+        raise Unusable(f"not JSON: {error}") from None
+    if not isinstance(record, dict):
+        raise Unusable(f"expected a JSON object, got {type(record).__name__}")
+    record = cast("dict[str, Any]", record)
+    frames = record.get("frame_count")
+    declared = frames if type(frames) is int else None
+    if "turns" in record:
+        turns, rejected = _turns(record["turns"]), _turns(record.get("rejected", []))
+        return Text(_string(record, "id"), turns, rejected, source=_string(record, "source", ""))
+    name: Any = record.get("video_id")
+    turns, rejected = _founding(record, prompt, token_ids)
+    if not any(turn.content.strip() for turn in turns if turn.role == "assistant"):
+        raise Unusable("empty answer")
+    return Text(name if isinstance(name, str) else "", turns, rejected, declared)
+
+
+def _caption(content: bytes) -> dict[str, str]:
+    return {"caption": content.decode("utf-8").strip()}
+
+
+def _founding(
+    record: Mapping[str, Any], prompt: str, token_ids: TokenIds | None
+) -> tuple[tuple[Turn, ...], tuple[Turn, ...]]:
+    user = _string(record, "user", "") or prompt or PROMPTS.get(_string(record, "source", ""), OTHERWISE)
+    system = _string(record, "system", "")
+    asked = (*((Turn("system", system),) if system else ()), Turn("user", user))
+    if "chosen_assistant" in record:
+        chosen, worse = _string(record, "chosen_assistant"), _string(record, "rejected_assistant")
+        if chosen == worse:
+            raise Unusable("the chosen and the rejected answer are the same")
+        return (*asked, Turn("assistant", chosen)), (*asked, Turn("assistant", worse))
+    for key in ("assistant", "caption"):
+        if key in record:
+            return (*asked, Turn("assistant", _string(record, key).strip("\0"))), ()
+    for key, other in (("chosen_token_ids", "rejected_token_ids"), ("token_ids", "")):
+        if key in record:
+            if token_ids is None:
+                raise Unusable(
+                    f"{key} and no text: name the tokenizer.json that made them (tokenizer = ...), so that they can be "
+                    "turned back into text"
+                )
+            try:
+                chosen_turns = token_ids.turns(record[key])
+                return chosen_turns, token_ids.turns(record[other]) if other in record else ()
+            except ValueError as error:
+                raise Unusable(f"{key}: {error}") from None
+    raise Unusable(f"no text among its keys: {', '.join(map(str, record)) or 'none'}")
+
+
+def _turns(value: Any) -> tuple[Turn, ...]:
+    try:
+        pairs: list[tuple[Any, Any]] = [(turn["role"], turn["content"]) for turn in value]
+    except (TypeError, KeyError):
+        raise Unusable('turns: expected a list of {"role", "content"}') from None
+    if not all(role in ("system", "user", "assistant") and isinstance(text, str) for role, text in pairs):
+        raise Unusable("turns: expected the roles system, user and assistant, each with a text")
+    return tuple(Turn(role, text) for role, text in pairs)
+
+
+def _string(record: Mapping[str, Any], key: str, default: str | None = None) -> str:
+    value: Any = record.get(key)
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, str):
+        raise Unusable(f"{key}: expected a string, got {type(value).__name__}")
+    return value

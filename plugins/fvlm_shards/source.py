@@ -1,0 +1,169 @@
+"""The data source: every sample of every shard by its number, read by offset."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+
+from fvlm_core.interfaces import (
+    KINDS,
+    BadSample,
+    DataSource,
+    Index,
+    Member,
+    MissingData,
+    Problem,
+    Sample,
+    Signatures,
+    Split,
+    StoredFrames,
+    UsageError,
+    VideoFile,
+    read_manifest,
+    wrong_sizes,
+)
+from fvlm_shards.config import Shards
+from fvlm_shards.founding import list_shards
+from fvlm_shards.records import Text, Unusable, read_record
+from fvlm_shards.token_ids import TokenIds
+
+PACK, FROZEN, UNFINISHED = "pack.json", "frozen.json", ".packing"
+
+
+def build(config: Shards, split: Split) -> ShardSource:
+    """The samples of a split.
+
+    Raises `MissingData` when nothing is there, and `UsageError` naming every shard that is missing, cut short or
+    altered in size: a run must not begin on half of its data.
+    """
+    return ShardSource(config, split)
+
+
+class ShardSource(DataSource):
+    """The samples of one split, in the order of the shards. Opens no shard before a sample of it is asked for."""
+
+    def __init__(self, config: Shards, split: Split) -> None:
+        self.config = config
+        self._token_ids = TokenIds(config.tokenizer) if config.tokenizer else None
+        self._problems: tuple[Problem, ...] = ()
+        folder = config.path
+        if not folder.is_dir():
+            raise MissingData(f"{folder}: no such folder; fvlm data pack makes one of shards")
+        divided = [name for name in ("train", "validation") if (folder / name / PACK).is_file()]
+        if divided:
+            if split not in divided:
+                raise UsageError(f"{folder}: no pack of the {split} split in it; it holds {divided[0]}")
+            folder /= split
+        if (folder / UNFINISHED).is_dir():
+            raise UsageError(
+                f"{folder}: packing was not finished; the same fvlm data pack command continues it"
+            )
+        if (folder / FROZEN).is_file() and split == "train":
+            raise UsageError(f"{folder}: a frozen validation set is not trained on")
+        if (folder / PACK).is_file():
+            self._open_pack(folder)
+        else:
+            listed = list_shards(config)
+            self.name = f"shards:{folder.name}"
+            self._files, self._index = listed.files, listed.index
+            self._problems, self._fingerprint = listed.problems, listed.fingerprint
+        whole = bool(divided) or (folder / FROZEN).is_file() or not config.holdout
+        self._rows = None if whole else self._held(split)
+
+    def __len__(self) -> int:
+        return len(self._index) if self._rows is None else len(self._rows)
+
+    def __getitem__(self, index: int) -> Sample:
+        entry = self._index[index if self._rows is None else int(self._rows[index])]
+        file = self._files[entry.shard]
+        text = self._text(entry.id, file, entry.json_start, entry.json_size)
+        video: StoredFrames | VideoFile | None = None
+        if entry.kind != "text":
+            video = StoredFrames(file, entry.starts, entry.sizes, entry.times, still=entry.kind == "still")
+        if entry.kind == "video":
+            start, size = entry.starts[0], entry.sizes[0]
+            video = VideoFile(file, member=Member(entry.id, (file,), "tar", start, size, size))
+        return Sample(entry.id, text.source or self.name, text.turns, video, rejected=text.rejected)
+
+    def problems(self) -> tuple[Problem, ...]:
+        return self._problems
+
+    def frame_counts(self) -> Sequence[int] | None:
+        if (self._index.column("kind") == KINDS.index("video")).any():  # clips that are still to be decoded
+            return None
+        frames = self._index.column("frames")
+        return (frames if self._rows is None else frames[self._rows]).tolist()
+
+    def signatures(self) -> Signatures | None:
+        """What every sample is recognised by; None for shards that were not packed here."""
+        content = self._index.column("content")
+        if not len(content) or not (content.any() or (self._index.column("kind") == 0).all()):
+            return None
+        rows = np.arange(len(self._index)) if self._rows is None else self._rows
+        offsets, hashes = self._index.lists("hashes")
+        names = list(self._index.ids())
+        return Signatures(
+            names=[f"{self.name}/{names[row]}" for row in rows],
+            content=content[rows],
+            owners=np.repeat(np.arange(len(rows)), np.diff(offsets)[rows]),
+            hashes=np.concatenate([hashes[offsets[row] : offsets[row + 1]] for row in rows])
+            if len(rows)
+            else np.zeros(0, np.uint64),
+        )
+
+    def fingerprint(self) -> str:
+        rows = b"" if self._rows is None else self._rows.tobytes()
+        return blake2b(self._fingerprint.encode() + rows, digest_size=8).hexdigest()
+
+    def _open_pack(self, folder: Path) -> None:
+        manifest = read_manifest(folder)
+        if wrong := wrong_sizes(folder, manifest):
+            listed = "\n".join(f"  {text}" for text in wrong)
+            raise UsageError(
+                f"{folder}: {len(wrong)} of its files are not what was written "
+                f"(fvlm data check {folder} looks closer):\n{listed}"
+            )
+        self.name = str(manifest.recipe["source"]["name"])
+        self._files = tuple(folder / name for name in _numbered([shard.file for shard in manifest.shards]))
+        self._index = Index(folder / manifest.index.file)
+        shards = [shard.sha256 for shard in manifest.shards]
+        self._fingerprint = blake2b(repr((shards, manifest.index.sha256)).encode()).hexdigest()
+
+    def _held(self, split: Split) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
+        """The rows of a split, where both lie in the same shards."""
+        bound = round(self.config.holdout * 2**64)
+        held = np.fromiter((_key(name) < bound for name in self._index.ids()), np.bool_, len(self._index))
+        rows = np.flatnonzero(held if split == "validation" else ~held).astype(np.uint32)
+        if not len(rows):
+            raise UsageError(
+                f"{self.config.path}: holdout = {self.config.holdout} of {len(self._index):,} samples leaves none for "
+                f"{split}"
+            )
+        return rows
+
+    def _text(self, name: str, file: Path, start: int, size: int) -> Text:
+        """What the record of a sample says. Raises `BadSample`: the shard was altered after it was indexed."""
+        try:
+            handle = os.open(file, os.O_RDONLY)
+            try:
+                content = os.pread(handle, size, start)
+            finally:
+                os.close(handle)
+            return read_record(content, self.config.prompt, self._token_ids)
+        except (OSError, Unusable) as error:
+            raise BadSample(name, f"{file}: its text at byte {start:,}: {error}") from error
+
+
+def _key(name: str) -> int:
+    """What decides a sample's split: a number below 2^64, the same for the same id everywhere."""
+    return int.from_bytes(blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big")
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """The shards by their number: shards without a usable sample were not written, and leave a hole."""
+    by_number = {int(name.rpartition("-")[2].partition(".")[0]): name for name in names}
+    return [by_number.get(number, "") for number in range(max(by_number) + 1)]

@@ -1,0 +1,1 @@
+"""ShareGPT4Video: detailed descriptions of 40,000 videos, from its published JSONL and zips."""

@@ -1,0 +1,1 @@
+"""SmolTalk: chats of text alone, from its published Parquet files."""

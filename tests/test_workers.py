@@ -1,0 +1,39 @@
+"""A data worker that dies or hangs ends the run within the timeout, with the sample that it was reading."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from fvlm_smollm2.chat import from_corpus
+from hostile import Hostile
+
+from fvlm_core.data.collate import Preparer
+from fvlm_core.data.loader import Share, TrainingData, micro_batches
+from fvlm_core.data.mixture import Mixture
+from fvlm_core.errors import FvlmError
+
+
+def data(source: Hostile) -> TrainingData:
+    chat = from_corpus(["? answer", *map(str, range(100))])
+    return TrainingData((source,), Mixture([len(source)], [1.0], 0), Preparer(chat, 42, "all", 64))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("how", ["kills", "hangs"])
+def test_the_sample_in_flight_is_named(how: str) -> None:
+    begun = time.monotonic()
+    with pytest.raises(FvlmError, match=r"reading data failed: .* In flight: .*worker \d: hostile/s7"):
+        for _ in zip(
+            range(20),
+            micro_batches(data(Hostile(40, late=(7,), how=how)), Share(2, 2), 0, 2, False, 3),
+            strict=False,
+        ):
+            pass
+    assert time.monotonic() - begun < 30
+
+
+def test_healthy_workers_deliver_everything() -> None:
+    batches = zip(range(20), micro_batches(data(Hostile(40)), Share(2, 2), 0, 2, False, 60), strict=False)
+    names = [name for _, batch in batches for name in batch.batch.sample_ids]
+    assert sorted(names) == sorted(f"hostile/s{n}" for n in range(40))
