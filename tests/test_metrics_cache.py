@@ -16,7 +16,7 @@ from fvlm_core.runs.cache import CACHE, INDEX, open_cache
 from fvlm_core.runs.export import point_rows
 from fvlm_core.runs.metrics import MetricsWriter
 from fvlm_core.runs.store import METRICS, Run, list_runs, with_cache
-from fvlm_core.scaling.points import from_runs
+from fvlm_core.scaling.stored import from_runs
 
 COLUMNS = (
     "step",
