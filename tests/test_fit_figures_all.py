@@ -22,8 +22,10 @@ from fvlm_core.report.figures.catalogue import load_figure, names
 from fvlm_core.report.figures.residuals import by_lag
 from fvlm_core.report.figures.ticks import label, log_ticks
 from fvlm_core.report.figures.view import view
+from fvlm_core.scaling.cost import cost_of_points
 from fvlm_core.scaling.fitting import fit_points, load_model
 from fvlm_core.scaling.points import tidy
+from fvlm_core.scaling.prediction import Predictor
 from fvlm_core.scaling.report import FitReport
 from fvlm_registry import LookupFailure
 
@@ -149,6 +151,32 @@ def test_a_frontier_is_drawn_only_for_a_law_that_is_believed(cases: dict[str, li
     reduced = drawn("frontier", [view(report) for report in cases["reduced"]])
     assert "joint-chinchilla tells no frontier. Withheld: E, A, alpha." in words(reduced)
     assert not [line for axes in reduced.axes for line in axes.lines if line.get_linestyle() == "-"]
+
+
+def test_what_a_figure_has_no_room_for_is_said(cases: dict[str, list[FitReport]]) -> None:
+    many = fit_points(cases["many sizes"][0].points, load_model("per-size"), draws=20)
+    assert "per-size: 5 more groups not drawn." in words(drawn("profiles", [view(many)]))
+    offset = view(fit_points(many.points, load_model("two-floor"), draws=20))
+    assert "two-floor: 8 more parameters not drawn." in words(drawn("parameter-pairs", [offset]))
+    assert "two-floor: 2 more parameters not drawn." in words(drawn("profiles", [offset]))
+    assert "Curves of 7 of 12 sizes." in words(drawn("loss-data", [offset]))
+
+
+def test_bands_and_draws_in_figures_are_as_wide_as_the_intervals() -> None:
+    """Draws of small random weights lie closer to the estimate than its own error is."""
+    report = fitted(list(np.geomspace(3e4, 3e6, 6)), [1000, 4000, 16000, 64000, 256000])
+    fit, seen = report.fits[0], view(report)
+    at = [one.name for one in fit.estimates].index("beta")
+    error = float(fit.drawn.errors(fit.solution.values, fit.drawn.values)[at])
+    assert fit.drawn.scale > 2
+    assert np.std(seen.fits[0].draws[:, at]) == pytest.approx(error, rel=0.1)
+    assert seen.frontier is not None
+    found = seen.frontier()
+    known = cost_of_points(report.points)
+    assert known is not None
+    middle = len(found.compute) // 2
+    best = Predictor(fit, known[0]).best(float(found.compute[middle]), *known[0].reach)
+    assert found.n[1:, middle] == pytest.approx(best.n_interval, rel=0.02)
 
 
 def test_the_frontier_is_the_minimum_over_sizes_at_equal_compute() -> None:

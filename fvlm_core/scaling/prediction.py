@@ -135,7 +135,9 @@ class Predictor:
         d = budget / self.cost.flops(n)
         best = losses(self.fit.problem, self.fit.solution.values[None], n, d)[0]
         drawn = losses(self.fit.problem, self.fit.drawn.values, n, d)
-        wins = np.bincount(np.argmin(drawn, axis=1), minlength=len(n)) / max(1, len(drawn))
+        with np.errstate(all="ignore"):  # draws as far from the estimate as its own error is
+            apart = np.log(best) + self.fit.drawn.scale * (np.log(drawn) - np.log(best))
+        wins = np.bincount(np.argmin(apart, axis=1), minlength=len(n)) / max(1, len(drawn))
         return tuple(
             Prediction(
                 value, float(d[at]), budget, self._loss(best[at], drawn[:, at]), label, float(wins[at])

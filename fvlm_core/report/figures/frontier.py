@@ -50,6 +50,7 @@ def draw(config: Plain, reports: Sequence[LawReport], figure: Figure) -> None:
             f"runs, between their sizes). Dotted: the largest run. {words.BANDS}"
             if names
             else "No law tells a frontier. Points: the runs there are.",
+            style.one_of(len(table)),
             *(f"{report.law.name} tells no frontier. {words.said(report, numbers=False)}" for report in none),
         ],
         legend=handles,

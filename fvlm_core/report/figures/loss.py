@@ -50,7 +50,8 @@ def panels(
     every = style.thinning(len(first.points))
     more = [
         words.BANDS if any(report.fits for report in reports) else "",
-        f"One of every {every} points is drawn." if every > 1 else "",
+        _of_sizes(first),
+        style.one_of(len(first.points)),
     ]
     page = style.sheet(
         figure,
@@ -72,6 +73,12 @@ def panels(
         style.log_axis(axes, "x", _all(reports, x), x, first.units[x])
         style.same_axis(axes, used[at - at % columns])
         style.title(axes, reports[at].law.name, reports[at].law.form)
+
+
+def _of_sizes(report: LawReport) -> str:
+    """Which sizes have a curve, where not all do."""
+    drawn, every = len(style.COLOURS), len(report.sizes)
+    return f"Curves of {drawn} of {every} sizes." if report.fits and every > drawn else ""
 
 
 def legend(report: LawReport) -> list[Line2D]:

@@ -48,6 +48,7 @@ def draw(reports: Sequence[LawReport], figure: Figure) -> None:
         caption=words.captions(
             reports,
             f"Curves and bars (95 %) are the law at these D ({unit}); points have a D within 15 % of it.",
+            style.one_of(len(table)),
         ),
         legend=handles,
         height=2.9,

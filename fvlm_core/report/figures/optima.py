@@ -176,7 +176,7 @@ def _points_only(report: LawReport, figure: Figure, column: str, why: str) -> No
     if not np.isfinite(table[column]).any():
         style.only_words(figure, f"{why} The points do not say it either (column {column}).")
         return
-    axes = style.sheet(figure, 1, 1, caption=[why], height=2.4).every[0]
+    axes = style.sheet(figure, 1, 1, caption=[why, style.one_of(len(table))], height=2.4).every[0]
     style.points(axes, table[column], table["loss"], style.GREY, every=style.thinning(len(table)))
     style.loss_axis(axes, table["loss"].to_numpy(float), report.units["loss"])
     style.log_axis(axes, "x", table[column].to_numpy(float), column, report.units[column])

@@ -44,7 +44,9 @@ def draw(config: Plain, reports: Sequence[LawReport], figure: Figure) -> None:
     caption = style.wrap(
         words.captions(
             reports,
-            "Dots: bootstrap draws. Lines: 50 % and 95 % of them. Crosses: the best fit.",
+            "Dots: bootstrap draws, spread as the estimate's own error. Lines: 50 % and 95 % of them. Crosses: the "
+            "best fit.",
+            words.left_out((report.law.name, len(_names(report)) - MOST, "parameters") for report in useful),
         ),
         style.WIDTH,
     )
@@ -60,13 +62,18 @@ def draw(config: Plain, reports: Sequence[LawReport], figure: Figure) -> None:
 
 
 def _rows(report: LawReport) -> list[str]:
-    """The parameters that have draws; [] when no pair can be drawn."""
+    """The parameters that are drawn; [] when no pair can be."""
+    names = _names(report)
+    return names[:MOST] if len(names) > 1 else []
+
+
+def _names(report: LawReport) -> list[str]:
+    """The parameters that have draws."""
     fitted = [fit for fit in report.fits if len(fit.draws) >= FEWEST]
     found = [
         one.name for fit in fitted for one in fit.parameters[: fit.draws.shape[1]] if np.isfinite(one.value)
     ]
-    names = list(dict.fromkeys(found))
-    return names[:MOST] if len(names) > 1 else []
+    return list(dict.fromkeys(found))
 
 
 def _triangle(report: LawReport, figure: Figure, top: float, tall: float) -> None:

@@ -47,7 +47,13 @@ def draw(config: Plain, reports: Sequence[LawReport], figure: Figure) -> None:
             figure, " ".join(words.captions(reports)) or "No law has a parameter to hold.", (7.0, 2.4)
         )
         return
-    left_out = f"{len(panels) - PANELS} more parameters are not drawn." if len(panels) > PANELS else ""
+    beyond = [report.law.name for report, _, _ in panels[PANELS:]]
+    left_out = words.left_out(
+        [
+            *((name, beyond.count(name), "parameters") for name in dict.fromkeys(beyond)),
+            *((report.law.name, len(report.fits) - GROUPS, "groups") for report in reports),
+        ]
+    )
     panels = panels[:PANELS]
     columns = min(ACROSS, len(panels))
     rows = -(-len(panels) // columns)
@@ -59,7 +65,8 @@ def draw(config: Plain, reports: Sequence[LawReport], figure: Figure) -> None:
         caption=words.captions(
             reports,
             "The objective with one parameter held and the others at their best, above its minimum, in units of the "
-            "rise at which the 95 % interval ends (dashed). Shaded: the interval. " + left_out,
+            "rise at which the 95 % interval ends (dashed). Shaded: the interval.",
+            left_out,
         ),
         legend=_legend(several) if len(several.fits) > 1 else (),
         height=1.5,

@@ -34,7 +34,18 @@ def draw(config: Plain, reports: Sequence[LawReport], figure: Figure) -> None:
         len(reports),
         2,
         caption=words.captions(
-            reports, *(_alike(report, len(reports) > 1) for report in reports), numbers=False
+            reports,
+            *(_alike(report, len(reports) > 1) for report in reports),
+            words.left_out(
+                more
+                for report in reports
+                for more in (
+                    (report.law.name, len(report.jumps) - JUMPS, "jumps"),
+                    (report.law.name, len(_long(report)) - RUNS, "runs' autocorrelations"),
+                )
+            ),
+            style.one_of(sum(len(fit.points) for fit in first.fits)),
+            numbers=False,
         ),
         legend=loss.legend(first),
         height=2.1,
@@ -85,9 +96,7 @@ def _autocorrelation(report: LawReport, axes: Axes) -> None:
     """Of each run, by lag, and where 95 % of independent residuals would lie."""
     sizes = report.sizes
     shades = dict(zip(sizes, style.colours(len(sizes)), strict=True))
-    table = pd.concat([fit.points for fit in report.fits], ignore_index=True)
-    runs = [found for found in loss.runs_of(table) if found[1] and len(found[3]) >= FEWEST]
-    shown = sorted(runs, key=lambda found: -len(found[3]))[:RUNS]
+    shown = sorted(_long(report), key=lambda found: -len(found[3]))[:RUNS]
     for size, _, marker, of_run in shown:
         found = by_lag(of_run["residual"].to_numpy(float))
         axes.plot(
@@ -105,6 +114,14 @@ def _autocorrelation(report: LawReport, axes: Axes) -> None:
         axes.axhspan(-limit, limit, color=style.GREY, alpha=0.12, linewidth=0)
     else:
         style.note(axes, f"no run has\n{FEWEST} evaluations")
+
+
+def _long(report: LawReport) -> list[tuple[str, str, str, pd.DataFrame]]:
+    """Runs that have an autocorrelation."""
+    if not report.fits:
+        return []
+    table = pd.concat([fit.points for fit in report.fits], ignore_index=True)
+    return [found for found in loss.runs_of(table) if found[1] and len(found[3]) >= FEWEST]
 
 
 def by_lag(residuals: Any) -> list[float]:

@@ -43,10 +43,8 @@ def draw(config: Plain, reports: Sequence[LawReport], figure: Figure) -> None:
             reports,
             "First line: the fit as asked for, with its 95 % interval (shaded over the others). "
             "Dots: the value when one choice is made differently; w: withheld then.",
-            "; ".join(
-                f"{report.law.name}: {len(_names(report)) - PARAMETERS} more parameters are not drawn"
-                for report in useful
-                if len(_names(report)) > PARAMETERS
+            words.left_out(
+                (report.law.name, len(_names(report)) - PARAMETERS, "parameters") for report in useful
             ),
             numbers=False,
         ),

@@ -255,6 +255,12 @@ def thinning(count: int) -> int:
     return max(1, -(-count // MOST_POINTS))
 
 
+def one_of(count: int) -> str:
+    """What `thinning` leaves out, in words; "" when it is nothing."""
+    every = thinning(count)
+    return f"One of every {every} points is drawn." if every > 1 else ""
+
+
 def colours(count: int) -> Sequence[Any]:
     """As many colours, in order."""
     if count <= len(COLOURS):

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from fvlm_core.interfaces.figure import Found, Frontier, Jump, LawFit, LawReport, Profile, Trend, Varied
+from fvlm_core.scaling.objective import Floats
 from fvlm_core.scaling.points import AS_GIVEN, Points
 from fvlm_core.scaling.report import Estimate, Fit, FitReport
 
@@ -51,12 +52,19 @@ def _fit(fit: Fit) -> LawFit:
         law=fit.problem.model,
         group=fit.group,
         parameters=tuple(_found(one, log) for one, log in zip(fit.estimates, logs, strict=False)),
-        draws=fit.drawn.values,
+        draws=_draws(fit),
         points=fit.problem.table.assign(predicted=predicted, residual=fit.problem.loss / predicted - 1),
         lag1=fit.lag1,
         predict=fit.predict,
         profiles=partial(_profiles, fit),
     )
+
+
+def _draws(fit: Fit) -> Floats:
+    """The draws as far from the estimate as its own error is: those of small random weights lie closer to it."""
+    best = fit.solution.theta
+    moved = best + fit.drawn.scale * (fit.problem.search(fit.drawn.values) - best)
+    return fit.problem.values(np.clip(moved, fit.problem.lower, fit.problem.upper))
 
 
 def _found(one: Estimate, log: bool) -> Found:
@@ -121,7 +129,6 @@ def _frontier(report: FitReport) -> Callable[[], Frontier] | None:
 def _optima(report: FitReport) -> Frontier:
     from fvlm_core.scaling.cost import cost_of_points
     from fvlm_core.scaling.optimum import optimum
-    from fvlm_core.scaling.uncertainty import LEVEL
 
     fit, table = report.fits[0], report.points.table
     found = cost_of_points(report.points)
@@ -139,7 +146,7 @@ def _optima(report: FitReport) -> Frontier:
         drawn = optimum(fit.problem, fit.drawn.values, cost, float(budget), low, high)
         for out, value, draws in ((n, best.n, drawn.n), (d, best.d, drawn.d)):
             out[0, at] = value[0]
-            out[1:, at] = np.nanquantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+            out[1:, at] = np.exp(fit.drawn.band(np.log(value[0]), np.log(draws)))
     return Frontier(compute, n, d)
 
 

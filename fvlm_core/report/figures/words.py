@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from fvlm_core.interfaces.figure import Found, LawFit, LawReport
 
@@ -52,6 +52,15 @@ def interval(found: Found) -> str:
     low = "…" if found.low is None else f"{found.low:.3g}"
     high = "…" if found.high is None else f"{found.high:.3g}"
     return f"{found.value:.3g} [{low}, {high}]"
+
+
+def left_out(counts: Iterable[tuple[str, int, str]]) -> str:
+    """What a figure has no room for: a law, how many more, of what; "" when none is more than 0."""
+    return " ".join(
+        f"{law}: {more} more {what if more > 1 else what.removesuffix('s')} not drawn."
+        for law, more, what in counts
+        if more > 0
+    )
 
 
 def sentence(text: str) -> str:
