@@ -16,6 +16,8 @@ from measured import SIZES, STEPS, TRUTH, grid, points
 from PIL import Image
 from tiny import run_cli
 
+from fvlm_core.cli.fit_view import digits
+
 Cli = tuple[int, str, str]
 
 
@@ -36,7 +38,7 @@ def two_sizes(tmp_path: Path) -> Path:
 
 REFUSAL = """\
 joint-chinchilla: L = E + A/N^alpha + B/D^beta
-24 points, 2 runs, 2 sizes; objective log-huber (delta 0.001); two.csv
+24 points, 2 runs, 2 sizes; N: as given, D: as given; objective log-huber (delta 0.001); two.csv
 reduced: E, A, alpha withheld
   - E, A and alpha are not identifiable from 24 points with 2 values of N, the parameters (40k, 120k): they can \
 change together and leave every predicted loss as it is (the Jacobian has rank 4 of 5). It takes points of at least \
@@ -70,6 +72,8 @@ def test_the_json_holds_the_numbers_and_null_for_what_is_withheld(cli: Any, two_
     assert [joint[name] for name in ("E", "A", "alpha")] == [None, None, None]
     assert joint["beta"] == pytest.approx(TRUTH["beta"], rel=1e-4)
     assert "identifiable" in joint["note"]
+    parts = joint["note"].split("; ")
+    assert len(set(parts)) == len(parts)
     per_size, joint_report = record["reports"]
     assert per_size["status"] == "ok"
     fit = per_size["fits"][0]
@@ -90,7 +94,7 @@ def test_runs_are_fitted_by_default_and_controls_are_not(cli: Any, tmp_path: Pat
     grid(tmp_path / "runs")
     code, out, _ = cli("fit", "--json", "fit.json")
     assert code == 0
-    assert "36 points, 3 runs, 3 sizes" in out
+    assert "36 points, 3 runs, 3 sizes; N: total parameters, D: training samples" in out
     assert "note: left out, because they are not meant for fits: blind" in out
     joint = json.loads(Path("fit.json").read_text())["joint_chinchilla_fit"]
     for name, value in TRUTH.items():
@@ -107,6 +111,30 @@ def test_the_plot_of_runs_lies_with_the_runs_and_follows_the_environment(
     assert code == 0
     assert out.splitlines()[-1] == "plot: elsewhere/scaling_law_plot.png"
     assert Path("elsewhere/scaling_law_plot.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("number", "significant", "shown"),
+    [
+        (12846.3, 5, "12846"),
+        (169.2, 2, "169"),
+        (0.45305, 5, "0.45305"),
+        (0.9999996, 5, "1.0000"),
+        (798485.0, 4, "798485"),
+        (1.7e8, 2, "1.7e+08"),
+        (-3.25e-6, 3, "-3.25e-06"),
+        (0.0, 5, "0"),
+    ],
+)
+def test_numbers_are_shown_with_the_digits_they_deserve(number: float, significant: int, shown: str) -> None:
+    assert digits(number, significant) == shown
+
+
+@pytest.mark.parametrize("arguments", [("--delta", "nan"), ("--delta", "inf"), ("--fix", "E=nan")])
+def test_nan_and_infinity_are_no_numbers(arguments: tuple[str, str], cli: Any, two_sizes: Path) -> None:
+    code, out, err = cli("fit", "--model", "joint-chinchilla", "--data", "two.csv", *arguments)
+    assert (code, out) == (2, "")
+    assert "expected a" in err
 
 
 MISUSE = {

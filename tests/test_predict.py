@@ -18,6 +18,7 @@ from fvlm_core.scaling.cost import Cost, Size, cost_of_points, six_nd
 from fvlm_core.scaling.fitting import fit_points, load_model
 from fvlm_core.scaling.optimum import optimum
 from fvlm_core.scaling.points import Points, tidy
+from fvlm_core.scaling.prediction import Predictor
 from fvlm_core.scaling.problem import Problem
 
 SIZES = (40_000, 120_000, 400_000, 1_200_000)
@@ -155,6 +156,48 @@ def test_misuse_is_explained(cli: Any, arguments: tuple[str, ...], told: str) ->
     code, _, err = cli("predict", "--data", "points.csv", "--draws", "50", *arguments)
     assert code == 2
     assert told in err
+
+
+def test_values_of_n_that_differ_in_the_last_digits_are_one_size(cli: Any) -> None:
+    """As read off a picture: seventy values of N of seven sizes are no seventy sizes."""
+    table = finals(0.003, 2, SIZES, seeds=3).table.drop(columns="size")
+    table["n"] *= 1 + 1e-3 * np.random.default_rng(0).random(len(table))
+    table.to_csv("points.csv", index=False)
+    code, out, _ = cli("predict", "--data", "points.csv", "--budget", "1e11", "--draws", "50", "--json")
+    answer = json.loads(out)
+    assert code == 0
+    assert [one["N"] for one in answer["sizes"]] == pytest.approx(SIZES, rel=2e-3)
+    # 48 labels are no line for people either
+    assert len(answer["cost"]) < 80
+
+
+def test_the_share_in_which_a_size_is_best_knows_how_sure_the_law_is() -> None:
+    """The draws of small random weights lie closer to the estimate than its error: taken as they are, one size would
+    win almost always."""
+    points = finals(0.01, 1)
+    fit = fit_points(points, load_model("joint-chinchilla"), draws=400).fits[0]
+    predictor = Predictor(fit, six_nd(points))
+    middle = predictor.best(2e10, 4e4, 1.2e6).n
+    close = [middle * ratio for ratio in (0.8, 0.9, 1.0, 1.1, 1.2)]
+    answer = predictor.among(2e10, [(str(n), n) for n in close])
+    drawn = fit.drawn.values
+    assert fit.drawn.scale > 2
+    losses = [
+        drawn[:, 0] + drawn[:, 1] * n ** -drawn[:, 3] + drawn[:, 2] * (2e10 / 6 / n) ** -drawn[:, 4]
+        for n in close
+    ]
+    narrow = np.bincount(np.argmin(losses, axis=0), minlength=len(close)) / len(drawn)
+    assert max(one.best or 0 for one in answer) < max(narrow)
+
+
+def test_a_refusal_says_nothing_twice(cli: Any) -> None:
+    table = finals(0.003, 3, SIZES[:2]).table.assign(
+        schedule=lambda points: np.where(points["n"] < 1e5, "a", "b")
+    )
+    table.to_csv("two.csv", index=False)
+    code, out, _ = cli("predict", "--data", "two.csv", "--n", "1M", "--d", "64k", "--draws", "50")
+    assert code == 0
+    assert out.count("different learning-rate schedules") == 1
 
 
 def test_one_known_size_has_no_cost_beside_it() -> None:

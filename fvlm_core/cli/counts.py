@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 import click
 
 
@@ -18,6 +20,17 @@ class Count(click.ParamType[float]):
         if not isinstance(found, int | float) or found <= 0:
             self.fail(f'expected a positive number such as 360M, 1.7B or 1.6e16, got "{value}"', param, ctx)
         return float(found)
+
+
+class Finite(click.FloatRange):
+    """A number within a range; "nan" and "inf", which float() reads, are none."""
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Text to a float."""
+        found = super().convert(value, param, ctx)
+        if not isfinite(found):
+            self.fail(f'expected a number, got "{value}"', param, ctx)
+        return found
 
 
 COUNT = Count()

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from fvlm_core.cli.counts import Finite
+
 if TYPE_CHECKING:
     from fvlm_core.scaling.objective import Objective
     from fvlm_core.scaling.options import Options
@@ -26,7 +28,7 @@ _OPTIONS = (
     objective_option,
     click.option(
         "--delta",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Finite(min=0, min_open=True),
         default=1e-3,
         show_default=True,
         help="Where the Huber loss turns from square to linear.",

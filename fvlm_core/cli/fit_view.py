@@ -32,7 +32,8 @@ def print_fit(console: Console, report: FitReport) -> None:
     _say(console, f"{report.model.name}: {report.model.form}", "bold")
     _say(
         console,
-        f"{', '.join(filter(None, named))}; objective {report.objective}; {report.points.source}",
+        f"{', '.join(filter(None, named))}; {report.points.counted}; objective {report.objective}; "
+        f"{report.points.source}",
         "dim",
     )
     for remark in report.points.remarks:
@@ -48,6 +49,8 @@ def print_fit(console: Console, report: FitReport) -> None:
         if report.status != "ok" and not report.forced and instead.name != report.model.name:
             _say(console, f"  shown instead: {instead.form}")
         console.print(_table(report))
+        for fit in report.fits:
+            _say(console, _worth(fit), "dim")
         _say(
             console,
             f"standard errors assume independent residuals; 95 % intervals: {_schemes(report)}",
@@ -79,20 +82,35 @@ def _table(report: FitReport) -> Table:
     for fit in report.fits:
         for at, estimate in enumerate(fit.estimates):
             group = fit.group if at == 0 else ""
-            error = "-" if estimate.stderr is None else f"{estimate.stderr:.2g}"
+            error = "-" if estimate.stderr is None else digits(estimate.stderr, 2)
             bound = (
                 " (on its bound)" if estimate.bound else f" (= {estimate.given})" if estimate.given else ""
             )
-            table.add_row(group, estimate.name, f"{estimate.value:#.5g}{bound}", error, _interval(estimate))
-        table.add_row("", "rmse", f"{fit.rmse:#.5g}", "", _worth(fit), style="dim")
+            table.add_row(
+                group, estimate.name, f"{digits(estimate.value, 5)}{bound}", error, _interval(estimate)
+            )
+        table.add_row("", "rmse", digits(fit.rmse, 5), "", "", style="dim")
     return table
+
+
+def digits(number: float, significant: int) -> str:
+    """`12846`, `0.45310`, `1.332e+05`: so many significant digits, without a power of ten where that is readable."""
+    if number == 0 or not 1e-4 <= abs(number) < 1e6:
+        return f"{number:.{significant - 1}e}" if number else "0"
+    exponent = int(f"{number:.{significant - 1}e}".partition("e")[2])
+    return f"{number:.{max(0, significant - 1 - exponent)}f}"
 
 
 def _worth(fit: Fit) -> str:
     """How many points there were, and what they are worth."""
+    from fvlm_core.scaling.remarks import count
+
     scores = fit.criteria
-    criteria = "" if scores.bic is None else f", AIC {scores.aic:.1f}, BIC {scores.bic:.1f}"
-    return f"n = {fit.n_points}, worth {scores.effective:.0f}{criteria}"
+    group = f"{fit.group}: " if fit.group else ""
+    correlated = fit.n_points - scores.effective >= 1
+    worth = f", correlated, worth {scores.effective:.0f} independent ones" if correlated else ""
+    criteria = "" if scores.bic is None else f"; AIC {scores.aic:.1f}, BIC {scores.bic:.1f}"
+    return f"{group}{count(fit.n_points, 'point')}{worth}{criteria}"
 
 
 def sensitivity_lines(fit: Fit) -> list[str]:
@@ -104,9 +122,9 @@ def sensitivity_lines(fit: Fit) -> list[str]:
     out: list[str] = []
     slots = [slot for slot in fit.problem.slots if is_exponent(slot.parameter)]
     for kind, words in (
-        ("objective", "objectives"),
-        ("cut", "first points left out"),
-        ("run", "one run left out"),
+        ("objective", "with other objectives"),
+        ("cut", "without the first points of runs"),
+        ("run", "without one run"),
     ):
         lines = [line for line in fit.sensitivity if line.kind == kind]
         parts: list[str] = []
@@ -114,7 +132,7 @@ def sensitivity_lines(fit: Fit) -> list[str]:
             values = [value for line in lines if (value := line.values[slot.name]) is not None]
             if values:
                 name = slot.parameter.name if fit.group else slot.name
-                parts.append(f"{name} {min(values):.3g} to {max(values):.3g}")
+                parts.append(f"{name} {digits(min(values), 3)} to {digits(max(values), 3)}")
         if parts:
             group = f"{fit.group}: " if fit.group else ""
             out.append(f"{group}{words} ({len(lines)}): {', '.join(parts)}{_worst(lines)}")
@@ -135,19 +153,19 @@ def _interval(estimate: Estimate) -> str:
     found = estimate.interval
     if found.low is None and found.high is None:
         return "unbounded"
-    low = "(unbounded" if found.low is None else f"[{found.low:.4g}"
-    high = "unbounded)" if found.high is None else f"{found.high:.4g}]"
+    low = "(unbounded" if found.low is None else f"[{digits(found.low, 4)}"
+    high = "unbounded)" if found.high is None else f"{digits(found.high, 4)}]"
     return f"{low}, {high}"
 
 
 def _schemes(report: FitReport) -> str:
-    """How the intervals of all fits were made, each way once."""
-    return "; ".join(dict.fromkeys(_scheme(fit) for fit in report.fits))
-
-
-def _scheme(fit: Fit) -> str:
-    group = f"{fit.group} " if fit.group else ""
-    return f"{group}bootstrap of {len(fit.drawn.values)} draws ({fit.drawn.scheme})"
+    """How the intervals of all fits were made, each way once, with its groups where there are several ways."""
+    ways: dict[str, list[str]] = {}
+    for fit in report.fits:
+        text = f"bootstrap of {len(fit.drawn.values)} draws ({fit.drawn.scheme})"
+        ways.setdefault(text, []).append(fit.group)
+    several = len(ways) > 1
+    return "; ".join(f"{', '.join(groups)}: {text}" if several else text for text, groups in ways.items())
 
 
 def _say(console: Console, text: str, style: str | Style | None = None) -> None:

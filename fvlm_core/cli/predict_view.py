@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import log
 from typing import TYPE_CHECKING
 
 from fvlm_core.cli.console import new_table
@@ -13,13 +14,18 @@ if TYPE_CHECKING:
     from fvlm_core.scaling.prediction import Best, Estimated, Prediction
 
 
+SHOWN = 12
+"""Sizes in the table of a budget."""
+
+
 def print_answer(console: Console, answer: Answer) -> None:
     """Print an answer: what was asked of what, the numbers or why there are none, then what to know."""
     report = answer.report
     _say(console, f"{report.model.name}: {report.model.form}", "bold")
     _say(
         console,
-        f"{len(report.points.table)} points; objective {report.objective}; {report.points.source}",
+        f"{len(report.points.table)} points; {report.points.counted}; objective {report.objective}; "
+        f"{report.points.source}",
         "dim",
     )
     if answer.cost is not None:
@@ -33,10 +39,13 @@ def print_answer(console: Console, answer: Answer) -> None:
     if answer.best is not None:
         _best(console, answer.best)
     if answer.sizes:
-        _sizes(console, answer.sizes)
+        _sizes(console, answer)
     if answer.parts:
         _say(console, f"95 % intervals of a new run hold: {'; '.join(answer.parts)}", "dim")
+    said = " ".join(answer.reasons)
     for warning in answer.warnings:
+        if warning in said:
+            continue
         _say(console, f"  warning: {warning}", "yellow")
 
 
@@ -52,11 +61,24 @@ def _prediction(console: Console, one: Prediction) -> None:
 def _best(console: Console, best: Best) -> None:
     _say(console, f"budget {best.budget:.3g} FLOPs, best use:")
     for name, value, (low, high) in (("N*", best.n, best.n_interval), ("D*", best.d, best.d_interval)):
-        _say(console, f"  {name} = {value:.3g}, 95 % {low:.3g} to {high:.3g}", "bold")
+        _say(console, f"  {name} = {_count(value)}, 95 % {_count(low)} to {_count(high)}", "bold")
     _say(console, f"  loss {_loss(best.loss)}", "bold")
 
 
-def _sizes(console: Console, sizes: tuple[Prediction, ...]) -> None:
+def _count(number: float) -> str:
+    """`3.28B`: three digits, as the options take them."""
+    from fvlm_core.scaling.points import size_label
+
+    return size_label(float(f"{number:.3g}"))
+
+
+def _sizes(console: Console, answer: Answer) -> None:
+    """The sizes nearest to the best N, smallest first."""
+    sizes = answer.sizes
+    if answer.best is not None:
+        best = answer.best.n
+        near = sorted(sizes, key=lambda one: abs(log(one.n / best)))[:SHOWN]
+        sizes = tuple(sorted(near, key=lambda one: one.n))
     numbers = ("N", "D", "loss", "95 % of a new run", "best in")
     table = new_table("sizes that exist", *numbers, right=numbers)
     for one in sizes:
@@ -71,6 +93,9 @@ def _sizes(console: Console, sizes: tuple[Prediction, ...]) -> None:
             share,
         )
     console.print(table)
+    if len(sizes) < len(answer.sizes):
+        more = len(answer.sizes) - len(sizes)
+        _say(console, f"{more} sizes farther from N* are in the answer as JSON (--json)", "dim")
 
 
 def _loss(loss: Estimated) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fvlm_core.cli.costs import cost_option
-from fvlm_core.cli.counts import COUNT
+from fvlm_core.cli.counts import COUNT, Finite
 from fvlm_core.cli.points_options import points_options
 
 if TYPE_CHECKING:
@@ -55,14 +55,14 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--largest-share",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Finite(0, 1, min_open=True),
     default=0.9,
     show_default=True,
     help="The part of the budget that one run may take.",
 )
 @click.option(
     "--noise",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Finite(0, 1, min_open=True),
     help="How runs of one setting differ, as a part of the loss. Default: as measured, else 0.005.",
 )
 @click.option("--fresh", is_flag=True, help="Plan as if no run had been made yet.")

@@ -184,7 +184,7 @@ def _instead(fit: Fit, withheld: Sequence[str]) -> str:
 
 def _note(report: FitReport | None, parts: Sequence[str]) -> str:
     objective = [f"objective {report.objective}"] if report else []
-    return "; ".join([*objective, *(part.rstrip(".") for part in parts)])
+    return "; ".join([*objective, *dict.fromkeys(part.rstrip(".") for part in parts)])
 
 
 def _preceding(training: Sequence[Row], step: int) -> Row:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from attrs import evolve, frozen
 
-from fvlm_core.errors import FvlmError, UsageError
+from fvlm_core.errors import UsageError
 from fvlm_core.interfaces import FitModel, Parameter
 from fvlm_registry.nearest import did_you_mean
 
@@ -28,11 +28,13 @@ class Constraints:
         for text in self.fixed:
             name, value = _split(text, "--fix", "NAME=VALUE or NAME=EXPRESSION", parameters, model)
             try:
-                parameters[name] = evolve(
-                    parameters[name], guess=float(value), vary=False, min=-np.inf, max=np.inf
-                )
+                number = float(value)
             except ValueError:
                 parameters[name] = evolve(parameters[name], expr=_expression(value, name, text, parameters))
+                continue
+            if not np.isfinite(number):
+                raise UsageError(f'--fix: "{text}": expected a finite number')
+            parameters[name] = evolve(parameters[name], guess=number, vary=False, min=-np.inf, max=np.inf)
         for text in self.bounds:
             name, value = _split(text, "--bounds", "NAME=LOW:HIGH", parameters, model)
             parameters[name] = _bounded(parameters[name], value, text)
@@ -40,13 +42,13 @@ class Constraints:
 
 
 def freed(model: FitModel) -> FitModel:
-    """The law as a function of its free parameters alone. Raises `FvlmError` when none is left."""
+    """The law as a function of its free parameters alone. Raises `UsageError` when none is left."""
     given = [parameter for parameter in model.parameters if parameter.expr or not parameter.vary]
     if not given:
         return model
     free = [parameter for parameter in model.parameters if parameter not in given]
     if not free:
-        raise FvlmError(f"fit {model.name}: every parameter is given; there is nothing to fit")
+        raise UsageError(f"fit {model.name}: every parameter is given; there is nothing to fit")
     complete = completion(model)
 
     def law(*inputs: Any, **values: Any) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import pandas as pd
 from attrs import frozen
 
 from fvlm_core.errors import UsageError
@@ -27,6 +28,9 @@ UNLIKE = 0.01
 
 SAME_SIZE = 0.005
 """Values of N within this part of a known size mean that size."""
+
+NAMED = 8
+"""More sizes than this are counted, not listed."""
 
 
 @frozen
@@ -98,17 +102,34 @@ class Cost:
     def __str__(self) -> str:
         if self.name == "6ND":
             return "6ND: 6 FLOPs for each parameter and unit of D"
-        return f"the ledger's FLOPs of {', '.join(size.label for size in self.sizes)} ({self.source})"
+        labels = [size.label for size in self.sizes]
+        named = ", ".join(labels)
+        if len(labels) > NAMED:
+            named = f"{len(labels)} sizes, {labels[0]} to {labels[-1]}"
+        return f"the FLOPs of {named} ({self.source})"
+
+
+def _sizes(table: pd.DataFrame) -> list[tuple[float, str, pd.DataFrame]]:
+    """N (the median), label and rows of each size, smallest first. Values of N read off a picture differ in the last
+    digits: those within `SAME_SIZE` of the smallest of a size are of that size."""
+    ordered = table.sort_values("n", kind="stable")
+    n = ordered["n"].to_numpy(float)
+    out: list[tuple[float, str, pd.DataFrame]] = []
+    at = 0
+    while at < len(n):
+        end = int(np.searchsorted(n, n[at] * (1 + SAME_SIZE), side="right"))
+        rows = ordered.iloc[at:end]
+        out.append((float(np.median(n[at:end])), str(rows["size"].iloc[0]), rows))
+        at = end
+    return out
 
 
 def six_nd(points: Points | None, sizes: Sequence[float] = ()) -> Cost:
     """6 x N FLOPs for each unit of D, which should then be text tokens. sizes: those that exist beside the points'."""
     known: dict[float, str] = {}
     if points is not None:
-        pairs = points.table[["n", "size"]].drop_duplicates()
-        known = {
-            float(n): str(size) for n, size in zip(pairs["n"], pairs["size"], strict=True) if np.isfinite(n)
-        }
+        table = points.table[np.isfinite(points.table["n"])]
+        known = {n: label for n, label, _ in _sizes(table)}
     known |= {float(n): size_label(n) for n in sizes if not any(abs(n / k - 1) <= SAME_SIZE for k in known)}
     return Cost("6ND", tuple(Size(known[n], n, 6.0 * n) for n in sorted(known)), "a rule of thumb")
 
@@ -124,19 +145,16 @@ def cost_of_points(points: Points) -> tuple[Cost, list[str]] | None:
         return None
     remarks: list[str] = []
     sizes: list[Size] = []
-    each = (known["compute"] / known["d"]).to_numpy()
-    n, labels = known["n"].to_numpy(), known["size"].astype(str).to_numpy()
-    for value in np.unique(n):
-        costs = each[n == value]
+    for n, label, rows in _sizes(known):
+        costs = (rows["compute"] / rows["d"]).to_numpy()
         middle = float(np.median(costs))
-        label = str(labels[n == value][0])
-        sizes.append(Size(label, float(value), middle))
+        sizes.append(Size(label, n, middle))
         if np.ptp(costs) > UNLIKE * middle:
             remarks.append(
                 f"the cost of one unit of D differs between points of {label} by "
                 f"{np.ptp(costs) / middle:.0%}: the median counts"
             )
-    return Cost("ledger", tuple(sizes), f"from the FLOPs of {points.source}"), remarks
+    return Cost("ledger", tuple(sizes), f"of {points.source}"), remarks
 
 
 def cost_of_plans(plans: Sequence[RunPlan], source: str) -> Cost:

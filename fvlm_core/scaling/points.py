@@ -51,6 +51,11 @@ class Points:
         """Size labels, smallest model first."""
         return [str(size) for size in self.table["size"].unique()]
 
+    @property
+    def counted(self) -> str:
+        """What N and D count, in words."""
+        return f"N: {self.n_kind}, D: {self.d_kind}"
+
     def require(self, columns: Sequence[str], law: str) -> None:
         """Raise `UsageError` unless every point has these columns."""
         for column in columns:
@@ -189,7 +194,7 @@ def size_label(n: float) -> str:
     """A label for a size that has none: `157.3M`."""
     if not np.isfinite(n):
         return "all"
-    for unit, word in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+    for unit, word in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if n >= unit:
             return f"{n / unit:.4g}{word}"
     return f"{n:.4g}"
