@@ -140,3 +140,15 @@ def test_a_second_writer_is_refused_and_told_who_has_it(tmp_path: Path) -> None:
         pass
     with writing(tmp_path):
         pass  # released
+
+
+def test_what_is_saved_after_damaged_checkpoints_were_passed_over_is_kept(tmp_path: Path) -> None:
+    for step in (1, 4, 5):
+        save_checkpoint(tmp_path, checkpoint(step))
+    for step in (4, 5):
+        (tmp_path / f"step-{step:08d}" / "model.safetensors").unlink()
+    save_checkpoint(tmp_path, checkpoint(2))
+    prune_checkpoints(tmp_path, keep_last=1, best_step=None)
+    newest, damaged = latest_checkpoint(tmp_path)
+    assert newest is not None
+    assert (newest.name, damaged) == ("step-00000002", [])

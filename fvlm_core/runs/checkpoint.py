@@ -31,7 +31,8 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write `step-N` under `folder` and return it. Atomic: written beside, hashed, synced, renamed.
+    """Write `step-N` under `folder` and return it. Atomic: written beside, hashed, synced, renamed. It is the newest
+    from then on: those of later steps, which the run did not continue from, are removed.
 
     Raises `FvlmError`, saying what is needed and what there is, when there is no room; earlier ones stay as they are.
     """
@@ -54,6 +55,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         _remove(final)
     temporary.rename(final)
     sync_folder(folder)
+    # Those of later steps were passed over as damaged; as the newest they would have this one pruned in their place.
+    for later in [other for other in folder.glob("step-*") if other.name > final.name]:
+        _remove(later)
     return final
 
 
