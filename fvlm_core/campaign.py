@@ -105,11 +105,11 @@ def prepare(recipe: Recipe, root: Path, progress: Progress) -> dict[str, Sources
 
 def _missing_start(recipe: Recipe, run: Run, root: Path) -> list[str]:
     """What a run would start from and is not on this machine."""
+    if any((run_folder(root, recipe, run) / CHECKPOINTS).glob("step-*")):
+        return []  # it continues from its own weights
     start = run.config.training.init_from
     if start is None:
         return missing_weights(run.config.model)
-    if any((run_folder(root, recipe, run) / CHECKPOINTS).glob("step-*")):
-        return []  # it continues from its own weights
     earlier = recipe.runs[: recipe.runs.index(run)]
     if start in [f"{recipe.name}/{other.id}" for other in earlier]:
         return []  # it will be there by then
@@ -254,6 +254,8 @@ def _train_one(
         device = pick_device(config.training.device)
         said = begin_attempt(folder, device, found, world=ranks.size, parallel=parallel)
         write_json(folder / ENVIRONMENT, describe_environment())
+        if begun.found and (folder / SUMMARY).exists():  # before the record: what was complete may be no more
+            write_json(folder / SUMMARY, _replanned(read_json(folder / SUMMARY), length))
         write_json(folder / RECIPE, record)
         return said
 
@@ -291,6 +293,12 @@ def _drift(folder: Path, run: Run, data: Mapping[str, Sources] | None = None) ->
     sources = data[run.id] if data is not None else None
     seen = seen_data(sources.train, sources.validation) if sources is not None else None
     return drift(read_json(folder / RECIPE), run, seen)
+
+
+def _replanned(summary: dict[str, Any], length: Length) -> dict[str, Any]:
+    """A summary under another length of the run."""
+    complete = summary["total_steps"] >= length.steps
+    return {**summary, "planned_steps": length.steps, "complete": complete}
 
 
 def _complete_summary(folder: Path, found: Sequence[Change]) -> dict[str, Any] | None:

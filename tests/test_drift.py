@@ -211,3 +211,29 @@ def test_the_checkpoint_of_a_refused_start_is_intact(place: Path, cli: Cli) -> N
     newest, damaged = latest_checkpoint(place / "runs/tiny/tiny/checkpoints")
     assert newest is not None
     assert (newest.name, damaged) == ("step-00000002", [])
+
+
+def test_a_component_that_is_frozen_from_some_step_on_leaves_its_moments_behind(
+    place: Path, cli: Cli
+) -> None:
+    override = 'training.frozen=["encoder"]'
+    code, out, err = cli("run", "tiny.toml", "-o", override, "--allow-drift", "training.frozen")
+    assert code == 0, err
+    assert "continues at step 2 of 6" in out
+
+
+def test_a_complete_run_that_is_killed_under_more_steps_is_complete_no_more(
+    place: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli("run", "tiny.toml")[0] == 0
+    more = ("run", "tiny.toml", "-o", "training.steps=8")
+
+    def killed(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fvlm_core.campaign.train", killed)
+        assert cli(*more, "--allow-drift", "training.steps")[0] == 130
+    code, out, _ = cli(*more)
+    assert code == 0
+    assert "continues at step 6 of 8" in out

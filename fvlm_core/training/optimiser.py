@@ -80,10 +80,15 @@ def restore_optimiser(
     tensors: Mapping[str, Tensor],
     part: Callable[[Tensor, nn.Parameter], Tensor],
 ) -> None:
-    """Put back what `optimiser_tensors` took out. part: what of a tensor stays on this rank."""
+    """Put back what `optimiser_tensors` took out. part: what of a tensor stays on this rank.
+
+    Moments of parameters that train no more, by an accepted change of the recipe, are left out.
+    """
     trained = named(optimiser)
     for key, tensor in tensors.items():
         kind, _, name = key.partition(".")
-        parameter = trained[name]
+        parameter = trained.get(name)
+        if parameter is None:
+            continue
         kept = tensor.to(parameter.device) if kind == "step" else part(tensor, parameter)
         optimiser.state[parameter][kind] = kept
