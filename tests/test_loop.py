@@ -18,13 +18,15 @@ from trainer import go, opened, outcome, small
 
 from fvlm_core.compose import compose
 from fvlm_core.data import loader
-from fvlm_core.data.loader import Share
+from fvlm_core.data.loader import Reading, Share
 from fvlm_core.errors import FvlmError, Problems
 from fvlm_core.recipes.read import read_recipe
+from fvlm_core.recipes.schema import Training
 from fvlm_core.runs.checkpoint import Checkpoint, damage, latest_checkpoint, save_checkpoint
 from fvlm_core.runs.metrics import MetricsWriter
 from fvlm_core.training import journal
-from fvlm_core.training.journal import Clock
+from fvlm_core.training.devices import peak_flops
+from fvlm_core.training.journal import Clock, training_row
 from fvlm_core.training.optimiser import make_optimiser, named
 from fvlm_core.training.schedule import RateSchedule
 from fvlm_core.training.spikes import ENOUGH, WINDOW, SpikeWindow
@@ -305,3 +307,55 @@ def test_precision_and_memory_order_change_how_and_not_what_is_computed(data: An
     half = losses("training.precision=bf16")
     assert half != plain
     assert half == pytest.approx(plain, rel=0.02)
+
+
+def test_a_row_that_waits_for_a_tracker_keeps_its_numbers() -> None:
+    progress = Progress(step=1)
+    progress.note([Reading(("a/1",), {"a": {"samples": 1, "tokens": 9, "frames": 4}}, 0, ())])
+    row = training_row(
+        progress, Clock.start(progress), batch_size=1, flops_per_sample=1.0, norm=0.0, rates={}, peak=None,
+        device="cpu",
+    )  # fmt: skip
+    before = json.dumps(row)
+    progress.note([Reading(("b/1",), {"b": {"samples": 1, "tokens": 9, "frames": 4}}, 0, ())])
+    progress.note([Reading(("a/2",), {"a": {"samples": 1, "tokens": 9, "frames": 4}}, 0, ())])
+    assert json.dumps(row) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "bf16"),
+    [
+        ("NVIDIA H100 80GB HBM3", 9.89e14),
+        ("NVIDIA H100 PCIe", 7.56e14),
+        ("NVIDIA H100 NVL", 8.35e14),
+        ("NVIDIA GB200", 2.5e15),
+        ("NVIDIA A100-SXM4-80GB", 3.12e14),
+        ("NVIDIA L40", 1.81e14),
+        ("NVIDIA L4", 1.21e14),
+        ("NVIDIA GeForce RTX 4090", 1.65e14),
+        ("NVIDIA RTX A1000 Laptop GPU", None),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", None),
+    ],
+)
+def test_a_peak_is_that_of_the_whole_gpu_of_that_name(
+    name: str, bf16: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: name)
+    assert peak_flops(Training(steps=1, precision="bf16"), "cuda") == bf16
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("training.lr=-1e-3", "lr must be > 0"),
+        ("training.lr=inf", "lr must be > 0"),
+        ("training.betas=[1.5, 0.9]", "betas must be < 1"),
+        ("training.budget=inf", "budget must be < inf"),
+    ],
+)
+def test_settings_that_no_run_can_train_with_are_refused(override: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(Problems) as problems:
+        small(tmp_path, override)
+    assert said.split(" ", 1)[1] in str(problems.value)
+    assert f"training.{said.split()[0]}" in str(problems.value)

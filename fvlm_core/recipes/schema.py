@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
-from attrs import field, frozen
-from attrs.validators import and_, ge, gt, le, lt, min_len, optional
+from attrs import Attribute, field, frozen
+from attrs.validators import and_, deep_iterable, ge, gt, le, lt, min_len, optional
 
 from fvlm_core.recipes.merge import LENGTHS
 
@@ -127,6 +128,11 @@ class LRRatio:
     llm: float = field(default=0.01, validator=ge(0))
 
 
+def _rate(config: Any, attribute: Attribute[Any], value: float | LRRule) -> None:
+    if not isinstance(value, LRRule) and not 0 < value < math.inf:
+        raise ValueError(f"'{attribute.name}' must be > 0 and finite: {value}")
+
+
 def _flops(budget: float | str | None) -> float | None:
     """A budget as a number, or as text: "1.6e17"."""
     if not isinstance(budget, str):
@@ -158,17 +164,19 @@ class Training:
 
     steps: int | None = field(default=None, validator=optional(ge(1)))
     samples: int | None = field(default=None, validator=optional(ge(1)))
-    budget: float | None = field(default=None, converter=_flops, validator=optional(gt(0)))
+    budget: float | None = field(
+        default=None, converter=_flops, validator=optional(and_(gt(0), lt(math.inf)))
+    )
     budget_accounting: Literal["ledger", "nominal"] = "ledger"
     batch_size: int = field(default=32, validator=ge(1))
     micro_batch_size: int = field(default=8, validator=ge(1))
-    lr: float | LRRule = field(default=1e-3)
+    lr: float | LRRule = field(default=1e-3, validator=_rate)
     lr_ratio: LRRatio = LRRatio()
     schedule: Schedule = "cosine"
     warmup: float = field(default=0.03, validator=and_(ge(0), lt(1)))
     floor: float = field(default=0.1, validator=and_(ge(0), le(1)))
     lr_target: float | None = field(default=None, validator=optional(gt(0)))
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[float, float] = field(default=(0.9, 0.999), validator=deep_iterable(and_(ge(0), lt(1))))
     weight_decay: float = field(default=0.01, validator=ge(0))
     clip: float = field(default=1.0, validator=gt(0))
     frozen: tuple[Literal["encoder", "connector", "llm"], ...] = ()

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -139,7 +140,7 @@ def training_row(
         "tokens_seen": progress.tokens,
         "frames_seen": progress.frames,
         "samples_by_source": samples(progress.mixture),
-        "mixture": progress.mixture,
+        "mixture": deepcopy(progress.mixture),  # it is counted on in place, and rows wait in trackers' queues
         "bad_samples": len(progress.bad),
         "dropped_samples": progress.dropped,
         "truncated_tokens": progress.truncated,
