@@ -305,6 +305,7 @@ def _gradient(
                 fine, coarse, sum(t.tokens for t in everyone), ordered, _asked(t.asked for t in everyone)
             )
         taken(model, ())
+        losses = batch = None  # their graph holds the memory that ran out
         if device == "cuda":
             torch.cuda.empty_cache()
         where = f" on rank {short[0]}" if ranks.size > 1 else ""
