@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from threading import Timer
 from types import FrameType, TracebackType
 
@@ -63,11 +64,23 @@ class StopRequest:
             self._timer = Timer(self.grace, self._give_up)
             self._timer.daemon = True
             self._timer.start()
+            _say(
+                f"{signal.Signals(number).name}: finishing this step and saving; a second signal leaves at once"
+            )
         elif time.monotonic() - self._at >= self._echo:
+            _say("left at once, without saving; the same command continues from the last checkpoint")
             os._exit(EXIT_CODES[signal.Signals(number)])
 
     def _give_up(self) -> None:
         assert self.number is not None
-        text = f"not saved within {self.grace:g} s of the signal: abandoned; the checkpoint before it is intact\n"
-        os.write(2, text.encode())
+        _say(
+            f"not saved within {self.grace:g} s of the signal: abandoned; the checkpoint before it is intact"
+        )
         os._exit(EXIT_CODES[signal.Signals(self.number)])
+
+
+def _say(text: str) -> None:
+    """A line on stderr, by rank 0 alone; from inside a signal handler, so past Python's buffers."""
+    if os.environ.get("RANK", "0") == "0":
+        with suppress(OSError):  # nobody listens any more
+            os.write(2, f"{text}\n".encode())
