@@ -15,6 +15,7 @@ from fvlm_core.runs.store import Run
 from fvlm_core.scaling import evidence
 from fvlm_core.scaling import remarks as say
 from fvlm_core.scaling.budgets import with_budgets
+from fvlm_core.scaling.chosen_rates import with_chosen_rates
 from fvlm_core.scaling.constraints import completion, freed
 from fvlm_core.scaling.identify import Rank, design_rank, rank_at
 from fvlm_core.scaling.objective import Objective, ObjectiveName
@@ -73,6 +74,8 @@ def fit_points(
     draws: bootstrap draws. Raises `UsageError` when the points lack what the law reads.
     """
     aim = objective if isinstance(objective, Objective) else Objective(objective)
+    if model.points == "final" and "lr" in model.columns:
+        points = with_chosen_rates(points)
     if model.points == "final" and points.policy.points == "all":
         points = apply(evolve(points.policy, points="final"), points)
     asked = options.constraints.apply(model)
