@@ -162,9 +162,9 @@ def test_an_envelope_of_one_run_is_refused_with_its_name() -> None:
     derive = load_model("envelope").derive
     assert derive is not None
     with pytest.raises(UsageError, match="run better is the whole envelope"):
-        derive(pd.concat([table[table["n"] == 1e5], better], ignore_index=True))
+        derive(tidy(pd.concat([table[table["n"] == 1e5], better]), "grid").table)
     with pytest.raises(UsageError, match="takes several runs, and there is 1"):
-        derive(better)
+        derive(tidy(better, "grid").table)
 
 
 def test_repetition_says_where_the_number_of_different_samples_goes() -> None:
@@ -195,6 +195,19 @@ def test_the_exponent_of_the_best_rate_is_compared_with_the_rule() -> None:
     assert report.status == "ok"
     assert report.relation is not None
     assert "exponent = -0.400" in str(report.relation)
+
+
+def test_the_best_rate_is_the_one_chosen_not_what_a_cosine_leaves_of_it() -> None:
+    rows = [
+        {"n": 1e6, "d": 1e3 * step, "lr": lr * share, "step": step, "run": f"{lr:g}", "loss": loss}
+        for lr in (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
+        for loss in [2 + 0.05 * np.log(lr / 2e-3) ** 2]
+        for step, share in ((10, 1.0), (50, 0.5), (100, 0.0))
+    ]
+    report = fit_points(tidy(pd.DataFrame(rows), "sweep"), load_model("lr-optimum"), draws=20)
+    assert report.status == "ok"
+    assert report.fits[0].values["best"] == pytest.approx(2e-3, rel=1e-6)
+    assert "which schedules had lowered at points of 5 runs" in " ".join(report.points.remarks)
 
 
 def test_the_exponent_of_the_best_size_is_found_over_budgets() -> None:

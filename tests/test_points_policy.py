@@ -213,3 +213,24 @@ def test_the_options_reach_the_fit_and_its_record(
     assert second["data"]["fingerprint"] == report["data"]["fingerprint"]
     code, _, err = run_cli(["fit", "--columns", "N=a"], monkeypatch, capsys)
     assert (code, "--columns is for points of files: it goes with --data" in err) == (2, True)
+
+
+def test_seeds_that_number_the_runs_of_every_size_are_runs_of_their_own() -> None:
+    rows = [
+        {"n": n, "run": seed, "d": d, "loss": 2.0, "step": d, "lr": n / 1e9}
+        for n in (1e6, 2e6)
+        for seed in ("1", "2", "alone" if n == 1e6 else "")
+        for d in (10.0, 20.0)
+    ]
+    points = tidy(pd.DataFrame(rows), "seeds")
+    assert set(points.table["run"]) == {"1M/1", "1M/2", "2M/1", "2M/2", "alone", ""}
+    assert set(points.curves) == {"1M/1", "1M/2", "2M/1", "2M/2", "alone"}
+    assert points.curves["2M/1"].rates.tolist() == [2e-3, 2e-3]
+    assert points.remarks == ("runs of one name in several sizes are called size/run: 1, 2",)
+    assert set(apply(Policy(drop_runs=("2M/1",)), points).table["run"]) == {
+        "1M/1",
+        "1M/2",
+        "2M/2",
+        "alone",
+        "",
+    }

@@ -159,6 +159,8 @@ def settle(
         if known[name]:
             parts[name] = pd.Series(columns.pop(name)).to_numpy(float)
     parts.update({name: _free(columns.pop(name)) for name in list(columns)})
+    parts["size"] = _named(parts["size"], parts.get("n"))
+    parts["run"] = _told_apart(parts["run"], parts["size"], said)
     if curves is None:
         rated = known["run"] and known["step"] and known["lr"]
         curves = curves_of(parts["run"], parts["step"], parts["lr"], warmup, said) if rated else {}
@@ -167,9 +169,9 @@ def settle(
     if at_zero.any():
         said.append(f"points at D = 0 left out, where no power of D has a value: {at_zero.sum()}")
         _take(parts, ~at_zero)
+        parts["size"] = parts["size"].remove_unused_categories()
     if not len(parts["d"]):
         raise UsageError(f"{source}: no points to fit")
-    parts["size"] = _named(parts["size"], parts.get("n"))
     keys = _keys(parts)
     same = _repeats(keys, len(parts["d"]))
     if same is None:
@@ -242,6 +244,25 @@ def _named(sizes: Any, n: Any) -> Any:
     out = sizes.codes.astype(int)
     out[unnamed] = len(known) + codes
     return labelled([*known, *map(size_label, values.tolist())], out)
+
+
+def _told_apart(runs: Any, sizes: Any, said: list[str]) -> Any:
+    """Runs with unique names: those of one name in several sizes, such as a seed, become `size/run`."""
+    several = len(sizes.categories)
+    if several == 1:
+        return runs
+    pair = runs.codes.astype(np.int64) * several + sizes.codes
+    pairs = np.sort(pd.unique(pair))
+    names, labels = list(map(str, runs.categories)), list(map(str, sizes.categories))
+    count = np.bincount(pairs // several, minlength=len(names))
+    shared = [name for name, times in zip(names, count, strict=True) if name and times > 1]
+    if not shared:
+        return runs
+    said.append(f"runs of one name in several sizes are called size/run: {shorten(', '.join(shared))}")
+    clashing = set(shared)
+    of_pair = [(names[at // several], labels[at % several]) for at in pairs.tolist()]
+    renamed = [f"{size}/{run}" if run in clashing else run for run, size in of_pair]
+    return labelled(renamed, np.searchsorted(pairs, pair))
 
 
 def _take(parts: dict[str, Any], rows: Any) -> None:

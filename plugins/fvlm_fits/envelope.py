@@ -38,7 +38,7 @@ def lower_envelope(table: pd.DataFrame) -> pd.DataFrame:
     runs do not overlap, or one is best throughout.
     """
     runs: list[pd.DataFrame] = [
-        run.sort_values("compute") for _, run in table.groupby("run", sort=False, observed=True)
+        run.sort_values("compute") for _, run in table.groupby(["size", "run"], sort=False, observed=True)
     ]
     if len(runs) < 2:
         raise UsageError(f"an envelope takes several runs, and there is {len(runs)}")
