@@ -214,6 +214,24 @@ def test_misuse_is_explained(cli: Any, arguments: tuple[str, ...], told: str) ->
     assert told in err
 
 
+def test_points_that_name_no_run_are_runs_of_one_evaluation(cli: Any) -> None:
+    """Seven runs of each size are no run of seven evaluations, and the shortest of them is as short as it was."""
+    table = points(TRUTH, [size.n for size in SIZES], [2e8 * 2**step for step in range(7)]).drop(
+        columns="run"
+    )
+    table.to_csv("points.csv", index=False)
+    code, out, _ = cli(
+        *("suggest", "--data", "points.csv", "--cost", "6ND", "--budget", "1e18", "--json"),
+        *("--target-n", "6e8", "--target-d", "2e10"),
+    )
+    assert code == 0
+    runs = json.loads(out)["suggested"]["runs"]
+    assert {run["evaluations"] for run in runs} == {1}
+    assert (
+        min(run["d"] for run in runs) < 1e10
+    )  # the longest run of each size, not the shortest one, is longer
+
+
 def test_simulated_campaigns_end_nearer_to_the_truth_than_even_grids(root: Path) -> None:
     """A small version of the study in docs/planning.md, on campaigns of its own."""
     bench = runpy.run_path(str(root / "docs" / "bench_suggest.py"))

@@ -252,7 +252,8 @@ def _shortest(
     if batch is not None:
         return float(FEWEST_STEPS * batch)
     if points is not None:
-        return float(points.table.groupby(["size", "run"], observed=True)["d"].max().min())
+        alone = points.table[points.table["run"] == ""]["d"]  # each a run of one point
+        return float(np.fmin(alone.min(), _named(points).max().min()))
     return budget / price(sizes[0], sizes[0].flops) / 10_000
 
 
@@ -268,10 +269,15 @@ def _every(known: Sequence[Sized], points: Points | None, remarks: list[str]) ->
         return None
     if points is None:
         return None
-    runs = points.table.groupby(["size", "run"], observed=True)["d"]
-    longest = runs.agg(["max", "size"])
+    longest = _named(points).agg(["max", "size"])
     longest = longest[longest["size"] > 1]
     return float((longest["max"] / longest["size"]).median()) if len(longest) else None
+
+
+def _named(points: Points) -> Any:
+    """D of the points of each run that has a name."""
+    table = points.table
+    return table[table["run"] != ""].groupby(["size", "run"], observed=True)["d"]
 
 
 def _recipe(

@@ -123,7 +123,7 @@ def _thinned(problem: Problem) -> Problem:
 
 def _whitening(table: pd.DataFrame, noise: Noise) -> Floats:
     """[n, n] that makes the noise of all points white: points of one run are correlated."""
-    whiten = np.diag(np.full(len(table), 1.0 / noise.total))
+    whiten = np.diag(np.full(len(table), noise.covariance(1)[0, 0] ** -0.5))
     named = table[table["run"] != ""]
     for positions in named.groupby(["size", "run"], sort=False).groups.values():
         at = np.asarray(positions)
