@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import isfinite
+from typing import Any
 
 import click
 
@@ -25,7 +26,7 @@ class Count(click.ParamType[float]):
 class Finite(click.FloatRange):
     """A number within a range; "nan" and "inf", which float() reads, are none."""
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Text to a float."""
         found = super().convert(value, param, ctx)
         if not isfinite(found):
