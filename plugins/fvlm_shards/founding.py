@@ -28,13 +28,16 @@ from fvlm_shards.token_ids import TokenIds
 
 _PICTURES = ("jpg", "jpeg", "png", "webp")
 _VIDEOS = ("mp4", "webm", "mkv")
-_LAYOUT = 1
+_LAYOUT = 2
 """Raised when an index would come out otherwise for the same shards."""
 
 
 @frozen
 class Listed:
-    """The samples of a folder of shards. files: the shards, in order, as the index numbers them."""
+    """The samples of a folder of shards. files: the shards, in order, as the index numbers them.
+
+    fingerprint: of every sample's id, text and places; the same wherever the shards lie.
+    """
 
     files: tuple[Path, ...]
     index: Index
@@ -58,18 +61,22 @@ def list_shards(config: Shards) -> Listed:
     if not (folder / "problems.json").exists():
         _make(config, files, folder)
     problems = [Problem(**problem) for problem in json.loads((folder / "problems.json").read_text())]
-    return Listed(files, Index(folder / "index.arrow"), tuple(problems), state)
+    return Listed(files, Index(folder / "index.arrow"), tuple(problems), (folder / "fingerprint").read_text())
 
 
 def _state(config: Shards, files: Iterable[Path]) -> str:
     """A hash of everything that decides the index."""
-    digest = blake2b(digest_size=8)
-    tokenizer = config.tokenizer.read_bytes() if config.tokenizer and config.tokenizer.is_file() else b""
-    digest.update(repr((_LAYOUT, config.prompt, blake2b(tokenizer).digest())).encode())
+    digest = blake2b(_settings(config), digest_size=8)
     for file in files:
         status = file.stat()
         digest.update(repr((str(file.resolve()), status.st_size, status.st_mtime_ns)).encode())
     return digest.hexdigest()
+
+
+def _settings(config: Shards) -> bytes:
+    """What decides how the same shards are read."""
+    tokenizer = config.tokenizer.read_bytes() if config.tokenizer and config.tokenizer.is_file() else b""
+    return repr((_LAYOUT, config.prompt, blake2b(tokenizer).digest())).encode()
 
 
 def _make(config: Shards, files: tuple[Path, ...], folder: Path) -> None:
@@ -77,6 +84,7 @@ def _make(config: Shards, files: tuple[Path, ...], folder: Path) -> None:
     problems: list[Problem] = []
     broken: list[str] = []
     token_ids = TokenIds(config.tokenizer) if config.tokenizer else None
+    digest = blake2b(_settings(config), digest_size=8)
     for number, file in enumerate(files):
         try:
             members = list(tar_members(file))
@@ -89,6 +97,8 @@ def _make(config: Shards, files: tuple[Path, ...], folder: Path) -> None:
                 try:
                     entry = _entry(f"{stem}/{key}", number, group, opened.fileno(), config.prompt, token_ids)
                     entries.append(entry)
+                    digest.update(repr(entry).encode("utf-8", "surrogateescape"))
+                    digest.update(os.pread(opened.fileno(), entry.json_size, entry.json_start))
                 except Unusable as reason:
                     problems.append(Problem(str(reason), str(file), key=key))
     if broken:
@@ -100,6 +110,7 @@ def _make(config: Shards, files: tuple[Path, ...], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, write in (
         ("index.arrow", lambda out: write_index(out, entries)),
+        ("fingerprint", lambda out: out.write_text(digest.hexdigest())),
         ("problems.json", lambda out: out.write_text(json.dumps([_plain(problem) for problem in problems]))),
     ):
         temporary = folder / f".{name}.{os.getpid()}"
