@@ -45,6 +45,7 @@ class Subject:
     eval: Evaluation
     max_text_tokens: int
     score_first_token: bool
+    image_repeats: int
     data: Data | None
     tables: Mapping[str, Any]
 
@@ -78,6 +79,7 @@ def open_subject(name: str, root: Path) -> Subject:
         config.eval,
         config.data.max_text_tokens,
         config.model.score_first_token,
+        config.data.image_repeats,
         config.data,
         run.record["resolved"]["data"],
     )
@@ -104,6 +106,7 @@ def _exported(folder: Path) -> Subject:
         Evaluation(),
         fields(Data).max_text_tokens.default,
         described.score_first_token,
+        fields(Data).image_repeats.default,
         None,
         {},
     )
@@ -134,17 +137,25 @@ def _chosen(subject: Subject, name: str | None, settings: Sequence[str], split: 
         if subject.data is None:
             raise UsageError(f"{subject.name} says nothing of data: name a source with --data")
         return subject.data
-    named = [table for table in _tables(subject, split) if name in _names(table)] or [
-        _installed(subject, name)
-    ]
+    of_run = [table for table in _tables(subject, split) if name in _names(table)]
+    named = of_run or [_installed(subject, name)]
     # A run that validates on a source of its own has it in place of the validation split of the one it trains on.
     own = [table for table in named if table is subject.tables.get("validation")]
-    return Data(sources=tuple(source_from_settings(table, settings) for table in own or named))
+    sources = tuple(source_from_settings(table, settings) for table in own or named)
+    if of_run and subject.data is not None:  # with what the run leaves out of them
+        return evolve(subject.data, sources=sources, validation=None, text=None)
+    return Data(sources=sources)
 
 
 def _tables(subject: Subject, split: Split) -> list[dict[str, Any]]:
     held_out = subject.tables.get("validation") if split == "validation" else None
-    return [*([held_out] if held_out else []), *subject.tables.get("sources", ())]
+    return [*([held_out] if held_out else []), *_trained_on(subject)]
+
+
+def _trained_on(subject: Subject) -> list[dict[str, Any]]:
+    """The tables of all sources of the mixture; the text's without its share, which is no setting of the source."""
+    text = {key: value for key, value in subject.tables.get("text", {}).items() if key != "share"}
+    return [*subject.tables.get("sources", ()), *([text] if text else [])]
 
 
 def _names(table: Mapping[str, Any]) -> tuple[str, str]:
@@ -157,7 +168,7 @@ def _installed(subject: Subject, name: str) -> dict[str, Any]:
     try:
         registry().find("data", name)
     except LookupFailure as failure:
-        own = ", ".join(dict.fromkeys(_names(table)[1] for table in subject.tables.get("sources", ())))
+        own = ", ".join(dict.fromkeys(_names(table)[1] for table in _trained_on(subject)))
         of_run = f"\n  sources of {subject.name}: {own}" if own else ""
         raise UsageError(f"--data: {failure}{of_run}") from None
     return {"name": name}
@@ -183,6 +194,7 @@ def measure(
         training.supervise,
         subject.max_text_tokens,
         subject.score_first_token,
+        subject.image_repeats,
     )
     chosen = validation_set(sources, preparer, samples or subject.eval.samples, subject.eval.batch_size)
     if not chosen.samples:

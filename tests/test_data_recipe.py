@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from fvlm_core.data.weighing import make_mixture
 from fvlm_core.errors import FvlmError, Problems, UsageError
 from fvlm_core.recipes.read import read_recipe
 from fvlm_core.recipes.schema import RunRecipe
+from fvlm_core.runs.store import find_run
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +145,27 @@ def test_inspect_draws_a_sheet_and_a_page(
     with Image.open(tmp_path / "seen" / "samples.png") as sheet:
         assert sheet.width > 900
         assert len(sheet.convert("RGB").getcolors(1 << 24) or []) > 50
+
+
+def test_a_run_with_text_and_stills_is_measured_moved_and_exported_like_any_other(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def cli(*arguments: str) -> str:
+        code, out, err = run_cli([*arguments], monkeypatch, capsys)
+        assert code == 0, err
+        return out
+
+    monkeypatch.chdir(tmp_path)
+    here = tmp_path / "shards"
+    shutil.copytree(shards, here)
+    recipe(tmp_path, here, f"image_repeats = 3\n{text_line(here)}", ("stills", "short"))
+    cli("run", "r.toml", "-o", "training.steps=2")
+    (row,) = find_run("r/r", tmp_path / "runs").evaluations()
+    (measured,) = json.loads(cli("eval", "r/r", "--json"))["modes"].values()
+    assert measured["val_loss"] == row["val_loss"]
+    assert "shards:texts" in cli("eval", "r/r", "--data", "shards")
+    cli("weights", "export", "r/r", "--to", "exported")
+    assert "| shards:texts |  | 10 | 14 % of all |" in (tmp_path / "exported" / "README.md").read_text()
+    there = here.rename(tmp_path / "moved")
+    recipe(tmp_path, there, f"image_repeats = 3\n{text_line(there)}", ("stills", "short"))
+    assert "already complete" in cli("run", "r.toml", "-o", "training.steps=2")

@@ -55,7 +55,8 @@ def command(
     """Measure the model of RUN: a run (its folder, its id, or "recipe/id"), or a folder of exported weights.
 
     Losses are nats a supervised token, over all tokens of all samples and of each source. "words" counts the
-    assistant's own words alone; entropies are nats of attention, of the learned and of the dynamic queries.
+    assistant's own words alone; entropies are nats of attention, of the learned and of the dynamic queries of the two
+    passes, the same ones whatever --mode says.
     """
     from fvlm_core.cli.console import stderr
     from fvlm_core.cli.display import Display

@@ -87,14 +87,16 @@ def _train(recipe: Recipe, root: Path, allowed: tuple[str, ...], ranks: Ranks | 
     ranks = ranks or Ranks()
     outcomes = ranks.in_turn(lambda: completed(recipe, root, allowed))
     console = stdout() if ranks.first else nowhere()
-    if outcomes is not None:
-        console.print(f"{recipe.name}: already complete ({len(outcomes)} runs)")
-        return outcomes
-    with Display(console, len(recipe.runs)) as display:
-        # Ctrl-C ends this at once: what is rendered stays
-        data = ranks.in_turn(lambda: prepare(recipe, root, display.work))
-        with StopRequest() as stop:
-            return run_all(recipe, root, data, display, stop, allowed, ranks)
+    if outcomes is None:
+        with Display(console, len(recipe.runs)) as display:
+            # Ctrl-C ends this at once: what is rendered stays
+            data = ranks.in_turn(lambda: prepare(recipe, root, display.work))
+            with StopRequest() as stop:
+                outcomes = run_all(recipe, root, data, display, stop, allowed, ranks)
+    if all(outcome.skipped for outcome in outcomes):
+        runs = "1 run" if len(outcomes) == 1 else f"{len(outcomes)} runs"
+        console.print(f"{recipe.name}: already complete ({runs})")
+    return outcomes
 
 
 def _train_with_others(

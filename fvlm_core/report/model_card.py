@@ -117,7 +117,7 @@ def _data(run: Run) -> str:
         return "These weights were imported; what they were trained on is not recorded here. TO BE FILLED IN."
     listed = run.record["data"]["train"]
     rows = [
-        (entry["source"], source.get("hub") or "", f"{entry['samples']:,}", f"{source['weight']:g}")
+        (entry["source"], source.get("hub") or "", f"{entry['samples']:,}", _weight(source))
         for source, entry in zip(_sources(run), listed, strict=True)
     ]
     return _table(("source", "hub id", "samples", "weight"), rows)
@@ -164,7 +164,13 @@ def _origins(model: Model) -> list[str]:
 
 
 def _sources(run: Run) -> list[dict[str, Any]]:
-    return run.record["resolved"]["data"]["sources"]
+    """The tables of all sources of the mixture, the text last."""
+    data = run.record["resolved"]["data"]
+    return [*data["sources"], *([data["text"]] if "text" in data else [])]
+
+
+def _weight(source: dict[str, Any]) -> str:
+    return f"{source['weight']:g}" if "weight" in source else f"{100 * source['share']:g} % of all"
 
 
 def _number(value: float | None) -> str:

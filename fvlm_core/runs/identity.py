@@ -13,7 +13,7 @@ from fvlm_core.interfaces.data import DataSource
 from fvlm_core.recipes.drift import Change, changes
 from fvlm_core.recipes.read import Run
 from fvlm_core.recipes.resolved import resolved
-from fvlm_core.recipes.schema import RunRecipe, Source
+from fvlm_core.recipes.schema import Chosen, RunRecipe
 from fvlm_registry import registry
 
 DECODER = "av"
@@ -46,7 +46,7 @@ def software(config: RunRecipe) -> dict[str, Any]:
     chosen = [
         *(found.find("encoder", model.encoder.component), found.find("connector", model.connector.component)),
         found.find("llm", model.llm.component),
-        *(found.find("data", source.source.component) for source in _sources(config)),
+        *(found.find("data", chosen.component) for chosen in _sources(config).values()),
     ]
     return {
         "decoder": f"{DECODER} {version(DECODER)}",
@@ -67,19 +67,20 @@ def seen_data(train: tuple[DataSource, ...], validation: tuple[DataSource, ...])
 
 def data_places(config: RunRecipe) -> set[str]:
     """The keys of a recipe's data that are paths."""
-    named = [(f"data.sources[{number}]", source) for number, source in enumerate(config.data.sources)]
-    if config.data.validation is not None:
-        named.append(("data.validation", config.data.validation))
     return {
-        f"{prefix}.{attribute.name}"
-        for prefix, source in named
-        for attribute in attrs.fields(type(source.source.config))
-        if isinstance(getattr(source.source.config, attribute.name), Path)
+        f"{key}.{attribute.name}"
+        for key, chosen in _sources(config).items()
+        for attribute in attrs.fields(type(chosen.config))
+        if isinstance(getattr(chosen.config, attribute.name), Path)
     }
 
 
-def _sources(config: RunRecipe) -> tuple[Source, ...]:
-    return (*config.data.sources, *([config.data.validation] if config.data.validation else []))
+def _sources(config: RunRecipe) -> dict[str, Chosen]:
+    """Every source that a recipe names, by the key of its table."""
+    data = config.data
+    found = {f"data.sources[{number}]": entry.source for number, entry in enumerate(data.sources)}
+    alone = {"data.text": data.text, "data.validation": data.validation}
+    return found | {key: entry.source for key, entry in alone.items() if entry is not None}
 
 
 def _joined(table: Mapping[str, Any], seed: int, versions: Any, seen: Any) -> dict[str, Any]:
