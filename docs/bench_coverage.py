@@ -45,7 +45,7 @@ def law(n: Any, d: Any) -> Any:
 
 def campaign(scenario: dict[str, Any], seed: int) -> pd.DataFrame:
     """Measured points of one simulated campaign."""
-    rng = np.random.default_rng([seed, 1])  # the weights' spread was chosen on other campaigns
+    rng = np.random.default_rng([seed, 2])  # the weights' spread was chosen on other campaigns
     points = scenario.get("points", 1)
     lag1, noise = scenario.get("lag1", 0.0), scenario["noise"]
     rows: list[pd.DataFrame] = []

@@ -46,9 +46,7 @@ def profile(problem: Problem, solution: Solution, drawn: Bootstrap, at: int) -> 
     autocorrelation, and the shape is the likelihood's, which knows of asymmetry and flat directions.
     """
     best = solution.theta[at]
-    error = (
-        float(drawn.errors(solution.theta, problem.search(drawn.values))[at]) if len(drawn.values) else 0.0
-    )
+    error = drawn.error_of(at, best, problem.search(drawn.values)[:, at]) if len(drawn.values) else 0.0
     if not np.isfinite(error) or error <= 0:
         error = max(abs(best), 1.0) * 0.1
     low = max(problem.lower[at], best - REACH * error)

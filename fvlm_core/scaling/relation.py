@@ -72,7 +72,7 @@ def relate(relation: Relation, fits: Sequence[Fit]) -> FittedRelation:
         drawn = fit.drawn.values[:, at]
         with np.errstate(all="ignore"):
             errors.append(
-                float(fit.drawn.errors(np.log(value), np.log(drawn))) if len(drawn) else float("nan")
+                fit.drawn.error_of(at, np.log(value), np.log(drawn)) if len(drawn) else float("nan")
             )
         freedom = min(freedom, fit.drawn.freedom or freedom)
     found = FittedRelation(relation, tuple(groups))

@@ -16,7 +16,7 @@ Scheme = Literal["auto", "cluster", "block", "iid", "wild"]
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 Cluster = Literal["run", "size"]
 
-SPREAD = 0.2
+SPREAD = 0.15
 """Variance of the weights that `auto` gives to runs: small enough that no run is ever left out, as a multinomial does
 with a third of them, which with twelve runs and five parameters doubles the standard errors; large enough to be smooth
 for an objective that is nearly one of absolute values, for which a jackknife is not. Coverage of 95 % intervals at .1,

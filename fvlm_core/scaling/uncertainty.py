@@ -12,9 +12,10 @@ from scipy.special import stdtrit
 
 from fvlm_core.errors import UsageError
 from fvlm_core.scaling.descent import descend
+from fvlm_core.scaling.identify import VANISHED
 from fvlm_core.scaling.objective import Floats
 from fvlm_core.scaling.problem import Problem
-from fvlm_core.scaling.resampling import Cluster, Resampling, Scheme, resample
+from fvlm_core.scaling.resampling import Cluster, Resampling, Scheme, inflation, resample
 from fvlm_core.scaling.solver import Solution
 
 DRAWS = 1_000
@@ -64,7 +65,8 @@ class Bootstrap:
     scale, freedom: the deviation of a draw from the estimate times `scale` is as large as the estimate's own error,
     whose interval then takes Student's t with `freedom` degrees of freedom; freedom None: the quantiles of the draws
     are the interval. `band` does this for anything computed from parameters.
-    between_runs: whether the variation from run to run is in them.
+    between_runs: whether the variation from run to run is in them. widths: for each slot, what its interval is wide in
+    terms of `scale`: less than 1 for one that every run tells by itself, more for one that few runs tell.
     """
 
     values: Floats
@@ -74,6 +76,7 @@ class Bootstrap:
     scale: float = 1.0
     freedom: int | None = None
     between_runs: bool = True
+    widths: tuple[float, ...] = ()
 
     def errors(self, best: Floats, drawn: Floats) -> Floats:
         """Standard errors [...] of numbers that were `best` [...] at the estimate and `drawn` [draws, ...]."""
@@ -87,6 +90,10 @@ class Bootstrap:
         reach = quantile(self.freedom) * self.errors(best, drawn)
         return best - reach, best + reach
 
+    def error_of(self, at: int, best: Floats, drawn: Floats) -> float:
+        """The standard error of slot `at`, or of its logarithm: `best` at the estimate, `drawn` [draws]."""
+        return float(self.errors(best, drawn)) * (self.widths[at] if self.widths else 1.0)
+
 
 def quantile(freedom: int) -> float:
     """Student's t that 2.5 % lie beyond."""
@@ -94,20 +101,22 @@ def quantile(freedom: int) -> float:
 
 
 def standard_errors(problem: Problem, solution: Solution) -> tuple[float | None, ...]:
-    """Standard errors of the values, for independent residuals; None for slots on a bound or where there is none.
+    """Standard errors of the values, for independent residuals; None for slots on a bound or without influence.
 
     The sandwich H^-1 (J' psi^2 J) H^-1 n/(n - p) of M-estimators (Huber 1967), H = J' psi' J: residuals may differ in
     spread, but not depend on each other. For Huber losses psi' is the density of residuals at 0, taken from the window
     that holds half of them: within delta there are too few (240 Chinchilla points: a half of the bootstrap's errors).
     """
-    free = [at for at, bound in enumerate(solution.bounds) if bound is None]
     n = len(problem.loss)
     out: list[float | None] = [None] * len(problem.slots)
     theta = solution.theta[None]
     apart = problem.residuals(theta)[0]
-    jacobian = problem.jacobian(theta)[0][free]
+    jacobian = problem.jacobian(theta)[0]
+    felt = np.linalg.norm(jacobian, axis=1) > VANISHED * np.sqrt(n)
+    free = [at for at, bound in enumerate(solution.bounds) if bound is None and felt[at]]
+    jacobian = jacobian[free]
     size = np.linalg.norm(jacobian, axis=1)
-    if n <= len(free) or not size.all():
+    if n <= len(free):
         return tuple(out)
     scaled = jacobian / size[:, None]
     psi = apart * problem.objective.weights(apart)
@@ -208,6 +217,7 @@ def summarise(
         drawn.scale,
         drawn.freedom,
         drawn.between_runs,
+        _widths(problem, solution, drawn) if drawn.freedom is not None else (),
     )
     intervals = tuple(
         UNBOUNDED if at in loose or not len(kept) else _interval(problem, solution, found, kept, at)
@@ -265,9 +275,44 @@ def _steps(problem: Problem, solution: Solution, drawn: Resampling) -> Floats:
 
 
 def _interval(problem: Problem, solution: Solution, found: Bootstrap, theta: Floats, at: int) -> Interval:
-    low, high = (float(end) for end in found.band(solution.theta[at], theta[:, at]))
+    best = solution.theta[at]
+    if found.freedom is None:
+        low, high = (float(end) for end in found.band(best, theta[:, at]))
+    else:
+        reach = quantile(found.freedom) * found.error_of(at, best, theta[:, at])
+        low, high = float(best - reach), float(best + reach)
     down, up = problem.lower[at] + NEAR, problem.upper[at] - NEAR
     if problem.slots[at].parameter.log:
         down, up = max(down, solution.theta[at] - FAR), min(up, solution.theta[at] + FAR)
     value: Any = np.exp if problem.slots[at].parameter.log else float
     return Interval(float(value(low)) if low > down else None, float(value(high)) if high < up else None)
+
+
+def _widths(problem: Problem, solution: Solution, drawn: Resampling) -> tuple[float, ...]:
+    """What each slot's error is in terms of the one widening that all share, sqrt(U / (U - p)) for U units.
+
+    Residuals are smaller than errors by the leverage of their unit, and a slot's error comes out too small by that of
+    the units that tell it. For independent errors the ratio is known: |w|^2 / sum_u (|w_u|^2 - |Q_u' w_u|^2), with w
+    the influence of the points on the slot and Q an orthonormal basis of the Jacobian (Bell and McCaffrey 2002).
+    """
+    free = [at for at, bound in enumerate(solution.bounds) if bound is None]
+    jacobian = problem.jacobian(solution.theta[None])[0][free]
+    size = np.linalg.norm(jacobian, axis=1)
+    if not size.all() or len(problem.loss) > MANY:
+        return ()
+    basis, triangle = np.linalg.qr((jacobian / size[:, None]).T)
+    try:
+        influence = basis @ np.linalg.inv(triangle).T  # [n, free], column by column
+    except np.linalg.LinAlgError:
+        return ()
+    units = int(drawn.codes.max()) + 1
+    square = np.zeros(len(free))
+    lost = np.zeros(len(free))
+    for unit in range(units):
+        inside = drawn.codes == unit
+        square += (influence[inside] ** 2).sum(axis=0)
+        lost += ((basis[inside].T @ influence[inside]) ** 2).sum(axis=0)
+    kept = np.maximum(1 - lost / square, 1 / units)
+    widths = np.ones(len(problem.slots))
+    widths[free] = kept**-0.5 / inflation(units, len(free))
+    return tuple(widths.tolist())
