@@ -137,6 +137,15 @@ def test_nan_and_infinity_are_no_numbers(arguments: tuple[str, str], cli: Any, t
     assert "expected a" in err
 
 
+@pytest.mark.parametrize(("option", "file"), [("--json", "two.csv/fit.json"), ("--plot", "two.csv/plot.png")])
+def test_a_file_that_cannot_be_written_is_said_before_anything_is_fitted(
+    option: str, file: str, cli: Any, two_sizes: Path
+) -> None:
+    code, out, err = cli("fit", "--model", "per-size", "--data", "two.csv", option, file)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"{file}: cannot be written: ")
+
+
 MISUSE = {
     "unknown_model": (
         ["--model", "per-sise", "--data", "two.csv"],

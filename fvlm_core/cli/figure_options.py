@@ -43,11 +43,15 @@ class FigureRequest:
             load_figure(name)
         return list(dict.fromkeys(found))
 
+    def into(self, plot: Path) -> Path:
+        """The folder they are drawn into."""
+        return self.folder or plot.parent / FOLDER
+
     def draw(self, names: Sequence[str], reports: Sequence[FitReport], plot: Path) -> list[Path]:
         """Draw them all."""
         from fvlm_core.report.figures import draw_figures
 
-        return draw_figures(reports, names, self.folder or plot.parent / FOLDER, self.formats or ("png",))
+        return draw_figures(reports, names, self.into(plot), self.formats or ("png",))
 
 
 def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -9,6 +9,7 @@ import click
 
 from fvlm_core.cli.figure_options import figure_options
 from fvlm_core.cli.fit_options import asked, fit_options
+from fvlm_core.cli.outputs import prepare, writing
 from fvlm_core.cli.points_options import fit_points_options, load_points
 
 if TYPE_CHECKING:
@@ -84,21 +85,25 @@ def command(
     laws = [load_model(name) for name in models or EXPORTED]
     points = load_points(request)
     objective, draws, options = asked(chosen)
+    prepare(*filter(None, (json_file, plot)))
     reports = [fit_points(points, law, objective, draws, options) for law in laws]
     for report in reports:
         print_fit(stdout(), report)
     if json_file:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
         record = {
             "fvlm": __version__,
             **scaling_fits(reports),
             "points": points.to_json(),
             "reports": [report.to_json() for report in reports],
         }
-        write_json(json_file, record)
+        with writing(json_file):
+            write_json(json_file, record)
         stdout().print(f"numbers: {json_file}", soft_wrap=True)
-    scaling_law_plot(reports, plot)
+    with writing(plot):
+        scaling_law_plot(reports, plot)
     stdout().print(f"plot: {plot}", soft_wrap=True)
-    for file in figures.draw(drawn, reports, plot) if drawn else ():
+    with writing(figures.into(plot)):
+        files = figures.draw(drawn, reports, plot) if drawn else []
+    for file in files:
         stdout().print(f"figure: {file}", soft_wrap=True)
     return 1 if strict and any(report.status != "ok" for report in reports) else 0

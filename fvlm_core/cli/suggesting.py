@@ -13,6 +13,7 @@ import numpy as np
 from attrs import field, frozen
 
 from fvlm_core.cli.costs import choose_cost, plan_recipes
+from fvlm_core.cli.outputs import prepare, writing
 from fvlm_core.cli.suggest_view import percent
 from fvlm_core.errors import UsageError
 from fvlm_core.recipes.read import Recipe, Run, base_table, read_recipe
@@ -319,8 +320,9 @@ def save(suggestion: Suggestion) -> None:
     """Write the recipe, and read it back as `fvlm run` would."""
     if not suggestion.text:
         return
-    suggestion.out.parent.mkdir(parents=True, exist_ok=True)
-    suggestion.out.write_text(suggestion.text, encoding="utf-8")
+    prepare(suggestion.out)
+    with writing(suggestion.out):
+        suggestion.out.write_text(suggestion.text, encoding="utf-8")
     read_recipe(str(suggestion.out))
 
 

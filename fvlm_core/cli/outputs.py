@@ -1,0 +1,28 @@
+"""Files that a command writes, and what is said where it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from errno import EDQUOT, EFBIG, ENOSPC
+from pathlib import Path
+
+
+@contextmanager
+def writing(file: Path) -> Generator[None]:
+    """Turn what hinders writing `file` inside the block into a `UsageError`; a full disk is nobody's misuse."""
+    from fvlm_core.errors import UsageError
+
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (ENOSPC, EDQUOT, EFBIG):
+            raise
+        raise UsageError(f"{file}: cannot be written: {error.strerror or error}") from None
+
+
+def prepare(*files: Path) -> None:
+    """Make the folders of files before the work that they are for. Raises `UsageError` where that cannot be."""
+    for file in files:
+        with writing(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
