@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from measured import TRUTH, chinchilla
 
+from fvlm_core.cli.fit_view import sensitivity_lines
 from fvlm_core.errors import UsageError
 from fvlm_core.interfaces import FitModel, Parameter, Relation
 from fvlm_core.scaling import evidence
@@ -126,6 +127,21 @@ def test_offsets_take_up_what_differs_between_runs() -> None:
         twin = run[:-1] + "1"
         assert value == pytest.approx((shifts[run] - shifts[twin]) / 2, abs=0.002)
     assert fit.rmse < 0.5 * without.fits[0].rmse
+    told = [*with_offsets.reasons, *with_offsets.warnings, *sensitivity_lines(fit)]
+    assert not [line for line in told if "offset[" in line and ("drift" in line or "without" in line)]
+
+
+def test_a_parameter_without_influence_has_no_standard_error() -> None:
+    """Larger models that are worse: A is 0, and alpha can be anything."""
+
+    def worse(table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(loss=table["loss"] * (table["n"] / SIZES[0]) ** 0.3)
+
+    (fit,) = report(campaign(change=worse), force=True).fits
+    found = {one.name: one for one in fit.estimates}
+    assert found["A"].bound == "min"
+    assert found["alpha"].stderr is None
+    assert found["beta"].stderr is not None
 
 
 def test_given_and_tied_parameters_are_kept_and_shown() -> None:

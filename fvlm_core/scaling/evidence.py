@@ -11,7 +11,7 @@ from attrs import frozen
 
 from fvlm_core.scaling.objective import Floats
 from fvlm_core.scaling.points import size_label
-from fvlm_core.scaling.problem import Problem
+from fvlm_core.scaling.problem import OFFSET, Problem
 from fvlm_core.scaling.remarks import Remark, lag1
 from fvlm_core.scaling.sensitivity import Line
 from fvlm_core.scaling.solver import Solution
@@ -179,8 +179,8 @@ def _surprising(error: float, moved: float, value: float) -> bool:
 
 
 def is_exponent(parameter: Any) -> bool:
-    """Whether a parameter bends the law: neither a scale nor a term."""
-    return not parameter.log and not parameter.linear
+    """Whether a parameter bends the law: neither a scale, nor a term, nor the offset of a run."""
+    return not parameter.log and not parameter.linear and parameter is not OFFSET
 
 
 def _runs(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

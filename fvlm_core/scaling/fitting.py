@@ -84,6 +84,8 @@ def fit_points(
     groups: list[tuple[str, pd.DataFrame]] = [("", table)]
     if model.split:
         groups = [(str(key), rows) for key, rows in table.groupby(model.split, sort=False, observed=True)]
+        if model.split == "budget":
+            groups.sort(key=lambda group: float(group[0]))
     asking = _Asking(points, aim, draws, options)
     attempts = [asking.attempt(asked, rows.reset_index(drop=True), group) for group, rows in groups]
     fits = tuple(attempt.fit for attempt in attempts if attempt.fit is not None)
@@ -310,15 +312,19 @@ def _unchecked(problem: Problem) -> list[Remark]:
     found = design_rank(fewer)
     if found.full:
         return []
-    names = join([problem.slots[at].name for at in found.undetermined])
-    text = f"{names} take all {sizes} sizes there are: none is left to check the law, and one odd size moves them"
+    loose = [say.slot_name(problem, problem.slots[at]) for at in found.undetermined]
+    take, them = ("takes", "it") if len(loose) == 1 else ("take", "them")
+    text = (
+        f"{join(loose)} {take} all {sizes} sizes there are: none is left to check the law, and one odd size moves "
+        f"{them}"
+    )
     return [Remark("unchecked", text)]
 
 
 def _not_identifiable(problem: Problem, found: Rank) -> str:
     """Why, in a sentence or two: which parameters, what the points have, what it would take."""
     slots = [problem.slots[at] for at in found.undetermined]
-    names = [slot.parameter.name if problem.model.split else slot.name for slot in slots]
+    names = [say.slot_name(problem, slot) for slot in slots]
     few: list[str] = []
     for column in problem.model.columns:
         values = np.unique(problem.table[column])

@@ -72,7 +72,7 @@ class Problem:
                 index[parameter.name] = len(slots) + codes
                 slots += [Slot(parameter, str(key)) for key in keys]
         runs, self._share = _offsets(self.table) if self.offsets else ([], np.zeros((0, len(self.table))))
-        slots += [Slot(_OFFSET, run) for run in runs]
+        slots += [Slot(OFFSET, run) for run in runs]
         self.slots = tuple(slots)
         self._index = index
         self.lower = np.array([_searched(slot.parameter, slot.parameter.min, -1) for slot in slots])
@@ -114,7 +114,8 @@ class Problem:
 
     def total(self, residuals: Floats, weights: Floats | float = 1.0) -> Floats:
         """The objective [S]: the weighted sum over points; infinite where the law gives no loss."""
-        return (self.objective.losses(residuals) * weights).sum(-1)
+        with np.errstate(invalid="ignore"):  # an infinite residual of a point that does not count
+            return (self.objective.losses(residuals) * weights).sum(-1)
 
     def jacobian(self, theta: Floats) -> Floats:
         """Derivatives of the residuals by theta: [S, P, n]. From the law's own gradient where it has one."""
@@ -209,7 +210,7 @@ def thinned(problem: Problem, most: int) -> Problem:
     return thinned if thinned.slots == problem.slots else problem
 
 
-_OFFSET = Parameter("offset", OFFSET_GUESS, -OFFSET_REACH, OFFSET_REACH)
+OFFSET = Parameter("offset", OFFSET_GUESS, -OFFSET_REACH, OFFSET_REACH)
 
 
 def _offsets(table: pd.DataFrame) -> tuple[list[str], Floats]:

@@ -121,7 +121,7 @@ def at_bounds(problem: Problem, solution: Solution) -> list[str]:
         if side is not None:
             bound = slot.parameter.min if side == "min" else slot.parameter.max
             out.append(
-                f"{_name(problem, slot)} rests on its bound {bound:g}: the points ask for a value beyond it"
+                f"{slot_name(problem, slot)} rests on its bound {bound:g}: the points ask for a value beyond it"
             )
     return out
 
@@ -170,7 +170,7 @@ def of_spread(problem: Problem, drawn: Bootstrap, autocorrelation: float, pairs:
             )
         )
     open_ended = [
-        _name(problem, slot)
+        slot_name(problem, slot)
         for slot, found in zip(problem.slots, drawn.intervals, strict=True)
         if found.low is None or found.high is None
     ]
@@ -192,7 +192,8 @@ def join(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _name(problem: Problem, slot: Slot) -> str:
+def slot_name(problem: Problem, slot: Slot) -> str:
+    """As messages call it: the group of a law of single groups is said once, before them."""
     return slot.parameter.name if problem.model.split else slot.name
 
 
