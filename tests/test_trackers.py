@@ -138,6 +138,22 @@ def test_an_exception_is_told_once_and_never_raised(tmp_path: Path, monkeypatch:
     assert observer.warnings[-1] == "tracker mine: 4 rows are not in it"
 
 
+def test_a_tracker_that_ends_the_program_when_it_is_imported_ends_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Quits:
+        component = type("component", (), {"target": "x:y"})
+
+        def find(self, kind: str, name: str) -> Quits:
+            return self
+
+        def load(self, target: str) -> Any:
+            raise SystemExit(3)
+
+    monkeypatch.setattr(mirror, "registry", Quits)
+    assert Mirror(CHOSEN, run(tmp_path)).failure == "3"
+
+
 def test_a_tracker_that_cannot_be_imported_is_told_and_the_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

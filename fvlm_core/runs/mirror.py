@@ -38,8 +38,8 @@ class Mirror:
             # Imported here: data workers are forked off this thread, and must not inherit an import half done.
             found = registry()
             build = found.load(found.find("tracker", chosen.component).component.target)
-        except Exception as error:
-            self.failure = str(error)
+        except (Exception, SystemExit) as error:
+            self.failure = str(error) or type(error).__name__
             return
         self._thread = Thread(
             target=self._mirror, args=(build, chosen.config, run), name=f"tracker {self.name}", daemon=True
