@@ -143,6 +143,7 @@ def test_imported_weights_are_a_run_like_any_other(place: Path, cli: Cli) -> Non
         (("tiny", "-o", "clips=3"), "-o belongs to a data source: name it with --data"),
         (("tiny", "--data", "shapes", "-o", "clip=3"), 'clip: unknown key; did you mean "clips"?'),
         (("tiny", "--data", "clips", "-o", "path=nowhere"), "nowhere"),
+        (("tiny", "--data", "clips"), 'data source "clips": path: missing; expected a path'),
     ],
 )
 def test_what_cannot_be_measured_is_explained(arguments: tuple[str, ...], said: str, cli: Cli) -> None:

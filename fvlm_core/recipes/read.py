@@ -184,7 +184,7 @@ def _from_plain(value: Any, shown: str) -> Located:
 
 def source_from_settings(table: Mapping[str, Any], settings: Sequence[str]) -> Source:
     """A data source from a recipe's table (plain values) and "key=value" texts laid over it. Raises `Problems`."""
-    located = _from_plain(dict(table), "recipe.json")
+    located = _from_plain(dict(table), f'data source "{table["name"]}"')
     for text in settings:
         located = merge(located, _override(text))
     try:

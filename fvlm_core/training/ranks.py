@@ -106,7 +106,7 @@ class Ranks:
             yield
         except RuntimeError as error:  # torch says which connection broke, not what that means
             raise FvlmError(
-                f"lost contact with another rank; its own message says why ({_line(error)})"
+                f"lost contact with another rank; its own message or torchrun's says why ({_line(error)})"
             ) from error
 
 
