@@ -20,6 +20,7 @@ from fvlm_core.interfaces.figure import LawReport
 from fvlm_core.report.figures import draw_figures
 from fvlm_core.report.figures.catalogue import load_figure, names
 from fvlm_core.report.figures.residuals import by_lag
+from fvlm_core.report.figures.style import MOST_LINES, wrap
 from fvlm_core.report.figures.ticks import label, log_ticks
 from fvlm_core.report.figures.view import view
 from fvlm_core.scaling.cost import cost_of_points
@@ -162,12 +163,19 @@ def test_what_a_figure_has_no_room_for_is_said(cases: dict[str, list[FitReport]]
     assert "Curves of 7 of 12 sizes." in words(drawn("loss-data", [offset]))
 
 
+def test_a_long_reason_leaves_room_for_what_is_drawn() -> None:
+    lines = wrap(["short", "reason " * 900, "What is drawn.", "x: 2 more groups not drawn."], 7.0)
+    assert len(lines) <= MOST_LINES
+    assert (lines[0], lines[-2:]) == ("short", ["What is drawn.", "x: 2 more groups not drawn."])
+    assert lines[-3].startswith("… The rest")
+
+
 def test_bands_and_draws_in_figures_are_as_wide_as_the_intervals() -> None:
     """Draws of small random weights lie closer to the estimate than its own error is."""
     report = fitted(list(np.geomspace(3e4, 3e6, 6)), [1000, 4000, 16000, 64000, 256000])
     fit, seen = report.fits[0], view(report)
     at = [one.name for one in fit.estimates].index("beta")
-    error = float(fit.drawn.errors(fit.solution.values, fit.drawn.values)[at])
+    error = fit.drawn.error_of(at, fit.solution.values[at], fit.drawn.values[:, at])
     assert fit.drawn.scale > 2
     assert np.std(seen.fits[0].draws[:, at]) == pytest.approx(error, rel=0.1)
     assert seen.frontier is not None

@@ -138,12 +138,21 @@ def words_below(axes: Axes, lines: Sequence[str], top: float, width: float) -> N
 
 
 def wrap(paragraphs: Sequence[str], width: float) -> list[str]:
-    """Paragraphs as lines of a caption over `width` inches; too many are cut, and that is said."""
+    """Paragraphs as lines of a caption over `width` inches; of too many the longest are cut, and that is said."""
     letters = int((width - 0.24) / LETTER)
-    lines = [line for paragraph in paragraphs for line in textwrap.wrap(paragraph, letters)]
-    if len(lines) > MOST_LINES:
-        return [*lines[: MOST_LINES - 1], "… The rest is in the printed report and in its JSON."]
-    return lines
+    parts = [textwrap.wrap(paragraph, letters) for paragraph in paragraphs]
+    full = [len(part) for part in parts]
+    while (
+        sum(map(len, parts)) + sum(len(part) < whole for part, whole in zip(parts, full, strict=True))
+        > MOST_LINES
+    ):
+        max(parts, key=len).pop()
+    rest = ["… The rest is in the printed report and in its JSON."]
+    return [
+        line
+        for part, whole in zip(parts, full, strict=True)
+        for line in (part if len(part) == whole else [*part, *rest])
+    ]
 
 
 def only_words(figure: Figure, text: str, size: tuple[float, float] = (WIDTH, 1.6)) -> None:

@@ -63,7 +63,8 @@ def _fit(fit: Fit) -> LawFit:
 def _draws(fit: Fit) -> Floats:
     """The draws as far from the estimate as its own error is: those of small random weights lie closer to it."""
     best = fit.solution.theta
-    moved = best + fit.drawn.scale * (fit.problem.search(fit.drawn.values) - best)
+    widths = np.array(fit.drawn.widths or np.ones(len(best)))
+    moved = best + fit.drawn.scale * widths * (fit.problem.search(fit.drawn.values) - best)
     return fit.problem.values(np.clip(moved, fit.problem.lower, fit.problem.upper))
 
 
