@@ -90,6 +90,15 @@ def test_the_json_holds_the_numbers_and_null_for_what_is_withheld(cli: Any, two_
     assert Image.open("out/scaling_law_plot.png").size == (1600, 1000)
 
 
+def test_a_group_that_is_withheld_does_not_seem_to_withhold_the_others(cli: Any, tmp_path: Path) -> None:
+    table = points(TRUTH, [40_000, 120_000], [step * 32 for step in STEPS])
+    table[(table["n"] < 50_000) | (table["d"] == table["d"].max())].to_csv("one-short.csv", index=False)
+    code, out, _ = cli("fit", "--model", "per-size", "--data", "one-short.csv", "--draws", "20")
+    assert code == 0
+    assert "reduced: a, b, E withheld where the reasons name a size\n  - 120k: " in out
+    assert [line for line in out.splitlines() if line.rstrip().endswith("withheld")] == []
+
+
 def test_runs_are_fitted_by_default_and_controls_are_not(cli: Any, tmp_path: Path) -> None:
     grid(tmp_path / "runs")
     code, out, _ = cli("fit", "--json", "fit.json")

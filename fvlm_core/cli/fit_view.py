@@ -40,7 +40,8 @@ def print_fit(console: Console, report: FitReport) -> None:
         _say(console, f"  note: {remark}", "dim")
     if report.status != "ok":
         shown = ": shown because it was forced" if report.forced else ""
-        shown = f": {', '.join(report.withheld)} withheld" if report.withheld and not report.forced else shown
+        if report.withheld and not report.forced:
+            shown = f": {', '.join(report.withheld)} withheld{_partly(report)}"
         _say(console, f"{report.status}{shown}", "bold yellow")
         for reason in report.reasons:
             _say(console, f"  - {reason}")
@@ -68,6 +69,11 @@ def print_fit(console: Console, report: FitReport) -> None:
     console.print()
 
 
+def _partly(report: FitReport) -> str:
+    """Said of a law of single groups, some of which could be fitted."""
+    return f" where the reasons name a {report.model.split}" if report.model.split and report.fits else ""
+
+
 def _table(report: FitReport) -> Table:
     table = new_table(
         "",
@@ -77,7 +83,7 @@ def _table(report: FitReport) -> Table:
         "95 % interval",
         right=("value", "std. error", "95 % interval"),
     )
-    for name in report.withheld if not report.forced else ():
+    for name in report.withheld if not report.forced and not _partly(report) else ():
         table.add_row("", name, "withheld", "", "", style="yellow")
     for fit in report.fits:
         for at, estimate in enumerate(fit.estimates):
