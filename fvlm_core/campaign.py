@@ -168,6 +168,7 @@ def run_all(
                 summary = _train_one(recipe, run, order, root, data[run.id], begun, observer, stop, ranks)
                 outcomes.append(Outcome(run, folder, summary, skipped=False))
             else:
+                observer.skipped(run)
                 outcomes.append(Outcome(run, folder, begun, skipped=True))
     return outcomes
 

@@ -91,6 +91,16 @@ def test_the_same_command_is_right_in_every_state(
     assert outcome(place) == outcome(undisturbed)
 
 
+def test_runs_that_are_complete_are_counted_and_said_beside_those_that_are_not(place: Path, cli: Cli) -> None:
+    one = RECIPE + '[[runs]]\nid = "a"\n'
+    (place / "tiny.toml").write_text(one)
+    assert cli("run", "tiny.toml", "-o", "training.steps=2")[0] == 0
+    (place / "tiny.toml").write_text(one + '[[runs]]\nid = "b"\n')
+    code, out, err = cli("run", "tiny.toml", "-o", "training.steps=2")
+    assert code == 0, err
+    assert "[1/2] a: already complete\n[2/2] b: 2 steps" in out
+
+
 def test_a_run_that_was_moved_half_way_continues_bit_for_bit(
     undisturbed: Path, place: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli
 ) -> None:

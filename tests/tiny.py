@@ -96,6 +96,9 @@ class StopAfter:
         self.steps: list[int] = []
         self.warnings: list[str] = []
 
+    def skipped(self, run: Any) -> None:
+        """Nothing to do."""
+
     def started(self, run: Any, step: int, steps: int) -> None:
         """Training begins."""
 

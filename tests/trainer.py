@@ -75,6 +75,9 @@ class Watch:
         self.said: list[str] = []
         self.rows: list[dict[str, Any]] = []
 
+    def skipped(self, run: Any) -> None:
+        """Nothing to do."""
+
     def started(self, run: Run, step: int, steps: int) -> None:
         self.began = step
         if self.at == step + 1:

@@ -101,6 +101,10 @@ class Mirrored:
         self._mirrors: list[Mirror] = []
         self._said: set[str] = set()
 
+    def skipped(self, run: Run) -> None:
+        """A run was complete already."""
+        self._observer.skipped(run)
+
     def started(self, run: Run, step: int, steps: int) -> None:
         """Training begins at `step`: start the trackers."""
         self._observer.started(run, step, steps)

@@ -264,7 +264,7 @@ def _gradient(
     micro: list[MicroBatch] = []
     problem: Exception | None = None
     try:
-        micro = _next(stream, len(offsets))
+        micro = list(islice(stream, len(offsets)))
     except Exception as error:
         problem = error
     readings = tuple(m.reading() for m in micro)
@@ -341,13 +341,6 @@ def _unchanged(part: _Part, progress: Progress, training: Training, ranks: Ranks
             f"{text}, nor by the {training.max_skipped} steps before it (training.max_skipped)"
         )
     return why
-
-
-def _next(stream: Iterator[MicroBatch], count: int) -> list[MicroBatch]:
-    try:
-        return list(islice(stream, count))
-    except RuntimeError as error:  # torch: a worker died, hung, or raised (its own message names the sample)
-        raise FvlmError(f"reading data failed: {str(error).strip().splitlines()[-1]}") from error
 
 
 def _note_bad(

@@ -10,6 +10,10 @@ from fvlm_core.recipes.read import Run
 class Observer(Protocol):
     """Watches a run: what a progress display implements."""
 
+    def skipped(self, run: Run) -> None:
+        """A run was complete already."""
+        ...
+
     def started(self, run: Run, step: int, steps: int) -> None:
         """Training begins at `step`."""
         ...

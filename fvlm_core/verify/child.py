@@ -80,6 +80,9 @@ class _Until:
     def __init__(self, task: Task) -> None:
         self._task = task
 
+    def skipped(self, run: Run) -> None:
+        """A run was complete already."""
+
     def started(self, run: Run, step: int, steps: int) -> None:
         """Training begins."""
 
