@@ -62,7 +62,10 @@ class InFlight:
             signal.signal(signal.SIGCHLD, ended)
         try:
             yield
-        except RuntimeError as error:
+        except (RuntimeError, OSError, EOFError) as error:
+            # A worker that has just died may show first as a batch whose memory it can no longer hand over: OSError.
+            if not self.workers and not isinstance(error, RuntimeError):
+                raise
             if watched:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             raise self._failure(error) from error
@@ -70,10 +73,10 @@ class InFlight:
             if watched and signal.getsignal(signal.SIGCHLD) is ended:
                 signal.signal(signal.SIGCHLD, before)
 
-    def _failure(self, error: RuntimeError) -> FvlmError:
-        last = str(error).strip().splitlines()[-1]
+    def _failure(self, error: Exception) -> FvlmError:
+        last = (str(error).strip() or type(error).__name__).splitlines()[-1].rstrip(".")
         reading = str(self)
-        return FvlmError(f"reading data failed: {last}" + (f" In flight: {reading}" if reading else ""))
+        return FvlmError(f"reading data failed: {last}" + (f". In flight: {reading}" if reading else ""))
 
     def __str__(self) -> str:
         """ "worker 1: openvid/x.mp4" for each that is reading."""
