@@ -100,6 +100,15 @@ def test_a_second_call_says_already_complete_and_changes_nothing(uninterrupted: 
     assert (only_run(uninterrupted).folder / "metrics.jsonl").read_bytes() == before
 
 
+def test_a_recipe_whose_fit_is_refused_ends_well(tmp_path: Path, cache: Path) -> None:
+    folder = start(tmp_path, RECIPE + '\n[[fits]]\nmodel = "joint-chinchilla"\n')
+    out = finish("run", "tiny.toml", "-o", "training.steps=2", cwd=folder, cache=cache)
+    assert "not identifiable" in out
+    (file,) = folder.glob("runs/*/scaling_fits.json")
+    joint = json.loads(file.read_text())["joint_chinchilla_fit"]
+    assert [joint[name] for name in ("E", "A", "B", "alpha", "beta")] == [None] * 5
+
+
 def test_another_recipe_of_the_same_name_is_refused_naming_the_keys(uninterrupted: Path, cache: Path) -> None:
     out = finish("run", "tiny.toml", "-o", "training.lr=0.5", cwd=uninterrupted, cache=cache, expect=2)
     assert "training.lr: 0.001 -> 0.5" in out
