@@ -139,7 +139,8 @@ def _chosen(subject: Subject, name: str | None, settings: Sequence[str], split: 
     ]
     # A run that validates on a source of its own has it in place of the validation split of the one it trains on.
     own = [table for table in named if table is subject.tables.get("validation")]
-    return Data(sources=tuple(source_from_settings(table, settings) for table in own or named))
+    chosen = tuple(source_from_settings(table, settings) for table in own or named)
+    return Data(sources=chosen, decoder=subject.data.decoder if subject.data else None)
 
 
 def _tables(subject: Subject, split: Split) -> list[dict[str, Any]]:

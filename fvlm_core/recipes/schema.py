@@ -73,7 +73,8 @@ class Data:
     weigh_by: what weights and share are parts of: samples, supervised and other text tokens, or frames.
     exhausted: a source that has been read once begins again (`cycle`) or leaves its part to the others (`end`).
     min_frames, max_frames: samples with fewer or more frames are left out; text alone is not asked. image_repeats: how
-    often a still image is shown, as a video that does not move, in training and validation.
+    often a still image is shown, as a video that does not move, in training and validation. decoder: what decodes the
+    video files, by name or as a table with its own settings; None for the core's own, PyAV.
 
     on_bad_sample: `skip` draws a replacement by a fixed rule and counts it; `stop` ends the run. max_bad: how large a
     share of the samples seen may be bad before the run stops; never fewer than 10 distinct ones.
@@ -81,6 +82,7 @@ class Data:
 
     sources: tuple[Source, ...] = field(validator=min_len(1))
     validation: Source | None = None
+    decoder: Annotated[Chosen, "decoder"] | None = None
     on_bad_sample: Literal["skip", "stop"] = "skip"
     max_bad: float = field(default=0.001, validator=and_(ge(0), le(1)))
     max_text_tokens: int = field(default=512, validator=ge(8))

@@ -13,11 +13,11 @@ from fvlm_core.interfaces.data import DataSource
 from fvlm_core.recipes.drift import Change, changes
 from fvlm_core.recipes.read import Run
 from fvlm_core.recipes.resolved import resolved
-from fvlm_core.recipes.schema import RunRecipe, Source
+from fvlm_core.recipes.schema import Chosen, RunRecipe, Source
 from fvlm_registry import registry
 
 DECODER = "av"
-"""The distribution that decodes videos; FFmpeg comes inside its wheel, so its version is the decoder's."""
+"""The distribution of the core's own decoder; FFmpeg comes inside its wheel, so its version is the decoder's."""
 
 
 def identity(run: Run, seen: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -48,8 +48,11 @@ def software(config: RunRecipe) -> dict[str, Any]:
         found.find("llm", model.llm.component),
         *(found.find("data", source.source.component) for source in _sources(config)),
     ]
+    decoder = config.data.decoder
+    if decoder is not None:
+        chosen.append(found.find("decoder", decoder.component))
     return {
-        "decoder": f"{DECODER} {version(DECODER)}",
+        "decoder": _versions(decoder) if decoder else f"{DECODER} {version(DECODER)}",
         "plugins": {offer.plugin: offer.origin for offer in sorted(chosen, key=lambda offer: offer.plugin)},
     }
 
@@ -76,6 +79,14 @@ def data_places(config: RunRecipe) -> set[str]:
         for attribute in attrs.fields(type(source.source.config))
         if isinstance(getattr(source.source.config, attribute.name), Path)
     }
+
+
+def _versions(chosen: Chosen) -> str:
+    from fvlm_core.data.decoders import open_decoder
+
+    decoder = open_decoder(chosen)
+    assert decoder is not None
+    return ", ".join(f"{name} {version}" for name, version in sorted(decoder.versions().items()))
 
 
 def _sources(config: RunRecipe) -> tuple[Source, ...]:
