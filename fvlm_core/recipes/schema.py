@@ -144,7 +144,9 @@ class Training:
     """How a run trains. Exactly one of steps, samples, budget (training FLOPs) says how long.
 
     budget_accounting: `ledger` counts what is really computed, `nominal` as the founding project did.
-    batch_size: samples of an optimiser step, made of micro-batches. lr: the connector's peak rate. warmup: share of
+    batch_size: samples of an optimiser step, made of micro-batches. micro_batch_frames, micro_batch_tokens: both at
+    once, in place of micro_batch_size: as many samples a micro-batch as make at most so many frames and text tokens,
+    the padding of text included. lr: the connector's peak rate. warmup: share of
     the steps. floor: the end of a cosine as a share of the peak. lr_target: the one rate that all groups of a
     `converging` schedule move to. betas, weight_decay: AdamW's. clip: largest gradient
     norm. supervise: which tokens are scored (`all`: stage 1; `answer`: the assistant's turn; `content`: its words).
@@ -164,6 +166,8 @@ class Training:
     budget_accounting: Literal["ledger", "nominal"] = "ledger"
     batch_size: int = field(default=32, validator=ge(1))
     micro_batch_size: int = field(default=8, validator=ge(1))
+    micro_batch_frames: int | None = field(default=None, validator=optional(ge(1)))
+    micro_batch_tokens: int | None = field(default=None, validator=optional(ge(1)))
     lr: float | LRRule = field(default=1e-3)
     lr_ratio: LRRatio = LRRatio()
     schedule: Schedule = "cosine"
@@ -201,7 +205,9 @@ class Training:
             raise ValueError(
                 'channels_last: torch shards no weights in that order; expected false with "fsdp2"'
             )
-        if self.batch_size % self.micro_batch_size:
+        if (self.micro_batch_frames is None) != (self.micro_batch_tokens is None):
+            raise ValueError("micro_batch_frames and micro_batch_tokens go together")
+        if self.micro_batch_frames is None and self.batch_size % self.micro_batch_size:
             raise ValueError(
                 f"batch_size must be a multiple of micro_batch_size, got {self.batch_size} and {self.micro_batch_size}"
             )
@@ -254,3 +260,16 @@ class RunRecipe:
     checkpoints: Checkpoints = Checkpoints()
     fits: tuple[Fit, ...] = ()
     trackers: tuple[Annotated[Chosen, "tracker"], ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        frames, tokens = self.training.micro_batch_frames, self.training.micro_batch_tokens
+        if tokens and self.data.max_text_tokens > tokens:
+            raise ValueError(
+                f"training: micro_batch_tokens is {tokens} and data.max_text_tokens {self.data.max_text_tokens}: "
+                "a text must fit; expected at least as many"
+            )
+        if frames and self.data.image_repeats > frames:
+            raise ValueError(
+                f"training: micro_batch_frames is {frames} and data.image_repeats {self.data.image_repeats}: "
+                "an image must fit; expected at least as many"
+            )
