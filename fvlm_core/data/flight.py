@@ -62,7 +62,11 @@ class InFlight:
             signal.signal(signal.SIGCHLD, ended)
         try:
             yield
-        except RuntimeError as error:
+        except (
+            RuntimeError,
+            ConnectionError,
+            EOFError,
+        ) as error:  # the last two: it died while handing over a batch
             if watched:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             raise self._failure(error) from error
@@ -70,8 +74,8 @@ class InFlight:
             if watched and signal.getsignal(signal.SIGCHLD) is ended:
                 signal.signal(signal.SIGCHLD, before)
 
-    def _failure(self, error: RuntimeError) -> FvlmError:
-        last = str(error).strip().splitlines()[-1]
+    def _failure(self, error: Exception) -> FvlmError:
+        last = (str(error).strip() or type(error).__name__).splitlines()[-1]
         reading = str(self)
         return FvlmError(f"reading data failed: {last}" + (f" In flight: {reading}" if reading else ""))
 
