@@ -39,7 +39,7 @@ def open_sources(data: Data) -> Sources:
     """List the sources of a recipe. Raises `MissingData` for the first that is not on this machine."""
 
     def opened(chosen: Chosen, split: Split) -> DataSource:
-        source = open_source(chosen, split)
+        source = open_source(chosen, split, data.decoder)
         if data.min_frames is None and data.max_frames is None:
             return source
         return FilteredSource(source, data.min_frames, data.max_frames)

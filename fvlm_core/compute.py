@@ -14,7 +14,7 @@ from fvlm_core.data.lengths import Lengths, first_lengths
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.interfaces.specs import ConnectorSpec, EncoderSpec, LLMSpec, Look
 from fvlm_core.ledger import Ledger, ledger, mean_ledger
-from fvlm_core.recipes.schema import RunRecipe
+from fvlm_core.recipes.schema import RunRecipe, Training
 from fvlm_core.vlm import LOGITS_AT_ONCE, VLM
 
 NOMINAL_FRAMES, NOMINAL_TEXT = 8, 128
@@ -35,7 +35,7 @@ def sample_ledger(config: RunRecipe, vocabulary: int, samples: Collection[Length
     model, training = config.model, config.training
     encoder, llm = specs(model, vocabulary)
     connector: ConnectorSpec = model.connector.config.spec(encoder)
-    labels = sum(sample.supervised for sample in samples) / len(samples) * training.micro_batch_size
+    labels = sum(sample.supervised for sample in samples) / len(samples) * samples_at_once(training, samples)
     return mean_ledger(
         [
             ledger(
@@ -51,6 +51,16 @@ def sample_ledger(config: RunRecipe, vocabulary: int, samples: Collection[Length
             for sample in samples
         ]
     )
+
+
+def samples_at_once(training: Training, samples: Collection[Lengths]) -> float:
+    """Samples of a micro-batch, in the mean where they are planned from the lengths."""
+    if training.micro_batch_frames is None or training.micro_batch_tokens is None:
+        return training.micro_batch_size
+    frames = sum(sample.frames for sample in samples) / len(samples)
+    text = sum(sample.text for sample in samples) / len(samples)
+    fit = min(training.micro_batch_frames / max(1.0, frames), training.micro_batch_tokens / max(1.0, text))
+    return max(1.0, min(fit, training.batch_size))
 
 
 def six_nd(parameters: int, tokens: float) -> float:

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fvlm_core.data.collate import Example, Preparer, collate
-from fvlm_core.data.loader import Share, TrainingData, micro_batches
+from fvlm_core.data.loader import TrainingData, micro_batches
 from fvlm_core.data.mixture import Mixture
 from fvlm_core.data.pictures import decode_stored, read_stored
+from fvlm_core.data.planning import Share
 from fvlm_core.data.video import decode
 from fvlm_core.interfaces.data import DataSource, Sample, StoredFrames, Turn, VideoFile
 from fvlm_core.interfaces.llm import EncodedChat

@@ -144,7 +144,7 @@ def _chosen(subject: Subject, name: str | None, settings: Sequence[str], split: 
     sources = tuple(source_from_settings(table, settings) for table in own or named)
     if of_run and subject.data is not None:  # with what the run leaves out of them
         return evolve(subject.data, sources=sources, validation=None, text=None)
-    return Data(sources=sources)
+    return Data(sources=sources, decoder=subject.data.decoder if subject.data else None)
 
 
 def _tables(subject: Subject, split: Split) -> list[dict[str, Any]]:

@@ -9,14 +9,16 @@ import torch
 from numpy.typing import NDArray
 
 from fvlm_core.data.batch import Batch
-from fvlm_core.data.video import decode
+from fvlm_core.data.decoders import decode_timed, open_decoder
 from fvlm_core.interfaces.data import Turn, VideoFile
 from fvlm_core.runs.restore import Restored
 
 
 def load_frames(restored: Restored, video: Path, fps: float = 1.0, max_frames: int = 64) -> NDArray[np.uint8]:
     """The frames a model sees of a video: uint8 [T, 3, H, W]. Raises `BadSample`."""
-    return decode(VideoFile(video, fps, max_frames), restored.model.encoder.spec.image_size)
+    decoder = open_decoder(restored.config.data.decoder)
+    clip = VideoFile(video, fps, max_frames, decoder=decoder)
+    return decode_timed(clip, restored.model.encoder.spec.image_size)[0]
 
 
 def caption(restored: Restored, frames: NDArray[np.uint8], prompt: str, limit: int) -> str:

@@ -14,7 +14,15 @@ import torch
 from attrs import define, field, frozen
 
 from fvlm_core.compose import Sources, compose, make_chat, specs
-from fvlm_core.compute import Parameters, count_parameters, nominal_flops, sample_ledger, short_count, six_nd
+from fvlm_core.compute import (
+    Parameters,
+    count_parameters,
+    nominal_flops,
+    sample_ledger,
+    samples_at_once,
+    short_count,
+    six_nd,
+)
 from fvlm_core.data.bad import BadSample
 from fvlm_core.data.lengths import LOOKED_AT, TYPICAL, Lengths, decoding_seconds, first_lengths
 from fvlm_core.data.weighing import make_mixture
@@ -163,6 +171,7 @@ class _Planner:
             rates={name: 0.0 if name in training.frozen else rate for name, rate in rates.items()},
             seconds=_seconds(
                 config,
+                samples_at_once(training, samples),
                 cost,
                 widths,
                 length.steps,
@@ -270,6 +279,7 @@ def _layers(model: Model, vocabulary: int) -> int:
 
 def _seconds(
     config: RunRecipe,
+    at_once: float,
     cost: Ledger,
     widths: dict[str, int],
     steps: int,
@@ -278,7 +288,10 @@ def _seconds(
     layers: int,
     decoding: float,
 ) -> float:
-    """Training beside decoding, and evaluations. widths: of each component. decoding: seconds a sample on one core."""
+    """Training beside decoding, and evaluations.
+
+    at_once: samples of a micro-batch. widths: of each component. decoding: seconds a sample on one core.
+    """
     training, held_out = config.training, config.eval
 
     def by_width(samples: int, of: Callable[[Entry], float]) -> dict[int, float]:
@@ -287,7 +300,7 @@ def _seconds(
             sums[widths[row.component]] += samples * of(row)
         return sums
 
-    micro = training.batch_size // training.micro_batch_size
+    micro = ceil(training.batch_size / at_once)
     work = by_width(training.batch_size, lambda row: row.forward + row.backward + row.recompute)
     compute = speed.seconds(work, micro * layers)
     read = decoding * training.batch_size

@@ -15,8 +15,9 @@ from tiny import RECIPE, train
 
 from fvlm_core.compose import compose, make_chat
 from fvlm_core.data.collate import Preparer
-from fvlm_core.data.loader import Share, TrainingData, micro_batches, validation_set
+from fvlm_core.data.loader import TrainingData, micro_batches, validation_set
 from fvlm_core.data.mixture import Mixture
+from fvlm_core.data.planning import Share
 from fvlm_core.interfaces.data import DataSource, Sample, Turn, VideoFile
 from fvlm_core.recipes import schema
 from fvlm_core.recipes.read import read_recipe

@@ -15,8 +15,9 @@ from videos import index_of, write_video
 
 from fvlm_core.data.collate import Preparer
 from fvlm_core.data.frames import decode_frames
-from fvlm_core.data.loader import Share, TrainingData, micro_batches
+from fvlm_core.data.loader import TrainingData, micro_batches
 from fvlm_core.data.mixture import Mixture
+from fvlm_core.data.planning import Share
 from fvlm_core.errors import MissingData, UsageError
 from fvlm_core.interfaces.data import Turn
 

@@ -18,7 +18,8 @@ from trainer import go, opened, outcome, small
 
 from fvlm_core.compose import compose
 from fvlm_core.data import loader
-from fvlm_core.data.loader import Reading, Share
+from fvlm_core.data.loader import Reading
+from fvlm_core.data.planning import Share
 from fvlm_core.errors import FvlmError, Problems
 from fvlm_core.recipes.read import read_recipe
 from fvlm_core.recipes.schema import Training

@@ -89,7 +89,7 @@ BROKEN = {
     "hook like no other": (
         HEAD + f"@hookimpl\ndef register():\n    yield {MLP}",
         'there is no hook "register": the hooks are fvlm_encoders, fvlm_connectors, fvlm_llms, '
-        "fvlm_data_sources, fvlm_fit_models, fvlm_figures, fvlm_trackers",
+        "fvlm_data_sources, fvlm_decoders, fvlm_fit_models, fvlm_figures, fvlm_trackers",
     ),
     "two mistakes at once": (
         HEAD + "@hookimpl\ndef fvlm_encoder(): ...\n@hookimpl\ndef fvlm_llms(config): ...",
@@ -108,7 +108,7 @@ BROKEN = {
     "no hook at all": (
         "x = 1",
         "no function is marked with @hookimpl: expected one of fvlm_encoders, fvlm_connectors, fvlm_llms, "
-        "fvlm_data_sources, fvlm_fit_models, fvlm_figures, fvlm_trackers",
+        "fvlm_data_sources, fvlm_decoders, fvlm_fit_models, fvlm_figures, fvlm_trackers",
     ),
     "raises while listing": (
         HEAD + f"@hookimpl\ndef fvlm_connectors():\n    yield {MLP}\n    {{}}['size']",
@@ -370,6 +370,14 @@ def test_the_examples_of_the_manual_work(
         config = config_class(folder=tmp_path, validation=1)
         assert [build(config, split)[0].id for split in ("validation", "train")] == ["a", "b"]
         assert build(config, "train")[1].turns[1].content == "caption c"
+    elif hook == "fvlm_decoders":
+        from fvlm_core.interfaces import VideoFile
+
+        decoder, video = build(config_class()), VideoFile(tmp_path / "a.mp4", fps=2.0, seconds=2.0)
+        frames, times = decoder.decode(video, 14)
+        assert (frames.shape, list(times)) == ((4, 3, 14, 14), [0.0, 0.5, 1.0, 1.5])
+        assert decoder.count_frames(video) == 4
+        assert decoder.versions() == {"acme-still": "0.2.0"}
     elif hook == "fvlm_figures":
         figure = Figure()
         build(config_class(), [chinchilla_report()], figure)

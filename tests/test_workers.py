@@ -9,8 +9,9 @@ from fvlm_smollm2.chat import from_corpus
 from hostile import Hostile
 
 from fvlm_core.data.collate import Preparer
-from fvlm_core.data.loader import Share, TrainingData, micro_batches
+from fvlm_core.data.loader import TrainingData, micro_batches
 from fvlm_core.data.mixture import Mixture
+from fvlm_core.data.planning import Share
 from fvlm_core.errors import FvlmError
 
 

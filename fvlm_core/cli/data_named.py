@@ -29,17 +29,20 @@ def named_data(command: F) -> F:
 
 @frozen
 class Named:
-    """One data source of those a command is about. label: unique among them, fit for a folder's name."""
+    """One data source of those a command is about. label: unique among them, fit for a folder's name.
+    decoder: what the recipe decodes its clips with; None for the core's own.
+    """
 
     label: str
     chosen: Chosen
     split: Split
+    decoder: Chosen | None = None
 
     def open(self) -> DataSource:
         """List it. Raises `MissingData`."""
         from fvlm_core.data.opened import open_source
 
-        return open_source(self.chosen, self.split)
+        return open_source(self.chosen, self.split, self.decoder)
 
 
 @frozen
@@ -65,6 +68,7 @@ class NamedData:
 
 def find_data(name: str, settings: tuple[str, ...], splits: tuple[Split, ...]) -> NamedData:
     """Read what a command was given. Raises `Problems` for a name that is neither, and for wrong settings."""
+    from fvlm_core.errors import UsageError
     from fvlm_core.recipes.read import read_data_source, read_recipe
     from fvlm_registry import LookupFailure, registry
 
@@ -80,6 +84,11 @@ def find_data(name: str, settings: tuple[str, ...], splits: tuple[Split, ...]) -
             return NamedData(tuple(Named(label, chosen, split) for split in splits), None)
     recipe = read_recipe(name, settings)
     found: list[tuple[Chosen, Split]] = []
+    decoders = list(dict.fromkeys(run.config.data.decoder for run in recipe.runs))
+    if len(decoders) > 1:
+        raise UsageError(
+            f"{name}: its runs use {len(decoders)} decoders; choose one with -o data.decoder=NAME"
+        )
     for run in recipe.runs:
         data = run.config.data
         held_out = [data.validation] if data.validation else data.sources
@@ -89,10 +98,10 @@ def find_data(name: str, settings: tuple[str, ...], splits: tuple[Split, ...]) -
         ):
             if split in splits and (chosen, split) not in found:
                 found.append((chosen, split))
-    return NamedData(tuple(_labelled(found)), recipe)
+    return NamedData(tuple(_labelled(found, decoders[0])), recipe)
 
 
-def _labelled(found: list[tuple[Chosen, Split]]) -> Iterator[Named]:
+def _labelled(found: list[tuple[Chosen, Split]], decoder: Chosen | None) -> Iterator[Named]:
     """The component's name; numbered from the second of a name on."""
     labels: list[tuple[Chosen, str]] = []
     for chosen, split in found:
@@ -102,7 +111,7 @@ def _labelled(found: list[tuple[Chosen, Split]]) -> Iterator[Named]:
             taken = sum(label == name or label.startswith(f"{name}-") for _, label in labels)
             label = f"{name}-{taken + 1}" if taken else name
             labels.append((chosen, label))
-        yield Named(label, chosen, split)
+        yield Named(label, chosen, split, decoder)
 
 
 def _shipped(name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from fvlm_core.data.bad import BadSample
@@ -69,6 +69,37 @@ class Preparer:
             content & supervised,
             truncated,
         )
+
+
+def fitted(example: Example, frames: int, tokens: int, *, replaced: bool) -> Example:
+    """An example no longer than was planned for its place.
+
+    replaced: it stands in for a bad sample, which the plan was made for: of more frames, as many as there is room for
+    are taken, evenly spaced over all of them; text that is longer is cut. Any other one that is too long is not what
+    its source said. Raises `BadSample` for that, and when a replacement would lose all its frames or labels.
+    """
+    shown, length = len(example.frames), len(example.ids)
+    if shown <= frames and length <= tokens:
+        return example
+    if not replaced:
+        said = f"where {frames} and {tokens} were planned"
+        raise BadSample(example.id, f"has {shown} frames and {length} text tokens, {said}")
+    if shown and not frames:
+        raise BadSample(example.id, "has frames, and stands in for a sample of text only")
+    kept = slice(0, tokens)
+    if not example.supervised[kept].any():
+        raise BadSample(
+            example.id, f"no token left to supervise in the {tokens} of the sample it stands in for"
+        )
+    chosen = np.arange(frames) * shown // max(1, frames) if shown > frames else np.arange(shown)
+    return evolve(
+        example,
+        frames=example.frames[chosen],
+        ids=example.ids[kept],
+        supervised=example.supervised[kept],
+        content=example.content[kept],
+        truncated=example.truncated + max(0, length - tokens),
+    )
 
 
 def collate(examples: list[Example]) -> Batch:

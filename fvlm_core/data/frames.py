@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from fvlm_core.data.decoders import count_frames as count_of_video
+from fvlm_core.data.decoders import decode_timed
 from fvlm_core.data.pictures import decode_stored
 from fvlm_core.data.stills import decode_still
-from fvlm_core.data.video import count_frames as count_of_video
-from fvlm_core.data.video import decode as decode_video
 from fvlm_core.interfaces.data import Sample, StoredFrames
 
 
@@ -25,7 +25,7 @@ def decode_frames(sample: Sample, size: int, repeats: int = 1) -> NDArray[np.uin
     if isinstance(sample.video, StoredFrames):
         frames = decode_stored(sample.video, size)
         return np.concatenate([frames] * repeats) if sample.video.still and repeats > 1 else frames
-    return decode_video(sample.video, size)
+    return decode_timed(sample.video, size)[0]
 
 
 def count_frames(sample: Sample, repeats: int = 1) -> int:

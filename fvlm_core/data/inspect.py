@@ -31,7 +31,7 @@ def shown(sample: Sample, size: int, chat: Chat | None, recipe: RunRecipe | None
     if isinstance(sample.video, StoredFrames) and not sample.video.still:
         times = sample.video.times
     elif isinstance(sample.video, VideoFile):
-        from fvlm_core.data.video import decode_timed
+        from fvlm_core.data.decoders import decode_timed
 
         times = tuple(decode_timed(sample.video, 14)[1])
     rejected = "\n".join(f"{turn.role}: {turn.content}" for turn in sample.rejected)

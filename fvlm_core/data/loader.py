@@ -13,9 +13,10 @@ from attrs import evolve, field, frozen
 from torch.utils.data import DataLoader, Dataset
 
 from fvlm_core.data.batch import Batch
-from fvlm_core.data.collate import Example, Preparer, collate
+from fvlm_core.data.collate import Example, Preparer, collate, fitted
 from fvlm_core.data.flight import InFlight
 from fvlm_core.data.mixture import Mixture
+from fvlm_core.data.planning import Piece, Pieces, Room, Share
 from fvlm_core.data.realised import Realised, count_batch
 from fvlm_core.data.video import BadSample
 from fvlm_core.interfaces.data import DataSource
@@ -43,11 +44,16 @@ class BadReport:
 
 @frozen(eq=False)
 class MicroBatch:
-    """A batch, the bad samples met while making it, and the text tokens cut off."""
+    """A batch, the bad samples met while making it, and the text tokens cut off.
+
+    offset: samples of the step before it. last: whether it is the rank's last of the step.
+    """
 
     batch: Batch
     bad: tuple[BadReport, ...] = ()
     truncated: int = 0
+    offset: int = 0
+    last: bool = True
 
     def reading(self) -> Reading:
         """What the run's accounts need of it."""
@@ -79,15 +85,18 @@ class TrainingData(Dataset[MicroBatch]):
     replace: bool = True
     flight: InFlight | None = None
 
-    def __getitem__(self, places: Any) -> MicroBatch:
-        """The micro-batch of the given places of the mixture. Raises `BadSample` when it cannot be filled."""
+    def __getitem__(self, piece: Any) -> MicroBatch:
+        """The micro-batch of a piece of a step. Raises `BadSample` when it cannot be filled."""
+        of = cast(Piece, piece)
         bad: list[BadReport] = []
-        examples = [self._example(place, bad) for place in cast(Sequence[int], places)]
+        rooms = of.rooms or (None,) * len(of.places)
+        examples = [self._example(place, room, bad) for place, room in zip(of.places, rooms, strict=True)]
         if self.flight is not None:
             self.flight.note("")
-        return MicroBatch(collate(examples), tuple(bad), sum(example.truncated for example in examples))
+        cut = sum(example.truncated for example in examples)
+        return MicroBatch(collate(examples), tuple(bad), cut, of.offset, of.last)
 
-    def _example(self, place: int, bad: list[BadReport]) -> Example:
+    def _example(self, place: int, room: Room | None, bad: list[BadReport]) -> Example:
         source, index = self.mixture.at(place)
         attempt = 0
         while True:
@@ -98,7 +107,12 @@ class TrainingData(Dataset[MicroBatch]):
                 name = f"{sample.source}/{sample.id}"
                 if self.flight is not None:
                     self.flight.note(name)
-                return self.preparer.example(sample)
+                example = self.preparer.example(sample)
+                return (
+                    example
+                    if room is None
+                    else fitted(example, room.frames, room.tokens, replaced=attempt > 0)
+                )
             except BadSample as error:
                 bad.append(BadReport(name, str(error)))
                 if not self.replace:
@@ -108,40 +122,6 @@ class TrainingData(Dataset[MicroBatch]):
                     raise BadSample(name, reason) from error
             source, index = self.mixture.replacement(place, attempt)
             attempt += 1
-
-
-@frozen
-class Share:
-    """A rank's part of the training steps: its micro-batches of every step from one on.
-
-    The step's global batch is the `batch_size` places from (step - 1) x batch_size on, cut into micro-batches; rank r
-    of n has every n-th of them, beginning with the r-th. Neither ranks nor workers change what is in a step.
-    """
-
-    batch_size: int
-    micro_batch_size: int
-    rank: int = 0
-    ranks: int = 1
-
-    def offsets(self) -> list[int]:
-        """Where in the step each of this rank's micro-batches begins."""
-        return list(range(self.batch_size))[:: self.micro_batch_size][self.rank :: self.ranks]
-
-
-@frozen
-class _Places:
-    """The places of each micro-batch of a share after `step`, without end."""
-
-    share: Share
-    step: int
-
-    def __iter__(self) -> Iterator[list[int]]:
-        size, offsets = self.share.micro_batch_size, self.share.offsets()
-        begin = self.step * self.share.batch_size
-        while True:
-            for offset in offsets:
-                yield list(range(begin + offset, begin + offset + size))
-            begin += self.share.batch_size
 
 
 def micro_batches(
@@ -154,7 +134,7 @@ def micro_batches(
     flight = InFlight(workers)
     loader: DataLoader[MicroBatch] = DataLoader(
         evolve(data, flight=flight) if workers else data,
-        sampler=_Places(share, step),  # type: ignore[arg-type]  # an iterable of places; it has no length
+        sampler=Pieces(share, step),  # type: ignore[arg-type]  # an iterable; it has no length
         batch_size=None,
         num_workers=workers,
         prefetch_factor=4 if workers else None,

@@ -7,8 +7,14 @@ from fvlm_core.recipes.schema import Chosen
 from fvlm_registry import registry
 
 
-def open_source(chosen: Chosen, split: Split) -> DataSource:
-    """List one source. Raises `MissingData` when it is not on this machine."""
+def open_source(chosen: Chosen, split: Split, decoder: Chosen | None = None) -> DataSource:
+    """List one source. decoder: None for the core's own. Raises `MissingData` when it is not on this machine."""
     found = registry()
     build = found.load(found.find("data", chosen.component).component.target)
-    return build(chosen.config, split)
+    source: DataSource = build(chosen.config, split)
+    if decoder is None:
+        return source
+    from fvlm_core.data.decoders import DecodedSource, open_decoder
+
+    opened = open_decoder(decoder)
+    return source if opened is None else DecodedSource(source, opened)

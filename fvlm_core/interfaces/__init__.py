@@ -1,8 +1,8 @@
 """The contract between the core and its plugins: everything a plugin may import.
 
 Names load on first use, so that a plugin's `plugin.py` and `config.py` can import this package and stay light:
-`data`, `specs`, `fit`, `figure` and `tracker` import no torch; `encoder`, `connector` and `llm` do, and `style` imports
-matplotlib.
+`data`, `decoder`, `specs`, `fit`, `figure` and `tracker` import no torch; `encoder`, `connector` and `llm` do, and
+`style` imports matplotlib.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from fvlm_registry import Component, hookimpl
 
 if TYPE_CHECKING:
     from fvlm_core.data.bad import BadSample
+    from fvlm_core.data.members import open_member
     from fvlm_core.errors import FvlmError, MissingData, MissingWeights, Problem, Problems, UsageError
     from fvlm_core.interfaces.connector import Auxiliary, Connector, VisualTokens
     from fvlm_core.interfaces.data import (
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         Turn,
         VideoFile,
     )
+    from fvlm_core.interfaces.decoder import Decoder, PyAVSettings
     from fvlm_core.interfaces.encoder import Depth, KeyValue, PatchFeatures, VisionEncoder
     from fvlm_core.interfaces.figure import (
         Found,
@@ -71,12 +73,14 @@ if TYPE_CHECKING:
     from fvlm_core.sources.video_rows import VideoEntry, VideoRows
 
 _HOME = {
+    "data.members": ("open_member",),
     "errors": ("FvlmError", "MissingData", "MissingWeights", "Problem", "Problems", "UsageError"),
     "interfaces.connector": ("Auxiliary", "Connector", "VisualTokens"),
     "interfaces.data": (
         *("DataCard", "DataSource", "Fit", "ImageFile", "Member", "Progress"),
         *("Role", "Sample", "Split", "StoredFrames", "Turn", "VideoFile"),
     ),
+    "interfaces.decoder": ("Decoder", "PyAVSettings"),
     "interfaces.encoder": ("Depth", "KeyValue", "PatchFeatures", "VisionEncoder"),
     "interfaces.figure": ("Found", "Frontier", "Jump", "LawFit", "LawReport", "Profile", "Trend", "Varied"),
     "interfaces.fit": ("FitModel", "LRCurve", "Parameter", "Relation"),
@@ -117,6 +121,7 @@ __all__ = [
     "ConnectorSpec",
     "DataCard",
     "DataSource",
+    "Decoder",
     "Depth",
     "EncodedChat",
     "EncoderSpec",
@@ -152,6 +157,7 @@ __all__ = [
     "Problems",
     "Profile",
     "Progress",
+    "PyAVSettings",
     "Record",
     "Refused",
     "Relation",
@@ -185,6 +191,7 @@ __all__ = [
     "hookimpl",
     "is_folder",
     "missing",
+    "open_member",
     "pretrained_folder",
     "read_manifest",
     "style",

@@ -10,6 +10,7 @@ from typing import Literal
 from attrs import field, frozen
 
 from fvlm_core.errors import Problem
+from fvlm_core.interfaces.decoder import Decoder
 
 Role = Literal["system", "user", "assistant"]
 Split = Literal["train", "validation"]
@@ -51,7 +52,7 @@ class VideoFile:
     """A video on disk and how frames are chosen: `fps` frames a second; longer than `max_frames`: evenly spaced.
 
     path: the video, or the archive that it is a `member` of. seconds: its length where the source knows it: plans
-    then need not open the file, which may not be there yet.
+    then need not open the file, which may not be there yet. decoder: the recipe's choice; None for the core's own.
     """
 
     path: Path
@@ -59,6 +60,7 @@ class VideoFile:
     max_frames: int = 64
     seconds: float | None = None
     member: Member | None = None
+    decoder: Decoder | None = field(default=None, eq=False, repr=False)
 
 
 @frozen

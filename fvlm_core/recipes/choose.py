@@ -54,6 +54,7 @@ _ARTICLE: dict[Kind, str] = {
     "connector": "a connector",
     "llm": "a language model",
     "data": "a data source",
+    "decoder": "a decoder",
     "fit": "a fit",
     "tracker": "a tracker",
 }

@@ -22,6 +22,8 @@ _BY_KEY: dict[str, Class] = {
     "training.init_from": "model",
     "training.batch_size": "batch",
     "training.micro_batch_size": "batch",
+    "training.micro_batch_frames": "batch",
+    "training.micro_batch_tokens": "batch",
     **dict.fromkeys(
         [
             *("training.steps", "training.samples", "training.budget", "training.budget_accounting"),

@@ -12,6 +12,7 @@ from attrs import evolve, frozen
 
 import fvlm_core
 from fvlm_core.errors import Problem, Problems
+from fvlm_core.interfaces.decoder import PyAVSettings
 from fvlm_core.recipes.choose import check_model, choose
 from fvlm_core.recipes.expand import EXPANSIONS, expand
 from fvlm_core.recipes.located import Key, Located, read_toml
@@ -28,6 +29,7 @@ from fvlm_core.recipes.schema import (
     Training,
 )
 from fvlm_core.recipes.structure import Invalid, Reader, did_you_mean, structure
+from fvlm_registry import Kind
 
 _T = TypeVar("_T")
 
@@ -222,6 +224,20 @@ def _from_record(table: Mapping[str, Any], kind: type[_T]) -> _T:
         raise Problems([located.problem(key, text) for key, text in invalid.problems]) from None
 
 
+def _read_chosen(table: Located, kind: Kind) -> Chosen | None:
+    """A component by name. A decoder's name may stand alone, and that of the core's own is as good as none: a run that
+    named no decoder continues under it."""
+    if kind != "decoder":
+        return choose(table, kind)
+    alone = isinstance(table.value, str)
+    try:
+        chosen = choose(evolve(table, value={"name": table}) if alone else table, kind)
+    except Invalid as invalid:
+        found = [(key[1:] if alone and key[:1] == ("name",) else key, text) for key, text in invalid.problems]
+        raise Invalid(found) from None
+    return None if isinstance(chosen.config, PyAVSettings) else chosen
+
+
 def _read_source(table: Located) -> Source:
     return Source(**_read_share(table, Share, "weight", '{ name = "shapes" }'))
 
@@ -276,7 +292,7 @@ def _read_fit(table: Located) -> Fit:
 
 
 _SPECIAL: dict[type, Reader] = {
-    Chosen: choose,
+    Chosen: _read_chosen,
     Source: _read_source,
     Training: _read_training,
     Text: _read_text,

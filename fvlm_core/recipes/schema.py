@@ -74,7 +74,8 @@ class Data:
     weigh_by: what weights and share are parts of: samples, supervised and other text tokens, or frames.
     exhausted: a source that has been read once begins again (`cycle`) or leaves its part to the others (`end`).
     min_frames, max_frames: samples with fewer or more frames are left out; text alone is not asked. image_repeats: how
-    often a still image is shown, as a video that does not move, in training and validation.
+    often a still image is shown, as a video that does not move, in training and validation. decoder: what decodes the
+    video files, by name or as a table with its own settings; None for the core's own, PyAV.
 
     on_bad_sample: `skip` draws a replacement by a fixed rule and counts it; `stop` ends the run. max_bad: how large a
     share of the samples seen may be bad before the run stops; never fewer than 10 distinct ones.
@@ -82,6 +83,7 @@ class Data:
 
     sources: tuple[Source, ...] = field(validator=min_len(1))
     validation: Source | None = None
+    decoder: Annotated[Chosen, "decoder"] | None = None
     on_bad_sample: Literal["skip", "stop"] = "skip"
     max_bad: float = field(default=0.001, validator=and_(ge(0), le(1)))
     max_text_tokens: int = field(default=512, validator=ge(8))
@@ -148,7 +150,9 @@ class Training:
     """How a run trains. Exactly one of steps, samples, budget (training FLOPs) says how long.
 
     budget_accounting: `ledger` counts what is really computed, `nominal` as the founding project did.
-    batch_size: samples of an optimiser step, made of micro-batches. lr: the connector's peak rate. warmup: share of
+    batch_size: samples of an optimiser step, made of micro-batches. micro_batch_frames, micro_batch_tokens: both at
+    once, in place of micro_batch_size: as many samples a micro-batch as make at most so many frames and text tokens,
+    the padding of text included. lr: the connector's peak rate. warmup: share of
     the steps. floor: the end of a cosine as a share of the peak. lr_target: the one rate that all groups of a
     `converging` schedule move to. betas, weight_decay: AdamW's. clip: largest gradient
     norm. supervise: which tokens are scored (`all`: stage 1; `answer`: the assistant's turn; `content`: its words).
@@ -170,6 +174,8 @@ class Training:
     budget_accounting: Literal["ledger", "nominal"] = "ledger"
     batch_size: int = field(default=32, validator=ge(1))
     micro_batch_size: int = field(default=8, validator=ge(1))
+    micro_batch_frames: int | None = field(default=None, validator=optional(ge(1)))
+    micro_batch_tokens: int | None = field(default=None, validator=optional(ge(1)))
     lr: float | LRRule = field(default=1e-3, validator=_rate)
     lr_ratio: LRRatio = LRRatio()
     schedule: Schedule = "cosine"
@@ -207,7 +213,9 @@ class Training:
             raise ValueError(
                 'channels_last: torch shards no weights in that order; expected false with "fsdp2"'
             )
-        if self.batch_size % self.micro_batch_size:
+        if (self.micro_batch_frames is None) != (self.micro_batch_tokens is None):
+            raise ValueError("micro_batch_frames and micro_batch_tokens go together")
+        if self.micro_batch_frames is None and self.batch_size % self.micro_batch_size:
             raise ValueError(
                 f"batch_size must be a multiple of micro_batch_size, got {self.batch_size} and {self.micro_batch_size}"
             )
@@ -260,3 +268,16 @@ class RunRecipe:
     checkpoints: Checkpoints = Checkpoints()
     fits: tuple[Fit, ...] = ()
     trackers: tuple[Annotated[Chosen, "tracker"], ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        frames, tokens = self.training.micro_batch_frames, self.training.micro_batch_tokens
+        if tokens and self.data.max_text_tokens > tokens:
+            raise ValueError(
+                f"training: micro_batch_tokens is {tokens} and data.max_text_tokens {self.data.max_text_tokens}: "
+                "a text must fit; expected at least as many"
+            )
+        if frames and self.data.image_repeats > frames:
+            raise ValueError(
+                f"training: micro_batch_frames is {frames} and data.image_repeats {self.data.image_repeats}: "
+                "an image must fit; expected at least as many"
+            )

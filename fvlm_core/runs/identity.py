@@ -17,7 +17,7 @@ from fvlm_core.recipes.schema import Chosen, RunRecipe
 from fvlm_registry import registry
 
 DECODER = "av"
-"""The distribution that decodes videos; FFmpeg comes inside its wheel, so its version is the decoder's."""
+"""The distribution of the core's own decoder; FFmpeg comes inside its wheel, so its version is the decoder's."""
 
 
 def identity(run: Run, seen: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -48,8 +48,11 @@ def software(config: RunRecipe) -> dict[str, Any]:
         found.find("llm", model.llm.component),
         *(found.find("data", chosen.component) for chosen in _sources(config).values()),
     ]
+    decoder = config.data.decoder
+    if decoder is not None:
+        chosen.append(found.find("decoder", decoder.component))
     return {
-        "decoder": f"{DECODER} {version(DECODER)}",
+        "decoder": _versions(decoder) if decoder else f"{DECODER} {version(DECODER)}",
         "plugins": {offer.plugin: offer.origin for offer in sorted(chosen, key=lambda offer: offer.plugin)},
     }
 
@@ -81,6 +84,14 @@ def _sources(config: RunRecipe) -> dict[str, Chosen]:
     found = {f"data.sources[{number}]": entry.source for number, entry in enumerate(data.sources)}
     alone = {"data.text": data.text, "data.validation": data.validation}
     return found | {key: entry.source for key, entry in alone.items() if entry is not None}
+
+
+def _versions(chosen: Chosen) -> str:
+    from fvlm_core.data.decoders import open_decoder
+
+    decoder = open_decoder(chosen)
+    assert decoder is not None
+    return ", ".join(f"{name} {version}" for name, version in sorted(decoder.versions().items()))
 
 
 def _joined(table: Mapping[str, Any], seed: int, versions: Any, seen: Any) -> dict[str, Any]:

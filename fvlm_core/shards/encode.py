@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fvlm_core.data.bad import BadSample
+from fvlm_core.data.decoders import decode_timed
 from fvlm_core.data.frames import decode_frames
 from fvlm_core.data.members import open_member
 from fvlm_core.data.pictures import open_picture, read_stored
-from fvlm_core.data.video import decode_timed
 from fvlm_core.interfaces.data import Sample, StoredFrames, Turn, VideoFile
 from fvlm_core.shards.index import Shown
 from fvlm_core.shards.settings import PackSettings

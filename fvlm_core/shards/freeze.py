@@ -10,6 +10,7 @@ from typing import Any
 
 from attrs import asdict, frozen
 
+from fvlm_core.data.decoders import DecodedSource
 from fvlm_core.errors import FvlmError, UsageError
 from fvlm_core.interfaces.data import DataSource, Progress, Sample
 from fvlm_core.runs.files import write_json
@@ -68,8 +69,8 @@ def freeze(
     leaks: list[Leak] = []
     for number, source in enumerate(held_out):
         share = samples // len(held_out) + (number < samples % len(held_out))
-        kept, found = _clean(source, share, known, settings, progress)
-        chosen += kept
+        clean, found = _clean(source, share, known, settings, progress)
+        chosen += clean
         leaks += found
     if leaks and refuse:
         listed = "\n".join(f"  {leak.sample}: {leak.how} as {leak.training}" for leak in leaks)
@@ -78,8 +79,10 @@ def freeze(
         raise UsageError(
             f"{name}: none of the validation samples is unknown to training ({len(leaks)} leaks)"
         )
+    decoder = next((source.decoder for source in held_out if isinstance(source, DecodedSource)), None)
+    kept = ChosenSamples(name, chosen)
     packed = pack(
-        ChosenSamples(name, chosen),
+        kept if decoder is None else DecodedSource(kept, decoder),
         {"frozen": name},
         folder,
         settings,

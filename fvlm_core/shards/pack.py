@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import PIL
 from attrs import asdict, frozen
 
-from fvlm_core.data.video import decoder_versions
+from fvlm_core.data.decoders import versions_of
 from fvlm_core.errors import UsageError
 from fvlm_core.interfaces.data import DataSource, Progress
 from fvlm_core.recipes.resolved import plain
@@ -152,7 +152,7 @@ def _recipe(
             **origin,
         },
         "settings": {**how, "resize": "short side, bicubic, centre crop", "subsampling": "4:2:0"},
-        "versions": {**decoder_versions(), "pillow": PIL.__version__},
+        "versions": {**versions_of(source), "pillow": PIL.__version__},
         "tokenizer": _tokenizer_hash(chat) if chat else "",
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import struct
 import tarfile
@@ -20,7 +19,20 @@ from fvlm_core.data.gz import open_gz, save_index
 from fvlm_core.data.members import Parts
 from fvlm_core.errors import Problem
 from fvlm_core.interfaces.data import Packing
-from fvlm_core.sources.cache import cache_folder, state_key
+from fvlm_core.sources.cache import (
+    cache_folder,
+    from_strings,
+    keep_arrays,
+    load_arrays,
+    state_key,
+    to_strings,
+)
+
+PACKINGS: tuple[Packing, ...] = ("tar", "tar.gz", "zip-stored", "zip-deflated")
+"""By number, as they are kept."""
+
+_VERSION = 2
+"""Of the lists that are kept."""
 
 MAX_HEADER = 1 << 20
 """Largest header of names and times inside a tar, in bytes; one that declares more would fill the memory."""
@@ -53,16 +65,43 @@ class Archive:
     kind: str
 
     def members(self, suffixes: tuple[str, ...], problems: list[Problem]) -> Iterator[Listed]:
-        """Every member whose name ends in one of `suffixes`; what cannot be read is added to `problems`."""
-        shown = str(self.files[0])
+        """Every member whose name ends in one of `suffixes`; what cannot be read is added to `problems`.
+
+        Headers lie all over a tar, and those of a zip are read one by one: a list once made is kept in the cache.
+        """
         try:
-            if self.kind == "zip":
-                yield from self._zip(suffixes, problems)
-            else:
-                yield from self._tar(suffixes, problems)
+            key = state_key(self.files, _VERSION, self.kind, suffixes)
+        except OSError as error:
+            problems.append(Problem(f"cannot be read: {error.strerror}", str(self.files[0])))
+            return
+        kept = cache_folder("archives") / f"{key}.arrays"
+        saved = load_arrays(kept)
+        if saved is not None:
+            columns = (saved[name].tolist() for name in ("packings", "starts", "packed", "sizes"))
+            for name, packing, start, packed, size in zip(to_strings(saved["names"]), *columns, strict=True):
+                yield Listed(name, PACKINGS[packing], start, packed, size)
+            return
+        listed: list[Listed] = []
+        found = len(problems)
+        try:
+            for member in (self._zip if self.kind == "zip" else self._tar)(suffixes, problems):
+                listed.append(member)
+                yield member
         except _BROKEN as error:
             text = str(error) or type(error).__name__
-            problems.append(Problem(f"corrupt or cut short, so members of it are missing: {text}", shown))
+            problems.append(
+                Problem(f"corrupt or cut short, so members of it are missing: {text}", str(self.files[0]))
+            )
+        # What is wrong with an archive is told each time, and what has no name of its own is not kept.
+        if len(problems) == found and listed and not any("\0" in member.name for member in listed):
+            keep_arrays(
+                kept,
+                names=from_strings(member.name for member in listed),
+                packings=np.array([PACKINGS.index(member.packing) for member in listed], np.uint8),
+                starts=np.array([member.start for member in listed], np.int64),
+                packed=np.array([member.packed for member in listed], np.int64),
+                sizes=np.array([member.size for member in listed], np.int64),
+            )
 
     def _zip(self, suffixes: tuple[str, ...], problems: list[Problem]) -> Iterator[Listed]:
         with BufferedReader(Parts(self.files)) as parts, zipfile.ZipFile(parts) as archive:
@@ -76,15 +115,6 @@ class Archive:
                 yield Listed(info.filename, packing, info.header_offset, info.compress_size, info.file_size)
 
     def _tar(self, suffixes: tuple[str, ...], problems: list[Problem]) -> Iterator[Listed]:
-        """Members of a tar. Its headers lie all over it, so that a list once made is kept in the cache."""
-        kept = cache_folder("archives") / f"{state_key(self.files, 'tar', suffixes)}.npz"
-        if kept.is_file():
-            with np.load(kept, allow_pickle=False) as saved:
-                names = bytes(saved["names"]).decode("utf-8", "surrogateescape").split("\0")
-                for name, start, size in zip(names, saved["starts"], saved["sizes"], strict=True):
-                    yield self._listed(name, int(start), int(size))
-            return
-        listed: list[tuple[str, int, int]] = []
         found = len(problems)
         stream: Any = open_gz(self.files[0]) if self.kind == "tar.gz" else BufferedReader(Parts(self.files))
         stream.seek(0)
@@ -98,28 +128,12 @@ class Archive:
                     text = f"{info.name}: a link, a device or a sparse file, which are not read"
                     problems.append(Problem(text, str(self.files[0])))
                     continue
-                listed.append((info.name, info.offset_data, info.size))
-                yield self._listed(*listed[-1])
+                packing = "tar.gz" if self.kind == "tar.gz" else "tar"
+                yield Listed(info.name, packing, info.offset_data, info.size, info.size)
         if self.kind == "tar":
             stream.close()
-        if len(problems) > found or not listed:
-            return
-        if self.kind == "tar.gz":
+        elif len(problems) == found:
             save_index(self.files[0])
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        temporary = kept.with_name(f".{kept.stem}.{os.getpid()}.npz")
-        names, starts, sizes = zip(*listed, strict=True)
-        text = "\0".join(names).encode("utf-8", "surrogateescape")
-        np.savez(
-            temporary,
-            names=np.frombuffer(text, np.uint8),
-            starts=np.array(starts, np.int64),
-            sizes=np.array(sizes, np.int64),
-        )
-        temporary.rename(kept)
-
-    def _listed(self, name: str, start: int, size: int) -> Listed:
-        return Listed(name, "tar.gz" if self.kind == "tar.gz" else "tar", start, size, size)
 
 
 def archive_kind(name: str) -> str:

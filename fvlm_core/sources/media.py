@@ -14,8 +14,8 @@ from attrs import field, frozen
 from numpy.typing import NDArray
 
 from fvlm_core.errors import Problem
-from fvlm_core.interfaces.data import Member, Packing, VideoFile
-from fvlm_core.sources.archives import Archive, archive_kind, archives
+from fvlm_core.interfaces.data import Member, VideoFile
+from fvlm_core.sources.archives import PACKINGS, Archive, archive_kind, archives
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".ogv", ".gif"),
@@ -26,7 +26,6 @@ By = Literal["name", "path"]
 ABSENT, AMBIGUOUS, EMPTY = -1, -2, -3
 """In place of an entry: no such video; two different ones; a file of 0 bytes."""
 
-_PACKINGS: tuple[Packing, ...] = ("tar", "tar.gz", "zip-stored", "zip-deflated")
 _IN_FOLDER = 255
 
 
@@ -58,6 +57,21 @@ class Media:
     def __len__(self) -> int:
         return len(self.sizes)
 
+    def state(self) -> str:
+        """What is there, as one name: another one once a video comes, goes, or changes its place or size."""
+        digest = blake2b(repr((self.by, self.folders, self.archives)).encode("utf-8", "surrogateescape"))
+        for column in (
+            self.keys,
+            self.owners,
+            self.packings,
+            self.places,
+            self.starts,
+            self.packed,
+            self.sizes,
+        ):
+            digest.update(column.tobytes())
+        return digest.hexdigest()
+
     def key(self, name: str) -> int:
         """What a row's name for a video is looked up by."""
         return key_of(name.rpartition("/")[2] if self.by == "name" else os.path.normpath(name))
@@ -85,7 +99,7 @@ class Media:
         member = Member(
             leaf,
             files,
-            _PACKINGS[packing],
+            PACKINGS[packing],
             int(self.starts[entry]),
             int(self.packed[entry]),
             int(self.sizes[entry]),
@@ -143,7 +157,7 @@ def find_media(
                 text = f"{member.name}: a name that leads out of the archive is not read"
                 problems.append(Problem(text, str(archive.files[0])))
                 continue
-            add(os.path.normpath(member.name), _PACKINGS.index(member.packing), place, *member[2:])
+            add(os.path.normpath(member.name), PACKINGS.index(member.packing), place, *member[2:])
     order = np.argsort(np.asarray(keys, np.uint64), kind="stable")
     return Media(
         by,

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from abc import abstractmethod
 from array import array
 from hashlib import blake2b
-from pathlib import Path
 
 import numpy as np
 from attrs import frozen
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 
 from fvlm_core.errors import Problem, UsageError
 from fvlm_core.interfaces.data import DataSource, Fit, ImageFile, Sample, Split, Turn
-from fvlm_core.sources.cache import cache_folder, state_key
+from fvlm_core.sources.cache import cache_folder, keep_arrays, load_arrays, state_key
 from fvlm_core.sources.parquet import Parquet
 from fvlm_core.sources.rows import Record, Refused
 
@@ -116,17 +114,22 @@ class TableRows(DataSource):
 
     def _listed(self, settings: tuple[object, ...]) -> TableListing:
         key = state_key(self.table.files, type(self).__name__, _VERSION, settings)
-        kept = cache_folder("listings") / f"{key}.npz"
-        if kept.is_file():
-            with np.load(kept, allow_pickle=False) as saved:
-                rows, groups, unusable, faults = (
-                    saved[name] for name in ("rows", "groups", "unusable", "faults")
-                )
-                return TableListing(
-                    rows, groups, unusable, faults, tuple(json.loads(bytes(saved["reasons"])))
-                )
+        kept = cache_folder("listings") / f"{key}.arrays"
+        saved = load_arrays(kept)
+        if saved is not None:
+            rows, groups, unusable, faults = (
+                saved[name] for name in ("rows", "groups", "unusable", "faults")
+            )
+            return TableListing(rows, groups, unusable, faults, tuple(json.loads(saved["reasons"].tobytes())))
         listing = self._list()
-        _keep(kept, listing)
+        keep_arrays(
+            kept,
+            rows=listing.rows,
+            groups=listing.groups,
+            unusable=listing.unusable,
+            faults=listing.faults,
+            reasons=np.frombuffer(json.dumps(listing.reasons).encode(), np.uint8),
+        )
         return listing
 
     def _list(self) -> TableListing:
@@ -174,17 +177,3 @@ def _groups(counts: NDArray[np.int64], keys: NDArray[np.uint64]) -> NDArray[np.u
     seen = counts > 0
     groups[seen] = least[component[: len(counts)][seen]]
     return groups
-
-
-def _keep(file: Path, listing: TableListing) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.stem}.{os.getpid()}.npz")
-    np.savez(
-        temporary,
-        rows=listing.rows,
-        groups=listing.groups,
-        unusable=listing.unusable,
-        faults=listing.faults,
-        reasons=np.frombuffer(json.dumps(listing.reasons).encode(), np.uint8),
-    )
-    temporary.rename(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from array import array
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from fvlm_core.errors import MissingData, Problem, UsageError
 from fvlm_core.interfaces.data import DataSource, Sample, Split, Turn
+from fvlm_core.sources.cache import cache_folder, keep_arrays, load_arrays, state_key
 from fvlm_core.sources.media import ABSENT, AMBIGUOUS, EMPTY, Media, key_of
 from fvlm_core.sources.rows import Record, Refused, RowFile
 from fvlm_core.sources.settings import VideoSettings
@@ -23,6 +25,9 @@ _WHY = {
     AMBIGUOUS: "several different videos are called",
     EMPTY: "empty video (0 bytes)",
 }
+_COLUMNS = ("rows", "entries", "groups", "contents", "unusable", "faults")
+_VERSION = 1
+"""Of the listings that are kept: how rows are read."""
 _SHOWN = 5
 """Problems spelt out when nothing is left."""
 
@@ -145,6 +150,10 @@ class VideoRows(DataSource):
         faults = array("q")
         reasons: dict[str, int] = {}
         videos = media()
+        settings = (type(self).__name__, self.name, _VERSION, repr(self.config), videos.state())
+        kept = cache_folder("listings") / f"{state_key([file.path for file in files], *settings)}.arrays"
+        if (saved := load_arrays(kept)) is not None:
+            return _restored(saved, tuple(files), videos)
         for file, opened in enumerate(files):
             for number, start, length, record, error in opened.scan():
                 try:
@@ -172,7 +181,7 @@ class VideoRows(DataSource):
         unusable = np.concatenate([np.asarray(faulty, np.int64).reshape(-1, 4), places[~good]])
         reason_of = np.concatenate([np.asarray(faults, np.int64), np.where(code > 0, code - 1, code)[~good]])
         order = np.lexsort((unusable[:, 1], unusable[:, 0]))
-        return Listing(
+        listing = Listing(
             tuple(files),
             videos,
             places[good],
@@ -184,6 +193,13 @@ class VideoRows(DataSource):
             tuple(reasons),
             int((videos.sizes > 0).sum()) - len(np.unique(found[found >= 0])),
         )
+        keep_arrays(
+            kept,
+            **{name: getattr(listing, name) for name in _COLUMNS},
+            reasons=np.frombuffer(json.dumps(listing.reasons).encode(), np.uint8),
+            unnamed=np.array(listing.unnamed),
+        )
+        return listing
 
     def _nothing(self) -> UsageError:
         problems = self.problems()
@@ -204,6 +220,12 @@ class VideoRows(DataSource):
             f"{self.config.path}: holdout = {holdout} of so few videos leaves none for {split}; "
             f"{enough:.3f} would leave one"
         )
+
+
+def _restored(saved: dict[str, NDArray[Any]], files: tuple[RowFile, ...], media: Media) -> Listing:
+    columns = {name: saved[name] for name in _COLUMNS}
+    reasons: list[str] = json.loads(saved["reasons"].tobytes())
+    return Listing(files, media, **columns, reasons=tuple(reasons), unnamed=int(saved["unnamed"]))
 
 
 _LISTINGS: dict[Any, Any] = {}

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +25,14 @@ from fvlm_core.data.loader import (
     BadReport,
     MicroBatch,
     Reading,
-    Share,
     TrainingData,
     ValidationSet,
     micro_batches,
     validation_set,
 )
+from fvlm_core.data.planning import Planner, Share
 from fvlm_core.data.weighing import make_mixture
-from fvlm_core.errors import FvlmError, UsageError
+from fvlm_core.errors import FvlmError
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.recipes.read import Run
 from fvlm_core.recipes.schema import Training
@@ -111,8 +110,12 @@ def train(
         observer.warned(f"damaged checkpoint passed over: {text}")
     progress.world, progress.parallel = ranks.size, training.parallel
     ranks.on_first(lambda: rehearse(folder / CHECKPOINTS, _checkpoint_bytes(model, trained)))
-    share = Share(training.batch_size, training.micro_batch_size, ranks.rank, ranks.size)
-    ranks.on_first(lambda: _check_share(share))
+    planner = None
+    if training.micro_batch_frames and training.micro_batch_tokens:
+        caps = training.micro_batch_frames, training.micro_batch_tokens
+        planner = Planner(sources.train, mixture, preparer, *caps)
+    share = Share(training.batch_size, training.micro_batch_size, ranks.rank, ranks.size, planner)
+    ranks.on_first(share.check)
     stream = micro_batches(data, share, progress.step, training.workers, device == "cuda")
     observer.started(run, progress.step, length.steps)
 
@@ -126,9 +129,7 @@ def train(
 
             # Each rank's part of the gradient, then their sum: every supervised token of the step weighs the same.
             replicas.gather()
-            part = _gradient(
-                model, stream, share, run.seed, step, progress, training, device, stop, ranks, observer
-            )
+            part = _gradient(model, stream, run.seed, step, progress, training, device, stop, ranks, observer)
             gradients, (fine, coarse) = summed(
                 taken(model, trained), [part.fine, part.coarse], model, trained, ranks
             )
@@ -245,7 +246,6 @@ class _Part:
 def _gradient(
     model: VLM,
     stream: Iterator[MicroBatch],
-    share: Share,
     seed: int,
     step: int,
     progress: Progress,
@@ -260,11 +260,10 @@ def _gradient(
     A rank whose memory runs out says so; all of them then throw their gradients away and cut every micro-batch in two,
     for the rest of the run. A rank that fails tells the others, which end with it.
     """
-    offsets = share.offsets()
     micro: list[MicroBatch] = []
     problem: Exception | None = None
     try:
-        micro = list(islice(stream, len(offsets)))
+        micro = _step(stream)
     except Exception as error:
         problem = error
     readings = tuple(m.reading() for m in micro)
@@ -273,9 +272,9 @@ def _gradient(
         tokens, out_of_memory = 0, False
         try:
             if problem is None:
-                for offset, m in zip(offsets, micro, strict=True):
+                for m in micro:
                     for first, batch in m.batch.cut(progress.pieces):
-                        seed_micro_batch(seed, step, offset + first)
+                        seed_micro_batch(seed, step, m.offset + first)
                         batch = batch.to(device)
                         if training.channels_last:
                             batch = evolve(
@@ -309,7 +308,8 @@ def _gradient(
         if device == "cuda":
             torch.cuda.empty_cache()
         where = f" on rank {short[0]}" if ranks.size > 1 else ""
-        if progress.pieces >= training.micro_batch_size:
+        largest = training.batch_size if training.micro_batch_frames else training.micro_batch_size
+        if progress.pieces >= largest:
             raise ranks.refusal(f"out of memory{where} at step {step}, with one sample at a time")
         progress.pieces *= 2
         observer.warned(
@@ -343,6 +343,14 @@ def _unchanged(part: _Part, progress: Progress, training: Training, ranks: Ranks
     return why
 
 
+def _step(stream: Iterator[MicroBatch]) -> list[MicroBatch]:
+    """This rank's micro-batches of the next step."""
+    micro = [next(stream)]
+    while not micro[-1].last:
+        micro.append(next(stream))
+    return micro
+
+
 def _note_bad(
     readings: list[Reading],
     progress: Progress,
@@ -374,16 +382,6 @@ def _report_validation(validation: ValidationSet, observer: Observer) -> None:
         observer.warned(f"bad validation sample {bad.sample}: {bad.reason} (left out)")
     if not validation.samples:
         raise FvlmError("no usable validation sample; check [data.validation]")
-
-
-def _check_share(share: Share) -> None:
-    count = share.batch_size // share.micro_batch_size
-    if count < share.ranks:
-        raise UsageError(
-            f"{share.ranks} ranks and {count} micro-batches a step: batch_size {share.batch_size} in micro-batches of "
-            f"{share.micro_batch_size} leaves ranks without work; expected training.micro_batch_size of at most "
-            f"{share.batch_size // share.ranks}"
-        )
 
 
 def _checkpoint_bytes(model: VLM, trained: list[str]) -> int:

@@ -244,6 +244,60 @@ def fvlm_data_sources() -> Iterable[Component]:
 
 
 @_hookspec
+def fvlm_decoders() -> Iterable[Component]:
+    """Video decoders, chosen by `[data] decoder = "still"`.
+
+    target: `build(config) -> Decoder`.
+
+        # acme_still/plugin.py
+        from attrs import frozen
+        from fvlm_core.interfaces import Component, hookimpl
+
+
+        @frozen(kw_only=True)
+        class Still:
+            grey: int = 128
+
+
+        @hookimpl
+        def fvlm_decoders():
+            yield Component(
+                "still",
+                target="acme_still.decoder:Still",
+                config="acme_still.plugin:Still",
+                summary="one grey level for every clip: what a model learns without looking",
+            )
+
+        # acme_still/decoder.py
+        from math import ceil
+
+        import numpy as np
+        from fvlm_core.interfaces import BadSample, Decoder
+
+
+        class Still(Decoder):
+            def __init__(self, config):
+                self.grey = config.grey
+
+            def decode(self, video, size):
+                count = self.count_frames(video)
+                times = [k / video.fps for k in range(count)]
+                return np.full((count, 3, size, size), self.grey, np.uint8), times
+
+            def count_frames(self, video):
+                if video.seconds is None:
+                    if not video.path.is_file():
+                        raise BadSample(video.path, "no such file")
+                    return 1
+                return min(max(1, ceil(video.seconds * video.fps)), video.max_frames)
+
+            def versions(self):
+                return {"acme-still": "0.2.0"}
+    """
+    return ()
+
+
+@_hookspec
 def fvlm_fit_models() -> Iterable[Component]:
     """Fit models: scaling laws.
 

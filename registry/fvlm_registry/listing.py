@@ -20,6 +20,7 @@ HOOKS: dict[str, Kind] = {
     "fvlm_connectors": "connector",
     "fvlm_llms": "llm",
     "fvlm_data_sources": "data",
+    "fvlm_decoders": "decoder",
     "fvlm_fit_models": "fit",
     "fvlm_figures": "figure",
     "fvlm_trackers": "tracker",

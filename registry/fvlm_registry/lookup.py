@@ -18,6 +18,7 @@ _PLURAL: dict[Kind, str] = {
     "connector": "connectors",
     "llm": "LLMs",
     "data": "data sources",
+    "decoder": "decoders",
     "fit": "fit models",
     "figure": "figures",
     "tracker": "trackers",
