@@ -142,7 +142,10 @@ def test_fetch_stops_before_a_disk_is_full(cli: Run, tmp_path: Path, monkeypatch
     assert "needs 1,000,000,000.0 GB" in err
 
 
-def test_fetch_without_a_network_is_one_clear_error(cli: Run, tmp_path: Path) -> None:
+def test_fetch_without_a_network_is_one_clear_error(
+    cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # a network that is not there
     code, out, err = cli("data", "fetch", "vript", "--to", str(tmp_path / "to"))
     assert code == 1
     assert "licence: custom: academic use only" in out

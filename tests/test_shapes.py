@@ -162,8 +162,8 @@ def start(script: Path, cache: Path, clips: int) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
 def test_a_stop_while_drawing_is_continued(end: signal.Signals, tmp_path: Path) -> None:
-    clips = source(tmp_path / "cache", 700)
-    process = start(tmp_path / "prepare.py", tmp_path / "cache", 700)
+    clips = source(tmp_path / "cache", 2_000)
+    process = start(tmp_path / "prepare.py", tmp_path / "cache", 2_000)
     assert process.stdout is not None
     assert process.stderr is not None
     while int(process.stdout.readline()) == 0:
@@ -181,14 +181,14 @@ def test_a_stop_while_drawing_is_continued(end: signal.Signals, tmp_path: Path) 
         assert time.monotonic() < deadline
         left = count()
         time.sleep(0.5)
-    assert 0 < left < 700
+    assert 0 < left < 2_000
     for path in clips.film.folder.rglob("[!.]*.mp4"):
         assert path.stat().st_size
     drawn(clips)
-    assert count() == 700
-    assert len((clips.film.folder / "train.jsonl").read_text().splitlines()) == 700
+    assert count() == 2_000
+    assert len((clips.film.folder / "train.jsonl").read_text().splitlines()) == 2_000
     assert not list(clips.film.folder.rglob(".*.mp4.*"))
-    assert len(decode(clips[699].video, SIDE)) == 4  # type: ignore[arg-type]
+    assert len(decode(clips[1_999].video, SIDE)) == 4  # type: ignore[arg-type]
 
 
 def test_two_processes_draw_once(tmp_path: Path) -> None:
