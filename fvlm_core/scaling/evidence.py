@@ -29,7 +29,8 @@ MOSTLY_THERE = 0.6
 """... as long as this share of the points is still there: half of them may tell much less than all."""
 
 JUMP = 5.0
-"""A step between neighbouring residuals is a jump beyond so many robust standard deviations of all steps."""
+"""A step between neighbouring residuals is a jump beyond so many robust standard deviations of all steps; more, where
+so many steps are looked at that the largest is larger by chance."""
 
 BESIDE = 3
 """Points on either side that a jump must separate; the first points of a run are no jump but the law's misfit."""
@@ -76,7 +77,7 @@ def jumps(table: pd.DataFrame, apart: Floats) -> tuple[Jump, ...]:
         lasting = float(values[at + 1 : at + 1 + BESIDE].mean() - values[at + 1 - BESIDE : at + 1].mean())
         if (
             noise > 0
-            and inner[at] > JUMP * noise
+            and inner[at] > _beyond(JUMP, len(every)) * noise
             and lasting * step[at] > 0
             and abs(lasting) > 0.5 * abs(step[at])
         ):
@@ -89,6 +90,11 @@ def _standing_out(steps: Floats) -> Floats:
     padded = np.pad(steps, BESIDE, constant_values=np.nan)
     around = np.delete(np.lib.stride_tricks.sliding_window_view(padded, 2 * BESIDE + 1), BESIDE, axis=1)
     return steps - np.nanmedian(around, axis=1)
+
+
+def _beyond(least: float, count: int) -> float:
+    """Standard deviations that the largest of `count` values seldom reaches by chance, and at least `least`."""
+    return max(least, 1.5 + float(np.sqrt(2 * np.log(max(count, 2)))))
 
 
 def of_jumps(found: Sequence[Jump]) -> list[Remark]:
@@ -126,7 +132,8 @@ def disagreements(table: pd.DataFrame, apart: Floats) -> list[Remark]:
             worth = max(1.0, known.sum() * (1 - rho) / (1 + rho))
             error = max(float(noise) * np.sqrt(2.0 / worth), 1e-9)
             mean = float(np.median(off))
-            if abs(mean) > max(APART * error, VISIBLE) and (worst is None or abs(mean) > abs(worst[0])):
+            apart_by = _beyond(APART, table["run"].nunique()) * error
+            if abs(mean) > max(apart_by, VISIBLE) and (worst is None or abs(mean) > abs(worst[0])):
                 worst = (mean, name, error, int(known.sum()))
         if worst is not None:
             mean, name, error, count = worst

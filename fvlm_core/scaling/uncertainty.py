@@ -30,6 +30,9 @@ MANY = 20_000
 """Points from which a draw is one Newton step from the optimum (the one-step bootstrap, Andrews 2002) instead of a
 refit: the draws lie within 1/sqrt(n) of it, where the two agree to 1/n."""
 
+REFITTED = 1e-5
+"""Relative improvement at which a refit has arrived: what is left is small against how far the draws lie apart."""
+
 DERIVED_DRAWS = 200
 """Draws of a law whose points are made from the measured ones, which are made anew for each."""
 
@@ -238,7 +241,7 @@ def _refits(problem: Problem, start: Floats, solution: Solution, drawn: Resampli
             losses, weights = _wild(problem, solution, weights), None
         count = min(block, draws - at)
         theta, total = descend(
-            problem, np.repeat(start[None], count, axis=0), weights, losses, steps=100, tolerance=1e-6
+            problem, np.repeat(start[None], count, axis=0), weights, losses, steps=100, tolerance=REFITTED
         )
         theta[~np.isfinite(total)] = np.nan
         parts.append(theta)
