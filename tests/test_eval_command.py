@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
-from tiny import RECIPE, run_cli, train
+from tiny import run_cli, trained
 
 from fvlm_core.runs.store import Run, find_run
 
@@ -18,12 +18,7 @@ Cli = Callable[..., tuple[int, str, str]]
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a complete run "tiny/tiny"."""
-    folder = tmp_path_factory.mktemp("eval")
-    (folder / "tiny.toml").write_text(RECIPE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FVLM_CACHE", str(folder / "cache"))
-        train(folder / "tiny.toml", folder / "runs")
-    return folder
+    return trained(tmp_path_factory.mktemp("eval"))
 
 
 @pytest.fixture

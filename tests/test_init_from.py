@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import RECIPE, run_cli, train
+from tiny import RECIPE, run_cli, train, trained
 
 from fvlm_core.runs.files import sha256
 from fvlm_core.runs.store import find_run
@@ -21,12 +21,7 @@ Cli = Callable[..., tuple[int, str, str]]
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a complete run "tiny/tiny"."""
-    folder = tmp_path_factory.mktemp("first")
-    (folder / "tiny.toml").write_text(RECIPE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FVLM_CACHE", str(folder / "cache"))
-        train(folder / "tiny.toml", folder / "runs")
-    return folder
+    return trained(tmp_path_factory.mktemp("first"))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import RECIPE, run_cli, train
+from tiny import RECIPE, run_cli, train, trained
 
 from fvlm_core.errors import FvlmError
 from fvlm_core.runs.checkpoint import latest_checkpoint
@@ -29,12 +29,7 @@ Cli = Callable[..., tuple[int, str, str]]
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a complete run and the rendered clips."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    (folder / "tiny.toml").write_text(RECIPE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FVLM_CACHE", str(folder / "cache"))
-        train(folder / "tiny.toml", folder / "runs")
-    return folder
+    return trained(tmp_path_factory.mktemp("undisturbed"))
 
 
 @pytest.fixture

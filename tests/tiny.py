@@ -130,3 +130,12 @@ def train(
     with StopRequest() as stop, suppress(Stopped):
         run_all(read, root, data, observer, stop, allow)
     return observer
+
+
+def trained(folder: Path) -> Path:
+    """A folder with a complete run "tiny/tiny", its recipe and the rendered clips."""
+    (folder / "tiny.toml").write_text(RECIPE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FVLM_CACHE", str(folder / "cache"))
+        train(folder / "tiny.toml", folder / "runs")
+    return folder
