@@ -202,6 +202,6 @@ def measure(
         raise UsageError(f"no usable sample in {', '.join(source.name for source in sources)}{reasons}")
     model = subject.model.to(where).eval()
     rows: dict[Mode, dict[str, Any]] = {
-        mode: evaluate(model, chosen.batches, training, where, mode=mode) for mode in modes
+        mode: evaluate(model, chosen.batches, training, where, mode=mode)[0] for mode in modes
     }
     return Measured(rows, chosen.samples, chosen.bad)

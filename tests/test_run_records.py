@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from fvlm_core.runs.checkpoint import (
 )
 from fvlm_core.runs.lock import writing
 from fvlm_core.runs.metrics import MetricsWriter, read_metrics
+from fvlm_core.runs.scored import Scored, read_scored, write_scored
 
 
 def test_rows_after_the_step_a_run_continues_from_are_superseded(tmp_path: Path) -> None:
@@ -152,3 +154,16 @@ def test_what_is_saved_after_damaged_checkpoints_were_passed_over_is_kept(tmp_pa
     newest, damaged = latest_checkpoint(tmp_path)
     assert newest is not None
     assert (newest.name, damaged) == ("step-00000002", [])
+
+
+def test_every_validation_samples_loss_of_the_best_and_the_latest_evaluation_is_kept(
+    tmp_path: Path,
+) -> None:
+    for step, best in ((2, 2), (4, 4), (6, 4), (8, 4)):
+        samples = [Scored("shapes/a", step / 2, 3), Scored("shapes/b", math.nan, 1)]
+        write_scored(tmp_path, step, samples, best)
+    assert read_scored(tmp_path, 2) is None and read_scored(tmp_path, 6) is None
+    for step in (4, 8):
+        first, second = read_scored(tmp_path, step) or []
+        assert first == Scored("shapes/a", step / 2, 3)
+        assert (second.id, second.tokens, math.isnan(second.loss)) == ("shapes/b", 1, True)

@@ -11,6 +11,7 @@ from attrs import define, field
 from fvlm_core.data.batch import Batch
 from fvlm_core.interfaces.specs import Mode
 from fvlm_core.recipes.schema import Training
+from fvlm_core.runs.scored import Scored
 from fvlm_core.training.devices import autocast
 from fvlm_core.training.ranks import Ranks
 from fvlm_core.vlm import VLM, attention_entropy
@@ -21,14 +22,14 @@ ENTROPY_FRAMES = 256
 
 @define
 class _Sums:
-    """One batch. by_source: its loss and tokens. entropies: sums over its frames, empty where it is not measured."""
+    """One batch. samples: in its order. entropies: sums over its frames, empty where it is not measured."""
 
     fine: float
     coarse: float
     content: float
     tokens: int
     content_tokens: int
-    by_source: dict[str, tuple[float, int]]
+    samples: list[Scored]
     entropies: dict[str, float] = field(factory=dict[str, float])
     frames: int = 0
 
@@ -42,10 +43,12 @@ def evaluate(
     *,
     mode: Mode | None = None,
     ranks: Ranks | None = None,
-) -> dict[str, Any]:
-    """The validation row: val_loss (nats a supervised token), its fine and coarse parts, the loss on the
-    assistant's own words, the loss by source, and the attention entropy of each pass (nats, mean over layers, heads and
-    frames; the coarse one is the learned query's).
+) -> tuple[dict[str, Any], list[Scored]]:
+    """The validation row, and every sample's own loss in the set's order.
+
+    The row: val_loss (nats a supervised token), its fine and coarse parts, the loss on the assistant's own words, the
+    loss by source, and the attention entropy of each pass (nats, mean over layers, heads and frames; the coarse one is
+    the learned query's).
 
     batches: the whole set, on the host; ranks share the work, and the sums are taken in the set's order, so that the
     values depend on neither batch size, padding, nor the number of ranks. mode: how visual tokens are made; None for
@@ -62,7 +65,8 @@ def evaluate(
             mine[index] = _sums(model, batch, mode, index < measured)
     model.train(was_training)
     found = {index: sums for each in ranks.exchange(mine) for index, sums in each.items()}
-    return _row([found[index] for index in range(len(batches))])
+    ordered = [found[index] for index in range(len(batches))]
+    return _row(ordered), [sample for sums in ordered for sample in sums.samples]
 
 
 def _entropy_batches(batches: Sequence[Batch]) -> int:
@@ -76,19 +80,14 @@ def _entropy_batches(batches: Sequence[Batch]) -> int:
 
 def _sums(model: VLM, batch: Batch, mode: Mode | None, look: bool) -> _Sums:
     losses = model(batch, mode)
-    by_source: dict[str, tuple[float, int]] = {}
     each = zip(batch.sample_ids, losses.per_sample.tolist(), losses.per_sample_tokens.tolist(), strict=True)
-    for sample, loss, tokens in each:
-        source = sample.partition("/")[0]
-        before = by_source.get(source, (0.0, 0))
-        by_source[source] = (before[0] + loss, before[1] + tokens)
     sums = _Sums(
         losses.fine.item(),
         losses.coarse.item() if losses.coarse is not None else 0.0,
         losses.content.item(),
         losses.tokens,
         losses.content_tokens,
-        by_source,
+        [Scored(*sample) for sample in each],
     )
     if look and len(batch.frames):
         sums.entropies = {name: nats.sum().item() for name, nats in attention_entropy(model, batch).items()}
@@ -99,8 +98,9 @@ def _sums(model: VLM, batch: Batch, mode: Mode | None, look: bool) -> _Sums:
 def _row(sums: list[_Sums]) -> dict[str, Any]:
     fine, coarse, content = (sum(getattr(s, name) for s in sums) for name in ("fine", "coarse", "content"))
     tokens, content_tokens = sum(s.tokens for s in sums), sum(s.content_tokens for s in sums)
-    sources = sorted({source for s in sums for source in s.by_source})
-    of = {source: [s.by_source[source] for s in sums if source in s.by_source] for source in sources}
+    by_source: dict[str, list[Scored]] = {}
+    for sample in (sample for s in sums for sample in s.samples):
+        by_source.setdefault(sample.id.partition("/")[0], []).append(sample)
     frames = sum(s.frames for s in sums)
     looks = list(dict.fromkeys(name for s in sums for name in s.entropies))
     entropy = {name: sum(s.entropies.get(name, 0.0) for s in sums) / frames for name in looks}
@@ -111,8 +111,8 @@ def _row(sums: list[_Sums]) -> dict[str, Any]:
         "val_loss_ratio": coarse / fine if coarse else None,
         "val_loss_content": content / content_tokens if content_tokens else None,
         "val_loss_by_source": {
-            source: sum(loss for loss, _ in parts) / max(1, sum(count for _, count in parts))
-            for source, parts in of.items()
+            source: sum(each.loss for each in own) / max(1, sum(each.tokens for each in own))
+            for source, own in sorted(by_source.items())
         },
         "val_tokens": tokens,
         "attention_entropy": entropy.get("coarse"),

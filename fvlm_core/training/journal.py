@@ -17,6 +17,7 @@ from fvlm_core.data.loader import BadReport
 from fvlm_core.data.realised import samples
 from fvlm_core.runs.files import write_json
 from fvlm_core.runs.metrics import MetricsWriter
+from fvlm_core.runs.scored import Scored, write_scored
 from fvlm_core.runs.store import BAD_SAMPLES, METRICS, SUMMARY
 from fvlm_core.training.devices import memory_gb
 from fvlm_core.training.ranks import Ranks
@@ -90,6 +91,11 @@ class Journal:
             for report in reports:
                 row = {"step": step, "attempt": self._metrics.attempt, **asdict(report)}
                 out.write(json.dumps(row) + "\n")
+
+    def scored(self, step: int, samples: Sequence[Scored], best: int | None) -> None:
+        """Keep every validation sample's loss at this evaluation; of the earlier ones, the best one's stay."""
+        if self._metrics is not None:
+            write_scored(self._folder, step, samples, best)
 
     def sync(self) -> None:
         """Make the rows durable: no checkpoint may be ahead of its metrics."""

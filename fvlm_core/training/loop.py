@@ -191,7 +191,7 @@ def train(
             if evaluating and row is not None:
                 with clock.paused(progress):
                     replicas.gather()
-                    values = evaluate(model, validation.batches, training, device, ranks=ranks)
+                    values, scored = evaluate(model, validation.batches, training, device, ranks=ranks)
                     replicas.scatter({})
                     row = {**row, **values}
                     journal.write("eval", row)
@@ -201,6 +201,7 @@ def train(
                     ):
                         progress.best_val_loss, progress.best_val_step = values["val_loss"], step
                         progress.best_val_loss_content = values["val_loss_content"]
+                    journal.scored(step, scored, progress.best_val_step)
                 asked = asked or _asked(ranks.exchange(stop.number))
             if evaluating or step % (config.checkpoints.every or config.eval.every) == 0 or asked is not None:
                 with clock.paused(progress):
