@@ -162,7 +162,8 @@ def test_every_validation_samples_loss_of_the_best_and_the_latest_evaluation_is_
     for step, best in ((2, 2), (4, 4), (6, 4), (8, 4)):
         samples = [Scored("shapes/a", step / 2, 3), Scored("shapes/b", math.nan, 1)]
         write_scored(tmp_path, step, samples, best)
-    assert read_scored(tmp_path, 2) is None and read_scored(tmp_path, 6) is None
+    assert read_scored(tmp_path, 2) is None
+    assert read_scored(tmp_path, 6) is None
     for step in (4, 8):
         first, second = read_scored(tmp_path, step) or []
         assert first == Scored("shapes/a", step / 2, 3)
