@@ -73,14 +73,16 @@ def decode_stored(stored: StoredFrames, size: int) -> NDArray[np.uint8]:
     Raises `BadSample`, naming the file and the place of the picture, when one cannot be decoded: a sample with a
     hole would shift its time.
     """
-    frames: list[NDArray[np.uint8]] = []
-    for number, content in enumerate(read_stored(stored)):
+    pictures = read_stored(stored)
+    # Filled as they are decoded, colours last: what Pillow hands over is copied while it is still in the cache, and
+    # its memory serves the next picture. The transposed view costs no copy, nor does the collation of it.
+    frames = np.empty((len(pictures), size, size, 3), np.uint8)
+    for number, content in enumerate(pictures):
         try:
-            frames.append(decode_picture(content, size))
+            frames[number] = decode_picture(content, size)
         except ValueError as error:
             raise BadSample(stored.path, f"picture at byte {stored.starts[number]:,}: {error}") from error
-    # Stacked as they are decoded, colours last; the transposed view costs no copy, nor does the collation of it.
-    return np.stack(frames).transpose(0, 3, 1, 2)
+    return frames.transpose(0, 3, 1, 2)
 
 
 def decode_picture(content: bytes, size: int) -> NDArray[np.uint8]:
