@@ -102,8 +102,9 @@ class _Worker:
 
     def end(self) -> None:
         """Stop the process, at once."""
-        self.process.kill()
-        self.process.join()
+        if self.process.pid is not None:  # else it never started, and why is being raised
+            self.process.kill()
+            self.process.join()
         self.pipe.close()
 
     def _replace(self, reason: str) -> None:
