@@ -113,7 +113,8 @@ MEANING = {
 }
 
 _WAY_OUT = {
-    "n": "Put run_summaries.csv (columns run_id, total_params) beside the file, or add a column N.",
+    "n": "Put run_summaries.csv (columns run_id, total_params) beside the file, or add a column N. Of imported runs: "
+    "`fvlm import` again with --total-params SIZE=N --replace.",
     "step": "Add a column step.",
     "lr": "Add a column lr.",
     "compute": "Add a column C.",
