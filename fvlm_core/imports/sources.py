@@ -103,7 +103,7 @@ def read_source(source: Source) -> Read:
                 files = _listed([table.file for table in of])
                 raise UsageError(f"{files}: several tables of {of[0].format.name}: import them one by one")
         kind = " and ".join(table.format.name for table in (*points, *summaries))
-        runs = runs_of_tables(*(of[0] if of else None for of in (points, summaries)), remarks)
+        runs = runs_of_tables(next(iter(points), None), next(iter(summaries), None), remarks)
     if not runs:
         raise UsageError(f"{_listed(source.files)}: no data below the header")
     return Read(source, kind, runs, remarks)

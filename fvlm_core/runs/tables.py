@@ -165,10 +165,11 @@ def parse(column: str, text: str, whole: bool | None = None) -> Any:
 def written(column: str, value: Any) -> str:
     """The text of a cell: empty for what is not known; an apostrophe keeps text from being a formula in a
     spreadsheet, and one more keeps the apostrophe of a text that looks like that."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return ""
     if column in TEXTS:
-        return f"'{value}" if value.lstrip("'")[:1] in FORMULA else value
+        text = "" if value is None else str(value)
+        return f"'{text}" if text.lstrip("'")[:1] in FORMULA else text
+    if value is None or not math.isfinite(value):
+        return ""
     return str(int(value)) if column in WHOLE and value == int(value) else repr(float(value))
 
 
