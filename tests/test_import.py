@@ -17,12 +17,13 @@ from measured import SIZES, TRUTH, chinchilla, grid
 from raw_metrics import BATCH, RAW_HEADER, loss_of, two_starts, write_start, write_summary
 from tiny import RECIPE, run_cli
 
-from fvlm_core.errors import Problems, UsageError
+from fvlm_core.errors import FvlmError, Problems, UsageError
 from fvlm_core.imports.given import Given
 from fvlm_core.imports.keep import Group, keep, plan
 from fvlm_core.imports.raw import RAW_FORMAT
 from fvlm_core.imports.sources import find_sources, read_source
 from fvlm_core.runs.export import export
+from fvlm_core.runs.lock import writing
 from fvlm_core.runs.metrics import MetricsWriter
 from fvlm_core.runs.restore import restore
 from fvlm_core.runs.store import Run, list_runs, open_run, with_cache
@@ -381,7 +382,8 @@ def test_changed_files_or_options_under_a_name_are_refused_until_replaced(tmp_pa
     assert import_(file, root=root, replace=True, in_fits=False).outcome == "replaced"
     (run,) = list_runs(root)
     assert (run.evaluations()[0]["val_loss"], run.in_fits) == (2.25, False)
-    assert [path.name for path in root.iterdir()] == ["in"]
+    assert sorted(path.name for path in root.iterdir()) == [".importing", "in"]
+    assert [path.name for path in (root / ".importing").iterdir()] == [".lock"]
 
 
 def test_runs_removed_since_are_said_and_brought_back(tmp_path: Path) -> None:
@@ -421,7 +423,35 @@ def test_an_import_that_fails_half_way_leaves_the_store_as_it_was(
     with pytest.raises(OSError, match="No space"):
         import_(file, root=root, replace=True)
     assert [run.evaluations()[0]["val_loss"] for run in list_runs(root)] == [2.5, 2.5]
-    assert [path.name for path in root.iterdir()] == ["in"]
+    assert sorted(path.name for path in root.iterdir()) == [".importing", "in"]
+    assert [path.name for path in (root / ".importing").iterdir()] == [".lock"]
+
+
+def test_what_a_kill_in_the_middle_of_replacing_took_away_is_put_back(tmp_path: Path) -> None:
+    file, root = points_file(tmp_path / "in", point()), tmp_path / "runs"
+    import_(file, root=root)
+    (root / ".importing/old").mkdir()
+    (root / "in").rename(root / ".importing/old/in")
+    assert list_runs(root) == []
+    import_(points_file(tmp_path / "other", point("b")), root=root)
+    assert [run.id for run in list_runs(root)] == ["a", "b"]
+
+
+def test_two_imports_at_once_do_not_mix(tmp_path: Path) -> None:
+    file, root = points_file(tmp_path / "in", point()), tmp_path / "runs"
+    (root / ".importing").mkdir(parents=True)
+    with writing(root / ".importing"), pytest.raises(FvlmError, match="is being written by process"):
+        import_(file, root=root)
+    assert import_(file, root=root).outcome == "new"
+
+
+def test_points_without_a_count_of_samples_are_kept_exported_and_not_fitted(tmp_path: Path) -> None:
+    file = points_file(tmp_path / "in", point(), point(step=200, samples_seen=""))
+    import_(file, root=tmp_path / "runs")
+    points = from_runs(list_runs(tmp_path / "runs"), "runs")
+    assert len(points.table) == 1
+    assert "run a: evaluations without training samples left out: 1" in points.remarks
+    assert tables(tmp_path / "runs", tmp_path / "out")[0] == file.read_bytes()
 
 
 def test_imported_and_own_runs_are_fitted_and_exported_together(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ COMMANDS: Table = {
     "export": ("fvlm_core.cli.export", "Write the measurements as CSV, JSON and a plot."),
     "import": (
         "fvlm_core.cli.import_",
-        "Make runs of measurements made elsewhere: an export, CSV, raw metrics.",
+        "Make runs of measurements made elsewhere.",
     ),
     "eval": ("fvlm_core.cli.evaluate", "Losses of a trained model, by source and mode, on any data."),
     "caption": ("fvlm_core.cli.caption", "What a trained model says about videos, as JSON lines."),

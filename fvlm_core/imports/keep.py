@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -18,12 +17,16 @@ from fvlm_core.imports.given import Given, apply_given
 from fvlm_core.imports.measured import MeasuredRun
 from fvlm_core.imports.sources import Read
 from fvlm_core.runs.files import read_json, sync_folder, write_json
+from fvlm_core.runs.lock import writing
 from fvlm_core.runs.metrics import MetricsWriter
 from fvlm_core.runs.store import IMPORTED, METRICS, RECIPE, SUMMARY
 from fvlm_core.runs.tables import DERIVED
 
 MEASUREMENTS = "measurements"
 """The kind of such an import: numbers, and no weights."""
+
+WORK = ".importing"
+"""Inside a store: groups that are half written, a level deeper than runs are looked for, so that nobody lists them."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
@@ -74,34 +77,48 @@ def plan(read: Read, root: Path, *, in_fits: bool, given: Given, replace: bool, 
 
 
 def keep(group: Group) -> None:
-    """Write the runs of a group, all of them or none, in place of what was there. Nothing to do for those `there`."""
+    """Write the runs of a group, all of them or none, in place of what was there. Nothing to do for those `there`.
+
+    Raises `FvlmError` while another process imports into the same store.
+    """
     if group.outcome == "there":
         return
     root, folder = group.folder.parent, group.folder
-    root.mkdir(parents=True, exist_ok=True)
-    # A level deeper than runs are looked for: nobody lists a group that is half written.
-    work = root / f".importing-{os.getpid()}"
-    new, old = work / "new" / folder.name, work / "old" / folder.name
-    shutil.rmtree(work, ignore_errors=True)
-    try:
-        new.mkdir(parents=True)
-        old.parent.mkdir()
-        taken: set[str] = set()
-        for order, run in enumerate(group.read.runs):
-            place = new / _folder_name(run.id, taken)
-            place.mkdir()
-            _write_run(place, run, order, group)
-        if folder.exists():
-            folder.replace(old)
+    work = root / WORK
+    work.mkdir(parents=True, exist_ok=True)
+    with writing(work):
+        new, old = work / "new" / folder.name, work / "old" / folder.name
+        _clear(work, root)
+        if group.outcome == "new" and folder.exists() and any(folder.iterdir()):
+            raise UsageError(f"{folder} is there now, and was not a moment ago: start again")
         try:
+            _write_group(new, group)
+            old.parent.mkdir()
+            if folder.exists():
+                folder.replace(old)
             new.replace(folder)
-        except OSError:
-            if old.exists():
-                old.replace(folder)
-            raise
-        sync_folder(root)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
+            sync_folder(root)
+        finally:
+            _clear(work, root)
+
+
+def _clear(work: Path, root: Path) -> None:
+    """Put back what a kill left taken away, and clear away the rest."""
+    for left in work.glob("old/*"):
+        if not (root / left.name).exists():
+            left.replace(root / left.name)
+    for part in ("new", "old"):
+        shutil.rmtree(work / part, ignore_errors=True)
+
+
+def _write_group(to: Path, group: Group) -> None:
+    to.mkdir(parents=True)
+    taken: set[str] = set()
+    for order, run in enumerate(group.read.runs):
+        place = to / _folder_name(run.id, taken)
+        place.mkdir()
+        _write_run(place, run, order, group)
 
 
 def _outcome(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import field, frozen
 
@@ -14,6 +14,8 @@ from fvlm_core.runs.tables import parse, written
 from fvlm_core.scaling.csvfile import CSVSheet, bare
 from fvlm_core.scaling.sheet import SHOWN, Faults
 from fvlm_registry.nearest import did_you_mean
+
+T = TypeVar("T")
 
 
 @frozen
@@ -112,20 +114,13 @@ def read_table(sheet: CSVSheet, of: Format, *, may_be_torn: bool = False) -> Tab
     rows: list[TableRow] = []
     remarks: list[str] = []
     torn = may_be_torn and not _ends_with_newline(file)
-    try:
-        lines = list(sheet.lines())
-    except csv.Error as error:
-        raise UsageError(f"{file}: not readable as CSV: {error}") from None
-    for at, (line, cells) in enumerate(lines):
-        if len(cells) != len(headers) or (torn and at == len(lines) - 1):
-            if torn and at == len(lines) - 1:
-                remarks.append(f"{file}:{line}: a last line that was cut short, left out")
-            else:
-                lengths.append(
-                    Problem(
-                        f"expected {len(headers)} cells, as the header has, got {len(cells)}", str(file), line
-                    )
-                )
+    for at, (line, cells), last in _with_last(_lines(sheet)):
+        if torn and last:
+            remarks.append(f"{file}:{line}: a last line that was cut short, left out")
+            continue
+        if len(cells) != len(headers):
+            text = f"expected {len(headers)} cells, as the header has, got {len(cells)}"
+            lengths.append(Problem(text, str(file), line))
             continue
         texts = dict(zip(headers, map(bare, cells), strict=True))
         row = TableRow(line, {}, {}, {header: _free(texts[header]) for header in extras if texts[header]})
@@ -150,6 +145,25 @@ def read_table(sheet: CSVSheet, of: Format, *, may_be_torn: bool = False) -> Tab
     if problems:
         raise Problems(problems)
     return Table(file, of, rows, extras, remarks)
+
+
+def _lines(sheet: CSVSheet) -> Iterator[tuple[int, list[str]]]:
+    try:
+        yield from sheet.lines()
+    except csv.Error as error:
+        raise UsageError(f"{sheet.file}: not readable as CSV: {error}") from None
+
+
+def _with_last(items: Iterable[T]) -> Iterator[tuple[int, T, bool]]:
+    """Items counted from 0, each with whether it is the last one."""
+    missing = object()
+    ahead = iter(items)
+    now: Any = next(ahead, missing)
+    at = 0
+    while now is not missing:
+        following: Any = next(ahead, missing)
+        yield at, now, following is missing
+        now, at = following, at + 1
 
 
 def _kind(of: Format, column: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from attrs import evolve
 
 from fvlm_core.errors import UsageError
 from fvlm_core.interfaces import LRCurve
@@ -17,6 +18,10 @@ from fvlm_core.runs.store import Run, list_runs, with_cache
 from fvlm_core.scaling.curves import curves_of
 from fvlm_core.scaling.kinds import D_KINDS, N_KINDS, DKind, NKind
 from fvlm_core.scaling.points import Points, shorten, tidy
+
+_COUNT_IMPORTED = (
+    "Import them again: `fvlm import PATH --total-params SIZE=N --replace`; or leave them out: --drop-run."
+)
 
 
 def from_runs(runs: Sequence[Run], source: str, n: NKind = "total", d: DKind = "samples") -> Points:
@@ -46,7 +51,13 @@ def from_runs(runs: Sequence[Run], source: str, n: NKind = "total", d: DKind = "
             remarks.append(f"run {name}: evaluations without a positive, finite loss left out: {bad}")
         if not run.record.get(parameters.key):
             (uncounted if n != "total" or run.has_recipe else unknown).append(name)
-        if any(row.get(seen.key) is None for row in good):
+        counted = [row for row in good if row.get(seen.key) is not None]
+        if len(counted) < len(good) and d == "samples" and not run.has_recipe:  # an empty cell of a table
+            remarks.append(
+                f"run {name}: evaluations without {seen.words} left out: {len(good) - len(counted)}"
+            )
+            good = counted
+        elif len(counted) < len(good):
             unseen.append(name)
         curves |= _curve(run, name, [*run.train_rows("step", "lr_connector"), *evaluations], remarks)
         rows += [
@@ -68,13 +79,11 @@ def from_runs(runs: Sequence[Run], source: str, n: NKind = "total", d: DKind = "
     _check(source, uncounted, f"no count of {parameters.words}", f'"--n {n}"', "--n total")
     _check(source, unseen, f"no {seen.words} of an evaluation", f'"--d {d}"', "--d samples")
     if unknown:
-        remarks.append(
-            f"N is not known of imported runs: {shorten(', '.join(unknown))}; `fvlm import` again with --total-params "
-            "SIZE=N --replace gives it"
-        )
-    return tidy(
+        remarks.append(f"N is not known of imported runs: {shorten(', '.join(unknown))}")
+    points = tidy(
         pd.DataFrame(rows), source, remarks, n_kind=parameters.words, d_kind=seen.words, curves=curves
     )
+    return evolve(points, ways_out={"n": _COUNT_IMPORTED})
 
 
 def stored_runs(root: Path) -> list[Run]:
