@@ -12,6 +12,9 @@ from fvlm_core.cli.options import runs_option
 if TYPE_CHECKING:
     from fvlm_core.imports.keep import Group
 
+_SHOWN = 50
+"""Runs that are listed one by one."""
+
 
 @click.command("import")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path))
@@ -83,6 +86,7 @@ def _show(group: Group) -> None:
     """The runs as a table, and the remarks below it."""
     from fvlm_core.cli.console import new_table, print_table, stdout
     from fvlm_core.imports.exported import check_sizes
+    from fvlm_core.scaling.points import shorten
 
     read = group.read
     files = ", ".join(file.name for file in read.source.files[:4])
@@ -95,7 +99,7 @@ def _show(group: Group) -> None:
     table = new_table(
         "run", "size", "N", "schedule", "points", "steps", "best", right=("N", "points", "steps", "best")
     )
-    for run in read.runs:
+    for run in read.runs[:_SHOWN]:
         points = run.evaluations
         losses = [row["val_loss"] for row in points if row.get("val_loss") is not None]
         best = min(losses) if losses else (run.summary or {}).get("best_val_loss")
@@ -111,11 +115,13 @@ def _show(group: Group) -> None:
             "-" if best is None else f"{best:.4f}",
         )
     print_table(table)
+    if len(read.runs) > _SHOWN:
+        stdout().print(f"  and {len(read.runs) - _SHOWN} more")
     for remark in read.remarks:
         stdout().print(f"  {remark}", soft_wrap=True)
     if unknown := check_sizes(read.runs):
         stdout().print(
-            f"  N is not known of {', '.join(unknown)}: laws that compare sizes need it. Give it with --total-params "
-            "SIZE=N or RUN=N",
+            f"  N is not known of {shorten(', '.join(unknown))}: laws that compare sizes need it. Give it with "
+            "--total-params SIZE=N or RUN=N",
             soft_wrap=True,
         )

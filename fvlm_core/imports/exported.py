@@ -18,6 +18,7 @@ from fvlm_core.runs.tables import (
     TEXTS,
     WHOLE,
 )
+from fvlm_core.scaling.points import shorten
 from fvlm_registry.nearest import did_you_mean
 
 POINTS_FORMAT = Format(
@@ -144,7 +145,7 @@ def _add_summaries(
         run.summary = {**row.values, SOURCE_ROW: place, **_beside(row)}
     silent = [name for name in with_points if runs[name].summary is None]
     if silent:
-        remarks.append(f"no summary, and none is made up: {', '.join(silent)}")
+        remarks.append(f"no summary, and none is made up: {shorten(', '.join(silent))}")
 
 
 def _add_counts(runs: dict[str, MeasuredRun], remarks: list[str]) -> None:
@@ -153,11 +154,15 @@ def _add_counts(runs: dict[str, MeasuredRun], remarks: list[str]) -> None:
     for run in runs.values():
         if run.size and run.total_params is not None:
             by_size.setdefault(run.size, set()).add(run.total_params)
+    taken: dict[str, list[str]] = {}
     for run in runs.values():
         counts = by_size.get(run.size, set())
         if run.total_params is None and len(counts) == 1:
             (run.total_params,) = counts
-            remarks.append(f"N of {run.id} is that of the other runs of {run.size}: {run.total_params:,}")
+            taken.setdefault(run.size, []).append(run.id)
+    for size, names in taken.items():
+        (count,) = by_size[size]
+        remarks.append(f"N of {shorten(', '.join(names))} is that of the other runs of {size}: {count:,}")
 
 
 def _check_name(name: str, table: Table, line: int, problems: list[Problem]) -> None:

@@ -15,6 +15,7 @@ from fvlm_core.imports.measured import MeasuredRun, Start
 from fvlm_core.imports.table import Format, Table, TableRow
 from fvlm_core.runs.metrics import Row
 from fvlm_core.runs.tables import SUMMARY_COLUMNS, TEXTS, WHOLE
+from fvlm_core.scaling.points import shorten
 from fvlm_registry.nearest import did_you_mean
 
 METRICS_FILES = "metrics_*.csv"
@@ -74,7 +75,7 @@ def runs_of_metrics(
         raise Problems(problems)
     silent = [run.id for run in runs.values() if run.summary is None]
     if silent:
-        remarks.append(f"no {SUMMARY_FILES}, and none is made up: {', '.join(silent)}")
+        remarks.append(f"no {SUMMARY_FILES}, and none is made up: {shorten(', '.join(silent))}")
     return list(runs.values())
 
 
