@@ -33,7 +33,7 @@ from fvlm_core.runs.identity import data_places, drift, identity, seen_data, sof
 from fvlm_core.runs.initial import find_initial, load_initial
 from fvlm_core.runs.lock import writing
 from fvlm_core.runs.mirror import Mirrored
-from fvlm_core.runs.store import CHECKPOINTS, ENVIRONMENT, RECIPE, SUMMARY, TOKENIZER
+from fvlm_core.runs.store import CHECKPOINTS, ENVIRONMENT, IMPORTED, RECIPE, SUMMARY, TOKENIZER, open_run
 from fvlm_core.training.devices import pick_device
 from fvlm_core.training.length import Length
 from fvlm_core.training.loop import train
@@ -291,9 +291,15 @@ def _drift(folder: Path, run: Run, data: Mapping[str, Sources] | None = None) ->
     """In what a run on disk differs from the recipe; nothing when it has not begun."""
     if not (folder / RECIPE).exists():
         return []
+    begun = open_run(folder)
+    if not begun.has_recipe:
+        raise UsageError(
+            f"{folder} holds measurements imported from {begun.record[IMPORTED]['file']}, which cannot be trained on. "
+            "Give the recipe another name (-o name=...), another place (--runs DIR), or remove the folder"
+        )
     sources = data[run.id] if data is not None else None
     seen = seen_data(sources.train, sources.validation) if sources is not None else None
-    return drift(read_json(folder / RECIPE), run, seen)
+    return drift(begun.record, run, seen)
 
 
 def _replanned(summary: dict[str, Any], length: Length) -> dict[str, Any]:

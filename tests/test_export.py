@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +36,81 @@ SUMMARIES_HEADER = (
 def rows(file: Path) -> list[dict[str, str]]:
     with file.open(newline="") as text:
         return list(csv.DictReader(text))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())}
+
+
+def test_the_same_runs_give_the_same_bytes_elsewhere_and_whenever(tmp_path: Path) -> None:
+    grid(tmp_path / "runs")
+    run(tmp_path / "runs", "a", recipe="first")
+    export(list_runs(tmp_path / "runs"), tmp_path / "out")
+    moved = shutil.copytree(tmp_path / "runs", tmp_path / "another/place", copy_function=shutil.copyfile)
+    elsewhere = {
+        "TZ": "Pacific/Kiritimati",
+        "PYTHONHASHSEED": "7",
+        "SOURCE_DATE_EPOCH": "86400",  # another day, to whatever would write one
+        "LC_ALL": "C",
+        "COLUMNS": "40",
+        "FVLM_RUNS": str(moved),
+    }
+    names = ["first/a", "grid/400k", "grid/blind", str(moved / "grid/40k"), "120k"]
+    done = subprocess.run(
+        [Path(sys.executable).with_name("fvlm"), "export", *names, "--to", "o"],
+        cwd=tmp_path / "another",
+        env={**os.environ, **elsewhere},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "exported 5 runs: first (1: a), grid (4: 40k, 120k, 400k, blind)" in done.stderr
+    assert digests(tmp_path / "another/o") == digests(tmp_path / "out")
+
+
+def test_no_path_and_no_order_of_arguments_gets_into_the_files(tmp_path: Path) -> None:
+    run(tmp_path / "runs", "b", losses=[])
+    run(tmp_path / "runs", "a", losses=[])
+    runs = list_runs(tmp_path / "runs")
+    export(runs, tmp_path / "out")
+    export([*runs[::-1], runs[0]], tmp_path / "another/out")
+    assert digests(tmp_path / "out") == digests(tmp_path / "another/out")
+
+
+def test_runs_are_chosen_by_recipe_id_pattern_and_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("fvlm_core.runs.export.EXPORTED", ())
+    grid(tmp_path / "runs")
+    run(tmp_path / "runs", "40k", recipe="second")
+    monkeypatch.setenv("FVLM_RUNS", str(tmp_path / "runs"))
+
+    def exported(*names: str) -> list[str]:
+        code, _, err = run_cli(["export", *names, "--to", str(tmp_path / "out")], monkeypatch, capsys)
+        assert code == 0, err
+        return [row["run_id"] for row in rows(tmp_path / "out/run_summaries.csv")]
+
+    assert exported() == ["grid/40k", "120k", "400k", "blind", "second/40k"]
+    assert exported("grid") == ["40k", "120k", "400k", "blind"]
+    assert exported("blind", "grid/?00k", "blind") == ["400k", "blind"]
+    assert exported("*40k") == ["grid/40k", "second/40k"]
+    assert exported(str(tmp_path / "runs/second/40k"), "second") == ["40k"]
+
+
+def test_unknown_and_ambiguous_runs_are_named_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid(tmp_path / "runs")
+    run(tmp_path / "runs", "40k", recipe="second")
+    arguments = ["export", "40k", "blnd", "third/*", "--to", str(tmp_path / "out")]
+    code, _, err = run_cli([*arguments, "--runs", str(tmp_path / "runs")], monkeypatch, capsys)
+    assert (code, (tmp_path / "out").exists()) == (2, False)
+    root = tmp_path / "runs"
+    assert err.splitlines() == [
+        '"40k" is the id of several runs: grid/40k, second/40k',
+        f'no recipe and no run under {root} is called "blnd": did you mean "blind"?',
+        f'no recipe and no run under {root} is called "third/*"; recipes there: grid, second',
+    ]
 
 
 def test_the_four_files_have_the_published_columns_and_keys(tmp_path: Path) -> None:

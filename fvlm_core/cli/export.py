@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command("export")
+@click.argument("names", nargs=-1, metavar="[RUN]...")
 @click.option(
     "--to",
     type=click.Path(path_type=Path, file_okay=False),
@@ -24,11 +25,22 @@ if TYPE_CHECKING:
 )
 @objective_option
 @runs_option
-def command(to: Path, objective: ObjectiveName, root: Path) -> None:
-    """Write all_eval_points.csv, run_summaries.csv, scaling_fits.json and scaling_law_plot.png."""
-    from fvlm_core.cli.console import stdout
+def command(names: tuple[str, ...], to: Path, objective: ObjectiveName, root: Path) -> None:
+    """Write all_eval_points.csv, run_summaries.csv, scaling_fits.json and scaling_law_plot.png.
+
+    RUN is a recipe (all its runs), "recipe/id", an id, a pattern such as 'phase1a/A*', or a run's folder. Without any,
+    all runs are exported. The same runs give the same bytes.
+    """
+    from fvlm_core.cli.console import stderr, stdout
+    from fvlm_core.cli.outputs import writing
     from fvlm_core.runs.export import export
+    from fvlm_core.runs.select import listing, select_runs
     from fvlm_core.scaling.stored import stored_runs
 
-    for file in export(stored_runs(root), to, objective):
+    runs = select_runs(stored_runs(root), names, root)
+    with writing(to):
+        files = export(runs, to, objective)
+    count = f"{len(runs)} run{'s' * (len(runs) != 1)}"
+    stderr().print(f"exported {count}: {listing(runs)}", soft_wrap=True)
+    for file in files:
         stdout().print(str(file), soft_wrap=True)

@@ -19,6 +19,10 @@ COMMANDS: Table = {
     "predict": ("fvlm_core.cli.predict", "The loss of a run not yet made, or the best use of a budget."),
     "suggest": ("fvlm_core.cli.suggest", "Which runs to make next, written as a recipe."),
     "export": ("fvlm_core.cli.export", "Write the measurements as CSV, JSON and a plot."),
+    "import": (
+        "fvlm_core.cli.import_",
+        "Make runs of measurements made elsewhere.",
+    ),
     "eval": ("fvlm_core.cli.evaluate", "Losses of a trained model, by source and mode, on any data."),
     "caption": ("fvlm_core.cli.caption", "What a trained model says about videos, as JSON lines."),
     "gaze": ("fvlm_core.cli.gaze", "Draw where a trained model looks in a video."),

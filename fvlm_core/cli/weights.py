@@ -33,7 +33,8 @@ def import_(file: Path, recipe: str, run_id: str | None, to: Path | None, root: 
     """
     from fvlm_core.cli.console import stdout
     from fvlm_core.recipes.read import read_recipe
-    from fvlm_core.runs.imported import IMPORTED, choose_run, import_weights
+    from fvlm_core.runs.imported import choose_run, import_weights
+    from fvlm_core.runs.store import IMPORTED
 
     run = choose_run(read_recipe(recipe), run_id)
     folder = import_weights(file, run, to or root / IMPORTED / run.id)

@@ -2,55 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fvlm_core.errors import UsageError
-from fvlm_core.recipes.schema import Fit as FitRequest
 from fvlm_core.runs.files import write_json
-from fvlm_core.runs.metrics import Row
-from fvlm_core.runs.store import Run
-from fvlm_core.scaling.fitting import fit_runs
+from fvlm_core.runs.store import Run, in_order
+from fvlm_core.runs.tables import POINTS, write_tables
+from fvlm_core.scaling.fitting import fit_points, load_model
 from fvlm_core.scaling.objective import ObjectiveName
 from fvlm_core.scaling.report import Fit, FitReport
-from fvlm_core.scaling.stored import run_names
+from fvlm_core.scaling.stored import from_runs
 
-POINTS = "all_eval_points.csv"
-SUMMARIES = "run_summaries.csv"
 FITS = "scaling_fits.json"
 PLOT = "scaling_law_plot.png"
-
-POINT_COLUMNS = (
-    "model_size",
-    "run_id",
-    "lr_schedule",
-    "step",
-    "samples_seen",
-    "val_loss",
-    "train_loss",
-    "lr",
-    "throughput_sps",
-    "attention_entropy",
-)
-SUMMARY_COLUMNS = (
-    "run_id",
-    "model_size",
-    "total_params",
-    "lr_schedule",
-    "total_samples",
-    "total_steps",
-    "best_val_loss",
-    "best_val_step",
-    "final_train_loss",
-    "wall_time_hours",
-)
-
-_BOTH = ("lr_connector", "throughput_samples_sec")
-"""Metrics of training rows and of evaluations alike."""
 
 PER_SIZE = "per-size"
 JOINT = "joint-chinchilla"
@@ -68,65 +34,40 @@ def export(
     objective: ObjectiveName = "log-huber",
     reports: Sequence[FitReport] | None = None,
 ) -> list[Path]:
-    """Write the four files of the export into the folder `to` and return them.
+    """Write the four files of the export into the folder `to` and return them: the same bytes for the same runs.
 
-    Every run is in both tables; only those that are `in_fits` are fitted. reports: fits already made of these runs;
-    None makes them with `objective`. Raises `UsageError` when there is no run.
+    Every run is in both tables, in the order of the store; only those that are `in_fits` are fitted. reports: fits
+    already made of these runs; None makes them with `objective`. Raises `UsageError` when there is no run.
     """
     if not runs:
         raise UsageError(f"nothing to export to {to}: no run")
     from fvlm_core.report.figures import scaling_law_plot
 
+    runs = in_order(runs)
     to.mkdir(parents=True, exist_ok=True)
     nothing = ""
     if reports is None:
-        try:
-            requests = [FitRequest(model=name, objective=objective) for name in EXPORTED]
-            reports = fit_runs(runs, requests, source=str(to / POINTS))
-        except UsageError as error:
-            reports, nothing = [], str(error)
-    files = [to / name for name in (POINTS, SUMMARIES, FITS, PLOT)]
-    _write_csv(files[0], POINT_COLUMNS, point_rows(runs))
-    _write_csv(files[1], SUMMARY_COLUMNS, summary_rows(runs))
+        reports, nothing = _fitted(runs, objective)
+    files = [*write_tables(runs, to), to / FITS, to / PLOT]
     write_json(files[2], scaling_fits(reports, nothing))
     scaling_law_plot(reports, files[3], nothing)
     return files
 
 
-def point_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """One row an evaluation: the columns of `all_eval_points.csv`, None where nothing is known."""
-    names = run_names(runs)
-    rows: list[dict[str, Any]] = []
-    for run in runs:
-        training = run.train_rows("step", "train_loss", *_BOTH)
-        for row in run.evaluations("step", "samples_seen", "val_loss", "attention_entropy", *_BOTH):
-            before = _preceding(training, row["step"])
-            rows.append(
-                {
-                    "model_size": run.size,
-                    "run_id": names[run.folder],
-                    "lr_schedule": run.schedule,
-                    "step": row["step"],
-                    "samples_seen": row["samples_seen"],
-                    "val_loss": row.get("val_loss"),
-                    "train_loss": before.get("train_loss"),
-                    "lr": row.get("lr_connector", before.get("lr_connector")),
-                    "throughput_sps": row.get("throughput_samples_sec", before.get("throughput_samples_sec")),
-                    "attention_entropy": row.get("attention_entropy"),
-                }
-            )
-    return rows
-
-
-def summary_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """One row a run: the columns of `run_summaries.csv`; a run before its first evaluation has few of them."""
-    names = run_names(runs)
-    identity = ("run_id", "model_size", "total_params", "lr_schedule")
-    return [
-        dict(zip(identity, (names[run.folder], run.size, run.total_params, run.schedule), strict=True))
-        | {column: run.summary.get(column) for column in SUMMARY_COLUMNS if column not in identity}
-        for run in runs
-    ]
+def _fitted(runs: Sequence[Run], objective: ObjectiveName) -> tuple[list[FitReport], str]:
+    """The exported fits, as far as the runs hold what they need, and why the others are not there."""
+    reports: list[FitReport] = []
+    reasons: list[str] = []
+    try:
+        points = from_runs(runs, POINTS)  # no path: the same runs elsewhere give the same bytes
+    except UsageError as error:
+        return reports, str(error)
+    for name in EXPORTED:
+        try:
+            reports.append(fit_points(points, load_model(name), objective))
+        except UsageError as error:
+            reasons.append(str(error))
+    return reports, "; ".join(reasons)
 
 
 def scaling_fits(reports: Sequence[FitReport], nothing: str = "") -> dict[str, Any]:
@@ -185,27 +126,3 @@ def _instead(fit: Fit, withheld: Sequence[str]) -> str:
 def _note(report: FitReport | None, parts: Sequence[str]) -> str:
     objective = [f"objective {report.objective}"] if report else []
     return "; ".join([*objective, *dict.fromkeys(part.rstrip(".") for part in parts)])
-
-
-def _preceding(training: Sequence[Row], step: int) -> Row:
-    """The last training row at or before a step; empty if there is none."""
-    return max((row for row in training if row["step"] <= step), key=lambda row: row["step"], default={})
-
-
-def _write_csv(file: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([[_cell(row[column]) for column in columns] for row in rows])
-    temporary = file.with_name(f".{file.name}")
-    temporary.write_text(text.getvalue(), encoding="utf-8")
-    temporary.replace(file)
-
-
-def _cell(value: Any) -> Any:
-    """Empty for what is not known; an apostrophe keeps text from being a formula in a spreadsheet."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return ""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@"):
-        return f"'{value}"
-    return value

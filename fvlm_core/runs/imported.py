@@ -15,12 +15,9 @@ from fvlm_core.recipes.resolved import resolved
 from fvlm_core.runs.checkpoint import Checkpoint, save_checkpoint
 from fvlm_core.runs.environment import describe_environment
 from fvlm_core.runs.files import empty_folder, sha256, write_json
-from fvlm_core.runs.store import CHECKPOINTS, ENVIRONMENT, RECIPE, SUMMARY, TOKENIZER
+from fvlm_core.runs.store import CHECKPOINTS, ENVIRONMENT, IMPORTED, RECIPE, SUMMARY, TOKENIZER
 from fvlm_core.training.state import Progress
 from fvlm_core.weights import load_foreign, read_foreign
-
-IMPORTED = "imported"
-"""In place of a recipe's name, in the store and in the record: this program did not train these weights."""
 
 
 def choose_run(recipe: Recipe, run_id: str | None) -> Run:

@@ -14,7 +14,7 @@ from fvlm_core.interfaces.llm import Chat
 from fvlm_core.recipes.read import from_resolved
 from fvlm_core.recipes.schema import RunRecipe
 from fvlm_core.runs.checkpoint import damage, latest_checkpoint
-from fvlm_core.runs.store import CHECKPOINTS, TOKENIZER, Run
+from fvlm_core.runs.store import CHECKPOINTS, IMPORTED, TOKENIZER, Run
 from fvlm_core.vlm import VLM
 
 
@@ -33,8 +33,8 @@ def restore(run: Run, device: str = "cpu") -> Restored:
 
     Raises `UsageError` when the run has no complete checkpoint.
     """
-    config = from_resolved(run.record["resolved"])
     folder = best_checkpoint(run)
+    config = from_resolved(run.record["resolved"])
     chat = make_chat(config.model, tuple, run.folder / TOKENIZER)
     model = compose(config.model, chat.vocabulary, run.record["seed"], weights=False)
     tensors = load_file(folder / "model.safetensors")
@@ -47,8 +47,13 @@ def restore(run: Run, device: str = "cpu") -> Restored:
 def best_checkpoint(run: Run) -> Path:
     """The folder of a run's best checkpoint, or of the newest when there is no best yet.
 
-    Raises `UsageError` when the run has no complete checkpoint.
+    Raises `UsageError` when the run has no complete checkpoint, or is imported without weights.
     """
+    if not run.has_recipe:
+        raise UsageError(
+            f"{run.recipe}/{run.id} is imported: no weights. Only its measurements came, from "
+            f"{run.record[IMPORTED]['file']}; `fvlm weights import FILE --recipe RECIPE` makes a run of weights"
+        )
     best = run.summary.get("best_val_step")
     folder = run.folder / CHECKPOINTS / f"step-{best:08d}" if best is not None else None
     if folder is not None and folder.is_dir() and damage(folder) is None:

@@ -24,6 +24,8 @@ TOKENIZER = "tokenizer.json"
 ENVIRONMENT = "environment.json"
 BAD_SAMPLES = "bad_samples.jsonl"
 ATTEMPTS = "attempts.jsonl"
+IMPORTED = "imported"
+"""In a record: where the run comes from, when this program did not make it; also the folder of imported weights."""
 
 MANY = 30
 """Runs from which on a store's metrics are read through its cache; a few are read sooner from their own files."""
@@ -56,8 +58,8 @@ class Run:
         return self.record["size"]
 
     @property
-    def total_params(self) -> int:
-        """All parameters of the model, trained or not."""
+    def total_params(self) -> int | None:
+        """All parameters of the model, trained or not; None of an imported run whose files do not say."""
         return self.record["total_params"]
 
     @property
@@ -72,8 +74,16 @@ class Run:
 
     @property
     def state(self) -> str:
-        """ "complete" when it trained to its last step, else "interrupted"."""
-        return "complete" if self.summary.get("complete") else "interrupted"
+        """ "complete" when it trained to its last step; "imported" when only its measurements are here; else
+        "interrupted"."""
+        if self.has_recipe:
+            return "complete" if self.summary.get("complete") else "interrupted"
+        return "imported"
+
+    @property
+    def has_recipe(self) -> bool:
+        """Whether its model is known, and with it its weights; not so of imported measurements."""
+        return "resolved" in self.record
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -124,7 +134,13 @@ def find_run(name: str, root: Path) -> Run:
 def list_runs(root: Path) -> list[Run]:
     """Every run under a run store, by recipe and in the order the recipe has them."""
     runs = [open_run(file.parent) for file in root.glob(f"*/*/{RECIPE}")]
-    return sorted(runs, key=lambda run: (run.recipe, run.record["order"], run.id))
+    return in_order(runs)
+
+
+def in_order(runs: Sequence[Run]) -> list[Run]:
+    """Runs by recipe and in the order the recipe has them, each once."""
+    each = {run.folder: run for run in runs}
+    return sorted(each.values(), key=lambda run: (run.recipe, run.record["order"], run.id))
 
 
 def with_cache(runs: Sequence[Run], root: Path) -> list[Run]:

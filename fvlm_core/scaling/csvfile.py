@@ -19,6 +19,9 @@ from fvlm_core.scaling.sheet import AT_ONCE, Chunk, Place
 MISSING = ("nan", "na")
 """What stands for no number, in any case, besides an empty cell."""
 
+FORMULA = ("=", "+", "-", "@")
+"""Text that begins so is a formula to a spreadsheet."""
+
 
 class CSVSheet:
     """A CSV file with a header: UTF-8, commas, quotes where needed. See `Sheet`."""
@@ -53,22 +56,32 @@ class CSVSheet:
         """Lines, counted as an editor does: quoted line breaks and blank lines included."""
         column = self.headers.index(header)
         out: list[tuple[Place, str]] = []
+        try:
+            for at, (line, cells) in enumerate(self.lines()):
+                if len(out) == len(rows):
+                    break
+                if at == rows[len(out)]:
+                    cell = cells[column] if column < len(cells) else ""
+                    out.append(((line, ""), f'"{cell}"' if cell else "an empty cell"))
+        except csv.Error:  # a cell beyond that module's limit, which is not pandas'
+            pass
+        return [*out, *(((None, f"row {row + 1}"), "something else") for row in rows[len(out) :])]
+
+    def lines(self) -> Iterator[tuple[int, list[str]]]:
+        """The rows below the header as they are written, each with its (last) line. Raises `csv.Error`, and
+        `UsageError` for what is no text."""
         with self.file.open(encoding="utf-8-sig", newline="") as text:
             reader = csv.reader(text, skipinitialspace=True)
-            at = -1  # the header
+            below = False
             try:
                 for cells in reader:
-                    if len(out) == len(rows):
-                        break
                     if not cells or (len(cells) == 1 and not cells[0].strip(" \t")):
                         continue
-                    if at == rows[len(out)]:
-                        cell = cells[column] if column < len(cells) else ""
-                        out.append(((reader.line_num, ""), f'"{cell}"' if cell else "an empty cell"))
-                    at += 1
-            except csv.Error:  # a cell beyond that module's limit, which is not pandas'
-                pass
-        return [*out, *(((None, f"row {row + 1}"), "something else") for row in rows[len(out) :])]
+                    if below:
+                        yield reader.line_num, cells
+                    below = True
+            except UnicodeDecodeError as error:
+                raise _no_text(self.file, error) from None
 
 
 def _read(file: Path, **options: Any) -> Any:
@@ -93,9 +106,7 @@ def _explained(file: Path) -> Generator[None]:
         with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
             yield
     except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{file}: not UTF-8 text ({_undecodable(file, error)}); expected a CSV file"
-        ) from None
+        raise _no_text(file, error) from None
     except pd.errors.EmptyDataError:
         raise UsageError(f"{file}: the file is empty; expected a CSV file with a header") from None
     except pd.errors.ParserWarning:
@@ -103,6 +114,10 @@ def _explained(file: Path) -> Generator[None]:
     except pd.errors.ParserError as error:
         reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
         raise UsageError(f"{file}: not readable as CSV: {reason}") from None
+
+
+def _no_text(file: Path, error: UnicodeDecodeError) -> UsageError:
+    return UsageError(f"{file}: not UTF-8 text ({_undecodable(file, error)}); expected a CSV file")
 
 
 def _undecodable(file: Path, error: UnicodeDecodeError) -> str:
@@ -142,4 +157,4 @@ def _bare(labels: Any) -> Any:
 
 def bare(label: str) -> str:
     """A label without the apostrophe that the export puts before spreadsheet formulas."""
-    return label[1:] if label[:1] == "'" and label[1:2] in ("=", "+", "-", "@") else label
+    return label[1:] if label[:1] == "'" and label.lstrip("'")[:1] in FORMULA else label

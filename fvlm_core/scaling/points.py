@@ -36,6 +36,7 @@ class Points:
     source: where they are from, for people. remarks: what was left out or looked up on the way.
     n_kind, d_kind: what N and D count, in words ("total parameters", "training samples"). policy: how these points
     were chosen from all there were. curves: the learning rate over all steps of a run, by run, where it is known.
+    ways_out: how a column that is missing is added, where these points are not from a table.
     """
 
     table: pd.DataFrame
@@ -45,6 +46,7 @@ class Points:
     d_kind: str = AS_GIVEN
     policy: Policy = field(factory=Policy)
     curves: Mapping[str, LRCurve] = field(factory=dict)
+    ways_out: Mapping[str, str] = field(factory=dict)
 
     @property
     def sizes(self) -> list[str]:
@@ -62,9 +64,10 @@ class Points:
             absent = self.table[self.table[column].isna()]
             if len(absent):
                 runs = ", ".join(filter(None, absent["run"].unique())) or "no run is named"
+                way_out = self.ways_out.get(column, _WAY_OUT[column])
                 raise UsageError(
                     f'{self.source}: fit "{law}" needs {MEANING[column]} of every point; '
-                    f"{len(absent)} of {len(self.table)} have none ({shorten(runs)}).\n{_WAY_OUT[column]}"
+                    f"{len(absent)} of {len(self.table)} have none ({shorten(runs)}).\n{way_out}"
                 )
 
     def fingerprint(self) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from attrs import evolve
 
 from fvlm_core.errors import UsageError
 from fvlm_core.interfaces import LRCurve
@@ -16,6 +18,10 @@ from fvlm_core.runs.store import Run, list_runs, with_cache
 from fvlm_core.scaling.curves import curves_of
 from fvlm_core.scaling.kinds import D_KINDS, N_KINDS, DKind, NKind
 from fvlm_core.scaling.points import Points, shorten, tidy
+
+_COUNT_IMPORTED = (
+    "Import them again: `fvlm import PATH --total-params SIZE=N --replace`; or leave them out: --drop-run."
+)
 
 
 def from_runs(runs: Sequence[Run], source: str, n: NKind = "total", d: DKind = "samples") -> Points:
@@ -32,6 +38,7 @@ def from_runs(runs: Sequence[Run], source: str, n: NKind = "total", d: DKind = "
     parameters, seen = N_KINDS[n], D_KINDS[d]
     uncounted: list[str] = []
     unseen: list[str] = []
+    unknown: list[str] = []
     for run in used:
         name = names[run.folder]
         evaluations = run.evaluations("step", seen.key, "val_loss", "lr_connector", "flops")
@@ -43,8 +50,14 @@ def from_runs(runs: Sequence[Run], source: str, n: NKind = "total", d: DKind = "
             bad = len(evaluations) - len(good)
             remarks.append(f"run {name}: evaluations without a positive, finite loss left out: {bad}")
         if not run.record.get(parameters.key):
-            uncounted.append(name)
-        if any(row.get(seen.key) is None for row in good):
+            (uncounted if n != "total" or run.has_recipe else unknown).append(name)
+        counted = [row for row in good if row.get(seen.key) is not None]
+        if len(counted) < len(good) and d == "samples" and not run.has_recipe:  # an empty cell of a table
+            remarks.append(
+                f"run {name}: evaluations without {seen.words} left out: {len(good) - len(counted)}"
+            )
+            good = counted
+        elif len(counted) < len(good):
             unseen.append(name)
         curves |= _curve(run, name, [*run.train_rows("step", "lr_connector"), *evaluations], remarks)
         rows += [
@@ -65,9 +78,12 @@ def from_runs(runs: Sequence[Run], source: str, n: NKind = "total", d: DKind = "
         raise UsageError(f"{source}: no evaluation to fit (runs: {len(runs)}, meant for fits: {len(used)})")
     _check(source, uncounted, f"no count of {parameters.words}", f'"--n {n}"', "--n total")
     _check(source, unseen, f"no {seen.words} of an evaluation", f'"--d {d}"', "--d samples")
-    return tidy(
+    if unknown:
+        remarks.append(f"N is not known of imported runs: {shorten(', '.join(unknown))}")
+    points = tidy(
         pd.DataFrame(rows), source, remarks, n_kind=parameters.words, d_kind=seen.words, curves=curves
     )
+    return evolve(points, ways_out={"n": _COUNT_IMPORTED})
 
 
 def stored_runs(root: Path) -> list[Run]:
@@ -83,15 +99,15 @@ def stored_runs(root: Path) -> list[Run]:
 
 def run_names(runs: Sequence[Run]) -> dict[object, str]:
     """A unique name for each run, by folder: its id, or `recipe/id` where two recipes have runs of one id."""
-    ids = [run.id for run in runs]
-    return {run.folder: run.id if ids.count(run.id) == 1 else f"{run.recipe}/{run.id}" for run in runs}
+    ids = Counter(run.id for run in runs)
+    return {run.folder: run.id if ids[run.id] == 1 else f"{run.recipe}/{run.id}" for run in runs}
 
 
 def _check(source: str, runs: list[str], lacking: str, asked: str, instead: str) -> None:
     if runs:
         raise UsageError(
-            f"{source}: {asked} cannot be had: {lacking} was recorded by {shorten(', '.join(runs))}, which an "
-            f"older version trained. Use {instead}, or train these runs again"
+            f"{source}: {asked} cannot be had: {lacking} was recorded by {shorten(', '.join(runs))}, "
+            f"imported or trained by an older version. Use {instead}, or train these runs again"
         )
 
 

@@ -1,0 +1,1 @@
+"""Measurements made elsewhere, read strictly and kept as runs."""

@@ -1,0 +1,77 @@
+"""What a user knows of imported runs that the files do not say, or say wrongly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from attrs import frozen
+
+from fvlm_core.errors import Problem, Problems
+from fvlm_core.imports.measured import MeasuredRun
+from fvlm_core.scaling.policy import parse_count
+from fvlm_registry.nearest import did_you_mean
+
+
+@frozen
+class Given:
+    """Texts KEY=VALUE. A key is a run's id, a pattern for ids, or (for `total_params`) a size."""
+
+    total_params: tuple[str, ...] = ()
+    size: tuple[str, ...] = ()
+    schedule: tuple[str, ...] = ()
+
+
+def apply_given(given: Given, runs: Sequence[MeasuredRun]) -> dict[str, dict[str, int | str]]:
+    """Put the values into the runs, summaries included; what was given, by run. Sizes come first: a count may be
+    given for them. Raises `Problems` for keys that are of no run and values that cannot be."""
+    problems: list[Problem] = []
+    out: dict[str, dict[str, int | str]] = {}
+    for option, column, texts in (
+        ("--size", "model_size", given.size),
+        ("--schedule", "lr_schedule", given.schedule),
+        ("--total-params", "total_params", given.total_params),
+    ):
+        chosen: dict[str, int | str] = {}
+        for text in texts:
+            key, equals, value = (part.strip() for part in text.rpartition("="))
+            if not (key and equals and value):
+                example = "360M=384912384" if column == "total_params" else "135M-C4-F=135M"
+                problems.append(Problem(f'{option}: expected KEY=VALUE, such as {example}, got "{text}"'))
+                continue
+            meant = _meant(key, runs, sizes=column == "total_params")
+            if not meant:
+                known = [label for run in runs for label in (run.id, run.size) if label]
+                near = did_you_mean(key, known)
+                problems.append(Problem(f'{option}: no run{_or_size(column)} is called "{key}"{near}'))
+            number = parse_count(value) if column == "total_params" else None
+            if column == "total_params" and not (number and number == int(number)):
+                problems.append(Problem(f'{option}: expected a whole number of parameters, got "{value}"'))
+                continue
+            chosen |= {run.id: value if number is None else int(number) for run in meant}
+        for run in runs:
+            if run.id in chosen:
+                value = chosen[run.id]
+                out.setdefault(run.id, {})[column] = value
+                if column == "model_size":
+                    run.size = str(value)
+                elif column == "lr_schedule":
+                    run.schedule = str(value)
+                else:
+                    run.total_params = int(value)
+                if run.summary is not None:
+                    run.summary[column] = value
+    if problems:
+        raise Problems(problems)
+    return out
+
+
+def _or_size(column: str) -> str:
+    return " and no size" if column == "total_params" else ""
+
+
+def _meant(key: str, runs: Sequence[MeasuredRun], *, sizes: bool) -> list[MeasuredRun]:
+    """A run's own id before a size, and a size before a pattern."""
+    named = [run for run in runs if run.id == key]
+    sized = [run for run in runs if sizes and run.size == key]
+    return named or sized or [run for run in runs if fnmatchcase(run.id, key)]

@@ -1,0 +1,186 @@
+"""A CSV file with known columns, read strictly: every problem is named with its line."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from attrs import field, frozen
+
+from fvlm_core.errors import Problem, Problems, UsageError
+from fvlm_core.runs.tables import parse, written
+from fvlm_core.scaling.csvfile import CSVSheet, bare
+from fvlm_core.scaling.sheet import SHOWN, Faults
+from fvlm_registry.nearest import did_you_mean
+
+T = TypeVar("T")
+
+
+@frozen
+class Format:
+    """The columns that a table must have. needed: those that have a value in every row. whole: whole numbers."""
+
+    name: str
+    columns: tuple[str, ...]
+    texts: frozenset[str]
+    whole: frozenset[str]
+    needed: frozenset[str]
+
+    def missing(self, headers: Sequence[str]) -> list[str]:
+        """The columns that are not there."""
+        return [column for column in self.columns if column not in headers]
+
+
+@frozen
+class TableRow:
+    """A row: line in the file, values by column, texts of numbers that we would write otherwise, and the cells of
+    columns that the format does not know."""
+
+    line: int
+    values: dict[str, Any]
+    as_written: dict[str, str]
+    extra: dict[str, Any] = field(factory=dict[str, Any])
+
+
+@frozen
+class Table:
+    """remarks: what was left out of it."""
+
+    file: Path
+    format: Format
+    rows: list[TableRow]
+    extras: list[str]
+    remarks: list[str] = field(factory=list[str])
+
+
+def open_sheet(file: Path) -> CSVSheet:
+    """The file as a sheet with its header read. Raises `UsageError` where it is no CSV file with commas."""
+    try:
+        sheet = CSVSheet(file)
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {error.strerror or error}") from None
+    if len(sheet.headers) == 1:
+        for mark, name in ((";", "semicolons"), ("\t", "tabs")):
+            if mark in sheet.headers[0]:
+                raise UsageError(
+                    f"{file}:1: the columns are separated by {name}; expected commas, and points in numbers. Save it "
+                    "again as CSV with commas"
+                )
+    return sheet
+
+
+def choose_format(sheet: CSVSheet, formats: Sequence[Format]) -> Format:
+    """The format that a file's columns are those of. Raises `Problems`: of the nearest one, what is missing."""
+    headers = [header.strip() for header in sheet.headers]
+    best = min(formats, key=lambda of: len(of.missing(headers)) / len(of.columns))
+    twice = [header for header in best.columns if headers.count(header) > 1]
+    problems = [
+        Problem(
+            f'{headers.count(header)} columns are called "{header}": keep one of them', str(sheet.file), 1
+        )
+        for header in twice
+    ]
+    unknown = [header for header in headers if header not in best.columns]
+    for column in best.missing(headers):
+        near = next((h for h in unknown if did_you_mean(h, [column])), None)
+        meant = f': did you mean it by "{near}"?' if near else ", empty where nothing is known"
+        problems.append(
+            Problem(f'no column "{column}", which {best.name} have{meant}', str(sheet.file), 1, column)
+        )
+    if len(problems) > len(best.columns) / 2:
+        known = "\n".join(f"  {of.name}: {', '.join(of.columns)}" for of in formats)
+        found = ", ".join(headers) or "nothing"
+        raise UsageError(
+            f"{sheet.file}:1: not the columns of any table that is read. Found: {found}\n{known}"
+        )
+    if problems:
+        raise Problems(problems)
+    return best
+
+
+def read_table(sheet: CSVSheet, of: Format, *, may_be_torn: bool = False) -> Table:
+    """All rows of a file. may_be_torn: a last line that a kill cut short is left out, and said.
+
+    Raises `Problems` with the lines of rows of another length, of cells that are no numbers, and of empty cells that
+    are needed.
+    """
+    file, headers = sheet.file, [header.strip() for header in sheet.headers]
+    extras = [header for header in headers if header not in of.columns]
+    no_number = {column: Faults(column, f"expected {_kind(of, column)}") for column in of.columns}
+    empty = {column: Faults(column, "expected a value") for column in of.needed}
+    lengths: list[Problem] = []
+    rows: list[TableRow] = []
+    remarks: list[str] = []
+    torn = may_be_torn and not _ends_with_newline(file)
+    for at, (line, cells), last in _with_last(_lines(sheet)):
+        if torn and last:
+            remarks.append(f"{file}:{line}: a last line that was cut short, left out")
+            continue
+        if len(cells) != len(headers):
+            text = f"expected {len(headers)} cells, as the header has, got {len(cells)}"
+            lengths.append(Problem(text, str(file), line))
+            continue
+        texts = dict(zip(headers, map(bare, cells), strict=True))
+        row = TableRow(line, {}, {}, {header: _free(texts[header]) for header in extras if texts[header]})
+        for column in of.columns:
+            text = texts[column]
+            value: Any = text
+            if column not in of.texts:
+                try:
+                    value = parse(column, text, column in of.whole)
+                except ValueError:
+                    no_number[column].add([True], at)
+                    continue
+                if written(column, value) != text:
+                    row.as_written[column] = text
+            if column in empty and value in ("", None):
+                empty[column].add([True], at)
+            row.values[column] = value
+        rows.append(row)
+    sheet.headers = headers  # as the messages name them
+    problems = [p for faults in (*no_number.values(), *empty.values()) for p in faults.problems(sheet)]
+    problems += lengths[:SHOWN]
+    if problems:
+        raise Problems(problems)
+    return Table(file, of, rows, extras, remarks)
+
+
+def _lines(sheet: CSVSheet) -> Iterator[tuple[int, list[str]]]:
+    try:
+        yield from sheet.lines()
+    except csv.Error as error:
+        raise UsageError(f"{sheet.file}: not readable as CSV: {error}") from None
+
+
+def _with_last(items: Iterable[T]) -> Iterator[tuple[int, T, bool]]:
+    """Items counted from 0, each with whether it is the last one."""
+    missing = object()
+    ahead = iter(items)
+    now: Any = next(ahead, missing)
+    at = 0
+    while now is not missing:
+        following: Any = next(ahead, missing)
+        yield at, now, following is missing
+        now, at = following, at + 1
+
+
+def _kind(of: Format, column: str) -> str:
+    return "a whole number, not negative" if column in of.whole else "a number"
+
+
+def _free(text: str) -> Any:
+    """A cell of a column that nobody knows: a number where it is one."""
+    try:
+        value = parse("", text)
+    except ValueError:
+        return text
+    return text if value is None else value
+
+
+def _ends_with_newline(file: Path) -> bool:
+    with file.open("rb") as data:
+        size = data.seek(0, 2)
+        data.seek(max(0, size - 1))
+        return data.read(1) in (b"\n", b"\r", b"")
