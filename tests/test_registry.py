@@ -89,7 +89,7 @@ BROKEN = {
     "hook like no other": (
         HEAD + f"@hookimpl\ndef register():\n    yield {MLP}",
         'there is no hook "register": the hooks are fvlm_encoders, fvlm_connectors, fvlm_llms, '
-        "fvlm_data_sources, fvlm_decoders, fvlm_fit_models, fvlm_figures, fvlm_trackers",
+        "fvlm_data_sources, fvlm_decoders, fvlm_fit_models, fvlm_figures, fvlm_trackers, fvlm_launchers",
     ),
     "two mistakes at once": (
         HEAD + "@hookimpl\ndef fvlm_encoder(): ...\n@hookimpl\ndef fvlm_llms(config): ...",
@@ -108,7 +108,7 @@ BROKEN = {
     "no hook at all": (
         "x = 1",
         "no function is marked with @hookimpl: expected one of fvlm_encoders, fvlm_connectors, fvlm_llms, "
-        "fvlm_data_sources, fvlm_decoders, fvlm_fit_models, fvlm_figures, fvlm_trackers",
+        "fvlm_data_sources, fvlm_decoders, fvlm_fit_models, fvlm_figures, fvlm_trackers, fvlm_launchers",
     ),
     "raises while listing": (
         HEAD + f"@hookimpl\ndef fvlm_connectors():\n    yield {MLP}\n    {{}}['size']",
@@ -190,7 +190,7 @@ def test_a_hook_of_another_version_may_be_optional(install: Install) -> None:
     install(
         "acme",
         GOOD.format(name="mlp", package="acme")
-        + "\n@hookimpl(optionalhook=True)\ndef fvlm_launchers(): ...\n",
+        + "\n@hookimpl(optionalhook=True)\ndef fvlm_schedulers(): ...\n",
     )
     assert plugin(found(), "acme").status == "ok"
 
