@@ -120,7 +120,9 @@ def kill_all(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
-def disturbed(folder: Path, ids: Sequence[str], command: Sequence[str], disturb: Callable[[Path], None]) -> None:
+def disturbed(
+    folder: Path, ids: Sequence[str], command: Sequence[str], disturb: Callable[[Path], None]
+) -> None:
     """Two starts of one command: the first has its second run disturbed and is then killed whole; the second ends."""
     runs = folder / "runs" / "grid"
     first = fvlm(*command, cwd=folder, cache=folder.parent / "cache")
@@ -133,7 +135,9 @@ def disturbed(folder: Path, ids: Sequence[str], command: Sequence[str], disturb:
     second = fvlm(*command, cwd=folder, cache=folder.parent / "cache")
     said, _ = second.communicate(timeout=PATIENCE * 3)
     assert second.returncode == 0, said
-    assert {name: history(runs / name)["logs"] for name in complete} == starts, "a complete run was started again"
+    assert {name: history(runs / name)["logs"] for name in complete} == starts, (
+        "a complete run was started again"
+    )
     print(f"\n{len(complete)} of {len(ids)} runs were complete when the pool was killed.", flush=True)
 
 
@@ -146,7 +150,10 @@ def _complete(folder: Path) -> bool:
 
 def table(runs: Path, ids: Sequence[str], expected: Path) -> list[str]:
     """What happened to each run, as Markdown."""
-    lines = ["| run | starts | steps of each attempt | steps made twice | weights and rows |", "|---" * 5 + "|"]
+    lines = [
+        "| run | starts | steps of each attempt | steps made twice | weights and rows |",
+        "|---" * 5 + "|",
+    ]
     for name in ids:
         told = history(runs / name)
         attempts = ", ".join(f"{begun + 1}-{came}" for begun, came in told["attempts"])
