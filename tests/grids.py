@@ -1,7 +1,7 @@
-"""A grid of tiny runs, disturbed: `python tests/grids.py RESULTS` does all of it and prints the tables of docs/launchers.md.
+"""A grid of tiny runs, disturbed: `python tests/grids.py RESULTS` prints the tables of docs/launchers.md.
 
-Nine runs over two slots. One is killed with SIGKILL, then everything that belongs to the pool is; the same command finishes
-what is missing. Then the same through submitit's local executor, with preemptions (SIGUSR2) in place of the first kill.
+Nine runs over two slots. One is killed with SIGKILL, then everything that belongs to the pool is; the same command
+finishes what is missing. Then the same through submitit's local executor, with preemptions (SIGUSR2) in place of the first kill.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def kill_run(folder: Path) -> None:
 
 
 def preempt(folder: Path) -> None:
-    """SIGUSR2 as submitit's controller sends it: to the process that it has started, the parent of the one that trains."""
+    """SIGUSR2 as submitit's controller sends it: to the process it has started, the parent of the one that trains."""
     parent = worker(folder).parent()
     assert parent is not None
     assert "fvlm_slurm.job" in parent.cmdline()

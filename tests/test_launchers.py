@@ -38,8 +38,10 @@ from fvlm_core.recipes.read import Recipe, only, read_recipe
 
 
 class Scripted(Launcher):
-    """Ends the starts of each run as written down; a start that ends with 0 has completed its run. saves: the runs whose
-    every start leaves a new checkpoint."""
+    """Ends the starts of each run as written down; a start that ends with 0 has completed its run.
+
+    saves: the runs whose every start leaves a new checkpoint.
+    """
 
     every = 0.0
 
@@ -219,7 +221,7 @@ def test_under_torchrun_an_exit_code_of_one_may_be_an_interruption(read: Recipe,
 def test_a_run_that_somebody_else_writes_is_waited_for_and_not_started(read: Recipe, tmp_path: Path) -> None:
     folder = tmp_path / "grid" / "r2"
     folder.mkdir(parents=True)
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(folder / ".lock", thread_local=False)
     lock.acquire()
 
     def finish() -> None:
@@ -245,7 +247,7 @@ def test_a_job_that_found_its_run_taken_is_no_failure(read: Recipe, tmp_path: Pa
                 threading.Timer(0.3, lock.release).start()
             return task
 
-    lock = FileLock(tmp_path / "grid" / "r2" / ".lock")
+    lock = FileLock(tmp_path / "grid" / "r2" / ".lock", thread_local=False)
     launcher = Late({"r1": [0], "r2": [1, 0], "r3": [0]})
     made, _, entries = pool(read, tmp_path, launcher)
     made.run(never)
@@ -509,7 +511,8 @@ def test_slurm_is_asked_for_what_the_settings_say_and_pickles_nothing_of_ours(
     cluster: Path, tmp_path: Path
 ) -> None:
     settings = Slurm(
-        partition="gpu", account="lab", time=120, mem=16, cpus=8, gpus=1, signal=45, sbatch=("exclusive", "reservation=x")
+        partition="gpu", account="lab", time=120, mem=16, cpus=8, gpus=1, signal=45,
+        sbatch=("exclusive", "reservation=x"),
     )  # fmt: skip
     launcher = SlurmLauncher(settings)
     launcher.open()
@@ -532,11 +535,10 @@ def test_a_slurm_job_gets_one_signal_however_many_are_sent(cluster: Path, tmp_pa
     log = tmp_path / "log" / "start-1.txt"
     task = SlurmLauncher(Slurm()).start(shell(log, text), 0)
     until(lambda: log.exists() and "ready" in log.read_text(), 30)
+    wanted = ["fvlm_slurm.job", str(log.with_suffix(".json"))]
     job = next(
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if "fvlm_slurm.job" in (process.info["cmdline"] or []) and str(log.with_suffix(".json")) in process.info["cmdline"]
-    )  # fmt: skip
+        found for found in psutil.process_iter(["cmdline"]) if (found.info["cmdline"] or [])[-2:] == wanted
+    )
     job.send_signal(signal.SIGUSR2)
     time.sleep(0.2)
     job.send_signal(signal.SIGTERM)
@@ -623,8 +625,11 @@ def test_after_kills_the_same_command_finishes_what_is_missing_and_only_that(
     assert told["r2"]["twice"] <= 4  # the kill cost the steps since a checkpoint
     for name in told:
         assert outcome(runs / name) == outcome(place / "plain" / "grid" / name)
-        order = [json.loads((at / "grid" / name / "recipe.json").read_text())["order"] for at in (place / "plain", place / "local")]  # fmt: skip
-        assert order[0] == order[1]
+        records = [
+            json.loads((place / root / "grid" / name / "recipe.json").read_text())
+            for root in ("plain", "local")
+        ]
+        assert records[0]["order"] == records[1]["order"]
     code, out, _ = cli(place, monkeypatch, capsys, *command)
     assert (code, out.splitlines()[0]) == (0, "grid: already complete (3 runs)")
 

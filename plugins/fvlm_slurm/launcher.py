@@ -54,7 +54,7 @@ class SlurmLauncher(Launcher):
     def start(self, job: Job, slot: int) -> Task:
         """Write what is to be run beside its log, and submit it."""
         import submitit
-        from submitit.core.utils import FailedSubmissionError
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
 
         file = job.log.with_suffix(".json")
         ended_file(file).unlink(missing_ok=True)
@@ -71,7 +71,7 @@ class SlurmLauncher(Launcher):
         try:
             with submitit.helpers.clean_env():
                 submitted = self._executor(file.parent, job.name).submit(os.execv, command[0], command)
-        except FailedSubmissionError as error:
+        except (FailedSubmissionError, FailedJobError) as error:  # the second when sbatch itself fails
             raise FvlmError(f"{job.name} cannot be submitted: {error}") from None
         write(file, {**told, "executor": self.config.executor, "id": submitted.job_id})
         return _Submitted(self, file, submitted)
