@@ -1,7 +1,7 @@
 """A grid of tiny runs, disturbed: `python tests/grids.py RESULTS` prints the tables of docs/launchers.md.
 
 Nine runs over two slots. One is killed with SIGKILL, then everything that belongs to the pool is; the same command
-finishes what is missing. Then the same through submitit's local executor, with preemptions (SIGUSR2) in place of the first kill.
+finishes what is missing. Then the same through submitit's local executor, a preemption (SIGUSR2) in place of the kill.
 """
 
 from __future__ import annotations

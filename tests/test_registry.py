@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
@@ -391,6 +393,22 @@ def test_the_examples_of_the_manual_work(
         tracker.log({"event_type": "train", "step": 3, "train_loss": 2.5})
         tracker.close()
         assert (tmp_path / "losses.csv").read_text() == "3,2.5\n"
+    elif hook == "fvlm_launchers":
+        from fvlm_core.interfaces import Ended, Job
+
+        job = Job(
+            "recipe/id",
+            ("sh", "-c", "echo $SAID; nice; exit 7"),
+            tmp_path,
+            {"SAID": "x"},
+            tmp_path / "log.txt",
+            1.0,
+        )
+        task = build(config_class(), 1).start(job, 0)
+        while (ended := task.poll()) is None:
+            time.sleep(0.01)
+        assert ended == Ended(7)
+        assert (tmp_path / "log.txt").read_text() == f"x\n{min(19, os.nice(0) + 10)}\n"
     else:
         law = build(config_class())
         assert law.form == "L = E + B/D^beta"

@@ -13,7 +13,7 @@ from fvlm_core.runs.files import read_json
 from fvlm_core.runs.store import CHECKPOINTS, METRICS, RECIPE, SUMMARY
 
 _TAIL = 32 * 1024
-"""Bytes at the end of the metrics that hold the latest rows; a row has a few hundred, an evaluation's a few thousand."""
+"""Bytes at the end of the metrics that hold the latest rows; a row has hundreds, an evaluation's thousands."""
 
 
 @frozen

@@ -13,8 +13,8 @@ class Slurm:
     """partition, account, qos, constraint: as sbatch has them; empty: the cluster's own. time: minutes until a job is
     ended; it is then started again where it had saved. mem: GiB of memory. cpus: of a job. gpus: of a job.
     signal: seconds before its end at which a job gets SIGUSR2 and saves. setup: shell lines before the job
-    ("module load cuda"). sbatch: other options of sbatch ("reservation=x", "exclusive"). processes: of one job, through torchrun.
-    executor: `local` runs the jobs here, through submitit's own executor, to try what would be submitted.
+    ("module load cuda"). sbatch: other options of sbatch ("reservation=x", "exclusive"). processes: of one job, through
+    torchrun. executor: `local` runs the jobs here, through submitit's own executor, to try what would be submitted.
     """
 
     partition: str = ""
