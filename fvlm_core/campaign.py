@@ -61,15 +61,21 @@ def completed(recipe: Recipe, root: Path, allowed: Sequence[str] = ()) -> list[O
     check_drift(recipe, root, allowed)
     outcomes: list[Outcome] = []
     for run in recipe.runs:
-        folder = run_folder(root, recipe, run)
-        found = _drift(folder, run)
-        elsewhere = [change for change in found if change.key in data_places(run.config)]
-        # Data that moved may be other data: whether they are is known once they are opened.
-        summary = None if elsewhere else _complete_summary(folder, found)
-        if summary is None:
+        outcome = completed_run(recipe, run, root)
+        if outcome is None:
             return None
-        outcomes.append(Outcome(run, folder, summary, skipped=True))
+        outcomes.append(outcome)
     return outcomes
+
+
+def completed_run(recipe: Recipe, run: Run, root: Path) -> Outcome | None:
+    """The outcome of a run that is complete, read without building anything; else None."""
+    folder = run_folder(root, recipe, run)
+    found = _drift(folder, run)
+    elsewhere = [change for change in found if change.key in data_places(run.config)]
+    # Data that moved may be other data: whether they are is known once they are opened.
+    summary = None if elsewhere else _complete_summary(folder, found)
+    return None if summary is None else Outcome(run, folder, summary, skipped=True)
 
 
 def run_folder(root: Path, recipe: Recipe, run: Run) -> Path:
@@ -136,6 +142,8 @@ def check_drift(
         wrong = refused(found, allowed)
         if wrong:
             texts.append(f"{folder} holds this run of another recipe; what differs:\n{explain(wrong)}")
+    for run in recipe.left_out if allowed else ():  # what was accepted may be theirs
+        known |= {*flat(identity(run))}
     if texts:
         way_out = (
             "Or give the recipe another name (-o name=...), another place (--runs DIR), or remove the folder."
@@ -160,12 +168,12 @@ def run_all(
     ranks = ranks or Ranks()
     ranks.on_first(lambda: check_drift(recipe, root, allowed, data))
     outcomes: list[Outcome] = []
-    for order, run in enumerate(recipe.runs):
+    for run in recipe.runs:
         with ExitStack() as held:
             folder = run_folder(root, recipe, run)
             begun = ranks.on_first(lambda run=run, held=held: _begin(recipe, run, root, data, held))
             if isinstance(begun, _Begun):
-                summary = _train_one(recipe, run, order, root, data[run.id], begun, observer, stop, ranks)
+                summary = _train_one(recipe, run, root, data[run.id], begun, observer, stop, ranks)
                 outcomes.append(Outcome(run, folder, summary, skipped=False))
             else:
                 observer.skipped(run)
@@ -202,7 +210,6 @@ def _begin(
 def _train_one(
     recipe: Recipe,
     run: Run,
-    order: int,
     root: Path,
     sources: Sources,
     begun: _Begun,
@@ -227,7 +234,7 @@ def _train_one(
     record = {
         "id": run.id,
         "recipe": recipe.name,
-        "order": order,
+        "order": run.order,
         "seed": run.seed,
         "size": size,
         "total_params": parameters.total,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
@@ -89,7 +91,7 @@ BROKEN = {
     "hook like no other": (
         HEAD + f"@hookimpl\ndef register():\n    yield {MLP}",
         'there is no hook "register": the hooks are fvlm_encoders, fvlm_connectors, fvlm_llms, '
-        "fvlm_data_sources, fvlm_decoders, fvlm_fit_models, fvlm_figures, fvlm_trackers",
+        "fvlm_data_sources, fvlm_decoders, fvlm_fit_models, fvlm_figures, fvlm_trackers, fvlm_launchers",
     ),
     "two mistakes at once": (
         HEAD + "@hookimpl\ndef fvlm_encoder(): ...\n@hookimpl\ndef fvlm_llms(config): ...",
@@ -108,7 +110,7 @@ BROKEN = {
     "no hook at all": (
         "x = 1",
         "no function is marked with @hookimpl: expected one of fvlm_encoders, fvlm_connectors, fvlm_llms, "
-        "fvlm_data_sources, fvlm_decoders, fvlm_fit_models, fvlm_figures, fvlm_trackers",
+        "fvlm_data_sources, fvlm_decoders, fvlm_fit_models, fvlm_figures, fvlm_trackers, fvlm_launchers",
     ),
     "raises while listing": (
         HEAD + f"@hookimpl\ndef fvlm_connectors():\n    yield {MLP}\n    {{}}['size']",
@@ -190,7 +192,7 @@ def test_a_hook_of_another_version_may_be_optional(install: Install) -> None:
     install(
         "acme",
         GOOD.format(name="mlp", package="acme")
-        + "\n@hookimpl(optionalhook=True)\ndef fvlm_launchers(): ...\n",
+        + "\n@hookimpl(optionalhook=True)\ndef fvlm_schedulers(): ...\n",
     )
     assert plugin(found(), "acme").status == "ok"
 
@@ -391,6 +393,22 @@ def test_the_examples_of_the_manual_work(
         tracker.log({"event_type": "train", "step": 3, "train_loss": 2.5})
         tracker.close()
         assert (tmp_path / "losses.csv").read_text() == "3,2.5\n"
+    elif hook == "fvlm_launchers":
+        from fvlm_core.interfaces import Ended, Job
+
+        job = Job(
+            "recipe/id",
+            ("sh", "-c", "echo $SAID; nice; exit 7"),
+            tmp_path,
+            {"SAID": "x"},
+            tmp_path / "log.txt",
+            1.0,
+        )
+        task = build(config_class(), 1).start(job, 0)
+        while (ended := task.poll()) is None:
+            time.sleep(0.01)
+        assert ended == Ended(7)
+        assert (tmp_path / "log.txt").read_text() == f"x\n{min(19, os.nice(0) + 10)}\n"
     else:
         law = build(config_class())
         assert law.form == "L = E + B/D^beta"

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from fvlm_core.cli.console import nowhere, stdout
+from fvlm_core.cli.launch_options import LaunchRequest, launch_options
 from fvlm_core.cli.options import runs_option
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from fvlm_core.campaign import Outcome
     from fvlm_core.recipes.read import Recipe
     from fvlm_core.training.ranks import Ranks
@@ -30,6 +33,13 @@ if TYPE_CHECKING:
     metavar="KEY",
     help="Continue a run although this key of its recipe has changed; recorded with the run.",
 )
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="RUN",
+    help="Train this run of the recipe alone, and make no fits; repeatable.",
+)
+@launch_options
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe and the plan; train nothing.")
 @click.option("--json", "as_json", is_flag=True, help="With --dry-run: the plan as JSON.")
 def command(
@@ -37,6 +47,8 @@ def command(
     overrides: tuple[str, ...],
     root: Path,
     allowed: tuple[str, ...],
+    only: tuple[str, ...],
+    request: LaunchRequest,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -50,19 +62,43 @@ def command(
     from fvlm_core.recipes.read import read_recipe
 
     if dry_run:
-        _dry_run(read_recipe(recipe, overrides), as_json)
+        read = _chosen(read_recipe(recipe, overrides), only)
+        _dry_run(read, as_json)
+        if request.launcher is not None and not as_json:
+            from fvlm_core.cli.launch import show_commands
+            from fvlm_core.launching.jobs import CommandLine
+
+            show_commands(read, CommandLine(recipe, root, overrides, allowed), request)
         return
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        outcomes, read = _train_with_others(recipe, overrides, root, allowed)
+    failure = None
+    if request.launcher is not None:
+        from fvlm_core.cli.launch import launch
+        from fvlm_core.launching.jobs import CommandLine
+
+        read = _chosen(read_recipe(recipe, overrides), only)
+        outcomes, failure = launch(read, CommandLine(recipe, root, overrides, allowed), request)
+        if len(outcomes) == len(read.runs):
+            _say_skipped(stdout(), read, outcomes)
+    elif int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        outcomes, read = _train_with_others(recipe, overrides, root, allowed, only)
     else:
-        read = read_recipe(recipe, overrides)
+        read = _chosen(read_recipe(recipe, overrides), only)
         outcomes = _train(read, root, allowed)
     if outcomes is None:
         return  # the first rank shows them
-    _show(outcomes)
-    if read.fits:
-        _fit(read, outcomes, root)
+    if outcomes:
+        _show(outcomes)
+        if read.fits:
+            _fit(read, outcomes, root)
     stdout().print(f"runs: {root / read.name}")
+    if failure is not None:
+        raise failure
+
+
+def _chosen(recipe: Recipe, names: tuple[str, ...]) -> Recipe:
+    from fvlm_core.recipes.read import only
+
+    return only(recipe, names) if names else recipe
 
 
 def _dry_run(recipe: Recipe, as_json: bool) -> None:
@@ -93,14 +129,18 @@ def _train(recipe: Recipe, root: Path, allowed: tuple[str, ...], ranks: Ranks | 
             data = ranks.in_turn(lambda: prepare(recipe, root, display.work))
             with StopRequest() as stop:
                 outcomes = run_all(recipe, root, data, display, stop, allowed, ranks)
-    if all(outcome.skipped for outcome in outcomes):
-        runs = "1 run" if len(outcomes) == 1 else f"{len(outcomes)} runs"
-        console.print(f"{recipe.name}: already complete ({runs})")
+    _say_skipped(console, recipe, outcomes)
     return outcomes
 
 
+def _say_skipped(console: Console, recipe: Recipe, outcomes: list[Outcome]) -> None:
+    if all(outcome.skipped for outcome in outcomes):
+        runs = "1 run" if len(outcomes) == 1 else f"{len(outcomes)} runs"
+        console.print(f"{recipe.name}: already complete ({runs})")
+
+
 def _train_with_others(
-    name: str, overrides: tuple[str, ...], root: Path, allowed: tuple[str, ...]
+    name: str, overrides: tuple[str, ...], root: Path, allowed: tuple[str, ...], only: tuple[str, ...]
 ) -> tuple[list[Outcome] | None, Recipe]:
     """Under torchrun: the outcomes on the first rank, None on the others."""
     from fvlm_core.errors import FvlmError
@@ -108,7 +148,7 @@ def _train_with_others(
     from fvlm_core.training.ranks import join, leave
 
     ranks = join()
-    recipe = ranks.in_turn(lambda: read_recipe(name, overrides))
+    recipe = ranks.in_turn(lambda: _chosen(read_recipe(name, overrides), only))
     try:
         outcomes = _train(recipe, root, allowed, ranks)
     except FvlmError:

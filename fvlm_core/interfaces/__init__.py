@@ -1,8 +1,8 @@
 """The contract between the core and its plugins: everything a plugin may import.
 
 Names load on first use, so that a plugin's `plugin.py` and `config.py` can import this package and stay light:
-`data`, `decoder`, `specs`, `fit`, `figure` and `tracker` import no torch; `encoder`, `connector` and `llm` do, and
-`style` imports matplotlib.
+`data`, `decoder`, `specs`, `fit`, `figure`, `tracker` and `launcher` import no torch; `encoder`, `connector` and `llm`
+do, and `style` imports matplotlib.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Varied,
     )
     from fvlm_core.interfaces.fit import FitModel, LRCurve, Parameter, Relation
+    from fvlm_core.interfaces.launcher import Ended, Job, Launcher, Task
     from fvlm_core.interfaces.llm import Chat, EncodedChat, LLMBackend
     from fvlm_core.interfaces.specs import (
         LLM_WIDTH,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
         Work,
     )
     from fvlm_core.interfaces.tracker import TrackedRun, Tracker
+    from fvlm_core.launching.tied import tied
     from fvlm_core.pretrained import SEEDED, architecture, is_folder, pretrained_folder
     from fvlm_core.report.figures import style
     from fvlm_core.shards.index import KINDS, Index, IndexEntry, Shown, write_index
@@ -84,12 +86,14 @@ _HOME = {
     "interfaces.encoder": ("Depth", "KeyValue", "PatchFeatures", "VisionEncoder"),
     "interfaces.figure": ("Found", "Frontier", "Jump", "LawFit", "LawReport", "Profile", "Trend", "Varied"),
     "interfaces.fit": ("FitModel", "LRCurve", "Parameter", "Relation"),
+    "interfaces.launcher": ("Ended", "Job", "Launcher", "Task"),
     "interfaces.llm": ("Chat", "EncodedChat", "LLMBackend"),
     "interfaces.specs": (
         *("LLM_WIDTH", "ConnectorSpec", "EncoderSpec", "LLMSpec", "Mode"),
         *("LinearMap", "Look", "TextPass", "VisualPass", "Work"),
     ),
     "interfaces.tracker": ("TrackedRun", "Tracker"),
+    "launching.tied": ("tied",),
     "pretrained": ("SEEDED", "architecture", "is_folder", "pretrained_folder"),
     "report.figures": ("style",),
     "data.bad": ("BadSample",),
@@ -125,6 +129,7 @@ __all__ = [
     "Depth",
     "EncodedChat",
     "EncoderSpec",
+    "Ended",
     "Fit",
     "FitModel",
     "Found",
@@ -136,11 +141,13 @@ __all__ = [
     "IndexEntry",
     "JSONArray",
     "JSONLines",
+    "Job",
     "Jump",
     "KeyValue",
     "LLMBackend",
     "LLMSpec",
     "LRCurve",
+    "Launcher",
     "LawFit",
     "LawReport",
     "LinearMap",
@@ -170,6 +177,7 @@ __all__ = [
     "TableEntry",
     "TableRows",
     "TarMember",
+    "Task",
     "TextPass",
     "TrackedRun",
     "Tracker",
@@ -197,6 +205,7 @@ __all__ = [
     "style",
     "tar_members",
     "text_of",
+    "tied",
     "write_index",
     "wrong_sizes",
 ]

@@ -57,6 +57,7 @@ _ARTICLE: dict[Kind, str] = {
     "decoder": "a decoder",
     "fit": "a fit",
     "tracker": "a tracker",
+    "launcher": "a launcher",
 }
 
 

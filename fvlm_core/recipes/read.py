@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from attrs import evolve, frozen
 
 import fvlm_core
-from fvlm_core.errors import Problem, Problems
+from fvlm_core.errors import Problem, Problems, UsageError
 from fvlm_core.interfaces.decoder import PyAVSettings
 from fvlm_core.recipes.choose import check_model, choose
 from fvlm_core.recipes.expand import EXPANSIONS, expand
@@ -36,22 +36,27 @@ _T = TypeVar("_T")
 
 @frozen
 class Run:
-    """One run of a recipe: its id, its checked recipe, its seed, and the table it was read from (plain values)."""
+    """One run of a recipe: its id, its checked recipe, its seed, and the table it was read from (plain values).
+
+    order: its place among the recipe's runs.
+    """
 
     id: str
     config: RunRecipe
     seed: int
     table: dict[str, Any]
+    order: int = 0
 
 
 @frozen
 class Recipe:
-    """A recipe that can be run. file: as the user named it."""
+    """A recipe that can be run. file: as the user named it. left_out: runs that `only` took out."""
 
     name: str
     file: str
     runs: tuple[Run, ...]
     fits: tuple[Fit, ...]
+    left_out: tuple[Run, ...] = ()
 
 
 def shipped() -> Path:
@@ -109,10 +114,26 @@ def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
             continue
         problems += [expanded.table.problem(("model", *key), text) for key, text in check_model(config.model)]
         seed = config.training.seed + expanded.repeat
-        runs.append(Run(expanded.id, config, seed, expanded.table.plain()))
+        runs.append(Run(expanded.id, config, seed, expanded.table.plain(), len(runs)))
     if problems:
         raise Problems(list(dict.fromkeys(problems)))  # runs share their base's problems
     return Recipe(runs[0].config.name, shown, tuple(runs), runs[0].config.fits)
+
+
+def only(recipe: Recipe, ids: Sequence[str]) -> Recipe:
+    """The recipe with these of its runs alone, in its own order, and no fits. Raises `UsageError` for another name."""
+    names = [run.id for run in recipe.runs]
+    unknown = [name for name in ids if name not in names]
+    if unknown:
+        lines = [
+            f"--only {name}: {recipe.file} has no such run"
+            + (did_you_mean(name, names) or f"; its runs: {', '.join(names)}")
+            for name in unknown
+        ]
+        raise UsageError("\n".join(lines))
+    chosen = tuple(run for run in recipe.runs if run.id in ids)
+    others = tuple(run for run in recipe.runs if run.id not in ids)
+    return evolve(recipe, runs=chosen, fits=(), left_out=others)
 
 
 def base_table(name: str) -> tuple[dict[str, Any], Path]:
@@ -159,17 +180,18 @@ def _extended(file: Path, shown: str, above: tuple[Path, ...]) -> Located:
     return evolve(merged, file=shown, base=tree.base, line=tree.line)
 
 
-def _override(text: str) -> Located:
+def _override(text: str, option: str = "-o") -> Located:
     """`training.steps=10` as a table. The value is TOML; a bare word that is not is a string."""
     name, equals, value = text.partition("=")
     keys = name.strip().split(".")
     if not equals or not all(keys):
-        raise Problems([Problem("expected key=value, as in -o training.steps=10", file=f"-o {text}")])
+        example = {"-o": "-o training.steps=10", "-l": "-l processes=2"}[option]
+        raise Problems([Problem(f"expected key=value, as in {example}", file=f"{option} {text}")])
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value.strip()
-    shown = f"-o {text}"
+    shown = f"{option} {text}"
     located = _from_plain(parsed, shown)
     for part in reversed(keys):
         located = Located({part: located}, shown)
@@ -197,11 +219,20 @@ def source_from_settings(table: Mapping[str, Any], settings: Sequence[str]) -> S
 
 def read_data_source(name: str, settings: Sequence[str] = ()) -> Chosen:
     """A data source by its component's name and its own settings, as "key=value" texts. Raises `Problems`."""
-    tree = _from_plain({"name": name}, name)
+    return _read_named("data", name, settings, "-o")
+
+
+def read_launcher(name: str, settings: Sequence[str] = ()) -> Chosen:
+    """A launcher by its component's name and its own settings, as "key=value" texts. Raises `Problems`."""
+    return _read_named("launcher", name, settings, "-l", f"--launcher {name}")
+
+
+def _read_named(kind: Kind, name: str, settings: Sequence[str], option: str, shown: str = "") -> Chosen:
+    tree = _from_plain({"name": name}, shown or name)
     for text in settings:
-        tree = merge(tree, _override(text))
+        tree = merge(tree, _override(text, option))
     try:
-        return choose(tree, "data")
+        return choose(tree, kind)
     except Invalid as invalid:
         raise Problems([tree.problem(key, text) for key, text in invalid.problems]) from None
 

@@ -36,6 +36,17 @@ def writing(folder: Path) -> Generator[None]:
         lock.release()
 
 
+def holder(folder: Path) -> str:
+    """Who writes the run now ("process 12 on host since ..."); empty when nobody does."""
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return _owner(folder)
+    lock.release()
+    return ""
+
+
 def _owner(folder: Path) -> str:
     try:
         owner = read_json(folder / ".owner.json")

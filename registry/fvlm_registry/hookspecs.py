@@ -430,3 +430,71 @@ def fvlm_trackers() -> Iterable[Component]:
                 self.file.close()
     """
     return ()
+
+
+@_hookspec
+def fvlm_launchers() -> Iterable[Component]:
+    """Launchers: places where the runs of a recipe run beside each other, `fvlm run RECIPE --launcher NAME`.
+
+    target: `build(config, slots: int) -> Launcher`, with room for that many jobs at once. A job is a command line that
+    may be started again at any time. Settings come from the command line, `-l niceness=5`.
+
+        # acme_nice/plugin.py
+        from attrs import field, frozen, validators
+        from fvlm_core.interfaces import Component, hookimpl
+
+
+        @frozen(kw_only=True)
+        class Nice:
+            niceness: int = field(default=10, validator=validators.in_(range(20)))
+
+
+        @hookimpl
+        def fvlm_launchers():
+            names = {"target": "acme_nice.launcher:NiceLauncher", "config": "acme_nice.plugin:Nice"}
+            yield Component("nice", **names, summary="processes that give way to everybody else's")
+
+        # acme_nice/launcher.py
+        import os
+        import subprocess
+
+        from fvlm_core.interfaces import Ended, Launcher, Task, tied
+
+
+        class NiceLauncher(Launcher):
+            def __init__(self, config, slots):
+                self.prefix = ("nice", "-n", str(config.niceness))
+
+            def start(self, job, slot):
+                with job.log.open("ab") as log:
+                    environment = {**os.environ, **job.environment}
+                    command = tied((*self.prefix, *job.command))
+                    return NiceTask(
+                        subprocess.Popen(
+                            command,
+                            cwd=job.folder,
+                            env=environment,
+                            stdin=subprocess.DEVNULL,
+                            stdout=log,
+                            stderr=log,
+                            start_new_session=True,  # Ctrl-C is for fvlm, which then asks each job to save
+                        )
+                    )
+
+
+        class NiceTask(Task):
+            def __init__(self, process):
+                self.process = process
+                self.place = f"process {process.pid}"
+
+            def poll(self):
+                code = self.process.poll()
+                return None if code is None else Ended(code)
+
+            def stop(self):
+                self.process.terminate()
+
+            def kill(self):
+                self.process.kill()
+    """
+    return ()

@@ -24,6 +24,7 @@ HOOKS: dict[str, Kind] = {
     "fvlm_fit_models": "fit",
     "fvlm_figures": "figure",
     "fvlm_trackers": "tracker",
+    "fvlm_launchers": "launcher",
 }
 """Which kind of component each hook offers."""
 

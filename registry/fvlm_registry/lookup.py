@@ -22,6 +22,7 @@ _PLURAL: dict[Kind, str] = {
     "fit": "fit models",
     "figure": "figures",
     "tracker": "trackers",
+    "launcher": "launchers",
 }
 
 

@@ -1,0 +1,113 @@
+"""`fvlm run --launcher`: the runs of a recipe as jobs beside each other, watched until all is done."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+import click
+
+from fvlm_core.campaign import Outcome
+from fvlm_core.cli.console import stderr, stdout
+from fvlm_core.cli.display import Display
+from fvlm_core.cli.launch_options import LaunchRequest
+from fvlm_core.cli.launch_view import LaunchView
+from fvlm_core.errors import FvlmError, UsageError
+from fvlm_core.interfaces.launcher import Launcher
+from fvlm_core.launching.entry import Entry
+from fvlm_core.launching.grid import Grid, open_grid, open_launcher, prepare_data
+from fvlm_core.launching.jobs import CommandLine, earlier_runs, tail
+from fvlm_core.recipes.read import Recipe, read_launcher
+from fvlm_core.training.stop import Stopped, StopRequest
+
+_LINES = 12
+"""Of a failed job's log."""
+
+_PATIENCE = 15.0
+"""Seconds beyond the jobs' own time to save, after which a signal ends this process too."""
+
+
+def launch(
+    recipe: Recipe, line: CommandLine, request: LaunchRequest
+) -> tuple[list[Outcome], FvlmError | None]:
+    """Start what is missing, and wait. The outcomes of what is complete, and what failed or is not done yet.
+
+    Raises `Stopped` after a signal, when the jobs have saved, and `UsageError` before anything is started.
+    """
+    line, launcher = _prepared(line, request)
+    grid = open_grid(recipe, line)
+    missing = grid.missing()
+    if not missing:
+        return grid.outcomes(), None
+    launcher.open()
+    with Display(stderr(), len(missing)) as display:
+        prepare_data(grid, display.work)
+    if len(missing) < len(grid.entries):
+        stdout().print(
+            f"{recipe.name}: {len(grid.entries) - len(missing)} of {len(grid.entries)} runs are complete"
+        )
+    if request.detach:
+        return _submit(grid, launcher, request)
+    grace = max(run.config.checkpoints.grace for run in recipe.runs) + _PATIENCE
+    with StopRequest(grace) as stop, LaunchView(stdout()) as view:
+        pool = grid.pool(launcher, request.jobs, request.retries, view)
+        pool.run(lambda: stop.number is not None)
+        number = stop.number
+    failed = [entry for entry in grid.entries if entry.state == "failed"]
+    if failed:
+        stderr().print(_explain(failed), soft_wrap=True)
+    if number is not None and any(entry.state == "stopped" for entry in grid.entries):
+        raise Stopped(number)
+    text = f"{len(failed)} of {len(grid.entries)} runs failed; the same command starts them again"
+    return grid.outcomes(), FvlmError(text) if failed else None
+
+
+def show_commands(recipe: Recipe, line: CommandLine, request: LaunchRequest) -> None:
+    """Print the command lines that would run, and which wait for which."""
+    line, _ = _prepared(line, request)
+    stdout().print(f"\n{request.launcher}, {request.jobs} at once; a run that is complete is not started:")
+    for run in recipe.runs:
+        after = earlier_runs(recipe, run, line.root)
+        waits = f"  # after {', '.join(after)}" if after else ""
+        stdout().print(shlex.join(line.of(run)) + waits, soft_wrap=True)
+
+
+def _prepared(line: CommandLine, request: LaunchRequest) -> tuple[CommandLine, Launcher]:
+    """The launcher, and the command line with as many processes as it starts for a job."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("--launcher starts processes of its own; expected without torchrun")
+    assert request.launcher is not None
+    gpus = [f'gpus="{request.gpus}"'] if request.gpus is not None else []
+    chosen = read_launcher(request.launcher, [*request.settings, *gpus])
+    launcher = open_launcher(chosen, request.jobs)
+    if request.detach and not launcher.detached:
+        raise click.UsageError(f"--detach: the jobs of launcher {request.launcher} end with this command")
+    return CommandLine(line.recipe, line.root, line.overrides, line.allowed, launcher.processes), launcher
+
+
+def _submit(grid: Grid, launcher: Launcher, request: LaunchRequest) -> tuple[list[Outcome], FvlmError | None]:
+    with LaunchView(stdout()) as view:
+        grid.pool(launcher, request.jobs, request.retries, view).submit()
+    left = sum(entry.state != "running" for entry in grid.missing())
+    stdout().print(
+        f"submitted; the same command shows the jobs{f' and submits the other {left}' if left else ''}"
+    )
+    return [], None
+
+
+def _explain(failed: list[Entry]) -> str:
+    """Each failure, where its log is, and its last lines."""
+    lines: list[str] = []
+    for entry in failed:
+        lines.append(f"{entry.run.id}: {entry.note}")
+        if entry.log is not None:
+            lines.append(f"  {_short(entry.log)} ends with:")
+            lines += [f"    {text}" for text in tail(entry.log, _LINES)]
+    return "\n".join(lines)
+
+
+def _short(path: Path) -> str:
+    """Below this folder if it is."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

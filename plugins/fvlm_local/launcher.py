@@ -1,0 +1,88 @@
+"""Jobs as processes on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from contextlib import suppress
+
+from fvlm_core.interfaces import Ended, Job, Launcher, Task, UsageError, tied
+from fvlm_local.config import Local
+
+_GPUS = "CUDA_VISIBLE_DEVICES"
+_THREADS = "OMP_NUM_THREADS"
+
+
+class LocalLauncher(Launcher):
+    """A process a slot. It is asked to stop when this process dies."""
+
+    def __init__(self, config: Local, slots: int) -> None:
+        self.processes = config.processes
+        self._shares = _deal(config, slots)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._threads = config.threads or max(1, cores // (slots * config.processes))
+
+    def start(self, job: Job, slot: int) -> Task:
+        """Start a process that leads a group of its own, so that Ctrl-C in a terminal does not reach it."""
+        environment = {_THREADS: str(self._threads), **os.environ, **job.environment}
+        gpus = self._shares[slot] if self._shares else ()
+        if gpus:
+            environment[_GPUS] = ",".join(gpus)
+        with job.log.open("ab") as log:
+            process = subprocess.Popen(
+                tied(job.command),
+                cwd=job.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return _Process(process, f"slot {slot + 1}" + (f", GPU {','.join(gpus)}" if gpus else ""))
+
+
+class _Process(Task):
+    def __init__(self, process: subprocess.Popen[bytes], place: str) -> None:
+        self._process = process
+        self.place = place
+
+    def poll(self) -> Ended | None:
+        """Its exit code. What it left behind in its group is ended before the group's number is free again."""
+        if self._process.returncode is None:
+            options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            if os.waitid(os.P_PID, self._process.pid, options) is None:
+                return None
+            self.kill()
+        return Ended(self._process.wait())
+
+    def stop(self) -> None:
+        """SIGTERM to the leader alone: it stops the processes that it has started."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """SIGKILL to the group."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def build(config: Local, slots: int) -> LocalLauncher:
+    """The pool. Raises `UsageError` when there are too few GPUs for the processes of a job."""
+    return LocalLauncher(config, slots)
+
+
+def _deal(config: Local, slots: int) -> list[tuple[str, ...]]:
+    """The GPUs of each slot; empty when nobody named any."""
+    named = config.gpus or os.environ.get(_GPUS, "")
+    gpus = [gpu.strip() for gpu in named.split(",") if gpu.strip()]
+    if not gpus:
+        return []
+    each = config.processes
+    if each > 1 and len(gpus) < slots * each:
+        raise UsageError(
+            f"{slots} slots with {each} processes each need {slots * each} GPUs, got {len(gpus)} ({named}); "
+            f"give --slots {max(1, len(gpus) // each)} or name more with --gpus"
+        )
+    if each > 1:
+        return [tuple(gpus[slot * each : (slot + 1) * each]) for slot in range(slots)]
+    return [(gpus[slot % len(gpus)],) for slot in range(slots)]
