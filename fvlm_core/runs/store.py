@@ -24,6 +24,7 @@ TOKENIZER = "tokenizer.json"
 ENVIRONMENT = "environment.json"
 BAD_SAMPLES = "bad_samples.jsonl"
 ATTEMPTS = "attempts.jsonl"
+FAILURE = "failure.json"
 
 MANY = 30
 """Runs from which on a store's metrics are read through its cache; a few are read sooner from their own files."""
