@@ -28,8 +28,8 @@ from fvlm_core.recipes.schema import Data, RunRecipe
 from fvlm_core.runs.attempts import accepted_drift, begin_attempt
 from fvlm_core.runs.checkpoint import MODEL, latest_checkpoint
 from fvlm_core.runs.environment import describe_environment
-from fvlm_core.runs.files import read_json, write_json
 from fvlm_core.runs.failure import failure_recorded
+from fvlm_core.runs.files import read_json, write_json
 from fvlm_core.runs.identity import data_places, drift, identity, seen_data, software
 from fvlm_core.runs.initial import find_initial, load_initial
 from fvlm_core.runs.lock import writing

@@ -13,7 +13,7 @@ from attrs import frozen
 
 from fvlm_core.errors import UsageError
 from fvlm_core.runs.files import read_json
-from fvlm_core.runs.listing import Entry
+from fvlm_core.runs.listing import FIELDS, Entry
 from fvlm_core.runs.store import RECIPE
 from fvlm_registry.nearest import did_you_mean
 
@@ -79,14 +79,14 @@ def meeting(entries: Sequence[Entry], conditions: Sequence[Condition], root: Pat
     """
     chosen = list(entries)
     for condition in conditions:
-        if condition.key in Entry.__slots__:
+        if condition.key in FIELDS:
             values = [getattr(entry, condition.key) for entry in chosen]
         else:
             tables = [_settings(root / entry.folder) for entry in chosen]
             if chosen and not any(condition.key in table for table in tables):
-                known = [*Entry.__slots__[:-1], *dict.fromkeys(key for table in tables for key in table)]
+                known = [*FIELDS, *dict.fromkeys(key for table in tables for key in table)]
                 near = did_you_mean(condition.key, known)
-                fields = f"; fields are {', '.join(Entry.__slots__[:-1])}, and the keys of the recipes"
+                fields = f"; fields are {', '.join(FIELDS)}, and the keys of the recipes"
                 raise UsageError(f'--where "{condition}": no run has "{condition.key}"{near or fields}')
             values = [table.get(condition.key) for table in tables]
         chosen = [entry for entry, value in zip(chosen, values, strict=True) if condition.holds(value)]

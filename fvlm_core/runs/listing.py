@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
-from attrs import asdict, frozen
+from attrs import asdict, evolve, field, fields, frozen
 
 from fvlm_core.errors import UsageError
 from fvlm_core.runs.index import Index, Stamp
@@ -54,7 +54,7 @@ class Entry:
     best_step: int | None = None
     hours: float | None = None
     in_fits: bool = True
-    tags: tuple[str, ...] = ()
+    tags: tuple[str, ...] = field(default=(), converter=tuple)
     problem: str = ""
     written: float = 0.0
 
@@ -66,6 +66,10 @@ class Entry:
     def to_json(self) -> dict[str, Any]:
         """All fields as JSON values."""
         return {"run": self.name, **asdict(self), "tags": list(self.tags)}
+
+
+FIELDS = tuple(each.name for each in fields(Entry))
+"""Of an entry, in order."""
 
 
 def list_entries(root: Path) -> list[Entry]:
@@ -86,7 +90,7 @@ def list_entries(root: Path) -> list[Entry]:
             entry = _read(folder, Path(path), stamps)
             index.put(folder, stamp, list(asdict(entry).values()))
         else:
-            entry = Entry(*values[:-3], tuple(values[-3]), *values[-2:])
+            entry = Entry(**dict(zip(FIELDS, values, strict=True)))
         entries.append(_running(entry) if _held(path) else entry)
     index.close()
     return sorted(entries, key=lambda entry: (entry.recipe, entry.order, entry.id))
@@ -231,6 +235,4 @@ def _held(path: str) -> bool:
 
 
 def _running(entry: Entry) -> Entry:
-    from attrs import evolve
-
     return entry if entry.state == "unreadable" else evolve(entry, state="running", problem="")

@@ -60,6 +60,12 @@ def size_on_disk(folder: Path) -> int:
 
 def _discard(folder: Path, bin_folder: Path, name: str) -> None:
     """Rename into the bin, so that a kill leaves the whole or nothing, then empty the bin."""
-    bin_folder.mkdir(exist_ok=True)
-    folder.rename(bin_folder / f"{name}-{os.getpid()}")
+    while True:
+        bin_folder.mkdir(exist_ok=True)
+        try:
+            folder.rename(bin_folder / f"{name}-{os.getpid()}")
+            break
+        except FileNotFoundError:  # another process emptied the bin in between
+            if not folder.exists():
+                raise
     shutil.rmtree(bin_folder, ignore_errors=True)  # another process may be emptying it, too
