@@ -2,8 +2,8 @@
 
     python docs/bench_runs.py [--runs 10000] [--keep DIR]
 
-Writes a store of synthetic runs (100 a recipe, each with a record and a summary; those of the first recipe with 220 rows
-of metrics and the losses of 1,000 validation samples), then times whole commands: the listing cold and warm, after one
+Writes a store of synthetic runs (100 a recipe, each with a record and a summary; those of the first recipe with 220
+rows of metrics and the losses of 1,000 validation samples), then times commands: the listing cold and warm, after one
 run has changed, and the comparison of 50 runs. Medians of 5, each paired with `fvlm --version`; memory is the largest
 resident size of the process.
 """
