@@ -92,15 +92,19 @@ def command(
 
 
 def _runs(names: Sequence[str], root: Path) -> list[Run]:
+    """The runs that are named, each once; those given by their folder may lie outside the store."""
     from fvlm_core.errors import UsageError
     from fvlm_core.runs.listing import find_entries
-    from fvlm_core.runs.store import open_run
+    from fvlm_core.runs.store import RECIPE, open_run
 
-    entries = find_entries([_recipe_name(name) for name in names], root)
+    folders = {name: Path(name) for name in names if (Path(name) / RECIPE).is_file()}
+    inside = [_recipe_name(name) for name in names if name not in folders]
+    entries = find_entries(inside, root) if inside else []
     broken = [f"{entry.name}: {entry.problem}" for entry in entries if entry.state == "unreadable"]
     if broken:
         raise UsageError("\n".join(["these runs cannot be compared:", *broken]))
-    return [open_run(root / entry.folder) for entry in entries]
+    found = [root / entry.folder for entry in entries] + list(folders.values())
+    return [open_run(folder) for folder in {folder.resolve(): folder for folder in found}.values()]
 
 
 def _recipe_name(name: str) -> str:

@@ -222,7 +222,7 @@ def _about_runs(rows: Sequence[Row]) -> list[str]:
     drifted = [run.run.id for run in runs if run.summary.get("drift")]
     if drifted:
         notes.append(f"recipe changed while the run was made, as accepted: {', '.join(drifted)}")
-    samples = [run.summary.get("total_samples") or 0 for run in runs]
+    samples = [run.summary.get("total_samples") or 0 for run in runs if run.value is not None]
     if min(samples) < 0.99 * max(samples):
         notes.append(
             f"runs saw {min(samples):,} to {max(samples):,} samples: differences hold that of the data, too"

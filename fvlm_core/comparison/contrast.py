@@ -106,8 +106,8 @@ def _unlike(runs: Sequence[Measured]) -> str:
         ids, others = set(first.ids), set(second.ids)
         if ids != others:
             return (
-                f"{pair} were validated on other samples: {len(ids & others):,} of {len(ids):,} and "
-                f"{len(others):,} in common"
+                f"{pair} were validated on other samples: {len(ids):,} and {len(others):,}, of which "
+                f"{len(ids & others):,} are the same"
             )
         if dict(zip(first.ids, first.tokens, strict=True)) != dict(
             zip(second.ids, second.tokens, strict=True)

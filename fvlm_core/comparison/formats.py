@@ -65,10 +65,14 @@ def _markdown(table: Table) -> str:
     lines = [
         _pipes(head),
         _pipes(rules),
-        *(_pipes([cell.replace("|", "\\|") for cell in row]) for row in rows),
+        *(_pipes([_literal(cell) for cell in row]) for row in rows),
     ]
-    notes = [f"- {note.replace('*', chr(92) + '*', 1) if note[0] == '*' else note}" for note in table.notes]
+    notes = [f"- {_literal(note)}" for note in table.notes]
     return "\n".join([*lines, *(["", *notes] if notes else [])]) + "\n"
+
+
+def _literal(text: str) -> str:
+    return text.replace("|", r"\|").replace("*", r"\*")
 
 
 def _pipes(cells: Sequence[str]) -> str:

@@ -196,7 +196,7 @@ def _multiplied(row: Values) -> str:
     value = row["multiplier"]
     if value is None:
         return ""
-    bound = {"at least": ">= ", "at most": "<= "}.get(row["multiplier_bound"], "")
+    bound = f"{row['multiplier_bound']} " if row["multiplier_bound"] else ""
     spread = (
         f" ({row['multiplier_low']:.2f} to {row['multiplier_high']:.2f})" if row["multiplier_low"] else ""
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
@@ -124,33 +124,37 @@ def find_entries(names: Sequence[str], root: Path) -> list[Entry]:
     Raises `UsageError` for a name that fits no run, and for an id that several have.
     """
     entries = list_entries(root)
+    exact: list[dict[str, list[Entry]]] = [{}, {}, {}]
+    for entry in entries:
+        for known, name in zip(exact, (entry.name, entry.folder, entry.id), strict=True):
+            known.setdefault(name, []).append(entry)
     found: dict[str, Entry] = {}
     for name in names:
-        found |= {entry.folder: entry for entry in _named(name, entries, root)}
+        found |= {entry.folder: entry for entry in _named(name, entries, exact, root)}
     return list(found.values())
 
 
-def _named(name: str, entries: Sequence[Entry], root: Path) -> list[Entry]:
+def _named(
+    name: str, entries: Sequence[Entry], exact: Sequence[Mapping[str, list[Entry]]], root: Path
+) -> list[Entry]:
+    """exact: the entries by name, by folder and by id."""
     folder = os.path.relpath(os.path.realpath(name), os.path.realpath(root)) if os.path.isdir(name) else name
-    for exact in (
-        [entry for entry in entries if entry.name == name],
-        [entry for entry in entries if entry.folder in (folder, name)],
-        [entry for entry in entries if entry.id == name],
-    ):
-        if len(exact) > 1:
-            places = ", ".join(str(root / entry.folder) for entry in exact)
+    for known, text in zip(exact, (name, folder, name), strict=True):
+        here = known.get(text, [])
+        if len(here) > 1:
+            places = ", ".join(str(root / entry.folder) for entry in here)
             raise UsageError(
                 f'"{name}" is the name of several runs under {root}: {places}; name one by its folder'
             )
-        if exact:
-            return exact
+        if here:
+            return here
     several = [e for e in entries if e.recipe == name or _parent(e) in (folder, name) or _matches(e, name)]
     if several:
         return several
     if not entries:
         raise UsageError(f"{root}: no runs are kept there; name another folder with --runs DIR")
-    known = [*(e.name for e in entries), *(e.id for e in entries), *(e.recipe for e in entries)]
-    near = did_you_mean(name, dict.fromkeys(known))
+    known_names = [*(e.name for e in entries), *(e.id for e in entries), *(e.recipe for e in entries)]
+    near = did_you_mean(name, dict.fromkeys(known_names))
     raise UsageError(
         f'no run or recipe under {root} is called "{name}"{near or "; `fvlm runs list` shows them"}'
     )
