@@ -400,6 +400,12 @@ def test_nothing_outside_the_store_is_removed(root: Path, cli: Cli, tmp_path: Pa
         assert err
     assert (outside / "recipe.json").exists()
     assert (outside / "metrics.jsonl").exists()
+    (root / "phase" / "alias").symlink_to(
+        root / "other" / "tiny"
+    )  # nor what a link inside the store points to
+    for alias in ("phase/alias", str(root / "phase" / "alias")):
+        assert "is a link to" in cli("rm", "--yes", alias)[2]
+    assert (root / "other" / "tiny" / "recipe.json").exists()
     (root / "phase" / "A1" / "link").symlink_to(outside)
     assert cli("rm", "--yes", "A1")[0] == 0  # a link inside a run goes, what it points to stays
     assert (outside / "recipe.json").exists()

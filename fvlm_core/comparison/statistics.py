@@ -102,26 +102,25 @@ def over_both(groups: Sequence[Group], sources: Ints) -> Interval | None:
     """The contrast of the variants: what other seeds and other samples would have given. None with one seed in a group.
 
     The variance of the mean over seeds and samples, which are crossed (every seed is measured on the same samples): of
-    the seeds, plus of the samples, less what is in both. Without the samples' own losses, of the seeds alone.
+    the seeds, plus of the samples, less what is in both. Where few seeds happen to lie close together, Satterthwaite's
+    degrees of freedom trust them too much: Student's interval of the seeds alone is taken when it is wider. Without the
+    samples' own losses it is that one, too.
     """
     if any(len(group.losses) < 2 for group in groups):
         return None
     each = [group.weight**2 * float(group.losses.var(ddof=1)) / len(group.losses) for group in groups]
-    seeds = sum(each)
-    shares = [part**2 / (len(group.losses) - 1) for part, group in zip(each, groups, strict=True)]
+    degrees = [len(group.losses) - 1 for group in groups]
+    seeds = _combined(_value(groups), each, degrees)
     samples = _of_samples(groups, sources)
-    variance = seeds
-    if samples is not None:
-        twice = sum(
-            g.weight**2 * float(g.parts.var(axis=0, ddof=1).sum()) / len(g.losses)
-            for g in groups
-            if g.parts is not None
-        )
-        variance = max(seeds + samples - twice, seeds, samples)
-        shares.append(samples**2 / max(1, len(sources) - 1))
-    total = sum(shares)
-    freedom = variance**2 / total if total > 0 else math.inf
-    return Interval(_value(groups), math.sqrt(variance), max(1.0, freedom))
+    if samples is None:
+        return seeds
+    twice = sum(
+        g.weight**2 * float(g.parts.var(axis=0, ddof=1).sum()) / len(g.losses)
+        for g in groups
+        if g.parts is not None
+    )
+    crossed = _combined(_value(groups), [*each, samples], [*degrees, max(1, len(sources) - 1)], less=twice)
+    return max(crossed, seeds, key=lambda interval: interval.half)
 
 
 def holm(chances: Sequence[float]) -> list[float]:
@@ -132,6 +131,15 @@ def holm(chances: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(chances) - rank) * chances[at]))
         adjusted[at] = largest
     return adjusted
+
+
+def _combined(
+    value: float, variances: Sequence[float], degrees: Sequence[int], less: float = 0.0
+) -> Interval:
+    """A sum of independent variances, with Satterthwaite's degrees of freedom. less: what is counted twice in it."""
+    variance = max(sum(variances) - less, *variances) if less else sum(variances)
+    total = sum(part**2 / own for part, own in zip(variances, degrees, strict=True))
+    return Interval(value, math.sqrt(variance), max(1.0, variance**2 / total) if total > 0 else math.inf)
 
 
 def _value(groups: Sequence[Group]) -> float:

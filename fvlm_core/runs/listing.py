@@ -90,7 +90,7 @@ def list_entries(root: Path) -> list[Entry]:
             entry = _read(folder, Path(path), stamps)
             index.put(folder, stamp, list(asdict(entry).values()))
         else:
-            entry = Entry(**dict(zip(FIELDS, values, strict=True)))
+            entry = Entry(*values)
         entries.append(_running(entry) if _held(path) else entry)
     index.close()
     return sorted(entries, key=lambda entry: (entry.recipe, entry.order, entry.id))
@@ -138,7 +138,7 @@ def _named(
     name: str, entries: Sequence[Entry], exact: Sequence[Mapping[str, list[Entry]]], root: Path
 ) -> list[Entry]:
     """exact: the entries by name, by folder and by id."""
-    folder = os.path.relpath(os.path.realpath(name), os.path.realpath(root)) if os.path.isdir(name) else name
+    folder = _below(name, root) if os.path.isdir(name) else name
     for known, text in zip(exact, (name, folder, name), strict=True):
         here = known.get(text, [])
         if len(here) > 1:
@@ -158,6 +158,12 @@ def _named(
     raise UsageError(
         f'no run or recipe under {root} is called "{name}"{near or "; `fvlm runs list` shows them"}'
     )
+
+
+def _below(path: str, root: Path) -> str:
+    """A folder as seen from the store. What is itself a link stays one: it does not stand for what it points to."""
+    above, last = os.path.split(os.path.abspath(path))
+    return os.path.relpath(os.path.join(os.path.realpath(above), last), os.path.realpath(root))
 
 
 def _parent(entry: Entry) -> str:
