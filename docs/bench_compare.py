@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
+from fvlm_core.comparison.contrast import PAIRED_FROM
 from fvlm_core.comparison.statistics import (
     Floats,
     Group,
@@ -37,7 +38,7 @@ SHARES = (0.43, 0.28, 0.15, 0.14)
 class Case:
     """One kind of campaign. Standard deviations in nats a token. training: of a run as a whole. shared: the part of its
     variance that two runs of one seed have in common. of_variant: what a variant does to a sample. of_run: what a run
-    does to it."""
+    does to it. wilder: how many times the training noise of the baseline the variant has."""
 
     name: str
     samples: int
@@ -46,7 +47,7 @@ class Case:
     shared: float = 0.0
     of_variant: float = 0.15
     of_run: float = 0.10
-    same_seeds: bool = True
+    wilder: float = 1.0
 
 
 CASES = (
@@ -58,8 +59,10 @@ CASES = (
     Case("three seeds, much training noise", 1000, 3, training=0.05),
     Case("three seeds, half of it shared", 1000, 3, shared=0.5),
     Case("three seeds, 100 samples", 100, 3),
-    Case("three other seeds than the baseline's", 1000, 3, same_seeds=False),
+    Case("three seeds, all of it shared", 1000, 3, shared=1.0),
+    Case("three seeds, the variant's five times as noisy", 1000, 3, wilder=5),
     Case("five seeds", 1000, 5),
+    Case("five seeds, half of it shared", 1000, 5, shared=0.5),
     Case("ten seeds", 1000, 10),
 )
 EFFECTS = np.array([0.02, 0.01, 0.03, -0.02])
@@ -78,9 +81,10 @@ def simulate(
     together = random.normal(0, case.training * case.shared**0.5, case.seeds)
     groups: list[Group] = []
     shifts: list[Floats] = []
-    for effect in effects:
+    for number, effect in enumerate(effects):
         own = random.standard_t(4, size) / 2**0.5 * case.of_variant
-        shift = together + random.normal(0, case.training * (1 - case.shared) ** 0.5, case.seeds)
+        noise = case.training * (case.wilder if number == 1 else 1)
+        shift = together + random.normal(0, noise * (1 - case.shared) ** 0.5, case.seeds)
         losses = tokens * (
             difficulty
             + effect[sources]
@@ -108,7 +112,7 @@ def coverage(case: Case, campaigns: int, random: np.random.Generator) -> list[st
     for _ in range(campaigns):
         (base, other), shifts, sources = simulate(case, random, [np.zeros(len(SHARES)), EFFECTS])
         groups = [Group(-1.0, base.losses, base.parts), other]
-        if case.same_seeds and case.seeds > 1:
+        if case.seeds >= PAIRED_FROM:
             groups = [paired(groups)]
         real = truth(EFFECTS, case)
         of_weights = real + float(shifts[1].mean() - shifts[0].mean())
@@ -137,7 +141,7 @@ def alarms(variants: int, seeds: int, campaigns: int, random: np.random.Generato
     for _ in range(campaigns):
         whole, _, sources = simulate(case, random, [np.zeros(len(SHARES))] * (variants + 1))
         base = Group(-1.0, whole[0].losses, whole[0].parts)
-        pairs = [[base, other] if seeds == 1 else [paired([base, other])] for other in whole[1:]]
+        pairs = [[paired([base, other])] if seeds >= PAIRED_FROM else [base, other] for other in whole[1:]]
         of_weights = _chances([over_samples(groups, sources) for groups in pairs])
         both = _chances([over_both(groups, sources) for groups in pairs])
         counts += [

@@ -60,7 +60,7 @@ def test_a_difference_beyond_the_noise_is_found_and_one_inside_is_not(tmp_path: 
     of = found.rows[1].judged.of
     assert of.both is not None
     assert of.both.low < -0.08 < of.both.high
-    assert (of.seeds, of.paired) == (3, True)
+    assert (of.seeds, of.paired) == (3, False)
     # Of these weights alone, the noise of A3's seeds does not show: its interval is much narrower.
     third = found.rows[3].judged.of
     assert third.both is not None
@@ -139,12 +139,13 @@ def test_the_variance_over_seeds_and_samples_is_the_sum_less_what_is_in_both() -
     assert 0.91 <= hits / 300 <= 0.985
 
 
-def test_seeds_that_coincide_are_paired_and_others_are_not(tmp_path: Path) -> None:
-    seeds(tmp_path, "baseline", [0.0, 0.05, 0.1], noise=0.001)
-    seeds(tmp_path, "A1", [0.02, 0.07, 0.12], order=1, noise=0.001, connector={"depth": "shallow"})
+def test_many_seeds_that_coincide_are_paired_and_others_are_not(tmp_path: Path) -> None:
+    own = [0.0, 0.05, 0.1, 0.02, 0.07]
+    seeds(tmp_path, "baseline", own, noise=0.001)
+    seeds(tmp_path, "A1", [x + 0.02 for x in own], order=1, noise=0.001, connector={"depth": "shallow"})
     same = compare(list_runs(tmp_path)).rows[1].judged
     assert (same.of.paired, same.verdict) == (True, "worse")
-    for number in range(3):  # other seeds: what the seeds had in common helps no more
+    for number in range(5):  # other seeds: what the seeds had in common helps no more
         file = tmp_path / "phase" / f"A1-s{number}" / "recipe.json"
         record = json.loads(file.read_text())
         record["seed"] += 100
@@ -156,11 +157,28 @@ def test_seeds_that_coincide_are_paired_and_others_are_not(tmp_path: Path) -> No
 
 
 def test_more_seeds_on_one_side_leave_the_common_ones(tmp_path: Path) -> None:
-    seeds(tmp_path, "baseline", [0.0, 0.05, 0.3], noise=0.001)
-    seeds(tmp_path, "A1", [0.02, 0.07], order=1, noise=0.001, connector={"depth": "shallow"})
+    own = [0.0, 0.05, 0.1, 0.02, 0.07]
+    seeds(tmp_path, "baseline", [*own, 0.6], noise=0.001)
+    seeds(tmp_path, "A1", [x + 0.02 for x in own], order=1, noise=0.001, connector={"depth": "shallow"})
     found = compare(list_runs(tmp_path))
     assert found.rows[1].judged.of.value == pytest.approx(0.02, abs=0.002)
-    assert "A1: of the 2 seeds that all have" in found.notes
+    assert "A1: of the 5 seeds that all have" in found.notes
+
+
+def test_few_seeds_are_each_variant_s_own(tmp_path: Path) -> None:
+    """By hand: Welch's interval, where the samples add nothing (every token of a run the same)."""
+    for name, shifts in (("baseline", [0.0, 0.01, 0.05]), ("A1", [0.1, 0.13, 0.1])):
+        for number, shift in enumerate(shifts):
+            samples = [Scored(f"x/{n}", (1.5 + shift) * 10, 10) for n in range(5)]
+            write_run(tmp_path, f"phase/{name}-s{number}", seed=42 + number, samples=samples)
+    of = compare(list_runs(tmp_path), baseline="baseline").rows[1].judged.of
+    parts = [np.var([0.0, 0.01, 0.05], ddof=1) / 3, np.var([0.1, 0.13, 0.1], ddof=1) / 3]
+    freedom = sum(parts) ** 2 / sum(part**2 / 2 for part in parts)
+    assert of.both is not None
+    assert not of.paired
+    assert of.both.value == pytest.approx(0.09)
+    assert of.both.error == pytest.approx(sum(parts) ** 0.5)
+    assert of.both.freedom == pytest.approx(freedom)
 
 
 @pytest.mark.parametrize(
@@ -235,8 +253,9 @@ def test_seeds_without_losses_of_samples_have_an_interval_over_seeds_alone(tmp_p
     judged = found.rows[1].judged
     assert (judged.verdict, judged.of.weights) == ("better", None)
     assert judged.of.both is not None
-    differences = np.array([-0.1, -0.1, -0.099])
-    assert judged.of.both.half == pytest.approx(4.30265 * differences.std(ddof=1) / 3**0.5, rel=1e-4)
+    variance = np.var([1.36, 1.37, 1.35], ddof=1) + np.var([1.26, 1.27, 1.251], ddof=1)
+    assert judged.of.both.error == pytest.approx((variance / 3) ** 0.5)
+    assert judged.of.both.freedom == pytest.approx(4.0, abs=0.05)
 
 
 def test_the_founding_runs_compare(shared: Path, tmp_path: Path) -> None:

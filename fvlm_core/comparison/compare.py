@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from attrs import evolve, frozen
 
-from fvlm_core.comparison.contrast import Contrast, contrast
+from fvlm_core.comparison.contrast import PAIRED_FROM, Contrast, contrast
 from fvlm_core.comparison.factorial import Factorial, factorial, find_squares, named_square
 from fvlm_core.comparison.measured import LOSS, Variant, variants
 from fvlm_core.comparison.multiplier import Multiplier, multiplier
@@ -184,11 +184,11 @@ def _about_intervals(comparison: Comparison) -> list[str]:
             "it does not hold the noise of training"
         )
     if any(of.both for of in contrasts):
-        how = (
-            "paired by seed"
-            if all(of.paired for of in contrasts if of.both)
-            else "paired by seed where they coincide"
-        )
+        paired = {of.paired for of in contrasts if of.both}
+        how = {
+            (True,): "paired by seed",
+            (False,): f"not paired by seed (fewer than {PAIRED_FROM} in common)",
+        }.get(tuple(paired), f"paired by seed where {PAIRED_FROM} or more coincide")
         and_samples = " and samples" if any(of.both and of.weights for of in contrasts) else ""
         notes.append(
             f"seeds{and_samples}: {percent} interval of the difference over other seeds{and_samples}, {how}"
