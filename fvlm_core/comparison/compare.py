@@ -185,10 +185,12 @@ def _about_intervals(comparison: Comparison) -> list[str]:
         )
     if any(of.both for of in contrasts):
         paired = {of.paired for of in contrasts if of.both}
-        how = {
-            (True,): "paired by seed",
-            (False,): f"not paired by seed (fewer than {PAIRED_FROM} in common)",
-        }.get(tuple(paired), f"paired by seed where {PAIRED_FROM} or more coincide")
+        if paired == {True}:
+            how = "paired by seed"
+        elif paired == {False}:
+            how = f"not paired by seed (fewer than {PAIRED_FROM} in common)"
+        else:
+            how = f"paired by seed where {PAIRED_FROM} or more coincide"
         and_samples = " and samples" if any(of.both and of.weights for of in contrasts) else ""
         notes.append(
             f"seeds{and_samples}: {percent} interval of the difference over other seeds{and_samples}, {how}"
