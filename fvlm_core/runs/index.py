@@ -1,6 +1,6 @@
 """The index of a run store: what its listing shows of every run, kept right by size, date and inode of each file.
 
-One file, `RUNS/.cache/listing.json`: a line that vouches for the rest (version, checksum), and the rest. It is
+One file, `RUNS/.cache/listing.json`: a line that vouches for the rest (layout, checksum), and the rest. It is
 replaced as a whole, so that readers and writers at the same time see the old one or the new one; the last writer
 wins, and what another one knew is read again. Safe to delete; a damaged one is made again.
 """
@@ -21,8 +21,8 @@ from attrs import define, field
 INDEX = Path(".cache") / "listing.json"
 """Inside a run store."""
 
-VERSION = f"1 {sys.implementation.cache_tag}"
-"""Of the layout, and of the Python whose hash of numbers the stamps are."""
+_PYTHON = str(sys.implementation.cache_tag)
+"""Its hash of numbers is what the stamps are."""
 
 
 class Stamp:
@@ -41,25 +41,30 @@ class Stamp:
 
 @define
 class Index:
-    """Values by run folder, each under the stamp its files had when they were read."""
+    """Values by run folder, each under the stamp its files had when they were read.
+
+    layout: what the values are, in order; an index of other values is made again.
+    """
 
     file: Path
+    layout: str
     _old: dict[str, list[Any]]
     _new: dict[str, list[Any]] = field(factory=dict[str, list[Any]])
     _changed: bool = False
 
     @classmethod
-    def open(cls, root: Path) -> Index:
-        """The index of a store; an empty one when it is damaged, of another version, or not there."""
+    def open(cls, root: Path, fields: Sequence[str]) -> Index:
+        """The index of a store; an empty one when it is damaged, holds other fields, or is not there."""
+        layout = f"{_PYTHON} {' '.join(fields)}"
         file = root / INDEX
         try:
             head, _, body = file.read_bytes().partition(b"\n")
             about: dict[str, Any] = json.loads(head)
-            if about["version"] == VERSION and about["crc32"] == zlib.crc32(body):
-                return cls(file, json.loads(body))
+            if about["layout"] == layout and about["crc32"] == zlib.crc32(body):
+                return cls(file, layout, json.loads(body))
         except (OSError, ValueError, KeyError, TypeError):
             pass
-        return cls(file, {})
+        return cls(file, layout, {})
 
     def get(self, folder: str, stamp: int) -> list[Any] | None:
         """What is known of a run whose files have this stamp; None when they must be read."""
@@ -79,7 +84,7 @@ class Index:
         if not self._changed and len(self._new) == len(self._old):
             return
         body = json.dumps(self._new, separators=(",", ":")).encode()
-        head = json.dumps({"version": VERSION, "crc32": zlib.crc32(body)}).encode()
+        head = json.dumps({"layout": self.layout, "crc32": zlib.crc32(body)}).encode()
         temporary = self.file.with_name(f".{self.file.name}.{os.getpid()}")
         try:
             self.file.parent.mkdir(exist_ok=True)

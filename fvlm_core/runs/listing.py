@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
@@ -78,7 +78,7 @@ def list_entries(root: Path) -> list[Entry]:
     A run whose record cannot be read is an entry too, with its problem. Brings the index of the store up to date; a
     store that cannot be written to is read without one.
     """
-    index = Index.open(root)
+    index = Index.open(root, FIELDS)
     entries: list[Entry] = []
     for folder, path in _folders(root):
         stamps = [_stamp(f"{path}/{name}") for name in _READ]
@@ -206,10 +206,9 @@ def _read(folder: str, path: Path, stamps: Sequence[os.stat_result | None]) -> E
             "id": str(record["id"]),
             "order": int(record.get("order", 0)),
             "size": str(record.get("size", "")),
-            "total_params": record.get("total_params"),
+            "total_params": _known(int, record.get("total_params")),
             "schedule": str(record.get("schedule", "")),
-            "seed": record.get("seed"),
-            "planned": record.get("steps"),
+            "seed": _known(int, record.get("seed")),
             "in_fits": bool(record.get("in_fits", True)),
         }
         file = SUMMARY
@@ -217,11 +216,11 @@ def _read(folder: str, path: Path, stamps: Sequence[os.stat_result | None]) -> E
         entry |= {
             "state": "complete" if summary.get("complete") else "interrupted",
             "step": int(summary.get("total_steps") or 0),
-            "planned": summary.get("planned_steps", record.get("steps")),
+            "planned": _known(int, summary.get("planned_steps", record.get("steps"))),
             "samples": int(summary.get("total_samples") or 0),
-            "best_loss": summary.get("best_val_loss"),
-            "best_step": summary.get("best_val_step"),
-            "hours": summary.get("wall_time_hours"),
+            "best_loss": _known(float, summary.get("best_val_loss")),
+            "best_step": _known(int, summary.get("best_val_step")),
+            "hours": _known(float, summary.get("wall_time_hours")),
         }
         file = TAGS
         entry["tags"] = read_tags(path) if stamps[2] is not None else ()
@@ -233,6 +232,10 @@ def _read(folder: str, path: Path, stamps: Sequence[os.stat_result | None]) -> E
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         problem = f"{file}: {type(error).__name__}: {error}"
         return Entry(folder, recipe, name, state="unreadable", problem=problem, written=written)
+
+
+def _known(kind: Callable[[Any], Any], value: Any) -> Any:
+    return None if value is None else kind(value)
 
 
 def _held(path: str) -> bool:
