@@ -24,6 +24,7 @@ TOKENIZER = "tokenizer.json"
 ENVIRONMENT = "environment.json"
 BAD_SAMPLES = "bad_samples.jsonl"
 ATTEMPTS = "attempts.jsonl"
+FAILURE = "failure.json"
 IMPORTED = "imported"
 """In a record: where the run comes from, when this program did not make it; also the folder of imported weights."""
 
