@@ -8,7 +8,7 @@ input, and of its weights. Imports nothing heavy.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import attrs
@@ -29,9 +29,9 @@ FULL, HALF = 4, 2
 
 GIB = 1 << 30
 
-RUNTIME = {"cpu": 0.5 * GIB, "cuda": 0.6 * GIB}
+RUNTIME = {"cpu": 0.75 * GIB, "cuda": 0.6 * GIB}
 """What is there before the model: Python with torch and transformers; on a GPU, its context and the workspaces of the
-matrix library. Assumed for GPUs (some hundred MiB, by driver and card); measured 0.4 to 0.6 GiB on a CPU."""
+matrix library. 0.75 GiB measured on a CPU; assumed for GPUs, where it differs by driver and card."""
 
 USABLE = {"cpu": 0.9, "cuda": 0.95}
 """Share of a device's memory that a run is planned into; the rest is for what else runs there and for holes between
@@ -69,8 +69,8 @@ class Trained:
 class Memory:
     """Bytes at the fullest moment of a training step, part by part, and at that of an evaluation.
 
-    moment: which one that is. weights: float32. gradients: from earlier micro-batches or of what is done. optimiser: two
-    moments of what trains. copies: bf16 copies of weights that autocast makes. activations: kept for backward, by
+    moment: which one that is. weights: float32. gradients: of earlier micro-batches or of what is done. optimiser:
+    two moments of what trains. copies: bf16 copies of weights that autocast makes. activations: kept for backward, by
     component ("frames": the pixels). keys_values: the encoder's cached keys and values. working: what comes and goes: a
     chunk's logits, a layer made again, and `waiting` gradients (`_Kept.waiting`). runtime: there before the model.
     evaluation: the whole peak of an evaluation. kept: what a forward pass leaves behind, at whatever moment.
@@ -118,9 +118,9 @@ def training_memory(
     device: str = "cuda",
     shards: int = 1,
 ) -> Memory:
-    """The peak of a run. autocast: bf16 over float32 weights. chunk: logits that are made at once; more are made again in
-    the backward pass. accumulates: whether a step has several micro-batches, so that gradients are there from the
-    first on. shards: ranks that share weights and moments between steps (`fsdp2`); whole weights and gradients are
+    """The peak of a run. autocast: bf16 over float32 weights. chunk: logits that are made at once; more are made
+    again in the backward pass. accumulates: whether a step has several micro-batches, so that gradients are there from
+    the first on. shards: ranks that share weights and moments between steps (`fsdp2`); whole weights and gradients are
     there during a step all the same.
     """
     counts, frozen = trained.parameters, frozenset(trained.frozen)
@@ -227,7 +227,7 @@ class _Kept:
                 copies=sum(copies.values()),
                 activations={**kept, "head": 0.0},
                 keys_values=self.keys_values(),
-                working=self._llm_step(),
+                working=self._llm_step() + self.llm.tied * self._head_gradient(),
             ),
             _Moment(
                 name="the backward pass of the language model",
@@ -310,7 +310,9 @@ class _Kept:
         mlp = (4 if spec.gated else 2) * self._inner * narrow
         deep = 2 * (FULL * spec.width + 8) + 6 * inputs + mlp + 4 * spec.heads
         each = {"deep": spec.depth * deep + FULL * spec.width, "shallow": shallow}
-        return float(self.batch.frames * sum(each[item.depth] for item in self._work if isinstance(item, Look)))
+        return float(
+            self.batch.frames * sum(each[item.depth] for item in self._work if isinstance(item, Look))
+        )
 
     def maps(self) -> float:
         """Inputs of the connector's linear maps; pooled patches are in the final features that the encoder's norm
@@ -328,7 +330,7 @@ class _Kept:
         return [rows * self._llm_rows() for rows in self._passes()]
 
     def head(self) -> float:
-        """Hidden states of the labels, and the log-probabilities of their whole vocabulary unless they are made again."""
+        """Hidden states of the labels, and log-probabilities of their whole vocabulary unless these are made again."""
         texts = 1 + sum(isinstance(item, TextPass) for item in self._work)
         labels, vocabulary = self.batch.labels, self.llm.vocabulary or 0
         if self._chunked:
@@ -340,7 +342,12 @@ class _Kept:
         """Logits on their way to a loss and back: their float32 form where they are bf16, log-probabilities where they
         are not kept, and the gradient."""
         numbers = min(self.batch.labels * (self.llm.vocabulary or 0), self.chunk)
-        return float(numbers * (FULL + (self.narrow if self._copied else 0) + (FULL if self._chunked else 0)))
+        logits = numbers * (FULL + (self.narrow if self._copied else 0) + (FULL if self._chunked else 0))
+        return float(logits + (1 + self._chunked) * self._head_gradient())
+
+    def _head_gradient(self) -> float:
+        """The gradient of the head's weights, which waits for that of the embedding where they are the same."""
+        return float(self._trains("llm") * FULL * self.llm.width * (self.llm.vocabulary or 0))
 
     def _llm_step(self) -> float:
         """One decoder layer on its way back: made again, if it is, and the gradients inside its MLP."""

@@ -67,11 +67,13 @@ def export(
     to: Path,
     objective: ObjectiveName = "log-huber",
     reports: Sequence[FitReport] | None = None,
+    heading: str = "",
 ) -> list[Path]:
     """Write the four files of the export into the folder `to` and return them.
 
     Every run is in both tables; only those that are `in_fits` are fitted. reports: fits already made of these runs;
-    None makes them with `objective`. Raises `UsageError` when there is no run.
+    None makes them with `objective`. heading: of the picture, and a note in the
+    fits. Raises `UsageError` when there is no run.
     """
     if not runs:
         raise UsageError(f"nothing to export to {to}: no run")
@@ -88,8 +90,8 @@ def export(
     files = [to / name for name in (POINTS, SUMMARIES, FITS, PLOT)]
     _write_csv(files[0], POINT_COLUMNS, point_rows(runs))
     _write_csv(files[1], SUMMARY_COLUMNS, summary_rows(runs))
-    write_json(files[2], scaling_fits(reports, nothing))
-    scaling_law_plot(reports, files[3], nothing)
+    write_json(files[2], {**({"note": heading} if heading else {}), **scaling_fits(reports, nothing)})
+    scaling_law_plot(reports, files[3], nothing, heading)
     return files
 
 
