@@ -16,17 +16,17 @@ from fvlm_core.cli.console import new_table, print_table
 from fvlm_core.cli.memory_view import memory_notes, memory_table
 from fvlm_core.ledger import COMPONENTS
 from fvlm_core.plan import RunPlan
-from fvlm_core.recipes.parent import Difference, parentage
+from fvlm_core.recipes.parent import Difference, Parentage, parentage
 from fvlm_core.recipes.read import Recipe
 from fvlm_core.recipes.resolved import resolved
 
 Tree = dict[str, Any]
 
 
-def plan_json(recipe: Recipe, plans: Sequence[RunPlan]) -> dict[str, Any]:
+def plan_json(recipe: Recipe, plans: Sequence[RunPlan], family: Parentage | None = None) -> dict[str, Any]:
     """The recipe, every run of it fully resolved (defaults filled in) with its plan and what it changes of the recipe's
-    parent, and the totals: JSON values."""
-    family = parentage(recipe)
+    parent, and the totals: JSON values. family: what to compare with in place of the parent."""
+    family = family or parentage(recipe)
     return {
         "recipe": recipe.name,
         "file": recipe.file,
@@ -51,13 +51,15 @@ def plan_json(recipe: Recipe, plans: Sequence[RunPlan]) -> dict[str, Any]:
     }
 
 
-def show_plan(console: Console, recipe: Recipe, plans: Sequence[RunPlan]) -> None:
+def show_plan(
+    console: Console, recipe: Recipe, plans: Sequence[RunPlan], family: Parentage | None = None
+) -> None:
     """The resolved recipe as TOML (what most runs share, then what each changes), what it changes of its parent, the
-    runs, the models, memory, notes."""
+    runs, the models, memory, notes. family: as in `plan_json`."""
     for line in resolved_text(recipe):
         console.print(Text(line, "bold" if line.startswith("[") else ""), soft_wrap=True)
     console.print()
-    for line in parent_text(recipe):
+    for line in parent_text(recipe, family):
         console.print(Text(line), soft_wrap=True)
     console.print()
     print_table(_runs(plans))
@@ -87,9 +89,9 @@ def resolved_text(recipe: Recipe) -> list[str]:
     return lines
 
 
-def parent_text(recipe: Recipe) -> list[str]:
-    """What the recipe changes of its parent: what all runs share, then each run's own."""
-    family = parentage(recipe)
+def parent_text(recipe: Recipe, family: Parentage | None = None) -> list[str]:
+    """What the recipe changes of its parent, or of what `family` says: what all runs share, then each run's own."""
+    family = family or parentage(recipe)
     shared = [d for d in family.runs[recipe.runs[0].id] if all(d in own for own in family.runs.values())]
     lines = [f"against {family.parent}:", *(f"  {difference}" for difference in shared)]
     for run, differences in family.runs.items():

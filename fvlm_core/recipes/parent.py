@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import frozen
@@ -41,7 +42,7 @@ def parentage(recipe: Recipe) -> Parentage:
     parent = parent_of(recipe.file)
     table, _ = base_table(parent or recipe.file)
     before = _flat(table)
-    runs = {run.id: _differences(before, _flat(run.table)) for run in recipe.runs}
+    runs = {run.id: differences(before, _flat(run.table)) for run in recipe.runs}
     return Parentage(parent or f"{recipe.file} without its list of runs", runs)
 
 
@@ -53,7 +54,8 @@ def _flat(table: dict[str, Any]) -> dict[str, Any]:
     return flat({key: value for key, value in table.items() if key not in _NAMES})
 
 
-def _differences(before: dict[str, Any], after: dict[str, Any]) -> tuple[Difference, ...]:
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Difference, ...]:
+    """Every key in which two flat tables differ."""
     found = [
         Difference(key, before.get(key, NOT_SET), after.get(key, NOT_SET))
         for key in {**before, **after}
