@@ -43,7 +43,8 @@ def run_seconds(
         return sums
 
     micro = ceil(training.batch_size / at_once)
-    work = by_width(training.batch_size, lambda row: row.forward + row.backward + row.recompute)
+    again = isinstance(speed, Speed)  # a stated utilisation is of the model's own work, as MFU is defined
+    work = by_width(training.batch_size, lambda row: row.forward + row.backward + again * row.recompute)
     compute = speed.seconds(work, micro * layers)
     read = decoding * training.batch_size
     step = max(compute, read / training.workers) if training.workers else compute + read
