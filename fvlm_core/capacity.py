@@ -142,7 +142,9 @@ class _Estimate:
         still = [name for name, rate in rates.items() if rate == 0]
         at_once = ceil(samples_at_once(training, self.samples))
         k = connector.tokens_per_frame
-        micro = _largest(self.samples, at_once, k)
+        # A pair is two answers after the same frames, beside the model that the run starts as.
+        pairs = getattr(training, "preference", None) is not None
+        micro = _largest(self.samples, at_once, k, pairs=pairs)
         if training.micro_batch_frames and training.micro_batch_tokens:
             frames = training.micro_batch_frames
             positions = ceil(training.micro_batch_tokens / at_once) + micro.longest_frames * k
@@ -151,9 +153,11 @@ class _Estimate:
             encoder,
             connector,
             llm,
-            Trained(parameters=self.parameters.components, frozen=training.frozen, still=still),
+            Trained(
+                parameters=self.parameters.components, frozen=training.frozen, still=still, references=pairs
+            ),
             micro,
-            _largest(self.samples, config.eval.batch_size, k),
+            _largest(self.samples, config.eval.batch_size, k, pairs=pairs),
             autocast=training.precision == "bf16",
             chunk=LOGITS_AT_ONCE,
             accumulates=at_once < training.batch_size,
@@ -220,14 +224,16 @@ def _smaller(config: RunRecipe) -> list[int]:
     return [size for size in range(training.micro_batch_size - 1, 0, -1) if training.batch_size % size == 0]
 
 
-def _largest(samples: Sequence[Lengths], size: int, tokens_per_frame: int) -> MicroBatch:
+def _largest(samples: Sequence[Lengths], size: int, tokens_per_frame: int, *, pairs: bool) -> MicroBatch:
     """At least as large as any micro-batch of `size` of these samples in their order."""
     whole = list(islice(cycle(samples), max(size, len(samples) // size * size)))
     groups = [whole[start : start + size] for start in range(0, len(whole) - size + 1, size)]
+    answers = 2 if pairs else 1
     return MicroBatch(
         samples=size,
+        answers=answers,
         frames=max(sum(s.frames for s in group) for group in groups),
         longest_frames=max(s.frames for s in whole),
         positions=max(s.frames * tokens_per_frame + s.text for s in whole),
-        labels=max(sum(s.supervised for s in group) for group in groups),
+        labels=answers * max(sum(s.supervised for s in group) for group in groups),
     )

@@ -43,7 +43,8 @@ class MicroBatch:
     """The largest micro-batch of a run.
 
     samples: B. frames: of all samples. longest_frames, positions: of the longest sample; positions counts its visual
-    tokens and its text. labels: supervised tokens of all samples.
+    tokens and its text. labels: supervised tokens of all samples. answers: texts that are read after the same frames,
+    2 for pairs.
     """
 
     samples: int
@@ -51,18 +52,21 @@ class MicroBatch:
     longest_frames: int
     positions: int
     labels: int
+    answers: int = 1
 
 
 @frozen(kw_only=True)
 class Trained:
     """What is trained, for how many bytes a weight. parameters: by component. frozen: those without gradients.
 
-    still: components whose rate is 0: their gradients are made and thrown away, and they have no moments.
+    still: components whose rate is 0: their gradients are made and thrown away, and they have no moments. references:
+    further models beside it that do not train.
     """
 
     parameters: Mapping[str, int]
     frozen: Collection[str] = ()
     still: Collection[str] = ()
+    references: int = 0
 
 
 @frozen(kw_only=True)
@@ -126,7 +130,7 @@ def training_memory(
     counts, frozen = trained.parameters, frozenset(trained.frozen)
     every = float(sum(counts.values()))
     moved = sum(n for name, n in counts.items() if name not in frozen and name not in trained.still)
-    weights = FULL * every * (1 + 1 / shards if shards > 1 else 1)
+    weights = FULL * every * (1 + trained.references + (1 / shards if shards > 1 else 0))
     optimiser = 2.0 * FULL * moved / shards
     runtime = RUNTIME[device]
     narrow = HALF if autocast else FULL
@@ -378,7 +382,7 @@ class _Kept:
         """Positions of each pass of the language model, padded to the longest sample."""
         batch, k = self.batch, self.connector.tokens_per_frame
         visual = batch.samples * max(0, batch.longest_frames - 1) * k
-        text = batch.samples * batch.positions
+        text = batch.samples * batch.answers * batch.positions
         found = [visual if isinstance(item, VisualPass) else text for item in self._work if _reads(item)]
         return [*found, text]
 
