@@ -29,10 +29,10 @@ from fvlm_registry import registry
 REHEARSALS = "rehearsals"
 """The folder of rehearsals below that of runs: a store of its own, which no command on runs looks into unasked."""
 
-STEPS = (12, 40)
+STEPS = (12, 30)
 """Steps of the shortest and of the longest run of a rehearsal; the others lie between, in proportion to log steps."""
 
-ALIKE = 24
+ALIKE = 16
 """Steps where all runs are equally long."""
 
 BATCH = 8
@@ -41,7 +41,7 @@ BATCH = 8
 EVALUATIONS = 5
 """The most evaluations of a run, and the most checkpoints."""
 
-HELD_OUT = 32
+HELD_OUT = 16
 """The most validation samples."""
 
 Contents = Literal["clips", "text", "pairs"]

@@ -161,7 +161,7 @@ def test_sizes_stay_different_and_longer_runs_longer(tmp_path: Path) -> None:
     small = rehearsal(tmp_path, PUBLISHED + sizes).recipe.runs
     assert len({run.config.model.llm.config.width for run in small}) == 3
     steps = [run.config.training.steps or 0 for run in small]
-    assert (steps[0], steps[-1]) == (12, 40)
+    assert (steps[0], steps[-1]) == (12, 30)
     assert steps == sorted(set(steps))
     assert [run.config.model.size for run in small] == [
         f"{size} rehearsal" for size in ("135M", "360M", "1.7B")
