@@ -79,6 +79,15 @@ def completed_run(recipe: Recipe, run: Run, root: Path) -> Outcome | None:
     return None if summary is None else Outcome(run, folder, summary, skipped=True)
 
 
+def complete_runs(recipe: Recipe, root: Path) -> set[str]:
+    """Ids of the runs of a recipe for which there is nothing left to do."""
+    return {run.id for run in recipe.runs if _is_complete(run_folder(root, recipe, run), run)}
+
+
+def _is_complete(folder: Path, run: Run) -> bool:
+    return _complete_summary(folder, _drift(folder, run)) is not None
+
+
 def run_folder(root: Path, recipe: Recipe, run: Run) -> Path:
     """Where a run is kept."""
     return root / recipe.name / run.id
@@ -161,10 +170,13 @@ def run_all(
     stop: StopRequest,
     allowed: Sequence[str] = (),
     ranks: Ranks | None = None,
+    *,
+    rehearsal: bool = False,
 ) -> list[Outcome]:
     """Train every run of a recipe that is not complete. Raises `Stopped` after a signal, and as `check_drift`.
 
     ranks: the processes that train together; what is on disk is read and written by the first of them.
+    rehearsal: whether records and summaries say that this is one.
     """
     ranks = ranks or Ranks()
     ranks.on_first(lambda: check_drift(recipe, root, allowed, data))
@@ -176,7 +188,7 @@ def run_all(
             if isinstance(begun, _Begun):
                 if ranks.first:
                     held.enter_context(failure_recorded(folder))
-                summary = _train_one(recipe, run, root, data[run.id], begun, observer, stop, ranks)
+                summary = _train_one(recipe, run, root, data[run.id], begun, observer, stop, ranks, rehearsal)
                 outcomes.append(Outcome(run, folder, summary, skipped=False))
             else:
                 observer.skipped(run)
@@ -219,6 +231,7 @@ def _train_one(
     observer: Observer,
     stop: StopRequest,
     ranks: Ranks,
+    rehearsal: bool,
 ) -> dict[str, Any]:
     config, folder, found, latest = run.config, run_folder(root, recipe, run), begun.found, begun.latest
     start = config.training.init_from
@@ -252,6 +265,7 @@ def _train_one(
         "software": software(config),
         "data": seen_data(sources.train, sources.validation),
         "resolved": resolved(config),
+        **({"rehearsal": True} if rehearsal else {}),
     }
 
     def write() -> list[str]:
@@ -280,6 +294,7 @@ def _train_one(
         "flops_per_sample": flops,
         "left_out": [str(problem) for source in sources.train for problem in source.problems()],
         "drift": accepted_drift(folder),
+        **({"rehearsal": True} if rehearsal else {}),
     }
     trackers = config.trackers if ranks.first else ()
     with Mirrored(observer, trackers, recipe.name, folder) as mirrored:

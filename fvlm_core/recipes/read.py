@@ -144,6 +144,13 @@ def base_table(name: str) -> tuple[dict[str, Any], Path]:
     return {key: value.plain() for key, value in own.items()}, file
 
 
+def parent_of(name: str) -> str | None:
+    """The recipe that a recipe extends, as a path that `base_table` takes; None if it extends none."""
+    file, shown = find_recipe(name)
+    base = read_toml(file, shown).value.get("extends")
+    return str(_parent(file, shown, base)) if base is not None else None
+
+
 def _place(tree: Located, table: Located, key: Key, text: str) -> Problem:
     # At the top level the three expansions are valid keys too, so a near miss may be meant as one of them.
     if len(key) == 1 and text.startswith("unknown key"):
@@ -157,19 +164,9 @@ def _extended(file: Path, shown: str, above: tuple[Path, ...]) -> Located:
     base = tree.value.pop("extends", None)
     if base is None:
         return tree
-    if not isinstance(base.value, str):
-        raise Problems(
-            [Problem(f"expected the file name of a recipe, got {base.value!r}", shown, base.line, "extends")]
-        )
-    parent = file.parent / base.value
+    parent = _parent(file, shown, base)
     if parent.resolve() in (file.resolve(), *above):
         raise Problems([Problem(f"{base.value} extends this file in turn", shown, base.line, "extends")])
-    if not parent.is_file():
-        parent_shipped = shipped() / base.value
-        if not parent_shipped.is_file():
-            near = did_you_mean(base.value, [other.name for other in file.parent.glob("*.toml")])
-            raise Problems([Problem(f'no such file "{base.value}"{near}', shown, base.line, "extends")])
-        parent = parent_shipped
     beside = Path(shown).parent / base.value
     below = _extended(parent, str(beside if beside.is_file() else parent), (*above, file.resolve()))
     merged = merge(below, tree)
@@ -178,6 +175,22 @@ def _extended(file: Path, shown: str, above: tuple[Path, ...]) -> Located:
         dropped = [kind for kind in EXPANSIONS if kind not in tree.value]
         merged = evolve(merged, value={k: v for k, v in merged.value.items() if k not in dropped})
     return evolve(merged, file=shown, base=tree.base, line=tree.line)
+
+
+def _parent(file: Path, shown: str, base: Located) -> Path:
+    """The file that `extends` names: beside the recipe, or a shipped one."""
+    if not isinstance(base.value, str):
+        raise Problems(
+            [Problem(f"expected the file name of a recipe, got {base.value!r}", shown, base.line, "extends")]
+        )
+    parent = file.parent / base.value
+    if parent.is_file():
+        return parent
+    parent_shipped = shipped() / base.value
+    if not parent_shipped.is_file():
+        near = did_you_mean(base.value, [other.name for other in file.parent.glob("*.toml")])
+        raise Problems([Problem(f'no such file "{base.value}"{near}', shown, base.line, "extends")])
+    return parent_shipped
 
 
 def _override(text: str, option: str = "-o") -> Located:

@@ -43,7 +43,8 @@ class Component:
     rest: the config key that takes NAME when a recipe writes "plugin:NAME" and the plugin lists no such component: a
     plugin that opens a whole library ("timm:vit_small_patch16_224") lists one component with rest="model".
     provides, needs: capabilities, checked before anything is loaded. Encoders provide "patches" and, if they
-    can be queried, "query"; connectors need them.
+    can be queried, "query"; connectors need them. A data source of text alone provides "text"; one that can stand in
+    for others in rehearsals, "rehearsal".
 
     Raises ValueError, naming the field, when one is not of this form.
     """
