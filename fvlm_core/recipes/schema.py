@@ -54,9 +54,9 @@ class Source(Share):
 
 @frozen(kw_only=True)
 class TextShare:
-    """A part of a mixture that is a share of the whole rather than a weight among the others."""
+    """A part of a mixture that is a share of the whole rather than a weight among the others; 0 leaves it out."""
 
-    share: float = field(default=0.14, validator=and_(gt(0), lt(1)))
+    share: float = field(default=0.14, validator=and_(ge(0), lt(1)))
 
 
 @frozen(kw_only=True)
@@ -97,16 +97,17 @@ class Data:
     def __attrs_post_init__(self) -> None:
         if self.min_frames and self.max_frames and self.min_frames > self.max_frames:
             raise ValueError(f"min_frames is {self.min_frames} and max_frames {self.max_frames}")
-        if self.weigh_by == "frames" and self.text:
+        if self.weigh_by == "frames" and self.text and self.text.share:
             raise ValueError('text: has no frames, so weigh_by = "frames" gives it no share')
 
     @property
     def mixed(self) -> tuple[tuple[Chosen, float], ...]:
         """Every source that is trained on, with its share of the whole; the text comes last."""
         total = sum(entry.weight for entry in self.sources)
-        rest = 1 - self.text.share if self.text else 1.0
+        text = self.text if self.text and self.text.share else None
+        rest = 1 - text.share if text else 1.0
         shares = [(entry.source, rest * entry.weight / total) for entry in self.sources]
-        return (*shares, (self.text.source, self.text.share)) if self.text else tuple(shares)
+        return (*shares, (text.source, text.share)) if text else tuple(shares)
 
 
 @frozen(kw_only=True)
