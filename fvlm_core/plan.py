@@ -194,7 +194,15 @@ class _Planner:
             return [TYPICAL], f"{assumed}, because the {missing} are not on this machine"
         training = config.training
         first = config.model.score_first_token
-        key = ("lengths", config.data, config.model.llm, training.supervise, training.seed, first)
+        key = (
+            "lengths",
+            config.data,
+            config.model.llm,
+            training.supervise,
+            training.seed,
+            first,
+            training.preference,
+        )
         try:
             found = self._once(key, lambda: first_lengths(config, sources, chat))
         except BadSample as error:

@@ -22,7 +22,8 @@ class Shapes:
 
     level: `easy` is what is seen in the clip; `gaze` is what can only be told by looking at the right place at the
     right time. clips, validation_clips: how many of each split. frames: of a clip, one a second. seed: of the scenes.
-    prompt: the user's turn. cache: where the files are kept; they are drawn once and shared by all recipes.
+    prompt: the user's turn. pairs: whether each clip comes with a worse caption, wrong in one word, for preference
+    training. cache: where the files are kept; they are drawn once and shared by all recipes.
     """
 
     level: Level = field(default="easy", validator=in_(("easy", "gaze")))
@@ -31,4 +32,5 @@ class Shapes:
     frames: int = field(default=4, validator=ge(2))
     seed: int = field(default=0, validator=ge(0))
     prompt: str = field(default="Describe the clip.", validator=min_len(1))
+    pairs: bool = False
     cache: Path = field(factory=_cache)
