@@ -25,6 +25,7 @@ from fvlm_core.compute import (
 )
 from fvlm_core.data.bad import BadSample
 from fvlm_core.data.lengths import LOOKED_AT, TYPICAL, Lengths, decoding_seconds, first_lengths
+from fvlm_core.data.pairs import without_pairs
 from fvlm_core.data.weighing import make_mixture
 from fvlm_core.errors import FvlmError, MissingWeights
 from fvlm_core.interfaces.llm import Chat
@@ -113,6 +114,8 @@ class _Planner:
         if not isinstance(sources, Sources):
             notes += sources
             sources = None
+        elif training.preference:
+            notes += without_pairs((*sources.train, *sources.validation))
         chat = self._once(("chat", model.llm, config.data), lambda: _chat(model, sources))
         samples, lengths_from = self._lengths(config, sources, chat)
         vocabulary = self._vocabulary(model, chat, notes)

@@ -13,7 +13,7 @@ LOOKED_AT = 16
 
 def without_pairs(sources: Sequence[DataSource]) -> list[str]:
     """What is to be said of the sources that have no pairs, a message each: none of their first samples is one."""
-    messages: list[str] = []
+    messages: dict[str, str] = {}  # by source: its two splits are one
     for source in sources:
         seen: list[str] = []
         for index in range(min(LOOKED_AT, len(source))):
@@ -26,9 +26,10 @@ def without_pairs(sources: Sequence[DataSource]) -> list[str]:
             seen.append(f"{sample.source}/{sample.id}")
         else:
             if seen:
-                messages.append(
+                messages.setdefault(
+                    source.name,
                     f"training.preference: expected pairs of answers, and {source.name} has none ({seen[0]} has no "
                     "rejected answer). Choose a source of preference pairs (fvlm plugins list), or take "
-                    "[training.preference] out of the recipe"
+                    "[training.preference] out of the recipe",
                 )
-    return list(dict.fromkeys(messages))
+    return list(messages.values())

@@ -120,8 +120,8 @@ class Journal:
 def training_row(
     progress: Progress,
     clock: Clock,
-    losses: dict[str, float | None],
     *,
+    losses: dict[str, float | None],
     batch_size: int,
     flops_per_sample: float,
     norm: float,

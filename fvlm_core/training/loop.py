@@ -178,7 +178,7 @@ def train(
                 row = training_row(
                     progress,
                     clock,
-                    objective.columns(progress.window.means()),
+                    losses=objective.columns(progress.window.means()),
                     batch_size=training.batch_size,
                     flops_per_sample=summary["flops_per_sample"],
                     norm=norm,
