@@ -18,6 +18,7 @@ from fvlm_core.compute import (
     short_count,
     vocabulary_parameters,
 )
+from fvlm_core.data.pairs import without_pairs
 from fvlm_core.errors import MissingWeights, UsageError
 from fvlm_core.interfaces.data import Progress
 from fvlm_core.missing import missing_weights, open_all
@@ -31,7 +32,7 @@ from fvlm_core.runs.environment import describe_environment
 from fvlm_core.runs.failure import failure_recorded
 from fvlm_core.runs.files import read_json, write_json
 from fvlm_core.runs.identity import data_places, drift, identity, seen_data, software
-from fvlm_core.runs.initial import find_initial, load_initial
+from fvlm_core.runs.initial import check_same_start, find_initial, load_initial
 from fvlm_core.runs.lock import writing
 from fvlm_core.runs.mirror import Mirrored
 from fvlm_core.runs.store import CHECKPOINTS, ENVIRONMENT, IMPORTED, RECIPE, SUMMARY, TOKENIZER, open_run
@@ -110,6 +111,8 @@ def prepare(recipe: Recipe, root: Path, progress: Progress) -> dict[str, Sources
                 missing += shared
                 continue
             opened.append((run.config.data, shared))
+        if run.config.training.preference:
+            missing += without_pairs((*shared.train, *shared.validation))
         by_run[run.id] = shared
     if missing:
         raise UsageError("\n".join(["this recipe cannot run here yet:", *dict.fromkeys(missing)]))
@@ -121,7 +124,8 @@ def prepare(recipe: Recipe, root: Path, progress: Progress) -> dict[str, Sources
 
 def _missing_start(recipe: Recipe, run: Run, root: Path) -> list[str]:
     """What a run would start from and is not on this machine."""
-    if any((run_folder(root, recipe, run) / CHECKPOINTS).glob("step-*")):
+    begun = any((run_folder(root, recipe, run) / CHECKPOINTS).glob("step-*"))
+    if begun and not run.config.training.preference:
         return []  # it continues from its own weights
     start = run.config.training.init_from
     if start is None:
@@ -235,11 +239,15 @@ def _train_one(
 ) -> dict[str, Any]:
     config, folder, found, latest = run.config, run_folder(root, recipe, run), begun.found, begun.latest
     start = config.training.init_from
-    initial = find_initial(start, root) if start is not None and latest is None else None
+    # Where the run starts: there are its first weights, and later, too, those of its reference, which is not saved.
+    at_start = latest is None or config.training.preference is not None
+    initial = find_initial(start, root) if start is not None and at_start else None
     tokenizer = folder / TOKENIZER if begun.tokenizer else initial.tokenizer if initial else None
     chat = make_chat(config.model, sources.texts, tokenizer)
-    model = compose(config.model, chat.vocabulary, run.seed, weights=start is None and latest is None)
+    model = compose(config.model, chat.vocabulary, run.seed, weights=start is None and at_start)
     if initial is not None:
+        if latest is not None:
+            check_same_start(initial, read_json(folder / RECIPE)["init_from"])
         load_initial(model, initial)
     elif latest is not None and any(change.kind == "model" for change in found):
         load_foreign(model, read_foreign(latest / MODEL))  # a model of other names or shapes is told here

@@ -143,7 +143,7 @@ class _Estimate:
         at_once = ceil(samples_at_once(training, self.samples))
         k = connector.tokens_per_frame
         # A pair is two answers after the same frames, beside the model that the run starts as.
-        pairs = getattr(training, "preference", None) is not None
+        pairs = training.preference is not None
         micro = _largest(self.samples, at_once, k, pairs=pairs)
         if training.micro_batch_frames and training.micro_batch_tokens:
             frames = training.micro_batch_frames

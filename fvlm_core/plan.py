@@ -26,6 +26,7 @@ from fvlm_core.compute import (
 )
 from fvlm_core.data.bad import BadSample
 from fvlm_core.data.lengths import LOOKED_AT, TYPICAL, Lengths, decoding_seconds, first_lengths
+from fvlm_core.data.pairs import without_pairs
 from fvlm_core.data.weighing import make_mixture
 from fvlm_core.disk import Disk, disk_need
 from fvlm_core.duration import micro_batch_layers, run_seconds
@@ -151,6 +152,8 @@ class _Planner:
         if not isinstance(sources, Sources):
             notes += sources
             sources = None
+        elif training.preference:
+            notes += without_pairs((*sources.train, *sources.validation))
         chat = self._once(("chat", model.llm, config.data), lambda: _chat(model, sources))
         samples, lengths_from = self._lengths(config, sources, chat)
         vocabulary = self._vocabulary(model, chat, notes)
@@ -236,7 +239,15 @@ class _Planner:
             return [TYPICAL], f"{assumed}, because the {missing} are not on this machine"
         training = config.training
         first = config.model.score_first_token
-        key = ("lengths", config.data, config.model.llm, training.supervise, training.seed, first)
+        key = (
+            "lengths",
+            config.data,
+            config.model.llm,
+            training.supervise,
+            training.seed,
+            first,
+            training.preference,
+        )
         try:
             found = self._once(key, lambda: first_lengths(config, sources, chat))
         except BadSample as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -98,3 +99,22 @@ def test_what_the_wheel_holds_runs_without_the_source_tree(wheel: Path, tmp_path
     assert Path(core) == site / "fvlm_core/__init__.py"
     assert Path(metadata) == site
     assert broken == "{}"
+
+
+def test_what_the_wheel_holds_lists_and_shows_its_recipes(wheel: Path, tmp_path: Path, root: Path) -> None:
+    site = tmp_path / "site"
+    ZipFile(wheel).extractall(site)
+
+    def said(*arguments: str) -> str:
+        command = [sys.executable, "-m", "fvlm_core", "recipes", *arguments]
+        environment = os.environ | {"PYTHONPATH": str(site)}
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    entries = json.loads(said("list", "--json"))
+    assert {entry["name"] for entry in entries} == {
+        path.stem for path in (root / "recipes").glob("*.toml") if not path.name.startswith("_")
+    }
+    assert all(str(site) in entry["file"] and entry["problem"] is None for entry in entries)
+    assert said("show", "phase1b_360m") == (root / "recipes" / "phase1b_360m.toml").read_text()

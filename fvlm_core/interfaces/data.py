@@ -184,11 +184,13 @@ class DataSource(ABC):
         digest = blake2b(digest_size=8)
         for index in range(len(self)):
             sample = self[index]
-            digest.update(repr((sample.id, sample.turns)).encode())
+            rejected = (sample.rejected,) if sample.rejected else ()
+            digest.update(repr((sample.id, sample.turns, *rejected)).encode())
         return digest.hexdigest()
 
     def texts(self) -> Iterator[str]:
         """Every text of every turn, in order: the corpus of tokenizers made from the data."""
         for index in range(len(self)):
-            for turn in self[index].turns:
+            sample = self[index]
+            for turn in (*sample.turns, *sample.rejected):
                 yield turn.content

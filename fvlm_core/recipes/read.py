@@ -66,6 +66,11 @@ def shipped() -> Path:
     return inside if inside.is_dir() else package.parent / "recipes"
 
 
+def shipped_recipes() -> list[Path]:
+    """The files of the recipes that come with fvlm, by name, without the bases."""
+    return sorted(file for file in shipped().glob("*.toml") if not file.name.startswith("_"))
+
+
 def find_recipe(name: str) -> tuple[Path, str]:
     """A recipe's file from a path or the name of a shipped one, and how to show it. Raises `Problems`."""
     path = Path(name)
@@ -84,7 +89,7 @@ def find_recipe(name: str) -> tuple[Path, str]:
 
 
 def _shipped_names() -> str:
-    names = sorted(file.stem for file in shipped().glob("*.toml") if not file.stem.startswith("_"))
+    names = [file.stem for file in shipped_recipes()]
     return f"; shipped recipes: {', '.join(names)}" if names else ""
 
 

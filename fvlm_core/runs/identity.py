@@ -9,9 +9,10 @@ from typing import Any
 
 import attrs
 
+from fvlm_core.errors import Problems
 from fvlm_core.interfaces.data import DataSource
 from fvlm_core.recipes.drift import Change, changes
-from fvlm_core.recipes.read import Run
+from fvlm_core.recipes.read import Run, from_resolved
 from fvlm_core.recipes.resolved import resolved
 from fvlm_core.recipes.schema import Chosen, RunRecipe
 from fvlm_registry import registry
@@ -28,7 +29,7 @@ def identity(run: Run, seen: Mapping[str, Any] | None = None) -> dict[str, Any]:
 def recorded_identity(record: Mapping[str, Any], *, seen: bool = True) -> dict[str, Any]:
     """The same of a run on disk, from its `recipe.json`. seen: whether to compare the data's fingerprints."""
     return _joined(
-        record["resolved"], record["seed"], record.get("software"), record["data"] if seen else None
+        _filled(record["resolved"]), record["seed"], record.get("software"), record["data"] if seen else None
     )
 
 
@@ -38,6 +39,14 @@ def drift(record: Mapping[str, Any], run: Run, seen: Mapping[str, Any] | None = 
     if "software" not in record:  # written before it was recorded: nothing to compare with
         del now["software"]
     return changes(recorded_identity(record, seen=seen is not None), now, data_places(run.config))
+
+
+def _filled(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A recorded recipe with the defaults of keys that have come since: a run that never named one has not changed."""
+    try:
+        return resolved(from_resolved(table))
+    except Problems:  # a key or a component of it is gone: told key by key
+        return table
 
 
 def software(config: RunRecipe) -> dict[str, Any]:
