@@ -19,6 +19,11 @@ from fvlm_core.speed import Speed
 
 FIXED = Speed("cpu", "bf16", 2, 1e11, 0.65)
 RUNS = {
+    "gaze_study": [
+        f"{variant}-s{seed}"
+        for variant in ("baseline", "A1", "A4", "A6", "A7", "all-patches")
+        for seed in range(3)
+    ],
     "grid_c1_c4": [
         f"{size}-{budget}-{tokens}"
         for size in ("135M", "360M", "1.7B")
@@ -85,7 +90,7 @@ def test_every_recipe_says_what_it_is_and_needs(name: str) -> None:
     text = (shipped() / f"{name}.toml").read_text()
     assert read(name).name == name
     assert read(name).runs[0].config.description
-    if name != "quickstart":  # which makes its own data
+    if name not in ("quickstart", "gaze_study"):  # which make their own data
         comment = "".join(line for line in text.splitlines() if line.startswith("#"))
         assert "Needs: " in comment
         assert re.search(r"\d+ h\b|\d h ", comment), "hours"
