@@ -34,9 +34,7 @@ def command(names: tuple[str, ...], kind: Kind | None, settings: tuple[str, ...]
 
     offers, broken = _chosen(names, kind)
     table = settings_table(settings)
-    found: list[Finding] = []
-    for plugin in broken:
-        found.append(_broken(plugin))
+    found: list[Finding] = [_broken(plugin) for plugin in broken]
     for offer in offers:
         if not as_json:
             console.stderr().print(f"{offer.kind} {offer.qualified} ...", style="dim", soft_wrap=True)

@@ -24,8 +24,8 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 class _Sketch:
     """What differs between the kinds.
 
-    target: what builds the component, the class itself when empty. capabilities: of the descriptor. snippet: how a recipe
-    names it. change: how the recipe that tries it does.
+    target: what builds the component, the class itself when empty. capabilities: of the descriptor. snippet: how a
+    recipe names it. change: how the recipe that tries it does.
     """
 
     summary: str

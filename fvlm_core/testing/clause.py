@@ -13,8 +13,10 @@ from attrs import frozen
 
 @frozen
 class Clause:
-    """A sentence of the contract. file: as it is imported ("fvlm_core/interfaces/encoder.py"). line: 1-based. owner: the
-    class or method whose docstring it is in."""
+    """A sentence of the contract.
+
+    file: as it is imported ("fvlm_core/interfaces/encoder.py"). line: 1-based. owner: the class or method that says it.
+    """
 
     file: str
     line: int

@@ -65,7 +65,7 @@ def _named(component: str | Component, kind: Kind | None) -> tuple[Kind, str, Co
             raise LookupFailure(f'say which kind "{component.name}" is: kind="encoder", ...')
         return kind, component.name, component
     found = registry()
-    kinds = [kind] if kind else [one for one in KINDS if _offered(one, component)] or [KINDS[0]]
+    kinds: list[Kind] = [kind] if kind else [one for one in KINDS if _offered(one, component)] or [KINDS[0]]
     if len(kinds) > 1:
         raise LookupFailure(
             f'"{component}" is a name of several kinds: say kind="{kinds[0]}" or "{kinds[1]}"'

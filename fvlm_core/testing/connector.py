@@ -12,8 +12,8 @@ from fvlm_core.interfaces.connector import Auxiliary, Connector, VisualTokens
 from fvlm_core.interfaces.encoder import PatchFeatures
 from fvlm_core.interfaces.specs import ConnectorSpec, LinearMap, Look, Mode
 from fvlm_core.testing.encoder import noise
-from fvlm_core.testing.flops import Flops
 from fvlm_core.testing.finding import Promise, expect, promises, skip
+from fvlm_core.testing.flops import Flops
 from fvlm_core.testing.modules import (
     check_close,
     check_gradients,
@@ -72,7 +72,7 @@ class Bridge:
     def tokens(self) -> Tensor:
         """Of the whole batch, without a graph."""
         with torch.no_grad():
-            found = self.connect().tokens
+            found: Any = self.connect().tokens
         if not isinstance(found, Tensor) or found.ndim != 3:
             skip("there are no tokens [F, k, W]")
         return found
@@ -110,7 +110,7 @@ def _meta(bridge: Bridge) -> None:
 @promises(PROMISES, "visual tokens have the stated shape", VisualTokens, "tokens: [F, k, W]")
 def _tokens(bridge: Bridge) -> None:
     with torch.no_grad():
-        found = bridge.connect()
+        found: Any = bridge.connect()
     expect(isinstance(found, VisualTokens), f"`connect` gives a {type(found).__name__}")
     wanted = (sum(COUNTS), bridge.module.spec.tokens_per_frame, ear_spec().width)
     check_shape(found.tokens, wanted, "tokens", "[F, k, W]")

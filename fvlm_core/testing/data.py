@@ -133,7 +133,7 @@ def _disjoint(supply: Supply) -> None:
 
 @promises(PROMISES, "the fingerprint is of what it holds", DataSource.fingerprint, "A short hash")
 def _fingerprint(supply: Supply) -> None:
-    found = {split: source.fingerprint() for split, source in supply.sources.items()}
+    found: dict[Split, Any] = {split: source.fingerprint() for split, source in supply.sources.items()}
     for split, value in found.items():
         expect(isinstance(value, str) and value, f"the fingerprint of {split} is {value!r}")
         again = supply.open(split).fingerprint()
@@ -147,7 +147,7 @@ def _fingerprint(supply: Supply) -> None:
 def _frame_counts(supply: Supply) -> None:
     from fvlm_core.data.frames import count_frames
 
-    said = {split: source.frame_counts() for split, source in supply.sources.items()}
+    said: dict[Split, Any] = {split: source.frame_counts() for split, source in supply.sources.items()}
     if all(counts is None for counts in said.values()):
         skip("it does not know them without opening files")
     for split, counts in said.items():

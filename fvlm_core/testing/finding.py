@@ -17,8 +17,8 @@ Outcome = Literal["passed", "failed", "skipped"]
 class Finding:
     """One check of one component.
 
-    kind, component: what was checked ("encoder", "acme:tiles"). check: what was tried, in words. clause: the line of the
-    contract; None where there is none to name. text: why it failed or was skipped.
+    kind, component: what was checked ("encoder", "acme:tiles"). check: what was tried, in words. clause: the line of
+    the contract; None where there is none to name. text: why it failed or was skipped.
     """
 
     kind: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from functools import cache
@@ -82,7 +83,7 @@ def _imported(module: str) -> set[str]:
         capture_output=True,
         text=True,
         check=False,
-        env=None,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or ["it ended without a word"]

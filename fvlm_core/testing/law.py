@@ -86,14 +86,15 @@ def points() -> pd.DataFrame:
     """Runs of four sizes at three rates over three schedules, with every column that a law may read."""
     rows = [
         {
-            **{
-                "n": n * (1 + 0.1 * at),
-                "d": float(BATCH * step),
-                "step": float(step),
-                "run": run,
-                "size": size,
-            },
-            **{"lr": rate, "schedule": "constant", "unique": 40_000.0, "loss": 3.0},
+            "n": n * (1 + 0.1 * at),
+            "d": float(BATCH * step),
+            "step": float(step),
+            "run": run,
+            "size": size,
+            "lr": rate,
+            "schedule": "constant",
+            "unique": 40_000.0,
+            "loss": 3.0,
         }
         for size, n in SIZES.items()
         for at, (run, rate) in enumerate(zip(CURVES, RATES, strict=True))
@@ -147,19 +148,19 @@ def _pure(bench: Bench) -> None:
     expect(same, "it writes into the columns it is given")
 
 
-@promises(PROMISES, "a loss depends on its own point", FitModel, "once: the result broadcasts to")
+@promises(PROMISES, "a loss depends on its own point", FitModel, "A point's loss may depend on")
 def _own_row(bench: Bench) -> None:
     if bench.model.features:
         skip("it reads features, which are made from all points")
     problem = bench.bind(points())
-    whole = problem.predict(problem.values(bench.truth(problem))[None])
-    order = np.random.default_rng(1).permutation(len(points()))
-    other = bench.bind(points().iloc[order].reset_index(drop=True))
-    named = {slot.name: at for at, slot in enumerate(problem.slots)}
-    moved = problem.values(bench.truth(problem))[[named[slot.name] for slot in other.slots]]
-    found = other.predict(moved[None])
-    same = np.allclose(found[0], whole[0][order], rtol=1e-9)
-    expect(same, "points in another order get other losses")
+    truth = problem.values(bench.truth(problem))
+    whole = problem.predict(truth[None])[0]
+    some = np.random.default_rng(1).permutation(len(points()))[::2]
+    other = bench.bind(points().iloc[some].reset_index(drop=True))
+    places = {slot.name: at for at, slot in enumerate(problem.slots)}
+    found = other.predict(truth[None, [places[slot.name] for slot in other.slots]])[0]
+    same = np.allclose(found, whole[some], rtol=1e-9, equal_nan=True)
+    expect(same, "half of the points, in another order, get other losses")
 
 
 @promises(PROMISES, "it gives losses where it begins to search", Parameter, "guess: a plausible value")

@@ -6,6 +6,7 @@ import json
 import pickle
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -208,10 +209,7 @@ def _segments(voice: Voice) -> None:
 def _cache(voice: Voice) -> None:
     for cuts in ((0, 4, 5, 6, 7), (0, 1, 3, 7)):
         cache = voice.module.new_cache()
-        steps = [
-            voice.hidden(voice.given[:, start:end], cache=cache)
-            for start, end in zip(cuts, cuts[1:], strict=False)
-        ]
+        steps = [voice.hidden(voice.given[:, start:end], cache=cache) for start, end in pairwise(cuts)]
         check_close(torch.cat(steps, 1), voice.whole, "hidden states with a cache and of one pass")
 
 
@@ -243,7 +241,7 @@ def _encode(voice: Voice) -> None:
         expect(array.dtype == kind, f"{name} is {array.dtype}, expected {np.dtype(kind)}")
         expect(array.shape == read.ids.shape, f"{name} is {array.shape}, ids {read.ids.shape}")
     least, most = int(read.ids.min()), int(read.ids.max())
-    expect(0 <= least and most < voice.chat.vocabulary, f"ids from {least} to {most}")
+    expect(least >= 0 and most < voice.chat.vocabulary, f"ids from {least} to {most}")
     expect(
         voice.chat.vocabulary <= voice.vocabulary,
         f"the tokenizer has {voice.chat.vocabulary} tokens, the embedding {voice.vocabulary} rows",

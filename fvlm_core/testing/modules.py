@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from fvlm_core.testing.finding import expect
 
+Module = TypeVar("Module", bound=nn.Module)
+
 CLOSE = 1e-4
 """Largest difference, relative to the largest value, of what must be equal up to the order of sums."""
 
 
-def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+def seeded(build: Callable[[], Module], seed: int) -> Module:
     """A module with fresh weights of a seed, ready for use: no dropout."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
