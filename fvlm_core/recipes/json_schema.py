@@ -317,6 +317,8 @@ def _limits(validator: Any) -> Schema:
         bound = validator.bound
         finite = bound == bound and abs(bound) != float("inf")
         return {_BOUNDS[validator.compare_op]: bound} if finite and validator.compare_op in _BOUNDS else {}
+    if type(validator).__name__ == "_MinLengthValidator":
+        return {"minLength": validator.min_length, "minItems": validator.min_length}  # of texts, of arrays
     if type(validator).__name__ == "_InValidator":
         return {"enum": list(validator.options)}
     return {}

@@ -8,8 +8,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from fvlm_core.errors import MissingData, MissingWeights, Problems
+from fvlm_core.errors import Problems, UsageError
 from fvlm_core.testing import general
+from fvlm_core.testing.clause import Clause
 from fvlm_core.testing.finding import Broken, ContractError, Finding, Outcome, Promise, Skip
 from fvlm_core.testing.subject import Subject, subject
 from fvlm_registry import KINDS, Component, Kind, LookupFailure, registry
@@ -30,13 +31,17 @@ def check(component: str | Component, *, kind: Kind | None = None, **settings: A
     component: a name as recipes write it, or a descriptor that no plugin offers yet. kind: needed for a descriptor, and
     for a name that several kinds have. settings: the component's own keys, over its `example`.
 
-    Raises `ContractError` with every promise that is broken and where the contract makes it, and `LookupFailure` for
-    a name that nobody offers. Returns what was found otherwise: what passed, and what was skipped and why.
+    Raises `ContractError` with every promise that is broken and where the contract makes it, `UsageError` when the
+    component cannot be tried with these settings, and `LookupFailure` for a name that nobody offers. Returns what was
+    found otherwise: what passed, and what was skipped and why.
     """
     found = examine(component, kind=kind, **settings)
     failed = [finding for finding in found if finding.outcome == "failed"]
     if failed:
         raise ContractError(failed)
+    own = [finding for finding in found if finding.clause not in _general()]
+    if own and all(finding.outcome == "skipped" for finding in own):
+        raise UsageError(f"{own[0].kind} {own[0].component} was not tried: {own[0].text}")
     return found
 
 
@@ -51,12 +56,14 @@ def examine(component: str | Component, *, kind: Kind | None = None, **settings:
             raise
         said = "; ".join(f"{one.key}: {one.text}" if one.key else one.text for one in problems.problems)
         return (Finding(kind, name, "settings", "skipped", None, f"it needs settings of yours: {said}"),)
-    except (MissingData, MissingWeights) as missing:
-        return (Finding(kind, name, "settings", "skipped", None, _one_line(missing)),)
     except LookupFailure as failure:
         where = general.PROMISES[1].clause
         return (Finding(kind, name, "its config class can be imported", "failed", where, _one_line(failure)),)
     return (*_tried(tried, general.PROMISES, tried), *_own(tried))
+
+
+def _general() -> set[Clause]:
+    return {promise.clause for promise in general.PROMISES}
 
 
 def _named(component: str | Component, kind: Kind | None) -> tuple[Kind, str, Component]:
@@ -106,8 +113,11 @@ def _tried(tried: Subject, promises: Iterable[Promise], made: Any) -> Iterator[F
             promise.check(made)
         except Broken as broken:
             outcome, text = "failed", f"got: {broken}"
-        except (Skip, MissingData, MissingWeights) as reason:
-            outcome, text = "skipped", _one_line(reason)
+        except Skip as reason:
+            outcome, text = "skipped", str(reason)
+        except UsageError as refused:  # its data, weights or permission are not here
+            outcome = "failed" if tried.given else "skipped"
+            text = f"raised {_explained(refused, tried.component)}" if tried.given else _one_line(refused)
         except Exception as error:
             outcome, text = "failed", f"raised {_explained(error, tried.component)}"
         yield Finding(tried.kind, tried.name, promise.name, outcome, promise.clause, text)

@@ -90,7 +90,7 @@ def _unique(supply: Supply) -> None:
             expect(first == index, f'samples {first} and {index} of {split} both have the id "{sample.id}"')
 
 
-@promises(PROMISES, "samples are the same in any order", DataSource, "share a sample. Random access")
+@promises(PROMISES, "samples are the same in any order", DataSource, "Random access is what makes")
 def _random_access(supply: Supply) -> None:
     for split, samples in supply.samples.items():
         again = supply.open(split)
@@ -108,9 +108,7 @@ def _stable(supply: Supply) -> None:
             expect(got == wanted, f'sample {index} of {split} is "{wanted}", and "{got}" when listed again')
 
 
-@promises(
-    PROMISES, "data workers can hold a copy", DataSource, "A data set, listed but not decoded. Picklable"
-)
+@promises(PROMISES, "data workers can hold a copy", DataSource, "Picklable: data workers hold")
 def _pickles(supply: Supply) -> None:
     for split, source in supply.sources.items():
         copy = pickle.loads(pickle.dumps(source))

@@ -106,12 +106,16 @@ def _build(eye: Eye) -> None:
     expect(made.spec == stated, f"its spec is {made.spec}; config.spec() says {stated}")
 
 
-@promises(PROMISES, "the seed decides the weights", VisionEncoder, "caller has seeded torch's generator")
+@promises(
+    PROMISES, "the seed decides the weights", VisionEncoder, "It makes the architecture with fresh weights"
+)
 def _seeds(eye: Eye) -> None:
     check_seeds(eye.build)
 
 
-@promises(PROMISES, "it can be made without memory", VisionEncoder, "caller has seeded torch's generator")
+@promises(
+    PROMISES, "it can be made without memory", VisionEncoder, "It makes the architecture with fresh weights"
+)
 def _meta(eye: Eye) -> None:
     check_meta(eye.build)
 

@@ -110,7 +110,7 @@ def prepare(subject: Subject) -> Voice:
     return Voice(subject)
 
 
-@promises(PROMISES, "its config states its sizes", LLMBackend, "reading no file (see `VisionEncoder`)")
+@promises(PROMISES, "its config states its sizes", LLMBackend, "the architecture with fresh weights")
 def _spec(voice: Voice) -> None:
     found = voice.config.spec()
     expect(isinstance(found, LLMSpec), f"config.spec() gives {found!r}, expected an LLMSpec")
@@ -129,12 +129,12 @@ def _build(voice: Voice) -> None:
     expect(made.spec.vocabulary == voice.vocabulary, f"its spec has vocabulary = {made.spec.vocabulary}")
 
 
-@promises(PROMISES, "the seed decides the weights", LLMBackend, "reading no file (see `VisionEncoder`)")
+@promises(PROMISES, "the seed decides the weights", LLMBackend, "the architecture with fresh weights")
 def _seeds(voice: Voice) -> None:
     check_seeds(voice.build)
 
 
-@promises(PROMISES, "it can be made without memory", LLMBackend, "reading no file (see `VisionEncoder`)")
+@promises(PROMISES, "it can be made without memory", LLMBackend, "the architecture with fresh weights")
 def _meta(voice: Voice) -> None:
     check_meta(voice.build)
 

@@ -18,12 +18,14 @@ from fvlm_registry import Component, Kind, registry
 @frozen
 class Subject:
     """A component with the settings it is tried with. name: "plugin:component", or the bare name of a descriptor that
-    no installed plugin offers. config: of the component's config class, read as a recipe's table is."""
+    no installed plugin offers. config: of the component's config class, read as a recipe's table is. given: whether the
+    user said any settings, so that a component that refuses them is no matter of course."""
 
     kind: Kind
     name: str
     component: Component
     config: Any
+    given: bool = False
 
     def load(self) -> Any:
         """The component's target. Raises `LookupFailure`."""
@@ -40,7 +42,7 @@ def subject(kind: Kind, name: str, component: Component, settings: Mapping[str, 
     Raises `Problems` for settings that the config class does not take, and `LookupFailure` when it cannot be loaded.
     """
     table = {**component.example, **settings}
-    return Subject(kind, name, component, _config(component, table))
+    return Subject(kind, name, component, _config(component, table), bool(settings))
 
 
 def _config(component: Component, table: Mapping[str, Any]) -> Any:
