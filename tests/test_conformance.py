@@ -176,13 +176,13 @@ def test_first_party_components_keep_the_contract(
 
 PUBLISHED: dict[str, dict[str, Any]] = {
     "openvid": {"holdout": 0.5},
-    "vript": {"holdout": 0.5},
-    "sharegpt4video": {"holdout": 0.5},
+    "vript": {"holdout": 0.35},
+    "sharegpt4video": {"holdout": 0.04},
     "webvid": {"permitted": True},
     "llava-video": {"holdout": 0.5},
     "smoltalk": {},
-    "cauldron": {"holdout": 0.5, "subsets": ["nlvr2"]},
-    "rlaif-v": {"holdout": 0.5},
+    "cauldron": {"holdout": 0.5, "subsets": ["ai2d"]},
+    "rlaif-v": {"holdout": 0.55},
 }
 
 
@@ -204,7 +204,7 @@ def test_what_cannot_be_tried_is_no_pass(tmp_path: Path) -> None:
         check("clips", kind="data")
     with pytest.raises(ContractError, match="raised MissingData"):
         check("clips", kind="data", path=tmp_path / "none")
-    with pytest.raises(Problems, match='grd: unknown key; did you mean "grid"?'):
+    with pytest.raises(Problems, match=r'grd: unknown key; did you mean "grid"\?'):
         check("pooled", kind="connector", grd=2)
 
 

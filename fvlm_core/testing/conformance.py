@@ -8,6 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
+
 from fvlm_core.errors import Problems, UsageError
 from fvlm_core.testing import general
 from fvlm_core.testing.clause import Clause
@@ -96,11 +98,15 @@ def _own(tried: Subject) -> Iterator[Finding]:
         made = module.prepare(tried)
     except LookupFailure:
         return  # the general checks said so
-    first, *rest = promises
-    for promise in (first, *rest):
+    before: dict[str, str] = {}
+    for promise in promises:
         [finding] = _tried(tried, [promise], made)
+        place = finding.text.rpartition(" (")[2] if finding.text.startswith("raised ") else ""
+        if place and before.setdefault(place, promise.name) != promise.name:
+            said = f'it ends at the same line as "{before[place]}" ({place}'
+            finding = evolve(finding, outcome="skipped", text=said)
         yield finding
-        hopeless = promise is first or promise.name.startswith("build(")
+        hopeless = promise is promises[0] or promise.name.startswith("build(")
         if hopeless and finding.outcome != "passed":
             return  # nothing else can be tried on what cannot be made
 
