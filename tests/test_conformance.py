@@ -57,9 +57,9 @@ WRONG: dict[str, dict[str, tuple[str, str, str]]] = {
             "weights.append(2 * share[:, :, 0])",
             "VisionEncoder.attend: weights: a list to which each layer's attention probabilities",
         ),
-        "torch in the config": (
+        "a heavy library in the config": (
             "from fvlm_core.interfaces import EncoderSpec",
-            "import torch\nfrom fvlm_core.interfaces import EncoderSpec",
+            "import matplotlib\nfrom fvlm_core.interfaces import EncoderSpec",
             "Component: must import nothing heavy",
         ),
         "a query that nobody may ask": (

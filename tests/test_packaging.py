@@ -61,9 +61,7 @@ def test_the_wheel_holds_the_recipes(names: set[str], root: Path) -> None:
 
 
 def test_the_wheel_holds_the_templates_of_new_plugins(names: set[str], root: Path) -> None:
-    templates = {
-        path.relative_to(root).as_posix() for path in (root / "fvlm_core/templates").rglob("*.txt")
-    }
+    templates = {path.relative_to(root).as_posix() for path in (root / "fvlm_core/templates").rglob("*.txt")}
     assert len(templates) > 10
     assert templates <= names
 

@@ -89,21 +89,13 @@ def test_four_new_plugins_train_and_fit_in_one_recipe(site: Path, tmp_path: Path
     assert "my-law" in json.dumps(fits)
 
 
-def test_a_check_explains_a_distribution_component_by_component(site: Path, tmp_path: Path) -> None:
-    done = fvlm("plugins", "check", "fvlm-my-law", "my-colours", "--json", site=site, cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(done.stdout)
-    assert {one["component"] for one in found} == {"my-law:my-law", "my-colours:my-colours"}
-    assert {one["outcome"] for one in found} <= {"passed", "skipped"}
-    assert all(one["contract"]["line"] > 0 for one in found)
-
-
-def test_a_plugin_that_breaks_its_contract_is_told_where(tmp_path: Path) -> None:
-    write("wrong", "fit", tmp_path / "wrong")
+def test_a_check_explains_a_distribution_and_names_the_line_it_breaks(tmp_path: Path) -> None:
+    for name, kind in (("wrong", "fit"), ("right", "data")):
+        write(name, kind, tmp_path / name)
+        install(tmp_path / name, tmp_path / "site")
     law = tmp_path / "wrong/fvlm_wrong/law.py"
     law.write_text(law.read_text().replace('"B": power', '"B": -power'))
-    install(tmp_path / "wrong", tmp_path / "site")
-    done = fvlm("plugins", "check", "wrong", site=tmp_path / "site", cwd=tmp_path)
+    done = fvlm("plugins", "check", "fvlm-wrong", "right", site=tmp_path / "site", cwd=tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr
     text = " ".join(done.stdout.split())
     assert (
@@ -112,7 +104,20 @@ def test_a_plugin_that_breaks_its_contract_is_told_where(tmp_path: Path) -> None
     )
     assert "FitModel: gradient: called as the law is; the derivatives {parameter: dL/dparameter}" in text
     assert "got: by B it gives -" in text
+    assert "data right:right listing it imports nothing heavy passed" in text
+    assert "2 components: " in text
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_what_was_found_is_also_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run_cli(["plugins", "check", "pooled", "-o", "grid=2", "--json"], monkeypatch, capsys)
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert {one["component"] for one in found} == {"pooled:pooled"}
+    assert {one["outcome"] for one in found} == {"passed", "skipped"}
+    assert all(one["contract"]["line"] > 0 for one in found)
 
 
 def test_a_plugin_that_does_not_load_fails_with_its_reason(tmp_path: Path) -> None:
