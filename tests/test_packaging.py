@@ -61,6 +61,12 @@ def test_the_wheel_holds_the_recipes(names: set[str], root: Path) -> None:
     assert {name for name in names if name.startswith("fvlm_core/_recipes/")} == recipes
 
 
+def test_the_wheel_holds_the_templates_of_new_plugins(names: set[str], root: Path) -> None:
+    templates = {path.relative_to(root).as_posix() for path in (root / "fvlm_core/templates").rglob("*.txt")}
+    assert len(templates) > 10
+    assert templates <= names
+
+
 def test_the_wheel_registers_the_command_and_the_plugins(
     wheel: Path, names: set[str], project: dict[str, dict[str, dict[str, str]]]
 ) -> None:

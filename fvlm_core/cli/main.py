@@ -35,7 +35,8 @@ COMMANDS: Table = {
     "data": ("fvlm_core.cli.data", "Data sets: describe, fetch, and prepare them for training."),
     "bench": ("fvlm_core.cli.bench", "How fast this machine does what a run waits for."),
     "recipes": ("fvlm_core.cli.recipes", "The recipes that come with fvlm: list them, show one."),
-    "plugins": ("fvlm_core.cli.plugins", "List the plugins and what they offer."),
+    "plugins": ("fvlm_core.cli.plugins", "List the plugins, write a new one, check it."),
+    "schema": ("fvlm_core.cli.schema", "The JSON Schema of recipes, for editors."),
     "completion": ("fvlm_core.cli.completion", "Print the script that completes fvlm's commands in a shell."),
 }
 

@@ -210,23 +210,32 @@ def _override(text: str, option: str = "-o") -> Located:
     except tomllib.TOMLDecodeError:
         parsed = value.strip()
     shown = f"{option} {text}"
-    located = _from_plain(parsed, shown)
+    located = from_plain(parsed, shown)
     for part in reversed(keys):
         located = Located({part: located}, shown)
     return located
 
 
-def _from_plain(value: Any, shown: str) -> Located:
+def settings_table(settings: Sequence[str]) -> dict[str, Any]:
+    """ "key=value" texts as one table of plain values. Raises `Problems`."""
+    table = Located({})
+    for text in settings:
+        table = merge(table, _override(text))
+    return table.plain()
+
+
+def from_plain(value: Any, shown: str) -> Located:
+    """Plain values as if they stood in a file that is shown as `shown`."""
     if isinstance(value, dict):
-        return Located({k: _from_plain(v, shown) for k, v in value.items()}, shown)
+        return Located({k: from_plain(v, shown) for k, v in value.items()}, shown)
     if isinstance(value, list):
-        return Located([_from_plain(v, shown) for v in value], shown)
+        return Located([from_plain(v, shown) for v in value], shown)
     return Located(value, shown)
 
 
 def source_from_settings(table: Mapping[str, Any], settings: Sequence[str]) -> Source:
     """A data source from a recipe's table (plain values) and "key=value" texts laid over it. Raises `Problems`."""
-    located = _from_plain(dict(table), f'data source "{table["name"]}"')
+    located = from_plain(dict(table), f'data source "{table["name"]}"')
     for text in settings:
         located = merge(located, _override(text))
     try:
@@ -246,7 +255,7 @@ def read_launcher(name: str, settings: Sequence[str] = ()) -> Chosen:
 
 
 def _read_named(kind: Kind, name: str, settings: Sequence[str], option: str, shown: str = "") -> Chosen:
-    tree = _from_plain({"name": name}, shown or name)
+    tree = from_plain({"name": name}, shown or name)
     for text in settings:
         tree = merge(tree, _override(text, option))
     try:
@@ -266,7 +275,7 @@ def model_from_resolved(table: Mapping[str, Any]) -> Model:
 
 
 def _from_record(table: Mapping[str, Any], kind: type[_T]) -> _T:
-    located = _from_plain(dict(table), "recipe.json")
+    located = from_plain(dict(table), "recipe.json")
     try:
         return structure(located, kind, _SPECIAL)
     except Invalid as invalid:
