@@ -121,7 +121,7 @@ def find_entries(names: Sequence[str], root: Path) -> list[Entry]:
     """The runs that are named, each once, in the order they are named.
 
     A name is "recipe/id", an id that one run has, a folder of the store, a recipe (all its runs), or a pattern.
-    Raises `UsageError` for a name that fits no run, and for an id that several have.
+    Raises one `UsageError` that tells every name that fits no run, and every id that several have.
     """
     entries = list_entries(root)
     exact: list[dict[str, list[Entry]]] = [{}, {}, {}]
@@ -129,8 +129,14 @@ def find_entries(names: Sequence[str], root: Path) -> list[Entry]:
         for known, name in zip(exact, (entry.name, entry.folder, entry.id), strict=True):
             known.setdefault(name, []).append(entry)
     found: dict[str, Entry] = {}
+    wrong: list[str] = []
     for name in names:
-        found |= {entry.folder: entry for entry in _named(name, entries, exact, root)}
+        try:
+            found |= {entry.folder: entry for entry in _named(name, entries, exact, root)}
+        except UsageError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise UsageError("\n".join(dict.fromkeys(wrong)))
     return list(found.values())
 
 
