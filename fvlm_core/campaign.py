@@ -28,6 +28,7 @@ from fvlm_core.recipes.schema import Data, RunRecipe
 from fvlm_core.runs.attempts import accepted_drift, begin_attempt
 from fvlm_core.runs.checkpoint import MODEL, latest_checkpoint
 from fvlm_core.runs.environment import describe_environment
+from fvlm_core.runs.failure import failure_recorded
 from fvlm_core.runs.files import read_json, write_json
 from fvlm_core.runs.identity import data_places, drift, identity, seen_data, software
 from fvlm_core.runs.initial import find_initial, load_initial
@@ -173,6 +174,8 @@ def run_all(
             folder = run_folder(root, recipe, run)
             begun = ranks.on_first(lambda run=run, held=held: _begin(recipe, run, root, data, held))
             if isinstance(begun, _Begun):
+                if ranks.first:
+                    held.enter_context(failure_recorded(folder))
                 summary = _train_one(recipe, run, root, data[run.id], begun, observer, stop, ranks)
                 outcomes.append(Outcome(run, folder, summary, skipped=False))
             else:

@@ -18,6 +18,7 @@ COMMANDS: Table = {
     "fit": ("fvlm_core.cli.fit", "Fit a scaling law to runs or to a table of points."),
     "predict": ("fvlm_core.cli.predict", "The loss of a run not yet made, or the best use of a budget."),
     "suggest": ("fvlm_core.cli.suggest", "Which runs to make next, written as a recipe."),
+    "runs": ("fvlm_core.cli.runs", "The runs that are kept: list, show, compare, remove, tag."),
     "export": ("fvlm_core.cli.export", "Write the measurements as CSV, JSON and a plot."),
     "import": (
         "fvlm_core.cli.import_",

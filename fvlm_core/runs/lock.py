@@ -14,13 +14,17 @@ from filelock import FileLock, Timeout
 from fvlm_core.errors import FvlmError
 from fvlm_core.runs.files import read_json, write_json
 
+_LOCK = ".lock"
+_PATIENCE = 0.2
+"""Seconds to ask for a lock: those who only look whether it is held (`is_held`) hold it for a moment."""
+
 
 @contextmanager
 def writing(folder: Path) -> Generator[None]:
     """Hold the run's folder. Raises `FvlmError`, naming the holder, when another process has it."""
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(folder / _LOCK)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=_PATIENCE, poll_interval=_PATIENCE / 10)
     except Timeout:
         raise FvlmError(f"{folder} is being written by {_owner(folder)}; wait for it or stop it") from None
     try:
@@ -45,6 +49,19 @@ def holder(folder: Path) -> str:
         return _owner(folder)
     lock.release()
     return ""
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process holds the run's folder now. A folder that cannot be written to is held by none."""
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    except OSError:
+        return False
+    lock.release()
+    return False
 
 
 def _owner(folder: Path) -> str:

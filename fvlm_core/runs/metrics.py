@@ -82,10 +82,13 @@ def deterministic(row: Row) -> Row:
     return {name: value for name, value in row.items() if not name.startswith(CLOCK)}
 
 
-def read_metrics(file: Path) -> list[Row]:
-    """The rows in force, without holes or double steps: superseded rows and torn lines are left out."""
+def read_metrics(file: Path, skip: str = "") -> list[Row]:
+    """The rows in force, without holes or double steps: superseded rows and torn lines are left out.
+
+    skip: an event type that is not wanted; most lines of a long run are training rows, and need not be decoded.
+    """
     kept: list[Row] = []
-    for row in _rows(file):
+    for row in _rows(file, skip):
         if row["event_type"] == "attempt":
             kept = [old for old in kept if old["step"] <= row["step"]]
         else:
@@ -93,11 +96,14 @@ def read_metrics(file: Path) -> list[Row]:
     return kept
 
 
-def _rows(file: Path) -> list[Row]:
+def _rows(file: Path, skip: str = "") -> list[Row]:
     if not file.exists():
         return []
     rows: list[Row] = []
+    marked = f'"event_type": "{skip}"' if skip else "\n"  # no line holds that
     for line in file.read_text(errors="replace").splitlines():
+        if marked in line:
+            continue
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:

@@ -26,6 +26,7 @@ BAD_SAMPLES = "bad_samples.jsonl"
 ATTEMPTS = "attempts.jsonl"
 IMPORTED = "imported"
 """In a record: where the run comes from, when this program did not make it; also the folder of imported weights."""
+FAILURE = "failure.json"
 
 MANY = 30
 """Runs from which on a store's metrics are read through its cache; a few are read sooner from their own files."""

@@ -1,0 +1,137 @@
+"""`fvlm runs compare`: the ablation table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fvlm_core.cli.options import runs_option
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fvlm_core.comparison import Table
+    from fvlm_core.runs.store import Run
+
+_FORMATS = ("rich", "markdown", "latex", "csv", "json")
+
+
+@click.command("compare")
+@click.argument("names", nargs=-1, required=True, metavar="RUN|RECIPE...")
+@click.option(
+    "--baseline", metavar="ID", help='What the others are compared with. Default: "baseline", or the first.'
+)
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME",
+    help="A column of the evaluations, at the best one. Default: val_loss; several: a table each.",
+)
+@click.option(
+    "--factors",
+    metavar="A,B[,AB]",
+    help="Two variants of a 2x2, and the one that changes both. Default: every 2x2 that the recipes show.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(_FORMATS),
+    help="Default: by the suffix of --out, else for the terminal.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write it to a file: .md, .tex, .csv, .json.",
+)
+@runs_option
+def command(
+    names: tuple[str, ...],
+    baseline: str | None,
+    metrics: tuple[str, ...],
+    factors: str | None,
+    form: str | None,
+    out: Path | None,
+    root: Path,
+) -> None:
+    """Compare runs with a baseline: differences, intervals, and whether they are more than noise.
+
+    Runs are named as "recipe/id", by their id, by a recipe (all its runs) or a pattern. Seeds of one variant
+    (A1-s0, A1-s1, ...) are taken together.
+    """
+    from fvlm_core.comparison import compare, table
+    from fvlm_core.comparison.formats import FORMATS, SUFFIXES
+
+    if out is not None and form is None:
+        form = SUFFIXES.get(out.suffix.lower())
+        if form is None:
+            raise click.UsageError(
+                f"--out {out}: expected a name that ends in {', '.join(SUFFIXES)}, or --format"
+            )
+    if out is not None and form == "rich":
+        raise click.UsageError("--format rich is for the terminal; --out takes markdown, latex, csv or json")
+    runs = _runs(names, root)
+    asked = tuple(filter(None, factors.split(","))) if factors else ()
+    tables = [table(compare(runs, baseline, metric, asked)) for metric in metrics or ("val_loss",)]
+    if form in (None, "rich"):
+        _show(tables)
+        return
+    text = FORMATS[form](tables)
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    from fvlm_core.cli.outputs import prepare, writing
+
+    prepare(out)
+    with writing(out):
+        out.write_text(text, encoding="utf-8")
+    click.echo(str(out))
+
+
+def _runs(names: Sequence[str], root: Path) -> list[Run]:
+    """The runs that are named, each once; those given by their folder may lie outside the store."""
+    from fvlm_core.errors import UsageError
+    from fvlm_core.runs.listing import find_entries
+    from fvlm_core.runs.store import RECIPE, open_run
+
+    folders = {name: Path(name) for name in names if (Path(name) / RECIPE).is_file()}
+    inside = [_recipe_name(name) for name in names if name not in folders]
+    entries = find_entries(inside, root) if inside else []
+    broken = [f"{entry.name}: {entry.problem}" for entry in entries if entry.state == "unreadable"]
+    if broken:
+        raise UsageError("\n".join(["these runs cannot be compared:", *broken]))
+    found = [root / entry.folder for entry in entries] + list(folders.values())
+    return [open_run(folder) for folder in {folder.resolve(): folder for folder in found}.values()]
+
+
+def _recipe_name(name: str) -> str:
+    """The name under which the runs of a recipe file are kept; other names as they are."""
+    if not name.endswith(".toml"):
+        return name
+    from fvlm_core.recipes.read import base_table
+
+    table, file = base_table(name)
+    return str(table.get("name", file.stem))
+
+
+def _show(tables: Sequence[Table]) -> None:
+    from fvlm_core.cli.console import new_table, print_table, stdout
+
+    for number, table in enumerate(tables):
+        if number:
+            stdout().print()
+        titles = [column.title for column in table.columns]
+        view = new_table(*titles, right=tuple(c.title for c in table.columns if c.number))
+        for row in table.texts("variant"):
+            view.add_row(*row)
+        effects = table.texts("effect")
+        if effects:
+            view.add_section()
+        for row in effects:
+            view.add_row(*row)
+        print_table(view)
+        for note in table.notes:
+            stdout().print(f"  {note}", style="dim", soft_wrap=True)

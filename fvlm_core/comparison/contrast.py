@@ -1,0 +1,149 @@
+"""A sum of variants with signs, such as a difference or an interaction, and how sure it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from attrs import frozen
+
+from fvlm_core.comparison.measured import LOSS, Measured, Variant
+from fvlm_core.comparison.statistics import (
+    Floats,
+    Group,
+    Interval,
+    Ints,
+    influence,
+    over_both,
+    over_samples,
+    paired,
+)
+
+PAIRED_FROM = 5
+"""Common seeds from which on they are paired.
+
+Pairing takes out what a seed has of its own, and halves the degrees of freedom. Of three seeds the interval gets
+narrower only if more than 58 % of the training noise is the seed's own, of five if more than 31 %.
+"""
+
+Term = tuple[float, Variant]
+"""A variant and its sign or weight."""
+
+
+@frozen
+class Contrast:
+    """What became of it.
+
+    value: None when a variant has no loss yet. weights: of these very weights, over the samples. both: of the
+    variants, over seeds and samples. seeds: how many of each variant went in. paired: whether seed was set against the
+    same seed. unlike: why the runs cannot be compared at all. reasons: why an interval is missing, or what it lacks.
+    """
+
+    value: float | None
+    weights: Interval | None = None
+    both: Interval | None = None
+    seeds: int = 0
+    paired: bool = False
+    unlike: str = ""
+    reasons: tuple[str, ...] = ()
+
+
+def contrast(terms: Sequence[Term], metric: str) -> Contrast:
+    """The sum of weight times loss over variants, with its intervals. Runs measured on other samples are refused."""
+    runs = [run for _, variant in terms for run in variant.runs]
+    if any(run.value is None for run in runs):
+        names = ", ".join(run.run.id for run in runs if run.value is None)
+        return Contrast(None, reasons=(f"no {metric} of {names}",))
+    common = _common_seeds(terms)
+    kept = [(weight, _of_seeds(variant, common)) for weight, variant in terms]
+    seeds = min(len(own) for _, own in kept)
+    losses = [np.array([run.value for run in own], dtype=float) for _, own in kept]
+    value = float(sum(weight * each.mean() for (weight, _), each in zip(kept, losses, strict=True)))
+    unlike = _unlike(runs)
+    if unlike:
+        return Contrast(value, seeds=seeds, unlike=unlike)
+    reasons: list[str] = []
+    parts, sources, missing = _parts([run for _, own in kept for run in own], metric)
+    if missing:
+        reasons.append(missing)
+    groups = [
+        Group(weight, each, np.array([parts[id(run)] for run in own]) if parts else None)
+        for (weight, own), each in zip(kept, losses, strict=True)
+    ]
+    if common:
+        groups = [paired(groups)]
+    both = over_both(groups, sources)
+    if both is None:
+        single = [variant.name for _, variant in terms if len(variant.runs) == 1]
+        reasons.append(f"one seed: {', '.join(single)}")
+    elif len(common) and any(len(variant.runs) > len(common) for _, variant in terms):
+        reasons.append(f"of the {len(common)} seeds that all have")
+    return Contrast(value, over_samples(groups, sources), both, seeds, bool(common), "", tuple(reasons))
+
+
+def _common_seeds(terms: Sequence[Term]) -> list[int]:
+    """The seeds that every variant has, when they are enough to be paired; else none."""
+    each = [[run.seed for run in variant.runs] for _, variant in terms]
+    if any(len(set(seeds)) < len(seeds) for seeds in each):
+        return []
+    common = set(each[0]).intersection(*each[1:])
+    known = sorted(seed for seed in common if seed is not None)
+    return known if len(known) >= PAIRED_FROM else []
+
+
+def _of_seeds(variant: Variant, seeds: Sequence[int]) -> list[Measured]:
+    if not seeds:
+        return list(variant.runs)
+    by_seed = {run.seed: run for run in variant.runs}
+    return [by_seed[seed] for seed in seeds]
+
+
+def _unlike(runs: Sequence[Measured]) -> str:
+    """Why the runs were not measured on the same thing; empty when they were, or when nobody can know."""
+    recorded = [(run, run.validation) for run in runs if run.validation is not None]
+    for (one, before), (other, after) in pairwise(recorded):
+        if before != after:
+            return f"{one.run.id} and {other.run.id} were validated on other data: their fingerprints differ"
+    scored = [(run, run.scores) for run in runs if run.scores is not None]
+    for (one, first), (other, second) in pairwise(scored):
+        pair = f"{one.run.id} and {other.run.id}"
+        if first.ids == second.ids and np.array_equal(first.tokens, second.tokens):
+            continue
+        ids, others = set(first.ids), set(second.ids)
+        if ids != others:
+            return (
+                f"{pair} were validated on other samples: {len(ids):,} and {len(others):,}, of which "
+                f"{len(ids & others):,} are the same"
+            )
+        if dict(zip(first.ids, first.tokens, strict=True)) != dict(
+            zip(second.ids, second.tokens, strict=True)
+        ):
+            return (
+                f"{pair} score other numbers of tokens of the same samples: another tokenizer or text limit"
+            )
+    return ""
+
+
+def _parts(runs: Sequence[Measured], metric: str) -> tuple[dict[int, Floats], Ints, str]:
+    """What every sample adds to the error of each run, by `id` of the run and in one order of the samples; the source
+    of each sample, as a number; and why there is none."""
+    nothing: Ints = np.zeros(0, dtype=np.int64)
+    if metric != LOSS:
+        return {}, nothing, f"the samples' own {metric} is not kept"
+    lacking = [run.run.id for run in runs if run.scores is None]
+    if lacking:
+        return {}, nothing, f"the samples' own losses are not kept of {', '.join(lacking)}"
+    parts: dict[int, Floats] = {}
+    names: list[str] = []
+    for run in runs:
+        scores = run.scores
+        assert scores is not None
+        wrong = np.flatnonzero(~np.isfinite(scores.losses))
+        if len(wrong):
+            return {}, nothing, f"{run.run.id} has no number for the loss of {scores.ids[wrong[0]]}"
+        order = np.argsort(np.array(scores.ids), kind="stable")
+        names = names or [scores.ids[at] for at in order]
+        parts[id(run)] = influence(scores.losses, scores.tokens)[order]
+    _, sources = np.unique([name.partition("/")[0] for name in names], return_inverse=True)
+    return parts, sources.astype(np.int64), ""

@@ -1,0 +1,216 @@
+"""The ablation table, once, as values; every format shows the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
+
+from fvlm_core.comparison.compare import Comparison, Judged, Row
+from fvlm_core.comparison.measured import LOSS, Variant
+from fvlm_core.comparison.multiplier import Multiplier
+from fvlm_core.comparison.statistics import LEVEL, Interval
+
+Values = dict[str, Any]
+"""A row: JSON values by key, None for what is not known or not asked of it."""
+
+_WIDE = 44
+"""Characters of the changes of a variant; what is longer is cut, with an ellipsis, and whole in CSV and JSON."""
+
+
+@frozen
+class Column:
+    """A column for readers, of one or more values. show: their text, "" where there is nothing to say."""
+
+    title: str
+    keys: tuple[str, ...]
+    show: Callable[[Values], str]
+    number: bool = False
+
+
+@frozen
+class Table:
+    """Rows of variants, then rows of 2x2 effects, and what must be said below them.
+
+    columns: for readers, those that are empty left out. keys: of all values, for CSV and JSON. rows: the values.
+    """
+
+    metric: str
+    baseline: str
+    columns: tuple[Column, ...]
+    keys: tuple[str, ...]
+    rows: tuple[Values, ...]
+    notes: tuple[str, ...]
+
+    def texts(self, kind: str) -> list[list[str]]:
+        """The cells of the rows of one kind, "variant" or "effect", as readers see them."""
+        return [[column.show(row) for column in self.columns] for row in self.rows if row["kind"] == kind]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as JSON values."""
+        rows = [{key: row[key] for key in self.keys} for row in self.rows]
+        return {
+            "metric": self.metric,
+            "baseline": self.baseline,
+            "level": LEVEL,
+            "rows": rows,
+            "notes": list(self.notes),
+        }
+
+
+def table(comparison: Comparison) -> Table:
+    """The table of a comparison."""
+    rows = [_variant(row, comparison) for row in comparison.rows]
+    notes = list(comparison.notes)
+    for found, judged in comparison.factorials:
+        square = found.square
+        rows += [
+            _effect(f"{effect.name} ({kind})", each, comparison.metric)
+            for effect, each, kind in zip(
+                found.effects, judged, ("main effect", "main effect", "interaction"), strict=True
+            )
+        ]
+        notes.append(
+            f"2x2 of {square.neither.name}, {square.first.name}, {square.second.name} and {square.both.name} (both): a "
+            "main effect is the mean with and without the other setting, the interaction is what both do beyond the "
+            "sum of each alone; verdicts Holm-adjusted over these three"
+        )
+        notes += [reason for effect in found.effects[:1] for reason in (effect.of.unlike,) if reason]
+    whole = _columns(comparison.metric)
+    columns = [column for column in whole if any(column.show(row) for row in rows)]
+    keys = tuple(rows[0])
+    return Table(comparison.metric, comparison.baseline.name, tuple(columns), keys, tuple(rows), tuple(notes))
+
+
+def _columns(metric: str) -> tuple[Column, ...]:
+    loss = "best val" if metric == LOSS else metric
+    return (
+        Column("variant", ("variant",), lambda row: row["variant"]),
+        Column("changes", ("changes",), lambda row: _short(row["changes"])),
+        Column("seeds", ("seeds",), lambda row: str(row["seeds"] or ""), number=True),
+        Column(loss, ("value",), lambda row: _plain(row["value"]), number=True),
+        Column("sd", ("spread",), lambda row: _plain(row["spread"]), number=True),
+        Column("difference", ("difference",), lambda row: _signed(row["difference"]), number=True),
+        Column(
+            "these weights", ("weights_low", "weights_high"), lambda row: _range(row, "weights"), number=True
+        ),
+        Column(
+            "seeds and samples", ("seeds_low", "seeds_high"), lambda row: _range(row, "seeds"), number=True
+        ),
+        Column("verdict", ("verdict", "of_weights"), _verdict),
+        Column("multiplier", ("multiplier", "multiplier_bound"), _multiplied, number=True),
+    )
+
+
+def _variant(row: Row, comparison: Comparison) -> Values:
+    variant, baseline = row.variant, comparison.baseline
+    runs = [run.run for run in variant.runs]
+    steps = [run.summary.get("best_val_step") for run in variant.runs]
+    return {
+        "metric": comparison.metric,
+        "kind": "variant",
+        "variant": variant.name,
+        "changes": _changes(variant, baseline),
+        "size": str(runs[0].record.get("size", "")),
+        "runs": " ".join(f"{run.recipe}/{run.id}" for run in runs),
+        "seeds": len(runs),
+        "best_step": steps[0] if len(set(steps)) == 1 else None,
+        "value": row.value,
+        "spread": row.spread,
+        **_judged(row.judged),
+        **_times(row.multiplier, variant.schedule != "constant" or baseline.schedule != "constant"),
+    }
+
+
+def _effect(name: str, judged: Judged, metric: str) -> Values:
+    nothing = dict.fromkeys(("changes", "size", "runs", "seeds", "best_step", "value", "spread"))
+    head = {"metric": metric, "kind": "effect", "variant": name}
+    return {**head, **nothing, **_judged(judged), **_times(Multiplier(), False)}
+
+
+def _judged(judged: Judged) -> Values:
+    of = judged.of
+    return {
+        "difference": of.value,
+        **_ends("weights", of.weights),
+        "weights_p_holm": judged.p_weights,
+        **_ends("seeds", of.both),
+        "seeds_p_holm": judged.p,
+        "seed_pairs": of.seeds if of.paired else None,
+        "verdict": judged.verdict,
+        "of_weights": judged.of_weights,
+    }
+
+
+def _ends(name: str, interval: Interval | None) -> Values:
+    return {
+        f"{name}_low": interval.low if interval else None,
+        f"{name}_high": interval.high if interval else None,
+    }
+
+
+def _times(times: Multiplier, decaying: bool) -> Values:
+    known = times.value is not None
+    return {
+        "multiplier": times.value,
+        "multiplier_bound": times.bound if known else None,
+        "multiplier_low": times.low,
+        "multiplier_high": times.high,
+        "multiplier_unit": times.unit if known else None,
+        "multiplier_loss": times.loss,
+        "multiplier_of_decaying_rate": decaying if known else None,
+    }
+
+
+def _changes(variant: Variant, baseline: Variant) -> str:
+    """What the variant sets differently: "model.connector.depth = shallow"."""
+    if not variant.settings or not baseline.settings:
+        return ""
+    return ", ".join(
+        f"{key} = {value}" for key, value in variant.settings.items() if baseline.settings.get(key) != value
+    )
+
+
+def _short(changes: str | None) -> str:
+    """Keys without the tables they are in."""
+    parts = [part for part in (changes or "").split(", ") if part]
+    text = ", ".join(
+        part.partition(" = ")[0].rpartition(".")[2] + " = " + part.partition(" = ")[2] for part in parts
+    )
+    return text if len(text) <= _WIDE else f"{text[: _WIDE - 3].rstrip()}..."
+
+
+def _verdict(row: Values) -> str:
+    verdict, weights = row["verdict"], row["of_weights"]
+    if verdict == "seeds not known":
+        return f"noise between seeds not known; these weights: {weights}"
+    if verdict == "no interval":
+        return "noise not known"
+    if verdict == "inside the noise" and (row["seeds_low"] > 0 or row["seeds_high"] < 0):
+        return "inside the noise of so many comparisons"
+    return verdict
+
+
+def _multiplied(row: Values) -> str:
+    value = row["multiplier"]
+    if value is None:
+        return ""
+    bound = f"{row['multiplier_bound']} " if row["multiplier_bound"] else ""
+    spread = (
+        f" ({row['multiplier_low']:.2f} to {row['multiplier_high']:.2f})" if row["multiplier_low"] else ""
+    )
+    return f"{bound}{value:.2f}{'*' if row['multiplier_of_decaying_rate'] else ''}{spread}"
+
+
+def _range(row: Values, name: str) -> str:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return "" if low is None else f"{_signed(low)} to {_signed(high)}"
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.4f}"

@@ -1,0 +1,251 @@
+"""The runs of a store at a glance: what a table of thousands of them needs, one flat entry a run.
+
+Entries come from `recipe.json` and `summary.json` through an index (`fvlm_core.runs.index`). Nothing here imports
+torch, pandas or numpy: a listing of 10,000 runs is mostly the system's time to look at their files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal
+
+from attrs import asdict, evolve, field, fields, frozen
+
+from fvlm_core.errors import UsageError
+from fvlm_core.runs.index import Index, Stamp
+from fvlm_core.runs.store import FAILURE, RECIPE, SUMMARY
+from fvlm_core.runs.tags import TAGS, read_tags
+from fvlm_registry.nearest import did_you_mean
+
+State = Literal["complete", "interrupted", "running", "failed", "unreadable"]
+
+STATES: tuple[State, ...] = ("complete", "interrupted", "running", "failed", "unreadable")
+"""unreadable: its `recipe.json` or another small file of its record is damaged; `Entry.problem` says how."""
+
+_OWNER = ".owner.json"
+_READ = (RECIPE, SUMMARY, TAGS, FAILURE)
+
+
+@frozen
+class Entry:
+    """One run. None where its record does not say.
+
+    folder: below the store, as "recipe/id". step: reached, of `planned`. best_loss: validation, nats a supervised
+    token, at `best_step`. samples: training examples seen. written: seconds since 1970, when its record last changed.
+    """
+
+    folder: str
+    recipe: str
+    id: str
+    order: int = 0
+    state: State = "interrupted"
+    size: str = ""
+    total_params: int | None = None
+    schedule: str = ""
+    seed: int | None = None
+    step: int = 0
+    planned: int | None = None
+    samples: int = 0
+    best_loss: float | None = None
+    best_step: int | None = None
+    hours: float | None = None
+    in_fits: bool = True
+    tags: tuple[str, ...] = field(default=(), converter=tuple)
+    problem: str = ""
+    written: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """What commands call it: "recipe/id"."""
+        return f"{self.recipe}/{self.id}"
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields as JSON values."""
+        return {"run": self.name, **asdict(self), "tags": list(self.tags)}
+
+
+FIELDS = tuple(each.name for each in fields(Entry))
+"""Of an entry, in order."""
+
+
+def list_entries(root: Path) -> list[Entry]:
+    """Every run of a store, by recipe and in the order the recipe has them.
+
+    A run whose record cannot be read is an entry too, with its problem. Brings the index of the store up to date; a
+    store that cannot be written to is read without one.
+    """
+    index = Index.open(root, FIELDS)
+    entries: list[Entry] = []
+    for folder, path in _folders(root):
+        stamps = [_stamp(f"{path}/{name}") for name in _READ]
+        if stamps[0] is None:
+            continue
+        stamp = Stamp.of(stamps)
+        values = index.get(folder, stamp)
+        if values is None:
+            entry = _read(folder, Path(path), stamps)
+            index.put(folder, stamp, list(asdict(entry).values()))
+        else:
+            entry = Entry(*values)
+        entries.append(_running(entry) if _held(path) else entry)
+    index.close()
+    return sorted(entries, key=lambda entry: (entry.recipe, entry.order, entry.id))
+
+
+def select(
+    entries: Iterable[Entry],
+    patterns: Sequence[str] = (),
+    recipes: Sequence[str] = (),
+    states: Sequence[str] = (),
+    tags: Sequence[str] = (),
+) -> list[Entry]:
+    """The entries that meet all that is asked; nothing asked of a kind is met by all.
+
+    patterns, recipes: with *, ? and [..]; a pattern is matched with "recipe/id" and with the id. tags: all of them.
+    """
+    return [
+        entry
+        for entry in entries
+        if (not patterns or any(_matches(entry, pattern) for pattern in patterns))
+        and (not recipes or any(fnmatchcase(entry.recipe, recipe) for recipe in recipes))
+        and (not states or entry.state in states)
+        and all(tag in entry.tags for tag in tags)
+    ]
+
+
+def find_entries(names: Sequence[str], root: Path) -> list[Entry]:
+    """The runs that are named, each once, in the order they are named.
+
+    A name is "recipe/id", an id that one run has, a folder of the store, a recipe (all its runs), or a pattern.
+    Raises `UsageError` for a name that fits no run, and for an id that several have.
+    """
+    entries = list_entries(root)
+    exact: list[dict[str, list[Entry]]] = [{}, {}, {}]
+    for entry in entries:
+        for known, name in zip(exact, (entry.name, entry.folder, entry.id), strict=True):
+            known.setdefault(name, []).append(entry)
+    found: dict[str, Entry] = {}
+    for name in names:
+        found |= {entry.folder: entry for entry in _named(name, entries, exact, root)}
+    return list(found.values())
+
+
+def _named(
+    name: str, entries: Sequence[Entry], exact: Sequence[Mapping[str, list[Entry]]], root: Path
+) -> list[Entry]:
+    """exact: the entries by name, by folder and by id."""
+    folder = _below(name, root) if os.path.isdir(name) else name
+    for known, text in zip(exact, (name, folder, name), strict=True):
+        here = known.get(text, [])
+        if len(here) > 1:
+            places = ", ".join(str(root / entry.folder) for entry in here)
+            raise UsageError(
+                f'"{name}" is the name of several runs under {root}: {places}; name one by its folder'
+            )
+        if here:
+            return here
+    several = [e for e in entries if e.recipe == name or _parent(e) in (folder, name) or _matches(e, name)]
+    if several:
+        return several
+    if not entries:
+        raise UsageError(f"{root}: no runs are kept there; name another folder with --runs DIR")
+    known_names = [*(e.name for e in entries), *(e.id for e in entries), *(e.recipe for e in entries)]
+    near = did_you_mean(name, dict.fromkeys(known_names))
+    raise UsageError(
+        f'no run or recipe under {root} is called "{name}"{near or "; `fvlm runs list` shows them"}'
+    )
+
+
+def _below(path: str, root: Path) -> str:
+    """A folder as seen from the store. What is itself a link stays one: it does not stand for what it points to."""
+    above, last = os.path.split(os.path.abspath(path))
+    return os.path.relpath(os.path.join(os.path.realpath(above), last), os.path.realpath(root))
+
+
+def _parent(entry: Entry) -> str:
+    return entry.folder.partition("/")[0]
+
+
+def _matches(entry: Entry, pattern: str) -> bool:
+    return fnmatchcase(entry.name, pattern) or fnmatchcase(entry.id, pattern)
+
+
+def _folders(root: Path) -> Iterable[tuple[str, str]]:
+    """Every folder that may be a run: below the store, and its path as the system has it."""
+    try:
+        recipes = [item for item in os.scandir(root) if item.is_dir() and not item.name.startswith(".")]
+    except FileNotFoundError:
+        return
+    for recipe in recipes:
+        try:
+            inside = list(os.scandir(recipe.path))
+        except OSError:  # gone since, or not ours to read
+            continue
+        yield from ((f"{recipe.name}/{item.name}", item.path) for item in inside if item.name[0] != ".")
+
+
+def _stamp(file: str) -> os.stat_result | None:
+    try:
+        return os.stat(file)
+    except OSError:
+        return None
+
+
+def _read(folder: str, path: Path, stamps: Sequence[os.stat_result | None]) -> Entry:
+    recipe, _, name = folder.partition("/")
+    written = max(stamp.st_mtime for stamp in stamps[:2] if stamp is not None)
+    file = RECIPE
+    try:
+        record: dict[str, Any] = json.loads((path / file).read_bytes())
+        entry: dict[str, Any] = {
+            "recipe": str(record["recipe"]),
+            "id": str(record["id"]),
+            "order": int(record.get("order", 0)),
+            "size": str(record.get("size", "")),
+            "total_params": _known(int, record.get("total_params")),
+            "schedule": str(record.get("schedule", "")),
+            "seed": _known(int, record.get("seed")),
+            "in_fits": bool(record.get("in_fits", True)),
+        }
+        file = SUMMARY
+        summary: dict[str, Any] = json.loads((path / file).read_bytes()) if stamps[1] is not None else {}
+        entry |= {
+            "state": "complete" if summary.get("complete") else "interrupted",
+            "step": int(summary.get("total_steps") or 0),
+            "planned": _known(int, summary.get("planned_steps", record.get("steps"))),
+            "samples": int(summary.get("total_samples") or 0),
+            "best_loss": _known(float, summary.get("best_val_loss")),
+            "best_step": _known(int, summary.get("best_val_step")),
+            "hours": _known(float, summary.get("wall_time_hours")),
+        }
+        file = TAGS
+        entry["tags"] = read_tags(path) if stamps[2] is not None else ()
+        file = FAILURE
+        if stamps[3] is not None and entry["state"] != "complete":
+            entry["problem"] = str(json.loads((path / file).read_bytes())["message"])
+            entry["state"] = "failed"
+        return Entry(folder, **entry, written=written)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        problem = f"{file}: {type(error).__name__}: {error}"
+        return Entry(folder, recipe, name, state="unreadable", problem=problem, written=written)
+
+
+def _known(kind: Callable[[Any], Any], value: Any) -> Any:
+    return None if value is None else kind(value)
+
+
+def _held(path: str) -> bool:
+    """Whether a process is writing the run now. Only folders with an owner's note are asked for their lock."""
+    if not os.path.exists(f"{path}/{_OWNER}"):
+        return False
+    from fvlm_core.runs.lock import is_held
+
+    return is_held(Path(path))
+
+
+def _running(entry: Entry) -> Entry:
+    return entry if entry.state == "unreadable" else evolve(entry, state="running", problem="")
