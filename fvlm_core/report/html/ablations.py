@@ -8,7 +8,7 @@ from fvlm_core.comparison import compare
 from fvlm_core.comparison import table as values
 from fvlm_core.errors import FvlmError
 from fvlm_core.report.html.gathered import Gathered
-from fvlm_core.report.html.parts import Block, Cell, Column, Section, Table
+from fvlm_core.report.html.parts import Block, Cell, Column, Section, Table, minus
 
 
 def section(runs: Sequence[Gathered], baseline: str | None = None) -> Section:
@@ -27,12 +27,12 @@ def _block(recipe: str, runs: Sequence[Gathered], baseline: str | None, at: int)
         return Block("", [f"{recipe}: {error}"])
     columns = [Column(column.title, column.number) for column in found.columns]
     rows = [
-        [Cell(column.show(row), _value(row.get(column.keys[0])) if column.number else None) for column in found.columns]
+        [_cell(column.show(row), row.get(column.keys[0]), column.number) for column in found.columns]
         for row in found.rows
     ]
     caption = f"{recipe}: validation loss at the best evaluation, compared with {found.baseline}."
     return Block(tables=[Table(f"comparison-{at}", caption, columns, rows, found.notes)])
 
 
-def _value(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+def _cell(text: str, value: object, numeric: bool) -> Cell:
+    return Cell(minus(text), float(value)) if numeric and isinstance(value, int | float) else Cell(text)

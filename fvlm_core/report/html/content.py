@@ -9,7 +9,7 @@ from attrs import frozen
 
 from fvlm_core.report.html import ablations, curves, diet, laws, made, repeat, spent, surroundings
 from fvlm_core.report.html.gathered import Gathered, gather_runs
-from fvlm_core.report.html.parts import Block, Section
+from fvlm_core.report.html.parts import Block, Section, duration, power
 from fvlm_core.runs.store import Run
 
 Progress = Literal["running", "complete", "stopped", "nothing yet"]
@@ -82,5 +82,5 @@ def _lede(runs: Sequence[Gathered], waiting: Sequence[str]) -> str:
     total = sum(spent.flops(one) or 0.0 for one in runs)
     hours = sum(float(one.summary.get("wall_time_hours") or 0.0) for one in runs)
     if total:
-        parts.append(f"{total:.3g} FLOPs in {hours:.2f} hours")
+        parts.append(f"{power(total).text} FLOPs in {duration(hours).text} (h:mm:ss)")
     return f"{'; '.join(parts)}."

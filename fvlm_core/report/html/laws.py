@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 Json = Mapping[str, Any]
 
 _MARKS = ("circle", "square", "diamond", "triangle", "inverted_triangle", "plus", "star", "x")
+_CURVE = 40
+"""Points of a fitted curve: it is smooth."""
+
 _KINDS = {"objective": "with other objectives", "cut": "without first points", "run": "without one run"}
 
 
@@ -71,7 +74,7 @@ def _points(folder: Path, runs: Sequence[Gathered]) -> Points | None:
 
 def _block(report: Json, points: Points | None, id: str, named: str, draw: bool) -> Block:
     status = str(report["status"])
-    words = [_asked(report)]
+    words = [_asked(report), *(_sentence(str(remark)) for remark in report["data"]["remarks"])]
     warnings: list[str] = []
     if status == "refused":
         warnings.append("Refused: the points cannot tell this law's numbers, so none are shown.")
@@ -110,9 +113,8 @@ def _remarks(report: Json) -> list[str]:
             groups.setdefault(remark["text"], []).append(fit["group"])
     said = " ".join(report["reasons"])
     lines = [f"{', '.join(names)}: {text}" if any(names) else text for text, names in groups.items()]
-    notes = [str(remark) for remark in report["data"]["remarks"]]
     relation = report.get("relation") or {}
-    return [_sentence(line) for line in (*lines, *notes, str(relation.get("reason") or "")) if line and line not in said]
+    return [_sentence(line) for line in (*lines, str(relation.get("reason") or "")) if line and line not in said]
 
 
 def _sentence(text: str) -> str:
@@ -213,7 +215,8 @@ def _chart(law: LawReport, id: str) -> Chart:
             found = curve(fit, table, "d", str(size))
             if found is None:
                 continue
-            x, best, low, high = (np.asarray(part, dtype=float)[::4] for part in found)
+            keep = np.unique(np.linspace(0, len(found[0]) - 1, _CURVE).round().astype(int))
+            x, best, low, high = (np.asarray(part, dtype=float)[keep] for part in found)
             lines.append(Line(series, f"{label}, fitted", x, best, shades[size]))
             if np.isfinite(low).all() and np.isfinite(high).all():
                 lines.append(Line(series, label, x, best, shades[size], low=low, high=high))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fvlm_core.report.html.gathered import Gathered
-from fvlm_core.report.html.parts import Block, Cell, Column, Section, Table, number
+from fvlm_core.report.html.parts import Block, Cell, Column, Section, Table, duration, number
 
 _COLUMNS = (
     Column("run"),
@@ -19,7 +19,7 @@ _COLUMNS = (
     Column("best validation loss", number=True),
     Column("at step", number=True),
     Column("last training loss", number=True),
-    Column("hours", number=True),
+    Column("time", number=True),
 )
 
 
@@ -27,11 +27,15 @@ def section(runs: Sequence[Gathered]) -> Section:
     """The table of all runs, and below it what a reader of its numbers must know."""
     table = Table(
         "runs",
-        "Runs. Losses are in nats a supervised token. Hours are those of training, over all attempts.",
+        "Runs. Losses are in nats a supervised token. Time is that of training, h:mm:ss, over all attempts.",
         _COLUMNS,
         [_row(one) for one in runs],
     )
-    about = [f"{recipe}: {text}" for recipe, text in descriptions(runs).items() if text]
+    described = {recipe: text for recipe, text in descriptions(runs).items() if text}
+    about = [f"{recipe}: {text}" if len(described) > 1 else text for recipe, text in described.items()]
+    controls = [one.label for one in runs if not one.run.in_fits]
+    if controls:
+        about.append(f"Controls, which enter no scaling fit: {', '.join(controls)}.")
     return Section("what-was-run", "What was run", [Block("", about, _warnings(runs), tables=[table])])
 
 
@@ -56,7 +60,7 @@ def _row(one: Gathered) -> list[Cell]:
         number(summary.get("best_val_loss"), "{:.4f}"),
         number(summary.get("best_val_step"), "{:,}"),
         number(last, "{:.4f}"),
-        number(summary.get("wall_time_hours"), "{:.2f}"),
+        duration(summary.get("wall_time_hours")),
     ]
 
 
@@ -80,7 +84,4 @@ def _warnings(runs: Sequence[Gathered]) -> list[str]:
             out.append(f"{one.label}: {spikes} spikes of the training loss")
         if unchanged := summary.get("unchanged_steps"):
             out.append(f"{one.label}: {unchanged} steps changed no weight, because their numbers were not finite")
-    controls = [one.label for one in runs if not one.run.in_fits]
-    if controls:
-        out.append(f"controls, which enter no scaling fit: {', '.join(controls)}")
     return out

@@ -76,6 +76,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     made.filters["data"] = data
+    made.filters["prose"] = prose
     return made
 
 
@@ -83,6 +84,12 @@ def data(value: object) -> Markup:
     """JSON for a script element of data: no `<` in it can end the element or begin a comment."""
     text = json.dumps(value, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
+
+
+def prose(text: str) -> Markup:
+    """Escaped text, what is between backticks as code."""
+    parts = re.split(r"`([^`]*)`", text)
+    return Markup("").join(Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts))
 
 
 def _file(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -116,4 +117,26 @@ class Section:
 
 def number(value: float | None, text: str = "{:,.4g}") -> Cell:
     """A cell of a number; empty where it is not known."""
-    return Cell("") if value is None else Cell(text.format(value), float(value))
+    return Cell("") if value is None else Cell(minus(text.format(value)), float(value))
+
+
+def minus(text: str) -> str:
+    """Hyphens before digits as minus signs."""
+    return re.sub(r"(?<![\w.])-(?=[\d.])", "\u2212", text)
+
+
+def power(value: float | None) -> Cell:
+    """`5.74 × 10¹¹`, for numbers whose powers of ten are what is read."""
+    if value is None:
+        return Cell("")
+    digits, _, exponent = f"{value:.2e}".partition("e")
+    raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return Cell(f"{digits} × 10{raised}" if value else "0", float(value))
+
+
+def duration(hours: float | None) -> Cell:
+    """`1:07:30`."""
+    if hours is None:
+        return Cell("")
+    seconds = round(3600 * hours)
+    return Cell(f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}", float(hours))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fvlm_core.errors import FvlmError
 from fvlm_core.ledger import COMPONENTS
 from fvlm_core.report.html.gathered import Gathered
-from fvlm_core.report.html.parts import Block, Cell, Column, Section, Table, number
+from fvlm_core.report.html.parts import Block, Cell, Column, Section, Table, duration, number, power
 from fvlm_core.runs.store import TOKENIZER
 from fvlm_registry import LookupFailure
 
@@ -24,13 +24,13 @@ def section(runs: Sequence[Gathered]) -> Section:
         Column("FLOPs", number=True),
         Column("a sample", number=True),
         *(Column({"llm": "language model"}.get(name, name), number=True) for name in COMPONENTS),
-        Column("hours", number=True),
+        Column("time", number=True),
         Column("samples a second", number=True),
         Column("memory, GB", number=True),
     ]
     rows = [_row(one) for one in runs]
     total = sum(row[1].value or 0.0 for row in rows)
-    said = f"All runs together: {total:.3g} FLOPs." if total else "No FLOPs were recorded."
+    said = f"All runs together: {power(total).text} FLOPs." if total else "No FLOPs were recorded."
     table = Table("compute", "Compute of each run.", columns, rows)
     return Section("compute", "Compute ledger", [Block("", [said, _HOW], tables=[table])])
 
@@ -47,13 +47,13 @@ def _row(one: Gathered) -> list[Cell]:
     last = one.training.last
     return [
         Cell(one.label),
-        number(flops(one), "{:.3g}"),
-        number(one.run.record.get("flops_per_sample"), "{:.3g}"),
+        power(flops(one)),
+        power(one.run.record.get("flops_per_sample")),
         *(
             Cell(f"{100 * parts[name]:.1f} %", parts[name], parts[name]) if parts else Cell("")
             for name in COMPONENTS
         ),
-        number(one.summary.get("wall_time_hours"), "{:.2f}"),
+        duration(one.summary.get("wall_time_hours")),
         number(last.get("throughput_samples_sec"), "{:.1f}"),
         number(last.get("gpu_mem_gb") or last.get("memory_gb"), "{:.1f}"),
     ]

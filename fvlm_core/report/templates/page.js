@@ -36,9 +36,18 @@
     await Bokeh.embed.embed_item(item);
     const made = Bokeh.documents.find((one) => one.roots().some((root) => root.id === item.root_id));
     const plot = made.roots().find((root) => root.id === item.root_id);
+    still(place);
     plots.set(id, { plot, ranges, hidden: old ? old.hidden : new Set() });
     paint(plot);
     show(id);
+  }
+
+  // The drawing is a picture with a description: what can be done with it has buttons of its own.
+  function still(root) {
+    for (const one of root.querySelectorAll("*")) {
+      one.removeAttribute("tabindex");
+      if (one.shadowRoot) still(one.shadowRoot);
+    }
   }
 
   // Numbers along an axis as its scale has them, so that one rule moves linear and logarithmic axes.
@@ -193,7 +202,7 @@
 
   // What a reader holds (an open table, a focused button, a sorted column, a hidden run) is left as it is.
   function patch(section, fresh) {
-    const kept = (root) => [...root.querySelectorAll("table, .chart .end, .described, .warnings, .block > p, .notes")];
+    const kept = (root) => [...root.querySelectorAll("table, .chart .end, .plot, .warnings, .block > p, .notes")];
     const [old, made] = [kept(section), kept(fresh)];
     const alike = old.length === made.length && old.every((one, at) => one.tagName === made[at].tagName && one.id === made[at].id);
     if (!alike) {
@@ -204,6 +213,7 @@
     }
     old.forEach((one, at) => {
       if (one.tagName === "TABLE") rows(one, made[at]);
+      else if (one.matches(".plot")) one.setAttribute("aria-label", made[at].getAttribute("aria-label"));
       else if (one.innerHTML !== made[at].innerHTML) one.replaceChildren(...made[at].childNodes);
     });
   }
