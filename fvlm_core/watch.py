@@ -19,8 +19,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from attrs import define, field
 
-from fvlm_core.errors import UsageError
+from fvlm_core.errors import FvlmError, UsageError
 from fvlm_core.report.html import Content, fragments, page
+from fvlm_core.report.html.gathered import state_of
 from fvlm_core.runs.store import Run
 
 Look = Callable[[], Content]
@@ -43,7 +44,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, host: str, port: int, board: Board, names: Sequence[str] = ()) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.board = board
-        self.names = frozenset({"localhost", host, *names})
+        self.names = frozenset(name.lower() for name in ("localhost", host, *names))
         self.remote = not is_loopback(host)
         try:
             super().__init__((host, port), _Handler)
@@ -94,20 +95,28 @@ class Board:
             return None if since == self._version else self._state
 
     def _now(self) -> Content:
-        stamp = self.stamp()
-        if self._content is None or stamp != self._stamp:
-            self._content, self._stamp = self.look(), stamp
-            told = json.dumps(fragments(self._content))
-            self._version = sha256(told.encode()).hexdigest()[:16]
-            self._state = json.dumps({"version": self._version, **json.loads(told)}).encode()
-        return self._content
+        try:
+            stamp = self.stamp()
+            if self._content is not None and stamp == self._stamp:
+                return self._content
+            content = self.look()
+        except (FvlmError, OSError, ValueError):  # a run that goes away, or is being put there, just now
+            if self._content is None:
+                raise
+            return self._content
+        self._content, self._stamp = content, stamp
+        told = fragments(content)
+        self._version = sha256(json.dumps(told).encode()).hexdigest()[:16]
+        self._state = json.dumps({"version": self._version, **told}).encode()
+        return content
 
 
 def stamp_of(runs: Sequence[Run]) -> str:
     """Sizes and times of all small files of runs and of their recipes, and who holds them."""
     found: list[str] = []
     for folder in dict.fromkeys(folder for run in runs for folder in (run.folder.parent, run.folder)):
-        found += [_stamp(file) for file in sorted(folder.iterdir()) if not file.is_dir()]
+        found += [_stamp(file) for file in sorted(folder.iterdir()) if not file.is_dir() and file.name != ".lock"]
+    found += [f"{run.folder} {state_of(run)}" for run in runs]  # a killed owner leaves its note behind
     return sha256("\n".join(found).encode()).hexdigest()
 
 
@@ -172,10 +181,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _is_asked_here(self) -> bool:
         """Whether the request names this server: against pages whose names were pointed here (DNS rebinding)."""
-        host = urlsplit(f"//{self.headers.get('Host', '')}").hostname or ""
-        if host in self.server.names:
-            return True
         try:
+            host = urlsplit(f"//{self.headers.get('Host', '')}").hostname or ""
+            if host in self.server.names:
+                return True
             address = ip_address(host)
         except ValueError:
             return False

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Json = Mapping[str, Any]
 
-_MARKS = ("circle", "square", "diamond", "triangle", "inverted_triangle", "plus", "star", "x")
+_MARKS = ("circle", "square", "triangle", "inverted_triangle", "hex", "star", "plus", "x")
 _CURVE = 40
 """Points of a fitted curve: it is smooth."""
 
@@ -167,7 +167,7 @@ def _sensitivity(fits: Sequence[Json], id: str) -> Table:
     for fit in fits:
         lines: Sequence[Json] = fit.get("sensitivity") or ()
         for name in dict.fromkeys(name for line in lines for name in line["values"]):
-            cells = [Cell(fit["group"] or "all points"), Cell(name)]
+            cells = [Cell(fit["group"] or "all points"), Cell(name.removesuffix(f"[{fit['group']}]"))]
             for kind in _KINDS:
                 found = [line["values"].get(name) for line in lines if line["kind"] == kind]
                 known = [value for value in found if value is not None]

@@ -18,7 +18,7 @@ from fvlm_core.interfaces.data import Sample
 from fvlm_core.looking import look
 from fvlm_core.report.gaze import Gaze
 from fvlm_core.report.html.gathered import Gathered
-from fvlm_core.report.html.parts import Block, Cell, Column, Picture, Section, Table, number
+from fvlm_core.report.html.parts import Block, Cell, Column, Frame, Picture, Section, Table, number
 from fvlm_core.runs.restore import Restored, restore
 from fvlm_registry import LookupFailure
 
@@ -80,19 +80,19 @@ def _picture(
 ) -> Picture:
     shown = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), _FRAMES)).round().astype(int))
     gaze = Gaze(frames, looks)
-    panels = [gaze.picture(int(at)) for at in shown]
-    wide, high = panels[0].size
-    columns = 2 if len(panels) > 1 else 1
-    sheet = Image.new("RGB", (columns * wide, -(-len(panels) // columns) * high), "white")
-    for place, panel in enumerate(panels):
-        sheet.paste(panel, ((place % columns) * wide, (place // columns) * high))
-    out = BytesIO()
-    sheet.quantize(_COLOURS).save(out, "PNG", optimize=True)
-    url = f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
     passes = " and ".join(looks)
-    alt = f"{len(shown)} of {len(frames)} frames of {sample} with heat maps of the {passes} pass; peaks are in the table."
+    pictures = [
+        _frame(gaze.picture(at), f"Frame {at + 1} of {sample}, with heat maps of the {passes} pass.")
+        for at in shown.tolist()
+    ]
     caption = f"{sample}: {len(shown)} of {len(frames)} frames, weights of step {step:,}."
-    return Picture(url, *sheet.size, alt, caption, _peaks(id, sample, looks))
+    return Picture(pictures, caption, _peaks(id, sample, looks))
+
+
+def _frame(picture: Image.Image, alt: str) -> Frame:
+    out = BytesIO()
+    picture.quantize(_COLOURS).save(out, "PNG", optimize=True)
+    return Frame(f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}", *picture.size, alt)
 
 
 def _peaks(id: str, sample: str, looks: dict[str, NDArray[np.float32]]) -> Table:

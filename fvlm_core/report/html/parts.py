@@ -73,13 +73,20 @@ class Chart:
 
 
 @frozen
-class Picture:
-    """A picture inside the page. url: a data URL."""
+class Frame:
+    """A picture inside the page. url: a data URL. alt: what a reader who cannot see it is told."""
 
     url: str
     width: int
     height: int
     alt: str
+
+
+@frozen
+class Picture:
+    """Pictures that belong together. table: what they show, in numbers."""
+
+    frames: Sequence[Frame]
     caption: str
     table: Table
 
