@@ -51,7 +51,9 @@ class Server(ThreadingHTTPServer):
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             way_out = "; --port 0 takes a free one" if port else ""
-            raise UsageError(f"--host {host} --port {port}: cannot be served there: {reason}{way_out}") from None
+            raise UsageError(
+                f"--host {host} --port {port}: cannot be served there: {reason}{way_out}"
+            ) from None
 
     @property
     def port(self) -> int:
@@ -115,7 +117,9 @@ def stamp_of(runs: Sequence[Run]) -> str:
     """Sizes and times of all small files of runs and of their recipes, and who holds them."""
     found: list[str] = []
     for folder in dict.fromkeys(folder for run in runs for folder in (run.folder.parent, run.folder)):
-        found += [_stamp(file) for file in sorted(folder.iterdir()) if not file.is_dir() and file.name != ".lock"]
+        found += [
+            _stamp(file) for file in sorted(folder.iterdir()) if not file.is_dir() and file.name != ".lock"
+        ]
     found += [f"{run.folder} {state_of(run)}" for run in runs]  # a killed owner leaves its note behind
     return sha256("\n".join(found).encode()).hexdigest()
 
@@ -188,7 +192,9 @@ class _Handler(BaseHTTPRequestHandler):
             address = ip_address(host)
         except ValueError:
             return False
-        return self.server.remote or address.is_loopback  # an address is no name that can be pointed elsewhere
+        return (
+            self.server.remote or address.is_loopback
+        )  # an address is no name that can be pointed elsewhere
 
     def _answer(self, code: int, kind: str, body: bytes, more: dict[str, str] | None = None) -> None:
         self.send_response(code)

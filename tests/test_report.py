@@ -7,6 +7,7 @@ import json
 import re
 from hashlib import sha256
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("store")
     curve = [(step, 2.0 + 60.0 / step) for step in (20, 40, 60, 80)]
     write_run(root, "phase/baseline", samples=validation(), curve=curve, order=0)
-    write_run(root, "phase/shallow", samples=validation(0.02, 0.01), curve=curve, order=1, connector={"depth": "shallow"})
+    write_run(
+        root,
+        "phase/shallow",
+        samples=validation(0.02, 0.01),
+        curve=curve,
+        order=1,
+        connector={"depth": "shallow"},
+    )
     failed = write_run(root, "phase/odd", 1.7, curve=curve, order=2, steps=90)
     change(failed / "recipe.json", id=HOSTILE)
     change(failed / "failure.json", error="X", message=f"died of {HOSTILE}")
@@ -92,7 +100,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     change(failed / "summary.json", **summary)
     record = json.loads((failed / "recipe.json").read_text())
     change(failed / "recipe.json", resolved={**record["resolved"], "description": f"about {HOSTILE}"})
-    (failed / "environment.json").write_text(json.dumps({"fvlm": "0.1.0", "commit": "abc", "platform": HOSTILE}))
+    (failed / "environment.json").write_text(
+        json.dumps({"fvlm": "0.1.0", "commit": "abc", "platform": HOSTILE})
+    )
     points = from_runs(list_runs(root), "here")
     reports = [
         fit_points(points, load_model(name), draws=40, options=Options(sensitivity=False)).to_json()
@@ -141,7 +151,9 @@ def test_the_policy_lets_two_scripts_run_and_nothing_load(text: str, read: Read)
         if about.get("type") != "application/json"
     }
     assert set(parts["script-src"].split()) == hashes
-    loaded = [about.get(name) or "" for _, about in read.elements for name in ("src", "href") if name in about]
+    loaded = [
+        about.get(name) or "" for _, about in read.elements for name in ("src", "href") if name in about
+    ]
     assert all(address.startswith(("#", "data:")) for address in loaded)
     style = text[text.index("<style>") : text.index("</style>")]
     assert "url(" not in style
@@ -153,7 +165,7 @@ def test_it_can_be_read_without_eyes(read: Read) -> None:
     tags = [tag for tag, _ in read.elements]
     assert all(tags.count(tag) == 1 for tag in ("main", "header", "nav", "footer", "h1"))
     levels = [int(tag[1]) for tag in tags if re.fullmatch(r"h[1-6]", tag)]
-    assert all(later - earlier <= 1 for earlier, later in zip(levels, levels[1:], strict=False))
+    assert all(later - earlier <= 1 for earlier, later in pairwise(levels))
     ids = [about["id"] for _, about in read.elements if "id" in about]
     assert len(ids) == len(set(ids))
     assert {about["href"] for about in read.of("a")} <= {f"#{name}" for name in ids}
@@ -192,7 +204,7 @@ def test_a_refused_law_has_no_curve_and_a_fitted_one_has_a_band(text: str) -> No
     }
     assert "VArea" not in items["law-0-1"]
     assert '"name":"Line"' not in items["law-0-1"]
-    per_size = json.loads((text_file := items["law-0-0"]))
+    per_size = json.loads(text_file := items["law-0-0"])
     assert per_size["item"]["root_id"]
     assert "VArea" in text_file
 
@@ -225,7 +237,9 @@ def test_the_recipe_in_the_report_gives_the_same_runs(root: Path, tmp_path: Path
         asked = read_recipe(str(source / name))
         file = tmp_path / name
         runs = [(run.id, resolved(run.config)) for run in asked.runs]
-        file.write_text(whole(asked.name, runs, [{"model": fit.model, "objective": fit.objective} for fit in asked.fits]))
+        file.write_text(
+            whole(asked.name, runs, [{"model": fit.model, "objective": fit.objective} for fit in asked.fits])
+        )
         again = read_recipe(str(file))
         assert [(run.id, resolved(run.config)) for run in again.runs] == runs
         assert [fit.model for fit in again.fits] == [fit.model for fit in asked.fits]
@@ -246,7 +260,9 @@ def test_the_command_writes_one_file_and_says_where(
     assert code == 2
     assert 'did you mean "phase"' in error
     code, _, error = run_cli(
-        ["report", "--runs", str(root), "--out", str(root / "phase" / "scaling_fits.json" / "x")], monkeypatch, capsys
+        ["report", "--runs", str(root), "--out", str(root / "phase" / "scaling_fits.json" / "x")],
+        monkeypatch,
+        capsys,
     )
     assert code == 2
     assert "cannot be written" in error

@@ -108,7 +108,14 @@ def test_it_is_only_read(server: Server) -> None:
 
 def test_a_foreign_name_is_refused(server: Server) -> None:
     """A site whose name was pointed at this machine gets nothing: neither page nor state."""
-    for host in ("evil.example", f"evil.example:{server.port}", "127.0.0.1.evil.example", "", "[", "10.0.0.7"):
+    for host in (
+        "evil.example",
+        f"evil.example:{server.port}",
+        "127.0.0.1.evil.example",
+        "",
+        "[",
+        "10.0.0.7",
+    ):
         for path in ("/", "/state.json"):
             code, _, body = ask(server, path, host=host or " ")
             assert code == 421, host
@@ -170,8 +177,10 @@ def test_a_record_that_is_half_there_keeps_the_last_state(server: Server, root: 
 
 @pytest.mark.parametrize(
     ("host", "alone"),
-    [("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("localhost", True)]
-    + [("0.0.0.0", False), ("::", False), ("192.168.1.4", False), ("example.org", False), ("", False)],
+    [
+        *((host, True) for host in ("127.0.0.1", "127.8.9.1", "::1", "localhost")),
+        *((host, False) for host in ("0.0.0.0", "::", "192.168.1.4", "example.org", "")),
+    ],
 )
 def test_what_is_loopback(host: str, alone: bool) -> None:
     """Only what no other machine reaches."""

@@ -20,7 +20,9 @@ from fvlm_core.cli.options import runs_option
     help="The file to write; one of that name is replaced.",
 )
 @click.option("--open", "then_open", is_flag=True, help="Show it in the web browser.")
-@click.option("--baseline", metavar="ID", help='What runs are compared with. Default: "baseline", or the first.')
+@click.option(
+    "--baseline", metavar="ID", help='What runs are compared with. Default: "baseline", or the first.'
+)
 @click.option(
     "--gaze",
     type=click.IntRange(0, 8),

@@ -102,7 +102,11 @@ def whole(name: str, runs: Sequence[tuple[str, Table]], fits: Sequence[Table] = 
     tables = [_own(table) for _, table in runs]
     base = _common(tables)
     lines = [f"name = {_value(name)}"]
-    lines += [f"{key} = {_value(value)}" for key, value in base.items() if not isinstance(value, dict) and key != "name"]
+    lines += [
+        f"{key} = {_value(value)}"
+        for key, value in base.items()
+        if not isinstance(value, dict) and key != "name"
+    ]
     for key, value in base.items():
         if isinstance(value, dict):
             lines += _tables((key,), value)  # pyright: ignore[reportUnknownArgumentType]

@@ -16,8 +16,12 @@ def section(runs: Sequence[Gathered], baseline: str | None = None) -> Section:
     by_recipe: dict[str, list[Gathered]] = {}
     for one in runs:
         by_recipe.setdefault(one.run.recipe, []).append(one)
-    blocks = [_block(recipe, of, baseline, at) for at, (recipe, of) in enumerate(by_recipe.items()) if len(of) > 1]
-    return Section("comparison", "Comparison of runs", blocks or [Block("", ["One run: nothing to compare it with."])])
+    blocks = [
+        _block(recipe, of, baseline, at) for at, (recipe, of) in enumerate(by_recipe.items()) if len(of) > 1
+    ]
+    return Section(
+        "comparison", "Comparison of runs", blocks or [Block("", ["One run: nothing to compare it with."])]
+    )
 
 
 def _block(recipe: str, runs: Sequence[Gathered], baseline: str | None, at: int) -> Block:

@@ -80,7 +80,11 @@ def chart(
     drawn = [line for line in lines if len(line.x)]
     xs = np.concatenate([line.x for line in drawn]) if drawn else np.array([])
     ys = np.concatenate([line.y for line in drawn if line.low is None] or [np.array([])])
-    y_log = bool(len(ys) and ys.min() > 0 and ys.max() / ys.min() > LOG_LOSS) if axes.y_log is None else axes.y_log
+    y_log = (
+        bool(len(ys) and ys.min() > 0 and ys.max() / ys.min() > LOG_LOSS)
+        if axes.y_log is None
+        else axes.y_log
+    )
     plot: Any = figure(
         height=HEIGHT,
         sizing_mode="stretch_width",
@@ -101,7 +105,7 @@ def chart(
     order = sorted(range(len(lines)), key=lambda at: (lines[at].low is None) + bool(lines[at].marks))
     for at in order:
         _draw(plot, lines[at], f"{id}-{at}")
-    hovered = [one for one in plot.renderers if isinstance(one, GlyphRenderer) and one.name]
+    hovered: list[Any] = [one for one in plot.renderers if isinstance(one, GlyphRenderer) and one.name]
     plot.add_tools(
         HoverTool(
             renderers=hovered,
@@ -137,12 +141,14 @@ def _draw(plot: Any, line: Line, name: str) -> None:
     light, dark = line.colour
     paint = [[of, light, dark] for of in ("line_color", "fill_color")]
     if line.low is not None and line.high is not None:
-        data = {"x": line.x, "low": line.low, "high": line.high}
+        data: dict[str, Any] = {"x": line.x, "low": line.low, "high": line.high}
         source = ColumnDataSource(data, name=f"{name}-source")
         drawn = plot.varea("x", "low", "high", source=source, fill_color=light, fill_alpha=0.16)
         drawn.glyph.tags, drawn.tags = [paint[1:]], [line.series]
         return
-    source = ColumnDataSource({"x": line.x, "y": line.y, "label": [line.label] * len(line.x)}, name=f"{name}-source")
+    source = ColumnDataSource(
+        {"x": line.x, "y": line.y, "label": [line.label] * len(line.x)}, name=f"{name}-source"
+    )
     if line.marks:
         drawn = plot.scatter(
             "x", "y", source=source, marker=line.marks, size=6, line_color=light, fill_color=light,
@@ -150,7 +156,9 @@ def _draw(plot: Any, line: Line, name: str) -> None:
         )  # fmt: skip
         drawn.glyph.tags = [paint]
     else:
-        drawn = plot.line("x", "y", source=source, line_color=light, line_width=2, line_dash=line.dash, name=name)
+        drawn = plot.line(
+            "x", "y", source=source, line_color=light, line_width=2, line_dash=line.dash, name=name
+        )
         drawn.glyph.tags = [paint[:1]]
     drawn.nonselection_glyph = None
     drawn.tags = [line.series]
@@ -193,4 +201,4 @@ def _range(values: Floats, log: bool) -> Range1d:
     else:
         room = _ROOM * ((high - low) or abs(high) or 1.0)
         low, high = low - room, high + room
-    return Range1d(low, high)
+    return Range1d(start=low, end=high)

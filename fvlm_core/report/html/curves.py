@@ -22,7 +22,9 @@ def section(runs: Sequence[Gathered]) -> Section:
     """Two charts, with the same colours."""
     shades = colours(len(runs))
     blocks = [
-        Block(charts=[_chart("validation", "Validation loss", runs, [one.validation for one in runs], shades)]),
+        Block(
+            charts=[_chart("validation", "Validation loss", runs, [one.validation for one in runs], shades)]
+        ),
         Block(charts=[_chart("training", "Training loss", runs, [one.training for one in runs], shades)]),
     ]
     return Section("curves", "Loss curves", blocks)
@@ -44,7 +46,11 @@ def _chart(
         keys.append(Key(series, one.label, colour, dash(at), ends))
     drawn = sum(len(curve.loss) > len(curve.thinned()[1]) for curve in curves)
     thinned = "The lowest and highest of each stretch are drawn." if drawn else ""
-    what = "measured on the same validation samples" if name == "validation" else "means over the steps between rows"
+    what = (
+        "measured on the same validation samples"
+        if name == "validation"
+        else "means over the steps between rows"
+    )
     return chart(
         name,
         title,

@@ -28,7 +28,9 @@ def section(runs: Sequence[Gathered]) -> Section:
     warnings = [f"left out when the data were listed: {text}" for text in list(left)[:_NAMED]]
     if len(left) > _NAMED:
         warnings.append(f"and {len(left) - _NAMED} more rows left out when the data were listed")
-    return Section("data", "Mixture and dropped samples", [Block("", [w for w in words if w], warnings, tables=tables)])
+    return Section(
+        "data", "Mixture and dropped samples", [Block("", [w for w in words if w], warnings, tables=tables)]
+    )
 
 
 def _mixtures(runs: Sequence[Gathered]) -> Table:
@@ -45,7 +47,9 @@ def _mixtures(runs: Sequence[Gathered]) -> Table:
     )
     alike: dict[str, list[Gathered]] = {}
     for one in runs:
-        key = json.dumps([one.summary.get("mixture"), _asked(one), (one.run.record.get("data") or {}).get("train")])
+        key = json.dumps(
+            [one.summary.get("mixture"), _asked(one), (one.run.record.get("data") or {}).get("train")]
+        )
         alike.setdefault(key, []).append(one)
     rows: list[list[Cell]] = []
     for group in alike.values():
@@ -59,8 +63,12 @@ def _names(group: Sequence[Gathered]) -> str:
 
 
 def _mixture(one: Gathered, names: str) -> list[list[Cell]]:
-    seen: Mapping[str, Mapping[str, int]] = one.summary.get("mixture") or one.training.last.get("mixture") or {}
-    there = {entry["source"]: entry["samples"] for entry in (one.run.record.get("data") or {}).get("train") or ()}
+    seen: Mapping[str, Mapping[str, int]] = (
+        one.summary.get("mixture") or one.training.last.get("mixture") or {}
+    )
+    there = {
+        entry["source"]: entry["samples"] for entry in (one.run.record.get("data") or {}).get("train") or ()
+    }
     asked = _asked(one)
     total = sum(counts["samples"] for counts in seen.values())
     rows: list[list[Cell]] = []
@@ -88,7 +96,10 @@ def _mixture(one: Gathered, names: str) -> list[list[Cell]]:
 def _asked(one: Gathered) -> dict[str, str]:
     """The share of each source that the recipe asks for, by the source's name."""
     data = one.resolved.get("data") or {}
-    sources: Sequence[Mapping[str, Any]] = [*data.get("sources", ()), *([data["text"]] if "text" in data else [])]
+    sources: Sequence[Mapping[str, Any]] = [
+        *data.get("sources", ()),
+        *([data["text"]] if "text" in data else []),
+    ]
     listed = (one.run.record.get("data") or {}).get("train") or ()
     weights = sum(float(source.get("weight", 0)) for source in sources) or 1.0
     return {
@@ -104,7 +115,9 @@ def _dropped(runs: Sequence[Gathered]) -> Table:
     rows = [
         [Cell(one.label), Cell(str(reason)), number(count, "{:,}")]
         for one in runs
-        for reason, count in (one.summary.get("dropped_samples") or one.training.last.get("dropped_samples") or {}).items()
+        for reason, count in (
+            one.summary.get("dropped_samples") or one.training.last.get("dropped_samples") or {}
+        ).items()
     ]
     columns = (Column("run"), Column("reason"), Column("times", number=True))
     return Table("dropped", "Samples that were replaced by others, by reason.", columns, rows)
@@ -115,7 +128,9 @@ def _bad(runs: Sequence[Gathered]) -> Table:
     notes: list[str] = []
     for one in runs:
         bad: Mapping[str, object] = one.summary.get("bad_samples") or {}
-        rows += [[Cell(one.label), Cell(str(name)), Cell(str(why))] for name, why in list(bad.items())[:_NAMED]]
+        rows += [
+            [Cell(one.label), Cell(str(name)), Cell(str(why))] for name, why in list(bad.items())[:_NAMED]
+        ]
         if len(bad) > _NAMED:
             notes.append(f"{one.label}: {len(bad) - _NAMED:,} more are in its bad_samples.jsonl")
     columns = (Column("run"), Column("sample"), Column("what is wrong with it"))

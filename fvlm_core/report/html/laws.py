@@ -40,7 +40,9 @@ def section(runs: Sequence[Gathered], draw: bool = True) -> Section:
         found = _stored(folder / FITS)
         named = f"{recipe}: " if len(recipes) > 1 else ""
         if not found:
-            blocks.append(Block("", [f"{named}no scaling law was fitted to these runs; `fvlm fit` fits one."]))
+            blocks.append(
+                Block("", [f"{named}no scaling law was fitted to these runs; `fvlm fit` fits one."])
+            )
             continue
         points = _points(folder, runs) if draw else None
         blocks += [
@@ -114,7 +116,9 @@ def _remarks(report: Json) -> list[str]:
     said = " ".join(report["reasons"])
     lines = [f"{', '.join(names)}: {text}" if any(names) else text for text, names in groups.items()]
     relation = report.get("relation") or {}
-    return [_sentence(line) for line in (*lines, str(relation.get("reason") or "")) if line and line not in said]
+    return [
+        _sentence(line) for line in (*lines, str(relation.get("reason") or "")) if line and line not in said
+    ]
 
 
 def _sentence(text: str) -> str:
@@ -147,7 +151,9 @@ def _numbers(report: Json, id: str) -> Table:
         rows.append(
             [Cell(fit["group"] or "all points"), Cell("rmse"), number(fit["rmse"], "{:.5g}"), *[Cell("")] * 3]
         )
-    how = sorted({f"{fit['bootstrap']['draws']} draws ({fit['bootstrap']['scheme']})" for fit in report["fits"]})
+    how = sorted(
+        {f"{fit['bootstrap']['draws']} draws ({fit['bootstrap']['scheme']})" for fit in report["fits"]}
+    )
     caption = f"Numbers of {report['model']}. Intervals by bootstrap: {'; '.join(how)}."
     return Table(f"{id}-numbers", caption, columns, rows)
 
@@ -178,16 +184,20 @@ def _sensitivity(fits: Sequence[Json], id: str) -> Table:
 
 def _drawn(report: Json, points: Points | None, id: str) -> tuple[Chart | None, str]:
     """The chart of a fit, and why there is none, or what it lacks."""
+    from fvlm_core.report.figures.view import view
     from fvlm_core.scaling.fitting import fit_points, load_model
     from fvlm_core.scaling.objective import Objective
     from fvlm_core.scaling.options import Options
-    from fvlm_core.report.figures.view import view
 
     if points is None:
         return None, "There are no points to draw."
     asked = report["objective"]
     changed = points.fingerprint() != report["data"]["fingerprint"]
-    note = "The runs have gone on since this law was fitted: the numbers below are of fewer points." if changed else ""
+    note = (
+        "The runs have gone on since this law was fitted: the numbers below are of fewer points."
+        if changed
+        else ""
+    )
     try:
         objective = Objective(asked["name"], asked["delta"])
         model = load_model(str(report["model"]))
@@ -221,23 +231,41 @@ def _chart(law: LawReport, id: str) -> Chart:
             if np.isfinite(low).all() and np.isfinite(high).all():
                 lines.append(Line(series, label, x, best, shades[size], low=low, high=high))
             rows.append(
-                [Cell(label), *(number(float(part[-1]), "{:.4f}") for part in (best, low, high)), _last(table)]
+                [
+                    Cell(label),
+                    *(number(float(part[-1]), "{:.4f}") for part in (best, low, high)),
+                    _last(table),
+                ]
             )
             break
         for _, run, _, of_run in runs_of(table):
             d, loss = (of_run[column].to_numpy(float) for column in ("d", "loss"))
             every = max(1, len(d) // 200)
             lines.append(
-                Line(series, run or label, d[::every], loss[::every], shades[size], marks=_MARKS[at % len(_MARKS)])
+                Line(
+                    series,
+                    run or label,
+                    d[::every],
+                    loss[::every],
+                    shades[size],
+                    marks=_MARKS[at % len(_MARKS)],
+                )
             )
         keys.append(Key(series, label, shades[size], mark=True))
         if len(rows) <= at:
             rows.append([Cell(label), Cell("withheld"), Cell(""), Cell(""), _last(table)])
-    numbers = [Column("size"), Column("fitted", number=True), Column("low", number=True), Column("high", number=True)]
+    numbers = [
+        Column("size"),
+        Column("fitted", number=True),
+        Column("low", number=True),
+        Column("high", number=True),
+    ]
     columns = [*numbers, Column("measured", number=True)]
     caption = "Loss at the last point of each size: the law, its 95 % band, and what was measured."
     shown = [f"{row[0].text}: {row[1].text} [{row[2].text}, {row[3].text}]" for row in rows if row[1].value]
-    fitted = f"fitted, with its 95 % band, at the last point {'; '.join(shown)}" if shown else "no curve: withheld"
+    fitted = (
+        f"fitted, with its 95 % band, at the last point {'; '.join(shown)}" if shown else "no curve: withheld"
+    )
     return chart(
         id,
         f"{law.law.name}: loss against {law.units['d']}",
@@ -246,7 +274,9 @@ def _chart(law: LawReport, id: str) -> Chart:
         keys=keys,
         table=Table(f"{id}-ends", caption, columns, rows),
         description=f"Measured losses by size, and the law {law.law.form} {fitted}.",
-        note="Marks are measured; lines are the fitted law with its 95 % band." if shown else "Marks are measured.",
+        note="Marks are measured; lines are the fitted law with its 95 % band."
+        if shown
+        else "Marks are measured.",
     )
 
 

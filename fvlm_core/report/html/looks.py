@@ -105,6 +105,10 @@ def _peaks(id: str, sample: str, looks: dict[str, NDArray[np.float32]]) -> Table
             row, column = np.unravel_index(int(heat[at].argmax()), heat[at].shape)
             cells += [Cell(f"{row + 1}, {column + 1}"), number(float(heat[at].max()), "{:.3f}")]
         rows.append(cells)
-    names = [Column(f"{name} {what}", what != "row, column") for name in looks for what in ("row, column", "share")]
+    names = [
+        Column(f"{name} {what}", what != "row, column") for name in looks for what in ("row, column", "share")
+    ]
     columns = [Column("frame", number=True), *names]
-    return Table(f"gaze-{id}", f"{sample}: the patch with the most attention, by frame.", columns, rows, plain=True)
+    return Table(
+        f"gaze-{id}", f"{sample}: the patch with the most attention, by frame.", columns, rows, plain=True
+    )

@@ -83,5 +83,7 @@ def _warnings(runs: Sequence[Gathered]) -> list[str]:
         if spikes := summary.get("loss_spikes"):
             out.append(f"{one.label}: {spikes} spikes of the training loss")
         if unchanged := summary.get("unchanged_steps"):
-            out.append(f"{one.label}: {unchanged} steps changed no weight, because their numbers were not finite")
+            out.append(
+                f"{one.label}: {unchanged} steps changed no weight, because their numbers were not finite"
+            )
     return out

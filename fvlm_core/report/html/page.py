@@ -89,7 +89,9 @@ def data(value: object) -> Markup:
 def prose(text: str) -> Markup:
     """Escaped text, what is between backticks as code."""
     parts = re.split(r"`([^`]*)`", text)
-    return Markup("").join(Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts)
+    )
 
 
 def _file(name: str) -> str:

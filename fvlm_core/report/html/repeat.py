@@ -31,7 +31,9 @@ def _block(recipe: str, runs: Sequence[Gathered], named: bool) -> Block:
     words: list[str] = []
     if imported:
         files = dict.fromkeys(str((one.run.record.get(IMPORTED) or {}).get("file", "")) for one in imported)
-        words.append(f"{len(imported)} runs were imported and cannot be trained again here. They are from: {', '.join(files)}")
+        words.append(
+            f"{len(imported)} runs were imported and cannot be trained again here. They are from: {', '.join(files)}"
+        )
     if not trained:
         return Block(heading, words)
     version = trained[0].run.record.get("fvlm")
@@ -42,9 +44,12 @@ def _block(recipe: str, runs: Sequence[Gathered], named: bool) -> Block:
         + ": save the recipe below as a file, and run it. What is complete is skipped, what was interrupted continues."
     )
     file = shlex.quote(f"{recipe}.toml")
-    commands = f"fvlm run {file} --dry-run   # what it needs and costs\nfvlm run {file}\nfvlm report {shlex.quote(recipe)}"
+    dry = f"fvlm run {file} --dry-run   # what it needs and costs"
+    commands = f"{dry}\nfvlm run {file}\nfvlm report {shlex.quote(recipe)}"
     text = whole(recipe, [(one.run.id, one.resolved) for one in trained], _fits(trained[0]))
-    return Block(heading, words, listings=[Listing("Commands", commands), Listing(f"{recipe}.toml", text, folded=True)])
+    return Block(
+        heading, words, listings=[Listing("Commands", commands), Listing(f"{recipe}.toml", text, folded=True)]
+    )
 
 
 def _fits(one: Gathered) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ def section(runs: Sequence[Gathered]) -> Section:
     rows = [_row(one) for one in runs]
     total = sum(row[1].value or 0.0 for row in rows)
     said = f"All runs together: {power(total).text} FLOPs." if total else "No FLOPs were recorded."
-    table = Table("compute", "Compute of each run.", columns, rows)
+    table = Table("compute-of-runs", "Compute of each run.", columns, rows)
     return Section("compute", "Compute ledger", [Block("", [said, _HOW], tables=[table])])
 
 

@@ -16,13 +16,19 @@ def section(runs: Sequence[Gathered]) -> Section:
     for one in runs:
         alike.setdefault(json.dumps(one.environment, sort_keys=True), []).append(one)
     groups = list(alike.values())
-    heads = [f"runs {', '.join(one.label for one in group)}" if len(groups) > 1 else "all runs" for group in groups]
+    heads = [
+        f"runs {', '.join(one.label for one in group)}" if len(groups) > 1 else "all runs" for group in groups
+    ]
     tables = [_flat(group[0].environment) for group in groups]
     keys = dict.fromkeys(key for table in tables for key in table)
     rows = [[Cell(key), *(Cell(table.get(key, "")) for table in tables)] for key in keys]
     words = [] if rows else ["No environment was recorded."]
-    found = [Table("environment", "Versions and machine.", [Column("what"), *map(Column, heads)], rows, plain=True)]
-    return Section("environment", "Environment", [Block("", words, tables=[*(found if rows else []), *_starts(runs)])])
+    found = [
+        Table("versions", "Versions and machine.", [Column("what"), *map(Column, heads)], rows, plain=True)
+    ]
+    return Section(
+        "environment", "Environment", [Block("", words, tables=[*(found if rows else []), *_starts(runs)])]
+    )
 
 
 def _flat(environment: Mapping[str, Any]) -> dict[str, str]:
@@ -31,12 +37,16 @@ def _flat(environment: Mapping[str, Any]) -> dict[str, str]:
         for key, value in environment.items()
         if key not in ("packages", "plugins", "variables") and value is not None
     }
-    packages = {name: str(version) for name, version in (environment.get("packages") or {}).items() if version}
+    packages = {
+        name: str(version) for name, version in (environment.get("packages") or {}).items() if version
+    }
     variables = {name: str(value) for name, value in (environment.get("variables") or {}).items()}
     versions: dict[str, list[str]] = {}
     for plugin in environment.get("plugins") or ():
         state = "" if plugin.get("status") == "ok" else f" ({plugin.get('status')})"
-        versions.setdefault(f"{plugin.get('distribution')} {plugin.get('version')}", []).append(f"{plugin['name']}{state}")
+        versions.setdefault(f"{plugin.get('distribution')} {plugin.get('version')}", []).append(
+            f"{plugin['name']}{state}"
+        )
     plugins = {f"plugins of {of}": ", ".join(names) for of, names in versions.items()}
     return {**plain, **packages, **plugins, **variables}
 
