@@ -16,7 +16,7 @@ import pytest
 from run_folders import write_run
 from tiny import fvlm
 
-from fvlm_core.report.html import gather
+from fvlm_core.report.html import gather, page
 from fvlm_core.runs.lock import writing
 from fvlm_core.runs.metrics import MetricsWriter
 from fvlm_core.runs.store import list_runs
@@ -98,6 +98,12 @@ class Browser:
             m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"
         ]
         return [url for url in asked if not url.startswith("data:")]
+
+    def forget(self) -> None:
+        """What was said and asked for until now."""
+        self.driver.get("about:blank")
+        self.driver.get_log("browser")
+        self.driver.get_log("performance")
 
     def picture(self, file: Path) -> None:
         """The whole page as a PNG, for people to look at."""
@@ -219,7 +225,8 @@ def test_a_keyboard_alone_works_everything(browser: Browser, report: Path) -> No
     )
     browser.ask("document.querySelector('#validation input').focus()")
     browser.press(" ")
-    drawn = "return Bokeh.documents[0].roots()[0].renderers.filter((one) => one.tags[0] === 'run-0').map((one) => one.visible)"
+    of_run = "filter((one) => one.tags[0] === 'run-0')"
+    drawn = f"return Bokeh.documents[0].roots()[0].renderers.{of_run}.map((one) => one.visible)"
     assert browser.ask(drawn) == [False, False]
     ends = "const r = Bokeh.documents[0].roots()[0].x_range; return [r.start, r.end]"
     before = browser.ask(ends)
@@ -246,6 +253,45 @@ def test_dark_and_print_repaint_the_charts(browser: Browser, report: Path) -> No
     assert browser.ask(colour) == "#e7e5df"
 
 
+POINTED = """
+const every = (root) =>
+  [...root.querySelectorAll("*")].flatMap((one) => [one, ...(one.shadowRoot ? every(one.shadowRoot) : [])]);
+const all = every(document.querySelector("#validation-plot"));
+const texts = all.filter((one) => !one.shadowRoot && !one.children.length).map((one) => one.textContent);
+const markup = all.filter((one) => ["IMG", "SCRIPT"].includes(one.tagName));
+return [texts.filter((text) => text.includes("onerror")), markup.length];
+"""
+
+
+def test_what_the_pointer_is_told_is_text(browser: Browser, tmp_path: Path) -> None:
+    """The name of a run, in the box beside the pointer."""
+    hostile = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+    run = write_run(tmp_path, "flat/one", 2.0, curve=[(step, 2.0) for step in range(5, 100, 5)])
+    record = json.loads((run / "recipe.json").read_text())
+    (run / "recipe.json").write_text(json.dumps({**record, "id": hostile}))
+    file = tmp_path / "report.html"
+    file.write_text(page(gather(list_runs(tmp_path))))
+    browser.forget()
+    browser.show(file.as_uri())
+    x, y, wide = browser.ask("""
+      const plot = document.querySelector("#validation-plot");
+      plot.scrollIntoView({ block: "center", behavior: "instant" });
+      const box = plot.getBoundingClientRect();
+      return [box.x, box.y, box.width];
+    """)
+    texts: list[str] = []
+    for down in range(100, 220, 3):
+        where = {"x": x + wide / 2, "y": y + down}
+        browser.driver.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", **where})
+        time.sleep(0.1)
+        texts, markup = browser.ask(POINTED)
+        assert markup == 0
+        if texts:
+            break
+    assert set(texts) == {hostile}
+    assert browser.errors() == []
+
+
 def test_watching_follows_runs_without_loading_again(browser: Browser, tmp_path: Path) -> None:
     """A chart gets new points and keeps its zoom; another run joins; the end is said; then the server goes away."""
     root = tmp_path / "runs"
@@ -259,7 +305,7 @@ def test_watching_follows_runs_without_loading_again(browser: Browser, tmp_path:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
-        browser.errors()
+        browser.forget()
         browser.show(server.url)
         browser.ask("window.mark = 'the same document'")
         told = "return document.getElementById('state').textContent"
