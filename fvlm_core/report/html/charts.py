@@ -20,6 +20,7 @@ from bokeh.models import (
     Range1d,
 )
 from bokeh.plotting import figure
+from markupsafe import escape
 from numpy.typing import NDArray
 
 from fvlm_core.report.html.palette import INK, MUTED, RULE, Pair
@@ -33,6 +34,12 @@ LOG_LOSS = 2.5
 
 _FONT = "ui-sans-serif, system-ui, sans-serif"
 _ROOM = 0.04
+
+_TOLD = (
+    f'<div style="font: 13px/1.5 {_FONT}; color: #1d1d1b; padding: 2px 4px"><b>@label</b><br>'
+    "@x{{0,0}} {x}<br>@y{{0.0000}} {y}</div>"
+)
+"""What the pointer is told. BokehJS puts values in as text."""
 
 Floats = NDArray[np.float64]
 
@@ -109,7 +116,7 @@ def chart(
     plot.add_tools(
         HoverTool(
             renderers=hovered,
-            tooltips=[("", "@label"), (axes.x, "@x{0,0}"), (axes.y, "@y{0.0000}")],
+            tooltips=_TOLD.format(x=escape(axes.x), y=escape(axes.y)),
             point_policy="snap_to_data",
             line_policy="nearest",
         )
