@@ -60,6 +60,7 @@ class Line:
     marks: str = ""
     low: Floats | None = None
     high: Floats | None = None
+    width: float = 2.0
 
 
 @frozen
@@ -92,6 +93,11 @@ def chart(
         if axes.y_log is None
         else axes.y_log
     )
+    zoom: Any = BoxZoomTool()
+    zoom.overlay.line_color, zoom.overlay.fill_color = (
+        None,
+        MUTED[0],
+    )  # a border leaves a dot when it is not shown
     plot: Any = figure(
         height=HEIGHT,
         sizing_mode="stretch_width",
@@ -99,7 +105,7 @@ def chart(
         y_axis_type="log" if y_log else "linear",
         x_range=_range(xs, axes.x_log),
         y_range=_range(ys, y_log),
-        tools=[BoxZoomTool()],
+        tools=[zoom],
         toolbar_location=None,
         background_fill_alpha=0,
         border_fill_alpha=0,
@@ -164,7 +170,7 @@ def _draw(plot: Any, line: Line, name: str) -> None:
         drawn.glyph.tags = [paint]
     else:
         drawn = plot.line(
-            "x", "y", source=source, line_color=light, line_width=2, line_dash=line.dash, name=name
+            "x", "y", source=source, line_color=light, line_width=line.width, line_dash=line.dash, name=name
         )
         drawn.glyph.tags = [paint[:1]]
     drawn.nonselection_glyph = None

@@ -12,12 +12,13 @@ from fvlm_core.report.html.gathered import Gathered, gather_runs
 from fvlm_core.report.html.parts import Block, Section, duration, power
 from fvlm_core.runs.store import Run
 
-Progress = Literal["running", "complete", "stopped", "nothing yet"]
+Progress = Literal["running", "complete", "waiting", "stopped"]
 
 
 @frozen(eq=False)
 class Content:
-    """title: the recipes. lede: one sentence for who reads nothing else. state: of all runs together."""
+    """title: the recipes. lede: one sentence for who reads nothing else. state: of all runs together; "waiting": for
+    runs that are expected and have not begun."""
 
     title: str
     lede: str
@@ -43,7 +44,7 @@ def gather(
     if not found:
         text = f"Waiting for {', '.join(waiting)}." if waiting else "No run has begun."
         nothing = Section("what-was-run", "What was run", [Block("", [text])])
-        return Content(title, text, "nothing yet", [nothing])
+        return Content(title, text, "waiting", [nothing])
     sections = [
         made.section(found),
         curves.section(found),
@@ -64,7 +65,9 @@ def _state(runs: Sequence[Gathered], waiting: Sequence[str]) -> Progress:
     states = {one.state for one in runs}
     if "running" in states:
         return "running"
-    return "complete" if states <= {"complete", "imported"} and not waiting else "stopped"
+    if states <= {"complete", "imported"}:
+        return "waiting" if waiting else "complete"
+    return "stopped"
 
 
 def _lede(runs: Sequence[Gathered], waiting: Sequence[str]) -> str:
@@ -80,7 +83,7 @@ def _lede(runs: Sequence[Gathered], waiting: Sequence[str]) -> str:
         best = min(scored, key=lambda one: one.summary["best_val_loss"])
         parts.append(f"lowest validation loss {best.summary['best_val_loss']:.4f}, of {best.label}")
     total = sum(spent.flops(one) or 0.0 for one in runs)
-    hours = sum(float(one.summary.get("wall_time_hours") or 0.0) for one in runs)
+    hours = sum(one.hours or 0.0 for one in runs)
     if total:
         parts.append(f"{power(total).text} FLOPs in {duration(hours).text} (h:mm:ss)")
     return f"{'; '.join(parts)}."

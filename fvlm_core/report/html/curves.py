@@ -14,6 +14,9 @@ from fvlm_core.report.html.parts import Block, Cell, Chart, Column, Key, Section
 _PARTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Of a curve, whose losses the table under a chart holds."""
 
+_MARKED = 150
+"""Evaluations of all runs, of which each is marked; more would hide the lines."""
+
 _TOLD = 8
 """Runs that a chart's description names; the table has all."""
 
@@ -33,17 +36,19 @@ def section(runs: Sequence[Gathered]) -> Section:
 def _chart(
     name: str, title: str, runs: Sequence[Gathered], curves: Sequence[Curve], shades: Sequence[Pair]
 ) -> Chart:
+    marked = sum(len(curve.loss) for curve in curves) <= _MARKED
+    wide = 2.0 if len(runs) <= _TOLD else 1.3
     lines: list[Line] = []
     keys: list[Key] = []
     for at, (one, curve, colour) in enumerate(zip(runs, curves, shades, strict=True)):
         series = f"run-{at}"
         samples, loss, _ = curve.thinned()
         control = "" if one.run.in_fits else "control, "
-        lines.append(Line(series, one.label, samples, loss, colour, dash(at)))
-        if name == "validation":
+        lines.append(Line(series, one.label, samples, loss, colour, dash(at, len(runs)), width=wide))
+        if name == "validation" and marked:
             lines.append(Line(series, one.label, samples, loss, colour, marks="circle"))
         ends = f"{control}{loss[-1]:.4f}" if len(loss) else f"{control}no number yet"
-        keys.append(Key(series, one.label, colour, dash(at), ends))
+        keys.append(Key(series, one.label, colour, dash(at, len(runs)), ends))
     drawn = sum(len(curve.loss) > len(curve.thinned()[1]) for curve in curves)
     thinned = "The lowest and highest of each stretch are drawn." if drawn else ""
     what = (

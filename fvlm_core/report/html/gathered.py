@@ -60,6 +60,14 @@ class Gathered:
         return self.run.record.get("resolved") or {}
 
     @property
+    def hours(self) -> float | None:
+        """Of training so far, over all attempts; None when not recorded."""
+        seconds = [curve.last.get("wall_time_sec") for curve in (self.training, self.validation)]
+        known = [float(value) / 3600 for value in seconds if value is not None]
+        summed = self.summary.get("wall_time_hours")
+        return max([*known, *([] if summed is None else [float(summed)])], default=None)
+
+    @property
     def steps(self) -> tuple[int, int | None]:
         """Steps done, as far as its metrics say, and steps planned."""
         last = [int(curve.step[-1]) for curve in (self.training, self.validation) if len(curve.step)]

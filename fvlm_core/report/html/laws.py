@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from fvlm_core.errors import FvlmError
+from fvlm_core.report.digits import digits
 from fvlm_core.report.html.charts import Axes, Line, chart
 from fvlm_core.report.html.gathered import Gathered
 from fvlm_core.report.html.palette import colours
-from fvlm_core.report.html.parts import Block, Cell, Chart, Column, Key, Section, Table, number
+from fvlm_core.report.html.parts import Block, Cell, Chart, Column, Key, Section, Table, minus, number
 from fvlm_core.runs.export import FITS
 from fvlm_core.runs.files import read_json
 from fvlm_core.runs.store import Run
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 Json = Mapping[str, Any]
 
 _MARKS = ("circle", "square", "triangle", "inverted_triangle", "hex", "star", "plus", "x")
+_DRAWS = 200
+"""Of a band that is looked at; the intervals in the tables are of the stored fit's own draws."""
+
 _CURVE = 40
 """Points of a fitted curve: it is smooth."""
 
@@ -142,14 +146,14 @@ def _numbers(report: Json, id: str) -> Table:
                 [
                     Cell(fit["group"] or "all points"),
                     Cell(name),
-                    number(found["value"], "{:.5g}"),
-                    number(found["stderr"], "{:.2g}"),
+                    _digits(found["value"], 5),
+                    _digits(found["stderr"], 2),
                     Cell(_interval(found["interval"]), found["value"]),
                     Cell(f"given: {found['given']}" if found.get("given") else bound),
                 ]
             )
         rows.append(
-            [Cell(fit["group"] or "all points"), Cell("rmse"), number(fit["rmse"], "{:.5g}"), *[Cell("")] * 3]
+            [Cell(fit["group"] or "all points"), Cell("rmse"), _digits(fit["rmse"], 5), *[Cell("")] * 3]
         )
     how = sorted(
         {f"{fit['bootstrap']['draws']} draws ({fit['bootstrap']['scheme']})" for fit in report["fits"]}
@@ -158,12 +162,16 @@ def _numbers(report: Json, id: str) -> Table:
     return Table(f"{id}-numbers", caption, columns, rows)
 
 
+def _digits(value: float | None, significant: int) -> Cell:
+    return Cell("") if value is None else Cell(minus(digits(value, significant)), float(value))
+
+
 def _interval(ends: Sequence[float | None]) -> str:
     low, high = ends
     if low is None and high is None:
         return "unbounded"
-    left = "(unbounded" if low is None else f"[{low:.4g}"
-    right = "unbounded)" if high is None else f"{high:.4g}]"
+    left = "(unbounded" if low is None else f"[{digits(low, 4)}"
+    right = "unbounded)" if high is None else f"{digits(high, 4)}]"
     return f"{left}, {right}"
 
 
@@ -177,7 +185,11 @@ def _sensitivity(fits: Sequence[Json], id: str) -> Table:
             for kind in _KINDS:
                 found = [line["values"].get(name) for line in lines if line["kind"] == kind]
                 known = [value for value in found if value is not None]
-                cells.append(Cell(f"{min(known):.3g} to {max(known):.3g}", min(known)) if known else Cell(""))
+                cells.append(
+                    Cell(f"{digits(min(known), 3)} to {digits(max(known), 3)}", min(known))
+                    if known
+                    else Cell("")
+                )
             rows.append(cells)
     return Table(f"{id}-sensitivity", "What other ways to fit give: lowest to highest.", columns, rows)
 
@@ -203,7 +215,7 @@ def _drawn(report: Json, points: Points | None, id: str) -> tuple[Chart | None, 
         model = load_model(str(report["model"]))
         if model.form != report["form"]:
             return None, "Not drawn: the law was fitted with settings of its own."
-        seen = view(fit_points(points, model, objective, options=Options(sensitivity=False)))
+        seen = view(fit_points(points, model, objective, draws=_DRAWS, options=Options(sensitivity=False)))
     except (FvlmError, LookupFailure) as error:
         return None, f"Not drawn: {error}"
     return _chart(seen, id), note
@@ -274,7 +286,7 @@ def _chart(law: LawReport, id: str) -> Chart:
         keys=keys,
         table=Table(f"{id}-ends", caption, columns, rows),
         description=f"Measured losses by size, and the law {law.law.form} {fitted}.",
-        note="Marks are measured; lines are the fitted law with its 95 % band."
+        note=f"Marks are measured; lines are the fitted law with its 95 % band ({_DRAWS} bootstrap draws)."
         if shown
         else "Marks are measured.",
     )

@@ -60,7 +60,7 @@ def _row(one: Gathered) -> list[Cell]:
         number(summary.get("best_val_loss"), "{:.4f}"),
         number(summary.get("best_val_step"), "{:,}"),
         number(last, "{:.4f}"),
-        duration(summary.get("wall_time_hours")),
+        duration(one.hours),
     ]
 
 

@@ -29,6 +29,7 @@ def colours(count: int) -> list[Pair]:
     return [(to_hex(scale(0.78 * at)), to_hex(scale(0.32 + 0.68 * at))) for at in places]
 
 
-def dash(at: int) -> str:
-    """The line of the series at this place, so that colour is not all that tells them apart."""
-    return DASHES[at % len(DASHES)]
+def dash(at: int, count: int) -> str:
+    """The line of the series at this place, so that colour is not all that tells them apart. Many dashed lines would
+    only make a thicket; those are told apart by pointing at them, or hiding the others."""
+    return DASHES[at % len(DASHES)] if count <= len(_ON_LIGHT) else "solid"

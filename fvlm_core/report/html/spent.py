@@ -53,7 +53,7 @@ def _row(one: Gathered) -> list[Cell]:
             Cell(f"{100 * parts[name]:.1f} %", parts[name], parts[name]) if parts else Cell("")
             for name in COMPONENTS
         ),
-        duration(one.summary.get("wall_time_hours")),
+        duration(one.hours),
         number(last.get("throughput_samples_sec"), "{:.1f}"),
         number(last.get("gpu_mem_gb") or last.get("memory_gb"), "{:.1f}"),
     ]

@@ -32,7 +32,11 @@
     if (!place) return;
     place.replaceChildren();
     const old = plots.get(id);
-    if (old) old.plot.document.clear();
+    if (old) {
+      const before = old.plot.document;
+      before.clear();
+      Bokeh.documents.splice(Bokeh.documents.indexOf(before), 1);
+    }
     await Bokeh.embed.embed_item(item);
     const made = Bokeh.documents.find((one) => one.roots().some((root) => root.id === item.root_id));
     const plot = made.roots().find((root) => root.id === item.root_id);
@@ -125,6 +129,18 @@
     if (!found) return;
     found.hidden[box.checked ? "delete" : "add"](box.dataset.series);
     show(id);
+  });
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.("[data-every]");
+    if (!button) return;
+    const chart = button.closest(".chart");
+    const found = plots.get(chart.id);
+    for (const box of chart.querySelectorAll("[data-series]")) {
+      box.checked = button.dataset.every === "show";
+      found?.hidden[box.checked ? "delete" : "add"](box.dataset.series);
+    }
+    if (found) show(chart.id);
   });
 
   dark.addEventListener("change", paintAll);
