@@ -13,6 +13,7 @@ from bokeh.embed import json_item
 from bokeh.models import (
     BoxZoomTool,
     ColumnDataSource,
+    FixedTicker,
     GlyphRenderer,
     HoverTool,
     LogTicker,
@@ -189,7 +190,8 @@ def _dress(plot: Any, axes: Axes) -> None:
         axis.minor_tick_line_color = None
         axis.formatter = NumeralTickFormatter(format="0.[000]a")
         if isinstance(axis.ticker, LogTicker):
-            axis.ticker = LogTicker(mantissas=[1, 2, 5], desired_num_ticks=5)
+            # BokehJS's own has linear ticks, zero among them, over less than two decades; the page sets these.
+            axis.ticker = FixedTicker(ticks=[])
         else:
             axis.ticker.desired_num_ticks = 5
         axis.tags = [

@@ -80,7 +80,10 @@ def _points(folder: Path, runs: Sequence[Gathered]) -> Points | None:
 
 def _block(report: Json, points: Points | None, id: str, named: str, draw: bool) -> Block:
     status = str(report["status"])
-    words = [_asked(report), *(_sentence(str(remark)) for remark in report["data"]["remarks"])]
+    words = [
+        _asked(report),
+        *(_sentence(f"{remark[:1].upper()}{remark[1:]}") for remark in report["data"]["remarks"]),
+    ]
     warnings: list[str] = []
     if status == "refused":
         warnings.append("Refused: the points cannot tell this law's numbers, so none are shown.")
@@ -176,22 +179,29 @@ def _interval(ends: Sequence[float | None]) -> str:
 
 
 def _sensitivity(fits: Sequence[Json], id: str) -> Table:
-    columns = [Column("of"), Column("parameter"), *(Column(words, number=True) for words in _KINDS.values())]
+    kinds = {
+        kind: words
+        for kind, words in _KINDS.items()
+        if any(line["kind"] == kind for fit in fits for line in fit.get("sensitivity") or ())
+    }
     rows: list[list[Cell]] = []
     for fit in fits:
         lines: Sequence[Json] = fit.get("sensitivity") or ()
         for name in dict.fromkeys(name for line in lines for name in line["values"]):
-            cells = [Cell(fit["group"] or "all points"), Cell(name.removesuffix(f"[{fit['group']}]"))]
-            for kind in _KINDS:
-                found = [line["values"].get(name) for line in lines if line["kind"] == kind]
-                known = [value for value in found if value is not None]
-                cells.append(
-                    Cell(f"{digits(min(known), 3)} to {digits(max(known), 3)}", min(known))
-                    if known
-                    else Cell("")
-                )
-            rows.append(cells)
+            found = {
+                kind: [line["values"].get(name) for line in lines if line["kind"] == kind] for kind in kinds
+            }
+            cells = [_span([value for value in values if value is not None]) for values in found.values()]
+            rows.append(
+                [Cell(fit["group"] or "all points"), Cell(name.removesuffix(f"[{fit['group']}]")), *cells]
+            )
+    columns = [Column("of"), Column("parameter"), *(Column(words, number=True) for words in kinds.values())]
     return Table(f"{id}-sensitivity", "What other ways to fit give: lowest to highest.", columns, rows)
+
+
+def _span(values: Sequence[float]) -> Cell:
+    ends = dict.fromkeys(digits(end, 3) for end in (min(values), max(values))) if values else ()
+    return Cell(minus(" to ".join(ends)), min(values, default=None))
 
 
 def _drawn(report: Json, points: Points | None, id: str) -> tuple[Chart | None, str]:

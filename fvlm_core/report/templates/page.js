@@ -42,8 +42,38 @@
     const plot = made.roots().find((root) => root.id === item.root_id);
     still(place);
     plots.set(id, { plot, ranges, hidden: old ? old.hidden : new Set() });
+    for (const [axis, place] of [["x", "below"], ["y", "left"]]) tick(plot, axis, plot[place][0]);
     paint(plot);
     show(id);
+  }
+
+  // Ticks of a logarithmic axis: as few kinds of first digits as give four of them; equal steps where none do.
+  const DIGITS = [[1], [1, 3], [1, 2, 5], [1, 1.5, 2, 3, 5, 7], [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9]];
+
+  function tick(plot, axis, drawn) {
+    if (plot[`${axis}_scale`].type !== "LogScale") return;
+    const range = plot[`${axis}_range`];
+    const set = () => { drawn.ticker.ticks = ticks(range.start, range.end); };
+    range.properties.start.change.connect(set);
+    range.properties.end.change.connect(set);
+    set();
+  }
+
+  function ticks(low, high) {
+    if (!(low > 0 && high > low)) return [];
+    const [first, last] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))];
+    for (const digits of DIGITS) {
+      const found = [];
+      for (let power = first; power <= last; power += 1) {
+        for (const digit of digits) found.push(Number(`${digit}e${power}`));
+      }
+      const inside = found.filter((one) => one >= low && one <= high);
+      if (inside.length >= 4) return inside;
+    }
+    const rough = 10 ** Math.floor(Math.log10((high - low) / 4));
+    const step = rough * [1, 2, 5, 10].findLast((one) => one * rough <= (high - low) / 3.9);
+    const begin = Math.ceil(low / step);
+    return Array.from({ length: Math.floor(high / step) - begin + 1 }, (_, at) => Number(((begin + at) * step).toPrecision(12)));
   }
 
   // The drawing is a picture with a description: what can be done with it has buttons of its own.
