@@ -18,6 +18,7 @@ from fvlm_core.compute import (
     short_count,
     vocabulary_parameters,
 )
+from fvlm_core.data.pairs import without_pairs
 from fvlm_core.errors import MissingWeights, UsageError
 from fvlm_core.interfaces.data import Progress
 from fvlm_core.missing import missing_weights, open_all
@@ -31,7 +32,7 @@ from fvlm_core.runs.environment import describe_environment
 from fvlm_core.runs.failure import failure_recorded
 from fvlm_core.runs.files import read_json, write_json
 from fvlm_core.runs.identity import data_places, drift, identity, seen_data, software
-from fvlm_core.runs.initial import find_initial, load_initial
+from fvlm_core.runs.initial import check_same_start, find_initial, load_initial
 from fvlm_core.runs.lock import writing
 from fvlm_core.runs.mirror import Mirrored
 from fvlm_core.runs.store import CHECKPOINTS, ENVIRONMENT, IMPORTED, RECIPE, SUMMARY, TOKENIZER, open_run
@@ -79,6 +80,15 @@ def completed_run(recipe: Recipe, run: Run, root: Path) -> Outcome | None:
     return None if summary is None else Outcome(run, folder, summary, skipped=True)
 
 
+def complete_runs(recipe: Recipe, root: Path) -> set[str]:
+    """Ids of the runs of a recipe for which there is nothing left to do."""
+    return {run.id for run in recipe.runs if _is_complete(run_folder(root, recipe, run), run)}
+
+
+def _is_complete(folder: Path, run: Run) -> bool:
+    return _complete_summary(folder, _drift(folder, run)) is not None
+
+
 def run_folder(root: Path, recipe: Recipe, run: Run) -> Path:
     """Where a run is kept."""
     return root / recipe.name / run.id
@@ -101,6 +111,8 @@ def prepare(recipe: Recipe, root: Path, progress: Progress) -> dict[str, Sources
                 missing += shared
                 continue
             opened.append((run.config.data, shared))
+        if run.config.training.preference:
+            missing += without_pairs((*shared.train, *shared.validation))
         by_run[run.id] = shared
     if missing:
         raise UsageError("\n".join(["this recipe cannot run here yet:", *dict.fromkeys(missing)]))
@@ -112,7 +124,8 @@ def prepare(recipe: Recipe, root: Path, progress: Progress) -> dict[str, Sources
 
 def _missing_start(recipe: Recipe, run: Run, root: Path) -> list[str]:
     """What a run would start from and is not on this machine."""
-    if any((run_folder(root, recipe, run) / CHECKPOINTS).glob("step-*")):
+    begun = any((run_folder(root, recipe, run) / CHECKPOINTS).glob("step-*"))
+    if begun and not run.config.training.preference:
         return []  # it continues from its own weights
     start = run.config.training.init_from
     if start is None:
@@ -161,10 +174,13 @@ def run_all(
     stop: StopRequest,
     allowed: Sequence[str] = (),
     ranks: Ranks | None = None,
+    *,
+    rehearsal: bool = False,
 ) -> list[Outcome]:
     """Train every run of a recipe that is not complete. Raises `Stopped` after a signal, and as `check_drift`.
 
     ranks: the processes that train together; what is on disk is read and written by the first of them.
+    rehearsal: whether records and summaries say that this is one.
     """
     ranks = ranks or Ranks()
     ranks.on_first(lambda: check_drift(recipe, root, allowed, data))
@@ -176,7 +192,7 @@ def run_all(
             if isinstance(begun, _Begun):
                 if ranks.first:
                     held.enter_context(failure_recorded(folder))
-                summary = _train_one(recipe, run, root, data[run.id], begun, observer, stop, ranks)
+                summary = _train_one(recipe, run, root, data[run.id], begun, observer, stop, ranks, rehearsal)
                 outcomes.append(Outcome(run, folder, summary, skipped=False))
             else:
                 observer.skipped(run)
@@ -219,14 +235,19 @@ def _train_one(
     observer: Observer,
     stop: StopRequest,
     ranks: Ranks,
+    rehearsal: bool,
 ) -> dict[str, Any]:
     config, folder, found, latest = run.config, run_folder(root, recipe, run), begun.found, begun.latest
     start = config.training.init_from
-    initial = find_initial(start, root) if start is not None and latest is None else None
+    # Where the run starts: there are its first weights, and later, too, those of its reference, which is not saved.
+    at_start = latest is None or config.training.preference is not None
+    initial = find_initial(start, root) if start is not None and at_start else None
     tokenizer = folder / TOKENIZER if begun.tokenizer else initial.tokenizer if initial else None
     chat = make_chat(config.model, sources.texts, tokenizer)
-    model = compose(config.model, chat.vocabulary, run.seed, weights=start is None and latest is None)
+    model = compose(config.model, chat.vocabulary, run.seed, weights=start is None and at_start)
     if initial is not None:
+        if latest is not None:
+            check_same_start(initial, read_json(folder / RECIPE)["init_from"])
         load_initial(model, initial)
     elif latest is not None and any(change.kind == "model" for change in found):
         load_foreign(model, read_foreign(latest / MODEL))  # a model of other names or shapes is told here
@@ -252,6 +273,7 @@ def _train_one(
         "software": software(config),
         "data": seen_data(sources.train, sources.validation),
         "resolved": resolved(config),
+        **({"rehearsal": True} if rehearsal else {}),
     }
 
     def write() -> list[str]:
@@ -280,6 +302,7 @@ def _train_one(
         "flops_per_sample": flops,
         "left_out": [str(problem) for source in sources.train for problem in source.problems()],
         "drift": accepted_drift(folder),
+        **({"rehearsal": True} if rehearsal else {}),
     }
     trackers = config.trackers if ranks.first else ()
     with Mirrored(observer, trackers, recipe.name, folder) as mirrored:

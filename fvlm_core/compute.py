@@ -47,6 +47,9 @@ def sample_ledger(config: RunRecipe, vocabulary: int, samples: Collection[Length
                 supervised=sample.supervised,
                 frozen=training.frozen,
                 recompute_head=labels * (llm.vocabulary or 0) > LOGITS_AT_ONCE,
+                rejected=(sample.rejected or (sample.text, sample.supervised))
+                if training.preference
+                else None,
             )
             for sample in samples
         ]

@@ -109,23 +109,37 @@ def ledger(
     supervised: int | None = None,
     frozen: Collection[str] = (),
     recompute_head: bool = False,
+    rejected: tuple[int, int] | None = None,
 ) -> Ledger:
     """What one training sample costs.
 
     frames: T, 0 for a sample of text only. text: text tokens S. supervised: how many of them are labels (default all
     but the first). frozen: components ("encoder", "connector", "llm") whose weights do not train: they cost no weight
     gradients, and no input gradients where nothing before them trains. recompute_head: whether the head's logits are
-    made again in the backward pass.
+    made again in the backward pass. rejected: of a preference pair, text tokens and labels with the worse answer: the
+    policy makes visual tokens once and reads both answers after them, and so does the frozen reference, forward only
+    (stages "reference ..."); auxiliary text passes are left out.
     """
-    supervised = text - 1 if supervised is None else supervised
-    return _Count(encoder, connector, llm, frames, text, supervised, frozenset(frozen), recompute_head).run()
+    texts = [(text, text - 1 if supervised is None else supervised)]
+    if rejected is None:
+        return Ledger(_Count(encoder, connector, llm, frames, texts, frozenset(frozen), recompute_head).run())
+    texts.append(rejected)
+    read = evolve(
+        connector, work=tuple(item for item in connector.work or () if not isinstance(item, TextPass))
+    )
+    policy = _Count(encoder, read, llm, frames, texts, frozenset(frozen), recompute_head).run()
+    reference = _Count(
+        encoder, read, llm, frames, texts, frozenset({"encoder", "connector", "llm"}), False
+    ).run()
+    return Ledger((*policy, *(evolve(row, stage=f"reference {row.stage}") for row in reference)))
 
 
 @define
 class _Count:
     """One walk through a training step, in the order of the forward pass.
 
-    live: whether the activations reached so far need a gradient (something before them trains). reached: whether the
+    texts: text tokens and labels, of a pair those of each answer. live: whether the activations reached so far need a
+    gradient (something before them trains). reached: whether the
     loss depends on them.
     """
 
@@ -133,15 +147,14 @@ class _Count:
     connector: ConnectorSpec
     llm: LLMSpec
     frames: int
-    text: int
-    supervised: int
+    texts: list[tuple[int, int]]
     frozen: frozenset[str]
     recompute_head: bool
     live: bool = False
     reached: bool = True
     entries: dict[tuple[str, str], Entry] = field(factory=dict[tuple[str, str], Entry])
 
-    def run(self) -> Ledger:
+    def run(self) -> tuple[Entry, ...]:
         work = self.connector.work or ()
         self._patches()
         # A learned query starts the chain of a connector that looks; patch features that of any other.
@@ -152,7 +165,7 @@ class _Count:
             self._do(item)
         self.reached = True
         self._text_pass("LLM" if not any(isinstance(i, VisualPass) for i in work) else "fine LLM", "head")
-        return Ledger(tuple(self.entries.values()))
+        return tuple(self.entries.values())
 
     def _do(self, item: LinearMap | Look | VisualPass | TextPass) -> None:
         match item:
@@ -216,14 +229,15 @@ class _Count:
         self.live = self.live or trains
 
     def _text_pass(self, stage: str, head: str) -> None:
-        """Visual tokens and text through the language model, the head at supervised positions only."""
+        """Visual tokens and each text through the language model, the head at supervised positions only."""
         before = self.live
-        self._read(stage, self.frames * self.connector.tokens_per_frame + self.text)
-        self.live = self.live or self._trains("llm")
-        self._linear("head", head, self.supervised * self.llm.width * (self.llm.vocabulary or 0))
-        if self.recompute_head and self.live:
-            self._again("head", head)
-        self.live = before
+        for text, supervised in self.texts:
+            self._read(stage, self.frames * self.connector.tokens_per_frame + text)
+            self.live = self.live or self._trains("llm")
+            self._linear("head", head, supervised * self.llm.width * (self.llm.vocabulary or 0))
+            if self.recompute_head and self.live:
+                self._again("head", head)
+            self.live = before
 
     def _read(self, stage: str, tokens: int) -> None:
         """`tokens` through every layer of the language model."""

@@ -33,7 +33,7 @@ def open_all(data: Data) -> Sources | list[str]:
     except MissingData:
         missing: list[str] = []
         held_out = [data.validation] if data.validation else []
-        text = [Source(source=data.text.source)] if data.text else []
+        text = [Source(source=data.text.source)] if data.text and data.text.share else []
         for entry in (*data.sources, *text, *held_out):
             try:
                 open_sources(evolve(data, sources=(entry,), text=None, validation=None))

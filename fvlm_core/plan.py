@@ -5,7 +5,7 @@ Models are built on the meta device: no weight takes memory, and none is read.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from math import ceil
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ import attrs
 import torch
 from attrs import define, field, frozen
 
+from fvlm_core.capacity import Capacity, Need, capacity_here, capacity_of, gib, need
 from fvlm_core.compose import Sources, compose, make_chat, specs
 from fvlm_core.compute import (
     Parameters,
@@ -25,15 +26,19 @@ from fvlm_core.compute import (
 )
 from fvlm_core.data.bad import BadSample
 from fvlm_core.data.lengths import LOOKED_AT, TYPICAL, Lengths, decoding_seconds, first_lengths
+from fvlm_core.data.pairs import without_pairs
 from fvlm_core.data.weighing import make_mixture
+from fvlm_core.disk import Disk, disk_need
+from fvlm_core.duration import micro_batch_layers, run_seconds
 from fvlm_core.errors import FvlmError, MissingWeights
+from fvlm_core.gpus import GPU
 from fvlm_core.interfaces.llm import Chat
-from fvlm_core.interfaces.specs import ConnectorSpec, Look, TextPass, VisualPass
-from fvlm_core.ledger import Entry, Ledger
+from fvlm_core.interfaces.specs import ConnectorSpec
+from fvlm_core.ledger import Entry
 from fvlm_core.missing import missing_weights, open_all
 from fvlm_core.recipes.read import Recipe, Run
 from fvlm_core.recipes.schema import Data, Model, RunRecipe
-from fvlm_core.speed import Speed, measure_speed
+from fvlm_core.speed import ASSUMED_MFU, Speed, StatedSpeed, measure_speed
 from fvlm_core.training.devices import pick_device
 from fvlm_core.training.length import Length, peak_rates
 
@@ -52,7 +57,8 @@ class RunPlan:
     are from. flops_per_sample: forward and backward, by component. ledger: the same by pass.
     nominal_flops_per_sample: in the founding project's accounting. six_nd_per_sample: 6 x parameters x tokens read.
     flops: of the whole run. rates: peak learning rate of each group, 0 where it is frozen. seconds: estimated,
-    evaluations included. speed: what the estimate assumes. notes: what is missing or assumed.
+    evaluations included. speed: what the estimate assumes. need: memory, and what would need less. disk: of the run's
+    folder. notes: what is missing or assumed.
     """
 
     id: str
@@ -79,6 +85,8 @@ class RunPlan:
     rates: dict[str, float]
     seconds: float
     speed: str
+    need: Need
+    disk: Disk
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -86,23 +94,54 @@ class RunPlan:
         plain = attrs.asdict(self)
         plain["parameters"] |= {"total": self.parameters.total, "trainable": self.parameters.trainable}
         plain["flops_per_sample"]["total"] = sum(self.flops_per_sample.values())
+        plain["need"] |= {"memory": self.need.memory.to_json(), "fits": self.need.fits}
+        plain["disk"]["total"] = self.disk.total
         return plain
 
 
-def plan(recipe: Recipe) -> list[RunPlan]:
+@frozen
+class Target:
+    """The device to plan for. gpu: one that is not here; None for this machine's. mfu: the share of its peak that
+    training is said to reach; None measures it here, or takes `ASSUMED_MFU` of a GPU that is not here."""
+
+    gpu: GPU | None = None
+    mfu: float | None = None
+
+
+def plan(recipe: Recipe, target: Target | None = None) -> list[RunPlan]:
     """Plan every run of a recipe.
 
     Data or weights that are not on this machine are named in the notes. Raises `FvlmError` for a run of less than one
     step.
     """
-    planner = _Planner()
+    planner = _Planner(target or Target())
     return [planner.plan(run) for run in recipe.runs]
+
+
+def refuse_misfits(
+    recipe: Recipe, data: Mapping[str, Sources], complete: Collection[str], ranks: int = 1
+) -> None:
+    """Raise `FvlmError` for runs that cannot fit on the device they would run on, with what would.
+
+    data: opened sources by run id. complete: ids of runs to leave out. ranks: processes that train together.
+    """
+    planner = _Planner(Target())
+    wrong: dict[str, list[str]] = {}
+    for run in recipe.runs:
+        if run.id not in complete:
+            found = planner.need_of(run.config, data[run.id], ranks)
+            if not found.fits:
+                wrong.setdefault(str(found), []).append(run.id)
+    if wrong:
+        lines = [f"{', '.join(ids)} {text}" for text, ids in wrong.items()]
+        raise FvlmError("\n".join([*lines, "This is an estimate: --force runs it all the same."]))
 
 
 @define
 class _Planner:
     """Plans runs; what they share (data, tokenizers, models, the machine's speed) is looked at once."""
 
+    target: Target
     known: list[tuple[tuple[Any, ...], Any]] = field(factory=list[tuple[tuple[Any, ...], Any]])
 
     def plan(self, run: Run) -> RunPlan:
@@ -113,13 +152,12 @@ class _Planner:
         if not isinstance(sources, Sources):
             notes += sources
             sources = None
+        elif training.preference:
+            notes += without_pairs((*sources.train, *sources.validation))
         chat = self._once(("chat", model.llm, config.data), lambda: _chat(model, sources))
         samples, lengths_from = self._lengths(config, sources, chat)
         vocabulary = self._vocabulary(model, chat, notes)
-        counted = self._once(("parameters", model, vocabulary), lambda: _count(model, vocabulary))
-        parameters = Parameters(
-            counted.components, {k: n for k, n in counted.groups.items() if k not in training.frozen}
-        )
+        parameters = self._parameters(config, vocabulary)
         cost = sample_ledger(config, vocabulary, samples)
         encoder, llm = specs(model, vocabulary)
         connector: ConnectorSpec = model.connector.config.spec(encoder)
@@ -141,7 +179,12 @@ class _Planner:
         )
         trained = length.steps * training.batch_size
         rates = peak_rates(training, parameters.total)
-        speed = self._speed(config, notes)
+        device = self._device(config, notes)
+        speed = self._speed(config, device)
+        needed = need(config, vocabulary, parameters, samples, self._capacity(device))
+        if samples == [TYPICAL] or (needed.fits and needed.capped > needed.capacity.usable):
+            cap = config.data.max_text_tokens
+            notes.append(f"memory with every text at its cap, {cap} tokens: {gib(needed.capped)}")
         decoding = self._decoding(config, sources, chat, encoder.image_size)
         eye, speaker = encoder.width, llm.width
         widths = {"encoder": eye, "connector": eye, "llm": speaker, "head": speaker}
@@ -169,7 +212,7 @@ class _Planner:
             six_nd_per_sample=six_nd(parameters.total, frames * connector.tokens_per_frame + text),
             flops=trained * cost.total,
             rates={name: 0.0 if name in training.frozen else rate for name, rate in rates.items()},
-            seconds=_seconds(
+            seconds=run_seconds(
                 config,
                 samples_at_once(training, samples),
                 cost,
@@ -177,10 +220,12 @@ class _Planner:
                 length.steps,
                 evaluations,
                 speed,
-                _layers(model, vocabulary),
+                micro_batch_layers(encoder, connector, llm),
                 decoding or 0.0,
             ),
             speed=f"{speed}; {_about_decoding(decoding, training.workers)}",
+            need=needed,
+            disk=disk_need(config, parameters, length.steps),
             notes=tuple(notes),
         )
 
@@ -194,7 +239,15 @@ class _Planner:
             return [TYPICAL], f"{assumed}, because the {missing} are not on this machine"
         training = config.training
         first = config.model.score_first_token
-        key = ("lengths", config.data, config.model.llm, training.supervise, training.seed, first)
+        key = (
+            "lengths",
+            config.data,
+            config.model.llm,
+            training.supervise,
+            training.seed,
+            first,
+            training.preference,
+        )
         try:
             found = self._once(key, lambda: first_lengths(config, sources, chat))
         except BadSample as error:
@@ -211,15 +264,43 @@ class _Planner:
             )
         return stated or ASSUMED_VOCABULARY
 
-    def _speed(self, config: RunRecipe, notes: list[str]) -> Speed:
-        training = config.training
+    def need_of(self, config: RunRecipe, sources: Sources, ranks: int) -> Need:
+        """The memory of a run whose data are open, on this machine."""
+        chat = self._once(("chat", config.model.llm, config.data), lambda: _chat(config.model, sources))
+        samples, _ = self._lengths(config, sources, chat)
+        vocabulary = self._vocabulary(config.model, chat, [])
+        parameters = self._parameters(config, vocabulary)
+        capacity = self._capacity(pick_device(config.training.device))
+        return need(config, vocabulary, parameters, samples, capacity, ranks)
+
+    def _parameters(self, config: RunRecipe, vocabulary: int) -> Parameters:
+        model, frozen = config.model, config.training.frozen
+        counted = self._once(("parameters", model, vocabulary), lambda: _count(model, vocabulary))
+        return Parameters(counted.components, {k: n for k, n in counted.groups.items() if k not in frozen})
+
+    def _device(self, config: RunRecipe, notes: list[str]) -> str:
+        if self.target.gpu is not None:
+            return "cuda"
         try:
-            device = pick_device(training.device)
+            return pick_device(config.training.device)
         except FvlmError as error:
-            notes.append(f"{error}; time is estimated for the CPU")
-            device = "cpu"
+            notes.append(f"{error}; memory and time are estimated for the CPU")
+            return "cpu"
+
+    def _capacity(self, device: str) -> Capacity:
+        gpu = self.target.gpu
+        return capacity_of(gpu) if gpu else self._once(("capacity", device), lambda: capacity_here(device))
+
+    def _speed(self, config: RunRecipe, device: str) -> Speed | StatedSpeed:
+        training, gpu, mfu = config.training, self.target.gpu, self.target.mfu
+        if gpu is not None:
+            reached = mfu or ASSUMED_MFU
+            return StatedSpeed(gpu.name, training.precision, gpu.peak(training.precision), reached, gpu.sheet)
         key = ("speed", device, training.precision, training.threads)
-        return self._once(key, lambda: measure_speed(device, training.precision, training.threads))
+        speed = self._once(key, lambda: measure_speed(device, training.precision, training.threads))
+        if mfu is None:
+            return speed
+        return StatedSpeed(device, training.precision, speed.flops, mfu, "measured here")
 
     def _decoding(
         self, config: RunRecipe, sources: Sources | None, chat: Chat | None, size: int
@@ -266,46 +347,3 @@ def _about_decoding(seconds: float | None, workers: int) -> str:
         return "decoding is not counted: there is no clip to decode yet"
     when = f"beside it (workers: {workers})" if workers else "before each step"
     return f"decoding takes {seconds * 1e3:.2g} ms a sample, {when}"
-
-
-def _layers(model: Model, vocabulary: int) -> int:
-    """Layers that a micro-batch passes through."""
-    encoder, llm = specs(model, vocabulary)
-    work = model.connector.config.spec(encoder).work or ()
-    looks = sum(isinstance(item, Look) and item.depth == "deep" for item in work)
-    reads = sum(isinstance(item, VisualPass | TextPass) for item in work)
-    return encoder.depth * (1 + looks) + llm.depth * (1 + reads)
-
-
-def _seconds(
-    config: RunRecipe,
-    at_once: float,
-    cost: Ledger,
-    widths: dict[str, int],
-    steps: int,
-    evaluations: int,
-    speed: Speed,
-    layers: int,
-    decoding: float,
-) -> float:
-    """Training beside decoding, and evaluations.
-
-    at_once: samples of a micro-batch. widths: of each component. decoding: seconds a sample on one core.
-    """
-    training, held_out = config.training, config.eval
-
-    def by_width(samples: int, of: Callable[[Entry], float]) -> dict[int, float]:
-        sums = dict.fromkeys(widths.values(), 0.0)
-        for row in cost.rows:
-            sums[widths[row.component]] += samples * of(row)
-        return sums
-
-    micro = ceil(training.batch_size / at_once)
-    work = by_width(training.batch_size, lambda row: row.forward + row.backward + row.recompute)
-    compute = speed.seconds(work, micro * layers)
-    read = decoding * training.batch_size
-    step = max(compute, read / training.workers) if training.workers else compute + read
-    # A forward pass is a third of a training step in operations, too.
-    batches = ceil(held_out.samples / held_out.batch_size)
-    evaluation = speed.seconds(by_width(held_out.samples, lambda row: row.forward), batches * layers / 3)
-    return steps * step + evaluations * evaluation

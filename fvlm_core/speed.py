@@ -49,6 +49,32 @@ class Speed:
         )
 
 
+@frozen
+class StatedSpeed:
+    """What a device is said to do. flops: FLOP/s at best. source: who says so. mfu: the share of it that
+    training reaches, everything included: small layers and starting operations too."""
+
+    device: str
+    precision: str
+    flops: float
+    mfu: float
+    source: str
+
+    def seconds(self, flops: Mapping[int, float], layers: float) -> float:
+        """As `Speed.seconds`; widths and layers make no difference."""
+        return sum(flops.values()) / (self.flops * self.mfu)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.flops / 1e12:,.1f} TFLOP/s at best ({self.device}, {self.precision}, {self.source}) x {self.mfu:g} "
+            "reached in training"
+        )
+
+
+ASSUMED_MFU = UTILISATION["cuda"]
+"""Of a GPU that is named and not here."""
+
+
 def measure_speed(device: str, precision: str, threads: int) -> Speed:
     """Time a matrix product. device: "cpu" or "cuda". threads: of the CPU, 0 for torch's own choice. Takes 0.2 s."""
     before = torch.get_num_threads()

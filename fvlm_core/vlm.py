@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from attrs import frozen
+from attrs import evolve, frozen
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -31,6 +31,7 @@ class Losses:
     detached sum and count over the assistant's own words.
     per_sample: [B] sums of the fine loss, with graph (sequence log-probabilities, negated); per_sample_tokens:
     int64 [B] on the host. Counts are plain numbers: nothing waits for the device.
+    rejected: of a batch of pairs, the same of the worse answers. Auxiliary losses are left out of pairs.
     """
 
     loss: Tensor
@@ -41,6 +42,7 @@ class Losses:
     content_tokens: int
     per_sample: Tensor
     per_sample_tokens: Tensor
+    rejected: Losses | None = None
 
 
 class VLM(nn.Module):
@@ -75,9 +77,18 @@ class VLM(nn.Module):
         self.register_buffer("_scale", 1 / (255 * normalise[1]), persistent=False)
 
     def forward(self, batch: Batch, mode: Mode | None = None) -> Losses:
-        """The losses of a batch. mode: how visual tokens are made; None for the connector's own."""
-        layout = self.plan(batch)
+        """The losses of a batch. mode: how visual tokens are made; None for the connector's own.
+
+        Visual tokens are made before any text is read, so those of a pair are made once, for both answers.
+        """
         visual = self.see(batch, mode)
+        if batch.rejected is None:
+            return self._losses(batch, visual)
+        visual = VisualTokens(visual.tokens)
+        return evolve(self._losses(batch, visual), rejected=self._losses(batch.rejected, visual))
+
+    def _losses(self, batch: Batch, visual: VisualTokens) -> Losses:
+        layout = self.plan(batch)
         text = self.llm.embed(batch.ids.flatten().index_select(0, layout.source))
         labels = batch.ids.flatten().index_select(0, layout.label)
         scored = self._score(visual.tokens, text, labels, layout)

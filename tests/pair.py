@@ -25,11 +25,16 @@ import torch.distributed as dist
 from attrs import evolve
 from trainer import Watch, difference, go, opened, outcome, small
 
+from fvlm_core.compose import Sources
 from fvlm_core.errors import FvlmError
 from fvlm_core.training.ranks import Ranks, join, leave
 from fvlm_core.vlm import VLM
 
 FEW = ["training.steps=8"]
+PAIRS = [
+    *("data.sources.shapes.pairs=true", "training.preference.beta=0.5", "training.lr=0.01"),
+    *("model.connector.coarse_share=0.0", "model.connector.mode_choice=batch"),
+]
 
 
 class Pair:
@@ -43,6 +48,7 @@ class Pair:
 
     def _open(self) -> None:
         self.data = opened(small(self.folder), self.folder / "none")
+        self.pairs = opened(small(self.folder, *PAIRS), self.folder / "none")
 
     def root(self) -> Path:
         """An empty store, the same on both ranks."""
@@ -51,14 +57,18 @@ class Pair:
 
     def alone(self, overrides: list[str], root: Path, **how: Any) -> None:
         """A single process trains, rank 0; the other waits."""
-        self.ranks.on_first(lambda: go(small(self.folder, *overrides), root, self.data, **how) and None)
+        data = self._data(overrides)
+        self.ranks.on_first(lambda: go(small(self.folder, *overrides), root, data, **how) and None)
 
     def both(self, overrides: list[str], root: Path, **how: Any) -> Watch:
         """Both train."""
         self.ranks.exchange(None)
-        watch = go(small(self.folder, *overrides), root, self.data, ranks=self.ranks, **how)
+        watch = go(small(self.folder, *overrides), root, self._data(overrides), ranks=self.ranks, **how)
         self.ranks.exchange(None)
         return watch
+
+    def _data(self, overrides: list[str]) -> dict[str, Sources]:
+        return self.pairs if PAIRS[0] in overrides else self.data
 
     def outcome(self, root: Path) -> dict[str, Any]:
         """As `trainer.outcome`."""
@@ -247,6 +257,50 @@ def a_signal_to_one_rank_stops_both_after_the_same_step(pair: Pair) -> None:
     assert pair.outcome(root)["checkpoint"] == "step-00000003"
 
 
+def preference_training_sums_gradients_over_ranks(pair: Pair) -> None:
+    keys = [*FEW, *PAIRS]
+    one = pair.root()
+    pair.alone(keys, one)
+    alone = pair.outcome(one)
+    assert len(set(losses(alone, "reward_margin"))) > 4  # it learns something
+    for parallel in ("ddp", "fsdp2"):
+        root = pair.root()
+        seen: list[str] = []
+
+        def look(model: VLM, found: Any, seen: list[str] = seen) -> Any:
+            seen.append(hashed(model))
+            return found
+
+        with forward(look):
+            pair.both([*keys, f"training.parallel={parallel}"], root)
+        mine, other = pair.ranks.exchange(seen)
+        assert mine == other, f"{parallel}: the ranks' weights are not equal bit for bit"
+        assert len(set(mine)) == len(mine) == 8, "weights change at every step"
+        both = pair.outcome(root)
+        assert losses(both, "samples_hash") == losses(alone, "samples_hash")
+        for column in (
+            "train_loss",
+            "grad_norm",
+            "val_loss",
+            "reward_margin",
+            "val_reward_margin",
+            "logp_chosen",
+        ):
+            ours, theirs = losses(both, column), losses(alone, column)
+            assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-5), (parallel, column, ours, theirs)
+
+
+def a_resumed_pair_in_preference_training_is_bit_exact(pair: Pair) -> None:
+    for parallel in ("ddp", "fsdp2"):
+        keys = [*FEW, *PAIRS, f"training.parallel={parallel}"]
+        whole, cut = pair.root(), pair.root()
+        pair.both(keys, whole)
+        pair.both(keys, cut, at=3)
+        pair.both(keys, cut)
+        gap = difference(pair.outcome(cut), pair.outcome(whole))
+        assert not gap, f"{parallel}: {gap}"
+
+
 CHECKS: list[Callable[[Pair], None]] = [
     two_ranks_see_the_batches_of_one,
     a_resumed_pair_is_bit_exact,
@@ -256,6 +310,8 @@ CHECKS: list[Callable[[Pair], None]] = [
     memory_that_runs_out_on_one_rank_cuts_the_micro_batches_of_both,
     one_ranks_failure_ends_both_and_names_the_rank,
     a_signal_to_one_rank_stops_both_after_the_same_step,
+    preference_training_sums_gradients_over_ranks,
+    a_resumed_pair_in_preference_training_is_bit_exact,
 ]
 
 

@@ -237,3 +237,17 @@ def test_a_complete_run_that_is_killed_under_more_steps_is_complete_no_more(
     code, out, _ = cli(*more)
     assert code == 0
     assert "continues at step 6 of 8" in out
+
+
+def test_a_key_that_has_come_since_a_run_began_is_no_change_at_its_default(place: Path, cli: Cli) -> None:
+    def older(record: dict[str, Any]) -> None:
+        del record["resolved"]["training"]["max_skipped"]
+        del record["resolved"]["data"]["sources"][0]["pairs"]
+
+    change_record(place, older)
+    code, _, err = cli("run", "tiny.toml", "-o", "training.max_skipped=3")
+    assert code == 2
+    assert "training.max_skipped: not set -> 3" in err
+    assert "pairs" not in err
+    code, _, err = cli("run", "tiny.toml")
+    assert (code, err) == (0, "")

@@ -314,7 +314,7 @@ def test_a_row_that_waits_for_a_tracker_keeps_its_numbers() -> None:
     progress = Progress(step=1)
     progress.note([Reading(("a/1",), {"a": {"samples": 1, "tokens": 9, "frames": 4}}, 0, ())])
     row = training_row(
-        progress, Clock.start(progress), batch_size=1, flops_per_sample=1.0, norm=0.0, rates={}, peak=None,
+        progress, Clock.start(progress), losses={}, batch_size=1, flops_per_sample=1.0, norm=0.0, rates={}, peak=None,
         device="cpu",
     )  # fmt: skip
     before = json.dumps(row)
@@ -333,7 +333,7 @@ def test_a_row_that_waits_for_a_tracker_keeps_its_numbers() -> None:
         ("NVIDIA A100-SXM4-80GB", 3.12e14),
         ("NVIDIA L40", 1.81e14),
         ("NVIDIA L4", 1.21e14),
-        ("NVIDIA GeForce RTX 4090", 1.65e14),
+        ("NVIDIA GeForce RTX 4090", 1.652e14),
         ("NVIDIA RTX A1000 Laptop GPU", None),
         ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
         ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -60,6 +61,12 @@ def test_the_wheel_holds_the_recipes(names: set[str], root: Path) -> None:
     assert {name for name in names if name.startswith("fvlm_core/_recipes/")} == recipes
 
 
+def test_the_wheel_holds_the_templates_of_new_plugins(names: set[str], root: Path) -> None:
+    templates = {path.relative_to(root).as_posix() for path in (root / "fvlm_core/templates").rglob("*.txt")}
+    assert len(templates) > 10
+    assert templates <= names
+
+
 def test_the_wheel_registers_the_command_and_the_plugins(
     wheel: Path, names: set[str], project: dict[str, dict[str, dict[str, str]]]
 ) -> None:
@@ -98,3 +105,22 @@ def test_what_the_wheel_holds_runs_without_the_source_tree(wheel: Path, tmp_path
     assert Path(core) == site / "fvlm_core/__init__.py"
     assert Path(metadata) == site
     assert broken == "{}"
+
+
+def test_what_the_wheel_holds_lists_and_shows_its_recipes(wheel: Path, tmp_path: Path, root: Path) -> None:
+    site = tmp_path / "site"
+    ZipFile(wheel).extractall(site)
+
+    def said(*arguments: str) -> str:
+        command = [sys.executable, "-m", "fvlm_core", "recipes", *arguments]
+        environment = os.environ | {"PYTHONPATH": str(site)}
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    entries = json.loads(said("list", "--json"))
+    assert {entry["name"] for entry in entries} == {
+        path.stem for path in (root / "recipes").glob("*.toml") if not path.name.startswith("_")
+    }
+    assert all(str(site) in entry["file"] and entry["problem"] is None for entry in entries)
+    assert said("show", "phase1b_360m") == (root / "recipes" / "phase1b_360m.toml").read_text()

@@ -415,6 +415,23 @@ def test_the_examples_of_the_manual_work(
         assert law.law(4.0, E=1.0, B=2.0, beta=0.5) == 2.0
 
 
+@pytest.mark.parametrize("hook", HOOKS)
+def test_every_hook_is_documented(hook: str) -> None:
+    doc = getattr(hookspecs, hook).__doc__ or ""
+    said = doc.splitlines()[0].strip()
+    assert len(said) > 10
+    assert said.endswith(".")
+    assert "target: `" in doc
+    assert "`build(" in doc or "`draw(" in doc
+    [plugin_file] = [text for path, text in examples(hook).items() if path.endswith("/plugin.py")]
+    assert "@hookimpl" in plugin_file
+    assert f"def {hook}():" in plugin_file
+    if hook != "fvlm_llms":  # whose model is said to be left out
+        assert (
+            "build(" in (whole := "".join(examples(hook).values())) or "class" in whole or "def draw" in whole
+        )
+
+
 def test_every_hook_of_the_manual_offers_a_kind() -> None:
     hooks = [name for name in vars(hookspecs) if name.startswith("fvlm_")]
     assert hooks == list(HOOKS)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -441,10 +442,12 @@ def test_ten_thousand_runs_are_listed_in_a_second(tmp_path: Path) -> None:
     fvlm = Path(sys.executable).with_name("fvlm")
     seconds: list[float] = []
     for _ in range(5):
-        begun = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(
             [fvlm, "runs", "list", "--runs", str(tmp_path)], capture_output=True, text=True, check=True
         )
-        seconds.append(time.perf_counter() - begun)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    print(f"CPU seconds, start-up included: {sorted(seconds)}")
     assert len(done.stdout.splitlines()) == 10_001
-    assert min(seconds) < 1.0  # the others may have waited for other work
+    assert sorted(seconds)[2] < 1.0  # of one thread: what it takes on a machine that does nothing else

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import click
+from attrs import evolve
 
 from fvlm_core.campaign import Outcome
 from fvlm_core.cli.console import stderr, stdout
@@ -83,7 +84,7 @@ def _prepared(line: CommandLine, request: LaunchRequest) -> tuple[CommandLine, L
     launcher = open_launcher(chosen, request.jobs)
     if request.detach and not launcher.detached:
         raise click.UsageError(f"--detach: the jobs of launcher {request.launcher} end with this command")
-    return CommandLine(line.recipe, line.root, line.overrides, line.allowed, launcher.processes), launcher
+    return evolve(line, processes=launcher.processes), launcher
 
 
 def _submit(grid: Grid, launcher: Launcher, request: LaunchRequest) -> tuple[list[Outcome], FvlmError | None]:

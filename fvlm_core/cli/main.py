@@ -36,7 +36,9 @@ COMMANDS: Table = {
     "weights": ("fvlm_core.cli.weights", "Weights made elsewhere in, trained models out."),
     "data": ("fvlm_core.cli.data", "Data sets: describe, fetch, and prepare them for training."),
     "bench": ("fvlm_core.cli.bench", "How fast this machine does what a run waits for."),
-    "plugins": ("fvlm_core.cli.plugins", "List the plugins and what they offer."),
+    "recipes": ("fvlm_core.cli.recipes", "The recipes that come with fvlm: list them, show one."),
+    "plugins": ("fvlm_core.cli.plugins", "List the plugins, write a new one, check it."),
+    "schema": ("fvlm_core.cli.schema", "The JSON Schema of recipes, for editors."),
     "completion": ("fvlm_core.cli.completion", "Print the script that completes fvlm's commands in a shell."),
 }
 

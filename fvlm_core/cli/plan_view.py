@@ -7,26 +7,38 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from attrs import asdict
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from fvlm_core.cli.console import new_table, print_table
+from fvlm_core.cli.memory_view import memory_notes, memory_table
 from fvlm_core.ledger import COMPONENTS
 from fvlm_core.plan import RunPlan
+from fvlm_core.recipes.parent import Difference, Parentage, parentage
 from fvlm_core.recipes.read import Recipe
 from fvlm_core.recipes.resolved import resolved
 
 Tree = dict[str, Any]
 
 
-def plan_json(recipe: Recipe, plans: Sequence[RunPlan]) -> dict[str, Any]:
-    """The recipe, every run of it fully resolved (defaults filled in) with its plan, and the totals: JSON values."""
+def plan_json(recipe: Recipe, plans: Sequence[RunPlan], family: Parentage | None = None) -> dict[str, Any]:
+    """The recipe, every run of it fully resolved (defaults filled in) with its plan and what it changes of the recipe's
+    parent, and the totals: JSON values. family: what to compare with in place of the parent."""
+    family = family or parentage(recipe)
     return {
         "recipe": recipe.name,
         "file": recipe.file,
+        "parent": family.parent,
         "runs": [
-            {"id": run.id, "seed": run.seed, "resolved": resolved(run.config), "plan": planned.to_json()}
+            {
+                "id": run.id,
+                "seed": run.seed,
+                "changes": [asdict(difference) for difference in family.runs[run.id]],
+                "resolved": resolved(run.config),
+                "plan": planned.to_json(),
+            }
             for run, planned in zip(recipe.runs, plans, strict=True)
         ],
         "totals": {
@@ -34,20 +46,31 @@ def plan_json(recipe: Recipe, plans: Sequence[RunPlan]) -> dict[str, Any]:
             "samples": sum(planned.samples for planned in plans),
             "flops": sum(planned.flops for planned in plans),
             "seconds": sum(planned.seconds for planned in plans),
+            "disk": sum(planned.disk.total for planned in plans),
         },
     }
 
 
-def show_plan(console: Console, recipe: Recipe, plans: Sequence[RunPlan]) -> None:
-    """The resolved recipe as TOML (what most runs share, then what each changes), the runs, the models, notes."""
+def show_plan(
+    console: Console, recipe: Recipe, plans: Sequence[RunPlan], family: Parentage | None = None
+) -> None:
+    """The resolved recipe as TOML (what most runs share, then what each changes), what it changes of its parent, the
+    runs, the models, memory, notes. family: as in `plan_json`."""
     for line in resolved_text(recipe):
         console.print(Text(line, "bold" if line.startswith("[") else ""), soft_wrap=True)
+    console.print()
+    for line in parent_text(recipe, family):
+        console.print(Text(line), soft_wrap=True)
     console.print()
     print_table(_runs(plans))
     console.print()
     print_table(_parameters(plans))
     console.print()
     print_table(_flops(plans))
+    console.print()
+    print_table(
+        memory_table(_alike(plans, lambda plan: (plan.need, plan.disk.checkpoint, plan.disk.checkpoints)))
+    )
     console.print()
     for note in _notes(plans):
         console.print(Text("- " + note.replace("\n", "\n  ")), soft_wrap=True)
@@ -64,6 +87,17 @@ def resolved_text(recipe: Recipe) -> list[str]:
             if run.seed != run.config.training.seed:
                 lines.append(f"training.seed = {run.seed}")
     return lines
+
+
+def parent_text(recipe: Recipe, family: Parentage | None = None) -> list[str]:
+    """What the recipe changes of its parent, or of what `family` says: what all runs share, then each run's own."""
+    family = family or parentage(recipe)
+    shared = [d for d in family.runs[recipe.runs[0].id] if all(d in own for own in family.runs.values())]
+    lines = [f"against {family.parent}:", *(f"  {difference}" for difference in shared)]
+    for run, differences in family.runs.items():
+        own: list[Difference] = [d for d in differences if d not in shared]
+        lines += [f"  {run}: {'; '.join(map(str, own))}"] if own else []
+    return lines if len(lines) > 1 else [f"against {family.parent}: nothing changes"]
 
 
 def _runs(plans: Sequence[RunPlan]) -> Table:
@@ -149,7 +183,13 @@ def _notes(plans: Sequence[RunPlan]) -> list[str]:
     """What the figures rest on, and what is missing; said once, with the runs it is about if not all."""
     said: dict[str, list[str]] = {}
     for plan in plans:
-        notes = [f"lengths: {plan.lengths_from}", f"time: {plan.speed}", _ABOUT_FLOPS, *plan.notes]
+        notes = [
+            f"lengths: {plan.lengths_from}",
+            f"time: {plan.speed}",
+            _ABOUT_FLOPS,
+            *memory_notes(plan),
+            *plan.notes,
+        ]
         if plan.epochs:
             seen = ", ".join(f"{times:.3g} x {name}" for name, times in plan.epochs)
             notes.append(f"the data are seen {seen}")

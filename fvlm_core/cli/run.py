@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from fvlm_core.campaign import Outcome
     from fvlm_core.recipes.read import Recipe
+    from fvlm_core.scaling.report import FitReport
     from fvlm_core.training.ranks import Ranks
 
 
@@ -42,6 +43,23 @@ if TYPE_CHECKING:
 @launch_options
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe and the plan; train nothing.")
 @click.option("--json", "as_json", is_flag=True, help="With --dry-run: the plan as JSON.")
+@click.option(
+    "--device",
+    metavar="GPU",
+    help='With --dry-run: plan for a GPU that is not here, as in "RTX 5090".',
+)
+@click.option(
+    "--mfu",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="SHARE",
+    help="With --dry-run: the share of the device's peak that training reaches; default: measured here.",
+)
+@click.option("--force", is_flag=True, help="Run what the estimate of memory says cannot fit.")
+@click.option(
+    "--rehearse",
+    is_flag=True,
+    help="Run the same graph of runs shrunk, on stand-in data, in minutes on a CPU, in a place of its own.",
+)
 def command(
     recipe: str,
     overrides: tuple[str, ...],
@@ -51,24 +69,37 @@ def command(
     request: LaunchRequest,
     dry_run: bool,
     as_json: bool,
+    device: str | None,
+    mfu: float | None,
+    force: bool,
+    rehearse: bool,
 ) -> None:
     """Train every run of RECIPE (a file, or the name of a shipped recipe).
 
     Runs that are complete are skipped, interrupted ones continue where they stopped: running the same command
     again is always right.
     """
-    if as_json and not dry_run:
-        raise click.UsageError("--json goes with --dry-run")
+    for name, given in (("--json", as_json), ("--device", device), ("--mfu", mfu)):
+        if given and not dry_run:
+            raise click.UsageError(f"{name} goes with --dry-run")
     from fvlm_core.recipes.read import read_recipe
 
+    if rehearse:
+        from fvlm_core.cli.rehearsing import rehearse_recipe
+
+        if request.launcher is not None:
+            raise click.UsageError("--rehearse trains in this process; leave --launcher out")
+        read = _chosen(read_recipe(recipe, overrides), only)
+        rehearse_recipe(read, root, allowed, dry_run=dry_run, as_json=as_json)
+        return
     if dry_run:
         read = _chosen(read_recipe(recipe, overrides), only)
-        _dry_run(read, as_json)
+        _dry_run(read, as_json, device, mfu)
         if request.launcher is not None and not as_json:
             from fvlm_core.cli.launch import show_commands
             from fvlm_core.launching.jobs import CommandLine
 
-            show_commands(read, CommandLine(recipe, root, overrides, allowed), request)
+            show_commands(read, CommandLine(recipe, root, overrides, allowed, force), request)
         return
     failure = None
     if request.launcher is not None:
@@ -76,20 +107,20 @@ def command(
         from fvlm_core.launching.jobs import CommandLine
 
         read = _chosen(read_recipe(recipe, overrides), only)
-        outcomes, failure = launch(read, CommandLine(recipe, root, overrides, allowed), request)
+        outcomes, failure = launch(read, CommandLine(recipe, root, overrides, allowed, force), request)
         if len(outcomes) == len(read.runs):
             _say_skipped(stdout(), read, outcomes)
     elif int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        outcomes, read = _train_with_others(recipe, overrides, root, allowed, only)
+        outcomes, read = _train_with_others(recipe, overrides, root, allowed, only, force)
     else:
         read = _chosen(read_recipe(recipe, overrides), only)
-        outcomes = _train(read, root, allowed)
+        outcomes = train_all(read, root, allowed, force=force)
     if outcomes is None:
         return  # the first rank shows them
     if outcomes:
-        _show(outcomes)
+        show_outcomes(outcomes)
         if read.fits:
-            _fit(read, outcomes, root)
+            fit_outcomes(read, outcomes, root)
     stdout().print(f"runs: {root / read.name}")
     if failure is not None:
         raise failure
@@ -101,22 +132,36 @@ def _chosen(recipe: Recipe, names: tuple[str, ...]) -> Recipe:
     return only(recipe, names) if names else recipe
 
 
-def _dry_run(recipe: Recipe, as_json: bool) -> None:
+def _dry_run(recipe: Recipe, as_json: bool, device: str | None, mfu: float | None) -> None:
     import json
 
     from fvlm_core.cli.plan_view import plan_json, show_plan
-    from fvlm_core.plan import plan
+    from fvlm_core.gpus import find_gpu
+    from fvlm_core.plan import Target, plan
 
-    plans = plan(recipe)
+    plans = plan(recipe, Target(find_gpu(device) if device else None, mfu))
     if as_json:
         click.echo(json.dumps(plan_json(recipe, plans), indent=2))
     else:
         show_plan(stdout(), recipe, plans)
 
 
-def _train(recipe: Recipe, root: Path, allowed: tuple[str, ...], ranks: Ranks | None = None) -> list[Outcome]:
-    from fvlm_core.campaign import completed, prepare, run_all
+def train_all(
+    recipe: Recipe,
+    root: Path,
+    allowed: tuple[str, ...],
+    ranks: Ranks | None = None,
+    *,
+    force: bool = False,
+    rehearsal: bool = False,
+) -> list[Outcome]:
+    """Train what is not complete, with a display of it. force: also what the estimate of memory says cannot fit.
+
+    rehearsal: whether the records say that this is one.
+    """
+    from fvlm_core.campaign import complete_runs, completed, prepare, run_all
     from fvlm_core.cli.display import Display
+    from fvlm_core.plan import refuse_misfits
     from fvlm_core.training.ranks import Ranks
     from fvlm_core.training.stop import StopRequest
 
@@ -127,8 +172,10 @@ def _train(recipe: Recipe, root: Path, allowed: tuple[str, ...], ranks: Ranks | 
         with Display(console, len(recipe.runs)) as display:
             # Ctrl-C ends this at once: what is rendered stays
             data = ranks.in_turn(lambda: prepare(recipe, root, display.work))
+            if not force:
+                ranks.on_first(lambda: refuse_misfits(recipe, data, complete_runs(recipe, root), ranks.size))
             with StopRequest() as stop:
-                outcomes = run_all(recipe, root, data, display, stop, allowed, ranks)
+                outcomes = run_all(recipe, root, data, display, stop, allowed, ranks, rehearsal=rehearsal)
     _say_skipped(console, recipe, outcomes)
     return outcomes
 
@@ -140,7 +187,12 @@ def _say_skipped(console: Console, recipe: Recipe, outcomes: list[Outcome]) -> N
 
 
 def _train_with_others(
-    name: str, overrides: tuple[str, ...], root: Path, allowed: tuple[str, ...], only: tuple[str, ...]
+    name: str,
+    overrides: tuple[str, ...],
+    root: Path,
+    allowed: tuple[str, ...],
+    only: tuple[str, ...],
+    force: bool,
 ) -> tuple[list[Outcome] | None, Recipe]:
     """Under torchrun: the outcomes on the first rank, None on the others."""
     from fvlm_core.errors import FvlmError
@@ -150,7 +202,7 @@ def _train_with_others(
     ranks = join()
     recipe = ranks.in_turn(lambda: _chosen(read_recipe(name, overrides), only))
     try:
-        outcomes = _train(recipe, root, allowed, ranks)
+        outcomes = train_all(recipe, root, allowed, ranks, force=force)
     except FvlmError:
         raise
     except Exception as error:
@@ -159,7 +211,7 @@ def _train_with_others(
     return (outcomes if ranks.first else None), recipe
 
 
-def _show(outcomes: list[Outcome]) -> None:
+def show_outcomes(outcomes: list[Outcome]) -> None:
     """The table of runs. "of blind" is the loss on the caption's own words as a share of the blind run's."""
     from fvlm_core.cli.console import new_table, print_table
     from fvlm_core.cli.display import clock
@@ -205,8 +257,8 @@ def _show(outcomes: list[Outcome]) -> None:
     stdout().print()
 
 
-def _fit(recipe: Recipe, outcomes: list[Outcome], root: Path) -> None:
-    """The recipe's fits on its own runs, printed, drawn and kept beside them."""
+def fit_outcomes(recipe: Recipe, outcomes: list[Outcome], root: Path, heading: str = "") -> list[FitReport]:
+    """The recipe's fits on its own runs, printed, drawn and kept beside them. heading: of the picture."""
     from fvlm_core.cli.fit_view import print_fit
     from fvlm_core.report.figures import scaling_law_plot
     from fvlm_core.runs.export import FITS, PLOT, scaling_fits
@@ -219,6 +271,7 @@ def _fit(recipe: Recipe, outcomes: list[Outcome], root: Path) -> None:
     for report in reports:
         print_fit(stdout(), report)
     write_json(folder / FITS, {**scaling_fits(reports), "reports": [report.to_json() for report in reports]})
-    scaling_law_plot(reports, folder / PLOT)
+    scaling_law_plot(reports, folder / PLOT, heading=heading)
     stdout().print(f"fits: {folder / FITS}", soft_wrap=True)
     stdout().print(f"plot: {folder / PLOT}", soft_wrap=True)
+    return reports

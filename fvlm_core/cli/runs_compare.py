@@ -12,7 +12,6 @@ from fvlm_core.cli.options import runs_option
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fvlm_core.comparison import Table
     from fvlm_core.runs.store import Run
 
 _FORMATS = ("rich", "markdown", "latex", "csv", "json")
@@ -62,6 +61,7 @@ def command(
     Runs are named as "recipe/id", by their id, by a recipe (all its runs) or a pattern. Seeds of one variant
     (A1-s0, A1-s1, ...) are taken together.
     """
+    from fvlm_core.cli.comparison_view import show_tables
     from fvlm_core.comparison import compare, table
     from fvlm_core.comparison.formats import FORMATS, SUFFIXES
 
@@ -77,7 +77,7 @@ def command(
     asked = tuple(filter(None, factors.split(","))) if factors else ()
     tables = [table(compare(runs, baseline, metric, asked)) for metric in metrics or ("val_loss",)]
     if form in (None, "rich"):
-        _show(tables)
+        show_tables(tables)
         return
     text = FORMATS[form](tables)
     if out is None:
@@ -115,23 +115,3 @@ def _recipe_name(name: str) -> str:
 
     table, file = base_table(name)
     return str(table.get("name", file.stem))
-
-
-def _show(tables: Sequence[Table]) -> None:
-    from fvlm_core.cli.console import new_table, print_table, stdout
-
-    for number, table in enumerate(tables):
-        if number:
-            stdout().print()
-        titles = [column.title for column in table.columns]
-        view = new_table(*titles, right=tuple(c.title for c in table.columns if c.number))
-        for row in table.texts("variant"):
-            view.add_row(*row)
-        effects = table.texts("effect")
-        if effects:
-            view.add_section()
-        for row in effects:
-            view.add_row(*row)
-        print_table(view)
-        for note in table.notes:
-            stdout().print(f"  {note}", style="dim", soft_wrap=True)

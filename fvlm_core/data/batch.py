@@ -16,6 +16,8 @@ class Batch:
     supervised: bool [B, S], whether ids[b, s] is scored as a label. content: bool [B, S], the labels that are the
     assistant's own words (no token of the chat template), for evaluation.
     sample_ids: "source/id" of each sample.
+    rejected: the same samples with their worse answers, in a batch of pairs: counts as here, and no frames of its own,
+    for they are these.
     """
 
     frames: Tensor
@@ -25,6 +27,7 @@ class Batch:
     supervised: Tensor
     content: Tensor
     sample_ids: tuple[str, ...] = ()
+    rejected: Batch | None = None
 
     def to(self, device: str) -> Batch:
         """The same batch with frames and ids on another device.
@@ -36,12 +39,14 @@ class Batch:
             self,
             frames=self.frames.to(device, non_blocking=True),
             ids=self.ids.to(device, non_blocking=True),
+            rejected=self.rejected.to(device) if self.rejected else None,
         )
 
     def cut(self, pieces: int) -> list[tuple[int, Batch]]:
         """At most `pieces` batches of like numbers of samples, each with the index of its first; padding stays."""
         size = -(-len(self.counts) // pieces)
         ends = torch.cat([torch.zeros(1, dtype=torch.int64), self.counts.cumsum(0)]).tolist()
+        worse = [part for _, part in self.rejected.cut(pieces)] if self.rejected else []
         parts: list[tuple[int, Batch]] = []
         for first in range(0, len(self.counts), size):
             rows = slice(first, first + size)
@@ -55,6 +60,7 @@ class Batch:
                 supervised=self.supervised[rows],
                 content=self.content[rows],
                 sample_ids=self.sample_ids[rows],
+                rejected=worse[len(parts)] if worse else None,
             )
             parts.append((first, part))
         return parts

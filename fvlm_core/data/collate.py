@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fvlm_core.data.bad import BadSample
 from fvlm_core.data.batch import Batch
 from fvlm_core.data.frames import decode_frames
-from fvlm_core.interfaces.data import Sample
+from fvlm_core.interfaces.data import Sample, Turn
 from fvlm_core.interfaces.llm import Chat
 
 
@@ -18,7 +18,8 @@ from fvlm_core.interfaces.llm import Chat
 class Example:
     """A sample ready for the model. frames: uint8 [T, 3, H, W]; the text arrays are [S], S after truncation.
 
-    truncated: text tokens cut off.
+    truncated: text tokens cut off, of both answers of a pair. rejected: the sample with its worse answer, without
+    frames.
     """
 
     id: str
@@ -27,6 +28,7 @@ class Example:
     supervised: NDArray[np.bool_]
     content: NDArray[np.bool_]
     truncated: int = 0
+    rejected: Example | None = None
 
 
 @frozen
@@ -35,7 +37,7 @@ class Preparer:
 
     size: side in pixels of the frames. supervise: "all", "answer" or "content". max_tokens: text tokens kept.
     score_first: whether the first text token is a label where `supervise` covers it. image_repeats: how often a still
-    image is shown.
+    image is shown. pairs: whether examples are pairs of answers.
     """
 
     chat: Chat
@@ -44,10 +46,23 @@ class Preparer:
     max_tokens: int
     score_first: bool = False
     image_repeats: int = 1
+    pairs: bool = False
 
     def example(self, sample: Sample) -> Example:
         """Decode and tokenise. Raises `BadSample`, also when truncation would leave nothing to learn from."""
-        encoded = self.chat.encode(sample.turns)
+        example = self._text(sample, sample.turns)
+        if self.pairs:
+            if not sample.rejected:
+                raise BadSample(sample.id, "has no rejected answer")
+            rejected = self._text(sample, sample.rejected)
+            if np.array_equal(example.ids, rejected.ids):
+                raise BadSample(sample.id, "the chosen and the rejected answer are the same, as far as kept")
+            example = evolve(example, rejected=rejected, truncated=example.truncated + rejected.truncated)
+        return evolve(example, frames=decode_frames(sample, self.size, self.image_repeats))
+
+    def _text(self, sample: Sample, turns: tuple[Turn, ...]) -> Example:
+        """The example without its frames."""
+        encoded = self.chat.encode(turns)
         kept = slice(0, self.max_tokens)
         content, answer = encoded.content[kept], encoded.answer[kept]
         supervised = {"all": np.ones_like(answer), "answer": answer, "content": content}[
@@ -59,11 +74,10 @@ class Preparer:
             total = len(encoded.ids)
             cut = f"; {total} tokens were cut to {self.max_tokens}" if total > self.max_tokens else ""
             raise BadSample(sample.id, f"no token left to supervise{cut}")
-        frames = decode_frames(sample, self.size, self.image_repeats)
         truncated = max(0, len(encoded.ids) - self.max_tokens)
         return Example(
             f"{sample.source}/{sample.id}",
-            frames,
+            np.zeros((0, 3, self.size, self.size), dtype=np.uint8),
             encoded.ids[kept],
             supervised,
             content & supervised,
@@ -113,7 +127,7 @@ def collate(examples: list[Example]) -> Batch:
         ids[row, : lengths[row]] = example.ids
         supervised[row, : lengths[row]] = example.supervised
         content[row, : lengths[row]] = example.content
-    return Batch(
+    batch = Batch(
         frames=torch.from_numpy(np.concatenate([example.frames for example in examples])),
         counts=torch.tensor([len(example.frames) for example in examples]),
         ids=torch.from_numpy(ids),
@@ -122,3 +136,5 @@ def collate(examples: list[Example]) -> Batch:
         content=torch.from_numpy(content),
         sample_ids=tuple(example.id for example in examples),
     )
+    rejected = [example.rejected for example in examples if example.rejected is not None]
+    return evolve(batch, rejected=evolve(collate(rejected), counts=batch.counts)) if rejected else batch

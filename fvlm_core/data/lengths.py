@@ -25,11 +25,15 @@ DECODED = 8
 
 @frozen
 class Lengths:
-    """One sample. frames: T, 0 for text only. text: tokens after truncation. supervised: how many are labels."""
+    """One sample. frames: T, 0 for text only. text: tokens after truncation. supervised: how many are labels.
+
+    rejected: of a pair, text and labels with the worse answer.
+    """
 
     frames: int
     text: int
     supervised: int
+    rejected: tuple[int, int] | None = None
 
 
 TYPICAL = Lengths(frames=8, text=128, supervised=127)
@@ -43,7 +47,12 @@ def first_lengths(config: RunRecipe, sources: Sources, chat: Chat) -> list[Lengt
     """
     training = config.training
     preparer = Preparer(
-        chat, 1, training.supervise, config.data.max_text_tokens, config.model.score_first_token
+        chat,
+        1,
+        training.supervise,
+        config.data.max_text_tokens,
+        config.model.score_first_token,
+        pairs=training.preference is not None,
     )
     found: list[Lengths] = []
     problem: BadSample | None = None
@@ -54,7 +63,9 @@ def first_lengths(config: RunRecipe, sources: Sources, chat: Chat) -> list[Lengt
         except BadSample as error:
             problem = error
             continue
-        found.append(Lengths(frames, len(text.ids), int(text.supervised.sum())))
+        worse = text.rejected
+        rejected = (len(worse.ids), int(worse.supervised.sum())) if worse else None
+        found.append(Lengths(frames, len(text.ids), int(text.supervised.sum()), rejected))
     if not found and problem:
         raise problem
     return found

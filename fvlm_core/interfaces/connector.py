@@ -41,6 +41,8 @@ class Connector(nn.Module, ABC):
     The component's target is `build(config, encoder: EncoderSpec, llm: LLMSpec) -> Connector`; its config class has
     `spec(encoder: EncoderSpec) -> ConnectorSpec`. What it asks of the encoder is declared on the component:
     `needs=("query",)` or `needs=("patches",)`.
+
+    It makes its weights as `VisionEncoder` does. Gradients reach every weight that its tokens depend on.
     """
 
     spec: ConnectorSpec

@@ -145,6 +145,10 @@ class DataSource(ABC):
     share a sample. Random access is what makes data order a pure function of (seed, epoch, step), so that a stopped
     run continues with the very next sample.
 
+    In a rehearsal (`fvlm run --rehearse`) a source is replaced by one that is drawn here, unless its config has a
+    method `rehearsal() -> config` that gives a small one which needs nothing. A component with
+    provides=("rehearsal",) can take the place of others: see `fvlm_core.rehearsal.StandIn`.
+
     Raises `fvlm_core.errors.MissingData` on construction, with the way to get them, when the files are not there.
     """
 
@@ -180,11 +184,13 @@ class DataSource(ABC):
         digest = blake2b(digest_size=8)
         for index in range(len(self)):
             sample = self[index]
-            digest.update(repr((sample.id, sample.turns)).encode())
+            rejected = (sample.rejected,) if sample.rejected else ()
+            digest.update(repr((sample.id, sample.turns, *rejected)).encode())
         return digest.hexdigest()
 
     def texts(self) -> Iterator[str]:
         """Every text of every turn, in order: the corpus of tokenizers made from the data."""
         for index in range(len(self)):
-            for turn in self[index].turns:
+            sample = self[index]
+            for turn in (*sample.turns, *sample.rejected):
                 yield turn.content

@@ -52,6 +52,8 @@ class VisionEncoder(nn.Module, ABC):
 
     A component whose encoder implements `attend` says so with `provides=("patches", "query")`; one that only
     encodes says `provides=("patches",)` and works with connectors that need nothing more.
+
+    Gradients reach every weight that the tokens, or what `attend` returns, depend on.
     """
 
     spec: EncoderSpec

@@ -69,6 +69,8 @@ class LLMBackend(nn.Module, ABC):
     The component's target is `build(config, vocabulary: int) -> LLMBackend`: the architecture with fresh weights,
     reading no file (see `VisionEncoder`). Its config class has two methods: `spec() -> LLMSpec` and
     `chat(corpus, file=None) -> Chat`.
+
+    Gradients reach every weight that the logits depend on.
     """
 
     spec: LLMSpec

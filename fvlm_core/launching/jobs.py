@@ -21,13 +21,14 @@ _TAIL = 8 * 1024
 class CommandLine:
     """What every job of a recipe is started with.
 
-    recipe: as the user named it. overrides, allowed: as `fvlm run` takes them. processes: of one job.
+    recipe: as the user named it. overrides, allowed, force: as `fvlm run` takes them. processes: of one job.
     """
 
     recipe: str
     root: Path
     overrides: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
+    force: bool = False
     processes: int = 1
 
     def of(self, run: Run) -> tuple[str, ...]:
@@ -37,6 +38,7 @@ class CommandLine:
             start += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(self.processes), "-m"]
         given = [part for text in self.overrides for part in ("-o", text)]
         given += [part for key in self.allowed for part in ("--allow-drift", key)]
+        given += ["--force"] if self.force else []
         root = str(self.root.absolute())
         return (*start, "fvlm_core", "run", self.recipe, *given, "--runs", root, "--only", run.id)
 

@@ -12,7 +12,7 @@ from fvlm_core.recipes.located import Key, Located
 from fvlm_core.recipes.merge import merge
 from fvlm_core.recipes.schema import Chosen, Model
 from fvlm_core.recipes.structure import Invalid, at_field, structure
-from fvlm_registry import Kind, LookupFailure, registry
+from fvlm_registry import Component, Kind, LookupFailure, registry
 
 
 def choose(table: Located, kind: Kind, *, key: str = "name") -> Chosen:
@@ -31,15 +31,19 @@ def choose(table: Located, kind: Kind, *, key: str = "name") -> Chosen:
     except LookupFailure as failure:
         raise Invalid([((key,), str(failure))]) from None
     own = evolve(table, value={k: v for k, v in table.value.items() if k != key})
-    _root_weights(own)
     rest = name.partition(":")[2]
     if offered.component.rest and rest and rest != offered.component.name:
         own.value[offered.component.rest] = evolve(table.value[key], value=rest)
-    preset = Located(
-        {k: Located(v, table.file, table.line, table.base) for k, v in offered.component.preset.items()}
+    return Chosen(
+        name, f"{offered.plugin}:{offered.component.name}", configured(offered.component, own, config_class)
     )
-    config = structure(merge(preset, own), config_class)
-    return Chosen(name, f"{offered.plugin}:{offered.component.name}", config)
+
+
+def configured(component: Component, table: Located, config_class: type[Any]) -> Any:
+    """The component's config from its own keys, over its preset. Raises `Invalid`."""
+    _root_weights(table)
+    preset = Located({k: Located(v, table.file, table.line, table.base) for k, v in component.preset.items()})
+    return structure(merge(preset, table), config_class)
 
 
 def _root_weights(table: Located) -> None:

@@ -13,7 +13,7 @@ from fvlm_core.recipes.structure import did_you_mean
 
 Class = Literal["seed", "model", "data", "batch", "schedule", "training", "evaluation", "software", "runtime"]
 
-_NOT_SET = "not set"
+NOT_SET = "not set"
 
 _BY_KEY: dict[str, Class] = {
     **dict.fromkeys(RUNTIME, "runtime"),
@@ -73,12 +73,12 @@ def changes(
     return [
         Change(
             key,
-            old.get(key, _NOT_SET),
-            new.get(key, _NOT_SET),
+            old.get(key, NOT_SET),
+            new.get(key, NOT_SET),
             "runtime" if key in places else classify(key),
         )
         for key in {**old, **new}
-        if old.get(key, _NOT_SET) != new.get(key, _NOT_SET)
+        if old.get(key, NOT_SET) != new.get(key, NOT_SET)
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os.path
 import tomllib
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -66,6 +67,11 @@ def shipped() -> Path:
     return inside if inside.is_dir() else package.parent / "recipes"
 
 
+def shipped_recipes() -> list[Path]:
+    """The files of the recipes that come with fvlm, by name, without the bases."""
+    return sorted(file for file in shipped().glob("*.toml") if not file.name.startswith("_"))
+
+
 def find_recipe(name: str) -> tuple[Path, str]:
     """A recipe's file from a path or the name of a shipped one, and how to show it. Raises `Problems`."""
     path = Path(name)
@@ -84,7 +90,7 @@ def find_recipe(name: str) -> tuple[Path, str]:
 
 
 def _shipped_names() -> str:
-    names = sorted(file.stem for file in shipped().glob("*.toml") if not file.stem.startswith("_"))
+    names = [file.stem for file in shipped_recipes()]
     return f"; shipped recipes: {', '.join(names)}" if names else ""
 
 
@@ -115,6 +121,7 @@ def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         problems += [expanded.table.problem(("model", *key), text) for key, text in check_model(config.model)]
         seed = config.training.seed + expanded.repeat
         runs.append(Run(expanded.id, config, seed, expanded.table.plain(), len(runs)))
+    problems += _unmatched(tree, runs)
     if problems:
         raise Problems(list(dict.fromkeys(problems)))  # runs share their base's problems
     return Recipe(runs[0].config.name, shown, tuple(runs), runs[0].config.fits)
@@ -136,12 +143,29 @@ def only(recipe: Recipe, ids: Sequence[str]) -> Recipe:
     return evolve(recipe, runs=chosen, fits=(), left_out=others)
 
 
+def _unmatched(tree: Located, runs: Sequence[Run]) -> list[Problem]:
+    """Fits of runs that there are none of."""
+    fits = runs[0].config.fits if runs else ()
+    return [
+        tree.problem(("fits", index, "runs"), f'no run is called like "{fit.runs}"')
+        for index, fit in enumerate(fits)
+        if fit.runs is not None and not any(fnmatchcase(run.id, fit.runs) for run in runs)
+    ]
+
+
 def base_table(name: str) -> tuple[dict[str, Any], Path]:
     """What the runs of a recipe change: its tables with `extends` followed, as plain values, and its file."""
     file, shown = find_recipe(name)
     tree = _extended(file, shown, ())
     own = {key: value for key, value in tree.value.items() if key not in (*EXPANSIONS, "seeds")}
     return {key: value.plain() for key, value in own.items()}, file
+
+
+def parent_of(name: str) -> str | None:
+    """The recipe that a recipe extends, as a path that `base_table` takes; None if it extends none."""
+    file, shown = find_recipe(name)
+    base = read_toml(file, shown).value.get("extends")
+    return str(_parent(file, shown, base)) if base is not None else None
 
 
 def _place(tree: Located, table: Located, key: Key, text: str) -> Problem:
@@ -157,19 +181,9 @@ def _extended(file: Path, shown: str, above: tuple[Path, ...]) -> Located:
     base = tree.value.pop("extends", None)
     if base is None:
         return tree
-    if not isinstance(base.value, str):
-        raise Problems(
-            [Problem(f"expected the file name of a recipe, got {base.value!r}", shown, base.line, "extends")]
-        )
-    parent = file.parent / base.value
+    parent = _parent(file, shown, base)
     if parent.resolve() in (file.resolve(), *above):
         raise Problems([Problem(f"{base.value} extends this file in turn", shown, base.line, "extends")])
-    if not parent.is_file():
-        parent_shipped = shipped() / base.value
-        if not parent_shipped.is_file():
-            near = did_you_mean(base.value, [other.name for other in file.parent.glob("*.toml")])
-            raise Problems([Problem(f'no such file "{base.value}"{near}', shown, base.line, "extends")])
-        parent = parent_shipped
     beside = Path(shown).parent / base.value
     below = _extended(parent, str(beside if beside.is_file() else parent), (*above, file.resolve()))
     merged = merge(below, tree)
@@ -178,6 +192,22 @@ def _extended(file: Path, shown: str, above: tuple[Path, ...]) -> Located:
         dropped = [kind for kind in EXPANSIONS if kind not in tree.value]
         merged = evolve(merged, value={k: v for k, v in merged.value.items() if k not in dropped})
     return evolve(merged, file=shown, base=tree.base, line=tree.line)
+
+
+def _parent(file: Path, shown: str, base: Located) -> Path:
+    """The file that `extends` names: beside the recipe, or a shipped one."""
+    if not isinstance(base.value, str):
+        raise Problems(
+            [Problem(f"expected the file name of a recipe, got {base.value!r}", shown, base.line, "extends")]
+        )
+    parent = file.parent / base.value
+    if parent.is_file():
+        return parent
+    parent_shipped = shipped() / base.value
+    if not parent_shipped.is_file():
+        near = did_you_mean(base.value, [other.name for other in file.parent.glob("*.toml")])
+        raise Problems([Problem(f'no such file "{base.value}"{near}', shown, base.line, "extends")])
+    return parent_shipped
 
 
 def _override(text: str, option: str = "-o") -> Located:
@@ -192,23 +222,32 @@ def _override(text: str, option: str = "-o") -> Located:
     except tomllib.TOMLDecodeError:
         parsed = value.strip()
     shown = f"{option} {text}"
-    located = _from_plain(parsed, shown)
+    located = from_plain(parsed, shown)
     for part in reversed(keys):
         located = Located({part: located}, shown)
     return located
 
 
-def _from_plain(value: Any, shown: str) -> Located:
+def settings_table(settings: Sequence[str]) -> dict[str, Any]:
+    """ "key=value" texts as one table of plain values. Raises `Problems`."""
+    table = Located({})
+    for text in settings:
+        table = merge(table, _override(text))
+    return table.plain()
+
+
+def from_plain(value: Any, shown: str) -> Located:
+    """Plain values as if they stood in a file that is shown as `shown`."""
     if isinstance(value, dict):
-        return Located({k: _from_plain(v, shown) for k, v in value.items()}, shown)
+        return Located({k: from_plain(v, shown) for k, v in value.items()}, shown)
     if isinstance(value, list):
-        return Located([_from_plain(v, shown) for v in value], shown)
+        return Located([from_plain(v, shown) for v in value], shown)
     return Located(value, shown)
 
 
 def source_from_settings(table: Mapping[str, Any], settings: Sequence[str]) -> Source:
     """A data source from a recipe's table (plain values) and "key=value" texts laid over it. Raises `Problems`."""
-    located = _from_plain(dict(table), f'data source "{table["name"]}"')
+    located = from_plain(dict(table), f'data source "{table["name"]}"')
     for text in settings:
         located = merge(located, _override(text))
     try:
@@ -228,7 +267,7 @@ def read_launcher(name: str, settings: Sequence[str] = ()) -> Chosen:
 
 
 def _read_named(kind: Kind, name: str, settings: Sequence[str], option: str, shown: str = "") -> Chosen:
-    tree = _from_plain({"name": name}, shown or name)
+    tree = from_plain({"name": name}, shown or name)
     for text in settings:
         tree = merge(tree, _override(text, option))
     try:
@@ -248,7 +287,7 @@ def model_from_resolved(table: Mapping[str, Any]) -> Model:
 
 
 def _from_record(table: Mapping[str, Any], kind: type[_T]) -> _T:
-    located = _from_plain(dict(table), "recipe.json")
+    located = from_plain(dict(table), "recipe.json")
     try:
         return structure(located, kind, _SPECIAL)
     except Invalid as invalid:
@@ -315,8 +354,8 @@ def _is_path(name: str) -> bool:
 def _read_fit(table: Located) -> Fit:
     if not isinstance(table.value, dict):
         raise Invalid([((), 'expected a table, as in [[fits]] model = "per-size"')])
-    common = {k: v for k, v in table.value.items() if k in ("model", "objective")}
-    own = {k: v for k, v in table.value.items() if k != "objective"}
+    common = {k: v for k, v in table.value.items() if k in ("model", "objective", "runs")}
+    own = {k: v for k, v in table.value.items() if k not in ("objective", "runs")}
     chosen = choose(evolve(table, value=own), "fit", key="model")
     fit = structure(evolve(table, value=common), Fit)
     return evolve(fit, config=chosen.config)

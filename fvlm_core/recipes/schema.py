@@ -54,9 +54,9 @@ class Source(Share):
 
 @frozen(kw_only=True)
 class TextShare:
-    """A part of a mixture that is a share of the whole rather than a weight among the others."""
+    """A part of a mixture that is a share of the whole rather than a weight among the others; 0 leaves it out."""
 
-    share: float = field(default=0.14, validator=and_(gt(0), lt(1)))
+    share: float = field(default=0.14, validator=and_(ge(0), lt(1)))
 
 
 @frozen(kw_only=True)
@@ -97,16 +97,17 @@ class Data:
     def __attrs_post_init__(self) -> None:
         if self.min_frames and self.max_frames and self.min_frames > self.max_frames:
             raise ValueError(f"min_frames is {self.min_frames} and max_frames {self.max_frames}")
-        if self.weigh_by == "frames" and self.text:
+        if self.weigh_by == "frames" and self.text and self.text.share:
             raise ValueError('text: has no frames, so weigh_by = "frames" gives it no share')
 
     @property
     def mixed(self) -> tuple[tuple[Chosen, float], ...]:
         """Every source that is trained on, with its share of the whole; the text comes last."""
         total = sum(entry.weight for entry in self.sources)
-        rest = 1 - self.text.share if self.text else 1.0
+        text = self.text if self.text and self.text.share else None
+        rest = 1 - text.share if text else 1.0
         shares = [(entry.source, rest * entry.weight / total) for entry in self.sources]
-        return (*shares, (self.text.source, self.text.share)) if self.text else tuple(shares)
+        return (*shares, (text.source, text.share)) if text else tuple(shares)
 
 
 @frozen(kw_only=True)
@@ -146,6 +147,13 @@ def _flops(budget: float | str | None) -> float | None:
 
 
 @frozen(kw_only=True)
+class Preference:
+    """Preference training on pairs of answers (DPO). beta: how closely the model is held to the one it starts as."""
+
+    beta: float = field(default=0.1, validator=and_(gt(0), lt(math.inf)))
+
+
+@frozen(kw_only=True)
 class Training:
     """How a run trains. Exactly one of steps, samples, budget (training FLOPs) says how long.
 
@@ -156,7 +164,9 @@ class Training:
     the steps. floor: the end of a cosine as a share of the peak. lr_target: the one rate that all groups of a
     `converging` schedule move to. betas, weight_decay: AdamW's. clip: largest gradient
     norm. supervise: which tokens are scored (`all`: stage 1; `answer`: the assistant's turn; `content`: its words).
-    threads: CPU threads of the training process; 0 leaves torch's own choice. workers: processes that decode.
+    preference: the table that makes it preference training: samples and batches are then pairs of answers, and the
+    reference is the model as the run starts. threads: CPU threads of the training process; 0 leaves torch's own choice.
+    workers: processes that decode.
     tf32: whether a GPU rounds float32 products to TF32. cudnn_benchmark: whether cuDNN times its kernels and takes the
     fastest. channels_last: memory order of images and kernels. deterministic: a GPU repeats itself bit for bit, at some
     cost; a CPU always does. parallel: under torchrun, each rank keeps all weights (`ddp`) or its part (`fsdp2`).
@@ -187,6 +197,7 @@ class Training:
     clip: float = field(default=1.0, validator=gt(0))
     frozen: tuple[Literal["encoder", "connector", "llm"], ...] = ()
     supervise: Supervise = "all"
+    preference: Preference | None = None
     precision: Literal["float32", "bf16"] = "bf16"
     tf32: bool = True
     cudnn_benchmark: bool = True
@@ -215,6 +226,11 @@ class Training:
             )
         if (self.micro_batch_frames is None) != (self.micro_batch_tokens is None):
             raise ValueError("micro_batch_frames and micro_batch_tokens go together")
+        if self.preference and self.micro_batch_frames is not None:
+            raise ValueError(
+                "micro_batch_frames: pairs are not planned from lengths; expected micro_batch_size with "
+                "[training.preference]"
+            )
         if self.micro_batch_frames is None and self.batch_size % self.micro_batch_size:
             raise ValueError(
                 f"batch_size must be a multiple of micro_batch_size, got {self.batch_size} and {self.micro_batch_size}"
@@ -244,10 +260,14 @@ class Checkpoints:
 
 @frozen(kw_only=True)
 class Fit:
-    """A scaling fit made when the runs are done. model: a fit component; its own settings stand beside it."""
+    """A scaling fit made when the runs are done. model: a fit component; its own settings stand beside it.
+
+    runs: which runs it is made of, as a pattern of their ids ("*-F"); None for all that are `in_fits`.
+    """
 
     model: str
     objective: Literal["log-huber", "log-lad", "log-mse", "mse"] = "log-huber"
+    runs: str | None = None
     config: Any = None
 
 

@@ -33,11 +33,13 @@ def export(
     to: Path,
     objective: ObjectiveName = "log-huber",
     reports: Sequence[FitReport] | None = None,
+    heading: str = "",
 ) -> list[Path]:
     """Write the four files of the export into the folder `to` and return them: the same bytes for the same runs.
 
     Every run is in both tables, in the order of the store; only those that are `in_fits` are fitted. reports: fits
-    already made of these runs; None makes them with `objective`. Raises `UsageError` when there is no run.
+    already made of these runs; None makes them with `objective`. heading: of the picture, and a note in the fits.
+    Raises `UsageError` when there is no run.
     """
     if not runs:
         raise UsageError(f"nothing to export to {to}: no run")
@@ -49,8 +51,8 @@ def export(
     if reports is None:
         reports, nothing = _fitted(runs, objective)
     files = [*write_tables(runs, to), to / FITS, to / PLOT]
-    write_json(files[2], scaling_fits(reports, nothing))
-    scaling_law_plot(reports, files[3], nothing)
+    write_json(files[2], {**({"note": heading} if heading else {}), **scaling_fits(reports, nothing)})
+    scaling_law_plot(reports, files[3], nothing, heading)
     return files
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import attrs
 
+from fvlm_core.errors import Problems
 from fvlm_core.interfaces.data import DataSource
-from fvlm_core.recipes.drift import Change, changes
-from fvlm_core.recipes.read import Run
-from fvlm_core.recipes.resolved import resolved
+from fvlm_core.recipes.drift import NOT_SET, Change, changes
+from fvlm_core.recipes.read import Run, from_resolved
+from fvlm_core.recipes.resolved import flat, resolved
 from fvlm_core.recipes.schema import Chosen, RunRecipe
 from fvlm_registry import registry
 
@@ -37,7 +38,17 @@ def drift(record: Mapping[str, Any], run: Run, seen: Mapping[str, Any] | None = 
     now = identity(run, seen)
     if "software" not in record:  # written before it was recorded: nothing to compare with
         del now["software"]
-    return changes(recorded_identity(record, seen=seen is not None), now, data_places(run.config))
+    found = changes(recorded_identity(record, seen=seen is not None), now, data_places(run.config))
+    since = _come_since(record["resolved"])
+    return [change for change in found if change.before != NOT_SET or change.after != since.get(change.key)]
+
+
+def _come_since(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A recorded recipe, flat, with the defaults of keys that have come since: to name no such key is no change."""
+    try:
+        return flat(resolved(from_resolved(table)))
+    except Problems:  # a key or a component of it is gone: told key by key
+        return {}
 
 
 def software(config: RunRecipe) -> dict[str, Any]:

@@ -74,6 +74,17 @@ def place(name: str, root: Path) -> Path:
     return path if path.exists() else find_run(initial.name, root).folder
 
 
+def check_same_start(initial: Initial, recorded: dict[str, Any] | None) -> None:
+    """Raise `UsageError` unless these are the weights that a run's record says it started from, bit for bit."""
+    now = initial.record()
+    if recorded is None or recorded["sha256"] != now["sha256"]:
+        raise UsageError(
+            f'training.init_from = "{initial.name}": these are not the weights that this run started from, which its '
+            f"reference is made of (recorded: {recorded}; there now: {now}). Put those back, or start anew under "
+            "another name (-o name=...)"
+        )
+
+
 def load_initial(model: VLM, initial: Initial) -> None:
     """Put the weights into a model. Raises `Problems` that list every name and shape that does not match."""
     first, *more = (read_foreign(file) for file in initial.files)

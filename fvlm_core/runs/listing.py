@@ -17,13 +17,13 @@ from attrs import asdict, evolve, field, fields, frozen
 
 from fvlm_core.errors import UsageError
 from fvlm_core.runs.index import Index, Stamp
-from fvlm_core.runs.store import FAILURE, RECIPE, SUMMARY
+from fvlm_core.runs.store import FAILURE, IMPORTED, RECIPE, SUMMARY
 from fvlm_core.runs.tags import TAGS, read_tags
 from fvlm_registry.nearest import did_you_mean
 
-State = Literal["complete", "interrupted", "running", "failed", "unreadable"]
+State = Literal["complete", "interrupted", "running", "failed", "imported", "unreadable"]
 
-STATES: tuple[State, ...] = ("complete", "interrupted", "running", "failed", "unreadable")
+STATES: tuple[State, ...] = ("complete", "interrupted", "running", "failed", "imported", "unreadable")
 """unreadable: its `recipe.json` or another small file of its record is damaged; `Entry.problem` says how."""
 
 _OWNER = ".owner.json"
@@ -214,7 +214,7 @@ def _read(folder: str, path: Path, stamps: Sequence[os.stat_result | None]) -> E
         file = SUMMARY
         summary: dict[str, Any] = json.loads((path / file).read_bytes()) if stamps[1] is not None else {}
         entry |= {
-            "state": "complete" if summary.get("complete") else "interrupted",
+            "state": _state(record, summary),
             "step": int(summary.get("total_steps") or 0),
             "planned": _known(int, summary.get("planned_steps", record.get("steps"))),
             "samples": int(summary.get("total_samples") or 0),
@@ -232,6 +232,13 @@ def _read(folder: str, path: Path, stamps: Sequence[os.stat_result | None]) -> E
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         problem = f"{file}: {type(error).__name__}: {error}"
         return Entry(folder, recipe, name, state="unreadable", problem=problem, written=written)
+
+
+def _state(record: Mapping[str, Any], summary: Mapping[str, Any]) -> State:
+    """As `Run.state`: measurements alone, imported, are neither complete nor to be continued."""
+    if summary.get("complete"):
+        return "complete"
+    return "imported" if IMPORTED in record else "interrupted"
 
 
 def _known(kind: Callable[[Any], Any], value: Any) -> Any:

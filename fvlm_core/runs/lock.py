@@ -42,13 +42,7 @@ def writing(folder: Path) -> Generator[None]:
 
 def holder(folder: Path) -> str:
     """Who writes the run now ("process 12 on host since ..."); empty when nobody does."""
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return _owner(folder)
-    lock.release()
-    return ""
+    return _owner(folder) if is_held(folder) else ""
 
 
 def is_held(folder: Path) -> bool:

@@ -19,7 +19,8 @@ SCORED = "validation"
 
 @frozen
 class Scored:
-    """One validation sample: its id, its loss (nats, summed over its supervised tokens), and how many those are."""
+    """One validation sample: its id, its loss (nats, summed over its supervised tokens), and how many those are; a pair
+    of answers has one loss and counts as one token."""
 
     id: str
     loss: float

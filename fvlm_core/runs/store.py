@@ -24,9 +24,9 @@ TOKENIZER = "tokenizer.json"
 ENVIRONMENT = "environment.json"
 BAD_SAMPLES = "bad_samples.jsonl"
 ATTEMPTS = "attempts.jsonl"
+FAILURE = "failure.json"
 IMPORTED = "imported"
 """In a record: where the run comes from, when this program did not make it; also the folder of imported weights."""
-FAILURE = "failure.json"
 
 MANY = 30
 """Runs from which on a store's metrics are read through its cache; a few are read sooner from their own files."""

@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import resource
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
 from fvlm_core.errors import FvlmError
+from fvlm_core.gpus import recognise
 from fvlm_core.recipes.schema import Training
-
-PEAKS: dict[str, tuple[float, float]] = {
-    "GB200": (2.5e15, 1.25e15),
-    "B200": (2.25e15, 1.1e15),
-    "GH200": (9.89e14, 4.945e14),
-    "H200 NVL": (8.35e14, 4.18e14),
-    "H200": (9.89e14, 4.945e14),
-    "H100 NVL": (8.35e14, 4.18e14),
-    "H100 PCIe": (7.56e14, 3.78e14),
-    "H100": (9.89e14, 4.945e14),
-    "A100": (3.12e14, 1.56e14),
-    "L40S": (3.62e14, 1.83e14),
-    "L40": (1.81e14, 9.05e13),
-    "L4": (1.21e14, 6.0e13),
-    "RTX 4090": (1.65e14, 8.26e13),
-}
-"""Dense FLOP/s in bf16 and in TF32, by words of what torch calls the GPU, from data sheets; the first match counts."""
-
-_LESS = re.compile(r"\bMIG\b|\bLaptop\b| D$")
-"""In the name of a part of a GPU, or of a smaller one that is called like it."""
 
 
 def pick_device(choice: str) -> str:
@@ -66,12 +46,10 @@ def peak_flops(training: Training, device: str) -> float | None:
     """Dense FLOP/s of this device at the recipe's precision; None where they are not known."""
     if device == "cpu":
         return None
-    name = torch.cuda.get_device_name()
-    known = {} if _LESS.search(name) else PEAKS
-    found = next((peaks for words, peaks in known.items() if re.search(rf"\b{words}\b", name)), None)
+    found = recognise(torch.cuda.get_device_name())
     if found is None or (training.precision == "float32" and not training.tf32):
         return None
-    return found[0] if training.precision == "bf16" else found[1]
+    return found.peak(training.precision)
 
 
 def memory_gb(device: str) -> float:

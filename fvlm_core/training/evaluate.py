@@ -1,4 +1,4 @@
-"""Validation: losses weighted by supervised tokens, for all data and by source, and where the attention goes."""
+"""Validation: what the objective says of held-out samples, and where the attention goes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from fvlm_core.interfaces.specs import Mode
 from fvlm_core.recipes.schema import Training
 from fvlm_core.runs.scored import Scored
 from fvlm_core.training.devices import autocast
+from fvlm_core.training.objective import Measured, Objective, TokenLoss
 from fvlm_core.training.ranks import Ranks
 from fvlm_core.vlm import VLM, attention_entropy
 
@@ -21,15 +22,10 @@ ENTROPY_FRAMES = 256
 
 
 @define
-class _Sums:
-    """One batch. samples: in its order. entropies: sums over its frames, empty where it is not measured."""
+class _Looked:
+    """One batch. entropies: sums over its frames, empty where it is not measured."""
 
-    fine: float
-    coarse: float
-    content: float
-    tokens: int
-    content_tokens: int
-    samples: list[Scored]
+    measured: Measured
     entropies: dict[str, float] = field(factory=dict[str, float])
     frames: int = 0
 
@@ -41,32 +37,38 @@ def evaluate(
     training: Training,
     device: str,
     *,
+    objective: Objective | None = None,
     mode: Mode | None = None,
     ranks: Ranks | None = None,
 ) -> tuple[dict[str, Any], list[Scored]]:
     """The validation row, and every sample's own loss in the set's order.
 
-    The row: val_loss (nats a supervised token), its fine and coarse parts, the loss on the assistant's own words, the
-    loss by source, and the attention entropy of each pass (nats, mean over layers, heads and frames; the coarse one is
-    the learned query's).
+    The row: the objective's columns (`val_loss` and its parts), and the attention entropy of each pass (nats, mean over
+    layers, heads and frames; the coarse one is the learned query's).
 
     batches: the whole set, on the host; ranks share the work, and the sums are taken in the set's order, so that the
-    values depend on neither batch size, padding, nor the number of ranks. mode: how visual tokens are made; None for
-    the model's own.
+    values depend on neither batch size, padding, nor the number of ranks. objective: None for the loss of the
+    supervised tokens. mode: how visual tokens are made; None for the model's own.
     """
-    ranks = ranks or Ranks()
+    objective, ranks = objective or TokenLoss(), ranks or Ranks()
     was_training = model.training
     model.eval()
-    measured = _entropy_batches(batches)
-    mine: dict[int, _Sums] = {}
+    looked_at = _entropy_batches(batches)
+    mine: dict[int, _Looked] = {}
     for index in range(ranks.rank, len(batches), ranks.size):
         batch = batches[index].to(device)
         with autocast(training, device):
-            mine[index] = _sums(model, batch, mode, index < measured)
+            mine[index] = _Looked(objective.measure(model, batch, mode))
+            if index < looked_at and len(batch.frames):
+                entropies = attention_entropy(model, batch).items()
+                mine[index].entropies = {name: nats.sum().item() for name, nats in entropies}
+                mine[index].frames = len(batch.frames)
     model.train(was_training)
-    found = {index: sums for each in ranks.exchange(mine) for index, sums in each.items()}
+    found = {index: looked for each in ranks.exchange(mine) for index, looked in each.items()}
     ordered = [found[index] for index in range(len(batches))]
-    return _row(ordered), [sample for sums in ordered for sample in sums.samples]
+    measured = [looked.measured for looked in ordered]
+    row = {**objective.validation(measured), **_entropies(ordered)}
+    return row, [sample for each in measured for sample in each.samples]
 
 
 def _entropy_batches(batches: Sequence[Batch]) -> int:
@@ -78,43 +80,11 @@ def _entropy_batches(batches: Sequence[Batch]) -> int:
     return len(batches)
 
 
-def _sums(model: VLM, batch: Batch, mode: Mode | None, look: bool) -> _Sums:
-    losses = model(batch, mode)
-    each = zip(batch.sample_ids, losses.per_sample.tolist(), losses.per_sample_tokens.tolist(), strict=True)
-    sums = _Sums(
-        losses.fine.item(),
-        losses.coarse.item() if losses.coarse is not None else 0.0,
-        losses.content.item(),
-        losses.tokens,
-        losses.content_tokens,
-        [Scored(*sample) for sample in each],
-    )
-    if look and len(batch.frames):
-        sums.entropies = {name: nats.sum().item() for name, nats in attention_entropy(model, batch).items()}
-        sums.frames = len(batch.frames)
-    return sums
-
-
-def _row(sums: list[_Sums]) -> dict[str, Any]:
-    fine, coarse, content = (sum(getattr(s, name) for s in sums) for name in ("fine", "coarse", "content"))
-    tokens, content_tokens = sum(s.tokens for s in sums), sum(s.content_tokens for s in sums)
-    by_source: dict[str, list[Scored]] = {}
-    for sample in (sample for s in sums for sample in s.samples):
-        by_source.setdefault(sample.id.partition("/")[0], []).append(sample)
-    frames = sum(s.frames for s in sums)
-    looks = list(dict.fromkeys(name for s in sums for name in s.entropies))
-    entropy = {name: sum(s.entropies.get(name, 0.0) for s in sums) / frames for name in looks}
+def _entropies(looked: Sequence[_Looked]) -> dict[str, float | None]:
+    frames = sum(each.frames for each in looked)
+    looks = list(dict.fromkeys(name for each in looked for name in each.entropies))
+    entropy = {name: sum(each.entropies.get(name, 0.0) for each in looked) / frames for name in looks}
     return {
-        "val_loss": fine / tokens,
-        "val_loss_fine": fine / tokens,
-        "val_loss_coarse": coarse / tokens if coarse else None,
-        "val_loss_ratio": coarse / fine if coarse else None,
-        "val_loss_content": content / content_tokens if content_tokens else None,
-        "val_loss_by_source": {
-            source: sum(each.loss for each in own) / max(1, sum(each.tokens for each in own))
-            for source, own in sorted(by_source.items())
-        },
-        "val_tokens": tokens,
         "attention_entropy": entropy.get("coarse"),
         **{f"attention_entropy_{name}": nats for name, nats in entropy.items() if name != "coarse"},
     }

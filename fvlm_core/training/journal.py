@@ -121,6 +121,7 @@ def training_row(
     progress: Progress,
     clock: Clock,
     *,
+    losses: dict[str, float | None],
     batch_size: int,
     flops_per_sample: float,
     norm: float,
@@ -128,7 +129,8 @@ def training_row(
     peak: float | None,
     device: str,
 ) -> dict[str, Any]:
-    """Every column of a training row. peak: FLOP/s of all devices together, None when not known."""
+    """Every column of a training row. losses: the objective's own. peak: FLOP/s of all devices together, None when not
+    known."""
     speed = clock.rates(progress, batch_size)
     used = speed["throughput_samples_sec"] * flops_per_sample
     memory = memory_gb(device)
@@ -136,7 +138,7 @@ def training_row(
         "step": progress.step,
         "samples_seen": progress.step * batch_size,
         "wall_time_sec": round(progress.wall_time, 3),
-        **progress.window.row(),
+        **losses,
         "grad_norm": norm,
         **rates,
         **speed,

@@ -1,8 +1,8 @@
 """The training loop, top to bottom. One call trains one run, from its last checkpoint or from the start.
 
 A run is a pure function of its recipe: the samples of a step are a function of (seed, step), the generators are
-seeded at every micro-batch, and the loss is normalised by the supervised tokens of the whole optimiser step, so that
-neither micro-batches, ranks, nor an interruption change the weights that come out.
+seeded at every micro-batch, and the loss is normalised by the supervised tokens (or the pairs of answers) of the
+whole optimiser step, so that neither micro-batches, ranks, nor an interruption change the weights that come out.
 
 Every rank runs this loop and takes every decision alike: once a step, after its own forward and backward passes, each
 tells the others how it went, and all of them act on what all of them said.
@@ -43,8 +43,10 @@ from fvlm_core.training.devices import autocast, peak_flops, pick_device, ran_ou
 from fvlm_core.training.evaluate import evaluate
 from fvlm_core.training.journal import Clock, Journal, summarised, training_row
 from fvlm_core.training.length import Length, peak_rates, schedules
+from fvlm_core.training.objective import Objective, TokenLoss
 from fvlm_core.training.observer import Observer
 from fvlm_core.training.optimiser import current_rates, make_optimiser, named
+from fvlm_core.training.preference import PreferenceLoss
 from fvlm_core.training.ranks import Elsewhere, Ranks
 from fvlm_core.training.replicas import spread, summed, taken
 from fvlm_core.training.state import LossWindow, Progress, resume, save
@@ -69,7 +71,8 @@ def train(
 ) -> dict[str, Any]:
     """Train one run to its last step and return its summary (also written to the run's folder).
 
-    model: freshly composed, the same on every rank. summary: what is known before training (run_id, model_size,
+    model: as the run starts, or of the same shapes where it continues and no reference is made of it; the same on
+    every rank. summary: what is known before training (run_id, model_size,
     total_params, lr_schedule, flops_per_sample). observer: of this rank; those of others than the first say nothing.
     Raises `Stopped` after a signal, when everything is saved; `FvlmError` when numbers or data go wrong.
     """
@@ -79,10 +82,12 @@ def train(
     device = pick_device(training.device)
     set_up(training)
 
-    # The model, laid out on the ranks, and what trains of it.
+    # The model and what it lowers, laid out on the ranks, and what trains of it.
     model.to(device).train()
     if training.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    preference = training.preference
+    objective: Objective = PreferenceLoss(preference, model) if preference else TokenLoss()
     for component in training.frozen:
         for parameter in model.parameter_groups()[component].values():
             parameter.requires_grad_(False)
@@ -100,6 +105,7 @@ def train(
         config.data.max_text_tokens,
         config.model.score_first_token,
         config.data.image_repeats,
+        pairs=preference is not None,
     )
     validation = validation_set(sources.validation, preparer, config.eval.samples, config.eval.batch_size)
     ranks.on_first(lambda: _report_validation(validation, observer))
@@ -127,28 +133,27 @@ def train(
             for group in optimiser.param_groups:
                 group["lr"] = group["peak"] * schedule[group["component"]].factor(step - 1)
 
-            # Each rank's part of the gradient, then their sum: every supervised token of the step weighs the same.
+            # Each rank's part of the gradient, then their sum: every token, or pair, of the step weighs the same.
             replicas.gather()
-            part = _gradient(model, stream, run.seed, step, progress, training, device, stop, ranks, observer)
-            gradients, (fine, coarse) = summed(
-                taken(model, trained), [part.fine, part.coarse], model, trained, ranks
+            part = _gradient(
+                model, objective, stream, run.seed, step, progress, training, device, stop, ranks, observer
             )
-            tokens = max(1, part.tokens)
-            norm = float(torch.nn.utils.get_total_norm(list(gradients.values()))) / tokens
+            gradients, sums = summed(taken(model, trained), part.sums, model, trained, ranks)
+            count = max(1, part.count)
+            norm = float(torch.nn.utils.get_total_norm(list(gradients.values()))) / count
 
             # One bad number on one rank makes the sums bad on all of them, and then no weight changes anywhere.
             progress.step = step
-            finite = math.isfinite(fine) and math.isfinite(coarse) and math.isfinite(norm)
-            if finite and part.tokens:
-                clipped = min(1.0, training.clip / (norm + 1e-6)) / tokens
+            if all(map(math.isfinite, [*sums, norm])) and part.count:
+                clipped = min(1.0, training.clip / (norm + 1e-6)) / count
                 for gradient in gradients.values():
                     gradient.mul_(clipped)
                 replicas.scatter(gradients)
                 optimiser.step()
                 optimiser.zero_grad(set_to_none=True)
                 progress.unchanged_in_row = 0
-                progress.window.add(fine, coarse, part.tokens)
-                spike = progress.spikes.spike(fine / part.tokens)
+                progress.window.add(dict(zip(objective.names, sums, strict=True)), count)
+                spike = progress.spikes.spike(sums[0] / count)
             else:
                 replicas.scatter({})
                 spike = None
@@ -156,7 +161,7 @@ def train(
                 journal.write("skipped", {"step": step, "reason": why})
                 observer.warned(f"step {step} changed no weight: {why}")
             if spike is not None:
-                journal.write("spike", {"step": step, "loss": fine / part.tokens, "reason": spike})
+                journal.write("spike", {"step": step, "loss": sums[0] / count, "reason": spike})
                 observer.warned(f"loss spike at step {step}: {spike}")
 
             # Accounts.
@@ -173,6 +178,7 @@ def train(
                 row = training_row(
                     progress,
                     clock,
+                    losses=objective.columns(progress.window.means()),
                     batch_size=training.batch_size,
                     flops_per_sample=summary["flops_per_sample"],
                     norm=norm,
@@ -191,7 +197,9 @@ def train(
             if evaluating and row is not None:
                 with clock.paused(progress):
                     replicas.gather()
-                    values, scored = evaluate(model, validation.batches, training, device, ranks=ranks)
+                    values, scored = evaluate(
+                        model, validation.batches, training, device, objective=objective, ranks=ranks
+                    )
                     replicas.scatter({})
                     row = {**row, **values}
                     journal.write("eval", row)
@@ -222,6 +230,7 @@ def train(
 class _Told:
     """How a rank's part of a step went. failed: the exit code, when something other than memory went wrong."""
 
+    count: int
     tokens: int
     readings: tuple[Reading, ...]
     asked: int | None
@@ -231,14 +240,14 @@ class _Told:
 
 @frozen(eq=False)
 class _Part:
-    """A step before its sums. fine, coarse: this rank's losses, on the device; its gradients are the model's.
+    """A step before its sums. sums: the objective's, of this rank, on the device; its gradients are the model's.
 
-    tokens: supervised tokens of all ranks. readings: of all micro-batches of the step, in order. asked: the signal that
-    some rank got.
+    count, tokens: what the loss is a mean over, and supervised tokens, of all ranks. readings: of all micro-batches of
+    the step, in order. asked: the signal that some rank got.
     """
 
-    fine: Tensor
-    coarse: Tensor
+    sums: list[Tensor]
+    count: int
     tokens: int
     readings: list[Reading]
     asked: int | None
@@ -246,6 +255,7 @@ class _Part:
 
 def _gradient(
     model: VLM,
+    objective: Objective,
     stream: Iterator[MicroBatch],
     seed: int,
     step: int,
@@ -269,8 +279,8 @@ def _gradient(
         problem = error
     readings = tuple(m.reading() for m in micro)
     while True:
-        fine = coarse = torch.zeros((), device=device)
-        tokens, out_of_memory = 0, False
+        sums = [torch.zeros((), device=device) for _ in objective.names]
+        count, tokens, out_of_memory = 0, 0, False
         try:
             if problem is None:
                 for m in micro:
@@ -282,17 +292,15 @@ def _gradient(
                                 batch, frames=batch.frames.contiguous(memory_format=torch.channels_last)
                             )
                         with autocast(training, device):
-                            losses = model(batch)
-                        losses.loss.backward()
-                        tokens += losses.tokens
-                        fine = fine + losses.fine
-                        if losses.coarse is not None:
-                            coarse = coarse + losses.coarse
+                            added = objective.contribution(model, batch)
+                        added.loss.backward()
+                        count, tokens = count + added.count, tokens + added.tokens
+                        sums = [total + more for total, more in zip(sums, added.sums, strict=True)]
         except Exception as error:
             out_of_memory = ran_out(error)
             problem = None if out_of_memory else error
         failed = None if problem is None else getattr(problem, "exit_code", 1)
-        everyone = ranks.exchange(_Told(tokens, readings, stop.number, out_of_memory, failed))
+        everyone = ranks.exchange(_Told(count, tokens, readings, stop.number, out_of_memory, failed))
         if problem is not None:
             raise ranks.named(problem) from problem
         if codes := [told.failed for told in everyone if told.failed is not None]:
@@ -301,11 +309,10 @@ def _gradient(
         if not short:
             held = [told.readings for told in everyone]
             ordered = [each[turn] for turn in range(len(held[0])) for each in held if turn < len(each)]
-            return _Part(
-                fine, coarse, sum(t.tokens for t in everyone), ordered, _asked(t.asked for t in everyone)
-            )
+            counts = sum(t.count for t in everyone), sum(t.tokens for t in everyone)
+            return _Part(sums, *counts, ordered, _asked(t.asked for t in everyone))
         taken(model, ())
-        losses = batch = None  # their graph holds the memory that ran out
+        added = batch = None  # their graph holds the memory that ran out
         if device == "cuda":
             torch.cuda.empty_cache()
         where = f" on rank {short[0]}" if ranks.size > 1 else ""
@@ -327,10 +334,10 @@ def _asked(numbers: Sequence[int | None] | Iterator[int | None]) -> int | None:
 def _unchanged(part: _Part, progress: Progress, training: Training, ranks: Ranks, run: str) -> str:
     """Count a step that changed no weight; why it was. Raises `FvlmError` when the recipe says that the run stops."""
     progress.unchanged += 1
-    if not part.tokens:
+    if not part.count:
         return "no token of it is supervised"
     progress.unchanged_in_row += 1
-    own = math.isfinite(float(part.fine)) and math.isfinite(float(part.coarse))
+    own = all(math.isfinite(float(total)) for total in part.sums)
     bad = [rank for rank, good in enumerate(ranks.exchange(own)) if not good]
     where = f" on rank {', '.join(map(str, bad))}" if bad and ranks.size > 1 else ""
     why = f"the {'loss' if bad else 'gradient'} is not finite{where}"

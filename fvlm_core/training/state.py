@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -28,29 +29,19 @@ from fvlm_core.training.spikes import SpikeWindow
 
 @define
 class LossWindow:
-    """Loss sums since the last training row, in nats, with their supervised tokens."""
+    """An objective's sums since the last training row, and over how many tokens, or pairs, they are."""
 
-    fine: float = 0.0
-    coarse: float = 0.0
-    tokens: int = 0
+    sums: dict[str, float] = field(factory=dict[str, float])
+    count: int = 0
 
-    def add(self, fine: float, coarse: float, tokens: int) -> None:
+    def add(self, sums: Mapping[str, float], count: int) -> None:
         """Add one step's sums."""
-        self.fine += fine
-        self.coarse += coarse
-        self.tokens += tokens
+        self.sums = {name: self.sums.get(name, 0.0) + value for name, value in sums.items()}
+        self.count += count
 
-    def row(self) -> dict[str, float | None]:
-        """The token-weighted means."""
-        if not self.tokens:
-            return {"train_loss": None, "loss_fine": None, "loss_coarse": None, "loss_ratio": None}
-        fine, coarse = self.fine / self.tokens, self.coarse / self.tokens
-        return {
-            "train_loss": fine,
-            "loss_fine": fine,
-            "loss_coarse": coarse or None,
-            "loss_ratio": coarse / fine if coarse else None,
-        }
+    def means(self) -> dict[str, float]:
+        """The means by name; empty when nothing was counted."""
+        return {name: value / self.count for name, value in self.sums.items()} if self.count else {}
 
 
 @define

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import field, frozen, validators
+from attrs import evolve, field, frozen, validators
 
 from fvlm_core.interfaces import SEEDED, EncoderSpec, UsageError, architecture
+
+_SMALL = 128
+"""Width up to which random weights are small enough to rehearse with as they are."""
 
 _positive = validators.optional(validators.ge(1))
 
@@ -62,6 +65,25 @@ class DINOv2:
             mlp=_inner_width(sizes),
             gated=sizes.get("use_swiglu_ffn", False),
             recompute=self.checkpoint_activations,
+        )
+
+    def rehearsal(self) -> DINOv2:
+        """A small one for rehearsals: as many heads, 4 channels each; two layers; 3 x 3 patches; random weights."""
+        sizes = self.sizes()
+        heads, patch = sizes["num_attention_heads"], sizes["patch_size"]
+        if self.weights == SEEDED and sizes["hidden_size"] <= _SMALL:
+            return self
+        return evolve(
+            self,
+            weights=SEEDED,
+            width=4 * heads,
+            depth=2,
+            heads=heads,
+            mlp_ratio=sizes["mlp_ratio"],
+            swiglu=sizes["use_swiglu_ffn"],
+            image_size=3 * patch,
+            patch_size=patch,
+            position_size=3 * patch,
         )
 
     def sizes(self) -> dict[str, Any]:

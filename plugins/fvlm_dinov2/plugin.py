@@ -12,6 +12,7 @@ _SIZES = {
     "large": {"width": 1024, "depth": 24, "heads": 16},
     "giant": {"width": 1536, "depth": 40, "heads": 24, "swiglu": True},
 }
+_TINY = {"weights": "seeded", "width": 16, "depth": 2, "heads": 2, "image_size": 42}
 _MILLIONS = {"small": 22, "base": 87, "large": 304, "giant": 1136}
 
 
@@ -25,6 +26,7 @@ def fvlm_encoders() -> Iterator[Component]:
             config="fvlm_dinov2.config:DINOv2",
             summary=f"facebook/dinov2-{size} through transformers, {_MILLIONS[size]}M parameters",
             preset={"weights": f"facebook/dinov2-{size}", "position_size": 518, **preset},
+            example=_TINY,
             provides=("patches", "query"),
         )
     yield Component(
@@ -32,5 +34,6 @@ def fvlm_encoders() -> Iterator[Component]:
         target="fvlm_dinov2.model:build",
         config="fvlm_dinov2.config:DINOv2",
         summary="the DINOv2 architecture at any size: seeded weights, a folder, or a hub id",
+        example=_TINY,
         provides=("patches", "query"),
     )

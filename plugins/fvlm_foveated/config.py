@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from attrs import field, frozen, validators
+from attrs import evolve, field, frozen, validators
 
 from fvlm_core.interfaces import (
     LLM_WIDTH,
@@ -17,6 +17,9 @@ from fvlm_core.interfaces import (
     VisualPass,
     Work,
 )
+
+_SMALL = 128
+"""Width of a query up to which it is small enough to rehearse with as it is."""
 
 
 @frozen(kw_only=True)
@@ -58,6 +61,10 @@ class Foveated:
             )
         if self.mode_choice == "sample" and not self.coarse_share:
             raise ValueError("mode_choice: nothing is chosen with coarse_share = 0; expected a share above 0")
+
+    def rehearsal(self, encoder: EncoderSpec) -> Foveated:
+        """A small one for rehearsals: queries a sixteenth as wide, so that other widths stay other ones."""
+        return self if self.query_dim <= _SMALL else evolve(self, query_dim=max(4, self.query_dim // 16))
 
     def spec(self, encoder: EncoderSpec) -> ConnectorSpec:
         """One token a frame, whatever the encoder."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import field, frozen, validators
+from attrs import evolve, field, frozen, validators
 
 from fvlm_core.interfaces import LLM_WIDTH, ConnectorSpec, EncoderSpec, LinearMap, UsageError
 
@@ -17,6 +17,10 @@ class Pooled:
 
     grid: int = field(default=4, validator=validators.ge(1))
     visual_scale: float = field(default=0.14, validator=validators.gt(0))
+
+    def rehearsal(self, encoder: EncoderSpec) -> Pooled:
+        """For rehearsals: a grid no finer than the patches of the small encoder."""
+        return evolve(self, grid=min(self.grid, *encoder.patch_grid))
 
     def spec(self, encoder: EncoderSpec) -> ConnectorSpec:
         """grid x grid tokens a frame. Raises `UsageError` when the encoder has fewer patches."""

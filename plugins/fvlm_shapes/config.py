@@ -6,10 +6,16 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from attrs.validators import ge, in_, min_len
 
 Level = Literal["easy", "gaze"]
+
+_FEW = 64
+"""Clips of a rehearsal."""
+
+_STAND_IN = 1000
+"""Seeds of stand-ins begin here, so that they are nobody else's clips."""
 
 
 def _cache() -> Path:
@@ -22,7 +28,9 @@ class Shapes:
 
     level: `easy` is what is seen in the clip; `gaze` is what can only be told by looking at the right place at the
     right time. clips, validation_clips: how many of each split. frames: of a clip, one a second. seed: of the scenes.
-    prompt: the user's turn. cache: where the files are kept; they are drawn once and shared by all recipes.
+    prompt: the user's turn. pairs: whether each clip comes with a worse caption, wrong in one word, for preference
+    training. text_only: captions without clips. cache: where the files are kept; they are drawn once and shared by all
+    recipes.
     """
 
     level: Level = field(default="easy", validator=in_(("easy", "gaze")))
@@ -31,4 +39,29 @@ class Shapes:
     frames: int = field(default=4, validator=ge(2))
     seed: int = field(default=0, validator=ge(0))
     prompt: str = field(default="Describe the clip.", validator=min_len(1))
+    pairs: bool = False
+    text_only: bool = False
     cache: Path = field(factory=_cache)
+
+    def __attrs_post_init__(self) -> None:
+        if self.pairs and self.text_only:
+            raise ValueError("text_only: pairs are two captions of a clip; expected false")
+
+    def rehearsal(self) -> Shapes:
+        """Fewer clips, for rehearsals."""
+        few = {"clips": min(self.clips, _FEW), "validation_clips": min(self.validation_clips, _FEW // 4)}
+        return evolve(self, **few)
+
+    @classmethod
+    def stand_in(
+        cls, *, seed: int, contents: Literal["clips", "text", "pairs"], prompt: str | None
+    ) -> Shapes:
+        """What takes the place of other data in rehearsals."""
+        return cls(
+            clips=_FEW,
+            validation_clips=_FEW // 4,
+            seed=_STAND_IN + seed,
+            prompt=prompt or "Describe the clip.",
+            pairs=contents == "pairs",
+            text_only=contents == "text",
+        )

@@ -15,4 +15,6 @@ def fvlm_data_sources() -> Iterator[Component]:
         target="fvlm_shapes.source:build",
         config="fvlm_shapes.config:Shapes",
         summary="rendered H.264 clips with captions, levels easy (seen) and gaze (looked for)",
+        provides=("rehearsal",),
+        example={"clips": 6, "validation_clips": 4, "frames": 2},
     )

@@ -7,11 +7,13 @@ import os
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
+from random import Random
 
 from filelock import FileLock
 
 from fvlm_core.interfaces import DataSource, Progress, Sample, Split, Turn, VideoFile
 from fvlm_shapes.config import Shapes
+from fvlm_shapes.pairs import worse
 from fvlm_shapes.render import Film, render
 from fvlm_shapes.scenes import scene
 
@@ -41,17 +43,30 @@ class ShapesSource(DataSource):
             f"{config.level}-{config.seed}-{self.film.split}-{index:06d}",
             self.name,
             (Turn("user", config.prompt), Turn("assistant", self._caption(index))),
-            VideoFile(self.film.file(index), max_frames=config.frames, seconds=config.frames),
+            None if config.text_only else self._clip(index),
+            rejected=self._rejected(index) if config.pairs else (),
         )
 
     def prepare(self, progress: Progress) -> None:
         """Draw what is missing, and write a manifest that the `clips` source reads. One process at a time draws."""
+        if self.config.text_only:
+            return
         self.film.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.film.folder / f".{self.film.split}.lock"):
             missing = self.film.missing(len(self))
             if missing:
                 render(self.film, missing, progress)
             self._write_manifest()
+
+    def _rejected(self, index: int) -> tuple[Turn, ...]:
+        film = self.film
+        drawn = scene(film.level, film.seed, film.split, index, film.frames)
+        random = Random(f"worse/{film.level}/{film.seed}/{film.split}/{index}")
+        return Turn("user", self.config.prompt), Turn("assistant", worse(drawn, random))
+
+    def _clip(self, index: int) -> VideoFile:
+        frames = self.config.frames
+        return VideoFile(self.film.file(index), max_frames=frames, seconds=frames)
 
     def _caption(self, index: int) -> str:
         film = self.film

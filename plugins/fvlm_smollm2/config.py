@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import field, frozen, validators
+from attrs import evolve, field, frozen, validators
 
 from fvlm_core.interfaces import SEEDED, LLMSpec, UsageError, architecture, pretrained_folder
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 FROM_DATA = "from-data"
 """In place of a hub id or a folder: a word-level tokenizer made from the training texts."""
+
+_SMALL = 128
+"""Width up to which random weights are small enough to rehearse with as they are."""
 
 _positive = validators.optional(validators.ge(1))
 
@@ -96,6 +99,25 @@ class SmolLM2:
         if name == FROM_DATA:
             return chat.from_corpus(corpus())
         return chat.load(pretrained_folder(name, needs="tokenizer.json") / "tokenizer.json")
+
+    def rehearsal(self) -> SmolLM2:
+        """A small one for rehearsals: as many heads, in the same groups, 4 channels each; two layers; random weights,
+        and a tokenizer from the data."""
+        sizes = self.sizes()
+        width, heads = sizes["hidden_size"], sizes["num_attention_heads"]
+        if self.weights == SEEDED and width <= _SMALL:
+            return evolve(self, tokenizer=FROM_DATA, vocabulary=None)
+        return evolve(
+            self,
+            weights=SEEDED,
+            width=4 * heads,
+            mlp=4 * heads * sizes["intermediate_size"] // width,
+            depth=2,
+            heads=heads,
+            kv_heads=sizes["num_key_value_heads"] or heads,
+            vocabulary=None,
+            tokenizer=FROM_DATA,
+        )
 
     def sizes(self) -> dict[str, Any]:
         """Arguments of transformers' `LlamaConfig`; `vocab_size` is None while it waits for a tokenizer.

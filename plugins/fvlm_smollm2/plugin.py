@@ -11,6 +11,7 @@ _SIZES = {
     "360M": {"width": 960, "mlp": 2560, "depth": 32, "heads": 15, "kv_heads": 5},
     "1.7B": {"width": 2048, "mlp": 8192, "depth": 24, "heads": 32, "kv_heads": 32, "rope_base": 130_000.0},
 }
+_TINY = {"weights": "seeded", "width": 16, "mlp": 32, "depth": 2, "heads": 4, "kv_heads": 2}
 
 
 @hookimpl
@@ -24,10 +25,12 @@ def fvlm_llms() -> Iterator[Component]:
             config="fvlm_smollm2.config:SmolLM2",
             summary=f"{weights} through transformers",
             preset={"weights": weights, "vocabulary": 49_152, "size": size, **preset},
+            example=_TINY,
         )
     yield Component(
         "smollm2",
         target="fvlm_smollm2.model:build",
         config="fvlm_smollm2.config:SmolLM2",
         summary="the SmolLM2 (Llama) architecture at any size: seeded weights, a folder, or a hub id",
+        example=_TINY,
     )

@@ -15,6 +15,7 @@ def fvlm_data_sources() -> Iterator[Component]:
         target="fvlm_smoltalk.source:build",
         config="fvlm_smoltalk.config:SmolTalk",
         summary="HuggingFaceTB/smoltalk: a million chats of text alone, for text retention",
+        provides=("text",),
     )
     yield Component(
         "smol-smoltalk",
@@ -22,4 +23,5 @@ def fvlm_data_sources() -> Iterator[Component]:
         config="fvlm_smoltalk.config:SmolTalk",
         summary="HuggingFaceTB/smol-smoltalk: the 460,000 chats made for models of up to 360M",
         preset={"subset": "smol-smoltalk"},
+        provides=("text",),
     )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from attrs import field, frozen, validators
+from attrs import evolve, field, frozen, validators
 
 from fvlm_core.interfaces import SEEDED, EncoderSpec
 
 PRETRAINED = "pretrained"
 """The weights that timm publishes under the model's name, from the Hugging Face cache."""
+
+_SMALL = 128
+"""Width up to which random weights are small enough to rehearse with as they are."""
 
 _positive = validators.optional(validators.ge(1))
 
@@ -53,6 +56,18 @@ class Timm:
         from fvlm_timm.architecture import spec
 
         return spec(self)
+
+    def rehearsal(self) -> Timm:
+        """A small one for rehearsals: as many heads, 16 channels each; two layers; 3 x 3 patches; random weights.
+        Imports timm."""
+        spec = self.spec()
+        patch = spec.image_size // spec.patch_grid[0]
+        if self.weights == SEEDED and spec.width <= _SMALL:
+            return self
+        small = {"width": 16 * spec.heads, "depth": 2, "heads": spec.heads}
+        return evolve(
+            self, weights=SEEDED, image_size=3 * patch, patch_size=patch, position_size=None, **small
+        )
 
     def weights_file(self) -> Path | None:
         """Where the weights are; None for seeded ones. Imports timm. Raises `MissingWeights`, `UsageError`."""

@@ -6,6 +6,15 @@ from collections.abc import Iterator
 
 from fvlm_core.interfaces import Component, hookimpl
 
+_TINY = {
+    "model": "vit_tiny_patch16_224",
+    "weights": "seeded",
+    "image_size": 32,
+    "width": 16,
+    "depth": 2,
+    "heads": 2,
+}
+
 
 @hookimpl
 def fvlm_encoders() -> Iterator[Component]:
@@ -17,4 +26,5 @@ def fvlm_encoders() -> Iterator[Component]:
         summary="timm:NAME, a vision transformer of timm (timm:vit_base_patch16_siglip_224)",
         provides=("patches", "query"),
         rest="model",
+        example=_TINY,
     )

@@ -42,8 +42,11 @@ class Component:
     preset: defaults of this component that differ from the config class's own (sizes of a family).
     rest: the config key that takes NAME when a recipe writes "plugin:NAME" and the plugin lists no such component: a
     plugin that opens a whole library ("timm:vit_small_patch16_224") lists one component with rest="model".
+    example: settings with which the component is small and needs no file of its own, over the preset; conformance
+    checks use them where the user gives none.
     provides, needs: capabilities, checked before anything is loaded. Encoders provide "patches" and, if they
-    can be queried, "query"; connectors need them.
+    can be queried, "query"; connectors need them. A data source of text alone provides "text"; one that can stand in
+    for others in rehearsals, "rehearsal".
 
     Raises ValueError, naming the field, when one is not of this form.
     """
@@ -53,6 +56,7 @@ class Component:
     config: str = field(kw_only=True, validator=_import_string)
     summary: str = field(kw_only=True, default="")
     preset: Mapping[str, Any] = field(kw_only=True, factory=dict[str, Any])
+    example: Mapping[str, Any] = field(kw_only=True, factory=dict[str, Any])
     rest: str = field(kw_only=True, default="")
     provides: tuple[str, ...] = field(kw_only=True, default=(), converter=_capabilities)
     needs: tuple[str, ...] = field(kw_only=True, default=(), converter=_capabilities)

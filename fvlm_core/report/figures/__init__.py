@@ -23,11 +23,11 @@ SIZE_INCHES = (8.0, 5.0)
 """1600 x 1000 pixels."""
 
 
-def scaling_law_plot(reports: Sequence[FitReport], file: Path, nothing: str = "") -> None:
+def scaling_law_plot(reports: Sequence[FitReport], file: Path, nothing: str = "", heading: str = "") -> None:
     """Draw loss against data, one panel a report, and write it to `file` (PNG, PDF or SVG by its suffix).
 
     Points by size (colour) and run (marker), fitted curves with their 95 % band, and in words what was withheld.
-    nothing: what to say when there are no reports. Raises `UsageError` for another suffix.
+    nothing: what to say when there are no reports. heading: above everything. Raises `UsageError` for another suffix.
     """
     check_format(file)
     with house_style():
@@ -36,6 +36,8 @@ def scaling_law_plot(reports: Sequence[FitReport], file: Path, nothing: str = ""
             loss.panels([view(report) for report in reports], figure, "d", size=SIZE_INCHES)
         else:
             style.only_words(figure, nothing, SIZE_INCHES)
+        if heading:
+            figure.text(0.5, 0.995, heading, ha="center", va="top", fontsize=style.LARGE, color="#b00020")
         save(figure, file)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -48,9 +49,11 @@ def section(runs: Sequence[Gathered], draw: bool = True) -> Section:
                 Block("", [f"{named}no scaling law was fitted to these runs; `fvlm fit` fits one."])
             )
             continue
-        points = _points(folder, runs) if draw else None
         blocks += [
-            _block(report, points, f"law-{number_}-{at}", named, draw) for at, report in enumerate(found)
+            _block(
+                report, _points(folder, runs, report) if draw else None, f"law-{number_}-{at}", named, draw
+            )
+            for at, report in enumerate(found)
         ]
     return Section("scaling", "Scaling laws", blocks)
 
@@ -63,8 +66,8 @@ def _stored(file: Path) -> list[Json]:
     return [report for report in found.get("reports", []) if isinstance(report, dict)]
 
 
-def _points(folder: Path, runs: Sequence[Gathered]) -> Points | None:
-    """Of all runs of a recipe, whichever of them are on the page: the fits are of all."""
+def _points(folder: Path, runs: Sequence[Gathered], report: Json) -> Points | None:
+    """What a fit was made of, as it is now: runs that are not on the page, too."""
     from fvlm_core.runs.store import RECIPE, in_order, open_run
     from fvlm_core.scaling.stored import from_runs
 
@@ -72,8 +75,9 @@ def _points(folder: Path, runs: Sequence[Gathered]) -> Points | None:
     every: list[Run] = [
         known.get(file.parent) or open_run(file.parent) for file in sorted(folder.glob(f"*/{RECIPE}"))
     ]
+    pattern = str(report["data"].get("of", "*"))
     try:
-        return from_runs(in_order(every), str(folder))
+        return from_runs(in_order([run for run in every if fnmatchcase(run.id, pattern)]), str(folder))
     except FvlmError:
         return None
 
@@ -103,7 +107,8 @@ def _block(report: Json, points: Points | None, id: str, named: str, draw: bool)
     fits = report["fits"]
     tables = [_numbers(report, id)] if fits else []
     tables += [_sensitivity(fits, id)] if any(fit.get("sensitivity") for fit in fits) else []
-    heading = f"{named}{report['model']}"
+    of = report["data"].get("of")
+    heading = f"{named}{report['model']}" + (f", runs {of}" if of else "")
     return Block(heading, words, list(dict.fromkeys(warnings)), charts, tables)
 
 

@@ -58,4 +58,11 @@ def _fits(one: Gathered) -> list[dict[str, Any]]:
         reports = read_json(one.run.folder.parent / FITS).get("reports", [])
     except (OSError, json.JSONDecodeError):
         return []
-    return [{"model": report["model"], "objective": report["objective"]["name"]} for report in reports]
+    return [
+        {
+            "model": report["model"],
+            "objective": report["objective"]["name"],
+            **({"runs": report["data"]["of"]} if report["data"].get("of") else {}),
+        }
+        for report in reports
+    ]

@@ -1,0 +1,29 @@
+"""`fvlm schema`: the JSON Schema of recipes with the installed plugins."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command("schema")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Write it there instead of printing it.")  # fmt: skip
+def command(out: Path | None) -> None:
+    """The JSON Schema (2020-12) of recipes, with the plugins installed here: what an editor completes and underlines.
+
+    With the Even Better TOML extension or taplo, write it beside the recipes and begin each with
+    "#:schema ./recipe.schema.json".
+    """
+    from fvlm_core.cli.outputs import prepare, writing
+    from fvlm_core.recipes.json_schema import recipe_schema
+
+    text = json.dumps(recipe_schema(), indent=1, ensure_ascii=False) + "\n"
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    prepare(out)
+    with writing(out):
+        out.write_text(text, encoding="utf-8")

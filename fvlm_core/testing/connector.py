@@ -1,0 +1,244 @@
+"""What a connector promises; see `Connector`. It is tried between a small encoder and a small language model."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from fvlm_core.interfaces.connector import Auxiliary, Connector, VisualTokens
+from fvlm_core.interfaces.encoder import PatchFeatures
+from fvlm_core.interfaces.specs import ConnectorSpec, LinearMap, Look, Mode
+from fvlm_core.testing.encoder import noise
+from fvlm_core.testing.finding import Promise, expect, promises, skip
+from fvlm_core.testing.flops import Flops
+from fvlm_core.testing.modules import (
+    check_close,
+    check_gradients,
+    check_meta,
+    check_probabilities,
+    check_seeds,
+    check_shape,
+    seeded,
+)
+from fvlm_core.testing.partners import Ear, Iris, ear_spec, iris_spec
+from fvlm_core.testing.subject import Subject
+
+PROMISES: list[Promise] = []
+COUNTS = (3, 0, 1, 2)
+"""Frames of each sample; the second one is text."""
+
+WORK_TOLERANCE = 0.02
+
+
+class Bridge:
+    """The connector under test with its partners, and the visual tokens of a batch."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.component = subject.component
+        self.config = subject.config
+        self.target = subject.load()
+        self.encoder = seeded(Iris, 7)
+        self.llm = seeded(Ear, 8)
+
+    def build(self) -> Any:
+        """Another one, with weights from the generator as it stands."""
+        return self.target(self.config, iris_spec(), ear_spec())
+
+    @cached_property
+    def module(self) -> Any:
+        """With the weights of seed 1."""
+        return seeded(self.build, 1)
+
+    def features(self, frames: int = sum(COUNTS), first: int = 0) -> PatchFeatures:
+        """Features of frames, made of what the connector says it reads and nothing else."""
+        side = iris_spec().image_size
+        pictures = noise(sum(COUNTS), 3, side, side)[first : first + frames]
+        read = {"tokens": self.module.encoder_tokens, "layers": self.module.encoder_layers}
+        return self.encoder.encode(pictures, **read)
+
+    def connect(
+        self, counts: tuple[int, ...] = COUNTS, first: int = 0, mode: Mode | None = None
+    ) -> VisualTokens:
+        """The visual tokens of a batch whose frames begin at `first`."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(3)
+            features = self.features(sum(counts), first)
+            return self.module.connect(features, torch.tensor(counts), self.encoder, self.llm, mode=mode)
+
+    @cached_property
+    def tokens(self) -> Tensor:
+        """Of the whole batch, without a graph."""
+        with torch.no_grad():
+            found: Any = self.connect().tokens
+        if not isinstance(found, Tensor) or found.ndim != 3:
+            skip("there are no tokens [F, k, W]")
+        return found
+
+
+def prepare(subject: Subject) -> Bridge:
+    """The connector under test."""
+    return Bridge(subject)
+
+
+@promises(PROMISES, "its config states what it makes", Connector, "`spec(encoder: EncoderSpec)")
+def _spec(bridge: Bridge) -> None:
+    found = bridge.config.spec(iris_spec())
+    expect(isinstance(found, ConnectorSpec), f"config.spec(encoder) gives {found!r}")
+
+
+@promises(PROMISES, "build(config, encoder, llm) makes a connector", Connector, "The component's target is")
+def _build(bridge: Bridge) -> None:
+    made = bridge.module
+    expect(isinstance(made, Connector), f"{bridge.component.target} makes a {type(made).__name__}")
+    stated = bridge.config.spec(iris_spec())
+    expect(made.spec == stated, f"its spec is {made.spec}; config.spec(encoder) says {stated}")
+
+
+@promises(PROMISES, "the seed decides the weights", Connector, "It makes its weights as")
+def _seeds(bridge: Bridge) -> None:
+    check_seeds(bridge.build)
+
+
+@promises(PROMISES, "it can be made without memory", Connector, "It makes its weights as")
+def _meta(bridge: Bridge) -> None:
+    check_meta(bridge.build)
+
+
+@promises(PROMISES, "visual tokens have the stated shape", VisualTokens, "tokens: [F, k, W]")
+def _tokens(bridge: Bridge) -> None:
+    with torch.no_grad():
+        found: Any = bridge.connect()
+    expect(isinstance(found, VisualTokens), f"`connect` gives a {type(found).__name__}")
+    wanted = (sum(COUNTS), bridge.module.spec.tokens_per_frame, ear_spec().width)
+    check_shape(found.tokens, wanted, "tokens", "[F, k, W]")
+
+
+@promises(PROMISES, "a batch of text only gives no tokens", Connector.connect, "0 for text")
+def _text(bridge: Bridge) -> None:
+    wanted = (0, bridge.module.spec.tokens_per_frame, ear_spec().width)
+    with torch.no_grad():
+        check_shape(bridge.connect((0, 0)).tokens, wanted, "tokens of text", "[F, k, W]")
+
+
+@promises(
+    PROMISES, "the same batch gives the same tokens", Connector.connect, "Make the visual tokens of a batch"
+)
+def _repeats(bridge: Bridge) -> None:
+    with torch.no_grad():
+        again = bridge.connect().tokens
+    check_close(again, bridge.tokens, "tokens of the same batch, twice")
+
+
+@promises(PROMISES, "samples do not see each other", Connector.connect, "features: of F frames")
+def _alone(bridge: Bridge) -> None:
+    first = 0
+    for sample, count in enumerate(COUNTS):
+        with torch.no_grad():
+            alone = bridge.connect((count,), first).tokens
+        part = bridge.tokens[first : first + count]
+        check_close(alone, part, f"tokens of sample {sample} alone and in a batch")
+        first += count
+
+
+@promises(PROMISES, "its tokens depend on the frames", VisualTokens, "tokens: [F, k, W]")
+def _sees(bridge: Bridge) -> None:
+    expect(not torch.equal(bridge.tokens[0], bridge.tokens[3]), "different frames get the same tokens")
+
+
+@promises(PROMISES, "it says which features it reads", Connector, "Whether `connect` reads")
+def _reads(bridge: Bridge) -> None:
+    for name in ("encoder_tokens", "encoder_layers"):
+        found = getattr(bridge.module, name, None)
+        expect(isinstance(found, bool), f"{name} is {found!r}, expected True or False")
+    bridge.connect()
+
+
+@promises(PROMISES, "it needs what it asks of the encoder", Connector, '`needs=("query",)`')
+def _needs(bridge: Bridge) -> None:
+    needs = set(bridge.component.needs)
+    expect(needs & {"query", "patches"}, f"the component says needs={bridge.component.needs!r}")
+    bridge.encoder.looks.clear()
+    bridge.connect()
+    expect(
+        "query" in needs or not bridge.encoder.looks, '`connect` calls encoder.attend; needs lacks "query"'
+    )
+    expect(
+        "query" in needs or not bridge.module.encoder_layers, 'encoder_layers is True; needs lacks "query"'
+    )
+
+
+@promises(PROMISES, "every mode gives tokens of one shape", Connector.connect, "mode: None for the one in")
+def _modes(bridge: Bridge) -> None:
+    with torch.no_grad():
+        own = bridge.connect(mode=bridge.module.spec.mode).tokens
+        check_close(own, bridge.tokens, f"tokens of mode None and of {bridge.module.spec.mode}")
+        for mode in get_args(Mode):
+            check_shape(bridge.connect(mode=mode).tokens, tuple(own.shape), f"tokens of {mode}", "[F, k, W]")
+
+
+@promises(PROMISES, "auxiliary tokens have the same shape", Auxiliary, "A second set of visual tokens")
+def _auxiliary(bridge: Bridge) -> None:
+    found = bridge.connect().auxiliary
+    if not found:
+        skip("it has none with these settings")
+    for one in found:
+        check_shape(one.tokens, tuple(bridge.tokens.shape), f"tokens of {one.name}", "[F, k, W]")
+
+
+@promises(PROMISES, "attention can be looked at", Connector.attention, "Where each pass looks")
+def _attention(bridge: Bridge) -> None:
+    with torch.no_grad():
+        found = bridge.module.attention(bridge.features(), torch.tensor(COUNTS), bridge.encoder, bridge.llm)
+    expect(isinstance(found, dict), f"`attention` gives a {type(found).__name__}")
+    if not found:
+        skip("it says nothing, as a connector without queries")
+    spec = iris_spec()
+    for name, layers in found.items():
+        for layer in layers:
+            wanted = (sum(COUNTS), spec.heads, spec.tokens)
+            check_probabilities(layer, wanted, f"probabilities of {name}", "[F, heads, N]")
+
+
+@promises(PROMISES, "gradients reach every weight", Connector, "Gradients reach every weight")
+def _gradients(bridge: Bridge) -> None:
+    def loss() -> Tensor:
+        made = bridge.connect()
+        every = [made.tokens, *(one.weight * one.tokens for one in made.auxiliary)]
+        return sum(((one * noise(*one.shape, seed=5)).sum() for one in every), torch.zeros(()))
+
+    check_gradients(bridge.module, loss)
+
+
+@promises(PROMISES, "its work is what it computes", ConnectorSpec, "work: for the FLOP ledger")
+def _work(bridge: Bridge) -> None:
+    work = bridge.module.spec.work
+    if work is None:
+        skip("its spec does not say, so that nothing is counted for it")
+    frames, last = sum(COUNTS), sum(count > 0 for count in COUNTS)
+    llm = ear_spec().width
+    maps = [item for item in work if isinstance(item, LinearMap)]
+    wanted = sum(
+        2
+        * (frames if item.last else frames - last)
+        * item.times
+        * (item.inputs or llm)
+        * (item.outputs or llm)
+        for item in maps
+    )
+    bridge.encoder.looks.clear()
+    bridge.encoder.spent = bridge.llm.spent = 0
+    features = bridge.features()
+    with torch.no_grad(), Flops() as counter:
+        bridge.module.connect(features, torch.tensor(COUNTS), bridge.encoder, bridge.llm)
+    got = counter.total - bridge.encoder.spent - bridge.llm.spent
+    apart = abs(got - wanted) / max(got, wanted, 1)
+    expect(
+        apart <= WORK_TOLERANCE,
+        f"its linear maps make {wanted:,} FLOPs of {frames} frames; measured without encoder and LLM: {got:,}",
+    )
+    stated = [item.depth for item in work if isinstance(item, Look)]
+    looks = sum(bridge.encoder.looks) / frames
+    expect(looks == len(stated), f"it states {len(stated)} looks a frame; measured: {looks:g}")

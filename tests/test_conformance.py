@@ -1,0 +1,291 @@
+"""The conformance checks: first-party components keep the contract, and every breach names the line it breaks."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import published_tables
+import published_videos
+import pytest
+from kit import component
+from manual import examples
+
+import fvlm_core.testing as kit
+from fvlm_core.errors import Problems, UsageError
+from fvlm_core.testing import ContractError, Finding, check, examine
+from fvlm_core.testing.clause import clause
+from fvlm_core.testing.conformance import _MODULES  # pyright: ignore[reportPrivateUsage]
+from fvlm_registry import registry
+from fvlm_registry.listing import HOOKS
+
+FIRST_PARTY = {
+    (offer.component.target, offer.component.config): (offer.kind, offer.qualified)
+    for offer in registry().offers
+    if offer.origin.startswith("fvlm ")
+}
+"""One component of each family: the sizes of one differ only in presets that the example replaces."""
+
+WRONG: dict[str, dict[str, tuple[str, str, str]]] = {
+    # kind: what is wrong: text, its replacement, and the line of the contract
+    "encoder": {
+        "channels before tokens": (
+            "seen = self.patch(frames).flatten(2).mT + self.place.weight\n",
+            "seen = self.patch(frames).flatten(2).mT + self.place.weight\n        tokens and (seen := seen.mT)\n",
+            "PatchFeatures: tokens: [F, N, D] after the final norm",
+        ),
+        "a seed of its own": (
+            "super().__init__()",
+            "super().__init__(); import torch; torch.manual_seed(0)",
+            "VisionEncoder: It makes the architecture with fresh weights",
+        ),
+        "frames normalised over the batch": (
+            "seen = self.patch(frames)",
+            "seen = self.patch(frames - frames.mean(0))",
+            "PatchFeatures.select: The features of some frames only",
+        ),
+        "an answer without a gradient": (
+            "(share @ layer.value)[:, 0, 0]",
+            "(share @ layer.value)[:, 0, 0].detach()",
+            "VisionEncoder: Gradients reach every weight",
+        ),
+        "scores in place of probabilities": (
+            "weights.append(share[:, :, 0])",
+            "weights.append(2 * share[:, :, 0])",
+            "VisionEncoder.attend: weights: a list to which each layer's attention probabilities",
+        ),
+        "a heavy library in the config": (
+            "from fvlm_core.interfaces import EncoderSpec",
+            "import matplotlib\nfrom fvlm_core.interfaces import EncoderSpec",
+            "Component: must import nothing heavy",
+        ),
+        "a query that nobody may ask": (
+            'provides=("patches", "query")',
+            'provides=("patches",)',
+            "VisionEncoder: A component whose encoder implements `attend` says so",
+        ),
+    },
+    "connector": {
+        "no axis of tokens": (
+            ".mean(1, keepdim=True)",
+            ".mean(1)",
+            "VisualTokens: tokens: [F, k, W], k tokens a frame",
+        ),
+        "tokens that it said it does not read": (
+            "encoder_tokens = True",
+            "encoder_tokens = False",
+            "VisualTokens: tokens: [F, k, W]",
+        ),
+        "samples that see each other": (
+            "VisualTokens(self.scale * self.project(mean))",
+            "VisualTokens(self.scale * self.project(mean - mean.mean(0)))",
+            "Connector.connect: features: of F frames, those of sample 0 first",
+        ),
+        "work that is not done": (
+            "encoder.width, LLM_WIDTH)",
+            "encoder.width, LLM_WIDTH, times=2)",
+            "ConnectorSpec: work: for the FLOP ledger",
+        ),
+    },
+    "llm": {
+        "the future": (
+            "mask = at[past:, None] >= at",
+            "mask = at[past:, None] >= at - 1",
+            "LLMBackend.hidden: Attention is causal",
+        ),
+        "positions that begin again": (
+            "self.places[at[past:] if",
+            "self.places[at[:length] if",
+            "LLMBackend.hidden: cache: what `new_cache` made",
+        ),
+        "packed samples that see each other": (
+            "if segments is not None:",
+            "if False:",
+            "LLMBackend.hidden: segments: int64 [R, S], which sample each position belongs to",
+        ),
+        "questions scored as answers": (
+            'role == "assistant" and token',
+            "token",
+            "EncodedChat: content: the assistant's text alone",
+        ),
+    },
+    "data": {
+        "another sample at every look": (
+            'random.Random(f"{self.config.seed} {self.split} {index}")',
+            "random.Random()",
+            "DataSource: Random access is what makes data order a pure function",
+        ),
+        "one set for both splits": (
+            '-{self.split}-{index}"',
+            '-{index}"',
+            "DataSource: Train and validation of one config never share a sample",
+        ),
+        "a copy that cannot be sent": (
+            '"$name", config, split',
+            '"$name", config, split; self.key = lambda: 0',
+            "DataSource: Picklable: data workers hold a copy",
+        ),
+        "one id for all": (
+            "Sample(id=sample_id",
+            'Sample(id="0" + self.split',
+            "Sample: One training example; id is stable and unique within its source",
+        ),
+    },
+    "fit": {
+        "a wrong derivative": (
+            '"beta": -B * power',
+            '"beta": B * power',
+            "FitModel: gradient: called as the law is",
+        ),
+        "a linear parameter that is not": (
+            "E + B * d**-beta",
+            "E + B**2 * d**-beta",
+            "Parameter: linear: the law is affine in it",
+        ),
+        "a loss of all points": (
+            "E + B * d**-beta",
+            "E + B * (d / d.mean()) ** -beta",
+            "FitModel: A point's loss may depend on its own row and features only",
+        ),
+        "one set of parameters at a time": (
+            "E + B * d**-beta",
+            "E[0] + B[0] * d ** -beta[0]",
+            "FitModel: once: the result broadcasts to [S, n]",
+        ),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), FIRST_PARTY.values(), ids=[f"{kind} {name}" for kind, name in FIRST_PARTY.values()]
+)
+def test_first_party_components_keep_the_contract(
+    kind: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FVLM_CACHE", str(tmp_path))
+    found = examine(name, kind=kind)
+    assert [str(one) for one in found if one.outcome == "failed"] == []
+    if kind == "data" and name != "shapes:shapes":
+        assert found[0].check == "settings"  # published data are tried below
+    else:
+        assert sum(one.outcome == "passed" for one in found) >= 4
+
+
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "openvid": {"holdout": 0.5},
+    "vript": {"holdout": 0.35},
+    "sharegpt4video": {"holdout": 0.04},
+    "webvid": {"permitted": True},
+    "llava-video": {"holdout": 0.5},
+    "smoltalk": {},
+    "cauldron": {"holdout": 0.5, "subsets": ["ai2d"]},
+    "rlaif-v": {"holdout": 0.55},
+}
+
+
+@pytest.mark.parametrize(("name", "settings"), PUBLISHED.items(), ids=list(PUBLISHED))
+def test_sources_of_published_data_keep_the_contract(
+    name: str, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FVLM_CACHE", str(tmp_path / "cache"))
+    layout = name.replace("-", "_")
+    module = published_videos if hasattr(published_videos, layout) else published_tables
+    getattr(module, layout)(tmp_path / "data")
+    check(name, kind="data", path=tmp_path / "data", **settings)
+
+
+def test_what_cannot_be_tried_is_no_pass(tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match="data clips:clips was not tried: it needs settings of yours: path: missing"
+    ):
+        check("clips", kind="data")
+    with pytest.raises(ContractError, match="raised MissingData"):
+        check("clips", kind="data", path=tmp_path / "none")
+    with pytest.raises(Problems, match=r'grd: unknown key; did you mean "grid"\?'):
+        check("pooled", kind="connector", grd=2)
+
+
+@pytest.mark.parametrize(("kind", "wrong"), [(kind, wrong) for kind, ones in WRONG.items() for wrong in ones])
+def test_a_breach_names_the_line_of_the_contract(
+    kind: Any, wrong: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new, said = WRONG[kind][wrong]
+    name = f"wrong-{kind}-{list(WRONG[kind]).index(wrong)}"
+    change = (old.replace("$name", name), new.replace("$name", name))
+    made = component(kind, name, tmp_path, monkeypatch, change)
+    with pytest.raises(ContractError) as error:
+        check(made, kind=kind)
+    named = [found.clause for found in error.value.findings if found.clause]
+    assert any(
+        said in f"{one.owner}: {_line(root, one)}" or said in f"{one.owner}: {one.text}" for one in named
+    ), str(error.value)
+    for one in named:
+        assert one.text.split()[0] in _line(root, one)
+        assert f"{one.file}:{one.line} {one.owner}: " in str(error.value)
+
+
+def _line(root: Path, where: kit.Clause) -> str:
+    """The line of the contract that a clause points at."""
+    folder = root / "registry" if where.file.startswith("fvlm_registry") else root
+    return (folder / where.file).read_text().splitlines()[where.line - 1].strip()
+
+
+def test_every_promise_is_a_line_of_the_contract() -> None:
+    modules = ["general", *_MODULES.values()]
+    found = [
+        promise.clause
+        for module in modules
+        for promise in importlib.import_module(f"fvlm_core.testing.{module}").PROMISES
+    ]
+    assert len(found) > 70
+    assert all(one.line > 0 and one.text for one in found)
+    assert {one.file for one in found} <= {
+        *(
+            f"fvlm_core/interfaces/{name}.py"
+            for name in ("connector", "data", "encoder", "fit", "llm", "specs")
+        ),
+        "fvlm_registry/components.py",
+    }
+
+
+def test_a_promise_that_the_contract_no_longer_makes_is_an_error() -> None:
+    with pytest.raises(LookupError, match='Finding no longer says "teapot"'):
+        clause(Finding, "teapot")
+
+
+def test_a_plugin_that_raises_is_told_its_own_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    change = ("seen = self.patch(frames)", "seen = self.patches(frames)")
+    made = component("encoder", "raising", tmp_path, monkeypatch, change)
+    failed = [one for one in examine(made, kind="encoder") if one.outcome == "failed"]
+    assert re.search(
+        r"raised AttributeError: .*no attribute 'patches' \(fvlm_raising/model.py:\d+\)", failed[0].text
+    )
+
+
+def test_a_component_that_cannot_be_made_is_one_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = component("encoder", "unmade", tmp_path, monkeypatch, ("nn.Conv2d(3, width", "nn.Conv2d(3, widht"))
+    failed = [one for one in examine(made, kind="encoder") if one.outcome == "failed"]
+    assert len(failed) == 1
+    assert "NameError: name 'widht' is not defined" in failed[0].text
+
+
+@pytest.mark.parametrize("hook", ["fvlm_encoders", "fvlm_connectors", "fvlm_fit_models"])
+def test_the_examples_of_the_manual_keep_the_contract(
+    hook: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = examples(hook)
+    for path, source in files.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, package := next(iter(files)).partition("/")[0], raising=False)
+    plugin: Any = importlib.import_module(f"{package}.plugin")
+    [made] = getattr(plugin, hook)()
+    check(made, kind=HOOKS[hook])
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        del sys.modules[name]
