@@ -242,12 +242,31 @@ def test_a_keyboard_alone_works_everything(browser: Browser, report: Path) -> No
     assert browser.ask("return document.querySelector('#validation-numbers').checkVisibility()")
 
 
+LIGHT_BLUE = [0x00, 0x72, 0xB2]
+"""The first run's colour on light paper."""
+
+PAINTED = """
+const every = (root) =>
+  [...root.querySelectorAll("*")].flatMap((one) => [one, ...(one.shadowRoot ? every(one.shadowRoot) : [])]);
+const canvas = every(document.querySelector("#validation-plot")).find((one) => one.tagName === "CANVAS");
+const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+let count = 0;
+for (let at = 0; at < data.length; at += 4) {
+  if (data[at + 3] > 250 && arguments[0].every((part, of) => Math.abs(data[at + of] - part) < 4)) count += 1;
+}
+return count;
+"""
+
+
 def test_dark_and_print_repaint_the_charts(browser: Browser, report: Path) -> None:
     """The axes' letters follow the scheme, and are dark on paper."""
     colour = "return Bokeh.documents[0].roots()[0].below[0].axis_label_text_color"
     browser.show(report.as_uri(), mode="dark")
     assert browser.ask(colour) == "#e7e5df"
-    browser.ask("dispatchEvent(new Event('beforeprint'))")
+    assert browser.ask(PAINTED, LIGHT_BLUE) == 0
+    assert (
+        browser.ask(f"dispatchEvent(new Event('beforeprint')); {PAINTED}", LIGHT_BLUE) > 100
+    )  # not a frame later
     assert browser.ask(colour) == "#1d1d1b"
     browser.ask("dispatchEvent(new Event('afterprint'))")
     assert browser.ask(colour) == "#e7e5df"

@@ -36,9 +36,9 @@ def section(runs: Sequence[Gathered], videos: int) -> Section:
     """The first `videos` validation videos of each run that has a checkpoint and queries; why not, of the others."""
     blocks: list[Block] = []
     reasons: list[str] = []
-    for one in runs:
+    for at, one in enumerate(runs):
         try:
-            blocks.append(Block(one.label, pictures=_pictures(one, videos)))
+            blocks.append(Block(one.label, pictures=_pictures(one, videos, at)))
         except (FvlmError, LookupFailure, BadSample, OSError) as error:
             reasons.append(f"{one.label}: {error}")
     words = [
@@ -48,7 +48,7 @@ def section(runs: Sequence[Gathered], videos: int) -> Section:
     return Section("gaze", "Where the models look", [Block("", words, reasons), *blocks])
 
 
-def _pictures(one: Gathered, videos: int) -> list[Picture]:
+def _pictures(one: Gathered, videos: int, at: int) -> list[Picture]:
     restored = restore(one.run)
     found: list[Picture] = []
     for sample in _samples(restored, videos):
@@ -57,7 +57,7 @@ def _pictures(one: Gathered, videos: int) -> list[Picture]:
         if not looks:
             name = restored.config.model.connector.name
             raise FvlmError(f'no queries: its connector "{name}" never looks')
-        found.append(_picture(f"{one.label}-{len(found)}", sample.id, frames, looks, restored.step))
+        found.append(_picture(f"{at}-{len(found)}", sample.id, frames, looks, restored.step))
     if not found:
         raise FvlmError("no video in its validation set")
     return found

@@ -37,11 +37,11 @@
       before.clear();
       Bokeh.documents.splice(Bokeh.documents.indexOf(before), 1);
     }
-    await Bokeh.embed.embed_item(item);
+    const views = await Bokeh.embed.embed_item(item);
     const made = Bokeh.documents.find((one) => one.roots().some((root) => root.id === item.root_id));
     const plot = made.roots().find((root) => root.id === item.root_id);
     still(place);
-    plots.set(id, { plot, ranges, hidden: old ? old.hidden : new Set() });
+    plots.set(id, { plot, view: views.get_one(plot), ranges, hidden: old ? old.hidden : new Set() });
     for (const [axis, place] of [["x", "below"], ["y", "left"]]) tick(plot, axis, plot[place][0]);
     paint(plot);
     show(id);
@@ -174,7 +174,14 @@
   });
 
   dark.addEventListener("change", paintAll);
-  addEventListener("beforeprint", () => { printing = true; paintAll(); });
+  addEventListener("beforeprint", () => {
+    printing = true;
+    paintAll();
+    for (const { plot, view } of plots.values()) { // now: the paper does not wait for the next frame
+      for (const drawn of plot.renderers) view.views.get_one(drawn).set_visuals();
+      view.repaint();
+    }
+  });
   addEventListener("afterprint", () => { printing = false; paintAll(); });
 
   const read = (root) =>
