@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from run_folders import write_run
 from tiny import fvlm, run_cli
 
@@ -162,9 +163,16 @@ def test_another_run_is_told_as_another_structure(server: Server, root: Path) ->
 
 
 def test_a_killed_owner_is_no_running_run(server: Server, root: Path) -> None:
-    """Its note stays behind; the lock decides."""
+    """Its note stays behind, and no file changes when it dies; the lock decides. Looking changes nothing either."""
     (root / "live" / "one" / ".owner.json").write_text('{"pid": 1, "host": "h", "since": "s"}')
-    assert state(server)["state"] == "stopped"
+    lock = FileLock(root / "live" / "one" / ".lock")
+    with lock:
+        assert state(server)["state"] == "running"
+    last = state(server)
+    assert last["state"] == "stopped"
+    looked = server.board.stamp()
+    assert ask(server, f"/state.json?since={last['version']}")[0] == 304
+    assert server.board.stamp() == looked
 
 
 def test_a_record_that_is_half_there_keeps_the_last_state(server: Server, root: Path) -> None:
