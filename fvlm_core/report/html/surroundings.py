@@ -14,7 +14,8 @@ def section(runs: Sequence[Gathered]) -> Section:
     """A column an environment, alike ones once; then every start of every run."""
     alike: dict[str, list[Gathered]] = {}
     for one in runs:
-        alike.setdefault(json.dumps(one.environment, sort_keys=True), []).append(one)
+        if one.environment:  # imported runs have none
+            alike.setdefault(json.dumps(one.environment, sort_keys=True), []).append(one)
     groups = list(alike.values())
     heads = [
         f"runs {', '.join(one.label for one in group)}" if len(groups) > 1 else "all runs" for group in groups
