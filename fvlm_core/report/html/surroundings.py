@@ -18,7 +18,8 @@ def section(runs: Sequence[Gathered]) -> Section:
             alike.setdefault(json.dumps(one.environment, sort_keys=True), []).append(one)
     groups = list(alike.values())
     heads = [
-        f"runs {', '.join(one.label for one in group)}" if len(groups) > 1 else "all runs" for group in groups
+        f"runs {', '.join(one.label for one in group)}" if len(group) < len(runs) else "all runs"
+        for group in groups
     ]
     tables = [_flat(group[0].environment) for group in groups]
     keys = dict.fromkeys(key for table in tables for key in table)
