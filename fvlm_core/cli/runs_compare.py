@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from fvlm_core.cli.options import runs_option
-
-if TYPE_CHECKING:
-    pass
 
 _FORMATS = ("rich", "markdown", "latex", "csv", "json")
 
@@ -60,6 +56,7 @@ def command(
     (A1-s0, A1-s1, ...) are taken together.
     """
     from fvlm_core.cli.comparison_view import show_tables
+    from fvlm_core.cli.named import recipe_names
     from fvlm_core.comparison import compare, table
     from fvlm_core.comparison.formats import FORMATS, SUFFIXES
     from fvlm_core.runs.select import select_runs
@@ -72,7 +69,7 @@ def command(
             )
     if out is not None and form == "rich":
         raise click.UsageError("--format rich is for the terminal; --out takes markdown, latex, csv or json")
-    runs = select_runs([_recipe_name(name) for name in names], root)
+    runs = select_runs(recipe_names(names), root)
     asked = tuple(filter(None, factors.split(","))) if factors else ()
     tables = [table(compare(runs, baseline, metric, asked)) for metric in metrics or ("val_loss",)]
     if form in (None, "rich"):
@@ -88,13 +85,3 @@ def command(
     with writing(out):
         out.write_text(text, encoding="utf-8")
     click.echo(str(out))
-
-
-def _recipe_name(name: str) -> str:
-    """The name under which the runs of a recipe file are kept; other names as they are."""
-    if not name.endswith(".toml"):
-        return name
-    from fvlm_core.recipes.read import base_table
-
-    table, file = base_table(name)
-    return str(table.get("name", file.stem))
