@@ -11,6 +11,7 @@ from errno import EDQUOT, EFBIG, ENOSPC
 
 import click
 
+from fvlm_core import __version__
 from fvlm_core.cli.lazy import LazyGroup, Table
 
 COMMANDS: Table = {
@@ -50,7 +51,7 @@ COMMANDS: Table = {
     epilog="Environment: FVLM_RUNS folder of runs · FVLM_PLUGINS names of the plugins to load · "
     "FVLM_DEBUG=1 tracebacks with every error.",
 )
-@click.version_option(package_name="fvlm", message="%(prog)s %(version)s")
+@click.version_option(__version__, message="%(prog)s %(version)s")
 def fvlm() -> None:
     """The laboratory for small vision-language models: compose a model from plugins, run ablations and
     scaling grids, export the measurements, and fit scaling laws that say what to train next."""

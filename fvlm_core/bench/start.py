@@ -1,0 +1,36 @@
+"""How long `fvlm` takes to say something, beside a Python that does nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from fvlm_core.bench.pairs import Pair, in_pairs
+
+SAYINGS = ((("--version",), 6.0), (("--help",), 8.0), (("plugins", "list"), 20.0))
+"""Commands that answer at once, and how many times as long as `python -c pass` they may take."""
+
+
+def bench_start(rounds: int, progress: Callable[[str, int, int], None]) -> list[Pair]:
+    """Whole processes, in pairs."""
+    fvlm = (sys.executable, "-c", "from fvlm_core.cli.main import main; raise SystemExit(main())")
+    return [
+        in_pairs(
+            f"fvlm {' '.join(arguments)}, against python -c pass",
+            "s",
+            lambda arguments=arguments: _seconds((*fvlm, *arguments)),
+            lambda: _seconds((sys.executable, "-c", "pass")),
+            limit,
+            rounds,
+            progress,
+        )
+        for arguments, limit in SAYINGS
+    ]
+
+
+def _seconds(command: Sequence[str]) -> float:
+    begun = time.perf_counter()
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - begun
