@@ -30,6 +30,7 @@ autodoc_default_options = {"members": True, "member-order": "bysource", "undoc-m
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 default_role = "code"  # `name` in a docstring is code, as in Markdown
+smartquotes = False
 
 html_theme = "furo"
 html_title = "fvlm"
