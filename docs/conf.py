@@ -28,7 +28,6 @@ myst_heading_anchors = 4
 
 autodoc_default_options = {"members": True, "member-order": "bysource", "undoc-members": True}
 autodoc_typehints = "signature"
-autodoc_preserve_defaults = True
 default_role = "code"  # `name` in a docstring is code, as in Markdown
 smartquotes = False
 

@@ -34,6 +34,8 @@ def _escaped(line: str) -> str:
 
 
 def _process(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    if any(line.startswith("Alias for field number") for line in lines):
+        lines.clear()  # what Python says of a named tuple's field
     lines[:] = as_restructured(lines)
 
 

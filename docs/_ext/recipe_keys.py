@@ -43,7 +43,7 @@ def _section(title: str, name: str, table: Schema) -> nodes.section:
     section = nodes.section(ids=[f"recipe-{nodes.make_id(name)}"])
     section += nodes.title(title, title)
     if text := table.get("description"):
-        section += nodes.paragraph(text, text)
+        section += nodes.paragraph("", "", *_words(text))
     section += _table(_rows(table))
     return section
 
@@ -92,9 +92,15 @@ def _table(rows: Iterable[tuple[str, ...]]) -> nodes.table:
 def _row(cells: Iterable[str], code: tuple[int, ...]) -> nodes.row:
     row = nodes.row()
     for at, text in enumerate(cells):
-        inner = nodes.literal(text, text) if at in code and text else nodes.Text(text)
-        row += nodes.entry("", nodes.paragraph("", "", inner))
+        inner = [nodes.literal(text, text)] if at in code and text else _words(text)
+        row += nodes.entry("", nodes.paragraph("", "", *inner))
     return row
+
+
+def _words(text: str) -> list[nodes.Node]:
+    """Text with its `code`."""
+    pieces = enumerate(text.split("`"))
+    return [nodes.literal(piece, piece) if at % 2 else nodes.Text(piece) for at, piece in pieces if piece]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
