@@ -107,9 +107,9 @@ def test_unknown_and_ambiguous_runs_are_named_together(
     assert (code, (tmp_path / "out").exists()) == (2, False)
     root = tmp_path / "runs"
     assert err.splitlines() == [
-        '"40k" is the id of several runs: grid/40k, second/40k',
-        f'no recipe and no run under {root} is called "blnd": did you mean "blind"?',
-        f'no recipe and no run under {root} is called "third/*"; recipes there: grid, second',
+        f'"40k" is the name of several runs under {root}: {root}/grid/40k, {root}/second/40k; name one by its folder',
+        f'no run or recipe under {root} is called "blnd": did you mean "blind"?',
+        f'no run or recipe under {root} is called "third/*"; `fvlm runs list` shows them',
     ]
 
 

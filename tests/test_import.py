@@ -17,12 +17,14 @@ from measured import SIZES, TRUTH, chinchilla, grid
 from raw_metrics import BATCH, RAW_HEADER, loss_of, two_starts, write_start, write_summary
 from tiny import RECIPE, run_cli
 
+from fvlm_core.comparison import compare, table
 from fvlm_core.errors import FvlmError, Problems, UsageError
 from fvlm_core.imports.given import Given
 from fvlm_core.imports.keep import Group, keep, plan
 from fvlm_core.imports.raw import RAW_FORMAT
 from fvlm_core.imports.sources import find_sources, read_source
 from fvlm_core.runs.export import export
+from fvlm_core.runs.listing import list_entries
 from fvlm_core.runs.lock import writing
 from fvlm_core.runs.metrics import MetricsWriter
 from fvlm_core.runs.restore import restore
@@ -107,6 +109,15 @@ def test_the_founding_export_comes_out_equal_row_by_row_and_cell_by_cell(
         assert text == theirs.replace(b"\r\n", b"\n")  # all but the ends of its lines
     assert b"1.00e-03" in ours[0]
     assert b",157600000," in ours[1]  # typed in by hand there, and kept
+
+
+def test_imported_runs_are_listed_and_compared_as_such(tmp_path: Path, shared: Path) -> None:
+    import_(shared / "data/phase1b_export", root=tmp_path / "runs")
+    assert {entry.state for entry in list_entries(tmp_path / "runs")} == {"imported"}
+    found = table(compare(list_runs(tmp_path / "runs"), "135M-C3-F"))
+    assert [row[0] for row in found.texts("variant")][:2] == ["135M-C3-F", "135M-C1-F"]
+    assert any("no interval is possible" in note for note in found.notes)
+    assert not any("not complete" in note for note in found.notes)
 
 
 def test_fits_of_the_imported_points_are_those_of_the_table(tmp_path: Path, shared: Path) -> None:

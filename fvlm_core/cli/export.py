@@ -35,9 +35,10 @@ def command(names: tuple[str, ...], to: Path, objective: ObjectiveName, root: Pa
     from fvlm_core.cli.outputs import writing
     from fvlm_core.runs.export import export
     from fvlm_core.runs.select import listing, select_runs
+    from fvlm_core.runs.store import in_order
     from fvlm_core.scaling.stored import stored_runs
 
-    runs = select_runs(stored_runs(root), names, root)
+    runs = in_order(select_runs(names, root)) if names else stored_runs(root)
     with writing(to):
         files = export(runs, to, objective)
     count = f"{len(runs)} run{'s' * (len(runs) != 1)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fvlm_core.cli.console import new_table
+from fvlm_core.report.digits import digits
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -97,14 +98,6 @@ def _table(report: FitReport) -> Table:
             )
         table.add_row("", "rmse", digits(fit.rmse, 5), "", "", style="dim")
     return table
-
-
-def digits(number: float, significant: int) -> str:
-    """`12846`, `0.45310`, `1.332e+05`: so many significant digits, without a power of ten where that is readable."""
-    if number == 0 or not 1e-4 <= abs(number) < 1e6:
-        return f"{number:.{significant - 1}e}" if number else "0"
-    exponent = int(f"{number:.{significant - 1}e}".partition("e")[2])
-    return f"{number:.{max(0, significant - 1 - exponent)}f}"
 
 
 def _worth(fit: Fit) -> str:

@@ -19,6 +19,8 @@ COMMANDS: Table = {
     "predict": ("fvlm_core.cli.predict", "The loss of a run not yet made, or the best use of a budget."),
     "suggest": ("fvlm_core.cli.suggest", "Which runs to make next, written as a recipe."),
     "runs": ("fvlm_core.cli.runs", "The runs that are kept: list, show, compare, remove, tag."),
+    "report": ("fvlm_core.cli.report", "Write what runs were and what came of them as one HTML file."),
+    "watch": ("fvlm_core.cli.watch", "Show runs in the web browser while they go on."),
     "export": ("fvlm_core.cli.export", "Write the measurements as CSV, JSON and a plot."),
     "import": (
         "fvlm_core.cli.import_",

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from fvlm_core.cli.options import runs_option
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from fvlm_core.runs.store import Run
 
 _FORMATS = ("rich", "markdown", "latex", "csv", "json")
 
@@ -62,8 +56,10 @@ def command(
     (A1-s0, A1-s1, ...) are taken together.
     """
     from fvlm_core.cli.comparison_view import show_tables
+    from fvlm_core.cli.named import recipe_names
     from fvlm_core.comparison import compare, table
     from fvlm_core.comparison.formats import FORMATS, SUFFIXES
+    from fvlm_core.runs.select import select_runs
 
     if out is not None and form is None:
         form = SUFFIXES.get(out.suffix.lower())
@@ -73,7 +69,7 @@ def command(
             )
     if out is not None and form == "rich":
         raise click.UsageError("--format rich is for the terminal; --out takes markdown, latex, csv or json")
-    runs = _runs(names, root)
+    runs = select_runs(recipe_names(names), root)
     asked = tuple(filter(None, factors.split(","))) if factors else ()
     tables = [table(compare(runs, baseline, metric, asked)) for metric in metrics or ("val_loss",)]
     if form in (None, "rich"):
@@ -89,29 +85,3 @@ def command(
     with writing(out):
         out.write_text(text, encoding="utf-8")
     click.echo(str(out))
-
-
-def _runs(names: Sequence[str], root: Path) -> list[Run]:
-    """The runs that are named, each once; those given by their folder may lie outside the store."""
-    from fvlm_core.errors import UsageError
-    from fvlm_core.runs.listing import find_entries
-    from fvlm_core.runs.store import RECIPE, open_run
-
-    folders = {name: Path(name) for name in names if (Path(name) / RECIPE).is_file()}
-    inside = [_recipe_name(name) for name in names if name not in folders]
-    entries = find_entries(inside, root) if inside else []
-    broken = [f"{entry.name}: {entry.problem}" for entry in entries if entry.state == "unreadable"]
-    if broken:
-        raise UsageError("\n".join(["these runs cannot be compared:", *broken]))
-    found = [root / entry.folder for entry in entries] + list(folders.values())
-    return [open_run(folder) for folder in {folder.resolve(): folder for folder in found}.values()]
-
-
-def _recipe_name(name: str) -> str:
-    """The name under which the runs of a recipe file are kept; other names as they are."""
-    if not name.endswith(".toml"):
-        return name
-    from fvlm_core.recipes.read import base_table
-
-    table, file = base_table(name)
-    return str(table.get("name", file.stem))

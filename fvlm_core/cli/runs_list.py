@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fvlm_core.runs.listing import Entry
 
 SORTS = ("run", "state", "size", "best", "step", "samples", "seed", "hours", "when")
-_STATES = ("complete", "interrupted", "running", "failed", "unreadable")
+_STATES = ("complete", "interrupted", "running", "failed", "imported", "unreadable")
 
 
 @click.command("list")
@@ -59,8 +59,8 @@ def command(
 ) -> None:
     """List the runs that are kept; with PATTERN, those whose "recipe/id" or id matches one (*, ? and [..]).
 
-    A run is complete, interrupted, running (a process holds it), failed (its last attempt ended with an error), or
-    unreadable.
+    A run is complete, interrupted, running (a process holds it), failed (its last attempt ended with an error),
+    imported (measured elsewhere), or unreadable.
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")

@@ -217,7 +217,7 @@ def _about_runs(rows: Sequence[Row]) -> list[str]:
     unfinished = [
         f"{run.run.id} (step {run.summary.get('total_steps', 0):,} of {run.run.record.get('steps') or 0:,})"
         for run in runs
-        if not run.summary.get("complete")
+        if run.run.state == "interrupted"
     ]
     if unfinished:
         notes.append(f"not complete: {', '.join(unfinished)}")

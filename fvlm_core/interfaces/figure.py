@@ -131,7 +131,8 @@ class LawReport:
     law: what was asked. status: "ok"; "reduced" when only part of it, or its reduced form, could be fitted; "refused".
     reasons: why not all of it. withheld: parameters that the points cannot tell. points: columns size, run, schedule
     (labels, "" where unknown), n, d, loss, step, lr, compute (float, NaN where unknown). units: what each float column
-    is called, with its unit, for an axis. frontier: None when the law has none, or it is withheld.
+    is called, with its unit, for an axis. frontier: None when the law has none, or it is withheld. of: which runs
+    the points are from, as a pattern of their ids; "" for all.
     """
 
     law: FitModel
@@ -146,6 +147,7 @@ class LawReport:
     sensitivity: tuple[Varied, ...] = ()
     trend: Trend | None = None
     frontier: Callable[[], Frontier] | None = None
+    of: str = ""
 
     @property
     def sizes(self) -> list[str]:

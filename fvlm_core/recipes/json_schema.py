@@ -229,9 +229,10 @@ class _Definitions:
 
 @attrs.frozen(kw_only=True)
 class _Objective:
-    """objective: what the fit minimises."""
+    """objective: what the fit minimises. runs: which runs it is made of, as a pattern of their ids."""
 
     objective: Literal["log-huber", "log-lad", "log-mse", "mse"] = "log-huber"
+    runs: str | None = None
 
 
 def descriptions(cls: type) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os.path
 import tomllib
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -120,6 +121,7 @@ def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         problems += [expanded.table.problem(("model", *key), text) for key, text in check_model(config.model)]
         seed = config.training.seed + expanded.repeat
         runs.append(Run(expanded.id, config, seed, expanded.table.plain(), len(runs)))
+    problems += _unmatched(tree, runs)
     if problems:
         raise Problems(list(dict.fromkeys(problems)))  # runs share their base's problems
     return Recipe(runs[0].config.name, shown, tuple(runs), runs[0].config.fits)
@@ -139,6 +141,16 @@ def only(recipe: Recipe, ids: Sequence[str]) -> Recipe:
     chosen = tuple(run for run in recipe.runs if run.id in ids)
     others = tuple(run for run in recipe.runs if run.id not in ids)
     return evolve(recipe, runs=chosen, fits=(), left_out=others)
+
+
+def _unmatched(tree: Located, runs: Sequence[Run]) -> list[Problem]:
+    """Fits of runs that there are none of."""
+    fits = runs[0].config.fits if runs else ()
+    return [
+        tree.problem(("fits", index, "runs"), f'no run is called like "{fit.runs}"')
+        for index, fit in enumerate(fits)
+        if fit.runs is not None and not any(fnmatchcase(run.id, fit.runs) for run in runs)
+    ]
 
 
 def base_table(name: str) -> tuple[dict[str, Any], Path]:
@@ -342,8 +354,8 @@ def _is_path(name: str) -> bool:
 def _read_fit(table: Located) -> Fit:
     if not isinstance(table.value, dict):
         raise Invalid([((), 'expected a table, as in [[fits]] model = "per-size"')])
-    common = {k: v for k, v in table.value.items() if k in ("model", "objective")}
-    own = {k: v for k, v in table.value.items() if k != "objective"}
+    common = {k: v for k, v in table.value.items() if k in ("model", "objective", "runs")}
+    own = {k: v for k, v in table.value.items() if k not in ("objective", "runs")}
     chosen = choose(evolve(table, value=own), "fit", key="model")
     fit = structure(evolve(table, value=common), Fit)
     return evolve(fit, config=chosen.config)

@@ -51,7 +51,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, Text):
         return {**plain(value.source), "share": value.share}
     if isinstance(value, Fit):
-        return {"model": value.model, "objective": value.objective, **plain(value.config)}
+        runs = {"runs": value.runs} if value.runs is not None else {}
+        return {"model": value.model, "objective": value.objective, **runs, **plain(value.config)}
     if attrs.has(type(value)):
         children = {a.name: plain(getattr(value, a.name)) for a in attrs.fields(type(value))}
         return {key: child for key, child in children.items() if child is not None}

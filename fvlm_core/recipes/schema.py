@@ -260,10 +260,14 @@ class Checkpoints:
 
 @frozen(kw_only=True)
 class Fit:
-    """A scaling fit made when the runs are done. model: a fit component; its own settings stand beside it."""
+    """A scaling fit made when the runs are done. model: a fit component; its own settings stand beside it.
+
+    runs: which runs it is made of, as a pattern of their ids ("*-F"); None for all that are `in_fits`.
+    """
 
     model: str
     objective: Literal["log-huber", "log-lad", "log-mse", "mse"] = "log-huber"
+    runs: str | None = None
     config: Any = None
 
 

@@ -90,3 +90,58 @@ def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return repr(value)
+
+
+def whole(name: str, runs: Sequence[tuple[str, Table]], fits: Sequence[Table] = ()) -> str:
+    """The text of a recipe that stands alone, with these runs and fits.
+
+    runs: of each its id and its resolved recipe (`recipes.resolved.resolved`). The first one's tables are the recipe's
+    own; the others say what they change. What the first has and another lacks cannot be taken away, so such a key is
+    written with the runs that have it.
+    """
+    tables = [_own(table) for _, table in runs]
+    base = _common(tables)
+    lines = [f"name = {_value(name)}"]
+    lines += [
+        f"{key} = {_value(value)}"
+        for key, value in base.items()
+        if not isinstance(value, dict) and key != "name"
+    ]
+    for key, value in base.items():
+        if isinstance(value, dict):
+            lines += _tables((key,), value)  # pyright: ignore[reportUnknownArgumentType]
+    for (id, _), table in zip(runs, tables, strict=True):
+        lines += ["", "[[runs]]", f"id = {_value(id)}"]
+        lines += [f"{'.'.join(map(_key, key))} = {_value(value)}" for key, value in _changes(base, table, ())]
+    for fit in fits:
+        lines += ["", "[[fits]]", *(f"{_key(key)} = {_value(value)}" for key, value in fit.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _own(table: Table) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key not in ("name", "fits", "runs")}
+
+
+def _common(tables: Sequence[Table]) -> dict[str, Any]:
+    """The first table, without the keys that another one lacks."""
+    first, *others = tables
+    out: dict[str, Any] = {}
+    for key, value in first.items():
+        if any(key not in other for other in others):
+            continue
+        below = [other[key] for other in others]
+        tabular = isinstance(value, dict) and all(isinstance(other, dict) for other in below)
+        same = all(other.get("name") == value.get("name") for other in below) if tabular else False
+        out[key] = _common([value, *below]) if same else value
+    return out
+
+
+def _tables(key: tuple[str, ...], table: Table) -> list[str]:
+    """`[a.b]` and its keys, then the tables inside it."""
+    inside = {name: value for name, value in table.items() if isinstance(value, dict)}
+    plain = {name: value for name, value in table.items() if name not in inside}
+    lines = ["", f"[{'.'.join(map(_key, key))}]"] if plain or not inside else []
+    lines += [f"{_key(name)} = {_value(value)}" for name, value in plain.items()]
+    for name, value in inside.items():
+        lines += _tables((*key, name), value)
+    return lines

@@ -17,13 +17,13 @@ from attrs import asdict, evolve, field, fields, frozen
 
 from fvlm_core.errors import UsageError
 from fvlm_core.runs.index import Index, Stamp
-from fvlm_core.runs.store import FAILURE, RECIPE, SUMMARY
+from fvlm_core.runs.store import FAILURE, IMPORTED, RECIPE, SUMMARY
 from fvlm_core.runs.tags import TAGS, read_tags
 from fvlm_registry.nearest import did_you_mean
 
-State = Literal["complete", "interrupted", "running", "failed", "unreadable"]
+State = Literal["complete", "interrupted", "running", "failed", "imported", "unreadable"]
 
-STATES: tuple[State, ...] = ("complete", "interrupted", "running", "failed", "unreadable")
+STATES: tuple[State, ...] = ("complete", "interrupted", "running", "failed", "imported", "unreadable")
 """unreadable: its `recipe.json` or another small file of its record is damaged; `Entry.problem` says how."""
 
 _OWNER = ".owner.json"
@@ -121,7 +121,7 @@ def find_entries(names: Sequence[str], root: Path) -> list[Entry]:
     """The runs that are named, each once, in the order they are named.
 
     A name is "recipe/id", an id that one run has, a folder of the store, a recipe (all its runs), or a pattern.
-    Raises `UsageError` for a name that fits no run, and for an id that several have.
+    Raises one `UsageError` that tells every name that fits no run, and every id that several have.
     """
     entries = list_entries(root)
     exact: list[dict[str, list[Entry]]] = [{}, {}, {}]
@@ -129,8 +129,14 @@ def find_entries(names: Sequence[str], root: Path) -> list[Entry]:
         for known, name in zip(exact, (entry.name, entry.folder, entry.id), strict=True):
             known.setdefault(name, []).append(entry)
     found: dict[str, Entry] = {}
+    wrong: list[str] = []
     for name in names:
-        found |= {entry.folder: entry for entry in _named(name, entries, exact, root)}
+        try:
+            found |= {entry.folder: entry for entry in _named(name, entries, exact, root)}
+        except UsageError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise UsageError("\n".join(dict.fromkeys(wrong)))
     return list(found.values())
 
 
@@ -214,7 +220,7 @@ def _read(folder: str, path: Path, stamps: Sequence[os.stat_result | None]) -> E
         file = SUMMARY
         summary: dict[str, Any] = json.loads((path / file).read_bytes()) if stamps[1] is not None else {}
         entry |= {
-            "state": "complete" if summary.get("complete") else "interrupted",
+            "state": _state(record, summary),
             "step": int(summary.get("total_steps") or 0),
             "planned": _known(int, summary.get("planned_steps", record.get("steps"))),
             "samples": int(summary.get("total_samples") or 0),
@@ -232,6 +238,13 @@ def _read(folder: str, path: Path, stamps: Sequence[os.stat_result | None]) -> E
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         problem = f"{file}: {type(error).__name__}: {error}"
         return Entry(folder, recipe, name, state="unreadable", problem=problem, written=written)
+
+
+def _state(record: Mapping[str, Any], summary: Mapping[str, Any]) -> State:
+    """As `Run.state`: measurements alone, imported, are neither complete nor to be continued."""
+    if summary.get("complete"):
+        return "complete"
+    return "imported" if IMPORTED in record else "interrupted"
 
 
 def _known(kind: Callable[[Any], Any], value: Any) -> Any:

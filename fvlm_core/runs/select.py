@@ -3,49 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from fvlm_core.errors import UsageError
-from fvlm_core.runs.store import RECIPE, Run, in_order, open_run
-from fvlm_registry.nearest import did_you_mean
-
-_PATTERN = set("*?[")
+from fvlm_core.runs.listing import find_entries
+from fvlm_core.runs.store import RECIPE, Run, open_run
 
 
-def select_runs(runs: Sequence[Run], names: Sequence[str], root: Path) -> list[Run]:
-    """The runs of the store `root` that names mean, each once, in the order of the store; all when there is no name.
+def select_runs(names: Sequence[str], root: Path) -> list[Run]:
+    """The runs that are named, each once, in the order they are named.
 
-    A name is a recipe, "recipe/id", an id, a pattern of shells (`*`, `?`, `[...]`) for one of these, or a run's folder.
-    Raises one `UsageError` that tells every name that means nothing, or an id of several runs.
+    A name is as for `find_entries`, or the folder of a run, which may lie outside the store `root`. Raises one
+    `UsageError` that tells every name that means nothing, an id of several runs, and runs whose files cannot be read.
     """
-    if not names:
-        return in_order(runs)
-    here = {run.folder.resolve(): run for run in runs}
-    found: list[Run] = []
-    wrong: list[str] = []
+    folders: list[Path] = []
+    inside: list[str] = []
     for name in names:
         folder = Path(name).expanduser()
-        whole = [run for run in runs if name in (run.recipe, f"{run.recipe}/{run.id}")]
         if (folder / RECIPE).is_file():
-            found.append(here.get(folder.resolve()) or open_run(folder))
-        elif whole:
-            found += whole
-        elif matching := [run for run in runs if _means(name, run)]:
-            if len(matching) > 1 and not _PATTERN & set(name):
-                listed = ", ".join(f"{run.recipe}/{run.id}" for run in matching)
-                wrong.append(f'"{name}" is the id of several runs: {listed}')
-            found += matching
+            folders.append(folder)
         else:
-            known = dict.fromkeys(
-                label for run in runs for label in (run.recipe, run.id, f"{run.recipe}/{run.id}")
-            )
-            near = did_you_mean(name, known)
-            there = f"; recipes there: {', '.join(dict.fromkeys(run.recipe for run in runs))}"
-            wrong.append(f'no recipe and no run under {root} is called "{name}"{near or there}')
-    if wrong:
-        raise UsageError("\n".join(wrong))
-    return in_order(found)
+            inside.append(name)
+    entries = find_entries(inside, root) if inside else []
+    broken = [f"{entry.name}: {entry.problem}" for entry in entries if entry.state == "unreadable"]
+    if broken:
+        raise UsageError("\n".join(["these runs cannot be read:", *broken]))
+    found = [root / entry.folder for entry in entries] + folders
+    return [open_run(folder) for folder in {folder.resolve(): folder for folder in found}.values()]
 
 
 def listing(runs: Sequence[Run]) -> str:
@@ -61,10 +45,3 @@ def listing(runs: Sequence[Run]) -> str:
 
 _NAMED = 12
 """Runs of one recipe that are named; the others are counted."""
-
-
-def _means(name: str, run: Run) -> bool:
-    labels = (run.id, run.recipe, f"{run.recipe}/{run.id}")
-    return name == run.id or (
-        bool(_PATTERN & set(name)) and any(fnmatchcase(label, name) for label in labels)
-    )

@@ -74,6 +74,8 @@ def jumps(table: pd.DataFrame, apart: Floats) -> tuple[Jump, ...]:
         inner = np.abs(step)
         inner[: BESIDE - 1] = inner[len(inner) - BESIDE + 1 :] = 0.0
         at = int(np.argmax(inner))
+        if inner[at] == 0.0:  # no step of the inner ones stands out at all
+            continue
         lasting = float(values[at + 1 : at + 1 + BESIDE].mean() - values[at + 1 - BESIDE : at + 1].mean())
         if (
             noise > 0

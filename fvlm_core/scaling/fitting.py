@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -54,12 +55,26 @@ def load_model(name: str, config: Any = None) -> FitModel:
 
 
 def fit_runs(runs: Sequence[Run], fits: Sequence[FitRequest], source: str = "runs") -> list[FitReport]:
-    """The fits of a recipe (`recipe.fits`), on the runs that are `in_fits`.
+    """The fits of a recipe (`recipe.fits`), each on those of its runs that are `in_fits`.
 
     Raises `UsageError` when no run has a point to fit. A fit that the points cannot support is a report, not an error.
     """
-    points = from_runs(runs, source)
-    return [fit_points(points, load_model(fit.model, fit.config), fit.objective) for fit in fits]
+    return [
+        fit_points(points, load_model(fit.model, fit.config), fit.objective)
+        for fit, points in zip(fits, _points_of(runs, fits, source), strict=True)
+    ]
+
+
+def _points_of(runs: Sequence[Run], fits: Sequence[FitRequest], source: str) -> list[Points]:
+    """The points of each fit; fits of the same runs share theirs."""
+    read: dict[str | None, Points] = {}
+    for pattern in dict.fromkeys(fit.runs for fit in fits):
+        if pattern is None:
+            read[pattern] = from_runs(runs, source)
+            continue
+        chosen = [run for run in runs if fnmatchcase(run.id, pattern)]
+        read[pattern] = evolve(from_runs(chosen, f"{source}, runs {pattern}"), of=pattern)
+    return [read[fit.runs] for fit in fits]
 
 
 def fit_points(

@@ -36,7 +36,8 @@ class Points:
     source: where they are from, for people. remarks: what was left out or looked up on the way.
     n_kind, d_kind: what N and D count, in words ("total parameters", "training samples"). policy: how these points
     were chosen from all there were. curves: the learning rate over all steps of a run, by run, where it is known.
-    ways_out: how a column that is missing is added, where these points are not from a table.
+    ways_out: how a column that is missing is added, where these points are not from a table. of: the pattern of run ids
+    that a recipe's fit is made of; "" for all.
     """
 
     table: pd.DataFrame
@@ -47,6 +48,7 @@ class Points:
     policy: Policy = field(factory=Policy)
     curves: Mapping[str, LRCurve] = field(factory=dict)
     ways_out: Mapping[str, str] = field(factory=dict)
+    of: str = ""
 
     @property
     def sizes(self) -> list[str]:

@@ -216,6 +216,7 @@ class FitReport:
                 "d": self.points.d_kind,
                 "runs": sorted(set(self.points.table["run"]) - {""}),
                 "sizes": self.points.sizes,
+                **({"of": self.points.of} if self.points.of else {}),
                 "remarks": list(self.points.remarks),
             },
         }

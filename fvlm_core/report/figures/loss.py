@@ -72,7 +72,8 @@ def panels(
         style.loss_axis(axes, _all(reports, "loss"), first.units["loss"])
         style.log_axis(axes, "x", _all(reports, x), x, first.units[x])
         style.same_axis(axes, used[at - at % columns])
-        style.title(axes, reports[at].law.name, reports[at].law.form)
+        named = reports[at].law.name + (f", runs {reports[at].of}" if reports[at].of else "")
+        style.title(axes, named, reports[at].law.form)
 
 
 def _of_sizes(report: LawReport) -> str:

@@ -41,6 +41,7 @@ def view(report: FitReport) -> LawReport:
         sensitivity=_sensitivity(report),
         trend=_trend(report),
         frontier=_frontier(report),
+        of=report.points.of,
     )
 
 

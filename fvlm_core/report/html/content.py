@@ -1,0 +1,89 @@
+"""Everything that a page says of some runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from attrs import frozen
+
+from fvlm_core.report.html import ablations, curves, diet, laws, made, repeat, spent, surroundings
+from fvlm_core.report.html.gathered import Gathered, gather_runs
+from fvlm_core.report.html.parts import Block, Section, duration, power
+from fvlm_core.runs.store import Run
+
+Progress = Literal["running", "complete", "waiting", "stopped"]
+
+
+@frozen(eq=False)
+class Content:
+    """title: the recipes. lede: one sentence for who reads nothing else. state: of all runs together; "waiting": for
+    runs that are expected and have not begun."""
+
+    title: str
+    lede: str
+    state: Progress
+    sections: Sequence[Section]
+
+
+def gather(
+    runs: Sequence[Run],
+    *,
+    baseline: str | None = None,
+    gaze: int = 0,
+    draw_fits: bool = True,
+    waiting: Sequence[str] = (),
+) -> Content:
+    """Read runs and lay out what they say.
+
+    baseline: of the comparison. gaze: videos for which each trained model's looks are drawn. draw_fits: whether points
+    are fitted again, for the curves. waiting: runs that are expected and have not begun.
+    """
+    found = gather_runs(runs)
+    title = ", ".join(dict.fromkeys(one.run.recipe for one in found)) or "no run yet"
+    if not found:
+        text = f"Waiting for {', '.join(waiting)}." if waiting else "No run has begun."
+        nothing = Section("what-was-run", "What was run", [Block("", [text])])
+        return Content(title, text, "waiting", [nothing])
+    sections = [
+        made.section(found),
+        curves.section(found),
+        laws.section(found, draw_fits),
+        ablations.section(found, baseline),
+        diet.section(found),
+        spent.section(found),
+    ]
+    if gaze:
+        from fvlm_core.report.html import looks
+
+        sections.append(looks.section(found, gaze))
+    sections += [surroundings.section(found), repeat.section(found)]
+    return Content(title, _lede(found, waiting), _state(found, waiting), sections)
+
+
+def _state(runs: Sequence[Gathered], waiting: Sequence[str]) -> Progress:
+    states = {one.state for one in runs}
+    if "running" in states:
+        return "running"
+    if states <= {"complete", "imported"}:
+        return "waiting" if waiting else "complete"
+    return "stopped"
+
+
+def _lede(runs: Sequence[Gathered], waiting: Sequence[str]) -> str:
+    states: dict[str, int] = {}
+    for one in runs:
+        states[one.state] = states.get(one.state, 0) + 1
+    counts = ", ".join(f"{count} {state}" for state, count in states.items())
+    parts = [f"{len(runs)} run{'s' * (len(runs) != 1)}: {counts}"]
+    if waiting:
+        parts.append(f"not begun: {', '.join(waiting)}")
+    scored = [one for one in runs if one.summary.get("best_val_loss") is not None]
+    if scored:
+        best = min(scored, key=lambda one: one.summary["best_val_loss"])
+        parts.append(f"lowest validation loss {best.summary['best_val_loss']:.4f}, of {best.label}")
+    total = sum(spent.flops(one) or 0.0 for one in runs)
+    hours = sum(one.hours or 0.0 for one in runs)
+    if total:
+        parts.append(f"{power(total).text} FLOPs in {duration(hours).text} (h:mm:ss)")
+    return f"{'; '.join(parts)}."

@@ -1,0 +1,312 @@
+"""Scaling laws: what the recipe's fits found, with intervals, and what they refused, with the reasons."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from fvlm_core.errors import FvlmError
+from fvlm_core.report.digits import digits
+from fvlm_core.report.html.charts import Axes, Line, chart
+from fvlm_core.report.html.gathered import Gathered
+from fvlm_core.report.html.palette import colours
+from fvlm_core.report.html.parts import Block, Cell, Chart, Column, Key, Section, Table, minus, number
+from fvlm_core.runs.export import FITS
+from fvlm_core.runs.files import read_json
+from fvlm_core.runs.store import Run
+from fvlm_registry import LookupFailure
+
+if TYPE_CHECKING:
+    from fvlm_core.interfaces.figure import LawReport
+    from fvlm_core.scaling.points import Points
+
+Json = Mapping[str, Any]
+
+_MARKS = ("circle", "square", "triangle", "inverted_triangle", "hex", "star", "plus", "x")
+_DRAWS = 200
+"""Of a band that is looked at; the intervals in the tables are of the stored fit's own draws."""
+
+_CURVE = 40
+"""Points of a fitted curve: it is smooth."""
+
+_KINDS = {"objective": "with other objectives", "cut": "without first points", "run": "without one run"}
+
+
+def section(runs: Sequence[Gathered], draw: bool = True) -> Section:
+    """The stored fits of every recipe. draw: whether its points are fitted again, for the curves and their bands."""
+    blocks: list[Block] = []
+    recipes = dict.fromkeys((one.run.folder.parent, one.run.recipe) for one in runs)
+    for number_, (folder, recipe) in enumerate(recipes):
+        found = _stored(folder / FITS)
+        named = f"{recipe}: " if len(recipes) > 1 else ""
+        if not found:
+            blocks.append(
+                Block("", [f"{named}no scaling law was fitted to these runs; `fvlm fit` fits one."])
+            )
+            continue
+        blocks += [
+            _block(
+                report, _points(folder, runs, report) if draw else None, f"law-{number_}-{at}", named, draw
+            )
+            for at, report in enumerate(found)
+        ]
+    return Section("scaling", "Scaling laws", blocks)
+
+
+def _stored(file: Path) -> list[Json]:
+    try:
+        found = read_json(file)
+    except (OSError, json.JSONDecodeError):
+        return []
+    return [report for report in found.get("reports", []) if isinstance(report, dict)]
+
+
+def _points(folder: Path, runs: Sequence[Gathered], report: Json) -> Points | None:
+    """What a fit was made of, as it is now: runs that are not on the page, too."""
+    from fvlm_core.runs.store import RECIPE, in_order, open_run
+    from fvlm_core.scaling.stored import from_runs
+
+    known = {one.run.folder: one.run for one in runs}
+    every: list[Run] = [
+        known.get(file.parent) or open_run(file.parent) for file in sorted(folder.glob(f"*/{RECIPE}"))
+    ]
+    pattern = str(report["data"].get("of", "*"))
+    try:
+        return from_runs(in_order([run for run in every if fnmatchcase(run.id, pattern)]), str(folder))
+    except FvlmError:
+        return None
+
+
+def _block(report: Json, points: Points | None, id: str, named: str, draw: bool) -> Block:
+    status = str(report["status"])
+    words = [
+        _asked(report),
+        *(_sentence(f"{remark[:1].upper()}{remark[1:]}") for remark in report["data"]["remarks"]),
+    ]
+    warnings: list[str] = []
+    if status == "refused":
+        warnings.append("Refused: the points cannot tell this law's numbers, so none are shown.")
+    elif status == "reduced":
+        warnings.append("Reduced: only a part of this law could be fitted; the rest is withheld.")
+    if report.get("forced"):
+        warnings.append("Numbers are shown in spite of the reasons not to, as they were forced.")
+    if report["withheld"]:
+        warnings.append(f"Withheld: {', '.join(report['withheld'])}.")
+    warnings += [_sentence(reason) for reason in report["reasons"]]
+    warnings += _remarks(report)
+    charts: list[Chart] = []
+    if draw:
+        drawn, why = _drawn(report, points, id)
+        charts += [drawn] if drawn else []
+        words += [why] if why else []
+    fits = report["fits"]
+    tables = [_numbers(report, id)] if fits else []
+    tables += [_sensitivity(fits, id)] if any(fit.get("sensitivity") for fit in fits) else []
+    of = report["data"].get("of")
+    heading = f"{named}{report['model']}" + (f", runs {of}" if of else "")
+    return Block(heading, words, list(dict.fromkeys(warnings)), charts, tables)
+
+
+def _asked(report: Json) -> str:
+    data = report["data"]
+    counts = f"{report['n_points']} points of {len(data['runs'])} runs and {len(data['sizes'])} sizes"
+    objective = report["objective"]["name"]
+    return f"{report['form']}. {counts}; N: {data['n']}, D: {data['d']}; objective {objective}."
+
+
+def _remarks(report: Json) -> list[str]:
+    """Warnings; those of single groups begin with the groups they hold for."""
+    groups: dict[str, list[str]] = {remark["text"]: [] for remark in report["warnings"]}
+    for fit in report["fits"]:
+        for remark in fit["warnings"]:
+            groups.setdefault(remark["text"], []).append(fit["group"])
+    said = " ".join(report["reasons"])
+    lines = [f"{', '.join(names)}: {text}" if any(names) else text for text, names in groups.items()]
+    relation = report.get("relation") or {}
+    return [
+        _sentence(line) for line in (*lines, str(relation.get("reason") or "")) if line and line not in said
+    ]
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "…")) else f"{text}."
+
+
+def _numbers(report: Json, id: str) -> Table:
+    columns = (
+        Column("of"),
+        Column("parameter"),
+        Column("value", number=True),
+        Column("standard error", number=True),
+        Column("95 % interval", number=True),
+        Column("note"),
+    )
+    rows: list[list[Cell]] = []
+    for fit in report["fits"]:
+        for name, found in fit["parameters"].items():
+            bound = f"on its bound ({found['bound']})" if found.get("bound") else ""
+            rows.append(
+                [
+                    Cell(fit["group"] or "all points"),
+                    Cell(name),
+                    _digits(found["value"], 5),
+                    _digits(found["stderr"], 2),
+                    Cell(_interval(found["interval"]), found["value"]),
+                    Cell(f"given: {found['given']}" if found.get("given") else bound),
+                ]
+            )
+        rows.append(
+            [Cell(fit["group"] or "all points"), Cell("rmse"), _digits(fit["rmse"], 5), *[Cell("")] * 3]
+        )
+    how = sorted(
+        {f"{fit['bootstrap']['draws']} draws ({fit['bootstrap']['scheme']})" for fit in report["fits"]}
+    )
+    caption = f"Numbers of {report['model']}. Intervals by bootstrap: {'; '.join(how)}."
+    return Table(f"{id}-numbers", caption, columns, rows)
+
+
+def _digits(value: float | None, significant: int) -> Cell:
+    return Cell("") if value is None else Cell(minus(digits(value, significant)), float(value))
+
+
+def _interval(ends: Sequence[float | None]) -> str:
+    low, high = ends
+    if low is None and high is None:
+        return "unbounded"
+    left = "(unbounded" if low is None else f"[{digits(low, 4)}"
+    right = "unbounded)" if high is None else f"{digits(high, 4)}]"
+    return f"{left}, {right}"
+
+
+def _sensitivity(fits: Sequence[Json], id: str) -> Table:
+    kinds = {
+        kind: words
+        for kind, words in _KINDS.items()
+        if any(line["kind"] == kind for fit in fits for line in fit.get("sensitivity") or ())
+    }
+    rows: list[list[Cell]] = []
+    for fit in fits:
+        lines: Sequence[Json] = fit.get("sensitivity") or ()
+        for name in dict.fromkeys(name for line in lines for name in line["values"]):
+            found = {
+                kind: [line["values"].get(name) for line in lines if line["kind"] == kind] for kind in kinds
+            }
+            cells = [_span([value for value in values if value is not None]) for values in found.values()]
+            rows.append(
+                [Cell(fit["group"] or "all points"), Cell(name.removesuffix(f"[{fit['group']}]")), *cells]
+            )
+    columns = [Column("of"), Column("parameter"), *(Column(words, number=True) for words in kinds.values())]
+    return Table(f"{id}-sensitivity", "What other ways to fit give: lowest to highest.", columns, rows)
+
+
+def _span(values: Sequence[float]) -> Cell:
+    ends = dict.fromkeys(digits(end, 3) for end in (min(values), max(values))) if values else ()
+    return Cell(minus(" to ".join(ends)), min(values, default=None))
+
+
+def _drawn(report: Json, points: Points | None, id: str) -> tuple[Chart | None, str]:
+    """The chart of a fit, and why there is none, or what it lacks."""
+    from fvlm_core.report.figures.view import view
+    from fvlm_core.scaling.fitting import fit_points, load_model
+    from fvlm_core.scaling.objective import Objective
+    from fvlm_core.scaling.options import Options
+
+    if points is None:
+        return None, "There are no points to draw."
+    asked = report["objective"]
+    changed = points.fingerprint() != report["data"]["fingerprint"]
+    note = (
+        "The runs have gone on since this law was fitted: the numbers below are of fewer points."
+        if changed
+        else ""
+    )
+    try:
+        objective = Objective(asked["name"], asked["delta"])
+        model = load_model(str(report["model"]))
+        if model.form != report["form"]:
+            return None, "Not drawn: the law was fitted with settings of its own."
+        seen = view(fit_points(points, model, objective, draws=_DRAWS, options=Options(sensitivity=False)))
+    except (FvlmError, LookupFailure) as error:
+        return None, f"Not drawn: {error}"
+    return _chart(seen, id), note
+
+
+def _chart(law: LawReport, id: str) -> Chart:
+    from fvlm_core.report.figures.loss import curve, runs_of
+
+    shades = dict(zip(law.sizes, colours(len(law.sizes)), strict=True))
+    lines: list[Line] = []
+    keys: list[Key] = []
+    rows: list[list[Cell]] = []
+    for at, size in enumerate(law.sizes):
+        table = law.points[law.points["size"] == size]
+        series, label = f"{id}-size-{at}", str(size)
+        for fit in law.fits if law.status != "refused" else ():
+            if fit.group not in ("", size):
+                continue
+            found = curve(fit, table, "d", str(size))
+            if found is None:
+                continue
+            keep = np.unique(np.linspace(0, len(found[0]) - 1, _CURVE).round().astype(int))
+            x, best, low, high = (np.asarray(part, dtype=float)[keep] for part in found)
+            lines.append(Line(series, f"{label}, fitted", x, best, shades[size]))
+            if np.isfinite(low).all() and np.isfinite(high).all():
+                lines.append(Line(series, label, x, best, shades[size], low=low, high=high))
+            rows.append(
+                [
+                    Cell(label),
+                    *(number(float(part[-1]), "{:.4f}") for part in (best, low, high)),
+                    _last(table),
+                ]
+            )
+            break
+        for _, run, _, of_run in runs_of(table):
+            d, loss = (of_run[column].to_numpy(float) for column in ("d", "loss"))
+            every = max(1, len(d) // 200)
+            lines.append(
+                Line(
+                    series,
+                    run or label,
+                    d[::every],
+                    loss[::every],
+                    shades[size],
+                    marks=_MARKS[at % len(_MARKS)],
+                )
+            )
+        keys.append(Key(series, label, shades[size], mark=True))
+        if len(rows) <= at:
+            rows.append([Cell(label), Cell("withheld"), Cell(""), Cell(""), _last(table)])
+    numbers = [
+        Column("size"),
+        Column("fitted", number=True),
+        Column("low", number=True),
+        Column("high", number=True),
+    ]
+    columns = [*numbers, Column("measured", number=True)]
+    caption = "Loss at the last point of each size: the law, its 95 % band, and what was measured."
+    shown = [f"{row[0].text}: {row[1].text} [{row[2].text}, {row[3].text}]" for row in rows if row[1].value]
+    fitted = (
+        f"fitted, with its 95 % band, at the last point {'; '.join(shown)}" if shown else "no curve: withheld"
+    )
+    return chart(
+        id,
+        f"{law.law.name}: loss against {law.units['d']}",
+        lines,
+        Axes(law.units["d"], "validation loss, nats a token", x_log=True),
+        keys=keys,
+        table=Table(f"{id}-ends", caption, columns, rows),
+        description=f"Measured losses by size, and the law {law.law.form} {fitted}.",
+        note=f"Marks are measured; lines are the fitted law with its 95 % band ({_DRAWS} bootstrap draws)."
+        if shown
+        else "Marks are measured.",
+    )
+
+
+def _last(table: Any) -> Cell:
+    last = table.loc[table["d"].idxmax()]
+    return number(float(cast(float, last["loss"])), "{:.4f}")
