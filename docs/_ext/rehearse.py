@@ -63,7 +63,7 @@ def _problems(words: Sequence[str]) -> Iterator[str]:
             for extra in named.group(1).split(",") if named else ():
                 if extra not in extras:
                     yield f'there is no extra "{extra}"'
-    elif program not in ("pytest", "cp", "cat", "cd", "git", "sphinx-build", "head"):
+    elif program not in ("pytest", "cp", "cat", "cd", "git", "sphinx-build", "head", "ssh"):
         yield f'"{program}" is no program that the documentation uses'
 
 
