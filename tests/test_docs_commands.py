@@ -149,6 +149,15 @@ def test_a_page_is_executed_in_order_and_compared_word_by_word(
     assert bool(said) == bool(wrong)
 
 
+def test_lines_that_differ_in_their_numbers_alone_are_told_apart_by_what_follows() -> None:
+    printed = ["step 10 loss 3.1", "step 20 loss 2.2", "step 30 loss 1.6", "done"]
+    shown = ("step 10 loss 3.0", "...", "step 30 loss 1.9", "...", "done")
+    assert execute.align(blocks.Shown(0, shown), printed) == [0, None, 2, None, 3]
+    assert execute.align(blocks.Shown(0, ("...", "step 30 loss 3.0", "done")), printed) == [None, 2, 3]
+    with pytest.raises(ValueError, match="not printed"):
+        execute.align(blocks.Shown(0, ("...", "step 30 loss 3.0", "gone")), printed)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import cache
+from itertools import groupby
 from pathlib import Path
 
 from attrs import frozen
@@ -100,23 +102,63 @@ def problems(executed: Executed) -> list[str]:
 
 
 def align(shown: Shown, printed: Sequence[str]) -> list[int | None]:
-    """For each line that is shown, the line that was printed; None for gaps. ValueError: a line has none."""
-    found: list[int | None] = []
+    """For each line that is shown, the line that was printed; None for gaps. ValueError: a line has none.
+
+    Where several lines are alike but for their numbers, it is the one with most of the same numbers.
+    """
+    pieces = [list(piece) for gap, piece in groupby(shown.lines, _is_gap) if not gap]
+    loose_start, loose_end = (bool(shown.lines) and _is_gap(shown.lines[end]) for end in (0, -1))
+
+    @cache
+    def place(which: int, start: int) -> tuple[int, ...] | None:
+        """Where the pieces from this one on begin, none of them before `start`."""
+        if which == len(pieces):
+            return () if loose_end or start == len(printed) else None
+        size = len(pieces[which])
+        starts = range(start, len(printed) - size + 1) if which or loose_start else range(start, start + 1)
+        for at in sorted(starts, key=lambda at: -_same_words(pieces[which], printed[at : at + size])):
+            rest = place(which + 1, at + size) if _all_alike(pieces[which], printed[at : at + size]) else None
+            if rest is not None:
+                return at, *rest
+        return None
+
+    begins = place(0, 0)
+    if begins is None:
+        raise ValueError(_first_wrong(shown.lines, printed))
+    places = iter([at + line for at, piece in zip(begins, pieces, strict=True) for line in range(len(piece))])
+    return [None if _is_gap(line) else next(places) for line in shown.lines]
+
+
+def _first_wrong(shown: Sequence[str], printed: Sequence[str]) -> str:
+    """The first line that is out of place, reading both from the top."""
     at, free = 0, False
-    for line in shown.lines:
-        if line.strip() == GAP:
-            found.append(None)
+    for line in shown:
+        if _is_gap(line):
             free = True
             continue
         stop = len(printed) if free else min(at + 1, len(printed))
-        place = next((here for here in range(at, stop) if _alike(line, printed[here])), None)
-        if place is None:
-            raise ValueError(f'"{line.strip()}" was not printed {"from there on" if free else "there"}')
-        found.append(place)
-        at, free = place + 1, False
-    if at < len(printed) and not free:
-        raise ValueError(f'"{printed[at].strip()}" was printed and is not shown')
-    return found
+        found = next((here for here in range(at, stop) if _alike(line, printed[here])), None)
+        if found is None:
+            return f'"{line.strip()}" was not printed {"from there on" if free else "there"}'
+        at, free = found + 1, False
+    return (
+        f'"{printed[at].strip()}" was printed and is not shown'
+        if at < len(printed)
+        else "the lines are in no order"
+    )
+
+
+def _is_gap(line: str) -> bool:
+    return line.strip() == GAP
+
+
+def _all_alike(shown: Sequence[str], printed: Sequence[str]) -> bool:
+    return len(shown) == len(printed) and all(map(_alike, shown, printed))
+
+
+def _same_words(shown: Sequence[str], printed: Sequence[str]) -> int:
+    pairs = zip(" ".join(shown).split(), " ".join(printed).split(), strict=False)
+    return sum(one == other for one, other in pairs)
 
 
 def _alike(shown: str, printed: str) -> bool:
