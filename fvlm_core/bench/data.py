@@ -1,11 +1,19 @@
-"""How fast samples are read, beside bare loops over the same bytes: pairs in one process, so that load cancels."""
+"""How fast samples are read, beside bare loops over the same bytes: pairs in one process, so that load cancels.
+
+In several such processes, because a process of either loop is fast or slow by a fifth for its whole life: where its
+memory happens to lie decides it.
+
+    python -m fvlm_core.bench.data FOLDER shards|mp4|loader ROUNDS      # one process, as JSON
+"""
 
 from __future__ import annotations
 
-import os
+import json
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +31,7 @@ from fvlm_core.data.mixture import Mixture
 from fvlm_core.data.pictures import decode_stored, read_stored
 from fvlm_core.data.planning import Share
 from fvlm_core.data.video import decode
+from fvlm_core.errors import FvlmError
 from fvlm_core.interfaces.data import DataSource, Sample, StoredFrames, Turn, VideoFile
 from fvlm_core.interfaces.llm import EncodedChat
 from fvlm_core.shards.index import Index
@@ -41,13 +50,16 @@ class Paired:
     """fvlm against a bare loop.
 
     frames, bare: frames a second of each, medians; of the core's own time, or by the clock where there are workers.
-    ratio: the first over the second, the median of the pairs. least: what is promised.
+    ratio: the first over the second, the median of the processes' medians; low, high: the smallest and largest of
+    these. least: what is promised.
     """
 
     name: str
     frames: float
     bare: float
     ratio: float
+    low: float
+    high: float
     least: float
 
 
@@ -99,18 +111,54 @@ class ShortChat:
         return EncodedChat(np.arange(10), np.ones(10, np.bool_), np.ones(10, np.bool_))
 
 
-def bench_data(scratch: Path, rounds: int, progress: Callable[[str, int, int], None]) -> list[Paired]:
-    """Shards against Pillow, MP4 against PyAV, the loader with two workers against decoding and collating in turn."""
+NAMES = {
+    "shards": "packed shards, one core, against a bare Pillow loop",
+    "mp4": "MP4, one core, against a bare PyAV loop",
+    "loader": "loader with 2 workers, against bare decode + collate",
+}
+LEAST = 0.9
+
+
+def bench_data(
+    scratch: Path, rounds: int, processes: int, progress: Callable[[str, int, int], None]
+) -> list[Paired]:
+    """Shards against Pillow, MP4 against PyAV, the loader with two workers against decoding and collating in turn.
+
+    rounds: pairs in each of `processes` processes. Raises `FvlmError` when one of them fails.
+    """
     clips = scratch / "clips"
     clips.mkdir()
     for number in range(CLIPS):
         progress("writing clips", number, CLIPS)
         _write_clip(clips / f"{number}.mp4", number)
     progress("writing clips", CLIPS, CLIPS)
-    folder = scratch / "pack"
-    pack(Clips(clips), {}, folder, PackSettings(samples=4), processes=2, progress=progress)
-    stored = StoredSource(folder)
-    videos = Clips(clips)
+    pack(Clips(clips), {}, scratch / "pack", PackSettings(samples=4), processes=2, progress=progress)
+    found: list[Paired] = []
+    for kind, name in NAMES.items():
+        measured: list[tuple[float, float, float]] = []
+        for number in range(processes):
+            progress(name, number, processes)
+            measured.append(_in_a_process(scratch, kind, rounds))
+        progress(name, processes, processes)
+        frames, bare, ratio = (statistics.median(one[at] for one in measured) for at in range(3))
+        ratios = [one[2] for one in measured]
+        found.append(Paired(name, frames, bare, ratio, min(ratios), max(ratios), LEAST))
+    return found
+
+
+def _in_a_process(scratch: Path, kind: str, rounds: int) -> tuple[float, float, float]:
+    command = [sys.executable, "-m", __name__, str(scratch), kind, str(rounds)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise FvlmError(f"the benchmark's process failed:\n{done.stderr.strip()}")
+    frames, bare, ratio = json.loads(done.stdout.splitlines()[-1])
+    return frames, bare, ratio
+
+
+def measure(scratch: Path, kind: str, rounds: int) -> tuple[float, float, float]:
+    """Frames a second of fvlm and of the bare loop, and their ratio, medians of the rounds of this process."""
+    stored = StoredSource(scratch / "pack")
+    videos = Clips(scratch / "clips")
 
     def shards() -> int:
         return sum(
@@ -155,13 +203,8 @@ def bench_data(scratch: Path, rounds: int, progress: Callable[[str, int, int], N
             total += len(collate(examples).frames)
         return total
 
-    return [
-        _paired("packed shards, one core, against a bare Pillow loop", shards, pillow, 0.9, rounds, progress),
-        _paired("MP4, one core, against a bare PyAV loop", mp4, pyav, 0.9, rounds, progress),
-        _paired(
-            "loader with 2 workers, against bare decode + collate", loader, in_turn, 0.9, rounds, progress
-        ),
-    ]
+    loops = {"shards": (shards, pillow), "mp4": (mp4, pyav), "loader": (loader, in_turn)}
+    return _paired(*loops[kind], rounds, time.perf_counter if kind == "loader" else time.process_time)
 
 
 _timed: dict[str, float] = {}
@@ -169,14 +212,8 @@ _timed: dict[str, float] = {}
 
 
 def _paired(
-    name: str,
-    ours: Callable[[], int],
-    bare: Callable[[], int],
-    least: float,
-    rounds: int,
-    progress: Callable[[str, int, int], None],
-    clock: Callable[[], float] = time.process_time,
-) -> Paired:
+    ours: Callable[[], int], bare: Callable[[], int], rounds: int, clock: Callable[[], float]
+) -> tuple[float, float, float]:
     """Both in turn, `rounds` times, each first in half of them.
 
     clock: the processor's own time unless there are several processes, so that what else the machine does cancels.
@@ -185,15 +222,13 @@ def _paired(
     bare()
     rates: tuple[list[float], list[float]] = ([], [])
     for number in range(rounds):
-        progress(name, number, rounds)
         for which in (0, 1) if number % 2 else (1, 0):
             begun = clock()
             _timed.clear()
             frames = (ours, bare)[which]()
             rates[which].append(frames / _timed.get("loader", clock() - begun))
-    progress(name, rounds, rounds)
     ratio = statistics.median(a / b for a, b in zip(*rates, strict=True))
-    return Paired(name, statistics.median(rates[0]), statistics.median(rates[1]), ratio, least)
+    return statistics.median(rates[0]), statistics.median(rates[1]), ratio
 
 
 def _bare_picture(content: bytes) -> NDArray[np.uint8]:
@@ -237,6 +272,11 @@ def _stored(sample: Sample) -> StoredFrames:
     return sample.video
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    return {"cores": os.cpu_count(), "load": os.getloadavg()[0]}
+def main(arguments: Sequence[str]) -> None:
+    """One process's measurement, printed."""
+    scratch, kind, rounds = arguments
+    print(json.dumps(measure(Path(scratch), kind, int(rounds))))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
