@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from tiny import RECIPE, train
 
-from fvlm_core.interfaces import TrackedRun, Tracker
+from fvlm_core.interfaces import TrackedRun, Tracker, numbers
 from fvlm_core.recipes.schema import Chosen
 from fvlm_core.runs import mirror
 from fvlm_core.runs.mirror import Mirror, Mirrored
-from fvlm_core.runs.store import list_runs
+from fvlm_core.runs.store import Run, list_runs
 
 
 class Recorder(Tracker):
@@ -221,3 +221,60 @@ def test_rows_of_a_run_are_the_same_with_and_without_a_tracker(
         for name in ("plain", "mirrored")
     )
     assert plain == mirrored
+
+
+def test_numbers_of_a_row_are_named_by_what_they_are_of() -> None:
+    row = {
+        "event_type": "eval", "step": 4, "attempt": 1, "val_loss": 1.5, "mfu": None, "note": "x", "ok": True,
+        "val_loss_by_source": {"a": 1, "b": 2.0}, "mixture": {"a": {"samples": 3}},
+    }  # fmt: skip
+    assert numbers(row) == {
+        "eval/val_loss": 1.5,
+        "eval/val_loss_by_source/a": 1.0,
+        "eval/val_loss_by_source/b": 2.0,
+        "eval/mixture/a/samples": 3.0,
+    }
+
+
+def mirrored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> Run:
+    """A run that was stopped and continued under a tracker, which said nothing."""
+    monkeypatch.setenv("FVLM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(mirror, "CLOSE_SECONDS", 60.0)
+    (tmp_path / "tiny.toml").write_text(
+        RECIPE.replace("steps = 6", "steps = 6\nlog_every = 1") + f'[[trackers]]\nname = "{name}"\n'
+    )
+    train(tmp_path / "tiny.toml", tmp_path / "runs", until=2)
+    observer = train(tmp_path / "tiny.toml", tmp_path / "runs")
+    assert not [text for text in observer.warnings if "tracker" in text]
+    return list_runs(tmp_path / "runs")[0]
+
+
+def test_wandb_holds_every_row_of_a_run_that_was_stopped_and_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb", reason="the extra fvlm[wandb] is not installed")
+    stored = mirrored(tmp_path, monkeypatch, "wandb")
+    attempts = sorted((stored.folder / "wandb").glob("offline-run-*"))
+    assert len(attempts) == 2
+    (name,) = {folder.name.rpartition("-")[2] for folder in attempts}  # one run there, in two parts
+    written = b"".join((folder / f"run-{name}.wandb").read_bytes() for folder in attempts)
+    for key in (b"train/train_loss", b"eval/val_loss", b"eval/val_loss_by_source/shapes"):
+        assert key in written
+
+
+def test_trackio_holds_every_row_of_a_run_that_was_stopped_and_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    pytest.importorskip("trackio", reason="the extra fvlm[trackio] is not installed")
+    from trackio.sqlite_storage import SQLiteStorage
+
+    stored = mirrored(tmp_path, monkeypatch, "trackio")
+    logs = SQLiteStorage.get_logs("tiny", "tiny")
+    for kind, name, rows in (
+        ("train", "train_loss", stored.train_rows()),
+        ("eval", "val_loss", stored.evaluations()),
+    ):
+        key = f"{kind}/{name}"
+        found = {log["step"]: log[key] for log in logs if key in log}
+        assert found == pytest.approx({row["step"]: row[name] for row in rows})

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
         VisualPass,
         Work,
     )
-    from fvlm_core.interfaces.tracker import TrackedRun, Tracker
+    from fvlm_core.interfaces.tracker import TrackedRun, Tracker, numbers
     from fvlm_core.launching.tied import tied
     from fvlm_core.pretrained import SEEDED, architecture, is_folder, pretrained_folder
     from fvlm_core.report.figures import style
@@ -92,7 +92,7 @@ _HOME = {
         *("LLM_WIDTH", "ConnectorSpec", "EncoderSpec", "LLMSpec", "Mode"),
         *("LinearMap", "Look", "TextPass", "VisualPass", "Work"),
     ),
-    "interfaces.tracker": ("TrackedRun", "Tracker"),
+    "interfaces.tracker": ("TrackedRun", "Tracker", "numbers"),
     "launching.tied": ("tied",),
     "pretrained": ("SEEDED", "architecture", "is_folder", "pretrained_folder"),
     "report.figures": ("style",),
@@ -199,6 +199,7 @@ __all__ = [
     "hookimpl",
     "is_folder",
     "missing",
+    "numbers",
     "open_member",
     "pretrained_folder",
     "read_manifest",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +45,19 @@ class Tracker(ABC):
     def close(self) -> None:
         """The attempt is over: flush what is open. A run waits a few seconds for it, no longer."""
         return
+
+
+def numbers(row: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a row by "train/NAME" or "eval/NAME", those of tables as "train/NAME/KEY"; no step, no attempt."""
+    return {f"{row['event_type']}/{name}": value for name, value in _numbers(row, "")}
+
+
+def _numbers(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _numbers(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float) and not isinstance(value, bool) and name not in _NO_SCALAR:
+            yield f"{prefix}{name}", float(value)
+
+
+_NO_SCALAR = ("step", "attempt")

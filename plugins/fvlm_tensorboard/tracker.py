@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter  # raises ImportError without the package `tensorboard`
 
-from fvlm_core.interfaces import TrackedRun, Tracker
+from fvlm_core.interfaces import TrackedRun, Tracker, numbers
 from fvlm_tensorboard.config import TensorBoard
-
-_NO_SCALAR = ("step", "attempt")
 
 
 class EventFiles(Tracker):
@@ -29,8 +27,8 @@ class EventFiles(Tracker):
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Write one row's numbers."""
-        for name, value in _numbers(row):
-            self._writer.add_scalar(f"{row['event_type']}/{name}", value, row["step"])
+        for name, value in numbers(row).items():
+            self._writer.add_scalar(name, value, row["step"])
 
     def close(self) -> None:
         """Flush."""
@@ -40,12 +38,3 @@ class EventFiles(Tracker):
 def build(config: TensorBoard, run: TrackedRun) -> EventFiles:
     """Open the event file of one attempt."""
     return EventFiles(config, run)
-
-
-def _numbers(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Numbers by name, those of tables as "table/key"."""
-    for name, value in row.items():
-        if isinstance(value, Mapping):
-            yield from _numbers(value, f"{prefix}{name}/")
-        elif isinstance(value, int | float) and not isinstance(value, bool) and name not in _NO_SCALAR:
-            yield f"{prefix}{name}", float(value)

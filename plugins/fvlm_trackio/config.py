@@ -1,0 +1,13 @@
+"""Settings of the Trackio mirror."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+
+@frozen(kw_only=True)
+class Trackio:
+    """project: where the run is shown; "" for the recipe's name. Kept where `TRACKIO_DIR` says; shown by
+    `trackio show`."""
+
+    project: str = ""

@@ -1,0 +1,22 @@
+"""Settings of the Weights & Biases mirror."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from attrs import field, frozen
+from attrs.validators import in_
+
+Mode = Literal["offline", "online"]
+
+
+@frozen(kw_only=True)
+class WandB:
+    """project: where the run is shown; "" for the recipe's name. entity: a user or a team; "" for your own default.
+
+    mode: "offline" writes into the run's folder, and `wandb sync` sends it later; "online" sends as the run goes on.
+    """
+
+    project: str = ""
+    entity: str = ""
+    mode: Mode = field(default="offline", validator=in_(("offline", "online")))
