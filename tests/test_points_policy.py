@@ -15,7 +15,7 @@ from tiny import run_cli
 from fvlm_core.errors import UsageError
 from fvlm_core.runs.store import list_runs
 from fvlm_core.scaling.points import Points, tidy
-from fvlm_core.scaling.policy import Policy, apply
+from fvlm_core.scaling.policy import Policy, apply, parse_count
 from fvlm_core.scaling.stored import from_runs
 
 
@@ -234,3 +234,8 @@ def test_seeds_that_number_the_runs_of_every_size_are_runs_of_their_own() -> Non
         "alone",
         "",
     }
+
+
+@pytest.mark.parametrize("text", ["547k", "547K"])
+def test_a_count_is_read_as_the_tables_print_it(text: str) -> None:
+    assert parse_count(text) == 547_000

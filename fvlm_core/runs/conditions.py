@@ -26,9 +26,9 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
-_SUFFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+_SUFFIXES = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 _CONDITION = re.compile(r"\s*([^\s=!<>]+)\s*(==|!=|<=|>=|=|<|>)\s*(\S.*?)\s*")
-_NUMBER = re.compile(r"([-+]?[\d_.]+(?:[eE][-+]?\d+)?)([kMBT]?)")
+_NUMBER = re.compile(r"([-+]?[\d_.]+(?:[eE][-+]?\d+)?)([kKMBT]?)")
 
 
 @frozen

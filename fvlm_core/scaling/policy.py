@@ -30,7 +30,7 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt,
 }
 
-SUFFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+SUFFIXES = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 
 _CONDITION = re.compile(r"\s*([^=!<>]*[^=!<>\s])\s*(==|!=|<=|>=|<|>)\s*(.*?)\s*", re.DOTALL)
 
@@ -102,7 +102,7 @@ class Cut:
         """`0.05`: a fraction, below 1, of each run's D; `20k`, `1.5M`, `2B`: a count of D. Raises `UsageError`."""
         number = parse_count(text)
         if number is not None and number >= 0:
-            if text.strip()[-1:] in ("k", "M", "B", "T"):
+            if text.strip()[-1:] in ("k", "K", "M", "B", "T"):
                 return cls(number, "count")
             if number < 1:
                 return cls(number, "fraction")
