@@ -18,12 +18,13 @@ from raw_metrics import BATCH, RAW_HEADER, loss_of, two_starts, write_start, wri
 from tiny import RECIPE, run_cli
 
 from fvlm_core.comparison import compare, table
-from fvlm_core.errors import FvlmError, Problems, UsageError
+from fvlm_core.errors import FvlmError, MissingWeights, Problems, UsageError
 from fvlm_core.imports.given import Given
 from fvlm_core.imports.keep import Group, keep, plan
 from fvlm_core.imports.raw import RAW_FORMAT
 from fvlm_core.imports.sources import find_sources, read_source
 from fvlm_core.runs.export import export
+from fvlm_core.runs.initial import find_initial
 from fvlm_core.runs.listing import list_entries
 from fvlm_core.runs.lock import writing
 from fvlm_core.runs.metrics import MetricsWriter
@@ -501,6 +502,9 @@ def test_what_needs_weights_says_that_there_are_none(
     import_(points_file(tmp_path / "in", point()), root=tmp_path / "runs")
     with pytest.raises(UsageError, match="in/a is imported: no weights"):
         restore(open_run(tmp_path / "runs/in/a"))
+    with pytest.raises(MissingWeights, match="in/a is imported: no weights") as told:
+        find_initial("in/a", tmp_path / "runs")
+    assert "train it first" not in str(told.value)
     monkeypatch.chdir(tmp_path)
     for command in (
         ["eval", "in/a"],
