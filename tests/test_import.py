@@ -496,6 +496,12 @@ def test_points_that_are_not_in_fits_are_left_out_of_them(tmp_path: Path) -> Non
         from_runs(list_runs(tmp_path / "runs"), "runs")
 
 
+def test_a_file_of_fits_is_no_summary_and_the_tables_are_pointed_to(tmp_path: Path) -> None:
+    (tmp_path / "scaling_fits.json").write_text('{"per_size_fits": {}}')
+    with pytest.raises(UsageError, match=r"no summary of a run.*give the folder or its tables"):
+        import_(tmp_path / "scaling_fits.json", root=tmp_path / "runs")
+
+
 def test_what_needs_weights_says_that_there_are_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -90,6 +90,11 @@ def command(
 
         if request.launcher is not None:
             raise click.UsageError("--rehearse trains in this process; leave --launcher out")
+        for name, given in (("--device", device), ("--mfu", mfu)):
+            if given:
+                raise click.UsageError(
+                    f"{name}: a rehearsal is planned for this machine; leave it or --rehearse out"
+                )
         read = _chosen(read_recipe(recipe, overrides), only)
         rehearse_recipe(read, root, allowed, dry_run=dry_run, as_json=as_json)
         return
