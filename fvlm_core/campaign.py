@@ -103,7 +103,7 @@ def prepare(recipe: Recipe, root: Path, progress: Progress) -> dict[str, Sources
     opened: list[tuple[Data, Sources]] = []  # runs of the same data share it
     by_run: dict[str, Sources] = {}
     for run in recipe.runs:
-        missing += _missing_start(recipe, run, root)
+        missing += missing_start(recipe, run, root)
         shared = next((sources for data, sources in opened if data == run.config.data), None)
         if shared is None:
             shared = open_all(run.config.data)
@@ -122,8 +122,8 @@ def prepare(recipe: Recipe, root: Path, progress: Progress) -> dict[str, Sources
     return by_run
 
 
-def _missing_start(recipe: Recipe, run: Run, root: Path) -> list[str]:
-    """What a run would start from and is not on this machine."""
+def missing_start(recipe: Recipe, run: Run, root: Path) -> list[str]:
+    """What a run would start from and is not on this machine, a message each with the way to get it."""
     begun = any((run_folder(root, recipe, run) / CHECKPOINTS).glob("step-*"))
     if begun and not run.config.training.preference:
         return []  # it continues from its own weights

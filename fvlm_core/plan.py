@@ -294,8 +294,8 @@ class _Planner:
     def _speed(self, config: RunRecipe, device: str) -> Speed | StatedSpeed:
         training, gpu, mfu = config.training, self.target.gpu, self.target.mfu
         if gpu is not None:
-            reached = mfu or ASSUMED_MFU
-            return StatedSpeed(gpu.name, training.precision, gpu.peak(training.precision), reached, gpu.sheet)
+            peak, reached = gpu.peak(training.precision), mfu or ASSUMED_MFU
+            return StatedSpeed(gpu.name, training.precision, peak, reached, gpu.sheet, assumed=mfu is None)
         key = ("speed", device, training.precision, training.threads)
         speed = self._once(key, lambda: measure_speed(device, training.precision, training.threads))
         if mfu is None:

@@ -10,8 +10,8 @@ from attrs import frozen
 
 UTILISATION = {"cpu": 0.65, "cuda": 0.3}
 """Share of a large matrix product's rate that a training step of a wide model reaches. CPU: 0.62 at width 192 and 0.65
-at 384 to 576 on one core in float32, 0.48 in bf16. GPU: assumed; with it the published 45 samples/s of the 135M model
-on an RTX 5090 (some 210 TFLOP/s in bf16) come out as 55."""
+at 384 to 576 on one core in float32, 0.48 in bf16. GPU: assumed. The founding project's 45 samples/s of the 135M model
+on an RTX 5090 are 0.09 of its 209.5 TFLOP/s in bf16: this is what well-fed training may reach, not what it did."""
 
 FULL_WIDTH = 100
 """Channels from which that share is reached; below it falls in proportion. Measured on one core: 0.15, 0.29 and 0.59
@@ -42,23 +42,26 @@ class Speed:
         return work + layers * LAYER_OVERHEAD
 
     def __str__(self) -> str:
-        where = f"CPU threads: {self.threads}" if self.device == "cpu" else self.device
+        cpu = self.device == "cpu"
+        where = f"CPU threads: {self.threads}" if cpu else self.device
+        share = f"{self.utilisation} {'' if cpu else 'assumed to be '}reached in training"
         return (
-            f"{self.flops / 1e9:,.0f} GFLOP/s measured here ({where}, {self.precision}) x {self.utilisation} reached "
-            f"in training at widths from {FULL_WIDTH}, plus {LAYER_OVERHEAD * 1e3:g} ms a layer and micro-batch"
+            f"{self.flops / 1e9:,.0f} GFLOP/s measured here ({where}, {self.precision}) x {share} "
+            f"at widths from {FULL_WIDTH}, plus {LAYER_OVERHEAD * 1e3:g} ms a layer and micro-batch"
         )
 
 
 @frozen
 class StatedSpeed:
     """What a device is said to do. flops: FLOP/s at best. source: who says so. mfu: the share of it that
-    training reaches, everything included: small layers and starting operations too."""
+    training reaches, everything included: small layers and starting operations too. assumed: nobody said that share."""
 
     device: str
     precision: str
     flops: float
     mfu: float
     source: str
+    assumed: bool = False
 
     def seconds(self, flops: Mapping[int, float], layers: float) -> float:
         """As `Speed.seconds`; widths and layers make no difference."""
@@ -67,7 +70,7 @@ class StatedSpeed:
     def __str__(self) -> str:
         return (
             f"{self.flops / 1e12:,.1f} TFLOP/s at best ({self.device}, {self.precision}, {self.source}) x {self.mfu:g} "
-            "reached in training"
+            f"{'assumed to be ' if self.assumed else ''}reached in training"
         )
 
 

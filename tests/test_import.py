@@ -18,12 +18,13 @@ from raw_metrics import BATCH, RAW_HEADER, loss_of, two_starts, write_start, wri
 from tiny import RECIPE, run_cli
 
 from fvlm_core.comparison import compare, table
-from fvlm_core.errors import FvlmError, Problems, UsageError
+from fvlm_core.errors import FvlmError, MissingWeights, Problems, UsageError
 from fvlm_core.imports.given import Given
 from fvlm_core.imports.keep import Group, keep, plan
 from fvlm_core.imports.raw import RAW_FORMAT
 from fvlm_core.imports.sources import find_sources, read_source
 from fvlm_core.runs.export import export
+from fvlm_core.runs.initial import find_initial
 from fvlm_core.runs.listing import list_entries
 from fvlm_core.runs.lock import writing
 from fvlm_core.runs.metrics import MetricsWriter
@@ -495,12 +496,21 @@ def test_points_that_are_not_in_fits_are_left_out_of_them(tmp_path: Path) -> Non
         from_runs(list_runs(tmp_path / "runs"), "runs")
 
 
+def test_a_file_of_fits_is_no_summary_and_the_tables_are_pointed_to(tmp_path: Path) -> None:
+    (tmp_path / "scaling_fits.json").write_text('{"per_size_fits": {}}')
+    with pytest.raises(UsageError, match=r"no summary of a run.*give the folder or its tables"):
+        import_(tmp_path / "scaling_fits.json", root=tmp_path / "runs")
+
+
 def test_what_needs_weights_says_that_there_are_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import_(points_file(tmp_path / "in", point()), root=tmp_path / "runs")
     with pytest.raises(UsageError, match="in/a is imported: no weights"):
         restore(open_run(tmp_path / "runs/in/a"))
+    with pytest.raises(MissingWeights, match="in/a is imported: no weights") as told:
+        find_initial("in/a", tmp_path / "runs")
+    assert "train it first" not in str(told.value)
     monkeypatch.chdir(tmp_path)
     for command in (
         ["eval", "in/a"],

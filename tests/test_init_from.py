@@ -95,6 +95,8 @@ def test_what_is_missing_is_told_with_the_way_out_before_anything_is_trained(
         assert said in err
         assert "steps" not in out
         assert not (first / "runs" / place.name).exists()
+        code, out, _ = cli("run", "second.toml", "-o", f"training.init_from={start}", "--dry-run")
+        assert (code, said in " ".join(out.split())) == (0, True)
 
 
 def test_weights_that_do_not_fit_are_listed_by_name_and_shape(place: Path, cli: Cli) -> None:

@@ -236,6 +236,18 @@ def test_dry_run_prints_the_recipe_and_its_plan(
     assert not (tmp_path / "runs").exists()
 
 
+def test_share_of_the_peak_is_a_number_and_an_assumed_one_is_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text(RECIPE)
+    arguments = ["run", str(file), "--dry-run", "--device", "RTX 5090"]
+    assert "x 0.3 assumed to be reached in training" in run_cli(arguments, monkeypatch, capsys)[1]
+    assert "x 0.08 reached in training" in run_cli([*arguments, "--mfu", "0.08"], monkeypatch, capsys)[1]
+    code, _, err = run_cli([*arguments, "--mfu", "nan"], monkeypatch, capsys)
+    assert (code, 'expected a number, got "nan"' in err) == (2, True)
+
+
 def test_note_is_said_once_with_the_runs_it_is_about(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -132,6 +132,18 @@ def test_plan_of_a_rehearsal_says_what_it_changes_and_trains_nothing(
     assert shown["runs"][1]["resolved"]["model"]["connector"]["grid"] == 3
 
 
+@pytest.mark.parametrize("option", [["--device", "H100"], ["--mfu", "0.2"]])
+def test_options_of_another_machine_are_refused(
+    option: list[str], root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = str(root / "recipes" / "quickstart.toml")
+    code, _, err = run_cli(["run", recipe, "--rehearse", "--dry-run", *option], monkeypatch, capsys)
+    assert (code, f"{option[0]}: a rehearsal is planned for this machine" in " ".join(err.split())) == (
+        2,
+        True,
+    )
+
+
 def test_mixture_schedule_and_rates_keep_their_shape(tmp_path: Path) -> None:
     read = recipe(
         tmp_path,

@@ -24,6 +24,7 @@ from fvlm_core.runs.failure import failure_recorded
 from fvlm_core.runs.index import INDEX
 from fvlm_core.runs.listing import find_entries, list_entries
 from fvlm_core.runs.lock import is_held, writing
+from fvlm_core.runs.store import find_run
 from fvlm_core.training.stop import Stopped
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -198,13 +199,49 @@ def test_an_unreadable_run_is_listed_with_its_reason(root: Path, cli: Cli) -> No
     (root / "phase" / "A2" / "summary.json").write_text('{"best_val_loss": "low"}')
     code, out, err = cli("list", "--state", "unreadable")
     assert code == 0
-    assert [line.split()[:2] for line in out.splitlines()[1:]] == [
-        ["phase/A1", "unreadable"],
+    assert [line.split()[:-2] for line in out.splitlines()[1:]] == [
+        ["phase/A1", "unreadable"],  # and no steps or samples: they are not known
         ["phase/A2", "unreadable"],
     ]
     assert "phase/A1: unreadable: recipe.json: JSONDecodeError" in err
     assert cli("show", "phase/A1")[0] == 2
     assert cli("compare", "phase")[0] == 2
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["export", "--to", "out"],
+        ["fit"],
+        ["report", "--out", "out.html"],
+        ["suggest", "--target-budget", "1e12", "--budget", "1e12"],
+    ],
+)
+def test_an_unreadable_run_is_named_by_what_reads_the_whole_store(
+    root: Path, command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "phase" / "A1" / "recipe.json").write_text("{}")
+    monkeypatch.chdir(root.parent)
+    code, _, err = run_cli([*command, "--runs", str(root)], monkeypatch, capsys)
+    assert (code, "phase/A1" in err, "defect" in err) == (2, True, False), err
+    assert not list(root.parent.glob("out*"))
+
+
+def test_a_damaged_run_is_not_in_the_way_of_another_that_is_named(root: Path) -> None:
+    (root / "phase" / "A1" / "recipe.json").write_text("{}")
+    assert find_run("A2", root).id == find_run("phase/A2", root).id == "A2"
+    with pytest.raises(FvlmError, match=r"A1/recipe\.json: damaged"):
+        find_run("phase/A1", root)
+
+
+def test_show_says_of_which_evaluation_the_losses_by_source_are(root: Path, cli: Cli) -> None:
+    folder = write_run(root, "phase/A5", 1.3, curve=[(50, 2.0)])
+    row = {"event_type": "eval", "step": 200, "val_loss": 1.7, "val_loss_by_source": {"clips": 1.7}}
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({**row, "attempt": 1}) + "\n")
+    lines = [line.split() for line in cli("show", "phase/A5")[1].splitlines()]
+    at = lines.index(["last", "validation", "1.7000", "at", "step", "200"])
+    assert lines[at + 1] == ["clips", "1.7000"]
 
 
 def test_a_run_that_is_being_written_is_running_and_is_not_removed(root: Path, cli: Cli) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fvlm_core.cli.console import nowhere, stdout
+from fvlm_core.cli.counts import Finite
 from fvlm_core.cli.launch_options import LaunchRequest, launch_options
 from fvlm_core.cli.options import runs_option
 
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--mfu",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Finite(0, 1, min_open=True),
     metavar="SHARE",
     help="With --dry-run: the share of the device's peak that training reaches; default: measured here.",
 )
@@ -89,12 +90,17 @@ def command(
 
         if request.launcher is not None:
             raise click.UsageError("--rehearse trains in this process; leave --launcher out")
+        for name, given in (("--device", device), ("--mfu", mfu)):
+            if given:
+                raise click.UsageError(
+                    f"{name}: a rehearsal is planned for this machine; leave it or --rehearse out"
+                )
         read = _chosen(read_recipe(recipe, overrides), only)
         rehearse_recipe(read, root, allowed, dry_run=dry_run, as_json=as_json)
         return
     if dry_run:
         read = _chosen(read_recipe(recipe, overrides), only)
-        _dry_run(read, as_json, device, mfu)
+        _dry_run(read, root, as_json, device, mfu)
         if request.launcher is not None and not as_json:
             from fvlm_core.cli.launch import show_commands
             from fvlm_core.launching.jobs import CommandLine
@@ -132,14 +138,22 @@ def _chosen(recipe: Recipe, names: tuple[str, ...]) -> Recipe:
     return only(recipe, names) if names else recipe
 
 
-def _dry_run(recipe: Recipe, as_json: bool, device: str | None, mfu: float | None) -> None:
+def _dry_run(recipe: Recipe, root: Path, as_json: bool, device: str | None, mfu: float | None) -> None:
     import json
 
+    from attrs import evolve
+
+    from fvlm_core.campaign import missing_start
     from fvlm_core.cli.plan_view import plan_json, show_plan
     from fvlm_core.gpus import find_gpu
     from fvlm_core.plan import Target, plan
 
-    plans = plan(recipe, Target(find_gpu(device) if device else None, mfu))
+    plans = [
+        evolve(one, notes=tuple(dict.fromkeys([*one.notes, *missing_start(recipe, run, root)])))
+        for run, one in zip(
+            recipe.runs, plan(recipe, Target(find_gpu(device) if device else None, mfu)), strict=True
+        )
+    ]
     if as_json:
         click.echo(json.dumps(plan_json(recipe, plans), indent=2))
     else:

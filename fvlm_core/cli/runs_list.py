@@ -105,6 +105,11 @@ def _order(entry: Entry, sort: str) -> tuple[bool, Any]:
     return value is None, 0 if value is None else value
 
 
+def _count(entry: Entry, value: int) -> str:
+    """Empty where zero means that nobody knows."""
+    return f"{value:,}" if value or entry.state not in ("imported", "unreadable") else ""
+
+
 def _say_none(entries: Sequence[Entry], root: Path) -> None:
     if entries:
         click.echo(f"none of the {len(entries):,} runs under {root} is meant", err=True)
@@ -139,8 +144,8 @@ def _print_lines(entries: Sequence[Entry]) -> None:
             entry.state,
             entry.size,
             f"{entry.best_loss:.4f}" if entry.best_loss is not None else "",
-            f"{entry.step:,}/{entry.planned:,}" if entry.planned is not None else f"{entry.step:,}",
-            f"{entry.samples:,}",
+            f"{entry.step:,}/{entry.planned:,}" if entry.planned is not None else _count(entry, entry.step),
+            _count(entry, entry.samples),
             str(entry.seed) if entry.seed is not None else "",
             strftime("%Y-%m-%d %H:%M", localtime(entry.written)),
             " ".join(entry.tags),

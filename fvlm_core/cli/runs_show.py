@@ -74,6 +74,7 @@ def _show(seen: Overview, settings: bool) -> None:
             "best validation": _loss(entry.best_loss, entry.best_step),
             "its own words": _loss(summary.get("best_val_loss_content"), None),
             "last training": _loss(summary.get("final_train_loss"), None),
+            "last validation": _loss(*_last(seen.evaluations)),
             **{f"  {source}": f"{loss:.4f}" for source, loss in seen.by_source.items() if loss is not None},
             "spikes": summary.get("loss_spikes") or "",
             "unchanged steps": summary.get("unchanged_steps") or "",
@@ -134,6 +135,11 @@ def _attempt(entry: Mapping[str, Any]) -> str:
         f"{entry.get('attempt')}  {entry.get('at')}  {entry.get('host')}  {entry.get('device')} x "
         f"{entry.get('world', 1)}  torch {entry.get('torch')}"
     )
+
+
+def _last(rows: Sequence[Mapping[str, Any]]) -> tuple[float | None, int | None]:
+    """Loss and step of the last evaluation."""
+    return (rows[-1].get("val_loss"), rows[-1].get("step")) if rows else (None, None)
 
 
 def _loss(value: float | None, step: int | None) -> str:

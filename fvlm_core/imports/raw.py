@@ -164,6 +164,11 @@ def _read_summary(file: Path, problems: list[Problem]) -> dict[str, Any] | None:
         raise UsageError(f"{file}: not readable as JSON: {error}") from None
     if not isinstance(said, dict):
         raise UsageError(f"{file}: expected an object with {', '.join(SUMMARY_COLUMNS)}")
+    if not said.keys() & set(SUMMARY_COLUMNS):
+        raise UsageError(
+            f"{file}: no summary of a run, which has {', '.join(SUMMARY_COLUMNS)}. Of an export, give the "
+            "folder or its tables: fits are made again from the points"
+        )
     before = len(problems)
     out: dict[str, Any] = {}
     for column in SUMMARY_COLUMNS:

@@ -94,10 +94,12 @@ def load_initial(model: VLM, initial: Initial) -> None:
 
 
 def _of_run(name: str, folder: Path) -> Initial:
+    run = open_run(folder)
     try:
-        best = best_checkpoint(open_run(folder))
+        best = best_checkpoint(run)
     except UsageError as error:
-        raise MissingWeights(f'training.init_from = "{name}": {error}; train it first') from None
+        way_out = "; train it first" if run.has_recipe else ""
+        raise MissingWeights(f'training.init_from = "{name}": {error}{way_out}') from None
     step = int(best.name.removeprefix("step-"))
     return Initial(name, tuple(sorted(best.glob(_MODEL))), step, _beside(folder))
 

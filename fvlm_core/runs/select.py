@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fvlm_core.errors import UsageError
-from fvlm_core.runs.listing import find_entries
+from fvlm_core.runs.listing import Entry, find_entries
 from fvlm_core.runs.store import RECIPE, Run, open_run
 
 
@@ -25,11 +25,17 @@ def select_runs(names: Sequence[str], root: Path) -> list[Run]:
         else:
             inside.append(name)
     entries = find_entries(inside, root) if inside else []
-    broken = [f"{entry.name}: {entry.problem}" for entry in entries if entry.state == "unreadable"]
-    if broken:
-        raise UsageError("\n".join(["these runs cannot be read:", *broken]))
+    refuse_unreadable(entries)
     found = [root / entry.folder for entry in entries] + folders
     return [open_run(folder) for folder in {folder.resolve(): folder for folder in found}.values()]
+
+
+def refuse_unreadable(entries: Iterable[Entry]) -> None:
+    """Raise one `UsageError` that names every run whose record is damaged, and how."""
+    broken = [f"{entry.name}: {entry.problem}" for entry in entries if entry.state == "unreadable"]
+    if broken:
+        way_out = "Put their files back, or remove them: fvlm runs rm NAME"
+        raise UsageError("\n".join(["these runs cannot be read:", *broken, way_out]))
 
 
 def listing(runs: Sequence[Run]) -> str:

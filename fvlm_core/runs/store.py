@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from attrs import evolve, field, frozen
 
@@ -88,9 +89,10 @@ class Run:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """`summary.json`, brought up to date at every evaluation; empty before the first."""
+        """`summary.json`, brought up to date at every evaluation; empty before the first. Raises `UsageError` when
+        it is damaged."""
         file = self.folder / SUMMARY
-        return read_json(file) if file.exists() else {}
+        return _read(file) if file.exists() else {}
 
     def rows(self) -> list[Row]:
         """All metrics rows in force, in order."""
@@ -111,15 +113,35 @@ class Run:
 
 
 def open_run(folder: Path) -> Run:
-    """The run in a folder."""
-    return Run(folder, read_json(folder / RECIPE))
+    """The run in a folder. Raises `UsageError` when its record is damaged."""
+    record = _read(folder / RECIPE)
+    if missing := {"id", "recipe", "order"} - record.keys():
+        raise UsageError(f"{folder / RECIPE}: damaged: it lacks {', '.join(sorted(missing))}")
+    return Run(folder, record)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """A small file of a record. Raises `UsageError` when it is damaged."""
+    try:
+        found: Any = read_json(file)
+    except ValueError as error:
+        raise UsageError(f"{file}: damaged: {error}") from None
+    if not isinstance(found, dict):
+        raise UsageError(f"{file}: damaged: expected a table of values")
+    return cast(dict[str, Any], found)
 
 
 def find_run(name: str, root: Path) -> Run:
-    """A run by its folder, by "recipe/id", or by its id alone when that is unambiguous. Raises `UsageError`."""
-    if (Path(name) / RECIPE).is_file():
-        return open_run(Path(name))
-    runs = list_runs(root)
+    """A run by its folder, there or in the store, by "recipe/id", or by its id alone when that is unambiguous. Raises
+    `UsageError`. Other runs whose record is damaged do not matter."""
+    for folder in (Path(name), root / name):
+        if (folder / RECIPE).is_file():
+            return open_run(folder)
+    runs: list[Run] = []
+    for file in root.glob(f"*/*/{RECIPE}"):
+        with suppress(UsageError):
+            runs.append(open_run(file.parent))
+    runs = in_order(runs)
     found = [run for run in runs if name in (run.id, f"{run.recipe}/{run.id}")]
     if len(found) == 1:
         return found[0]

@@ -13,7 +13,9 @@ from attrs import evolve
 
 from fvlm_core.errors import UsageError
 from fvlm_core.interfaces import LRCurve
+from fvlm_core.runs.listing import list_entries
 from fvlm_core.runs.metrics import Row
+from fvlm_core.runs.select import refuse_unreadable
 from fvlm_core.runs.store import Run, list_runs, with_cache
 from fvlm_core.scaling.curves import curves_of
 from fvlm_core.scaling.kinds import D_KINDS, N_KINDS, DKind, NKind
@@ -87,7 +89,9 @@ def from_runs(runs: Sequence[Run], source: str, n: NKind = "total", d: DKind = "
 
 
 def stored_runs(root: Path) -> list[Run]:
-    """The runs kept in a folder. Raises `UsageError`, with the way to get some, when there are none."""
+    """The runs kept in a folder. Raises `UsageError`, with the way to get some, when there are none, and for runs whose
+    record is damaged: what they measured would be missing without a word."""
+    refuse_unreadable(list_entries(root))
     runs = list_runs(root)
     if not runs:
         raise UsageError(
