@@ -47,6 +47,11 @@ WRONG: dict[str, dict[str, tuple[str, str, str]]] = {
             "seen = self.patch(frames - frames.mean(0))",
             "PatchFeatures.select: The features of some frames only",
         ),
+        "a batch normalised in training only": (
+            "seen = self.patch(frames).flatten(2).mT",
+            "seen = self.patch(frames - frames.mean(0) if self.training else frames).flatten(2).mT",
+            "PatchFeatures.select: The features of some frames only",
+        ),
         "an answer without a gradient": (
             "(share @ layer.value)[:, 0, 0]",
             "(share @ layer.value)[:, 0, 0].detach()",
@@ -82,6 +87,11 @@ WRONG: dict[str, dict[str, tuple[str, str, str]]] = {
         "samples that see each other": (
             "VisualTokens(self.scale * self.project(mean))",
             "VisualTokens(self.scale * self.project(mean - mean.mean(0)))",
+            "Connector.connect: features: of F frames, those of sample 0 first",
+        ),
+        "samples that see each other in training only": (
+            "VisualTokens(self.scale * self.project(mean))",
+            "VisualTokens(self.scale * self.project(mean - mean.mean(0) if self.training else mean))",
             "Connector.connect: features: of F frames, those of sample 0 first",
         ),
         "work that is not done": (

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 from hashlib import sha256
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -266,3 +268,26 @@ def test_the_command_writes_one_file_and_says_where(
     )
     assert code == 2
     assert "cannot be written" in error
+
+
+def test_what_is_no_file_is_written_to_and_never_replaced(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pipe (as `/dev/null`) stays what it is, and a link stays a link."""
+    pipe, link = tmp_path / "pipe", tmp_path / "link.html"
+    os.mkfifo(pipe)
+    link.symlink_to("page.html")
+    got: list[str] = []
+    reader = Thread(target=lambda: got.append(pipe.read_text()), daemon=True)
+    reader.start()
+    for out in (pipe, link):
+        code, _, _ = run_cli(
+            ["report", "phase/baseline", "--runs", str(root), "--out", str(out)], monkeypatch, capsys
+        )
+        assert code == 0
+    assert pipe.is_fifo()
+    reader.join(10)
+    assert got[0].startswith("<!doctype html>")
+    assert link.is_symlink()
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["link.html", "page.html", "pipe"]

@@ -44,6 +44,7 @@ def command(
     from fvlm_core.cli.named import recipe_names
     from fvlm_core.cli.outputs import prepare, writing
     from fvlm_core.report.html import gather, page
+    from fvlm_core.runs.files import write_text
     from fvlm_core.runs.select import listing, select_runs
     from fvlm_core.runs.store import in_order
     from fvlm_core.scaling.stored import stored_runs
@@ -52,9 +53,7 @@ def command(
     prepare(out)
     text = page(gather(runs, baseline=baseline, gaze=gaze))
     with writing(out):
-        temporary = out.with_name(f".{out.name}.part")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(out)
+        write_text(out, text)
     stderr().print(f"report of {listing(runs)}", soft_wrap=True)
     click.echo(str(out))
     if then_open:

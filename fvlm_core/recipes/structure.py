@@ -170,10 +170,12 @@ def _read_class(converter: Converter, value: Located, cls: type) -> Any:
                     {a.name: _read_field(converter, value.value[a.name], a, hints)}
                 ),
             )
-            if name in read and attribute.validator is not None:
-                _validate(problems, attribute, read[name])
         elif attribute.default is attrs.NOTHING:
             problems.append(((name,), f"missing; expected {describe(hints[name])}"))
+    so_far = _so_far(cls, fields, read)
+    for name, value_read in read.items():
+        if fields[name].validator is not None:
+            _validate(problems, so_far, fields[name], value_read)
     if problems:
         raise Invalid(problems)
     try:
@@ -205,13 +207,32 @@ def _listing(names: list[str]) -> str:
     return f"; expected one of {', '.join(sorted(names))}" if names else "; expected none"
 
 
-def _validate(problems: list[tuple[Key, str]], attribute: Any, value: Any) -> None:
+def _so_far(cls: type, fields: dict[str, Any], read: dict[str, Any]) -> Any:
+    """An instance for validators that look at other fields: those read and those left out; not those that are wrong."""
+    instance = object.__new__(cls)
+    for name, attribute in fields.items():
+        default = attribute.default
+        if name in read:
+            object.__setattr__(instance, name, read[name])
+        elif default is not attrs.NOTHING and not getattr(default, "takes_self", False):
+            is_made = isinstance(default, attrs.Factory)  # type: ignore[arg-type]
+            object.__setattr__(instance, name, default.factory() if is_made else default)
+    return instance
+
+
+def _validate(problems: list[tuple[Key, str]], so_far: Any, attribute: Any, value: Any) -> None:
     try:
-        attribute.validator(None, attribute, value)
+        attribute.validator(so_far, attribute, value)
     except (ValueError, TypeError) as error:
-        # attrs words it as "'steps' must be >= 1: -3"; the key is said already.
-        text = str(error.args[0]).removeprefix(f"'{attribute.name}' ")
-        problems.append(((attribute.name,), text.replace(": ", ", got ", 1)))
+        text, name = str(error.args[0] if error.args else error), f"'{attribute.name}' "
+        if text.startswith(name):  # attrs words it as "'steps' must be >= 1: -3"; the key is said already.
+            problems.append(((attribute.name,), text.removeprefix(name).replace(": ", ", got ", 1)))
+        else:
+            key, rest = at_field(type(so_far), text)
+            problems.append((key or (attribute.name,), rest))
+    except AttributeError:
+        if not problems:  # else it asked for a field that is wrong, which is said there
+            raise
 
 
 def _collect(problems: list[tuple[Key, str]], key: Key, read: Callable[[], Any]) -> None:

@@ -11,15 +11,27 @@ from typing import Any
 from fvlm_core.errors import UsageError
 
 
-def write_json(file: Path, value: Any) -> None:
-    """Write JSON (finite numbers only) so that a kill at any moment leaves the old file or the new one."""
+def write_text(file: Path, text: str) -> None:
+    """Write UTF-8 so that a kill at any moment leaves the old file or the new one.
+
+    A link stays one. What is no file (`/dev/null`, a pipe) is written to and never replaced.
+    """
+    if file.exists() and not file.is_file():
+        with file.open("w", encoding="utf-8") as out:
+            out.write(text)
+        return
+    file = file.resolve()
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    with temporary.open("w") as out:
-        json.dump(value, out, indent=2, allow_nan=False)
-        out.write("\n")
+    with temporary.open("w", encoding="utf-8") as out:
+        out.write(text)
         out.flush()
         os.fsync(out.fileno())
     temporary.replace(file)
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write JSON (finite numbers only) as `write_text` does."""
+    write_text(file, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(file: Path) -> Any:

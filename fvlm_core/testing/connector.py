@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from functools import cached_property
 from typing import Any, get_args
 
@@ -15,6 +16,7 @@ from fvlm_core.testing.encoder import noise
 from fvlm_core.testing.finding import Promise, expect, promises, skip
 from fvlm_core.testing.flops import Flops
 from fvlm_core.testing.modules import (
+    check_apart,
     check_close,
     check_gradients,
     check_meta,
@@ -141,6 +143,15 @@ def _alone(bridge: Bridge) -> None:
         part = bridge.tokens[first : first + count]
         check_close(alone, part, f"tokens of sample {sample} alone and in a batch")
         first += count
+    side = iris_spec().image_size
+    frames = noise(sum(COUNTS), 3, side, side).requires_grad_()
+    read = {"tokens": bridge.module.encoder_tokens, "layers": bridge.module.encoder_layers}
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        features = bridge.encoder.encode(frames, **read)
+        trained = deepcopy(bridge.module).train()
+        tokens = trained.connect(features, torch.tensor(COUNTS), bridge.encoder, bridge.llm).tokens
+        others = slice(COUNTS[0], None)
+        check_apart(tokens[: COUNTS[0]], frames, others, "tokens of a sample depend on the samples beside it")
 
 
 @promises(PROMISES, "its tokens depend on the frames", VisualTokens, "tokens: [F, k, W]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +13,7 @@ from fvlm_core.interfaces.encoder import PatchFeatures, VisionEncoder
 from fvlm_core.interfaces.specs import EncoderSpec
 from fvlm_core.testing.finding import Promise, expect, promises, skip
 from fvlm_core.testing.modules import (
+    check_apart,
     check_close,
     check_gradients,
     check_meta,
@@ -148,6 +150,10 @@ def _alone(eye: Eye) -> None:
     with torch.no_grad():
         other = eye.module.encode(eye.frames.flip(0)).tokens
     check_close(other.flip(0), eye.tokens(), "tokens of frames in another order")
+    frames = eye.frames.clone().requires_grad_()
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        tokens = deepcopy(eye.module).train().encode(frames).tokens
+        check_apart(tokens[:1], frames, slice(1, None), "tokens of a frame depend on the frames beside it")
 
 
 @promises(PROMISES, "the tokens depend on the frames", VisionEncoder.encode, "Look at every frame once")

@@ -66,6 +66,19 @@ def _matters(parameter: nn.Parameter, loss: Callable[[], Tensor], before: Tensor
     return changed
 
 
+def check_apart(own: Tensor, frames: Tensor, others: slice, what: str) -> None:
+    """What was made of some frames does not depend on others, told by gradients: dropout may differ. Raises `Broken`.
+
+    own: made in training mode. frames: those it was made from, requiring a gradient; `others`: which must not matter.
+    """
+    if not own.requires_grad:
+        return
+    weight = torch.randn(own.shape, generator=torch.Generator().manual_seed(10))
+    [found] = torch.autograd.grad((own * weight).sum(), frames, allow_unused=True)
+    apart = found is None or not found[others].any()
+    expect(apart, f"{what}, in training (normalised over the batch?)")
+
+
 def check_close(got: Tensor, wanted: Tensor, what: str) -> None:
     """Two tensors agree up to rounding. Raises `Broken`."""
     expect(got.shape == wanted.shape, f"{what}: {shape(got)} and {shape(wanted)}")
