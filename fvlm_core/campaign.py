@@ -35,7 +35,16 @@ from fvlm_core.runs.identity import data_places, drift, identity, seen_data, sof
 from fvlm_core.runs.initial import check_same_start, find_initial, load_initial
 from fvlm_core.runs.lock import writing
 from fvlm_core.runs.mirror import Mirrored
-from fvlm_core.runs.store import CHECKPOINTS, ENVIRONMENT, IMPORTED, RECIPE, SUMMARY, TOKENIZER, open_run
+from fvlm_core.runs.store import (
+    CHECKPOINTS,
+    ENVIRONMENT,
+    IMPORTED,
+    RECIPE,
+    SUMMARY,
+    TOKENIZER,
+    open_run,
+    read_part,
+)
 from fvlm_core.training.devices import pick_device
 from fvlm_core.training.length import Length
 from fvlm_core.training.loop import train
@@ -288,7 +297,7 @@ def _train_one(
         said = begin_attempt(folder, device, found, world=ranks.size, parallel=parallel)
         write_json(folder / ENVIRONMENT, describe_environment())
         if begun.found and (folder / SUMMARY).exists():  # before the record: what was complete may be no more
-            write_json(folder / SUMMARY, _replanned(read_json(folder / SUMMARY), length))
+            write_json(folder / SUMMARY, _replanned(read_part(folder / SUMMARY), length))
         write_json(folder / RECIPE, record)
         return said
 
@@ -345,5 +354,5 @@ def _complete_summary(folder: Path, found: Sequence[Change]) -> dict[str, Any] |
     """The summary of a complete run; None when there is work left, as under accepted changes there may be."""
     if not (folder / SUMMARY).exists() or not (folder / RECIPE).exists():
         return None
-    summary = read_json(folder / SUMMARY)
+    summary = read_part(folder / SUMMARY)
     return summary if summary.get("complete") and all(change.free for change in found) else None

@@ -99,6 +99,19 @@ def test_what_is_missing_is_told_with_the_way_out_before_anything_is_trained(
         assert (code, said in " ".join(out.split())) == (0, True)
 
 
+def test_a_damaged_summary_is_named_and_written_again_once_it_is_removed(place: Path, cli: Cli) -> None:
+    command = ["run", "second.toml", "--runs", str(place / "own")]
+    assert cli(*command)[0] == 0
+    summary = place / "own" / place.name / place.name / "summary.json"
+    before = json.loads(summary.read_text())["best_val_loss"]
+    summary.write_text("[]")
+    code, _, err = cli(*command)
+    assert (code, f"{summary}: damaged" in err) == (2, True)
+    summary.unlink()
+    assert cli(*command)[0] == 0
+    assert json.loads(summary.read_text())["best_val_loss"] == before
+
+
 def test_weights_that_do_not_fit_are_listed_by_name_and_shape(place: Path, cli: Cli) -> None:
     wider = ("-o", "training.init_from=tiny/tiny", "-o", "model.connector.query_dim=4")
     code, _, err = cli("run", "second.toml", *wider)

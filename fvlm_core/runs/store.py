@@ -92,7 +92,7 @@ class Run:
         """`summary.json`, brought up to date at every evaluation; empty before the first. Raises `UsageError` when
         it is damaged."""
         file = self.folder / SUMMARY
-        return _read(file) if file.exists() else {}
+        return read_part(file) if file.exists() else {}
 
     def rows(self) -> list[Row]:
         """All metrics rows in force, in order."""
@@ -114,21 +114,25 @@ class Run:
 
 def open_run(folder: Path) -> Run:
     """The run in a folder. Raises `UsageError` when its record is damaged."""
-    record = _read(folder / RECIPE)
+    record = read_part(folder / RECIPE)
     if missing := {"id", "recipe", "order"} - record.keys():
         raise UsageError(f"{folder / RECIPE}: damaged: it lacks {', '.join(sorted(missing))}")
     return Run(folder, record)
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_part(file: Path) -> dict[str, Any]:
     """A small file of a record. Raises `UsageError` when it is damaged."""
     try:
         found: Any = read_json(file)
     except ValueError as error:
-        raise UsageError(f"{file}: damaged: {error}") from None
+        raise UsageError(f"{file}: damaged: {error}{_way_out(file)}") from None
     if not isinstance(found, dict):
-        raise UsageError(f"{file}: damaged: expected a table of values")
+        raise UsageError(f"{file}: damaged: expected a table of values{_way_out(file)}")
     return cast(dict[str, Any], found)
+
+
+def _way_out(file: Path) -> str:
+    return ". Remove this file: `fvlm run` writes it again" if file.name == SUMMARY else ""
 
 
 def find_run(name: str, root: Path) -> Run:
