@@ -144,7 +144,6 @@ def test_damage_is_mended_and_finished_work_is_not_repeated(tmp_path: Path) -> N
 
 PREPARE = """
 import os
-import signal
 import sys
 from pathlib import Path
 from fvlm_shapes.config import Shapes
@@ -154,7 +153,6 @@ def report(what, done, total):
     if done and len(sys.argv) > 3:
         os.kill(os.getpid(), int(sys.argv[3]))
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests started in the background inherit it ignored
     build(Shapes(cache=Path(sys.argv[1]), clips=int(sys.argv[2])), "train").prepare(report)
 """
 
