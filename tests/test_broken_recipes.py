@@ -185,7 +185,7 @@ class Tiled:
     stages: int = 3
     side: int = field(default=48)
 
-    @side.validator  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    @side.validator  # pyright: ignore
     def _divides(self, attribute: Any, value: int) -> None:
         if value % 2**self.stages:
             raise ValueError(f"side: expected a multiple of {2**self.stages}, got {value}")
