@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Sequence
+from errno import EACCES, EADDRINUSE
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
@@ -50,7 +51,8 @@ class Server(ThreadingHTTPServer):
             super().__init__((host, port), _Handler)
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            way_out = "; --port 0 takes a free one" if port else ""
+            is_port = getattr(error, "errno", None) in (EADDRINUSE, EACCES)
+            way_out = "; --port 0 takes a free one" if is_port else ""
             raise UsageError(
                 f"--host {host} --port {port}: cannot be served there: {reason}{way_out}"
             ) from None

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from attrs import field, frozen
 from tiny import CONNECTOR, ENCODER, LLM, RECIPE, TRAINING, run_cli
+
+from fvlm_core.recipes.located import Located
+from fvlm_core.recipes.structure import Invalid, structure
 
 BROKEN: dict[str, tuple[str, str]] = {
     "misspelt_key": (
@@ -171,3 +176,29 @@ def test_broken_override_is_explained(
     (tmp_path / "mine.toml").write_text(RECIPE)
     code, _, err = run_cli(["run", "mine.toml", "-o", override], monkeypatch, capsys)
     assert (code, err) == (2, expected + "\n")
+
+
+@frozen(kw_only=True)
+class Tiled:
+    """A config whose fields must go together, told by the usual attrs validator."""
+
+    stages: int = 3
+    side: int = field(default=48)
+
+    @side.validator  # pyright: ignore
+    def _divides(self, attribute: Any, value: int) -> None:
+        if value % 2**self.stages:
+            raise ValueError(f"side: expected a multiple of {2**self.stages}, got {value}")
+
+
+def test_a_validator_may_look_at_other_fields() -> None:
+    def problems(**table: Any) -> list[Any]:
+        with pytest.raises(Invalid) as invalid:
+            structure(Located({name: Located(value) for name, value in table.items()}), Tiled)
+        return invalid.value.problems
+
+    assert structure(Located({name: Located(value) for name, value in {"side": 40}.items()}), Tiled) == Tiled(
+        side=40
+    )
+    assert problems(side=50) == [(("side",), "expected a multiple of 8, got 50")]
+    assert problems(side=50, stages="x") == [(("stages",), 'expected int, got "x"')]

@@ -214,6 +214,11 @@ def test_a_taken_port_and_a_wrong_name_are_misuse(
         code, _, error = run_cli(["watch", "--port", port, "--runs", str(root)], monkeypatch, capsys)
     assert code == 2
     assert "--port 0 takes a free one" in error
+    elsewhere = ["--host", "192.0.2.1", "--allow-remote", "--port", "8437"]
+    code, _, error = run_cli(["watch", *elsewhere, "--runs", str(root)], monkeypatch, capsys)
+    assert code == 2
+    assert "--host 192.0.2.1 --port 8437: cannot be served there" in error
+    assert "free one" not in error  # no port helps an address that is another machine's
     code, _, error = run_cli(["watch", "liv", "--port", "0", "--runs", str(root)], monkeypatch, capsys)
     assert code == 2
     assert 'did you mean "live"' in error

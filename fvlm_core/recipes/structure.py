@@ -172,7 +172,8 @@ def _read_class(converter: Converter, value: Located, cls: type) -> Any:
             )
         elif attribute.default is attrs.NOTHING:
             problems.append(((name,), f"missing; expected {describe(hints[name])}"))
-    so_far = _so_far(cls, fields, read)
+    wrong = value.value.keys() - read.keys()
+    so_far = _so_far(cls, {name: of for name, of in fields.items() if name not in wrong}, read)
     for name, value_read in read.items():
         if fields[name].validator is not None:
             _validate(problems, so_far, fields[name], value_read)

@@ -52,7 +52,7 @@ def _chart(
     drawn = sum(len(curve.loss) > len(curve.thinned()[1]) for curve in curves)
     thinned = "The lowest and highest of each stretch are drawn." if drawn else ""
     what = (
-        "measured on the same validation samples"
+        "measured on the validation samples of each run"
         if name == "validation"
         else "means over the steps between rows"
     )

@@ -114,7 +114,9 @@ def _block(report: Json, points: Points | None, id: str, named: str, draw: bool)
 
 def _asked(report: Json) -> str:
     data = report["data"]
-    counts = f"{report['n_points']} points of {len(data['runs'])} runs and {len(data['sizes'])} sizes"
+    runs, sizes = len(data["runs"]), len(data["sizes"])
+    counts = f"{report['n_points']} points of {runs} {'run' if runs == 1 else 'runs'}"
+    counts += f" and {sizes} {'size' if sizes == 1 else 'sizes'}"
     objective = report["objective"]["name"]
     return f"{report['form']}. {counts}; N: {data['n']}, D: {data['d']}; objective {objective}."
 
