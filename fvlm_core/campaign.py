@@ -332,6 +332,11 @@ def _budgeted(config: RunRecipe, vocabulary: int, ledger: float) -> float:
 def _drift(folder: Path, run: Run, data: Mapping[str, Sources] | None = None) -> list[Change]:
     """In what a run on disk differs from the recipe; nothing when it has not begun."""
     if not (folder / RECIPE).exists():
+        if any((folder / CHECKPOINTS).glob("step-*")):
+            raise UsageError(
+                f"{folder} has checkpoints but no {RECIPE}: what they were trained under is unknown. Put the file "
+                "back, give another place (--runs DIR), or remove the folder"
+            )
         return []
     begun = open_run(folder)
     if not begun.has_recipe:

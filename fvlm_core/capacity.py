@@ -17,7 +17,8 @@ from fvlm_core.compute import Parameters, samples_at_once
 from fvlm_core.data.lengths import Lengths
 from fvlm_core.gpus import GPU
 from fvlm_core.interfaces.specs import ConnectorSpec
-from fvlm_core.memory import GIB, USABLE, Memory, MicroBatch, Trained, training_memory
+from fvlm_core.kept import MicroBatch
+from fvlm_core.memory import GIB, USABLE, Memory, Trained, training_memory
 from fvlm_core.recipes.schema import RunRecipe
 from fvlm_core.training.length import peak_rates
 from fvlm_core.vlm import LOGITS_AT_ONCE

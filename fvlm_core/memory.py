@@ -1,9 +1,6 @@
-"""What a training step needs in memory, from sizes alone: weights, gradients, moments, and what is kept for backward.
+"""What a run needs in memory, from sizes alone: weights, gradients, moments, and what is kept for backward.
 
-What autograd keeps was read off the tensors that it really saves, layer by layer (`tests/test_memory_plan.py` does so
-again): it depends on how a layer is written, so a plugin's own layers may keep more or less. Other than FLOPs, bytes
-depend on the precision: under autocast the residual stream stays float32, every linear map keeps a bf16 copy of its
-input, and of its weights. Imports nothing heavy.
+Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -12,20 +9,10 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import attrs
-from attrs import field, frozen
+from attrs import frozen
 
-from fvlm_core.interfaces.specs import (
-    ConnectorSpec,
-    EncoderSpec,
-    LinearMap,
-    LLMSpec,
-    Look,
-    TextPass,
-    VisualPass,
-)
-
-FULL, HALF = 4, 2
-"""Bytes of a number in float32 and in bf16."""
+from fvlm_core.interfaces.specs import ConnectorSpec, EncoderSpec, LLMSpec
+from fvlm_core.kept import FULL, HALF, Kept, MicroBatch
 
 GIB = 1 << 30
 
@@ -36,23 +23,6 @@ matrix library. 0.75 GiB measured on a CPU; assumed for GPUs, where it differs b
 USABLE = {"cpu": 0.9, "cuda": 0.95}
 """Share of a device's memory that a run is planned into; the rest is for what else runs there and for holes between
 blocks."""
-
-
-@frozen(kw_only=True)
-class MicroBatch:
-    """The largest micro-batch of a run.
-
-    samples: B. frames: of all samples. longest_frames, positions: of the longest sample; positions counts its visual
-    tokens and its text. labels: supervised tokens of all samples. answers: texts that are read after the same frames,
-    2 for pairs.
-    """
-
-    samples: int
-    frames: int
-    longest_frames: int
-    positions: int
-    labels: int
-    answers: int = 1
 
 
 @frozen(kw_only=True)
@@ -76,7 +46,7 @@ class Memory:
     moment: which one that is. weights: float32. gradients: of earlier micro-batches or of what is done. optimiser:
     two moments of what trains. copies: bf16 copies of weights that autocast makes. activations: kept for backward, by
     component ("frames": the pixels). keys_values: the encoder's cached keys and values. working: what comes and goes: a
-    chunk's logits, a layer made again, and `waiting` gradients (`_Kept.waiting`). runtime: there before the model.
+    chunk's logits, a layer made again, and `waiting` gradients (`Kept.waiting`). runtime: there before the model.
     evaluation: the whole peak of an evaluation. kept: what a forward pass leaves behind, at whatever moment.
     """
 
@@ -134,9 +104,9 @@ def training_memory(
     optimiser = 2.0 * FULL * moved / shards
     runtime = RUNTIME[device]
     narrow = HALF if autocast else FULL
-    kept = _Kept(encoder, connector, llm, counts, frozen, training, narrow, chunk)
+    kept = Kept(encoder, connector, llm, counts, frozen, training, narrow, chunk)
     peak = max(kept.moments(accumulates), key=lambda moment: moment.total)
-    looked = _Kept(encoder, connector, llm, counts, frozen, evaluation, narrow, chunk)
+    looked = Kept(encoder, connector, llm, counts, frozen, evaluation, narrow, chunk)
     copies = HALF * every if autocast else 0.0
     return Memory(
         moment=peak.name,
@@ -151,312 +121,3 @@ def training_memory(
         evaluation=weights + optimiser + copies + looked.seen_only() + runtime,
         kept=kept.kept,
     )
-
-
-@frozen(kw_only=True)
-class _Moment:
-    """What there is at one moment of a step beside weights and optimiser state."""
-
-    name: str
-    gradients: float
-    copies: float = 0.0
-    activations: dict[str, float] = field(factory=dict[str, float])
-    keys_values: float = 0.0
-    working: float = 0.0
-
-    @property
-    def total(self) -> float:
-        return self.gradients + self.copies + sum(self.activations.values()) + self.keys_values + self.working
-
-
-@frozen
-class _Kept:
-    """Bytes that autograd keeps of one micro-batch. narrow: bytes of a number in a matrix product.
-
-    Nothing is kept of what no gradient goes through: a frozen encoder's patch pass, for one.
-    """
-
-    encoder: EncoderSpec
-    connector: ConnectorSpec
-    llm: LLMSpec
-    counts: Mapping[str, int]
-    frozen: frozenset[str]
-    batch: MicroBatch
-    narrow: int
-    chunk: int
-    _work: tuple[Any, ...] = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "_work", self.connector.work or ())
-
-    @property
-    def kept(self) -> float:
-        """What a forward pass leaves behind for the backward pass."""
-        copies = sum(self.copies(name) for name in self.counts)
-        return copies + sum(self.activations().values()) + self.keys_values()
-
-    def activations(self) -> dict[str, float]:
-        """All that is kept, by component, without keys, values and copies."""
-        return {
-            "frames": self.pixels(),
-            "encoder": self.patches() + self.looks(),
-            "connector": self.maps(),
-            "llm": sum(self.reads()),
-            "head": self.head(),
-        }
-
-    def moments(self, accumulates: bool) -> list[_Moment]:
-        """The moments that can be the fullest: what is kept falls during the backward pass, what waits grows."""
-        count = {name: float(FULL * n * self._trains(name)) for name, n in self.counts.items()}
-        learnt = sum(count.values())
-        before = learnt if accumulates else 0.0
-        passing = sum(HALF * n for n in self.counts.values()) if self._copied else 0.0
-        copies = {name: self.copies(name) for name in self.counts}
-        kept, first = self.activations(), self.reads()[:-1]
-        eye = {"frames": kept["frames"], "encoder": self.patches()}
-        read = {**kept, "llm": sum(first), "head": 0.0}
-        done = before or sum(count.values()) - count.get("encoder", 0.0)
-        return [
-            _Moment(
-                name="the end of the forward pass",
-                gradients=before,
-                copies=max(passing, sum(copies.values())),
-                activations=kept,
-                keys_values=self.keys_values(),
-                working=max(self.logits(), self._llm_forward()),
-            ),
-            _Moment(
-                name="the first layer of the backward pass",
-                gradients=before,
-                copies=sum(copies.values()),
-                activations={**kept, "head": 0.0},
-                keys_values=self.keys_values(),
-                working=self._llm_step() + self.llm.tied * self._head_gradient(),
-            ),
-            _Moment(
-                name="the backward pass of the language model",
-                gradients=before,
-                copies=sum(copies.values()),
-                activations=read,
-                keys_values=self.keys_values(),
-                working=self.waiting("llm", accumulates) + self._llm_step(),
-            ),
-            _Moment(
-                name="the backward pass of the encoder",
-                gradients=done,
-                copies=copies.get("encoder", 0.0),
-                activations=eye,
-                keys_values=self.keys_values(),
-                working=self.waiting("encoder", accumulates) + self._eye_trains * self._eye_step(),
-            ),
-            _Moment(name="the optimiser's step", gradients=learnt),
-        ]
-
-    def waiting(self, component: str, accumulates: bool) -> float:
-        """Gradients of weights that several passes use: those of the last pass wait, summed beside the ones that are
-        there already, until the first pass has given its own. In bf16 where the passes share a bf16 copy."""
-        spec = self.llm if component == "llm" else self.encoder
-        shared = len(self._passes()) > 1 if component == "llm" else self._deep
-        if not self._trains(component) or not (shared or not accumulates):
-            return 0.0
-        size = HALF if self._copied and not spec.recompute else FULL
-        share = 1.0 if component == "llm" else self._looked_share
-        return size * share * self.counts.get(component, 0)
-
-    def copies(self, component: str) -> float:
-        """bf16 copies of a component's weights that wait for the backward pass: one each of those that train, one for
-        every pass of frozen ones that a gradient goes through; none of layers that are made again."""
-        count = HALF * self.counts[component] * self._copied
-        trains = self._trains(component)
-        looks = sum(isinstance(item, Look) and item.depth == "deep" for item in self._work)
-        match component:
-            case "llm" if self.llm.recompute:  # the head is no part of a layer
-                return float(HALF * self.llm.width * (self.llm.vocabulary or 0) * self._copied)
-            case "llm":
-                return float(count * (1 if trains else len(self._passes())))
-            case "encoder" if self.encoder.recompute or not trains:
-                return count * self._looked_share * (min(looks, 1) if trains else looks)
-            case _:
-                return float(count * trains)
-
-    def pixels(self) -> float:
-        """Normalised frames, which the patch projection's weights need again."""
-        return float(self._eye_trains * self.batch.frames * 3 * self.encoder.image_size**2 * self.narrow)
-
-    def patches(self) -> float:
-        """The encoder's pass over all tokens of all frames, keys and values left out where they are kept for looks."""
-        if not self._eye_trains:
-            return 0.0
-        spec, rows = self.encoder, self.batch.frames * self.encoder.tokens
-        full = spec.depth if self._tokens_read else spec.depth - 1
-        keys = 2 * spec.width * self.narrow
-        if spec.recompute:
-            layers = spec.depth * FULL * spec.width
-        else:
-            layers = full * self._eye_layer() + (spec.depth - full) * self._keys_only()
-            layers -= spec.depth * keys if self._deep else 0
-        final = (FULL * spec.width + 8) if self._tokens_read else 0
-        if self._shallow:
-            final += self._keys_only() - keys  # the final features, projected once for all looks
-        return float(rows * (layers + final))
-
-    def keys_values(self) -> float:
-        """Keys and values that queries look at, of every layer or of the final features."""
-        layers = self.encoder.depth if self._deep else int(self._shallow)
-        tokens = self.batch.frames * self.encoder.tokens
-        return float(layers * tokens * 2 * self.encoder.width * self.narrow)
-
-    def looks(self) -> float:
-        """One token a frame through every layer, or one attention over the final features."""
-        spec, narrow = self.encoder, self.narrow
-        inputs = narrow * spec.width
-        shallow = FULL * spec.width + 2 * inputs + 4 * spec.heads  # query, answer, norm
-        mlp = (4 if spec.gated else 2) * self._inner * narrow
-        deep = 2 * (FULL * spec.width + 8) + 6 * inputs + mlp + 4 * spec.heads
-        each = {"deep": spec.depth * deep + FULL * spec.width, "shallow": shallow}
-        return float(
-            self.batch.frames * sum(each[item.depth] for item in self._work if isinstance(item, Look))
-        )
-
-    def maps(self) -> float:
-        """Inputs of the connector's linear maps; pooled patches are in the final features that the encoder's norm
-        leaves, a tensor of their own."""
-        widths = sum(
-            (item.inputs or self.llm.width) * item.times for item in self._work if isinstance(item, LinearMap)
-        )
-        pooled = 0 if any(isinstance(item, Look) for item in self._work) else self.encoder.tokens
-        live = self._trains("connector") or self._eye_trains
-        kept = widths * self.narrow + pooled * self.encoder.width * FULL * self._eye_trains
-        return float(live * self.batch.frames * kept)
-
-    def reads(self) -> list[float]:
-        """The language model's passes: visual tokens alone, and with text, padding included; the scored one last."""
-        return [rows * self._llm_rows() for rows in self._passes()]
-
-    def head(self) -> float:
-        """Hidden states of the labels, and log-probabilities of their whole vocabulary unless these are made again."""
-        texts = 1 + sum(isinstance(item, TextPass) for item in self._work)
-        labels, vocabulary = self.batch.labels, self.llm.vocabulary or 0
-        if self._chunked:
-            return float(texts * labels * self.llm.width * FULL)
-        states = self.llm.width * (self.narrow if self._trains("llm") else 0)
-        return float(texts * labels * (states + vocabulary * FULL))
-
-    def logits(self) -> float:
-        """Logits on their way to a loss and back: their float32 form where they are bf16, log-probabilities where they
-        are not kept, and the gradient."""
-        numbers = min(self.batch.labels * (self.llm.vocabulary or 0), self.chunk)
-        logits = numbers * (FULL + (self.narrow if self._copied else 0) + (FULL if self._chunked else 0))
-        return float(logits + (1 + self._chunked) * self._head_gradient())
-
-    def _head_gradient(self) -> float:
-        """The gradient of the head's weights, which waits for that of the embedding where they are the same."""
-        return float(self._trains("llm") * FULL * self.llm.width * (self.llm.vocabulary or 0))
-
-    def _llm_step(self) -> float:
-        """One decoder layer on its way back: made again, if it is, and the gradients inside its MLP."""
-        rows = max(self._passes())
-        return float(rows * (self.llm.recompute * self._llm_layer() + 2 * self.llm.mlp * self.narrow))
-
-    def _llm_forward(self) -> float:
-        """What one decoder layer that is made again holds while it is made the first time."""
-        rows = max(self._passes()) * self.llm.recompute
-        return float(rows * (3 * self.llm.mlp * self.narrow + 3 * self.llm.width * FULL))
-
-    def _eye_step(self) -> float:
-        """The same of an encoder layer. Gradients of all cached keys and values are there by then."""
-        rows, spec = self.batch.frames * self.encoder.tokens, self.encoder
-        again = rows * (spec.recompute * self._eye_layer() + 2 * self._inner * self.narrow)
-        return float(again + self.keys_values())
-
-    def seen_only(self) -> float:
-        """What an evaluation holds at its peak: keys and values of all frames, and a layer or a chunk of logits."""
-        spec = self.encoder
-        frames = self.batch.frames * (3 * spec.image_size**2 * (FULL + 1))
-        layer = self.batch.frames * spec.tokens * (2 * FULL * spec.width + 2 * self._inner * self.narrow)
-        numbers = min(self.batch.labels * (self.llm.vocabulary or 0), self.chunk)
-        logits = numbers * (2 * FULL + (self.narrow if self._copied else 0))
-        return frames + self.keys_values() + float(max(layer, logits))
-
-    def _passes(self) -> list[int]:
-        """Positions of each pass of the language model, padded to the longest sample."""
-        batch, k = self.batch, self.connector.tokens_per_frame
-        visual = batch.samples * max(0, batch.longest_frames - 1) * k
-        text = batch.samples * batch.answers * batch.positions
-        found = [visual if isinstance(item, VisualPass) else text for item in self._work if _reads(item)]
-        return [*found, text]
-
-    def _llm_rows(self) -> float:
-        """Bytes a position of one pass through the language model."""
-        spec = self.llm
-        final = 2 * FULL * spec.width + FULL if self._trains("llm") else FULL * spec.width
-        return spec.depth * (FULL * spec.width if spec.recompute else self._llm_layer()) + final
-
-    def _llm_layer(self) -> float:
-        """Bytes a position of one decoder layer: two root-mean-square norms (input, and the normalised one), attention
-        with grouped keys and values, gated MLP."""
-        spec, narrow, trains = self.llm, self.narrow, self._trains("llm")
-        head = spec.head_width or spec.width // spec.heads
-        queries, keys = spec.heads * head, spec.kv_heads * head
-        norms = 2 * (FULL * spec.width * (2 if trains else 1) + FULL)
-        inputs = spec.width * narrow * ((3 + 2) if self._copied else 2) if trains else 0
-        attention = (2 * queries + 2 * keys) * narrow + FULL * spec.heads
-        return norms + inputs + attention + (4 if trains else 3) * spec.mlp * narrow
-
-    def _eye_layer(self) -> float:
-        """Bytes a token of one encoder layer."""
-        spec, narrow = self.encoder, self.narrow
-        norms = 2 * (FULL * spec.width + 8)
-        inputs = spec.width * narrow * ((3 if self._copied else 1) + 1)
-        attention = 4 * spec.width * narrow + FULL * spec.heads
-        scales = 2 * spec.width * narrow
-        return norms + inputs + attention + scales + (4 if spec.gated else 2) * self._inner * narrow
-
-    def _keys_only(self) -> float:
-        """Bytes a token of a layer that stops at its keys and values."""
-        spec, narrow = self.encoder, self.narrow
-        return FULL * spec.width + 8 + spec.width * narrow * ((2 if self._copied else 1) + 2)
-
-    def _trains(self, component: str) -> bool:
-        return component not in self.frozen
-
-    @property
-    def _copied(self) -> bool:
-        """Whether matrix products run in another precision than the weights."""
-        return self.narrow != FULL
-
-    @property
-    def _chunked(self) -> bool:
-        """Whether the head's logits are made in chunks, twice."""
-        return self.batch.labels * (self.llm.vocabulary or 0) > self.chunk
-
-    @property
-    def _looked_share(self) -> float:
-        """Part of an encoder layer's weights that a look uses: it has no keys and values of its own."""
-        mlp = (3 if self.encoder.gated else 2) * self._inner
-        return 1 - 2 * self.encoder.width / (4 * self.encoder.width + mlp)
-
-    @property
-    def _eye_trains(self) -> bool:
-        return self._trains("encoder")
-
-    @property
-    def _inner(self) -> int:
-        return self.encoder.mlp or 4 * self.encoder.width
-
-    @property
-    def _deep(self) -> bool:
-        return any(isinstance(item, Look) and item.depth == "deep" for item in self._work)
-
-    @property
-    def _shallow(self) -> bool:
-        return any(isinstance(item, Look) and item.depth == "shallow" for item in self._work)
-
-    @property
-    def _tokens_read(self) -> bool:
-        """Whether the last layer's update of the patches is read."""
-        return not self._deep or self._shallow
-
-
-def _reads(item: Any) -> bool:
-    return isinstance(item, VisualPass | TextPass)

@@ -251,3 +251,12 @@ def test_a_key_that_has_come_since_a_run_began_is_no_change_at_its_default(place
     assert "pairs" not in err
     code, _, err = cli("run", "tiny.toml")
     assert (code, err) == (0, "")
+
+
+def test_checkpoints_without_their_record_are_not_continued(place: Path, cli: Cli) -> None:
+    (place / "runs/tiny/tiny/recipe.json").unlink()
+    before = contents(place / "runs")
+    code, _, err = cli("run", "tiny.toml")
+    assert code == 2
+    assert "has checkpoints but no recipe.json" in err
+    assert contents(place / "runs") == before

@@ -18,7 +18,8 @@ from torch.utils._pytree import tree_leaves
 from fvlm_core.capacity import Capacity
 from fvlm_core.compute import count_parameters
 from fvlm_core.gpus import find_gpu, recognise
-from fvlm_core.memory import GIB, Memory, MicroBatch, Trained, training_memory
+from fvlm_core.kept import MicroBatch
+from fvlm_core.memory import GIB, Memory, Trained, training_memory
 from fvlm_core.plan import Target, plan
 from fvlm_core.recipes.parent import parentage
 from fvlm_core.recipes.read import read_recipe
