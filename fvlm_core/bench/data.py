@@ -62,6 +62,11 @@ class Paired:
     high: float
     least: float
 
+    @property
+    def holds(self) -> bool:
+        """Whether the promise was kept."""
+        return self.ratio >= self.least
+
 
 class StoredSource(DataSource):
     """The samples of a pack, by its index alone."""

@@ -16,33 +16,19 @@ def command(rounds: int, processes: int, as_json: bool) -> None:
 
     Ratios hold on a busy machine, too; frames a second do not.
     """
-    import json
     from pathlib import Path
     from tempfile import TemporaryDirectory
 
-    from attrs import asdict
-
-    from fvlm_core.bench.data import bench_data
+    from fvlm_core.bench.data import Paired, bench_data
     from fvlm_core.bench.pairs import machine
-    from fvlm_core.cli.console import new_table, print_table, stderr, stdout
+    from fvlm_core.cli.bench_pairs import show_measured
+    from fvlm_core.cli.console import stderr
     from fvlm_core.cli.display import Display
+
+    def cells(one: Paired) -> tuple[str, ...]:
+        rates = (f"{one.frames:,.0f}", f"{one.bare:,.0f}")
+        return one.name, *rates, f"{one.ratio:.2f}", f"{one.low:.2f} to {one.high:.2f}", f"{one.least:.2f}"
 
     with TemporaryDirectory() as scratch, Display(stderr(), 0) as display:
         found = bench_data(Path(scratch), rounds, processes, display.work)
-    about = machine(("av", "pillow", "torch"))
-    if as_json:
-        click.echo(json.dumps({"machine": about, "measured": [asdict(one) for one in found]}, indent=2))
-        return
-    numbers = ("frames/s", "bare", "ratio", "lowest to highest", "promised")
-    table = new_table("measured", *numbers, right=numbers)
-    for one in found:
-        table.add_row(
-            one.name,
-            f"{one.frames:,.0f}",
-            f"{one.bare:,.0f}",
-            f"{one.ratio:.2f}",
-            f"{one.low:.2f} to {one.high:.2f}",
-            f"{one.least:.2f}",
-        )
-    print_table(table)
-    stdout().print("; ".join(f"{name} {value}" for name, value in about.items()), style="dim", soft_wrap=True)
+    show_measured(found, "frames/s", cells, machine(("av", "pillow", "torch")), as_json)

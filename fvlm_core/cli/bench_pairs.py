@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -11,21 +11,10 @@ from fvlm_core.bench.pairs import Pair
 
 
 def show_pairs(pairs: Sequence[Pair], about: dict[str, Any], as_json: bool) -> None:
-    """A table and the machine, or both as JSON."""
-    import json
+    """Seconds of both sides, as a table with the machine or as JSON."""
 
-    from attrs import asdict
-
-    from fvlm_core.cli.console import new_table, print_table, stdout
-
-    if as_json:
-        measured = [{**asdict(pair), "holds": pair.holds} for pair in pairs]
-        click.echo(json.dumps({"machine": about, "measured": measured}, indent=2))
-        return
-    numbers = ("fvlm", "bare", "ratio", "lowest to highest", "promised")
-    table = new_table("measured", *numbers, right=numbers)
-    for pair in pairs:
-        table.add_row(
+    def cells(pair: Pair) -> tuple[str, ...]:
+        return (
             pair.name,
             f"{pair.ours:.3g} {pair.unit}",
             f"{pair.bare:.3g} {pair.unit}",
@@ -33,5 +22,32 @@ def show_pairs(pairs: Sequence[Pair], about: dict[str, Any], as_json: bool) -> N
             f"{pair.low:.2f} to {pair.high:.2f}",
             f"{pair.limit:.2f}",
         )
+
+    show_measured(pairs, "fvlm", cells, about, as_json)
+
+
+def show_measured(
+    measured: Sequence[Any],
+    ours: str,
+    cells: Callable[[Any], tuple[str, ...]],
+    about: dict[str, Any],
+    as_json: bool,
+) -> None:
+    """A table and the machine, or both as JSON. measured: attrs classes with `holds`. ours: what fvlm's figures are.
+    cells: of a row: name, ours, bare, ratio, its range, what is promised."""
+    import json
+
+    from attrs import asdict
+
+    from fvlm_core.cli.console import new_table, print_table, stdout
+
+    if as_json:
+        rows = [{**asdict(one), "holds": one.holds} for one in measured]
+        click.echo(json.dumps({"machine": about, "measured": rows}, indent=2))
+        return
+    numbers = (ours, "bare", "ratio", "lowest to highest", "promised")
+    table = new_table("measured", *numbers, right=numbers)
+    for one in measured:
+        table.add_row(*cells(one))
     print_table(table)
     stdout().print("; ".join(f"{name} {value}" for name, value in about.items()), style="dim", soft_wrap=True)
