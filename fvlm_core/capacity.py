@@ -20,6 +20,7 @@ from fvlm_core.interfaces.specs import ConnectorSpec
 from fvlm_core.kept import MicroBatch
 from fvlm_core.memory import GIB, USABLE, Memory, Trained, training_memory
 from fvlm_core.recipes.schema import RunRecipe
+from fvlm_core.sequences import positions
 from fvlm_core.training.length import peak_rates
 from fvlm_core.vlm import LOGITS_AT_ONCE
 
@@ -148,8 +149,8 @@ class _Estimate:
         micro = _largest(self.samples, at_once, k, pairs=pairs)
         if training.micro_batch_frames and training.micro_batch_tokens:
             frames = training.micro_batch_frames
-            positions = ceil(training.micro_batch_tokens / at_once) + micro.longest_frames * k
-            micro = evolve(micro, frames=frames, positions=max(positions, micro.positions))
+            read = frames * k + training.micro_batch_tokens
+            micro = evolve(micro, frames=frames, followed=frames, positions=read)
         return training_memory(
             encoder,
             connector,
@@ -234,7 +235,7 @@ def _largest(samples: Sequence[Lengths], size: int, tokens_per_frame: int, *, pa
         samples=size,
         answers=answers,
         frames=max(sum(s.frames for s in group) for group in groups),
-        longest_frames=max(s.frames for s in whole),
-        positions=max(s.frames * tokens_per_frame + s.text for s in whole),
+        followed=max(sum(max(0, s.frames - 1) for s in group) for group in groups),
+        positions=max(positions([s.frames * tokens_per_frame + s.text for s in group]) for group in groups),
         labels=answers * max(sum(s.supervised for s in group) for group in groups),
     )

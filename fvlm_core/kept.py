@@ -31,14 +31,14 @@ FULL, HALF = 4, 2
 class MicroBatch:
     """The largest micro-batch of a run.
 
-    samples: B. frames: of all samples. longest_frames, positions: of the longest sample; positions counts its visual
-    tokens and its text. labels: supervised tokens of all samples. answers: texts that are read after the same frames,
-    2 for pairs.
+    samples: B. frames: of all samples. followed: those that another one follows. positions: visual tokens and text of
+    all samples, padding included where there is any. labels: supervised tokens of all samples. answers: texts that are
+    read after the same frames, 2 for pairs.
     """
 
     samples: int
     frames: int
-    longest_frames: int
+    followed: int
     positions: int
     labels: int
     answers: int = 1
@@ -270,10 +270,9 @@ class Kept:
         return frames + self.keys_values() + float(max(layer, logits))
 
     def _passes(self) -> list[int]:
-        """Positions of each pass of the language model, padded to the longest sample."""
-        batch, k = self.batch, self.connector.tokens_per_frame
-        visual = batch.samples * max(0, batch.longest_frames - 1) * k
-        text = batch.samples * batch.answers * batch.positions
+        """Positions of each pass of the language model."""
+        visual = self.batch.followed * self.connector.tokens_per_frame
+        text = self.batch.answers * self.batch.positions
         found = [visual if isinstance(item, VisualPass) else text for item in self._work if _reads(item)]
         return [*found, text]
 

@@ -1,12 +1,17 @@
-"""Where every token of a batch goes: visual tokens, then text, in rows; and which positions are scored."""
+"""Where every token of a batch goes: visual tokens, then text, in rows or in one; and which positions are scored."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from attrs import frozen
 from torch import Tensor
 
 from fvlm_core.data.batch import Batch
+
+PADDING = 256
+"""Positions of padding from which a batch is packed into one row."""
 
 
 @frozen(eq=False)
@@ -16,7 +21,7 @@ class Layout:
     visual: [F * k] place of each visual token. text: [L] place of each real text token, `source` [L] its index in
     ids.flatten(). The P labels that are scored: `label` [P] their index in ids.flatten(), `predictor` [P] the
     position whose hidden state predicts them, `owner` [P] their sample; `content` bool [P].
-    positions, segments: [rows, width] when several samples share a row, else None.
+    lengths: of the samples when all of them share one row, one after the other, else None.
     tokens: P. content_tokens: labels that are content. labels_per_sample: int64 [B], on the host.
     """
 
@@ -29,8 +34,7 @@ class Layout:
     label: Tensor
     owner: Tensor
     content: Tensor
-    positions: Tensor | None
-    segments: Tensor | None
+    lengths: tuple[int, ...] | None
     tokens: int
     content_tokens: int
     labels_per_sample: Tensor
@@ -45,12 +49,12 @@ class Layout:
 
 
 def plan(
-    batch: Batch, tokens_per_frame: int, *, pack: bool = False, score_first_token: bool = False
+    batch: Batch, tokens_per_frame: int, *, pack: bool | None = None, score_first_token: bool = False
 ) -> Layout:
     """The layout of a batch: each sample contiguous, its visual tokens then its text.
 
-    Without `pack` a row holds one sample, padded right. With it, samples share rows as long as the longest sample,
-    longest first, each in the first row with room; `segments` then keeps them apart.
+    pack: False gives every sample a row, padded right to the longest. True puts them all into one row without padding.
+    None packs where that saves `PADDING` positions.
     score_first_token: whether a supervised first text token is a label, predicted by the last visual token; a
     sample without frames has nothing to predict it from.
     """
@@ -58,24 +62,18 @@ def plan(
     supervised, content = batch.supervised.cpu(), batch.content.cpu()
     seen = counts * tokens_per_frame
     total = seen + lengths
-    width = int(total.max())
-    starts = _packed(total.tolist(), width) if pack else torch.arange(len(total)) * width
-    rows = int(starts.max()) // width + 1
+    if pack is None:
+        pack = packs(total.tolist())
+    rows, width = (1, int(total.sum())) if pack else (len(total), int(total.max()))
+    starts = total.cumsum(0) - total if pack else torch.arange(len(total)) * width
     visual = torch.arange(int(seen.sum())) + (starts - seen.cumsum(0) + seen).repeat_interleave(seen)
     places = (starts + seen)[:, None] + torch.arange(supervised.shape[1])
-    real = torch.arange(supervised.shape[1]) < lengths[:, None]
-    scored = supervised & real
+    read = torch.arange(supervised.shape[1]) < lengths[:, None]
+    scored = supervised & read
     scored[:, 0] &= (seen > 0) & score_first_token
-    source = real.flatten().nonzero()[:, 0]
+    source = read.flatten().nonzero()[:, 0]
     label = scored.flatten().nonzero()[:, 0]
     is_content = content.flatten()[label]
-    positions = segments = None
-    if pack:
-        within = torch.arange(int(total.sum())) - (total.cumsum(0) - total).repeat_interleave(total)
-        at = within + starts.repeat_interleave(total)
-        positions = torch.zeros(rows * width, dtype=torch.int64).index_copy(0, at, within).view(rows, width)
-        sample = torch.arange(len(total)).repeat_interleave(total)
-        segments = torch.full((rows * width,), -1).index_copy(0, at, sample).view(rows, width)
     device = batch.ids.device
     move = lambda tensor: tensor.to(device, non_blocking=True)
     return Layout(
@@ -88,23 +86,18 @@ def plan(
         label=move(label),
         owner=move(label // supervised.shape[1]),
         content=move(is_content),
-        positions=None if positions is None else move(positions),
-        segments=None if segments is None else move(segments),
+        lengths=tuple(total.tolist()) if pack else None,
         tokens=len(label),
         content_tokens=int(is_content.sum()),
         labels_per_sample=scored.sum(1),
     )
 
 
-def _packed(lengths: list[int], width: int) -> Tensor:
-    """Where each sample starts when several share a row: first fit, longest first."""
-    used: list[int] = []
-    starts = [0] * len(lengths)
-    for sample in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        length = lengths[sample]
-        row = next((row for row, filled in enumerate(used) if filled + length <= width), len(used))
-        if row == len(used):
-            used.append(0)
-        starts[sample] = row * width + used[row]
-        used[row] += length
-    return torch.tensor(starts)
+def packs(lengths: Sequence[int]) -> bool:
+    """Whether samples of these lengths share one row unless they are told otherwise."""
+    return len(lengths) * max(lengths) - sum(lengths) >= PADDING
+
+
+def positions(lengths: Sequence[int]) -> int:
+    """Positions that the language model reads of samples of these lengths, padding included."""
+    return sum(lengths) if packs(lengths) else len(lengths) * max(lengths)

@@ -50,7 +50,7 @@ class VLM(nn.Module):
 
     blind: the encoder sees zeros in place of normalised frames: what the text alone would give.
     score_first_token: whether a supervised first text token is scored, from the last visual token; one rule in every
-    mode. pack: several samples share a row of the language model, with equal results.
+    mode. pack: whether samples share a row of the language model, with equal results; None where it saves work.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class VLM(nn.Module):
         *,
         blind: bool = False,
         score_first_token: bool = False,
-        pack: bool = False,
+        pack: bool | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -196,7 +196,7 @@ class VLM(nn.Module):
     def _hidden(self, visual: Tensor, text: Tensor, layout: Layout) -> Tensor:
         """Hidden states of every position, flat: [rows * width, W]."""
         rows = layout.arrange(visual, text)
-        return self.llm.hidden(rows, positions=layout.positions, segments=layout.segments).flatten(0, 1)
+        return self.llm.hidden(rows, lengths=layout.lengths).flatten(0, 1)
 
     def _score(self, visual: Tensor, text: Tensor, labels: Tensor, layout: Layout) -> Tensor:
         """The loss of every label [P], in nats. The head runs at the positions that predict one, in chunks whose

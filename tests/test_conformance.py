@@ -107,14 +107,14 @@ WRONG: dict[str, dict[str, tuple[str, str, str]]] = {
             "LLMBackend.hidden: Attention is causal",
         ),
         "positions that begin again": (
-            "self.places[at[past:] if",
-            "self.places[at[:length] if",
+            "places = at[past:]",
+            "places = at[:length]",
             "LLMBackend.hidden: cache: what `new_cache` made",
         ),
         "packed samples that see each other": (
-            "if segments is not None:",
+            "if lengths is not None:",
             "if False:",
-            "LLMBackend.hidden: segments: int64 [R, S], which sample each position belongs to",
+            "LLMBackend.hidden: lengths: of the samples that lie one after the other",
         ),
         "questions scored as answers": (
             'role == "assistant" and token',

@@ -90,10 +90,9 @@ def predicted(
     vlm: VLM, bf16: bool, labels: int, frozen: tuple[str, ...] = (), chunk: int = LOGITS_AT_ONCE
 ) -> Memory:
     counts = count_parameters(vlm).components
-    positions = FRAMES * vlm.connector.spec.tokens_per_frame + TEXT
-    micro = MicroBatch(
-        samples=SAMPLES, frames=SAMPLES * FRAMES, longest_frames=FRAMES, positions=positions, labels=labels
-    )
+    positions = SAMPLES * (FRAMES * vlm.connector.spec.tokens_per_frame + TEXT)
+    frames, followed = SAMPLES * FRAMES, SAMPLES * (FRAMES - 1)
+    micro = MicroBatch(samples=SAMPLES, frames=frames, followed=followed, positions=positions, labels=labels)
     return training_memory(
         vlm.encoder.spec, vlm.connector.spec, vlm.llm.spec, Trained(parameters=counts, frozen=frozen), micro, micro,
         autocast=bf16, chunk=chunk, device="cpu",

@@ -63,8 +63,8 @@ def test_samples_together_give_the_loss_and_gradients_of_the_samples_alone(name:
 
 @pytest.mark.parametrize("name", CONNECTORS)
 def test_packed_rows_give_the_losses_of_padded_ones_in_float32(name: str) -> None:
-    padded, packed = model(**CONNECTORS[name]), model(**CONNECTORS[name], whole={"pack": True})
-    assert packed.plan(MIX).rows < len(MIX.counts)
+    padded, packed = (model(**CONNECTORS[name], whole={"pack": pack}) for pack in (False, True))
+    assert (packed.plan(MIX).rows, padded.plan(MIX).rows) == (1, len(MIX.counts))
     expected, losses = padded(MIX), packed(MIX)
     torch.testing.assert_close(losses.loss, expected.loss, rtol=1e-4, atol=0)
     torch.testing.assert_close(losses.per_sample, expected.per_sample, rtol=1e-4, atol=1e-4)

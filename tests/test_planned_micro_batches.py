@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from attrs import evolve
@@ -18,7 +19,7 @@ from videos import write_video
 
 from fvlm_core.compose import Sources, make_chat, open_sources
 from fvlm_core.data.bad import BadSample
-from fvlm_core.data.collate import Preparer
+from fvlm_core.data.collate import Example, Preparer, fillers
 from fvlm_core.data.loader import MicroBatch, TrainingData, micro_batches
 from fvlm_core.data.mixture import Mixture
 from fvlm_core.data.planning import Planner, Room, Share, first_fit
@@ -50,11 +51,11 @@ def test_groups_hold_everything_once_within_the_caps(lengths: list[Room], frames
     for group in groups:
         assert group == sorted(group)
         assert sum(lengths[number].frames for number in group) <= frames
-        assert len(group) * max(lengths[number].tokens for number in group) <= tokens
+        assert sum(lengths[number].tokens for number in group) <= tokens
     for first, later in ((a, b) for at, a in enumerate(groups) for b in groups[at + 1 :]):
         both = [lengths[number] for number in first + later]  # no two groups could have been one
         fits = sum(room.frames for room in both) <= frames
-        assert not fits or len(both) * max(room.tokens for room in both) > tokens
+        assert not fits or sum(room.tokens for room in both) > tokens
 
 
 @pytest.fixture(scope="module")
@@ -81,11 +82,20 @@ def sources(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Sources:
 
 
 def stream(
-    source: DataSource, chat: Any, rank: int = 0, ranks: int = 1, workers: int = 0, *, planned: bool = True
+    source: DataSource,
+    chat: Any,
+    rank: int = 0,
+    ranks: int = 1,
+    workers: int = 0,
+    *,
+    planned: bool = True,
+    constant: bool = False,
 ) -> Any:
     """The micro-batches of a rank from step 3 on."""
     data = TrainingData((source,), Mixture([len(source)], [1.0], 1), Preparer(chat, 42, "answer", TOKENS))
-    planner = Planner(data.sources, data.mixture, data.preparer, FRAMES, TOKENS) if planned else None
+    planner = (
+        Planner(data.sources, data.mixture, data.preparer, FRAMES, TOKENS, constant) if planned else None
+    )
     return micro_batches(data, Share(BATCH, 4, rank, ranks, planner), 3, workers, pin=False)
 
 
@@ -127,7 +137,7 @@ def test_ranks_and_workers_see_the_same_global_batches_within_the_caps(sources: 
                 assert offsets == [sum(len(m.batch.counts) for m in every[:n]) for n in range(len(every))]
                 for m in every:
                     assert len(m.batch.frames) <= FRAMES
-                    assert m.batch.ids.numel() <= TOKENS
+                    assert m.batch.lengths.sum() <= TOKENS
                 assert sorted(name for m in every for name in m.batch.sample_ids) == plain[step]
                 seen[ranks, workers].append([m.batch.sample_ids for m in every])
     assert len({len(names) for step in seen[1, 0] for names in step}) > 1  # planned, not counted
@@ -144,6 +154,32 @@ def test_every_rank_has_work_even_when_one_micro_batch_would_do(sources: Sources
         assert sorted(p for pieces in shares for p in pieces[0].places) == list(range(BATCH))
     with pytest.raises(UsageError, match=f"{BATCH + 1} ranks and {BATCH} micro-batches a step"):
         Share(BATCH, 4, 0, BATCH + 1, planner).check()
+
+
+def test_constant_shapes_fill_micro_batches_with_what_is_not_counted(sources: Sources, chat: Any) -> None:
+    (source,) = sources.train
+    planned, filled = (steps([stream(source, chat, constant=constant)]) for constant in (False, True))
+    black = 0
+    for before, after in zip(planned, filled, strict=True):
+        for plain, full in zip(before[0], after[0], strict=True):
+            assert len(full.batch.frames) == FRAMES == full.batch.counts.sum()
+            assert full.batch.lengths.sum() == TOKENS
+            assert full.batch.sample_ids == plain.batch.sample_ids
+            assert full.reading() == plain.reading()
+            real = len(plain.batch.counts)
+            assert not full.batch.supervised[real:].any()
+            assert not full.batch.frames[len(plain.batch.frames) :].any()
+            black += FRAMES - len(plain.batch.frames)
+    assert black
+
+
+def test_fillers_are_no_longer_than_a_text_may_be() -> None:
+    nothing = np.zeros(3, np.bool_)
+    one = Example("a", np.zeros((2, 3, 4, 4), np.uint8), np.zeros(3, np.int64), nothing, nothing)
+    for frames, tokens, expected in ((2, 3, []), (5, 3, [(3, 0)]), (2, 20, [(0, 8), (0, 8), (0, 1)])):
+        made = fillers([one], frames, tokens, 8)
+        assert [(len(filler.frames), len(filler.ids)) for filler in made] == expected
+    assert [(len(filler.frames), len(filler.ids)) for filler in fillers([one], 9, 14, 8)] == [(7, 8), (0, 3)]
 
 
 def gradients(place: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, *size: str) -> dict[str, Any]:
@@ -166,17 +202,20 @@ def test_planned_micro_batches_only_split_the_gradient(
     huge = ("training.micro_batch_frames=1000", "training.micro_batch_tokens=10000")
     whole = gradients(place, tmp_path / "whole", monkeypatch, *huge)
     small_ones = gradients(place, tmp_path / "small", monkeypatch, "training.micro_batch_frames=6")
+    filled = gradients(place, tmp_path / "filled", monkeypatch, "training.constant_shapes=true")
     assert len(whole) > 20
     total = torch.stack([gradient.norm() for gradient in whole.values()]).norm()
-    for other in (planned, small_ones):
+    for other in (planned, small_ones, filled):
         assert whole.keys() == other.keys()
         for name, gradient in whole.items():
             scale = max(gradient.norm(), 1e-3 * total)
             assert (gradient - other[name]).norm() <= 1e-5 * scale, name
 
 
-def test_a_planned_run_resumes_bit_exactly(place: Path, tmp_path: Path) -> None:
-    one = recipe(place, tmp_path, *PLANNED, "training.steps=6", "eval.every=3")
+@pytest.mark.parametrize("constant", ["false", "true"])
+def test_a_planned_run_resumes_bit_exactly(place: Path, tmp_path: Path, constant: str) -> None:
+    shapes = f"training.constant_shapes={constant}"
+    one = recipe(place, tmp_path, *PLANNED, shapes, "training.steps=6", "eval.every=3")
     data = opened(one, tmp_path / "none")
     go(one, tmp_path / "whole", data)
     go(one, tmp_path / "cut", data, at=2)
@@ -210,7 +249,7 @@ def test_a_replacement_fits_into_the_room_of_the_bad_sample(sources: Sources, ch
         for m in held[0]:
             bad += len(m.bad)
             assert len(m.batch.frames) <= FRAMES
-            assert m.batch.ids.numel() <= TOKENS
+            assert m.batch.lengths.sum() <= TOKENS
     assert bad
 
 
@@ -263,6 +302,7 @@ def test_caps_that_cannot_work_are_refused_in_the_recipe(place: Path, tmp_path: 
             ["training.micro_batch_frames=8", "training.micro_batch_tokens=100"],
             "micro_batch_tokens is 100 and data.max_text_tokens 512",
         ),
+        (["training.constant_shapes=true"], "constant_shapes: of micro_batch_frames and micro_batch_tokens"),
         (
             ["training.micro_batch_frames=2", "training.micro_batch_tokens=512", "data.image_repeats=4"],
             "micro_batch_frames is 2 and data.image_repeats 4",

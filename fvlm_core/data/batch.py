@@ -15,7 +15,7 @@ class Batch:
     ids: int64 [B, S], padded right with 0. lengths: int64 [B], real tokens of each row.
     supervised: bool [B, S], whether ids[b, s] is scored as a label. content: bool [B, S], the labels that are the
     assistant's own words (no token of the chat template), for evaluation.
-    sample_ids: "source/id" of each sample.
+    sample_ids: "source/id" of each sample, but for those at the end that only fill the batch.
     rejected: the same samples with their worse answers, in a batch of pairs: counts as here, and no frames of its own,
     for they are these.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from attrs import evolve, frozen
@@ -116,8 +118,26 @@ def fitted(example: Example, frames: int, tokens: int, *, replaced: bool) -> Exa
     )
 
 
-def collate(examples: list[Example]) -> Batch:
-    """Examples to a batch; text is padded right to the longest."""
+def fillers(examples: Sequence[Example], frames: int, tokens: int, longest: int) -> list[Example]:
+    """What makes a batch of exactly so many frames and text tokens: black frames and texts that nothing learns from.
+
+    They are samples without a name, of at most `longest` tokens each, so that none is longer than the model can read.
+    Nobody sees them: samples never see each other.
+    """
+    missing = frames - sum(len(example.frames) for example in examples)
+    black = np.zeros((max(0, missing), *examples[0].frames.shape[1:]), dtype=np.uint8)
+    rest = tokens - sum(len(example.ids) for example in examples)
+    made: list[Example] = []
+    while len(black) or rest > 0:
+        length = min(rest, longest)
+        nothing = np.zeros(length, dtype=np.bool_)
+        made.append(Example("", black, np.zeros(length, dtype=np.int64), nothing, nothing))
+        black, rest = black[:0], rest - length
+    return made
+
+
+def collate(examples: Sequence[Example]) -> Batch:
+    """Examples to a batch; text is padded right to the longest. `fillers` come last, and have no id."""
     lengths = np.array([len(example.ids) for example in examples], dtype=np.int64)
     shape = (len(examples), int(lengths.max()))
     ids = np.zeros(shape, dtype=np.int64)
@@ -134,7 +154,7 @@ def collate(examples: list[Example]) -> Batch:
         lengths=torch.from_numpy(lengths),
         supervised=torch.from_numpy(supervised),
         content=torch.from_numpy(content),
-        sample_ids=tuple(example.id for example in examples),
+        sample_ids=tuple(example.id for example in examples if example.id),
     )
     rejected = [example.rejected for example in examples if example.rejected is not None]
     return evolve(batch, rejected=evolve(collate(rejected), counts=batch.counts)) if rejected else batch

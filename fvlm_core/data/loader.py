@@ -13,7 +13,7 @@ from attrs import evolve, field, frozen
 from torch.utils.data import DataLoader, Dataset
 
 from fvlm_core.data.batch import Batch
-from fvlm_core.data.collate import Example, Preparer, collate, fitted
+from fvlm_core.data.collate import Example, Preparer, collate, fillers, fitted
 from fvlm_core.data.flight import InFlight
 from fvlm_core.data.mixture import Mixture
 from fvlm_core.data.planning import Piece, Pieces, Room, Share
@@ -94,6 +94,8 @@ class TrainingData(Dataset[MicroBatch]):
         if self.flight is not None:
             self.flight.note("")
         cut = sum(example.truncated for example in examples)
+        if of.shape is not None:
+            examples += fillers(examples, of.shape.frames, of.shape.tokens, self.preparer.max_tokens)
         return MicroBatch(collate(examples), tuple(bad), cut, of.offset, of.last)
 
     def _example(self, place: int, room: Room | None, bad: list[BadReport]) -> Example:

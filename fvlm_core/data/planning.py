@@ -1,4 +1,4 @@
-"""Which samples of a step go through the model together: fixed numbers of them, or as many as fit into caps.
+"""Which samples of a step go through the model together: fixed numbers of them, or as many as fit into a size.
 
 What is in a step is decided before, and nothing here changes it: a step's samples are its `batch_size` places.
 """
@@ -34,18 +34,21 @@ class Room:
 class Piece:
     """A micro-batch to be made. offset: samples of the step before it. places: of the mixture, in order.
 
-    rooms: of each place, where micro-batches are planned from lengths. last: whether it is the rank's last of the step.
+    rooms: of each place, where micro-batches are planned from lengths. shape: what it is filled up to. last: whether it
+    is the rank's last of the step.
     """
 
     offset: int
     places: tuple[int, ...]
     rooms: tuple[Room, ...] = ()
+    shape: Room | None = None
     last: bool = False
 
 
 @frozen(eq=False)
 class Planner:
-    """Cuts steps into micro-batches of at most `frames` frames and `tokens` text tokens, padding of text included.
+    """Cuts steps into micro-batches of at most `frames` frames and `tokens` text tokens; filled up to so many where
+    they are to be `constant`.
 
     Lengths come from what the sources know without opening a file: frames from their index, tokens from the text by
     the run's own tokenizer. They are those of the samples that the mixture names: a bad one is replaced while it is
@@ -57,6 +60,7 @@ class Planner:
     preparer: Preparer
     frames: int
     tokens: int
+    constant: bool = False
 
     def check(self) -> None:
         """Raise `UsageError` when a source does not know its lengths, or a sample is known to be over the cap."""
@@ -108,7 +112,7 @@ class Planner:
 
 
 def first_fit(rooms: Sequence[Room], frames: int, tokens: int) -> list[list[int]]:
-    """Numbers of `rooms` in groups of at most `frames` frames, and `tokens` tokens with every text as the longest.
+    """Numbers of `rooms` in groups of at most `frames` frames and `tokens` tokens.
 
     First fit decreasing (Johnson 1973): the largest first, by the larger of its two shares of the caps, each into the
     first group that has room; among equals the one that comes first. A group's numbers are in order. One that is over
@@ -120,14 +124,14 @@ def first_fit(rooms: Sequence[Room], frames: int, tokens: int) -> list[list[int]
         return -max(room.frames * tokens, room.tokens * frames), number
 
     groups: list[list[int]] = []
-    used: list[Room] = []  # frames so far, and the longest text
+    used: list[Room] = []
     for number in sorted(range(len(rooms)), key=share):
         room = rooms[number]
         for at, group in enumerate(groups):
-            summed, longest = used[at].frames + room.frames, max(used[at].tokens, room.tokens)
-            if summed <= frames and (len(group) + 1) * longest <= tokens:
+            held = Room(used[at].frames + room.frames, used[at].tokens + room.tokens)
+            if held.frames <= frames and held.tokens <= tokens:
                 group.append(number)
-                used[at] = Room(summed, longest)
+                used[at] = held
                 break
         else:
             groups.append([number])
@@ -159,8 +163,15 @@ class Share:
         )
         groups = self._groups(rooms)
         offsets = accumulate((len(group) for group in groups), initial=0)
+        planner = self.planner
+        shape = Room(planner.frames, planner.tokens) if planner and planner.constant else None
         whole = [
-            Piece(offset, tuple(begin + n for n in group), tuple(rooms[n] for n in group) if rooms else ())
+            Piece(
+                offset,
+                tuple(begin + n for n in group),
+                tuple(rooms[n] for n in group) if rooms else (),
+                shape,
+            )
             for offset, group in zip(offsets, groups, strict=False)
         ]
         *others, last = whole[self.rank :: self.ranks]

@@ -11,7 +11,10 @@ Realised = dict[str, dict[str, int]]
 def count_batch(realised: Realised, batch: Batch) -> None:
     """Add what a micro-batch holds; of a pair, its frames once and the tokens of both answers."""
     lengths = batch.lengths + batch.rejected.lengths if batch.rejected else batch.lengths
-    for name, tokens, frames in zip(batch.sample_ids, lengths.tolist(), batch.counts.tolist(), strict=True):
+    named = zip(
+        batch.sample_ids, lengths.tolist(), batch.counts.tolist(), strict=False
+    )  # fillers have no name
+    for name, tokens, frames in named:
         counts = realised.setdefault(name.partition("/")[0], {"samples": 0, "tokens": 0, "frames": 0})
         counts["samples"] += 1
         counts["tokens"] += tokens

@@ -92,16 +92,15 @@ class LLMBackend(nn.Module, ABC):
         self,
         embeddings: Tensor,
         *,
-        positions: Tensor | None = None,
-        segments: Tensor | None = None,
+        lengths: Sequence[int] | None = None,
         cache: Any = None,
     ) -> Tensor:
         """Hidden states after the final norm: [R, S, W] to [R, S, W].
 
         Attention is causal: position s sees 0..s of its own row, so right padding never leaks.
-        positions: int64 [R, S], default 0..S-1 (after the cache's length when there is a cache).
-        segments: int64 [R, S], which sample each position belongs to when several are packed into a row; a
-        position sees only its own segment.
+        Positions count from 0 in every row, from the cache's length when there is a cache.
+        lengths: of the samples that lie one after the other in a single row: R is then 1, and they add up to S, each at
+        least 1. Every one counts its positions from 0 and sees only itself. No cache goes with it.
         cache: what `new_cache` made; it is extended in place. R may shrink from call to call: the first R rows go on,
         the others are finished.
         """

@@ -24,6 +24,7 @@ _BY_KEY: dict[str, Class] = {
     "training.micro_batch_size": "batch",
     "training.micro_batch_frames": "batch",
     "training.micro_batch_tokens": "batch",
+    "training.constant_shapes": "batch",
     **dict.fromkeys(
         [
             *("training.steps", "training.samples", "training.budget", "training.budget_accounting"),

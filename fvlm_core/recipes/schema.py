@@ -159,11 +159,11 @@ class Training:
 
     budget_accounting: `ledger` counts what is really computed, `nominal` as the founding project did.
     batch_size: samples of an optimiser step, made of micro-batches. micro_batch_frames, micro_batch_tokens: both at
-    once, in place of micro_batch_size: as many samples a micro-batch as make at most so many frames and text tokens,
-    the padding of text included. lr: the connector's peak rate. warmup: share of
-    the steps. floor: the end of a cosine as a share of the peak. lr_target: the one rate that all groups of a
-    `converging` schedule move to. betas, weight_decay: AdamW's. clip: largest gradient
-    norm. supervise: which tokens are scored (`all`: stage 1; `answer`: the assistant's turn; `content`: its words).
+    once, in place of micro_batch_size: as many samples a micro-batch as make at most so many frames and text tokens.
+    constant_shapes: whether these are filled up to exactly so many, with what nobody sees. lr: the connector's peak
+    rate. warmup: share of the steps. floor: the end of a cosine as a share of the peak. lr_target: the one rate that
+    all groups of a `converging` schedule move to. betas, weight_decay: AdamW's. clip: largest gradient norm.
+    supervise: which tokens are scored (`all`: stage 1; `answer`: the assistant's turn; `content`: its words).
     preference: the table that makes it preference training: samples and batches are then pairs of answers, and the
     reference is the model as the run starts. threads: CPU threads of the training process; 0 leaves torch's own choice.
     workers: processes that decode.
@@ -186,6 +186,7 @@ class Training:
     micro_batch_size: int = field(default=8, validator=ge(1))
     micro_batch_frames: int | None = field(default=None, validator=optional(ge(1)))
     micro_batch_tokens: int | None = field(default=None, validator=optional(ge(1)))
+    constant_shapes: bool = False
     lr: float | LRRule = field(default=1e-3, validator=_rate)
     lr_ratio: LRRatio = LRRatio()
     schedule: Schedule = "cosine"
@@ -226,6 +227,10 @@ class Training:
             )
         if (self.micro_batch_frames is None) != (self.micro_batch_tokens is None):
             raise ValueError("micro_batch_frames and micro_batch_tokens go together")
+        if self.constant_shapes and self.micro_batch_frames is None:
+            raise ValueError(
+                "constant_shapes: of micro_batch_frames and micro_batch_tokens, which are not given"
+            )
         if self.preference and self.micro_batch_frames is not None:
             raise ValueError(
                 "micro_batch_frames: pairs are not planned from lengths; expected micro_batch_size with "

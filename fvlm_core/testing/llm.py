@@ -183,26 +183,21 @@ def _padding(voice: Voice) -> None:
     check_close(short, voice.whole[:1, : LENGTH - 3], "hidden states of a row alone and padded beside others")
 
 
-@promises(PROMISES, "positions count from 0 by default", LLMBackend.hidden, "positions: int64 [R, S]")
+@promises(PROMISES, "positions count from 0", LLMBackend.hidden, "Positions count from 0")
 def _positions(voice: Voice) -> None:
-    counted = torch.arange(LENGTH).expand(ROWS, -1)
-    check_close(voice.hidden(voice.given, positions=counted), voice.whole, "stated and default positions")
     permuted = voice.given[:1].clone()
     permuted[:, :2] = voice.given[:1, :2].flip(1)
     apart = (voice.hidden(permuted)[:, -1] - voice.whole[:1, -1]).abs().max()
     expect(apart > 0, "the order of earlier positions makes no difference")
 
 
-@promises(PROMISES, "packed samples do not see each other", LLMBackend.hidden, "segments: int64 [R, S]")
-def _segments(voice: Voice) -> None:
-    first, second = voice.given[:1, :3], voice.given[1:2, :4]
-    packed = voice.hidden(
-        torch.cat([first, second], 1),
-        positions=torch.tensor([[0, 1, 2, 0, 1, 2, 3]]),
-        segments=torch.tensor([[0, 0, 0, 1, 1, 1, 1]]),
-    )
-    alone = torch.cat([voice.hidden(first), voice.hidden(second)], 1)
-    check_close(packed, alone, "hidden states of two samples packed into a row and alone")
+@promises(PROMISES, "packed samples do not see each other", LLMBackend.hidden, "lengths: of the samples")
+def _lengths(voice: Voice) -> None:
+    lengths = (3, 5, 1, 1)
+    samples = [voice.given[row % ROWS, None, :length] for row, length in enumerate(lengths)]
+    packed = voice.hidden(torch.cat(samples, 1), lengths=lengths)
+    alone = torch.cat([voice.hidden(sample) for sample in samples], 1)
+    check_close(packed, alone, "hidden states of samples packed into a row and alone")
 
 
 @promises(PROMISES, "the cache gives what one pass gives", LLMBackend.hidden, "cache: what `new_cache` made")

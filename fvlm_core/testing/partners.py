@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -99,15 +100,15 @@ class Ear(LLMBackend):
         self,
         embeddings: Tensor,
         *,
-        positions: Tensor | None = None,
-        segments: Tensor | None = None,
+        lengths: Sequence[int] | None = None,
         cache: Any = None,
     ) -> Tensor:
         """See `LLMBackend.hidden`. The cache is the list of keys and values so far."""
         rows, length = embeddings.shape[:2]
         past = cache[0].shape[2] if cache else 0
-        if positions is None:
-            positions = torch.arange(past, past + length)
+        positions = torch.arange(past, past + length)
+        if lengths is not None:
+            positions = torch.cat([torch.arange(each) for each in lengths])
         with Flops() as counter:
             states = embeddings + self.place(positions)
             split = self.mix(states).unflatten(-1, (3, self.spec.heads, -1)).permute(2, 0, 3, 1, 4)
@@ -118,8 +119,8 @@ class Ear(LLMBackend):
                     value = torch.cat([cache[1][:rows], value], 2)
                 cache[:] = [key, value]
             mask = torch.ones(length, past + length, dtype=torch.bool).tril(past)
-            if segments is not None:
-                mask = (mask & (segments[:, :, None] == segments[:, None, :]))[:, None]
+            if lengths is not None:
+                mask &= torch.block_diag(*[torch.ones(each, each) for each in lengths]).bool()
             scores = (query @ key.mT / query.shape[-1] ** 0.5).masked_fill(~mask, float("-inf"))
             states = states + self.out((scores.softmax(-1) @ value).transpose(1, 2).flatten(2))
         self.spent += counter.total

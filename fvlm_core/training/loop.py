@@ -118,8 +118,8 @@ def train(
     ranks.on_first(lambda: rehearse(folder / CHECKPOINTS, _checkpoint_bytes(model, trained)))
     planner = None
     if training.micro_batch_frames and training.micro_batch_tokens:
-        caps = training.micro_batch_frames, training.micro_batch_tokens
-        planner = Planner(sources.train, mixture, preparer, *caps)
+        shape = training.micro_batch_frames, training.micro_batch_tokens
+        planner = Planner(sources.train, mixture, preparer, *shape, constant=training.constant_shapes)
     share = Share(training.batch_size, training.micro_batch_size, ranks.rank, ranks.size, planner)
     ranks.on_first(share.check)
     stream = micro_batches(data, share, progress.step, training.workers, device == "cuda")

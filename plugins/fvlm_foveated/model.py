@@ -156,21 +156,18 @@ class FoveatedConnector(Connector):
     def _queries(self, tokens: Tensor, counts: Tensor, llm: LLMBackend) -> Tensor:
         """The query of every frame [F, query_dim] from the visual tokens [F, W] of the frames before it.
 
-        The LLM reads all frames of a sample but the last, whose hidden state asks for no further frame.
+        The LLM reads all frames of a sample but the last, whose hidden state asks for no further frame; all samples in
+        one row, for they have as many frames as they have.
         """
-        width = max(int(counts.max()) - 1, 0)
         before = (counts - 1).clamp(min=0)  # frames of each sample that have a successor
         first = counts.cumsum(0) - counts
         sample = torch.arange(len(counts)).repeat_interleave(before)
         step = torch.arange(len(sample)) - (before.cumsum(0) - before)[sample]
         source = (first[sample] + step).to(tokens.device, non_blocking=True)
-        place = (sample * width + step).to(tokens.device, non_blocking=True)
         queries = self.q_init.expand(len(tokens), -1)
         if not len(sample):
             return queries
-        rows = tokens.new_zeros(len(counts) * width, tokens.shape[1])
-        rows = rows.index_copy(0, place, tokens.index_select(0, source)).unflatten(0, (-1, width))
-        states = llm.hidden(rows).flatten(0, 1).index_select(0, place)
+        states = llm.hidden(tokens.index_select(0, source)[None], lengths=before[before > 0].tolist())[0]
         asked = self.llm_to_query(states)
         return queries.to(asked.dtype).index_copy(0, source + 1, asked)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -13,6 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm, rotate_half
 
 from fvlm_core.interfaces import SEEDED, LLMBackend, UsageError, pretrained_folder
+from fvlm_smollm2.attention import Lengths, attend_causally
 from fvlm_smollm2.cache import KeyValueCache
 from fvlm_smollm2.config import SmolLM2
 
@@ -88,24 +90,23 @@ class LlamaBackend(LLMBackend):
         self,
         embeddings: Tensor,
         *,
-        positions: Tensor | None = None,
-        segments: Tensor | None = None,
+        lengths: Sequence[int] | None = None,
         cache: KeyValueCache | None = None,
     ) -> Tensor:
         """Hidden states after the final norm, [R, S, W] to [R, S, W]; see `LLMBackend.hidden`."""
         length = embeddings.shape[1]
         past = cache.length if cache else 0
-        rotation = self._rotation(embeddings, positions, past)
-        mask = _mask(length, past, segments, embeddings.device)
+        samples = Lengths.of(lengths, embeddings.device) if lengths is not None else None
+        rotation = self._rotation(embeddings, samples, past)
         recompute = self.config.checkpoint_activations and torch.is_grad_enabled() and cache is None
         states = embeddings
         for index, block in enumerate(cast(list[LlamaDecoderLayer], list(self.model.layers))):
             if recompute:
                 states = checkpoint(
-                    self._layer, index, block, states, rotation, mask, None, use_reentrant=False
+                    self._layer, index, block, states, rotation, samples, None, use_reentrant=False
                 )
             else:
-                states = self._layer(index, block, states, rotation, mask, cache)
+                states = self._layer(index, block, states, rotation, samples, cache)
         if cache is not None:
             cache.length += length
         return self._norm(states, self.model.norm)
@@ -116,10 +117,10 @@ class LlamaBackend(LLMBackend):
         block: LlamaDecoderLayer,
         states: Tensor,
         rotation: tuple[Tensor, Tensor],
-        mask: Tensor | None,
+        samples: Lengths | None,
         cache: KeyValueCache | None,
     ) -> Tensor:
-        """One decoder layer, [R, S, W] to [R, S, W]. rotation: cosines and sines. mask: None for plain causal."""
+        """One decoder layer, [R, S, W] to [R, S, W]. rotation: cosines and sines. samples: those that share the row."""
         attention = block.self_attn
         normed = self._norm(states, block.input_layernorm)
         split = (-1, attention.head_dim)
@@ -128,7 +129,8 @@ class LlamaBackend(LLMBackend):
         value = attention.v_proj(normed).unflatten(-1, split).transpose(1, 2)
         if cache is not None:
             key, value = cache.extend(index, key, value)
-        seen = _attend(query, key, value, mask).transpose(1, 2).flatten(2)
+        attend = attend_causally if samples is None else samples.attend
+        seen = attend(query, key, value).transpose(1, 2).flatten(2)
         states = states + attention.o_proj(seen)
         return states + block.mlp(self._norm(states, block.post_attention_layernorm))
 
@@ -136,9 +138,9 @@ class LlamaBackend(LLMBackend):
         """Root-mean-square norm."""
         return F.rms_norm(states, (self.spec.width,), norm.weight, self.model.config.rms_norm_eps)
 
-    def _rotation(self, like: Tensor, positions: Tensor | None, past: int) -> tuple[Tensor, Tensor]:
+    def _rotation(self, like: Tensor, samples: Lengths | None, past: int) -> tuple[Tensor, Tensor]:
         """Cosines and sines of the positions, broadcastable to [R, S, heads, head width]."""
-        end = past + like.shape[1]
+        end = samples.longest if samples else past + like.shape[1]
         table = self._rotations
         if (
             table is None
@@ -155,9 +157,10 @@ class LlamaBackend(LLMBackend):
             every = torch.arange(capacity, device=like.device)[None]
             cosine, sine = self.model.rotary_emb(like, every)
             table = self._rotations = (cosine[0, :, None], sine[0, :, None])
-        if positions is None:
+        if samples is None:
             return table[0][past:end], table[1][past:end]
-        return table[0][positions], table[1][positions]
+        cosines, sines = (torch.cat([part[:length] for length in samples.lengths]) for part in table)
+        return cosines, sines
 
     @torch.no_grad()
     def _draw(self) -> None:
@@ -172,26 +175,3 @@ def _rotate(states: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
     """Rotary position embedding of [R, S, heads, head width]."""
     cosine, sine = rotation
     return states * cosine + rotate_half(states) * sine
-
-
-def _mask(length: int, past: int, segments: Tensor | None, device: torch.device) -> Tensor | None:
-    """True where position s may look, [.., S, past + S]; None for plain causal attention and for a single position."""
-    if segments is not None:
-        causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()
-        return (causal & (segments[:, :, None] == segments[:, None, :]))[:, None]
-    if past == 0 or length == 1:
-        return None
-    return torch.ones(length, past + length, dtype=torch.bool, device=device).tril(past)
-
-
-def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention [R, heads, S, .] over [R, kv heads, P, .], causal unless a mask says otherwise."""
-    groups = query.shape[1] // key.shape[1]
-    if query.shape[2] == 1:
-        # One position sees everything: the heads that share a key/value head become its queries, and nothing is
-        # repeated or copied however long the cache is.
-        grouped = query.unflatten(1, (-1, groups)).squeeze(3)
-        return F.scaled_dot_product_attention(grouped, key, value).flatten(1, 2)[:, :, None]
-    return F.scaled_dot_product_attention(
-        query, key, value, attn_mask=mask, is_causal=mask is None, enable_gqa=groups > 1
-    )
