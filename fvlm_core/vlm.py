@@ -151,6 +151,11 @@ class VLM(nn.Module):
         read = layout.text.split(batch.lengths.tolist())
         return [self.llm.logits(hidden[torch.cat(places)]) for places in zip(seen, read, strict=True)]
 
+    def compile_layers(self) -> None:
+        """Compile the layers of the encoder and of the language model, as far as these say how."""
+        self.encoder.compile_layers()
+        self.llm.compile_layers()
+
     def parameter_groups(self) -> dict[str, dict[str, nn.Parameter]]:
         """Parameters by full name, in the groups that get learning rates of their own: connector, encoder, llm.
 

@@ -8,6 +8,7 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from attrs import frozen
 ROUNDS = 5
 
 
-@frozen
+@frozen(kw_only=True)
 class Pair:
-    """fvlm against the bare work.
+    """fvlm against another way of doing the same.
 
-    unit: what is counted, seconds. ours, bare: medians. ratio: the median of each round's ratio, ours over bare; low,
-    high: the smallest and largest of them. limit: what is promised, at most.
+    unit: what is counted, seconds. ours, bare: medians. ratio: the median of each round's ratio, with the smallest and
+    largest, low and high. It is ours over bare, which is promised to be at most `limit`; or, where a speed-up of at
+    least `least` is promised, bare over ours. bound: what the ratio would be if time were FLOPs. flops: of ours.
     """
 
     name: str
@@ -31,12 +33,15 @@ class Pair:
     ratio: float
     low: float
     high: float
-    limit: float
+    limit: float | None = None
+    least: float | None = None
+    bound: float | None = None
+    flops: float | None = None
 
     @property
     def holds(self) -> bool:
-        """Whether the promise was kept."""
-        return self.ratio <= self.limit
+        """Whether the promise, if there is one, was kept."""
+        return self.ratio <= (self.limit or inf) and self.ratio >= (self.least or 0)
 
 
 def in_pairs(
@@ -44,25 +49,33 @@ def in_pairs(
     unit: str,
     ours: Callable[[], float],
     bare: Callable[[], float],
-    limit: float,
     rounds: int = ROUNDS,
     progress: Callable[[str, int, int], None] = lambda *_: None,
+    *,
+    limit: float | None = None,
+    least: float | None = None,
 ) -> Pair:
-    """Time both `rounds` times, A B, B A, A B, ...; each call gives its own seconds."""
+    """Time both `rounds` times, A B, B A, A B, ...; each call gives its own seconds. limit, least: see `Pair`."""
     times: tuple[list[float], list[float]] = ([], [])
     for number in range(rounds):
         progress(name, number, rounds)
         for which in (0, 1) if number % 2 == 0 else (1, 0):
             times[which].append((ours, bare)[which]())
     progress(name, rounds, rounds)
-    return paired(name, unit, times[0], times[1], limit)
-
-
-def paired(name: str, unit: str, ours: Sequence[float], bare: Sequence[float], limit: float) -> Pair:
-    """A pair from the seconds of each round."""
-    ratios = [one / other for one, other in zip(ours, bare, strict=True)]
+    first, second = times if least is None else times[::-1]
+    ratios = [one / other for one, other in zip(first, second, strict=True)]
     middle = statistics.median
-    return Pair(name, unit, middle(ours), middle(bare), middle(ratios), min(ratios), max(ratios), limit)
+    return Pair(
+        name=name,
+        unit=unit,
+        ours=middle(times[0]),
+        bare=middle(times[1]),
+        ratio=middle(ratios),
+        low=min(ratios),
+        high=max(ratios),
+        limit=limit,
+        least=least,
+    )
 
 
 def machine(packages: Sequence[str] = ()) -> dict[str, Any]:

@@ -22,9 +22,9 @@ def bench_start(rounds: int, progress: Callable[[str, int, int], None]) -> list[
             "s",
             lambda arguments=arguments: _seconds((*fvlm, *arguments)),
             lambda: _seconds((sys.executable, "-c", "pass")),
-            limit,
             rounds,
             progress,
+            limit=limit,
         )
         for arguments, limit in SAYINGS
     ]

@@ -1,184 +1,170 @@
-"""A training step of a recipe's model beside the bare cost of its matrices, each in processes of its own.
-
-Bare: the same encoder, language model and head, called directly on tensors of the same shapes, forward, backward and
-AdamW; no connector, no batch to plan, no text to place. What is left of a step above that is fvlm's own.
-
-    python -m fvlm_core.bench.train ours|bare RECIPE STEPS      # one measurement: seconds a step, as JSON
-"""
+"""Training and watching beside other ways of doing the same, each in processes of its own."""
 
 from __future__ import annotations
 
-import json
-import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from attrs import evolve, frozen
 
+from fvlm_core.bench.dense import FRAMES, SPARSE, TEXT
+from fvlm_core.bench.mix import PADDED, SAMPLES, plan, rooms
 from fvlm_core.bench.pairs import Pair, in_pairs
-from fvlm_core.compose import compose, specs
-from fvlm_core.data.batch import Batch
-from fvlm_core.errors import FvlmError, UsageError
-from fvlm_core.interfaces.connector import ConnectorSpec
-from fvlm_core.interfaces.specs import VisualPass
-from fvlm_core.recipes.read import read_recipe
-from fvlm_core.recipes.schema import RunRecipe
-from fvlm_core.training.optimiser import GROUPS, make_optimiser
-from fvlm_core.vlm import VLM
+from fvlm_core.bench.plain import comparable, unread, wasted
+from fvlm_core.bench.process import growth_of, seconds_of
+from fvlm_core.bench.setting import Setting
+from fvlm_core.bench.stream import GROWN, WATCHED
+from fvlm_core.compose import specs
+from fvlm_core.ledger import ledger
 
-SAMPLES, FRAMES, TEXT = 2, 8, 128
-"""Of the batch: every text token is supervised."""
+MIX_LAYERS = ("model.encoder.depth=3", "model.llm.depth=6")
+"""The mix is measured at the recipe's widths with fewer layers: 192 samples are many."""
 
-STEPS = 3
-"""Steps timed in each process, after one that is not."""
-
-THREADS = 2
-LIMIT = 1.10
-RATE = 1e-5
-
-Step = Callable[[], None]
+Progress = Callable[[str, int, int], None]
 
 
-def bench_train(
-    recipe: str, rounds: int, overrides: Sequence[str], progress: Callable[[str, int, int], None]
-) -> Pair:
-    """The first run of a recipe, weights drawn at random: none is needed on this machine.
+@frozen(kw_only=True)
+class _Comparison:
+    """ours, bare: kinds of `process.KINDS`. limit, least: see `Pair`. rounds: at most so many."""
 
-    Raises `UsageError` for a recipe whose vocabulary waits for its data, and `FvlmError` when a process fails.
-    """
-    config = _config(recipe, overrides)
-    if specs(config.model, None)[1].vocabulary is None:
-        raise UsageError(
-            f"{recipe}: its tokenizer is made from the data; expected a model of a known vocabulary"
+    name: str
+    ours: str
+    bare: str
+    limit: float | None = None
+    least: float | None = None
+    rounds: int = 100
+
+
+_COMPARISONS = {
+    "bare": [
+        _Comparison(
+            name="training step, {dense}, against its bare matrices", ours="ours", bare="bare", limit=1.10
         )
-    name = f"training step, {SAMPLES} x {FRAMES} frames x {TEXT} tokens, against its bare matrices"
-
-    def seconds(kind: str) -> float:
-        command = [sys.executable, "-m", __name__, kind, recipe, str(STEPS), *overrides]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise FvlmError(f"the benchmark's process failed:\n{done.stderr.strip()}")
-        return float(json.loads(done.stdout.splitlines()[-1]))
-
-    return in_pairs(name, "s", lambda: seconds("ours"), lambda: seconds("bare"), LIMIT, rounds, progress)
-
-
-def _config(recipe: str, overrides: Sequence[str]) -> RunRecipe:
-    return read_recipe(recipe, overrides).runs[0].config
-
-
-def made(config: RunRecipe) -> tuple[VLM, Batch]:
-    """The model with random weights, and a batch for it."""
-    vocabulary = specs(config.model, None)[1].vocabulary
-    assert vocabulary is not None
-    model = compose(config.model, vocabulary, 0, weights=False).train()
-    size = model.encoder.spec.image_size
-    yes = torch.ones(SAMPLES, TEXT, dtype=torch.bool)
-    generator = torch.Generator().manual_seed(0)
-    batch = Batch(
-        frames=torch.randint(
-            0, 256, (SAMPLES * FRAMES, 3, size, size), dtype=torch.uint8, generator=generator
+    ],
+    "plain": [
+        _Comparison(
+            name="training step, {dense}, against two passes written plainly",
+            ours="ours", bare="plain", least=1.08,
         ),
-        counts=torch.full((SAMPLES,), FRAMES),
-        ids=torch.randint(0, vocabulary, (SAMPLES, TEXT), generator=generator),
-        lengths=torch.full((SAMPLES,), TEXT),
-        supervised=yes,
-        content=yes,
-    )
-    return model, batch
+        _Comparison(
+            name="the same with {sparse:.0%} of the tokens supervised, against a plain head at every position",
+            ours="ours-sparse", bare="plain-sparse", least=1.15,
+        ),
+    ],
+    "mix": [
+        _Comparison(
+            name="{mix} samples of a mix, packed, against batches of {padded} padded to the longest",
+            ours="mix-packed", bare="mix-padded", least=1.5, rounds=3,
+        ),
+        _Comparison(
+            name="the same against batches of {padded} with no frame padded",
+            ours="mix-packed", bare="mix-rows", rounds=1,
+        ),
+        _Comparison(
+            name="the same against packed and filled up to one shape",
+            ours="mix-packed", bare="mix-filled", rounds=1,
+        ),
+    ],
+    "stream": [
+        _Comparison(
+            name="{watched} frames one by one, against their bare parts",
+            ours="watching", bare="parts", limit=1.20,
+        ),
+        _Comparison(
+            name="{watched} frames one by one, against the encoder alone", ours="watching", bare="encoding"
+        ),
+    ],
+    "growth": [],
+}  # fmt: skip
+NAMES = tuple(_COMPARISONS)
+"""What `fvlm bench train` can measure."""
+
+EXPONENT = 1.05
 
 
-def ours(model: VLM, batch: Batch) -> Step:
-    """A step as the training loop makes it: loss over tokens, clipping, AdamW."""
-    update = _update(model)
+def bench_train(setting: Setting, names: Sequence[str], rounds: int, progress: Progress) -> list[Pair]:
+    """The comparisons of these names, with the recipe's first run and random weights.
 
-    def step() -> None:
-        losses = model(batch)
-        losses.loss.backward()
-        update(losses.tokens)
-
-    return step
-
-
-def bare(config: RunRecipe, model: VLM, batch: Batch) -> Step:
-    """The same matrices: the encoder on the frames, the language model on as many positions in as many passes, the
-    head on as many labels."""
-    connector = model.connector
-    passes = _visual_passes(config, model)
-    width, k = model.llm.spec.width, connector.spec.tokens_per_frame
-    frames = model.normalise(batch.frames)
-    seen = 0.14 * torch.randn(SAMPLES, FRAMES * k, width)
-    read = 0.14 * torch.randn(SAMPLES, FRAMES * k + TEXT, width)
-    labels = batch.ids[:, 1:].flatten()
-    update = _update(model)
-
-    follow: list[Tensor] = []  # gradients that come in from what is left out; made once
-
-    def step() -> None:
-        features = model.encoder.encode(
-            frames, tokens=connector.encoder_tokens, layers=connector.encoder_layers
-        )
-        outputs = [part for layer in features.layers for part in (layer.key, layer.value)]
-        outputs += [] if features.tokens is None else [features.tokens]
-        # The last frame's state asks for nothing, so that a pass over the visual tokens reads one frame less.
-        outputs += [model.llm.hidden(seen[:, : (FRAMES - 1) * k]) for _ in range(passes)]
-        hidden = model.llm.hidden(read)[:, -TEXT:-1].flatten(0, 1)
-        loss = F.cross_entropy(model.llm.logits(hidden), labels, reduction="sum")
-        if not follow:
-            follow.extend(1e-3 * torch.randn_like(output) for output in outputs)
-        torch.autograd.backward([*outputs, loss], [*follow, torch.ones_like(loss)])
-        update(len(labels))
-
-    return step
+    Raises `UsageError` for a recipe whose vocabulary waits for its data, or whose model is not what a comparison is
+    written for, and `FvlmError` when a process fails.
+    """
+    setting.vocabulary()
+    if "plain" in names:
+        comparable(setting)
+    said: dict[str, Any] = {
+        "dense": f"{setting.samples} x {FRAMES} frames x {TEXT} tokens",
+        "sparse": SPARSE, "mix": SAMPLES, "padded": PADDED, "watched": WATCHED,
+    }  # fmt: skip
+    found: list[Pair] = []
+    for name in names:
+        for one in _COMPARISONS[name]:
+            own = _shallow(setting) if name == "mix" else setting
+            pair = in_pairs(
+                one.name.format_map(said),
+                "s",
+                lambda one=one, own=own: seconds_of(one.ours, own),
+                lambda one=one, own=own: seconds_of(one.bare, own),
+                min(rounds, one.rounds),
+                progress,
+                limit=one.limit,
+                least=one.least,
+            )
+            flops, other = _flops(setting, one.ours), _flops(setting, one.bare)
+            bound = None if flops is None or other is None else other / flops
+            found.append(evolve(pair, flops=flops, bound=bound))
+    if "growth" in names:
+        found.append(_growth(setting, progress))
+    return found
 
 
-def _visual_passes(config: RunRecipe, model: VLM) -> int:
-    spec: ConnectorSpec = config.model.connector.config.spec(model.encoder.spec)
-    return sum(isinstance(item, VisualPass) for item in spec.work or ())
+def _growth(setting: Setting, progress: Progress) -> Pair:
+    first, last = GROWN[0], GROWN[-1]
+    name = f"exponent of time over frames, one by one, {last} (fvlm) and {first} (bare)"
+    progress(name, 0, 1)
+    seconds, exponent = growth_of(setting)
+    progress(name, 1, 1)
+    return Pair(
+        name=name, unit="s", ours=seconds[last], bare=seconds[first],
+        ratio=exponent, low=exponent, high=exponent, limit=EXPONENT,
+    )  # fmt: skip
 
 
-def _update(model: VLM) -> Callable[[int], None]:
-    """Normalise, clip, step: alike on both sides."""
-    optimiser = make_optimiser(model.parameter_groups(), dict.fromkeys(GROUPS, RATE), (0.9, 0.999), 0.01)
-    for group in optimiser.param_groups:
-        group["lr"] = RATE
-
-    def update(tokens: int) -> None:
-        gradients = [
-            p.grad for group in optimiser.param_groups for p in group["params"] if p.grad is not None
-        ]
-        norm = float(torch.nn.utils.get_total_norm(gradients)) / tokens
-        for gradient in gradients:
-            gradient.mul_(min(1.0, 1.0 / (norm + 1e-6)) / tokens)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-
-    return update
+def _shallow(setting: Setting) -> Setting:
+    return evolve(setting, overrides=(*setting.overrides, *MIX_LAYERS))
 
 
-def measure(kind: str, config: RunRecipe, steps: int) -> float:
-    """Seconds of the median step of this process."""
-    torch.set_num_threads(THREADS)
-    model, batch = made(config)
-    step = ours(model, batch) if kind == "ours" else bare(config, model, batch)
-    times: list[float] = []
-    for _ in range(1 + steps):
-        begun = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - begun)
-    return statistics.median(times[1:])
+def _flops(setting: Setting, kind: str) -> float | None:
+    """FLOPs of a step by the ledger, and what the plain way does besides; None where nothing is counted."""
+    model = (_shallow(setting) if kind.startswith("mix") else setting).config.model
+    eye, speaker = specs(model, setting.vocabulary())
+    connector = model.connector.config.spec(eye)
 
+    def sample(frames: int, text: int, supervised: float) -> float:
+        labels = round(supervised)
+        return ledger(eye, connector, speaker, frames=frames, text=text, supervised=labels).total
 
-def main(arguments: Sequence[Any]) -> None:
-    """One measurement, printed."""
-    kind, recipe, steps, *overrides = arguments
-    print(json.dumps(measure(kind, _config(recipe, overrides), int(steps))))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    many = setting.samples
+    dense = many * sample(FRAMES, TEXT, TEXT - 1)
+    sparse = many * sample(FRAMES, TEXT, SPARSE * (TEXT - 1))
+    extra = wasted(eye, many * FRAMES)
+    if kind.startswith("mix"):
+        lengths = rooms()
+        groups = [group for step in plan(kind.removeprefix("mix-"), lengths) for group in step]
+        total = 0.0
+        for group in groups:
+            own = [lengths[place] for place in group]
+            frames, text = (max(getattr(room, name) for room in own) for name in ("frames", "tokens"))
+            for room in own:
+                padded = kind == "mix-padded"
+                shape = (
+                    (frames, text) if padded else (room.frames, text if kind == "mix-rows" else room.tokens)
+                )
+                total += sample(*shape, room.tokens - 1)
+        return None if kind == "mix-filled" else total
+    return {
+        "ours": dense,
+        "bare": dense,
+        "plain": dense + extra,
+        "ours-sparse": sparse,
+        "plain-sparse": sparse + extra + unread(speaker, many, round(many * SPARSE * (TEXT - 1))),
+    }.get(kind)

@@ -9,21 +9,40 @@ import click
 
 from fvlm_core.bench.pairs import Pair
 
+PROMISED = "promised"
 
-def show_pairs(pairs: Sequence[Pair], about: dict[str, Any], as_json: bool) -> None:
-    """Seconds of both sides, as a table with the machine or as JSON."""
+
+def show_pairs(
+    pairs: Sequence[Pair], about: dict[str, Any], as_json: bool, peak: float | None = None
+) -> None:
+    """Both sides, as a table with the machine or as JSON. peak: FLOP/s of the device, for the share that is used."""
+    counted = any(pair.flops for pair in pairs)
+    extra = (*(("by FLOPs", "GFLOP/s") if counted else ()), *(("MFU",) if peak else ()))
 
     def cells(pair: Pair) -> tuple[str, ...]:
+        rate = pair.flops / pair.ours if pair.flops else None
+        more = {
+            "by FLOPs": f"{pair.bound:.2f}" if pair.bound else "-",
+            "GFLOP/s": f"{rate / 1e9:,.0f}" if rate else "-",
+            "MFU": f"{rate / peak:.1%}" if rate and peak else "-",
+        }
         return (
             pair.name,
             f"{pair.ours:.3g} {pair.unit}",
             f"{pair.bare:.3g} {pair.unit}",
             f"{pair.ratio:.2f}",
             f"{pair.low:.2f} to {pair.high:.2f}",
-            f"{pair.limit:.2f}",
+            *(more[name] for name in extra),
+            _promise(pair),
         )
 
-    show_measured(pairs, "fvlm", cells, about, as_json)
+    show_measured(pairs, "fvlm", cells, about, as_json, extra)
+
+
+def _promise(pair: Pair) -> str:
+    if pair.limit is not None:
+        return f"at most {pair.limit:.2f}"
+    return f"at least {pair.least:.2f}" if pair.least is not None else "-"
 
 
 def show_measured(
@@ -32,9 +51,10 @@ def show_measured(
     cells: Callable[[Any], tuple[str, ...]],
     about: dict[str, Any],
     as_json: bool,
+    extra: Sequence[str] = (),
 ) -> None:
     """A table and the machine, or both as JSON. measured: attrs classes with `holds`. ours: what fvlm's figures are.
-    cells: of a row: name, ours, bare, ratio, its range, what is promised."""
+    cells: of a row: name, ours, bare, ratio, its range, what is `extra`, what is promised."""
     import json
 
     from attrs import asdict
@@ -45,7 +65,7 @@ def show_measured(
         rows = [{**asdict(one), "holds": one.holds} for one in measured]
         click.echo(json.dumps({"machine": about, "measured": rows}, indent=2))
         return
-    numbers = (ours, "bare", "ratio", "lowest to highest", "promised")
+    numbers = (ours, "bare", "ratio", "lowest to highest", *extra, PROMISED)
     table = new_table("measured", *numbers, right=numbers)
     for one in measured:
         table.add_row(*cells(one))

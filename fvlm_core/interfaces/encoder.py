@@ -73,6 +73,11 @@ class VisionEncoder(nn.Module, ABC):
         """
         return name
 
+    def compile_layers(self) -> None:
+        """Compile what a layer does (`torch.compile`), in place, for shapes that do not change; with equal results as
+        far as float32 goes. Does nothing unless the encoder says how."""
+        return
+
     @abstractmethod
     def encode(self, frames: Tensor, *, tokens: bool = True, layers: bool = True) -> PatchFeatures:
         """Look at every frame once.

@@ -83,6 +83,10 @@ class LLMBackend(nn.Module, ABC):
         """As `VisionEncoder.our_name`, for the LLM's own weights ("llm.…"); a tied head has the embedding's name."""
         return name
 
+    def compile_layers(self) -> None:
+        """As `VisionEncoder.compile_layers`."""
+        return
+
     @abstractmethod
     def embed(self, ids: Tensor) -> Tensor:
         """Token ids [...] to embeddings [..., W]."""

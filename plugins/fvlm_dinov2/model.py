@@ -100,6 +100,10 @@ class DINOv2Encoder(VisionEncoder):
             hidden = hidden + block.layer_scale2(block.mlp(block.norm2(hidden)))
         return self.dino.layernorm(hidden)
 
+    def compile_layers(self) -> None:
+        """See `VisionEncoder.compile_layers`."""
+        self._layer = torch.compile(self._layer)
+
     def _layer(self, block: Dinov2Layer, hidden: Tensor, update: bool) -> tuple[Tensor, Tensor, Tensor]:
         """One layer over all tokens: hidden [F, N, D] to (hidden, key, value); hidden unchanged if not `update`."""
         attention = block.attention

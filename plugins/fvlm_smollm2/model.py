@@ -121,18 +121,31 @@ class LlamaBackend(LLMBackend):
         cache: KeyValueCache | None,
     ) -> Tensor:
         """One decoder layer, [R, S, W] to [R, S, W]. rotation: cosines and sines. samples: those that share the row."""
+        query, key, value = self._before(block, states, rotation)
+        if cache is not None:
+            key, value = cache.extend(index, key, value)
+        attend = attend_causally if samples is None else samples.attend
+        return self._after(block, states, attend(query, key, value))
+
+    def _before(
+        self, block: LlamaDecoderLayer, states: Tensor, rotation: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What a layer attends with: query, key and value, [R, heads, S, .]."""
         attention = block.self_attn
         normed = self._norm(states, block.input_layernorm)
         split = (-1, attention.head_dim)
         query = _rotate(attention.q_proj(normed).unflatten(-1, split), rotation).transpose(1, 2)
         key = _rotate(attention.k_proj(normed).unflatten(-1, split), rotation).transpose(1, 2)
-        value = attention.v_proj(normed).unflatten(-1, split).transpose(1, 2)
-        if cache is not None:
-            key, value = cache.extend(index, key, value)
-        attend = attend_causally if samples is None else samples.attend
-        seen = attend(query, key, value).transpose(1, 2).flatten(2)
-        states = states + attention.o_proj(seen)
+        return query, key, attention.v_proj(normed).unflatten(-1, split).transpose(1, 2)
+
+    def _after(self, block: LlamaDecoderLayer, states: Tensor, seen: Tensor) -> Tensor:
+        """What a layer makes of what was seen, [R, heads, S, .]."""
+        states = states + block.self_attn.o_proj(seen.transpose(1, 2).flatten(2))
         return states + block.mlp(self._norm(states, block.post_attention_layernorm))
+
+    def compile_layers(self) -> None:
+        """See `LLMBackend.compile_layers`. Attention stays as it is: the lengths of samples that share a row change."""
+        self._before, self._after = torch.compile(self._before), torch.compile(self._after)
 
     def _norm(self, states: Tensor, norm: LlamaRMSNorm) -> Tensor:
         """Root-mean-square norm."""

@@ -1,0 +1,115 @@
+"""Training steps on a dense batch, every sample alike: fvlm's own, and the bare cost of its matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fvlm_core.bench.setting import Setting
+from fvlm_core.data.batch import Batch
+from fvlm_core.interfaces.connector import ConnectorSpec
+from fvlm_core.interfaces.specs import VisualPass
+from fvlm_core.training.optimiser import GROUPS, make_optimiser
+from fvlm_core.vlm import VLM
+
+FRAMES, TEXT = 8, 128
+RATE = 1e-5
+SPARSE = 0.3
+"""Supervised tokens of a sparse batch, as a share."""
+
+Step = Callable[[], None]
+
+
+def dense_batch(setting: Setting, size: int, supervised: float = 1.0) -> Batch:
+    """Random frames and text, on the device. size: side of the frames. supervised: the share of the tokens."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (setting.samples, TEXT)
+    pixels = (setting.samples * FRAMES, 3, size, size)
+    frames = torch.randint(0, 256, pixels, dtype=torch.uint8, generator=generator)
+    ids = torch.randint(0, setting.vocabulary(), shape, generator=generator)
+    labels = torch.rand(shape, generator=generator) < supervised
+    return Batch(
+        frames=frames,
+        counts=torch.full((setting.samples,), FRAMES),
+        ids=ids,
+        lengths=torch.full((setting.samples,), TEXT),
+        supervised=labels,
+        content=labels,
+    ).to(setting.device)
+
+
+def ours(setting: Setting, supervised: float = 1.0) -> Step:
+    """A step as the training loop makes it: loss over tokens, clipping, AdamW."""
+    model = setting.model()
+    batch = dense_batch(setting, model.encoder.spec.image_size, supervised)
+    update = updating(model.parameter_groups())
+
+    def step() -> None:
+        with setting.autocast():
+            losses = model(batch)
+        losses.loss.backward()
+        update(losses.tokens)
+
+    return step
+
+
+def bare(setting: Setting) -> Step:
+    """The same matrices: the encoder on the frames, the language model on as many positions in as many passes, the
+    head on as many labels; no connector, no batch to plan, no text to place."""
+    model = setting.model()
+    batch = dense_batch(setting, model.encoder.spec.image_size)
+    connector, samples = model.connector, setting.samples
+    passes = _visual_passes(setting, model)
+    width, k = model.llm.spec.width, connector.spec.tokens_per_frame
+    frames = model.normalise(batch.frames)
+    seen = 0.14 * torch.randn(samples, FRAMES * k, width, device=setting.device)
+    read = 0.14 * torch.randn(samples, FRAMES * k + TEXT, width, device=setting.device)
+    labels = batch.ids[:, 1:].flatten()
+    update = updating(model.parameter_groups())
+
+    follow: list[Tensor] = []  # gradients that come in from what is left out; made once
+
+    def step() -> None:
+        with setting.autocast():
+            features = model.encoder.encode(
+                frames, tokens=connector.encoder_tokens, layers=connector.encoder_layers
+            )
+            outputs = [part for layer in features.layers for part in (layer.key, layer.value)]
+            outputs += [] if features.tokens is None else [features.tokens]
+            # The last frame's state asks for nothing, so that a pass over the visual tokens reads one frame less.
+            outputs += [model.llm.hidden(seen[:, : (FRAMES - 1) * k]) for _ in range(passes)]
+            hidden = model.llm.hidden(read)[:, -TEXT:-1].flatten(0, 1)
+            loss = F.cross_entropy(model.llm.logits(hidden).float(), labels, reduction="sum")
+        if not follow:
+            follow.extend(1e-3 * torch.randn_like(output) for output in outputs)
+        torch.autograd.backward([*outputs, loss], [*follow, torch.ones_like(loss)])
+        update(len(labels))
+
+    return step
+
+
+def _visual_passes(setting: Setting, model: VLM) -> int:
+    spec: ConnectorSpec = setting.config.model.connector.config.spec(model.encoder.spec)
+    return sum(isinstance(item, VisualPass) for item in spec.work or ())
+
+
+def updating(groups: Mapping[str, Mapping[str, nn.Parameter]]) -> Callable[[int], None]:
+    """Normalise by so many tokens, clip, step: alike on all sides."""
+    optimiser = make_optimiser(groups, dict.fromkeys(GROUPS, RATE), (0.9, 0.999), 0.01)
+    for group in optimiser.param_groups:
+        group["lr"] = RATE
+
+    def update(tokens: int) -> None:
+        gradients = [
+            p.grad for group in optimiser.param_groups for p in group["params"] if p.grad is not None
+        ]
+        norm = float(torch.nn.utils.get_total_norm(gradients)) / tokens
+        for gradient in gradients:
+            gradient.mul_(min(1.0, 1.0 / (norm + 1e-6)) / tokens)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+    return update

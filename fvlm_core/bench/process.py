@@ -1,0 +1,90 @@
+"""One measurement in a process of its own: where a process's memory happens to lie decides a few per cent.
+
+python -m fvlm_core.bench.process KIND SETTING      # SETTING as JSON; prints the figures as JSON
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from attrs import asdict
+
+from fvlm_core.bench import dense, mix, plain, stream
+from fvlm_core.bench.dense import SPARSE, Step
+from fvlm_core.bench.setting import Setting
+from fvlm_core.errors import FvlmError
+
+STEPS = 3
+"""Steps timed in each process, after one that is not; their median is taken."""
+
+KINDS: dict[str, tuple[Callable[[Setting], Step], int, int]] = {
+    "ours": (dense.ours, 1, STEPS),
+    "bare": (dense.bare, 1, STEPS),
+    "plain": (plain.plain, 1, STEPS),
+    "ours-sparse": (partial(dense.ours, supervised=SPARSE), 1, STEPS),
+    "plain-sparse": (partial(plain.plain, supervised=SPARSE, everywhere=True), 1, STEPS),
+    **{
+        f"mix-{kind}": (partial(mix.mixed, kind=kind), 0, 1)
+        for kind in ("packed", "filled", "rows", "padded")
+    },
+    "watching": (stream.watching, 1, 2),
+    "parts": (stream.parts, 1, 2),
+    "encoding": (stream.encoding, 1, 2),
+}
+"""What can be measured: how its step is made, how often it is called before, and how often it is timed."""
+
+
+def seconds_of(kind: str, setting: Setting) -> float:
+    """Seconds of a step, measured in a process of its own. Raises `FvlmError` when that fails."""
+    return _in_a_process(kind, setting)["seconds"]
+
+
+def growth_of(setting: Setting) -> tuple[dict[int, float], float]:
+    """As `stream.growth`, in a process of its own."""
+    found = _in_a_process("growth", setting)
+    return {int(frames): seconds for frames, seconds in found["seconds"].items()}, found["exponent"]
+
+
+def _in_a_process(kind: str, setting: Setting) -> dict[str, Any]:
+    command = [sys.executable, "-m", __name__, kind, json.dumps(asdict(setting))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise FvlmError(f"the benchmark's process failed:\n{done.stderr.strip()}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure(kind: str, setting: Setting) -> dict[str, Any]:
+    """In this process."""
+    if kind == "growth":
+        seconds, exponent = stream.growth(setting)
+        return {"seconds": seconds, "exponent": exponent}
+    make, before, timed = KINDS[kind]
+    step = make(setting)
+    times: list[float] = []
+    for number in range(before + timed):
+        setting.wait()
+        begun = time.perf_counter()
+        step()
+        setting.wait()
+        if number >= before:
+            times.append(time.perf_counter() - begun)
+    return {"seconds": statistics.median(times)}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """One measurement, printed."""
+    kind, given = arguments
+    setting = json.loads(given)
+    setting["overrides"] = tuple(setting["overrides"])
+    print(json.dumps(measure(kind, Setting(**setting))))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

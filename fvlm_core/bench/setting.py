@@ -1,0 +1,78 @@
+"""What a benchmark of training is made on: a recipe's first run, with random weights, on a device."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from attrs import frozen
+
+from fvlm_core.compose import compose, specs
+from fvlm_core.errors import UsageError
+from fvlm_core.gpus import recognise
+from fvlm_core.recipes.read import read_recipe
+from fvlm_core.recipes.schema import RunRecipe
+from fvlm_core.vlm import VLM
+
+THREADS = 2
+
+
+@frozen(kw_only=True)
+class Setting:
+    """recipe, overrides: as on the command line. device: "cpu" or "cuda". precision: "float32" or "bf16", over float32
+    weights. compiled: whether the layers are compiled. samples: of a dense batch.
+    """
+
+    recipe: str
+    overrides: tuple[str, ...] = ()
+    device: str = "cpu"
+    precision: str = "float32"
+    compiled: bool = False
+    samples: int = 2
+
+    @property
+    def config(self) -> RunRecipe:
+        """The recipe of the first run."""
+        return read_recipe(self.recipe, list(self.overrides)).runs[0].config
+
+    @property
+    def device_name(self) -> str:
+        """What a driver calls the GPU, or "cpu". Raises `UsageError` where torch sees no GPU."""
+        if self.device == "cpu":
+            return "cpu"
+        if not torch.cuda.is_available():
+            raise UsageError("--device cuda: torch sees no GPU; expected cpu")
+        return torch.cuda.get_device_name()
+
+    @property
+    def peak(self) -> float | None:
+        """Dense FLOP/s of the GPU; None where they are not known."""
+        found = recognise(self.device_name) if self.device == "cuda" else None
+        return found.peak(self.precision) if found else None
+
+    def vocabulary(self) -> int:
+        """Of the model. Raises `UsageError` where it waits for the data."""
+        found = specs(self.config.model, None)[1].vocabulary
+        if found is None:
+            raise UsageError(
+                f"{self.recipe}: its tokenizer is made from the data; expected a model of a known vocabulary"
+            )
+        return found
+
+    def model(self) -> VLM:
+        """With random weights: none is needed on this machine."""
+        if self.device == "cpu":
+            torch.set_num_threads(THREADS)
+        made = compose(self.config.model, self.vocabulary(), 0, weights=False).to(self.device).train()
+        if self.compiled:
+            made.compile_layers()
+        return made
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The precision of matrix products."""
+        return torch.autocast(self.device, torch.bfloat16) if self.precision == "bf16" else nullcontext()
+
+    def wait(self) -> None:
+        """Until the device has done what it was told."""
+        if self.device == "cuda":
+            torch.cuda.synchronize()
