@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fvlm_core.errors import FvlmError
 
-ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+ONE_THREAD: dict[str, str] = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """For matrices so small that threads only wait for each other."""
 
 

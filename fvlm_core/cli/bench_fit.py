@@ -45,7 +45,8 @@ def command(data: Path | None, starts: int, rounds: int, as_json: bool) -> None:
 
     with TemporaryDirectory() as scratch, Display(stderr(), 0) as display:
         found = bench_fit(Path(scratch), data, starts, rounds, display.work)
-    show_pairs(found.pairs, machine(("numpy", "scipy", "lmfit", "pandas")), as_json, found.to_json())
+    about = {**machine(("numpy", "scipy", "lmfit", "pandas")), "threads of a fit": 1}
+    show_pairs(found.pairs, about, as_json, found.to_json())
     if not as_json:
         for line in _said(found):
             stdout().print(line, soft_wrap=True)
@@ -62,6 +63,6 @@ def _said(found: FitBench) -> list[str]:
         f"published way: {found.per_start:.3g} s a start, {whole}; it takes {1 / fit.ratio:,.0f} times as long as "
         f"fvlm ({1 / fit.high:,.0f} to {1 / fit.low:,.0f})",
         f"objective: fvlm {ends.objective:.10f}, published {ends.published:.10f} (reached by {ends.reached:,} of "
-        f"{ends.followed:,} starts): fvlm's is {'no' if ends.holds else 'NOT as low: it is'} higher",
+        f"{ends.followed:,} starts): fvlm's is {'no higher' if ends.holds else 'HIGHER'}",
         f"mean objective of the same draws: {draws}, draw after draw {ends.refits:.10f}",
     ]
