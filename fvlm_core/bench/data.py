@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,13 +24,13 @@ from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 from PIL import Image
 
+from fvlm_core.bench.processes import run
 from fvlm_core.data.collate import Example, Preparer, collate
 from fvlm_core.data.loader import TrainingData, micro_batches
 from fvlm_core.data.mixture import Mixture
 from fvlm_core.data.pictures import decode_stored, read_stored
 from fvlm_core.data.planning import Share
 from fvlm_core.data.video import decode
-from fvlm_core.errors import FvlmError
 from fvlm_core.interfaces.data import DataSource, Sample, StoredFrames, Turn, VideoFile
 from fvlm_core.interfaces.llm import EncodedChat
 from fvlm_core.shards.index import Index
@@ -152,11 +151,8 @@ def bench_data(
 
 
 def _in_a_process(scratch: Path, kind: str, rounds: int) -> tuple[float, float, float]:
-    command = [sys.executable, "-m", __name__, str(scratch), kind, str(rounds)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise FvlmError(f"the benchmark's process failed:\n{done.stderr.strip()}")
-    frames, bare, ratio = json.loads(done.stdout.splitlines()[-1])
+    _, printed = run([sys.executable, "-m", __name__, str(scratch), kind, str(rounds)])
+    frames, bare, ratio = json.loads(printed.splitlines()[-1])
     return frames, bare, ratio
 
 

@@ -34,7 +34,7 @@ def rooms() -> list[Room]:
     tokens = np.clip(np.exp(draw.normal(4.9, 0.6, SAMPLES)), *TOKENS).astype(int)
     only_text = np.arange(SAMPLES) < round(TEXT_ONLY * SAMPLES)
     draw.shuffle(only_text)
-    scale = 1.0
+    scale, counts = 1.0, frames.astype(int)
     for _ in range(50):  # rounding and bounds move the mean; a few corrections bring it back
         counts = np.clip(np.rint(scale * frames), *FRAMES).astype(int)
         scale *= MEAN_FRAMES / counts[~only_text].mean()

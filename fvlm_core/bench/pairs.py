@@ -62,14 +62,27 @@ def in_pairs(
         for which in (0, 1) if number % 2 == 0 else (1, 0):
             times[which].append((ours, bare)[which]())
     progress(name, rounds, rounds)
-    first, second = times if least is None else times[::-1]
+    return paired(name, unit, *times, limit=limit, least=least)
+
+
+def paired(
+    name: str,
+    unit: str,
+    ours: Sequence[float],
+    bare: Sequence[float],
+    *,
+    limit: float | None = None,
+    least: float | None = None,
+) -> Pair:
+    """A pair from the seconds of each round."""
+    first, second = (ours, bare) if least is None else (bare, ours)
     ratios = [one / other for one, other in zip(first, second, strict=True)]
     middle = statistics.median
     return Pair(
         name=name,
         unit=unit,
-        ours=middle(times[0]),
-        bare=middle(times[1]),
+        ours=middle(ours),
+        bare=middle(bare),
         ratio=middle(ratios),
         low=min(ratios),
         high=max(ratios),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -18,8 +17,8 @@ from attrs import asdict
 
 from fvlm_core.bench import dense, mix, plain, stream
 from fvlm_core.bench.dense import SPARSE, Step
+from fvlm_core.bench.processes import run
 from fvlm_core.bench.setting import Setting
-from fvlm_core.errors import FvlmError
 
 STEPS = 3
 """Steps timed in each process, after one that is not; their median is taken."""
@@ -53,11 +52,8 @@ def growth_of(setting: Setting) -> tuple[dict[int, float], float]:
 
 
 def _in_a_process(kind: str, setting: Setting) -> dict[str, Any]:
-    command = [sys.executable, "-m", __name__, kind, json.dumps(asdict(setting))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise FvlmError(f"the benchmark's process failed:\n{done.stderr.strip()}")
-    return json.loads(done.stdout.splitlines()[-1])
+    _, printed = run([sys.executable, "-m", __name__, kind, json.dumps(asdict(setting))])
+    return json.loads(printed.splitlines()[-1])
 
 
 def measure(kind: str, setting: Setting) -> dict[str, Any]:

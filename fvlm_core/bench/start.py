@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from fvlm_core.bench.pairs import Pair, in_pairs
+from fvlm_core.bench.processes import run
 
 SAYINGS = ((("--version",), 6.0), (("--help",), 8.0), (("plugins", "list"), 20.0))
 """Commands that answer at once, and how many times as long as `python -c pass` they may take."""
@@ -20,17 +19,11 @@ def bench_start(rounds: int, progress: Callable[[str, int, int], None]) -> list[
         in_pairs(
             f"fvlm {' '.join(arguments)}, against python -c pass",
             "s",
-            lambda arguments=arguments: _seconds((*fvlm, *arguments)),
-            lambda: _seconds((sys.executable, "-c", "pass")),
+            lambda arguments=arguments: run((*fvlm, *arguments))[0],
+            lambda: run((sys.executable, "-c", "pass"))[0],
             rounds,
             progress,
             limit=limit,
         )
         for arguments, limit in SAYINGS
     ]
-
-
-def _seconds(command: Sequence[str]) -> float:
-    begun = time.perf_counter()
-    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
-    return time.perf_counter() - begun

@@ -66,7 +66,7 @@ def parts(setting: Setting) -> Step:
     layers, and one query."""
     model = setting.model().eval()
     frames = model.normalise(video(setting, model, WATCHED).frames)
-    maps = [each for each in _linear_maps(model.llm)]
+    maps = list(_linear_maps(model.llm))
     given = {each.in_features: torch.randn(1, each.in_features, device=setting.device) for each in maps}
     query = torch.randn(1, model.encoder.spec.width, device=setting.device)
 

@@ -7,6 +7,7 @@ from fvlm_core.cli.lazy import LazyGroup, Table
 COMMANDS: Table = {
     "train": ("fvlm_core.cli.bench_train", "A training step, beside the bare cost of its matrices."),
     "data": ("fvlm_core.cli.bench_data", "Reading samples, beside bare loops over the same bytes."),
+    "fit": ("fvlm_core.cli.bench_fit", "Fitting a law, beside the published way."),
     "start": ("fvlm_core.cli.bench_start", "How soon fvlm answers, beside a Python that does nothing."),
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -13,9 +13,15 @@ PROMISED = "promised"
 
 
 def show_pairs(
-    pairs: Sequence[Pair], about: dict[str, Any], as_json: bool, peak: float | None = None
+    pairs: Sequence[Pair],
+    about: dict[str, Any],
+    as_json: bool,
+    *,
+    peak: float | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> None:
-    """Both sides, as a table with the machine or as JSON. peak: FLOP/s of the device, for the share that is used."""
+    """Both sides, as a table with the machine or as JSON. peak: FLOP/s of the device, for the share that is used.
+    more: see `show_measured`."""
     counted = any(pair.flops for pair in pairs)
     extra = (*(("by FLOPs", "GFLOP/s") if counted else ()), *(("MFU",) if peak else ()))
 
@@ -30,13 +36,18 @@ def show_pairs(
             pair.name,
             f"{pair.ours:.3g} {pair.unit}",
             f"{pair.bare:.3g} {pair.unit}",
-            f"{pair.ratio:.2f}",
-            f"{pair.low:.2f} to {pair.high:.2f}",
+            _ratio(pair.ratio),
+            f"{_ratio(pair.low)} to {_ratio(pair.high)}",
             *(more[name] for name in extra),
             _promise(pair),
         )
 
-    show_measured(pairs, "fvlm", cells, about, as_json, extra)
+    show_measured(pairs, "fvlm", cells, about, as_json, extra=extra, more=more)
+
+
+def _ratio(value: float) -> str:
+    """Two decimals, or as many as a small ratio needs."""
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.3g}"
 
 
 def _promise(pair: Pair) -> str:
@@ -51,10 +62,13 @@ def show_measured(
     cells: Callable[[Any], tuple[str, ...]],
     about: dict[str, Any],
     as_json: bool,
+    *,
     extra: Sequence[str] = (),
+    more: Mapping[str, Any] | None = None,
 ) -> None:
     """A table and the machine, or both as JSON. measured: attrs classes with `holds`. ours: what fvlm's figures are.
-    cells: of a row: name, ours, bare, ratio, its range, what is `extra`, what is promised."""
+    cells: of a row: name, ours, bare, ratio, its range, what is `extra`, what is promised. more: entries that only the
+    JSON has."""
     import json
 
     from attrs import asdict
@@ -63,7 +77,7 @@ def show_measured(
 
     if as_json:
         rows = [{**asdict(one), "holds": one.holds} for one in measured]
-        click.echo(json.dumps({"machine": about, "measured": rows}, indent=2))
+        click.echo(json.dumps({"machine": about, "measured": rows, **(more or {})}, indent=2))
         return
     numbers = (ours, "bare", "ratio", "lowest to highest", *extra, PROMISED)
     table = new_table("measured", *numbers, right=numbers)
