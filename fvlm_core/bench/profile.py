@@ -4,7 +4,7 @@ matrices can do at best."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ def _clocked(step: Callable[[], None], setting: Setting) -> float:
 
 
 @contextmanager
-def labelled(model: VLM) -> Iterator[None]:
+def labelled(model: VLM) -> Generator[None]:
     """Name what the model's parts do in the profiler's record."""
     connecting = 0
 
@@ -184,7 +184,7 @@ def _flops(setting: Setting) -> dict[str, float]:
     connector: ConnectorSpec = model.connector.config.spec(eye)
     visual = {item.stage for item in connector.work or () if isinstance(item, VisualPass)}
     again = {f"{item.stage} head" for item in connector.work or () if isinstance(item, TextPass)}
-    found = dict.fromkeys(ROWS, 0.0)
+    found: dict[str, float] = dict.fromkeys(ROWS, 0.0)
     rows = ledger(eye, connector, speaker, frames=FRAMES, text=TEXT, supervised=TEXT - 1).rows
     for row in rows:
         if row.component == "encoder":
