@@ -1,4 +1,4 @@
-"""As much of lmms-eval as the model class touches, for where it is not installed. A test compares it with the real one."""
+"""As much of lmms-eval as the model class touches, where it is not installed; a test compares it with the real one."""
 
 from __future__ import annotations
 
