@@ -19,7 +19,7 @@ from fvlm_core.missing import open_all
 from fvlm_core.pretrained import known_architectures
 from fvlm_core.recipes.read import model_from_resolved, source_from_settings
 from fvlm_core.recipes.schema import Data, Evaluation, Training
-from fvlm_core.runs.restore import restore
+from fvlm_core.runs.restore import Checkpoint, restore
 from fvlm_core.runs.store import RECIPE, TOKENIZER, find_run
 from fvlm_core.training.devices import pick_device
 from fvlm_core.training.evaluate import evaluate
@@ -59,16 +59,20 @@ class Measured:
     bad: tuple[BadReport, ...]
 
 
-def open_subject(name: str, root: Path) -> Subject:
+def open_subject(name: str, root: Path, checkpoint: Checkpoint = "best") -> Subject:
     """The model of a run (its folder, "recipe/id" or id), or of a folder that `fvlm weights export` wrote.
 
-    Raises `UsageError`.
+    checkpoint: which of a run's; exported weights are one. Raises `UsageError`.
     """
     folder = Path(name).expanduser()
     if (folder / "config.json").is_file() and not (folder / RECIPE).is_file():
+        if checkpoint != "best":
+            raise UsageError(
+                f"{folder}: exported weights, which have no {checkpoint} checkpoint; name the run"
+            )
         return _exported(folder)
     run = find_run(name, root)
-    restored = restore(run)
+    restored = restore(run, checkpoint=checkpoint)
     config = restored.config
     return Subject(
         f"{run.recipe}/{run.id}",

@@ -12,9 +12,11 @@ from pathlib import Path
 from unittest.mock import patch
 
 import click
+from attrs import fields
 from blocks import Block
 
 from fvlm_core.cli.main import fvlm
+from fvlm_core.lmms_eval.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
@@ -63,6 +65,10 @@ def _problems(words: Sequence[str]) -> Iterator[str]:
             for extra in named.group(1).split(",") if named else ():
                 if extra not in extras:
                     yield f'there is no extra "{extra}"'
+    elif "--model_args" in rest:
+        given = {pair.partition("=")[0] for pair in rest[rest.index("--model_args") + 1].split(",")}
+        if unknown := given - {field.name for field in fields(Settings)}:
+            yield f"--model_args: unknown: {', '.join(sorted(unknown))}"
     elif program not in ("pytest", "cp", "cat", "cd", "git", "sphinx-build", "head", "ssh"):
         yield f'"{program}" is no program that the documentation uses'
 

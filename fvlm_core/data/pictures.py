@@ -97,13 +97,21 @@ def open_picture(content: bytes) -> Image.Image:
     """A picture decoded to RGB. Raises ValueError; see `decode_picture`."""
     try:
         image = Image.open(BytesIO(content), formats=FORMATS)
-        if image.width * image.height > MAX_PIXELS:
-            text = f"{image.width} x {image.height} pixels, where at most {MAX_PIXELS:,} are decoded"
-            raise ValueError(text)
-        image.load()
-        return image if image.mode == "RGB" else _to_rgb(image)
     except UnidentifiedImageError:
         raise ValueError(_what_else(content)) from None
+    except _BROKEN as error:
+        raise ValueError(f"corrupt or cut short: {error}") from error
+    return to_rgb(image)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """A picture that Pillow has opened, decoded to RGB. Raises ValueError; see `decode_picture`."""
+    if image.width * image.height > MAX_PIXELS:
+        text = f"{image.width} x {image.height} pixels, where at most {MAX_PIXELS:,} are decoded"
+        raise ValueError(text)
+    try:
+        image.load()
+        return image if image.mode == "RGB" else _convert(image)
     except _BROKEN as error:
         raise ValueError(f"corrupt or cut short: {error}") from error
 
@@ -130,7 +138,7 @@ def letterbox(image: Image.Image, size: int) -> Image.Image:
     return square
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _convert(image: Image.Image) -> Image.Image:
     """Grey, palette, CMYK and 16-bit pictures to RGB; what is transparent is laid on white, as on paper."""
     if image.mode.startswith("I"):  # 16 bits of grey, which `convert` would clip at 255
         deep = np.asarray(image, dtype=np.float64) / 257

@@ -6,12 +6,12 @@ from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ImageOps
+from PIL import Image, ImageOps
 
 from fvlm_core.data.bad import BadSample
 from fvlm_core.data.members import open_member
-from fvlm_core.data.pictures import MAX_BYTES, fit_square, letterbox, open_picture
-from fvlm_core.interfaces.data import ImageFile
+from fvlm_core.data.pictures import MAX_BYTES, fit_square, letterbox, open_picture, to_rgb
+from fvlm_core.interfaces.data import Fit, ImageFile
 
 
 def decode_still(still: ImageFile, size: int) -> NDArray[np.uint8]:
@@ -20,12 +20,17 @@ def decode_still(still: ImageFile, size: int) -> NDArray[np.uint8]:
     Raises `BadSample`: not there, not a picture, larger than 50 million pixels, cut short or corrupt.
     """
     try:
-        image = open_picture(_content(still))
-        image = ImageOps.exif_transpose(image)
+        return fit_still(open_picture(_content(still)), size, still.fit)
     except (OSError, ValueError) as error:
         place = f"{still.name}: " if still.name else ""
         raise BadSample(still.path, f"{place}{getattr(error, 'strerror', None) or error}") from error
-    square = letterbox(image, size) if still.fit == "letterbox" else fit_square(image, size)
+
+
+def fit_still(image: Image.Image, size: int, fit: Fit) -> NDArray[np.uint8]:
+    """A picture that is open already, as `decode_still` would give it. Raises ValueError: larger than 50 million
+    pixels, cut short or corrupt."""
+    upright = ImageOps.exif_transpose(to_rgb(image))
+    square = letterbox(upright, size) if fit == "letterbox" else fit_square(upright, size)
     return cast(NDArray[np.uint8], np.asarray(square))
 
 

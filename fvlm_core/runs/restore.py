@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 from attrs import frozen
@@ -17,6 +18,9 @@ from fvlm_core.runs.checkpoint import damage, latest_checkpoint
 from fvlm_core.runs.store import CHECKPOINTS, IMPORTED, TOKENIZER, Run
 from fvlm_core.vlm import VLM
 
+Checkpoint = Literal["best", "last"]
+"""Which weights of a run: those of the best evaluation, or the newest."""
+
 
 @frozen(eq=False)
 class Restored:
@@ -28,12 +32,13 @@ class Restored:
     step: int
 
 
-def restore(run: Run, device: str = "cpu") -> Restored:
-    """The model of a run with the weights of its best checkpoint, or of the newest when there is no best yet.
+def restore(run: Run, device: str = "cpu", checkpoint: Checkpoint = "best") -> Restored:
+    """The model of a run with the weights of its best checkpoint, or of the newest: of that one too when there is no
+    best yet.
 
     Raises `UsageError` when the run has no complete checkpoint.
     """
-    folder = best_checkpoint(run)
+    folder = best_checkpoint(run) if checkpoint == "best" else _newest_checkpoint(run)
     config = from_resolved(run.record["resolved"])
     chat = make_chat(config.model, tuple, run.folder / TOKENIZER)
     model = compose(config.model, chat.vocabulary, run.record["seed"], weights=False)
@@ -49,15 +54,19 @@ def best_checkpoint(run: Run) -> Path:
 
     Raises `UsageError` when the run has no complete checkpoint, or is imported without weights.
     """
+    best = run.summary.get("best_val_step") if run.has_recipe else None
+    folder = run.folder / CHECKPOINTS / f"step-{best:08d}" if best is not None else None
+    if folder is not None and folder.is_dir() and damage(folder) is None:
+        return folder
+    return _newest_checkpoint(run)
+
+
+def _newest_checkpoint(run: Run) -> Path:
     if not run.has_recipe:
         raise UsageError(
             f"{run.recipe}/{run.id} is imported: no weights. Only its measurements came, from "
             f"{run.record[IMPORTED]['file']}; `fvlm weights import FILE --recipe RECIPE` makes a run of weights"
         )
-    best = run.summary.get("best_val_step")
-    folder = run.folder / CHECKPOINTS / f"step-{best:08d}" if best is not None else None
-    if folder is not None and folder.is_dir() and damage(folder) is None:
-        return folder
     newest, _ = latest_checkpoint(run.folder / CHECKPOINTS)
     if newest is None:
         raise UsageError(f"{run.folder} has no complete checkpoint yet")
