@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
+from attrs import evolve
 from torch import Tensor, nn
 
 from fvlm_core.bench.setting import Setting
@@ -54,6 +55,11 @@ def ours(setting: Setting, supervised: float = 1.0) -> Step:
         update(losses.tokens)
 
     return step
+
+
+def compiled(setting: Setting) -> Step:
+    """As `ours`, with compiled layers."""
+    return ours(evolve(setting, compiled=True))
 
 
 def bare(setting: Setting) -> Step:

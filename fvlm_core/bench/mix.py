@@ -91,7 +91,8 @@ def plan(kind: str, lengths: Sequence[Room]) -> list[list[list[int]]]:
         if kind in ("packed", "filled"):
             groups = first_fit(own, MICRO_FRAMES, MICRO_TOKENS)
         else:
-            groups = [list(range(first, first + PADDED)) for first in range(0, len(own), PADDED)]
+            numbers = list(range(len(own)))
+            groups = [numbers[first : first + PADDED] for first in range(0, len(own), PADDED)]
         steps.append([[begin + number for number in group] for group in groups])
     return steps
 

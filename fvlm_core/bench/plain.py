@@ -150,7 +150,8 @@ class PlainTwoPass(nn.Module):
             labels = torch.cat([labels.new_full((samples, length), -100), labels], 1)
         else:
             states = states[:, length:-1]
-        logits = F.linear(states, self.embed_tokens.weight).float()
+        logits = F.linear(states, self.embed_tokens.weight)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="sum")
 
 

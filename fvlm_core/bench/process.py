@@ -25,6 +25,7 @@ STEPS = 3
 
 KINDS: dict[str, tuple[Callable[[Setting], Step], int, int]] = {
     "ours": (dense.ours, 1, STEPS),
+    "ours-compiled": (dense.compiled, 1, STEPS),
     "bare": (dense.bare, 1, STEPS),
     "plain": (plain.plain, 1, STEPS),
     "ours-sparse": (partial(dense.ours, supervised=SPARSE), 1, STEPS),

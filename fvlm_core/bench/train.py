@@ -51,6 +51,11 @@ _COMPARISONS = {
             ours="ours-sparse", bare="plain-sparse", least=1.15,
         ),
     ],
+    "compile": [
+        _Comparison(
+            name="training step, {dense}, layers compiled, against as they are", ours="ours-compiled", bare="ours"
+        )
+    ],
     "mix": [
         _Comparison(
             name="{mix} samples of a mix, packed, against batches of {padded} padded to the longest",
@@ -163,6 +168,7 @@ def _flops(setting: Setting, kind: str) -> float | None:
         return None if kind == "mix-filled" else total
     return {
         "ours": dense,
+        "ours-compiled": dense,
         "bare": dense,
         "plain": dense + extra,
         "ours-sparse": sparse,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-NAMES = ("bare", "plain", "mix", "stream", "growth")
+NAMES = ("bare", "plain", "compile", "mix", "stream", "growth")
 
 
 @click.command("train")
@@ -59,6 +59,7 @@ def command(
     \b
     bare    a training step, against the same encoder, language model and head called directly
     plain   against the same two passes written plainly, all tokens supervised and 30 % of them
+    compile a training step with fvlm's layers compiled, against as they are
     mix     192 samples of many lengths, packed, against padded batches of eight
     stream  64 frames one by one, against the encoder, the language model's matrices and the queries
     growth  how the time of frames one by one grows from 8 to 512
