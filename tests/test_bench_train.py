@@ -94,7 +94,7 @@ def test_the_plain_two_passes_give_the_loss_and_gradients_of_fvlm(setting: Setti
         ("connector.llm_to_query.weight", "llm_to_query.weight"),
     ):
         expected = model.get_parameter(ours_).grad
-        torch.testing.assert_close(written.get_parameter(name).grad, expected, rtol=1e-7, atol=1e-9)
+        torch.testing.assert_close(written.get_parameter(name).grad, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_plain_flops_are_those_that_torch_counts(setting: Setting) -> None:

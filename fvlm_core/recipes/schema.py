@@ -168,8 +168,9 @@ class Training:
     reference is the model as the run starts. threads: CPU threads of the training process; 0 leaves torch's own choice.
     workers: processes that decode.
     tf32: whether a GPU rounds float32 products to TF32. cudnn_benchmark: whether cuDNN times its kernels and takes the
-    fastest. channels_last: memory order of images and kernels. deterministic: a GPU repeats itself bit for bit, at some
-    cost; a CPU always does. parallel: under torchrun, each rank keeps all weights (`ddp`) or its part (`fsdp2`).
+    fastest. channels_last: memory order of images and kernels. compile: whether the layers are compiled.
+    deterministic: a GPU repeats itself bit for bit, at some cost; a CPU always does. parallel: under torchrun, each
+    rank keeps all weights (`ddp`) or its part (`fsdp2`).
     non_finite: whether a loss or gradient that is no number stops the run or skips the step; max_skipped: in a row.
     log_every: steps between training rows.
     init_from: weights to start from: a run ("recipe/id", or its folder), a folder of weights, or a file; a path that is
@@ -203,6 +204,7 @@ class Training:
     tf32: bool = True
     cudnn_benchmark: bool = True
     channels_last: bool = False
+    compile: bool = False
     deterministic: bool = False
     parallel: Literal["ddp", "fsdp2"] = "ddp"
     non_finite: Literal["stop", "skip"] = "stop"
@@ -225,6 +227,8 @@ class Training:
             raise ValueError(
                 'channels_last: torch shards no weights in that order; expected false with "fsdp2"'
             )
+        if self.compile and self.parallel == "fsdp2":
+            raise ValueError('compile: sharded weights are not compiled; expected false with "fsdp2"')
         if (self.micro_batch_frames is None) != (self.micro_batch_tokens is None):
             raise ValueError("micro_batch_frames and micro_batch_tokens go together")
         if self.constant_shapes and self.micro_batch_frames is None:

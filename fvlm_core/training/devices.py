@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import torch
+from torch import nn
 
 from fvlm_core.errors import FvlmError
 from fvlm_core.gpus import recognise
@@ -21,8 +24,9 @@ def pick_device(choice: str) -> str:
     return "cuda" if choice != "cpu" and available else "cpu"
 
 
-def set_up(training: Training) -> None:
-    """Threads, TF32, cuDNN's choice of kernels, deterministic algorithms: as the recipe says.
+def set_up(training: Training, device: str) -> list[str]:
+    """Threads, TF32, cuDNN's choice of kernels, deterministic algorithms: as the recipe says. Gives what of it is slow
+    on this machine, and what would not be.
 
     `deterministic` makes a GPU repeat itself bit for bit, and rules out cuDNN's timing of kernels against each other.
     """
@@ -33,6 +37,30 @@ def set_up(training: Training) -> None:
     if training.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
     torch.use_deterministic_algorithms(training.deterministic)
+    if device == "cpu" and training.precision == "bf16" and not _has_bf16():
+        return [
+            "this CPU has no instructions for bf16, which is slower on it than float32; "
+            'expected training.precision = "float32"'
+        ]
+    return []
+
+
+def place(model: nn.Module, training: Training, device: str) -> None:
+    """Bring a model to the device, to be trained, its kernels in the memory order of the recipe."""
+    model.to(device).train()
+    if training.channels_last:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _has_bf16() -> bool:
+    """Whether the CPU multiplies bf16 matrices itself, by what Linux says of it; True where it says nothing."""
+    try:
+        said = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return True
+    return re.search(r"^(flags|Features)\b", said, re.MULTILINE) is None or bool(
+        re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", said)
+    )
 
 
 def autocast(training: Training, device: str) -> AbstractContextManager[object]:

@@ -39,7 +39,7 @@ from fvlm_core.recipes.schema import Training
 from fvlm_core.runs.checkpoint import prune_checkpoints, rehearse
 from fvlm_core.runs.store import BAD_SAMPLES, CHECKPOINTS
 from fvlm_core.seeding import seed_micro_batch
-from fvlm_core.training.devices import autocast, peak_flops, pick_device, ran_out, set_up
+from fvlm_core.training.devices import autocast, peak_flops, pick_device, place, ran_out, set_up
 from fvlm_core.training.evaluate import evaluate
 from fvlm_core.training.journal import Clock, Journal, summarised, training_row
 from fvlm_core.training.length import Length, peak_rates, schedules
@@ -80,14 +80,15 @@ def train(
     ranks = ranks or Ranks()
     stop.grace = config.checkpoints.grace
     device = pick_device(training.device)
-    set_up(training)
+    for text in set_up(training, device):
+        observer.warned(text)
 
     # The model and what it lowers, laid out on the ranks, and what trains of it.
-    model.to(device).train()
-    if training.channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    place(model, training, device)
     preference = training.preference
     objective: Objective = PreferenceLoss(preference, model) if preference else TokenLoss()
+    if training.compile:
+        model.compile_layers()
     for component in training.frozen:
         for parameter in model.parameter_groups()[component].values():
             parameter.requires_grad_(False)
@@ -138,9 +139,9 @@ def train(
             part = _gradient(
                 model, objective, stream, run.seed, step, progress, training, device, stop, ranks, observer
             )
-            gradients, sums = summed(taken(model, trained), part.sums, model, trained, ranks)
+            gradients, sums, norm = summed(taken(model, trained), part.sums, model, trained, ranks)
             count = max(1, part.count)
-            norm = float(torch.nn.utils.get_total_norm(list(gradients.values()))) / count
+            norm /= count
 
             # One bad number on one rank makes the sums bad on all of them, and then no weight changes anywhere.
             progress.step = step

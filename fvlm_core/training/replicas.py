@@ -139,16 +139,18 @@ def taken(model: nn.Module, names: Sequence[str]) -> Gradients:
 
 def summed(
     gradients: Gradients, numbers: Sequence[Tensor], model: nn.Module, names: Sequence[str], ranks: Ranks
-) -> tuple[Gradients, list[float]]:
-    """Gradients and a few numbers of this step, summed over the ranks, the same bits on each of them.
+) -> tuple[Gradients, list[float], float]:
+    """Gradients and a few numbers of this step, summed over the ranks, the same bits on each of them; and the norm of
+    the gradients.
 
     numbers: scalars on the device. names: every trained parameter, in the same order on every rank. A parameter that
-    no rank used keeps no gradient. The numbers come back as floats: the one wait for the device in a step.
+    no rank used keeps no gradient. The numbers come back as floats: here one process waits for the device, once a step.
     """
     present = [1.0 if name in gradients else 0.0 for name in names]
     told = torch.stack([*(n.detach().double() for n in numbers)])
     if ranks.size == 1:
-        return gradients, told.tolist()
+        *values, norm = torch.cat([told, _norm(gradients).to(told.device)]).tolist()
+        return gradients, values, norm
     told = torch.cat([told, torch.tensor(present, dtype=torch.float64, device=told.device)])
     ranks.add(told)
     values: list[float] = told.tolist()
@@ -167,7 +169,8 @@ def summed(
     if bucket:
         _add(gradients, bucket, ranks)
     # In one order everywhere: a norm summed in another order would be another number, and ranks would drift apart.
-    return {name: gradients[name] for name in names if name in used}, values[: len(numbers)]
+    ordered = {name: gradients[name] for name in names if name in used}
+    return ordered, values[: len(numbers)], float(_norm(ordered))
 
 
 def check_equal(model: nn.Module, ranks: Ranks) -> None:
@@ -178,6 +181,11 @@ def check_equal(model: nn.Module, ranks: Ranks) -> None:
             raise ranks.refusal(
                 "the ranks' weights have drifted apart: a component computes different numbers on them"
             )
+
+
+def _norm(gradients: Gradients) -> Tensor:
+    """Of all of them together, float64 [1]."""
+    return torch.nn.utils.get_total_norm(list(gradients.values())).double()[None]
 
 
 def _add(gradients: Gradients, names: list[str], ranks: Ranks) -> None:
