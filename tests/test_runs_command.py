@@ -70,7 +70,7 @@ def test_runs_are_found_by_pattern_recipe_state_tag_and_value(cli: Cli) -> None:
     assert names(cli, "other/*", "baseline") == ["other/tiny", "phase/baseline"]
     assert names(cli, "--recipe", "oth*") == ["other/tiny"]
     assert names(cli, "--state", "complete", "--tag", "paper") == ["phase/A1"]
-    assert names(cli, "--where", "size=7M") == ["other/tiny"]
+    assert names(cli, "--where", "size=7M") == names(cli, "--where", "size == '7M'") == ["other/tiny"]
     assert names(cli, "--where", "best_loss <= 1.36", "--where", "seed!=43") == ["phase/baseline"]
     assert names(cli, "--where", "model.connector.depth = shallow") == ["phase/A1"]
     assert names(cli, "--where", "total_params > 100M", "--where", "tags = paper") == ["phase/A1", "phase/A2"]
@@ -82,7 +82,8 @@ def test_runs_are_found_by_pattern_recipe_state_tag_and_value(cli: Cli) -> None:
     [
         ("siz=135M", 'no run has "siz": did you mean "size"?'),
         ("model.connector.dept=deep", 'did you mean "model.connector.depth"?'),
-        ("size", 'expected KEY OP VALUE, such as size=135M or "best_loss < 1.3"'),
+        ("size", 'expected KEY OP VALUE, such as size=135M or "step >= 20k"'),
+        ("step >=", '--where "step >=": expected a value after >=, got ""'),
         ("best_loss < low", 'best_loss is a number; got "low"'),
         ("size > 7M", "size is text; compare it with = or !="),
     ],

@@ -16,6 +16,7 @@ from fvlm_core.cli.costs import choose_cost, plan_recipes
 from fvlm_core.cli.outputs import prepare, writing
 from fvlm_core.cli.suggest_view import percent
 from fvlm_core.errors import UsageError
+from fvlm_core.numeral import parse_count
 from fvlm_core.recipes.read import Recipe, Run, base_table, read_recipe
 from fvlm_core.recipes.written import NewRun, written
 from fvlm_core.scaling.advice import Advice, Choices, Target, advise, check_law, flops_price
@@ -23,7 +24,6 @@ from fvlm_core.scaling.cost import SAME_SIZE, Cost, Size
 from fvlm_core.scaling.fitting import fit_points, load_model
 from fvlm_core.scaling.noise import ASSUMED, Noise
 from fvlm_core.scaling.points import Points, size_label
-from fvlm_core.scaling.policy import parse_count
 from fvlm_core.scaling.prediction import noise_of
 
 if TYPE_CHECKING:
