@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os.path
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -33,6 +34,9 @@ from fvlm_core.recipes.structure import Invalid, Reader, did_you_mean, structure
 from fvlm_registry import Kind
 
 _T = TypeVar("_T")
+
+_NAMED = 12
+"""Runs that an error names; the others are counted."""
 
 
 @frozen
@@ -127,20 +131,33 @@ def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     return Recipe(runs[0].config.name, shown, tuple(runs), runs[0].config.fits)
 
 
-def only(recipe: Recipe, ids: Sequence[str]) -> Recipe:
-    """The recipe with these of its runs alone, in its own order, and no fits. Raises `UsageError` for another name."""
-    names = [run.id for run in recipe.runs]
-    unknown = [name for name in ids if name not in names]
+def only(recipe: Recipe, names: Sequence[str]) -> Recipe:
+    """The recipe with these of its runs alone, in its own order, and no fits.
+
+    names: ids, or patterns of them (*, ? and [..]). Raises `UsageError` for one that no run is called.
+    """
+    ids = [run.id for run in recipe.runs]
+    meant = {name: [run for run in ids if fnmatchcase(run, name)] for name in names}
+    unknown = [name for name, found in meant.items() if not found]
     if unknown:
         lines = [
-            f"--only {name}: {recipe.file} has no such run"
-            + (did_you_mean(name, names) or f"; its runs: {', '.join(names)}")
-            for name in unknown
+            f"--only {name}: {recipe.file} has no such run{_nearest_runs(name, ids)}" for name in unknown
         ]
         raise UsageError("\n".join(lines))
-    chosen = tuple(run for run in recipe.runs if run.id in ids)
-    others = tuple(run for run in recipe.runs if run.id not in ids)
+    wanted = {run for found in meant.values() for run in found}
+    chosen = tuple(run for run in recipe.runs if run.id in wanted)
+    others = tuple(run for run in recipe.runs if run.id not in wanted)
     return evolve(recipe, runs=chosen, fits=(), left_out=others)
+
+
+def _nearest_runs(name: str, ids: Sequence[str]) -> str:
+    """Of a pattern, the ids that hold its letters anywhere; else the one that is spelt alike; else all of them."""
+    pieces = [piece.lower() for piece in re.split(r"[*?]|\[.*?\]", name) if piece]
+    holding = [run for run in ids if pieces and all(piece in run.lower() for piece in pieces)]
+    near = "" if holding else did_you_mean("".join(pieces), ids)
+    listed = holding or ids
+    more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
+    return near or f"; {'nearest' if holding else 'its runs'}: {', '.join(listed[:_NAMED])}{more}"
 
 
 def _unmatched(tree: Located, runs: Sequence[Run]) -> list[Problem]:
