@@ -150,7 +150,7 @@ def only(recipe: Recipe, names: Sequence[str]) -> Recipe:
     return evolve(recipe, runs=chosen, fits=(), left_out=others)
 
 
-def _nearest_runs(name: str, ids: Sequence[str]) -> str:
+def _nearest_runs(name: str, ids: list[str]) -> str:
     """Of a pattern, the ids that hold its letters anywhere; else the one that is spelt alike; else all of them."""
     pieces = [piece.lower() for piece in re.split(r"[*?]|\[.*?\]", name) if piece]
     holding = [run for run in ids if pieces and all(piece in run.lower() for piece in pieces)]
