@@ -94,6 +94,27 @@ def test_a_condition_that_makes_no_sense_is_misuse(cli: Cli, condition: str, sai
     assert said in err
 
 
+@pytest.mark.parametrize("command", ["report", "watch", "runs show", "eval"])
+def test_a_folder_that_is_no_run_is_told_what_to_give_instead(
+    command: str,
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    write_run(elsewhere, "phase/B1")
+    (tmp_path / "empty").mkdir()
+    for folder, said in (
+        (elsewhere, f"a folder of 1 run, not a run; give --runs {elsewhere}"),
+        (elsewhere / "phase", f"a folder of 1 run, not a run; give --runs {elsewhere} phase"),
+        (tmp_path / "empty", "a folder without recipe.json, so no run; expected a run's folder or name; "
+         "`fvlm runs list` shows those that are kept"),
+    ):  # fmt: skip
+        code, _, err = run_cli([*command.split(), str(folder), "--runs", str(root)], monkeypatch, capsys)
+        assert (code, err) == (2, f"{folder}: {said}\n")
+
+
 def test_json_and_csv_hold_every_field(cli: Cli) -> None:
     cli("tag", "phase/A1", "x", "a")
     runs = json.loads(cli("list", "--json")[1])

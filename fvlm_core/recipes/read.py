@@ -79,18 +79,28 @@ def shipped_recipes() -> list[Path]:
 def find_recipe(name: str) -> tuple[Path, str]:
     """A recipe's file from a path or the name of a shipped one, and how to show it. Raises `Problems`."""
     path = Path(name)
-    if path.suffix == ".toml" or path.exists() or os.sep in name:
-        if path.is_file():
-            return path, name
+    if path.is_file():
+        return path, name
+    named = shipped() / f"{name}.toml"
+    if path.is_dir() and not named.is_file():
+        raise Problems([Problem(_no_recipe(path), file=name)])
+    if path.suffix == ".toml" or os.sep in name:
         folder = path.parent if path.parent.is_dir() else Path()
         near = did_you_mean(path.name, [file.name for file in folder.glob("*.toml")])
         raise Problems([Problem(f"no such recipe file{near or _shipped_names()}", file=name)])
-    file = shipped() / f"{name}.toml"
-    if not file.is_file():
+    if not named.is_file():
         names = [file.stem for file in shipped().glob("*.toml")]
         near = did_you_mean(name, names)
         raise Problems([Problem(f'no recipe file and no shipped recipe "{name}"{near or _shipped_names()}')])
-    return file, str(file)
+    return named, str(named)
+
+
+def _no_recipe(folder: Path) -> str:
+    """What to give instead of a folder: a recipe in it, or a shipped one."""
+    files = sorted(str(file) for file in folder.glob("*.toml") if not file.name.startswith("_"))
+    more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
+    there = f"; in it: {', '.join(files[:_NAMED])}{more}" if files else _shipped_names()
+    return f"a folder; expected a recipe, which is a TOML file or the name of a shipped one{there}"
 
 
 def _shipped_names() -> str:
