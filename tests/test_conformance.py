@@ -102,23 +102,24 @@ WRONG: dict[str, dict[str, tuple[str, str, str]]] = {
     },
     "llm": {
         "the future": (
-            "mask = at[past:, None] >= at",
-            "mask = at[past:, None] >= at - 1",
+            "(at[past:, None] >= at)",
+            "(at[past:, None] >= at - 1)",
             "LLMBackend.hidden: Attention is causal",
         ),
         "positions that begin again": (
             "self.places[at[past:] if",
-            "self.places[at[:length] if",
+            "self.places[at[: len(at) - past] if",
             "LLMBackend.hidden: cache: what `new_cache` made",
         ),
         "packed samples that see each other": (
-            "if segments is not None:",
-            "if False:",
+            "same = segments is None or",
+            "same = True or",
             "LLMBackend.hidden: segments: int64 [R, S], which sample each position belongs to",
         ),
         "questions scored as answers": (
-            'role == "assistant" and token',
-            "token",
+            "return interfaces.ByteChat()",
+            "chat = interfaces.ByteChat(); encode = chat.encode; chat.encode = lambda turns: encode("
+            "[interfaces.Turn('assistant', turn.content) for turn in turns]); return chat",
             "EncodedChat: content: the assistant's text alone",
         ),
     },
