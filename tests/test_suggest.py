@@ -214,6 +214,32 @@ def test_misuse_is_explained(cli: Any, arguments: tuple[str, ...], told: str) ->
     assert told in err
 
 
+@pytest.mark.parametrize("sizes", [3, 8])
+def test_suggest_and_predict_say_the_same_of_the_noise(cli: Any, sizes: int) -> None:
+    """Of three runs nobody can tell how runs scatter about a law of five parameters; of eight one can."""
+    grid = [2e7 * 2**at for at in range(sizes)]
+    points(TRUTH, grid, [2e8 * 2**step for step in range(7)], noise=0.001).to_csv("points.csv", index=False)
+    told = ("--data", "points.csv", "--cost", "6ND", "--json")
+    predicted = json.loads(cli("predict", *told, "--n", "4e7", "--d", "2e9", "--force")[1])["noise"]
+    arguments = (
+        "suggest",
+        *told,
+        "--budget",
+        "1e20",
+        "--target-n",
+        "6e8",
+        "--target-d",
+        "2e10",
+        "--max-runs",
+        "3",
+    )
+    suggested = json.loads(cli(*arguments)[1])["noise"]
+    assert suggested["source"] == predicted["source"] == ("assumed" if sizes == 3 else "measured")
+    assert suggested["run"] == pytest.approx(predicted["run"], rel=0.2)
+    given = json.loads(cli(*arguments, "--noise", "0.01")[1])["noise"]
+    assert (given["source"], given["run"]) == ("given", 0.01)
+
+
 def test_points_that_name_no_run_are_runs_of_one_evaluation(cli: Any) -> None:
     """Seven runs of each size are no run of seven evaluations, and the shortest of them is as short as it was."""
     table = points(TRUTH, [size.n for size in SIZES], [2e8 * 2**step for step in range(7)]).drop(

@@ -228,18 +228,17 @@ def _price(
     )
 
 
-def _noise(question: Question, model: FitModel, points: Points | None) -> tuple[Noise | None, list[str]]:
+def _noise(question: Question, model: FitModel, points: Points | None) -> tuple[Noise, list[str]]:
+    """As given, as measured about the points' own law, or as assumed; and what is to be said of it."""
     if question.noise is not None:
-        return Noise(question.noise, ASSUMED.point, ASSUMED.lag1), []
+        return Noise(question.noise, ASSUMED.point, ASSUMED.lag1, source="given"), []
     if points is None:
-        return None, []
+        return ASSUMED, []
     report = fit_points(points, model, draws=100)
     if not report.fits or report.fits[0].group:
-        return None, ["the points tell no law yet: how runs scatter is assumed"]
+        return ASSUMED, ["the points tell no law yet: how runs scatter is assumed"]
     found, _, said = noise_of(report.fits[0])
-    if np.isfinite(found.freedom) or found is not ASSUMED:
-        return found, list(said)
-    return None, list(said)
+    return found, list(said)
 
 
 def _shortest(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from attrs import frozen
 
 from fvlm_core.scaling.objective import Floats
+
+Source = Literal["assumed", "measured", "given"]
 
 
 @frozen
@@ -18,7 +20,7 @@ class Noise:
     run: standard deviation of the offset, from run to run (seeds, data order, tuning). point: of an evaluation about
     its run's curve. lag1: autocorrelation of the latter between neighbouring evaluations. freedom: degrees of freedom
     that `run` was found from; infinite when it is assumed. apart: whether runs and evaluations could be told apart;
-    when not, `run` holds both and `point` is 0.
+    when not, `run` holds both and `point` is 0. source: where `run` is from, the larger part.
     """
 
     run: float
@@ -26,6 +28,7 @@ class Noise:
     lag1: float = 0.0
     freedom: float = np.inf
     apart: bool = True
+    source: Source = "assumed"
 
     @property
     def total(self) -> float:
@@ -62,14 +65,16 @@ def measured_noise(table: pd.DataFrame, residuals: Floats, parameters: int) -> N
     freedom = len(means) - parameters
     several = int((counts - 1).sum())
     if several == 0:
-        return Noise(_sd(means, freedom), 0.0, freedom=freedom, apart=False) if freedom > 0 else None
+        if freedom <= 0:
+            return None
+        return Noise(_sd(means, freedom), 0.0, freedom=freedom, apart=False, source="measured")
     # The law bends inside runs too: with few runs its parameters are found from the curves, not from the means.
     point = _sd(inside, max(1, several - parameters * (freedom <= 0)))
     lag1 = _lag1(inside, keys)
     if freedom <= 0:
         return Noise(ASSUMED.run, point, lag1, freedom=np.inf, apart=False)
     around = _sd(means, freedom)
-    return Noise(around, point, lag1, freedom=freedom)
+    return Noise(around, point, lag1, freedom=freedom, source="measured")
 
 
 def _sd(residuals: Floats, freedom: int) -> float:

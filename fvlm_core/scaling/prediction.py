@@ -180,13 +180,12 @@ def noise_of(fit: Fit) -> tuple[Noise, tuple[str, ...], tuple[str, ...]]:
     problem = fit.problem
     with np.errstate(all="ignore"):
         residuals = np.log(problem.loss) - np.log(problem.predict(fit.solution.values[None])[0])
-    found = measured_noise(problem.table, residuals, len(problem.slots))
+    found = measured_noise(problem.table, residuals, len(problem.slots)) or ASSUMED
     law = f"the law's parameters ({len(fit.drawn.values)} draws: {fit.drawn.scheme})"
-    if found is None or np.isinf(found.freedom):
-        used = found or ASSUMED
-        scatter = f"runs about the law, assumed: {used.total:.2%}"
+    if found.source == "assumed":
+        scatter = f"runs about the law, assumed: {found.total:.2%}"
         return (
-            used,
+            found,
             (law, scatter),
             (
                 f"{_FEW} ({len(problem.slots)}): how runs scatter about the law cannot be told, and is assumed",
