@@ -313,6 +313,11 @@ def model_from_resolved(table: Mapping[str, Any]) -> Model:
     return _from_record(table, Model)
 
 
+def fit_from_record(table: Mapping[str, Any]) -> Fit:
+    """A fit from its model and its settings as plain values. Raises `Problems`."""
+    return _from_record(table, Fit)
+
+
 def _from_record(table: Mapping[str, Any], kind: type[_T]) -> _T:
     located = from_plain(dict(table), "recipe.json")
     try:
