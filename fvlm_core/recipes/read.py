@@ -162,8 +162,8 @@ def only(recipe: Recipe, names: Sequence[str]) -> Recipe:
 
 def _nearest_runs(name: str, ids: list[str]) -> str:
     """Of a pattern, the ids that hold its letters anywhere; else the one that is spelt alike; else all of them."""
-    pieces = [piece.lower() for piece in re.split(r"[*?]|\[.*?\]", name) if piece]
-    holding = [run for run in ids if pieces and all(piece in run.lower() for piece in pieces)]
+    pieces = [piece for piece in re.split(r"[*?]|\[.*?\]", name) if piece]
+    holding = [run for run in ids if pieces and all(piece.lower() in run.lower() for piece in pieces)]
     near = "" if holding else did_you_mean("".join(pieces), ids)
     listed = holding or ids
     more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
