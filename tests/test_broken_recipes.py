@@ -9,8 +9,8 @@ import pytest
 from attrs import field, frozen
 from tiny import CONNECTOR, ENCODER, LLM, RECIPE, TRAINING, run_cli
 
+from fvlm_core.recipes.files import find_recipe
 from fvlm_core.recipes.located import Located
-from fvlm_core.recipes.read import find_recipe
 from fvlm_core.recipes.structure import Invalid, structure
 
 BROKEN: dict[str, tuple[str, str]] = {

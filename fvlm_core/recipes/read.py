@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 
 from attrs import evolve, frozen
 
-import fvlm_core
 from fvlm_core.errors import Problem, Problems, UsageError
 from fvlm_core.interfaces.decoder import PyAVSettings
 from fvlm_core.recipes.choose import check_model, choose
 from fvlm_core.recipes.expand import EXPANSIONS, expand
+from fvlm_core.recipes.files import NAMED, find_recipe, shipped
 from fvlm_core.recipes.located import Key, Located, read_toml
 from fvlm_core.recipes.merge import merge
 from fvlm_core.recipes.schema import (
@@ -34,9 +34,6 @@ from fvlm_core.recipes.structure import Invalid, Reader, did_you_mean, structure
 from fvlm_registry import Kind
 
 _T = TypeVar("_T")
-
-_NAMED = 12
-"""Runs that an error names; the others are counted."""
 
 
 @frozen
@@ -62,50 +59,6 @@ class Recipe:
     runs: tuple[Run, ...]
     fits: tuple[Fit, ...]
     left_out: tuple[Run, ...] = ()
-
-
-def shipped() -> Path:
-    """The folder of the recipes that come with fvlm: inside an installed wheel, or in a checkout."""
-    package = Path(fvlm_core.__file__).parent
-    inside = package / "_recipes"
-    return inside if inside.is_dir() else package.parent / "recipes"
-
-
-def shipped_recipes() -> list[Path]:
-    """The files of the recipes that come with fvlm, by name, without the bases."""
-    return sorted(file for file in shipped().glob("*.toml") if not file.name.startswith("_"))
-
-
-def find_recipe(name: str) -> tuple[Path, str]:
-    """A recipe's file from a path or the name of a shipped one, and how to show it. Raises `Problems`."""
-    path = Path(name)
-    if path.is_file():
-        return path, name
-    named = shipped() / f"{name}.toml"
-    if path.is_dir() and not named.is_file():
-        raise Problems([Problem(_no_recipe(path), file=name)])
-    if path.suffix == ".toml" or os.sep in name:
-        folder = path.parent if path.parent.is_dir() else Path()
-        near = did_you_mean(path.name, [file.name for file in folder.glob("*.toml")])
-        raise Problems([Problem(f"no such recipe file{near or _shipped_names()}", file=name)])
-    if not named.is_file():
-        names = [file.stem for file in shipped().glob("*.toml")]
-        near = did_you_mean(name, names)
-        raise Problems([Problem(f'no recipe file and no shipped recipe "{name}"{near or _shipped_names()}')])
-    return named, str(named)
-
-
-def _no_recipe(folder: Path) -> str:
-    """What to give instead of a folder: a recipe in it, or a shipped one."""
-    files = sorted(str(file) for file in folder.glob("*.toml") if not file.name.startswith("_"))
-    more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
-    there = f"; in it: {', '.join(files[:_NAMED])}{more}" if files else _shipped_names()
-    return f"a folder; expected a recipe, which is a TOML file or the name of a shipped one{there}"
-
-
-def _shipped_names() -> str:
-    names = [file.stem for file in shipped_recipes()]
-    return f"; shipped recipes: {', '.join(names)}" if names else ""
 
 
 def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -166,8 +119,8 @@ def _nearest_runs(name: str, ids: list[str]) -> str:
     holding = [run for run in ids if pieces and all(piece.lower() in run.lower() for piece in pieces)]
     near = "" if holding else did_you_mean("".join(pieces), ids)
     listed = holding or ids
-    more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
-    return near or f"; {'nearest' if holding else 'its runs'}: {', '.join(listed[:_NAMED])}{more}"
+    more = f" and {len(listed) - NAMED} more" if len(listed) > NAMED else ""
+    return near or f"; {'nearest' if holding else 'its runs'}: {', '.join(listed[:NAMED])}{more}"
 
 
 def _unmatched(tree: Located, runs: Sequence[Run]) -> list[Problem]:
