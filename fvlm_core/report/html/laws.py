@@ -238,7 +238,8 @@ def _drawn(report: Json, points: Points | None, id: str) -> tuple[Chart | None, 
         if model.form != report["form"]:
             return (
                 None,
-                "Not drawn: the law that is installed is not the one that was fitted, or has other settings.",
+                "Not drawn: the law as installed is not the one that was fitted, or the file does not hold its "
+                "settings. `fvlm run` fits it again.",
             )
         seen = view(fit_points(points, model, objective, draws=_DRAWS, options=Options(sensitivity=False)))
     except (FvlmError, LookupFailure) as error:
