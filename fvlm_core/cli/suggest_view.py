@@ -23,7 +23,7 @@ def print_suggestion(console: Console, suggestion: Suggestion) -> None:
     known = f"{advice.points} points are known" if advice.points else "no run is known"
     _say(
         console,
-        f"{known}; runs about the law: {advice.noise.total:.2%} ({advice.noise.source}); budget {suggestion.budget}",
+        f"{known}; {'; '.join(advice.noise.parts)}; budget {suggestion.budget}",
         "dim",
     )
     table = new_table("size", "N", "D", "FLOPs", "runs", right=("N", "D", "FLOPs", "runs"))

@@ -231,7 +231,7 @@ def _price(
 def _noise(question: Question, model: FitModel, points: Points | None) -> tuple[Noise, list[str]]:
     """As given, as measured about the points' own law, or as assumed; and what is to be said of it."""
     if question.noise is not None:
-        return Noise(question.noise, ASSUMED.point, ASSUMED.lag1, source="given"), []
+        return Noise(question.noise, ASSUMED.point, ASSUMED.lag1, run_source="given"), []
     if points is None:
         return ASSUMED, []
     report = fit_points(points, model, draws=100)

@@ -132,7 +132,8 @@ class Advice:
                 "run": self.noise.run,
                 "point": self.noise.point,
                 "lag1": self.noise.lag1,
-                "source": self.noise.source,
+                "run_source": self.noise.run_source,
+                "point_source": self.noise.point_source,
             },
             "points": self.points,
         }
