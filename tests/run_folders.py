@@ -27,6 +27,7 @@ def write_run(
     seed: int = 42,
     order: int = 0,
     connector: Mapping[str, Any] | None = None,
+    model: Mapping[str, Any] | None = None,
     samples: Sequence[Scored] | None = None,
     curve: Sequence[tuple[int, float]] = (),
     steps: int = 100,
@@ -39,11 +40,13 @@ def write_run(
 ) -> Path:
     """The run "recipe/id". loss: at its best, the last evaluation, unless `samples` say it. curve: evaluations before
     it, (step, loss); 32 samples and 1e12 FLOPs a step. connector: its settings that are not those of `SETTINGS`.
+    model: tables beside the connector's.
     """
     folder = root / name
     folder.mkdir(parents=True)
     settings = json.loads(json.dumps(SETTINGS))
     settings["model"]["connector"] |= dict(connector or {})
+    settings["model"] |= dict(model or {})
     settings["training"]["schedule"] = schedule
     record: dict[str, Any] = {
         "id": folder.name, "recipe": folder.parent.name, "order": order, "seed": seed, "size": size,

@@ -9,6 +9,7 @@ import pytest
 from attrs import field, frozen
 from tiny import CONNECTOR, ENCODER, LLM, RECIPE, TRAINING, run_cli
 
+from fvlm_core.recipes.files import find_recipe
 from fvlm_core.recipes.located import Located
 from fvlm_core.recipes.structure import Invalid, structure
 
@@ -145,6 +146,23 @@ def test_a_mistyped_file_or_shipped_name_suggests_the_nearest(
     code, _, err = run_cli(["run", "quikstart"], monkeypatch, capsys)
     assert code == 2
     assert err == 'no recipe file and no shipped recipe "quikstart"; did you mean "quickstart"?\n'
+
+
+def test_a_folder_instead_of_a_recipe_is_told_what_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("mine", "empty", "quickstart"):
+        (tmp_path / folder).mkdir()
+    for file in ("a.toml", "b.toml", "_base.toml"):
+        (tmp_path / "mine" / file).touch()
+    expected = "a folder; expected a recipe, which is a TOML file or the name of a shipped one"
+    told = f"mine: {expected}; in it: mine/a.toml, mine/b.toml\n"
+    assert run_cli(["run", "mine"], monkeypatch, capsys) == (2, "", told)
+    code, _, err = run_cli(["run", str(tmp_path / "empty")], monkeypatch, capsys)
+    assert (code, "Traceback" in err) == (2, False)
+    assert err.startswith(f"{tmp_path / 'empty'}: {expected}; shipped recipes: ")
+    assert find_recipe("quickstart")[0].is_file()  # a folder of that name does not hide it
 
 
 def test_a_base_is_not_run_by_itself(

@@ -447,6 +447,25 @@ def test_every_format_says_the_same(small: list[Run]) -> None:
     assert f"{float(row['difference']):+.4f}" == "-0.0510"
 
 
+def test_changes_are_named_by_as_much_of_their_key_as_tells_them_apart(tmp_path: Path) -> None:
+    def model(encoder: int = 32, llm: int = 64, **more: Any) -> dict[str, Any]:
+        return {"encoder": {"width": encoder, **more}, "llm": {"width": llm}}
+
+    write_run(tmp_path, "phase/baseline", model=model())
+    write_run(tmp_path, "phase/wide", model=model(encoder=64, llm=128), order=1)
+    write_run(tmp_path, "phase/wider", model=model(llm=256), order=2)
+    write_run(tmp_path, "phase/cut", model=model(words="a, b"), connector={"depth": "shallow"}, order=3)
+    one = table(compare(list_runs(tmp_path)))
+    at = [column.title for column in one.columns].index("changes")
+    assert [cells[at] for cells in one.texts("variant")] == [
+        "",
+        "encoder.width = 64, llm.width = 128",
+        "llm.width = 256",
+        "depth = shallow, words = a, b",
+    ]
+    assert one.rows[2]["changes"] == "model.llm.width = 256"
+
+
 def test_the_command_prints_and_writes(small: list[Run], cli: Cli, tmp_path: Path) -> None:
     code, out, err = cli("phase")
     assert code == 0, err

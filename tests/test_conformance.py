@@ -102,13 +102,13 @@ WRONG: dict[str, dict[str, tuple[str, str, str]]] = {
     },
     "llm": {
         "the future": (
-            "mask = at[past:, None] >= at",
-            "mask = at[past:, None] >= at - 1",
+            "(at[past:, None] >= at)",
+            "(at[past:, None] >= at - 1)",
             "LLMBackend.hidden: Attention is causal",
         ),
         "positions that begin again": (
-            "places = at[past:]",
-            "places = at[:length]",
+            "places, mask = at[past:],",
+            "places, mask = at[: len(at) - past],",
             "LLMBackend.hidden: cache: what `new_cache` made",
         ),
         "packed samples that see each other": (
@@ -117,8 +117,9 @@ WRONG: dict[str, dict[str, tuple[str, str, str]]] = {
             "LLMBackend.hidden: lengths: of the samples that lie one after the other",
         ),
         "questions scored as answers": (
-            'role == "assistant" and token',
-            "token",
+            "return interfaces.ByteChat()",
+            "chat = interfaces.ByteChat(); encode = chat.encode; chat.encode = lambda turns: encode("
+            "[interfaces.Turn('assistant', turn.content) for turn in turns]); return chat",
             "EncodedChat: content: the assistant's text alone",
         ),
     },

@@ -585,6 +585,22 @@ def test_cells_that_are_no_numbers_are_named_with_their_lines(tmp_path: Path) ->
     ]
 
 
+def test_a_loss_that_cannot_be_one_is_named_and_kept_out_of_fits(tmp_path: Path) -> None:
+    losses = ["-1.5", "nan", "inf", "0", "", "NA", "2.5", "-1", "-2"]
+    rows = [point(step=100 * (at + 1), val_loss=loss) for at, loss in enumerate(losses)]
+    file = points_file(tmp_path, *rows)
+    group = import_(file, root=tmp_path / "runs")
+    expected, kept = "val_loss: expected a finite, positive number", "; kept as written, and left out of fits"
+    assert [remark for remark in group.read.remarks if "val_loss" in remark] == [
+        *[f'{file}:{line}: {expected}, got "{losses[line - 2]}"{kept}' for line in (2, 3, 4, 5, 9)],
+        f"{file}:10: {expected}: 1 more like this{kept}",
+    ]
+    runs = list_runs(tmp_path / "runs")
+    assert from_runs(runs, "").table["loss"].tolist() == [2.5]
+    assert runs[0].summary["best_val_loss"] == 2.5
+    assert tables(tmp_path / "runs", tmp_path / "out")[0] == file.read_bytes()
+
+
 def test_one_step_with_two_values_is_refused_and_an_exact_copy_is_left_out(tmp_path: Path) -> None:
     file = points_file(tmp_path / "in", point(), point("b"), point(val_loss="2.6"))
     said = message(file, root=tmp_path / "runs")

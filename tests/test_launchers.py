@@ -324,6 +324,20 @@ def test_only_keeps_the_place_in_the_recipe_and_names_what_is_near(read: Recipe)
         only(read, ["r22"])
 
 
+def test_only_takes_patterns_and_names_the_nearest_runs_when_none_matches(read: Recipe) -> None:
+    assert [run.id for run in only(read, ["r[12]", "r1"]).runs] == ["r1", "r2"]
+    assert [run.id for run in only(read, ["*3"]).runs] == ["r3"]
+    for name, said in (
+        ("2*", "has no such run; nearest: r2"),
+        ("R?", "has no such run; nearest: r1, r2, r3"),
+        ("x*", "has no such run; its runs: r1, r2, r3"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            only(read, ["r1", name])
+        assert str(caught.value).startswith(f"--only {name}: ")
+        assert str(caught.value).endswith(said)
+
+
 def test_the_table_shows_how_far_each_run_is(read: Recipe, tmp_path: Path) -> None:
     from rich.console import Console
 

@@ -73,7 +73,7 @@ def test_a_new_plugin_keeps_the_contract(kind: str, tmp_path: Path, monkeypatch:
     assert len(found) > 10
 
 
-@pytest.mark.parametrize("kind", ["encoder", "connector", "data", "fit"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_new_plugin_is_small(kind: str, tmp_path: Path) -> None:
     write("small", kind, tmp_path / "small")
     assert code_lines(tmp_path / "small") < 60

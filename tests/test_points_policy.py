@@ -13,9 +13,10 @@ from measured import STEPS, grid, run
 from tiny import run_cli
 
 from fvlm_core.errors import UsageError
+from fvlm_core.numeral import parse_count
 from fvlm_core.runs.store import list_runs
 from fvlm_core.scaling.points import Points, tidy
-from fvlm_core.scaling.policy import Policy, apply, parse_count
+from fvlm_core.scaling.policy import Policy, apply
 from fvlm_core.scaling.stored import from_runs
 
 
@@ -52,6 +53,7 @@ KEPT: dict[str, tuple[dict[str, Any], dict[str, list[float]]]] = {
     "cut_at_a_count": ({"warmup_cut": "0.04k"}, {"a": A[3:], "b": [40, 50]}),
     "without_a": ({"drop_runs": ("a",)}, {"b": B, **ALONE}),
     "where_number": ({"where": ("lr>=0.009",)}, {"a": [90, 100]}),
+    "where_equal": ({"where": ("schedule=cosine", "D = 90", "lr == 0.009")}, {"a": [90]}),
     "where_label": ({"where": ('schedule == "constant"',)}, {"b": B}),
     "where_not": ({"where": ("run != a", "N < 2.5M")}, {"b": B}),
     "cut_is_of_whole_runs": ({"where": ("d < 100",), "warmup_cut": "0.5"}, {"a": A[4:9], "b": [30, 40, 50], **ALONE}),
@@ -97,12 +99,12 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "--warmup-cut: expected a fraction of each run's D below 1 (0.05), or a count of D with one of the suffixes "
         'k, M, B, T (20k); got "500"',
     ),
-    "equals": (
-        {"where": ("lr = 3",)},
-        '--where: expected COLUMN OP VALUE, such as "lr >= 1e-3", with OP one of == != <= >= < >; got "lr = 3" '
-        '(equality is "==")',
+    "shape": (
+        {"where": ("lr",)},
+        '--where: expected KEY OP VALUE, such as size=135M or "step >= 20k", with OP one of = == != <= >= < >; '
+        'got "lr"',
     ),
-    "valueless": ({"where": ("lr >=",)}, '--where: "lr >=": expected a value after >=, got ""'),
+    "valueless": ({"where": ("lr >=",)}, '--where "lr >=": expected a value after >=, got ""'),
     "run": ({"drop_runs": ("c",)}, '--drop-run: no point is of a run "c"; there are a, b'),
     "column": (
         {"where": ("schedul == x",)},
@@ -114,9 +116,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "order": (
         {"where": ("run < b",)},
-        '--where "run < b": run holds labels; compare them with == or !=',
+        '--where "run < b": run is text; compare it with = or !=',
     ),
-    "text": ({"where": ("n == big",)}, '--where "n == big": n holds numbers; got "big"'),
+    "text": ({"where": ("n == big",)}, '--where "n == big": n is a number; got "big"'),
     "nothing": (
         {"where": ("loss > 100",)},
         "points.csv: no point is left of 17:\n  points left out, not where loss > 100: 17",
@@ -236,6 +238,6 @@ def test_seeds_that_number_the_runs_of_every_size_are_runs_of_their_own() -> Non
     }
 
 
-@pytest.mark.parametrize("text", ["547k", "547K"])
-def test_a_count_is_read_as_the_tables_print_it(text: str) -> None:
+@pytest.mark.parametrize("text", ["547k", "547K", "547_000", "5.47e5"])
+def test_a_count_is_read_as_tables_and_recipes_write_it(text: str) -> None:
     assert parse_count(text) == 547_000

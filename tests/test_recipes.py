@@ -9,8 +9,9 @@ from tiny import ENCODER, RECIPE
 
 from fvlm_core.errors import Problems
 from fvlm_core.recipes.drift import changes
+from fvlm_core.recipes.files import shipped
 from fvlm_core.recipes.located import read_toml
-from fvlm_core.recipes.read import read_recipe, shipped
+from fvlm_core.recipes.read import read_recipe
 from fvlm_core.recipes.resolved import resolved
 
 

@@ -14,16 +14,19 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from fvlm_fits.config import Repetition
+from measured import grid
 from run_folders import validation, write_run
 from tiny import run_cli
 
 from fvlm_core.recipes.read import read_recipe
 from fvlm_core.recipes.resolved import resolved
+from fvlm_core.recipes.schema import Fit
 from fvlm_core.recipes.written import whole
 from fvlm_core.report.html import gather, page
 from fvlm_core.report.html.gathered import thin
 from fvlm_core.runs.store import list_runs
-from fvlm_core.scaling.fitting import fit_points, load_model
+from fvlm_core.scaling.fitting import fit_points, fit_runs, load_model
 from fvlm_core.scaling.options import Options
 from fvlm_core.scaling.stored import from_runs
 
@@ -209,6 +212,20 @@ def test_a_refused_law_has_no_curve_and_a_fitted_one_has_a_band(text: str) -> No
     per_size = json.loads(text_file := items["law-0-0"])
     assert per_size["item"]["root_id"]
     assert "VArea" in text_file
+
+
+def test_a_law_with_settings_of_its_own_is_drawn_with_them(tmp_path: Path) -> None:
+    """This one cannot be made of runs at all without a setting."""
+    runs = grid(tmp_path)
+    recipe = Fit(model="repetition", config=Repetition(unique_samples=2_000))
+    reports = [report.to_json() for report in fit_runs(runs, [recipe, Fit(model="per-size")])]
+    assert [report.get("settings") for report in reports] == [{"unique_samples": 2_000}, None]
+    (runs[0].folder.parent / "scaling_fits.json").write_text(json.dumps({"reports": reports}))
+    seen = Read(page(gather(runs)))
+    charts = {about.get("data-chart") for about, _ in seen.scripts}
+    assert {"law-0-0", "law-0-1"} <= charts
+    assert "Not drawn" not in seen.text
+    assert "Settings: unique_samples = 2000" in seen.text
 
 
 def test_thirty_runs_stay_under_5_mb(tmp_path: Path) -> None:

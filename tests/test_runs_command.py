@@ -70,7 +70,7 @@ def test_runs_are_found_by_pattern_recipe_state_tag_and_value(cli: Cli) -> None:
     assert names(cli, "other/*", "baseline") == ["other/tiny", "phase/baseline"]
     assert names(cli, "--recipe", "oth*") == ["other/tiny"]
     assert names(cli, "--state", "complete", "--tag", "paper") == ["phase/A1"]
-    assert names(cli, "--where", "size=7M") == ["other/tiny"]
+    assert names(cli, "--where", "size=7M") == names(cli, "--where", "size == '7M'") == ["other/tiny"]
     assert names(cli, "--where", "best_loss <= 1.36", "--where", "seed!=43") == ["phase/baseline"]
     assert names(cli, "--where", "model.connector.depth = shallow") == ["phase/A1"]
     assert names(cli, "--where", "total_params > 100M", "--where", "tags = paper") == ["phase/A1", "phase/A2"]
@@ -82,7 +82,8 @@ def test_runs_are_found_by_pattern_recipe_state_tag_and_value(cli: Cli) -> None:
     [
         ("siz=135M", 'no run has "siz": did you mean "size"?'),
         ("model.connector.dept=deep", 'did you mean "model.connector.depth"?'),
-        ("size", 'expected KEY OP VALUE, such as size=135M or "best_loss < 1.3"'),
+        ("size", 'expected KEY OP VALUE, such as size=135M or "step >= 20k"'),
+        ("step >=", '--where "step >=": expected a value after >=, got ""'),
         ("best_loss < low", 'best_loss is a number; got "low"'),
         ("size > 7M", "size is text; compare it with = or !="),
     ],
@@ -91,6 +92,27 @@ def test_a_condition_that_makes_no_sense_is_misuse(cli: Cli, condition: str, sai
     code, out, err = cli("list", "--where", condition)
     assert (code, out) == (2, "")
     assert said in err
+
+
+@pytest.mark.parametrize("command", ["report", "watch", "runs show", "eval"])
+def test_a_folder_that_is_no_run_is_told_what_to_give_instead(
+    command: str,
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    write_run(elsewhere, "phase/B1")
+    (tmp_path / "empty").mkdir()
+    for folder, said in (
+        (elsewhere, f"a folder of 1 run, not a run; give --runs {elsewhere}"),
+        (elsewhere / "phase", f"a folder of 1 run, not a run; give --runs {elsewhere} phase"),
+        (tmp_path / "empty", "a folder without recipe.json, so no run; expected a run's folder or name; "
+         "`fvlm runs list` shows those that are kept"),
+    ):  # fmt: skip
+        code, _, err = run_cli([*command.split(), str(folder), "--runs", str(root)], monkeypatch, capsys)
+        assert (code, err) == (2, f"{folder}: {said}\n")
 
 
 def test_json_and_csv_hold_every_field(cli: Cli) -> None:

@@ -14,8 +14,8 @@ from jsonschema import Draft202012Validator
 from tiny import RECIPE, run_cli
 
 from fvlm_core.recipes import schema
+from fvlm_core.recipes.files import shipped
 from fvlm_core.recipes.json_schema import descriptions, recipe_schema
-from fvlm_core.recipes.read import shipped
 from fvlm_registry import registry
 
 RECIPES = sorted(shipped().glob("*.toml"))

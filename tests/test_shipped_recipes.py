@@ -13,7 +13,8 @@ import pytest
 from tiny import run_cli
 
 from fvlm_core.plan import RunPlan, plan
-from fvlm_core.recipes.read import Recipe, read_recipe, shipped, shipped_recipes
+from fvlm_core.recipes.files import shipped, shipped_recipes
+from fvlm_core.recipes.read import Recipe, read_recipe
 from fvlm_core.recipes.resolved import flat, resolved
 from fvlm_core.speed import Speed
 

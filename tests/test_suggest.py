@@ -214,6 +214,25 @@ def test_misuse_is_explained(cli: Any, arguments: tuple[str, ...], told: str) ->
     assert told in err
 
 
+@pytest.mark.parametrize("sizes", [3, 8])
+def test_suggest_and_predict_say_the_same_of_the_noise(cli: Any, sizes: int) -> None:
+    """Of three runs nobody can tell how runs scatter about a law of five parameters; of eight one can."""
+    sizes_of = [2e7 * 2**at for at in range(sizes)]
+    points(TRUTH, sizes_of, [2e8 * 2**step for step in range(7)], noise=0.001).to_csv(
+        "points.csv", index=False
+    )
+    data = ("--data", "points.csv", "--cost", "6ND")
+    asked = ("--budget", "1e20", "--target-n", "6e8", "--target-d", "2e10", "--max-runs", "3")
+    predicted = cli("predict", *data, "--n", "4e7", "--d", "2e9", "--force")[1]
+    suggested = cli("suggest", *data, *asked)[1]
+    source = "assumed" if sizes == 3 else "measured"
+    for told in (predicted, suggested):
+        assert f"run to run, {source}: 0." in told
+        assert "evaluations about their run's curve, " in told
+    given = json.loads(cli("suggest", *data, *asked, "--noise", "0.01", "--json")[1])["noise"]
+    assert (given["run_source"], given["point_source"], given["run"]) == ("given", "assumed", 0.01)
+
+
 def test_points_that_name_no_run_are_runs_of_one_evaluation(cli: Any) -> None:
     """Seven runs of each size are no run of seven evaluations, and the shortest of them is as short as it was."""
     table = points(TRUTH, [size.n for size in SIZES], [2e8 * 2**step for step in range(7)]).drop(

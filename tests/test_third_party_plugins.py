@@ -340,3 +340,57 @@ def test_an_ambiguous_name_in_a_recipe_is_an_error_at_its_line(
     line = 1 + recipe.read_text().splitlines().index('model.encoder.name = "tiles"')
     assert done.stderr.startswith(f"{recipe}:{line}: ")
     assert 'write "tiles:tiles" (fvlm-acme-tiles 0.2.0) or "twin:tiles" (fvlm-acme-twin 0.2.0)' in done.stderr
+
+
+AT_WORK: dict[str, tuple[str, str, str, str]] = {
+    # where: module, the line before which it fails, what is raised, what is said of it
+    "in the model": (
+        "acme_mean/model.py", "        mean = features", "RuntimeError('no beams left')",
+        "unexpected RuntimeError: no beams left",
+    ),
+    "in a data worker": (
+        "acme_pairs/source.py", "        return Sample(", "ValueError('two captions')",
+        "unexpected ValueError: two captions",
+    ),
+    "in a data worker, as torch does": (
+        "acme_pairs/source.py", "        return Sample(", "RuntimeError('no such clip')",
+        "reading data failed: RuntimeError: no such clip",
+    ),
+}  # fmt: skip
+BROKEN_AT_WORK = "__import__('torch').utils.data.get_worker_info()"
+"""True in a data worker: in the process itself, samples are read to make the tokenizer and the validation set."""
+
+
+@pytest.mark.parametrize(
+    "where",
+    [pytest.param(where, marks=[pytest.mark.soak] if "torch" in where else []) for where in AT_WORK],
+)
+def test_a_plugin_that_fails_at_work_is_named_with_its_file_and_line(
+    where: str, good: Path, recipe: Path, tmp_path: Path
+) -> None:
+    module, before, error, said = AT_WORK[where]
+    plugin = "mean" if "mean" in module else "pairs"
+    line = 0
+    projects: list[Path] = []
+    for name, hook in (("pairs", "fvlm_data_sources"), ("mean", "fvlm_connectors")):
+        files = examples(hook)
+        if module in files:
+            lines = files[module].splitlines()
+            at = next(number for number, line in enumerate(lines) if line.startswith(before))
+            condition = BROKEN_AT_WORK if name == "pairs" else True
+            lines.insert(at, f"        if {condition}: raise {error}")
+            files[module] = "\n".join(lines)
+            line = at + 1
+        projects.append(write_distribution(tmp_path, f"fvlm-acme-{name}", name, files))
+    site = install(tmp_path / "site", *projects)
+    text = RECIPE.partition("[[runs]]")[0].replace("workers = 0", "workers = 1")
+    start, _, rest = text.partition('name = "foveated"\nquery_dim = 16')
+    recipe.write_text(f'{start}name = "mean"{rest}')
+    done = run(FVLM, "run", recipe, "--runs", tmp_path / "runs", sites=(good, site))
+    where_and_what = f'at {site / module}:{line}, in plugin "{plugin}" (fvlm-acme-{plugin} 0.2.0)'
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-2:] == [
+        said,
+        f"  {where_and_what}; FVLM_DEBUG=1 shows the whole traceback",
+    ]
+    assert "Traceback" not in done.stdout + done.stderr

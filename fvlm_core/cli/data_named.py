@@ -115,7 +115,7 @@ def _labelled(found: list[tuple[Chosen, Split]], decoder: Chosen | None) -> Iter
 
 
 def _shipped(name: str) -> bool:
-    from fvlm_core.recipes.read import shipped
+    from fvlm_core.recipes.files import shipped
 
     return (shipped() / f"{name}.toml").is_file()
 

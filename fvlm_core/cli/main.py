@@ -78,11 +78,11 @@ def _report(error: Exception) -> int:
     if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
+    from fvlm_core.crash import debugging, described, place
     from fvlm_core.errors import FvlmError
     from fvlm_registry import LookupFailure
 
-    debug = os.environ.get("FVLM_DEBUG") == "1"
-    if debug:
+    if debugging():
         import traceback
 
         traceback.print_exception(error)
@@ -91,12 +91,12 @@ def _report(error: Exception) -> int:
             click.echo(str(error), err=True)
         return error.exit_code
     if isinstance(error, LookupFailure):
-        click.echo(str(error), err=True)
+        click.echo(f"{error}{place(error)}", err=True)
         return 2
     if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT, EFBIG):
         click.echo(f"no room to write: {error}", err=True)
         return 1
-    click.echo(f"unexpected {type(error).__name__}: {error}", err=True)
-    if not debug:
+    click.echo(f"unexpected {described(error)}", err=True)
+    if not debugging() and not place(error):
         click.echo("This is a defect of fvlm or of a plugin; FVLM_DEBUG=1 shows where it happened.", err=True)
     return 1

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fvlm_core.cli import console
+from fvlm_core.crash import debugging
 from fvlm_registry import KINDS, Offer, Registry, registry
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _print(found: Registry) -> None:
                 f"\n{plugin.name} is {plugin.status} ({plugin.origin or 'not installed'})", style="bold"
             )
             out.print(plugin.reason, soft_wrap=soft)
-            if os.environ.get("FVLM_DEBUG") == "1" and plugin.traceback:
+            if debugging() and plugin.traceback:
                 out.print(plugin.traceback, soft_wrap=True)
 
 

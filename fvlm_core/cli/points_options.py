@@ -56,7 +56,7 @@ def load_points(request: PointsRequest) -> Points:
         from fvlm_core.scaling.files import read_points
 
         named = {} if request.columns is None else parse_columns(request.columns)
-        extras = (condition.column for condition in policy.where if condition.column.lower() not in STANDARD)
+        extras = (condition.key for condition in policy.where if condition.key.lower() not in STANDARD)
         points = read_points(
             request.files,
             Choice(
@@ -135,9 +135,9 @@ def _with_options(command: Command, n: tuple[str, ...], d: tuple[str, ...]) -> C
         click.option(
             "--where",
             multiple=True,
-            metavar="'COLUMN OP VALUE'",
-            help='Only points that meet this, such as "lr >= 1e-3" or "schedule == cosine" (==, !=, <, <=, >, >=; any '
-            "column of the table). May be repeated.",
+            metavar="'KEY OP VALUE'",
+            help='Only points that meet this, such as size=135M or "lr >= 1e-3": any column of the table '
+            "(= or ==, !=, <, <=, >, >=). May be repeated.",
         ),
         click.option(
             "--warmup-steps",

@@ -40,7 +40,8 @@ def list_(as_json: bool) -> None:
 @click.option("--resolved", is_flag=True, help="Print what it comes to: bases followed, defaults filled in.")
 def show(name: str, resolved: bool) -> None:
     """Print recipe NAME (or a file) with its comments: what it does, needs, and where its numbers are from."""
-    from fvlm_core.recipes.read import find_recipe, read_recipe
+    from fvlm_core.recipes.files import find_recipe
+    from fvlm_core.recipes.read import read_recipe
 
     if not resolved:
         file, _ = find_recipe(name)
@@ -54,7 +55,8 @@ def show(name: str, resolved: bool) -> None:
 
 def _entries() -> list[dict[str, Any]]:
     from fvlm_core.errors import Problems
-    from fvlm_core.recipes.read import read_recipe, shipped_recipes
+    from fvlm_core.recipes.files import shipped_recipes
+    from fvlm_core.recipes.read import read_recipe
 
     entries: list[dict[str, Any]] = []
     for file in shipped_recipes():

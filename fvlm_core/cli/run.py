@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     "--only",
     multiple=True,
     metavar="RUN",
-    help="Train this run of the recipe alone, and make no fits; repeatable.",
+    help="Train this run of the recipe alone, or those that match (*, ? and [..]), and make no fits; repeatable.",
 )
 @launch_options
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe and the plan; train nothing.")

@@ -36,7 +36,7 @@ _STATES = ("complete", "interrupted", "running", "failed", "imported", "unreadab
     multiple=True,
     metavar="'KEY OP VALUE'",
     help='Only runs that meet this, such as size=135M, "best_loss < 1.3" or training.lr=1e-3: a field of --json, or a '
-    "key of the recipe (=, !=, <, <=, >, >=). May be repeated.",
+    "key of the recipe (= or ==, !=, <, <=, >, >=). May be repeated.",
 )
 @click.option(
     "--sort", type=click.Choice(SORTS), help="Default: recipes by name, runs in the recipe's order."
@@ -64,7 +64,8 @@ def command(
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")
-    from fvlm_core.runs.conditions import Condition, meeting
+    from fvlm_core.condition import Condition
+    from fvlm_core.runs.conditions import meeting
     from fvlm_core.runs.listing import list_entries, select
 
     wanted = [Condition.parse(text) for text in conditions]

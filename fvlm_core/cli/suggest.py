@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 @click.option(
     "--noise",
     type=Finite(0, 1, min_open=True),
-    help="How runs of one setting differ, as a part of the loss. Default: as measured, else 0.005.",
+    help="How much losses differ from run to run, as a part of them. Default: as measured, else 0.005.",
 )
 @click.option("--fresh", is_flag=True, help="Plan as if no run had been made yet.")
 @points_options

@@ -21,10 +21,9 @@ def print_suggestion(console: Console, suggestion: Suggestion) -> None:
         where = f"the best use of {advice.target.budget:.3g} FLOPs, believed near {where}"
     _say(console, f"{advice.law}: what to run next to predict the loss at {where}", "bold")
     known = f"{advice.points} points are known" if advice.points else "no run is known"
-    noise = "measured" if advice.measured else "assumed"
     _say(
         console,
-        f"{known}; runs of one setting differ by {advice.noise.total:.2%} ({noise}); budget {suggestion.budget}",
+        f"{known}; {'; '.join(advice.noise.parts)}; budget {suggestion.budget}",
         "dim",
     )
     table = new_table("size", "N", "D", "FLOPs", "runs", right=("N", "D", "FLOPs", "runs"))

@@ -16,6 +16,7 @@ from fvlm_core.cli.costs import choose_cost, plan_recipes
 from fvlm_core.cli.outputs import prepare, writing
 from fvlm_core.cli.suggest_view import percent
 from fvlm_core.errors import UsageError
+from fvlm_core.numeral import parse_count
 from fvlm_core.recipes.read import Recipe, Run, base_table, read_recipe
 from fvlm_core.recipes.written import NewRun, written
 from fvlm_core.scaling.advice import Advice, Choices, Target, advise, check_law, flops_price
@@ -23,7 +24,6 @@ from fvlm_core.scaling.cost import SAME_SIZE, Cost, Size
 from fvlm_core.scaling.fitting import fit_points, load_model
 from fvlm_core.scaling.noise import ASSUMED, Noise
 from fvlm_core.scaling.points import Points, size_label
-from fvlm_core.scaling.policy import parse_count
 from fvlm_core.scaling.prediction import noise_of
 
 if TYPE_CHECKING:
@@ -228,18 +228,17 @@ def _price(
     )
 
 
-def _noise(question: Question, model: FitModel, points: Points | None) -> tuple[Noise | None, list[str]]:
+def _noise(question: Question, model: FitModel, points: Points | None) -> tuple[Noise, list[str]]:
+    """As given, as measured about the points' own law, or as assumed; and what is to be said of it."""
     if question.noise is not None:
-        return Noise(question.noise, ASSUMED.point, ASSUMED.lag1), []
+        return Noise(question.noise, ASSUMED.point, ASSUMED.lag1, run_source="given"), []
     if points is None:
-        return None, []
+        return ASSUMED, []
     report = fit_points(points, model, draws=100)
     if not report.fits or report.fits[0].group:
-        return None, ["the points tell no law yet: how runs scatter is assumed"]
+        return ASSUMED, ["the points tell no law yet: how runs scatter is assumed"]
     found, _, said = noise_of(report.fits[0])
-    if np.isfinite(found.freedom) or found is not ASSUMED:
-        return found, list(said)
-    return None, list(said)
+    return found, list(said)
 
 
 def _shortest(

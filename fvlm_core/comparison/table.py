@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -17,6 +18,9 @@ Values = dict[str, Any]
 
 _WIDE = 44
 """Characters of the changes of a variant; what is longer is cut, with an ellipsis, and whole in CSV and JSON."""
+
+_NEXT = re.compile(r", (?=\S+ = )")
+"""Between two changes."""
 
 
 @frozen
@@ -77,17 +81,18 @@ def table(comparison: Comparison) -> Table:
             "sum of each alone; verdicts Holm-adjusted over these three"
         )
         notes += [reason for effect in found.effects[:1] for reason in (effect.of.unlike,) if reason]
-    whole = _columns(comparison.metric)
+    whole = _columns(comparison.metric, rows)
     columns = [column for column in whole if any(column.show(row) for row in rows)]
     keys = tuple(rows[0])
     return Table(comparison.metric, comparison.baseline.name, tuple(columns), keys, tuple(rows), tuple(notes))
 
 
-def _columns(metric: str) -> tuple[Column, ...]:
+def _columns(metric: str, rows: Sequence[Values]) -> tuple[Column, ...]:
     loss = "best val" if metric == LOSS else metric
+    changed = {key for row in rows for key, _ in _settings(row["changes"])}
     return (
         Column("variant", ("variant",), lambda row: row["variant"]),
-        Column("changes", ("changes",), lambda row: _short(row["changes"])),
+        Column("changes", ("changes",), lambda row: _short(row["changes"], changed)),
         Column("seeds", ("seeds",), lambda row: str(row["seeds"] or ""), number=True),
         Column(loss, ("value",), lambda row: _plain(row["value"]), number=True),
         Column("sd", ("spread",), lambda row: _plain(row["spread"]), number=True),
@@ -172,13 +177,28 @@ def _changes(variant: Variant, baseline: Variant) -> str:
     )
 
 
-def _short(changes: str | None) -> str:
-    """Keys without the tables they are in."""
-    parts = [part for part in (changes or "").split(", ") if part]
-    text = ", ".join(
-        part.partition(" = ")[0].rpartition(".")[2] + " = " + part.partition(" = ")[2] for part in parts
-    )
+def _short(changes: str | None, keys: Collection[str]) -> str:
+    """As many of the tables that a key is in as tell it from all other `keys`: "depth = shallow", "llm.width = 64"."""
+    text = ", ".join(f"{_tail(key, keys)} = {value}" for key, value in _settings(changes))
     return text if len(text) <= _WIDE else f"{text[: _WIDE - 3].rstrip()}..."
+
+
+def _settings(changes: str | None) -> list[tuple[str, str]]:
+    """Keys and values of `_changes`. A value may hold commas: what follows one is a change if it has a key."""
+    parts = (part.partition(" = ") for part in _NEXT.split(changes or "") if part)
+    return [(key, value) for key, _, value in parts]
+
+
+def _tail(key: str, keys: Collection[str]) -> str:
+    names = key.split(".")
+    tails = (".".join(names[at:]) for at in range(len(names) - 1, 0, -1))
+    return next(
+        (tail for tail in tails if not any(_ends_in(other, tail) for other in keys if other != key)), key
+    )
+
+
+def _ends_in(key: str, tail: str) -> bool:
+    return key == tail or key.endswith(f".{tail}")
 
 
 def _verdict(row: Values) -> str:

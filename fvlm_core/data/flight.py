@@ -13,6 +13,7 @@ from attrs import field, frozen
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
+from fvlm_core.crash import place
 from fvlm_core.errors import FvlmError
 
 _LONGEST = 256
@@ -76,7 +77,8 @@ class InFlight:
     def _failure(self, error: Exception) -> FvlmError:
         last = (str(error).strip() or type(error).__name__).splitlines()[-1].rstrip(".")
         reading = str(self)
-        return FvlmError(f"reading data failed: {last}" + (f". In flight: {reading}" if reading else ""))
+        flying = f". In flight: {reading}" if reading else ""
+        return FvlmError(f"reading data failed: {last}{flying}{place(error)}")
 
     def __str__(self) -> str:
         """ "worker 1: openvid/x.mp4" for each that is reading."""

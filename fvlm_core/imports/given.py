@@ -9,7 +9,7 @@ from attrs import frozen
 
 from fvlm_core.errors import Problem, Problems
 from fvlm_core.imports.measured import MeasuredRun
-from fvlm_core.scaling.policy import parse_count
+from fvlm_core.numeral import parse_count
 from fvlm_registry.nearest import did_you_mean
 
 

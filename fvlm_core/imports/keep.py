@@ -220,7 +220,7 @@ def _summary(run: MeasuredRun, origin: Mapping[str, Any]) -> dict[str, Any]:
     """As the file has it. Where it has none: the best of the points, for people, and what was given."""
     if run.summary is not None:
         return run.summary
-    losses = [(row["val_loss"], row["step"]) for row in run.evaluations if row.get("val_loss") is not None]
+    losses = [(row["val_loss"], row["step"]) for row in run.evaluations if (row.get("val_loss") or 0) > 0]
     best = dict(zip(("best_val_loss", "best_val_step"), min(losses), strict=True)) if losses else {}
     identity = {"run_id": run.id, "model_size": run.size, "lr_schedule": run.schedule}
     if origin["given_here"]:

@@ -12,7 +12,7 @@ from typing import Any
 from fvlm_core.errors import Problem, Problems, UsageError
 from fvlm_core.imports.exported import EXTRA, wrong_name
 from fvlm_core.imports.measured import MeasuredRun, Start
-from fvlm_core.imports.table import Format, Table, TableRow
+from fvlm_core.imports.table import LOSSES, Format, Table, TableRow
 from fvlm_core.runs.metrics import Row
 from fvlm_core.runs.tables import SUMMARY_COLUMNS, TEXTS, WHOLE
 from fvlm_core.scaling.points import shorten
@@ -153,6 +153,11 @@ def _add_summary(
     run = runs.setdefault(name, MeasuredRun(name))
     if run.summary is not None:
         problems.append(Problem(f"run {name} has another summary; expected one", str(file), key="run_id"))
+    remarks += [
+        f"{file}: {column}: expected a finite, positive number, got {value!r}; kept as written"
+        for column, value in said.items()
+        if column in LOSSES and value is not None and value <= 0
+    ]
     run.summary = said
     run.size, run.schedule, run.total_params = said["model_size"], said["lr_schedule"], said["total_params"]
 

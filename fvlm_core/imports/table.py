@@ -18,6 +18,10 @@ from fvlm_registry.nearest import did_you_mean
 T = TypeVar("T")
 
 
+LOSSES = frozenset({"val_loss", "train_loss", "best_val_loss", "final_train_loss"})
+"""Columns of positive numbers. The parts of a loss may be 0, where there is no such part."""
+
+
 @frozen
 class Format:
     """The columns that a table must have. needed: those that have a value in every row. whole: whole numbers."""
@@ -110,6 +114,11 @@ def read_table(sheet: CSVSheet, of: Format, *, may_be_torn: bool = False) -> Tab
     extras = [header for header in headers if header not in of.columns]
     no_number = {column: Faults(column, f"expected {_kind(of, column)}") for column in of.columns}
     empty = {column: Faults(column, "expected a value") for column in of.needed}
+    odd = {
+        column: Faults(column, "expected a finite, positive number")
+        for column in of.columns
+        if column in LOSSES
+    }
     lengths: list[Problem] = []
     rows: list[TableRow] = []
     remarks: list[str] = []
@@ -135,6 +144,8 @@ def read_table(sheet: CSVSheet, of: Format, *, may_be_torn: bool = False) -> Tab
                     continue
                 if written(column, value) != text:
                     row.as_written[column] = text
+            if column in odd and _no_loss(text, value):
+                odd[column].add([True], at)
             if column in empty and value in ("", None):
                 empty[column].add([True], at)
             row.values[column] = value
@@ -144,7 +155,17 @@ def read_table(sheet: CSVSheet, of: Format, *, may_be_torn: bool = False) -> Tab
     problems += lengths[:SHOWN]
     if problems:
         raise Problems(problems)
+    remarks += [
+        f"{problem}; kept as written, and left out of fits"
+        for faults in odd.values()
+        for problem in faults.problems(sheet)
+    ]
     return Table(file, of, rows, extras, remarks)
+
+
+def _no_loss(text: str, value: float | None) -> bool:
+    """Whether something is written that is no loss: nan, inf, zero or less. An empty cell, or "NA", says nothing."""
+    return text.strip().lower() not in ("", "na") if value is None else value <= 0
 
 
 def _lines(sheet: CSVSheet) -> Iterator[tuple[int, list[str]]]:

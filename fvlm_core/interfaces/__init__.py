@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fvlm_registry import Component, hookimpl
 
 if TYPE_CHECKING:
+    from fvlm_core.byte_chat import ByteChat
     from fvlm_core.data.bad import BadSample
     from fvlm_core.data.members import open_member
     from fvlm_core.errors import FvlmError, MissingData, MissingWeights, Problem, Problems, UsageError
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from fvlm_core.sources.video_rows import VideoEntry, VideoRows
 
 _HOME = {
+    "byte_chat": ("ByteChat",),
     "data.members": ("open_member",),
     "errors": ("FvlmError", "MissingData", "MissingWeights", "Problem", "Problems", "UsageError"),
     "interfaces.connector": ("Auxiliary", "Connector", "VisualTokens"),
@@ -118,6 +120,7 @@ __all__ = [
     "Auxiliary",
     "BadSample",
     "BadShard",
+    "ByteChat",
     "CSVRows",
     "Chat",
     "Component",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os.path
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -11,11 +12,11 @@ from typing import Any, TypeVar
 
 from attrs import evolve, frozen
 
-import fvlm_core
 from fvlm_core.errors import Problem, Problems, UsageError
 from fvlm_core.interfaces.decoder import PyAVSettings
 from fvlm_core.recipes.choose import check_model, choose
 from fvlm_core.recipes.expand import EXPANSIONS, expand
+from fvlm_core.recipes.files import NAMED, find_recipe, shipped
 from fvlm_core.recipes.located import Key, Located, read_toml
 from fvlm_core.recipes.merge import merge
 from fvlm_core.recipes.schema import (
@@ -60,40 +61,6 @@ class Recipe:
     left_out: tuple[Run, ...] = ()
 
 
-def shipped() -> Path:
-    """The folder of the recipes that come with fvlm: inside an installed wheel, or in a checkout."""
-    package = Path(fvlm_core.__file__).parent
-    inside = package / "_recipes"
-    return inside if inside.is_dir() else package.parent / "recipes"
-
-
-def shipped_recipes() -> list[Path]:
-    """The files of the recipes that come with fvlm, by name, without the bases."""
-    return sorted(file for file in shipped().glob("*.toml") if not file.name.startswith("_"))
-
-
-def find_recipe(name: str) -> tuple[Path, str]:
-    """A recipe's file from a path or the name of a shipped one, and how to show it. Raises `Problems`."""
-    path = Path(name)
-    if path.suffix == ".toml" or path.exists() or os.sep in name:
-        if path.is_file():
-            return path, name
-        folder = path.parent if path.parent.is_dir() else Path()
-        near = did_you_mean(path.name, [file.name for file in folder.glob("*.toml")])
-        raise Problems([Problem(f"no such recipe file{near or _shipped_names()}", file=name)])
-    file = shipped() / f"{name}.toml"
-    if not file.is_file():
-        names = [file.stem for file in shipped().glob("*.toml")]
-        near = did_you_mean(name, names)
-        raise Problems([Problem(f'no recipe file and no shipped recipe "{name}"{near or _shipped_names()}')])
-    return file, str(file)
-
-
-def _shipped_names() -> str:
-    names = [file.stem for file in shipped_recipes()]
-    return f"; shipped recipes: {', '.join(names)}" if names else ""
-
-
 def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and check every run of it.
 
@@ -127,20 +94,33 @@ def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     return Recipe(runs[0].config.name, shown, tuple(runs), runs[0].config.fits)
 
 
-def only(recipe: Recipe, ids: Sequence[str]) -> Recipe:
-    """The recipe with these of its runs alone, in its own order, and no fits. Raises `UsageError` for another name."""
-    names = [run.id for run in recipe.runs]
-    unknown = [name for name in ids if name not in names]
+def only(recipe: Recipe, names: Sequence[str]) -> Recipe:
+    """The recipe with these of its runs alone, in its own order, and no fits.
+
+    names: ids, or patterns of them (*, ? and [..]). Raises `UsageError` for one that no run is called.
+    """
+    ids = [run.id for run in recipe.runs]
+    meant = {name: [run for run in ids if fnmatchcase(run, name)] for name in names}
+    unknown = [name for name, found in meant.items() if not found]
     if unknown:
         lines = [
-            f"--only {name}: {recipe.file} has no such run"
-            + (did_you_mean(name, names) or f"; its runs: {', '.join(names)}")
-            for name in unknown
+            f"--only {name}: {recipe.file} has no such run{_nearest_runs(name, ids)}" for name in unknown
         ]
         raise UsageError("\n".join(lines))
-    chosen = tuple(run for run in recipe.runs if run.id in ids)
-    others = tuple(run for run in recipe.runs if run.id not in ids)
+    wanted = {run for found in meant.values() for run in found}
+    chosen = tuple(run for run in recipe.runs if run.id in wanted)
+    others = tuple(run for run in recipe.runs if run.id not in wanted)
     return evolve(recipe, runs=chosen, fits=(), left_out=others)
+
+
+def _nearest_runs(name: str, ids: list[str]) -> str:
+    """Of a pattern, the ids that hold its letters anywhere; else the one that is spelt alike; else all of them."""
+    pieces = [piece for piece in re.split(r"[*?]|\[.*?\]", name) if piece]
+    holding = [run for run in ids if pieces and all(piece.lower() in run.lower() for piece in pieces)]
+    near = "" if holding else did_you_mean("".join(pieces), ids)
+    listed = holding or ids
+    more = f" and {len(listed) - NAMED} more" if len(listed) > NAMED else ""
+    return near or f"; {'nearest' if holding else 'its runs'}: {', '.join(listed[:NAMED])}{more}"
 
 
 def _unmatched(tree: Located, runs: Sequence[Run]) -> list[Problem]:
@@ -284,6 +264,11 @@ def from_resolved(table: Mapping[str, Any]) -> RunRecipe:
 def model_from_resolved(table: Mapping[str, Any]) -> Model:
     """The model alone, from the table `model` of a resolved recipe. Raises `Problems`."""
     return _from_record(table, Model)
+
+
+def fit_from_record(table: Mapping[str, Any]) -> Fit:
+    """A fit from its model and its settings as plain values. Raises `Problems`."""
+    return _from_record(table, Fit)
 
 
 def _from_record(table: Mapping[str, Any], kind: type[_T]) -> _T:

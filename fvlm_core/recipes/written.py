@@ -11,8 +11,8 @@ from typing import Any
 
 from attrs import frozen
 
+from fvlm_core.recipes.files import shipped
 from fvlm_core.recipes.merge import LENGTHS
-from fvlm_core.recipes.read import shipped
 
 Table = Mapping[str, Any]
 

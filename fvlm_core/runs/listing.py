@@ -17,7 +17,7 @@ from attrs import asdict, evolve, field, fields, frozen
 
 from fvlm_core.errors import UsageError
 from fvlm_core.runs.index import Index, Stamp
-from fvlm_core.runs.store import FAILURE, IMPORTED, RECIPE, SUMMARY
+from fvlm_core.runs.store import FAILURE, IMPORTED, RECIPE, SUMMARY, no_run
 from fvlm_core.runs.tags import TAGS, read_tags
 from fvlm_registry.nearest import did_you_mean
 
@@ -157,6 +157,8 @@ def _named(
     several = [e for e in entries if e.recipe == name or _parent(e) in (folder, name) or _matches(e, name)]
     if several:
         return several
+    if os.path.isdir(name):
+        raise UsageError(no_run(Path(name)))
     if not entries:
         raise UsageError(f"{root}: no runs are kept there; name another folder with --runs DIR")
     known_names = [*(e.name for e in entries), *(e.id for e in entries), *(e.recipe for e in entries)]

@@ -135,6 +135,19 @@ def _way_out(file: Path) -> str:
     return ". Remove this file: `fvlm run` writes it again" if file.name == SUMMARY else ""
 
 
+def no_run(folder: Path) -> str:
+    """Why a folder is no run, and what to give instead."""
+    for depth, store in ((f"*/*/{RECIPE}", folder), (f"*/{RECIPE}", folder.resolve().parent)):
+        if count := sum(1 for _ in folder.glob(depth)):
+            runs = "1 run" if count == 1 else f"{count} runs"
+            name = "" if store == folder else f" {folder.resolve().name}"
+            return f"{folder}: a folder of {runs}, not a run; give --runs {store}{name}"
+    return (
+        f"{folder}: a folder without {RECIPE}, so no run; expected a run's folder or name; `fvlm runs list` shows "
+        "those that are kept"
+    )
+
+
 def find_run(name: str, root: Path) -> Run:
     """A run by its folder, there or in the store, by "recipe/id", or by its id alone when that is unambiguous. Raises
     `UsageError`. Other runs whose record is damaged do not matter."""
@@ -152,6 +165,8 @@ def find_run(name: str, root: Path) -> Run:
     names = [f"{run.recipe}/{run.id}" for run in found or runs]
     if found:
         raise UsageError(f'"{name}" is the id of several runs under {root}: {", ".join(names)}')
+    if Path(name).is_dir():
+        raise UsageError(no_run(Path(name)))
     near = get_close_matches(name, [*names, *(run.id for run in runs)], n=1)
     hint = f'; did you mean "{near[0]}"?' if near else ""
     listed = f"; runs there: {', '.join(names)}" if names and not hint else ""

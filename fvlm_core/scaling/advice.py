@@ -102,7 +102,7 @@ class Design:
 @frozen(eq=False)
 class Advice:
     """before: the standard error of ln L at the target now. suggested: the runs to make. alternatives: what else the
-    budget pays for. n, d, loss: the target as believed now, medians. noise: assumed or measured. points: used."""
+    budget pays for. n, d, loss: the target as believed now, medians. points: how many are known already."""
 
     law: str
     target: Target
@@ -113,7 +113,6 @@ class Advice:
     suggested: Design
     alternatives: tuple[Design, ...]
     noise: Noise
-    measured: bool
     points: int
 
     def to_json(self) -> dict[str, Any]:
@@ -133,7 +132,8 @@ class Advice:
                 "run": self.noise.run,
                 "point": self.noise.point,
                 "lag1": self.noise.lag1,
-                "measured": self.measured,
+                "run_source": self.noise.run_source,
+                "point_source": self.noise.point_source,
             },
             "points": self.points,
         }
@@ -147,13 +147,13 @@ def advise(
     *,
     cost: Cost | None = None,
     points: Points | None = None,
-    noise: Noise | None = None,
+    noise: Noise = ASSUMED,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Advice:
     """The runs within the budget after which the target is predicted best.
 
-    budget: in the unit of `choices.price`. cost: for targets that are budgets. noise: None: assumed. points: measured
+    budget: in the unit of `choices.price`. cost: for targets that are budgets. noise: of the runs. points: measured
     already. Raises `UsageError` when the budget pays for no run, or the law is not of N and D alone.
     """
     check_law(model)
@@ -166,14 +166,11 @@ def advise(
         )
     problem = problem_at(model, candidates)
     beliefs = prior(problem, draws, seed)
-    used = noise or ASSUMED
     if points is not None:
         measured = logarithmic(Problem(model, Objective("log-mse"), points.table))
-        beliefs = learn(beliefs, measured, used, seed)
+        beliefs = learn(beliefs, measured, noise, seed)
     n, d = _target(problem, beliefs, target, cost)
-    return _designs(
-        model, problem, beliefs, choices, candidates, budget, target, (n, d), used, noise is not None, points
-    )
+    return _designs(model, problem, beliefs, choices, candidates, budget, target, (n, d), noise, points)
 
 
 def _designs(
@@ -186,7 +183,6 @@ def _designs(
     target: Target,
     at: tuple[Floats, Floats],
     noise: Noise,
-    measured: bool,
     points: Points | None,
 ) -> Advice:
     by_label = {size.label: size for size in choices.sizes}
@@ -224,7 +220,6 @@ def _designs(
         design("suggested", chosen),
         others,
         noise,
-        measured,
         0 if points is None else len(points.table),
     )
 

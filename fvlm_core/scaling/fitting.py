@@ -11,6 +11,7 @@ import pandas as pd
 from attrs import define, evolve, field
 
 from fvlm_core.interfaces import FitModel
+from fvlm_core.recipes.resolved import plain
 from fvlm_core.recipes.schema import Fit as FitRequest
 from fvlm_core.runs.store import Run
 from fvlm_core.scaling import evidence
@@ -60,7 +61,10 @@ def fit_runs(runs: Sequence[Run], fits: Sequence[FitRequest], source: str = "run
     Raises `UsageError` when no run has a point to fit. A fit that the points cannot support is a report, not an error.
     """
     return [
-        fit_points(points, load_model(fit.model, fit.config), fit.objective)
+        evolve(
+            fit_points(points, load_model(fit.model, fit.config), fit.objective),
+            settings={} if fit.config is None else plain(fit.config),
+        )
         for fit, points in zip(fits, _points_of(runs, fits, source), strict=True)
     ]
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from attrs import frozen
 
 from fvlm_core.scaling.objective import Floats
+
+Source = Literal["assumed", "measured", "given"]
 
 
 @frozen
@@ -18,7 +20,7 @@ class Noise:
     run: standard deviation of the offset, from run to run (seeds, data order, tuning). point: of an evaluation about
     its run's curve. lag1: autocorrelation of the latter between neighbouring evaluations. freedom: degrees of freedom
     that `run` was found from; infinite when it is assumed. apart: whether runs and evaluations could be told apart;
-    when not, `run` holds both and `point` is 0.
+    when not, `run` holds both and `point` is 0. run_source, point_source: where the two are from.
     """
 
     run: float
@@ -26,11 +28,23 @@ class Noise:
     lag1: float = 0.0
     freedom: float = np.inf
     apart: bool = True
+    run_source: Source = "assumed"
+    point_source: Source = "assumed"
 
     @property
     def total(self) -> float:
         """Standard deviation of one evaluation of a new run."""
         return float(np.hypot(self.run, self.point))
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """In words: each part, where it is from, and how large it is."""
+        if not self.apart and self.run_source == "measured":
+            return (f"runs and their evaluations about the law together, measured: {self.run:.2%}",)
+        return (
+            f"run to run, {self.run_source}: {self.run:.2%}",
+            f"evaluations about their run's curve, {self.point_source}: {self.point:.2%}",
+        )
 
     def covariance(self, evaluations: int, gap: float = 1.0) -> Floats:
         """Of ln L at the evaluations of one run: [K, K]. gap: between the ones used, in evaluations made.
@@ -62,14 +76,23 @@ def measured_noise(table: pd.DataFrame, residuals: Floats, parameters: int) -> N
     freedom = len(means) - parameters
     several = int((counts - 1).sum())
     if several == 0:
-        return Noise(_sd(means, freedom), 0.0, freedom=freedom, apart=False) if freedom > 0 else None
+        if freedom <= 0:
+            return None
+        return Noise(
+            _sd(means, freedom),
+            0.0,
+            freedom=freedom,
+            apart=False,
+            run_source="measured",
+            point_source="measured",
+        )
     # The law bends inside runs too: with few runs its parameters are found from the curves, not from the means.
     point = _sd(inside, max(1, several - parameters * (freedom <= 0)))
     lag1 = _lag1(inside, keys)
     if freedom <= 0:
-        return Noise(ASSUMED.run, point, lag1, freedom=np.inf, apart=False)
+        return Noise(ASSUMED.run, point, lag1, freedom=np.inf, apart=False, point_source="measured")
     around = _sd(means, freedom)
-    return Noise(around, point, lag1, freedom=freedom)
+    return Noise(around, point, lag1, freedom=freedom, run_source="measured", point_source="measured")
 
 
 def _sd(residuals: Floats, freedom: int) -> float:

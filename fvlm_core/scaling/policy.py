@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import operator
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from attrs import evolve, field, frozen
 
+from fvlm_core.condition import Condition
 from fvlm_core.errors import Problem, Problems, UsageError
+from fvlm_core.numeral import parse_count
 from fvlm_registry.nearest import did_you_mean
 
 if TYPE_CHECKING:
@@ -20,74 +19,6 @@ if TYPE_CHECKING:
     from fvlm_core.scaling.points import Points
 
 Selection = Literal["all", "final", "tail"]
-
-OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<=": operator.le,
-    ">=": operator.ge,
-    "<": operator.lt,
-    ">": operator.gt,
-}
-
-SUFFIXES = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
-
-_CONDITION = re.compile(r"\s*([^=!<>]*[^=!<>\s])\s*(==|!=|<=|>=|<|>)\s*(.*?)\s*", re.DOTALL)
-
-
-@frozen
-class Where:
-    """A condition on a column of the table: `lr >= 1e-3`, `schedule == cosine`."""
-
-    column: str
-    operator: str
-    value: str
-
-    @classmethod
-    def parse(cls, text: str) -> Where:
-        """`COLUMN OP VALUE`, with or without spaces; quotes around the value keep its spaces. Raises `UsageError`."""
-        found = _CONDITION.fullmatch(text)
-        if found is None:
-            hint = ' (equality is "==")' if re.search(r"[^=!<>]=[^=]", text) else ""
-            raise UsageError(
-                f'--where: expected COLUMN OP VALUE, such as "lr >= 1e-3", with OP one of {" ".join(OPERATORS)}; '
-                f'got "{text}"{hint}'
-            )
-        column, symbol, value = found.groups()
-        if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
-            value = value[1:-1]
-        elif not value or value[0] in "=<>!":
-            raise UsageError(f'--where: "{text}": expected a value after {symbol}, got "{value}"')
-        return cls(column, symbol, value)
-
-    def holds(self, table: pd.DataFrame) -> Any:
-        """Whether each row meets it: bool [rows]. A row without a number there does not. Raises `UsageError`."""
-        name = self.column if self.column in table else self.column.lower()
-        if name not in table:
-            near = (
-                did_you_mean(self.column, table.columns)
-                or f"; they have {', '.join(map(str, table.columns))}"
-            )
-            raise UsageError(f'--where "{self}": the points have no column "{self.column}"{near}')
-        column: Any = table[name]
-        compare = OPERATORS[self.operator]
-        if column.dtype == "category":
-            if self.operator not in ("==", "!="):
-                raise UsageError(f'--where "{self}": {self.column} holds labels; compare them with == or !=')
-            labels = column.cat.categories
-            if self.value not in labels:
-                raise UsageError(
-                    f'--where "{self}": no point has that {self.column}{_near(self.value, labels)}'
-                )
-            return compare(column, self.value).to_numpy()
-        numbers = column.to_numpy()
-        number = parse_count(self.value)
-        if number is None:
-            raise UsageError(f'--where "{self}": {self.column} holds numbers; got "{self.value}"')
-        return compare(numbers, number) & ~np.isnan(numbers)
-
-    def __str__(self) -> str:
-        return f"{self.column} {self.operator} {self.value}"
 
 
 @frozen
@@ -128,7 +59,7 @@ class Policy:
     tail: float | None = None
     warmup_cut: Cut | None = None
     drop_runs: tuple[str, ...] = field(default=(), converter=tuple)
-    where: tuple[Where, ...] = field(default=(), converter=tuple)
+    where: tuple[Condition, ...] = field(default=(), converter=tuple)
 
     def __attrs_post_init__(self) -> None:
         if (self.points == "tail") != (self.tail is not None) or not (
@@ -156,7 +87,7 @@ class Policy:
 
         selection = tried(_selection, points)
         cut = None if warmup_cut is None else tried(Cut.parse, warmup_cut)
-        conditions = [tried(Where.parse, text) for text in where]
+        conditions = [tried(Condition.parse, text) for text in where]
         if problems:
             raise Problems(problems)
         kind, tail = selection
@@ -217,7 +148,7 @@ def apply(policy: Policy, points: Points) -> Points:
             leave_out((table["run"] == run).to_numpy(), f"of run {run}")
     for condition in policy.where:
         try:
-            leave_out(~condition.holds(table), f"not where {condition}")
+            leave_out(~_holds(condition, table), f"not where {condition}")
         except UsageError as error:
             problems.append(Problem(str(error)))
     if problems:
@@ -247,15 +178,22 @@ def apply(policy: Policy, points: Points) -> Points:
     return evolve(points, table=table, remarks=(*points.remarks, *said), policy=policy)
 
 
-def parse_count(text: str) -> float | None:
-    """`0.05`, `1e6`, `20k`, `1.5M`; None for what is no finite number."""
-    text = text.strip()
-    suffix = text[-1:] if text[-1:] in SUFFIXES else ""
-    try:
-        number = float(text[: len(text) - len(suffix)]) * SUFFIXES[suffix]
-    except ValueError:
-        return None
-    return number if math.isfinite(number) and "_" not in text else None
+def _holds(condition: Condition, table: pd.DataFrame) -> Any:
+    """Whether each row meets it: bool [rows]. A row without a number there does not. Raises `UsageError`."""
+    key = condition.key
+    name = key if key in table else key.lower()
+    if name not in table:
+        near = did_you_mean(key, table.columns) or f"; they have {', '.join(map(str, table.columns))}"
+        raise UsageError(f'--where "{condition}": the points have no column "{key}"{near}')
+    column: Any = table[name]
+    if column.dtype == "category":
+        label = condition.text()
+        labels = column.cat.categories
+        if label not in labels:
+            raise UsageError(f'--where "{condition}": no point has that {key}{_near(label, labels)}')
+        return condition.compare(column, label).to_numpy()
+    numbers = column.to_numpy()
+    return condition.compare(numbers, condition.number()) & ~np.isnan(numbers)
 
 
 def _selection(text: str) -> tuple[Selection, float | None]:

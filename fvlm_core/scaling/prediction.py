@@ -180,26 +180,12 @@ def noise_of(fit: Fit) -> tuple[Noise, tuple[str, ...], tuple[str, ...]]:
     problem = fit.problem
     with np.errstate(all="ignore"):
         residuals = np.log(problem.loss) - np.log(problem.predict(fit.solution.values[None])[0])
-    found = measured_noise(problem.table, residuals, len(problem.slots))
+    found = measured_noise(problem.table, residuals, len(problem.slots)) or ASSUMED
     law = f"the law's parameters ({len(fit.drawn.values)} draws: {fit.drawn.scheme})"
-    if found is None or np.isinf(found.freedom):
-        used = found or ASSUMED
-        scatter = f"runs about the law, assumed: {used.total:.2%}"
-        return (
-            used,
-            (law, scatter),
-            (
-                f"{_FEW} ({len(problem.slots)}): how runs scatter about the law cannot be told, and is assumed",
-            ),
-        )
-    if found.apart:
-        parts = (
-            law,
-            f"run to run: {found.run:.2%}",
-            f"evaluations about their run's curve: {found.point:.2%}",
-        )
-    else:
-        parts = (law, f"runs and their evaluations about the law together: {found.total:.2%}")
+    parts = (law, *found.parts)
+    if found.run_source == "assumed":
+        few = f"{_FEW} ({len(problem.slots)}): how runs scatter about the law cannot be told, and is assumed"
+        return found, parts, (few,)
     named = problem.table[problem.table["run"] != ""]
     runs = named.groupby("n", observed=True)["run"].nunique()
     if len(runs) and runs.max() == 1:

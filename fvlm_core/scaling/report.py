@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from attrs import asdict, frozen
+from attrs import asdict, field, frozen
 
 from fvlm_core.interfaces import FitModel, LRCurve
 from fvlm_core.scaling.evidence import Jump
@@ -165,6 +165,7 @@ class FitReport:
     reasons: why not all of it, in plain words. withheld: parameters of the law that the points cannot tell.
     fits: of the law itself, or of its reduced form. remarks: about the points as a whole. options: how it was asked.
     forced: whether numbers are shown in spite of the reasons. relation: across the groups of the law, where it has one.
+    settings: the law's own, as plain values; {} for the defaults of a law asked without any.
     """
 
     model: FitModel
@@ -178,6 +179,7 @@ class FitReport:
     options: Options = DEFAULT
     forced: bool = False
     relation: FittedRelation | None = None
+    settings: Mapping[str, Any] = field(factory=dict[str, Any])
 
     @property
     def warnings(self) -> list[str]:
@@ -193,6 +195,7 @@ class FitReport:
         return {
             "model": self.model.name,
             "form": self.model.form,
+            **({"settings": dict(self.settings)} if self.settings else {}),
             "status": self.status,
             "reasons": list(self.reasons),
             "withheld": list(self.withheld),

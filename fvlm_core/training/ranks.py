@@ -17,6 +17,7 @@ import torch.distributed as dist
 from attrs import field, frozen
 from torch import Tensor
 
+from fvlm_core.crash import described
 from fvlm_core.errors import FvlmError
 
 T = TypeVar("T")
@@ -95,7 +96,7 @@ class Ranks:
         """An error that this rank alone had, told as its own; a single process has no need."""
         if self.size == 1:
             return error
-        text = str(error) if isinstance(error, FvlmError) else f"unexpected {type(error).__name__}: {error}"
+        text = str(error) if isinstance(error, FvlmError) else f"unexpected {described(error)}"
         own = FvlmError(f"rank {self.rank} of {self.size}: {text}")
         own.exit_code = getattr(error, "exit_code", 1)
         return own

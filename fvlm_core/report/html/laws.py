@@ -118,7 +118,9 @@ def _asked(report: Json) -> str:
     counts = f"{report['n_points']} points of {runs} {'run' if runs == 1 else 'runs'}"
     counts += f" and {sizes} {'size' if sizes == 1 else 'sizes'}"
     objective = report["objective"]["name"]
-    return f"{report['form']}. {counts}; N: {data['n']}, D: {data['d']}; objective {objective}."
+    own = ", ".join(f"{key} = {value}" for key, value in report.get("settings", {}).items())
+    settings = f" Settings: {own}." if own else ""
+    return f"{report['form']}.{settings} {counts}; N: {data['n']}, D: {data['d']}; objective {objective}."
 
 
 def _remarks(report: Json) -> list[str]:
@@ -213,6 +215,7 @@ def _span(values: Sequence[float]) -> Cell:
 
 def _drawn(report: Json, points: Points | None, id: str) -> tuple[Chart | None, str]:
     """The chart of a fit, and why there is none, or what it lacks."""
+    from fvlm_core.recipes.read import fit_from_record
     from fvlm_core.report.figures.view import view
     from fvlm_core.scaling.fitting import fit_points, load_model
     from fvlm_core.scaling.objective import Objective
@@ -229,9 +232,15 @@ def _drawn(report: Json, points: Points | None, id: str) -> tuple[Chart | None, 
     )
     try:
         objective = Objective(asked["name"], asked["delta"])
-        model = load_model(str(report["model"]))
+        name = str(report["model"])
+        settings = report.get("settings")
+        model = load_model(name, fit_from_record({"model": name, **settings}).config if settings else None)
         if model.form != report["form"]:
-            return None, "Not drawn: the law was fitted with settings of its own."
+            return (
+                None,
+                "Not drawn: the law as installed is not the one that was fitted, or the file does not hold its "
+                "settings. `fvlm run` fits it again.",
+            )
         seen = view(fit_points(points, model, objective, draws=_DRAWS, options=Options(sensitivity=False)))
     except (FvlmError, LookupFailure) as error:
         return None, f"Not drawn: {error}"
