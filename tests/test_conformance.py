@@ -102,18 +102,18 @@ WRONG: dict[str, dict[str, tuple[str, str, str]]] = {
     },
     "llm": {
         "the future": (
-            "(at[past:, None] >= at)",
-            "(at[past:, None] >= at - 1)",
+            ".tril(past)",
+            ".tril(past + 1)",
             "LLMBackend.hidden: Attention is causal",
         ),
         "positions that begin again": (
-            "places, mask = at[past:],",
-            "places, mask = at[: len(at) - past],",
+            "torch.arange(past, past + n)",
+            "torch.arange(n)",
             "LLMBackend.hidden: cache: what `new_cache` made",
         ),
         "packed samples that see each other": (
-            "if lengths is not None:",
-            "if False:",
+            "lengths = lengths or ",
+            "lengths = ",
             "LLMBackend.hidden: lengths: of the samples that lie one after the other",
         ),
         "questions scored as answers": (
