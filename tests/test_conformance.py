@@ -107,8 +107,8 @@ WRONG: dict[str, dict[str, tuple[str, str, str]]] = {
             "LLMBackend.hidden: Attention is causal",
         ),
         "positions that begin again": (
-            "torch.arange(past, past + n)",
-            "torch.arange(n)",
+            "self.places[past : past + n]",
+            "self.places[:n]",
             "LLMBackend.hidden: cache: what `new_cache` made",
         ),
         "packed samples that see each other": (
