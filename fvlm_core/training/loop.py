@@ -51,6 +51,7 @@ from fvlm_core.training.ranks import Elsewhere, Ranks
 from fvlm_core.training.replicas import spread, summed, taken
 from fvlm_core.training.state import LossWindow, Progress, resume, save
 from fvlm_core.training.stop import Stopped, StopRequest
+from fvlm_core.training.updates import Updates, late
 from fvlm_core.vlm import VLM
 
 MIN_BAD = 10
@@ -128,6 +129,10 @@ def train(
 
     peak = peak_flops(training, device)
     clock = Clock.start(progress)
+    updates = Updates(
+        optimiser, replicas, objective.names, training, progress, ranks, run.id, late(device, ranks)
+    )
+    norm = math.nan
     with Journal(folder, run.id, progress, ranks) as journal:
         while progress.step < length.steps:
             step = progress.step + 1
@@ -139,31 +144,14 @@ def train(
             part = _gradient(
                 model, objective, stream, run.seed, step, progress, training, device, stop, ranks, observer
             )
-            gradients, sums, norm = summed(taken(model, trained), part.sums, model, trained, ranks)
-            count = max(1, part.count)
-            norm /= count
-
-            # One bad number on one rank makes the sums bad on all of them, and then no weight changes anywhere.
+            gradients, numbers = summed(taken(model, trained), part.sums, model, trained, ranks)
+            updates.make(step, gradients, numbers, part.sums, part.count)
             progress.step = step
-            if all(map(math.isfinite, [*sums, norm])) and part.count:
-                clipped = min(1.0, training.clip / (norm + 1e-6)) / count
-                for gradient in gradients.values():
-                    gradient.mul_(clipped)
-                replicas.scatter(gradients)
-                optimiser.step()
-                optimiser.zero_grad(set_to_none=True)
-                progress.unchanged_in_row = 0
-                progress.window.add(dict(zip(objective.names, sums, strict=True)), count)
-                spike = progress.spikes.spike(sums[0] / count)
-            else:
-                replicas.scatter({})
-                spike = None
-                why = _unchanged(part, progress, training, ranks, run.id)
-                journal.write("skipped", {"step": step, "reason": why})
-                observer.warned(f"step {step} changed no weight: {why}")
-            if spike is not None:
-                journal.write("spike", {"step": step, "loss": sums[0] / count, "reason": spike})
-                observer.warned(f"loss spike at step {step}: {spike}")
+            evaluating = step % config.eval.every == 0 or step == length.steps
+            logging = step % training.log_every == 0 or step == length.steps
+            saving = evaluating or step % (config.checkpoints.every or config.eval.every) == 0
+            if logging or saving or part.asked is not None or not updates.late:
+                norm = updates.read(journal, observer)
 
             # Accounts.
             progress.tokens += part.tokens
@@ -173,8 +161,6 @@ def train(
                 part.readings, progress, config.data.max_bad, training.batch_size, folder, observer, ranks
             )
             row: dict[str, Any] | None = None
-            evaluating = step % config.eval.every == 0 or step == length.steps
-            logging = step % training.log_every == 0 or step == length.steps
             if logging or evaluating:
                 row = training_row(
                     progress,
@@ -212,7 +198,7 @@ def train(
                         progress.best_val_loss_content = values["val_loss_content"]
                     journal.scored(step, scored, progress.best_val_step)
                 asked = asked or _asked(ranks.exchange(stop.number))
-            if evaluating or step % (config.checkpoints.every or config.eval.every) == 0 or asked is not None:
+            if saving or asked is not None:
                 with clock.paused(progress):
                     journal.sync()
                     save(folder / CHECKPOINTS, model, optimiser, progress, replicas, ranks)
@@ -330,26 +316,6 @@ def _gradient(
 def _asked(numbers: Sequence[int | None] | Iterator[int | None]) -> int | None:
     """The signal that some rank got, or None."""
     return next((number for number in numbers if number is not None), None)
-
-
-def _unchanged(part: _Part, progress: Progress, training: Training, ranks: Ranks, run: str) -> str:
-    """Count a step that changed no weight; why it was. Raises `FvlmError` when the recipe says that the run stops."""
-    progress.unchanged += 1
-    if not part.count:
-        return "no token of it is supervised"
-    progress.unchanged_in_row += 1
-    own = all(math.isfinite(float(total)) for total in part.sums)
-    bad = [rank for rank, good in enumerate(ranks.exchange(own)) if not good]
-    where = f" on rank {', '.join(map(str, bad))}" if bad and ranks.size > 1 else ""
-    why = f"the {'loss' if bad else 'gradient'} is not finite{where}"
-    text = f"{run}: {why} at step {progress.step}; no weight was changed by it"
-    if training.non_finite == "stop":
-        raise ranks.refusal(text)
-    if progress.unchanged_in_row > training.max_skipped:
-        raise ranks.refusal(
-            f"{text}, nor by the {training.max_skipped} steps before it (training.max_skipped)"
-        )
-    return why
 
 
 def _step(stream: Iterator[MicroBatch]) -> list[MicroBatch]:

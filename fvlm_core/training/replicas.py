@@ -139,18 +139,17 @@ def taken(model: nn.Module, names: Sequence[str]) -> Gradients:
 
 def summed(
     gradients: Gradients, numbers: Sequence[Tensor], model: nn.Module, names: Sequence[str], ranks: Ranks
-) -> tuple[Gradients, list[float], float]:
-    """Gradients and a few numbers of this step, summed over the ranks, the same bits on each of them; and the norm of
-    the gradients.
+) -> tuple[Gradients, Tensor]:
+    """Gradients and a few numbers of this step, summed over the ranks, the same bits on each of them.
 
     numbers: scalars on the device. names: every trained parameter, in the same order on every rank. A parameter that
-    no rank used keeps no gradient. The numbers come back as floats: here one process waits for the device, once a step.
+    no rank used keeps no gradient. The numbers come back as float64, followed by the norm of all gradients, on the
+    device: a single process does not wait for it.
     """
     present = [1.0 if name in gradients else 0.0 for name in names]
     told = torch.stack([*(n.detach().double() for n in numbers)])
     if ranks.size == 1:
-        *values, norm = torch.cat([told, _norm(gradients).to(told.device)]).tolist()
-        return gradients, values, norm
+        return gradients, torch.cat([told, _norm(gradients).to(told.device)])
     told = torch.cat([told, torch.tensor(present, dtype=torch.float64, device=told.device)])
     ranks.add(told)
     values: list[float] = told.tolist()
@@ -170,7 +169,7 @@ def summed(
         _add(gradients, bucket, ranks)
     # In one order everywhere: a norm summed in another order would be another number, and ranks would drift apart.
     ordered = {name: gradients[name] for name in names if name in used}
-    return ordered, values[: len(numbers)], float(_norm(ordered))
+    return ordered, torch.cat([told[: len(numbers)], _norm(ordered).to(told.device)])
 
 
 def check_equal(model: nn.Module, ranks: Ranks) -> None:

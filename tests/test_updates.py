@@ -1,0 +1,125 @@
+"""Numbers of a step may be read late, at the next row of the log: nothing that is trained or recorded depends on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import evolve
+from trainer import Watch, difference, go, opened, outcome, small
+
+from fvlm_core.errors import FvlmError
+from fvlm_core.training import loop
+from fvlm_core.training.objective import TokenLoss
+from fvlm_core.training.updates import Updates
+
+SPARSE = ("training.steps=12", "training.log_every=4", "eval.every=6")
+Poison = Callable[..., None]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FVLM_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def poison(monkeypatch: pytest.MonkeyPatch) -> Poison:
+    """Micro-batches, two a step, whose loss is no number."""
+
+    def spoil(*steps: int) -> None:
+        asked = 0
+        plain = TokenLoss.contribution
+
+        def contribution(self: TokenLoss, *args: Any) -> Any:
+            nonlocal asked
+            asked += 1
+            found = plain(self, *args)
+            if (asked + 1) // 2 not in steps:
+                return found
+            return evolve(
+                found, loss=found.loss * math.nan, sums=tuple(total * math.nan for total in found.sums)
+            )
+
+        monkeypatch.setattr(TokenLoss, "contribution", contribution)
+
+    return spoil
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """Say when numbers are read, whatever the device."""
+    return lambda yes: monkeypatch.setattr(loop, "late", lambda *_: yes)
+
+
+def train(tmp_path: Path, root: str, *overrides: str, **how: Any) -> tuple[dict[str, Any], Watch]:
+    one = small(tmp_path, *SPARSE, *overrides)
+    watch = go(one, tmp_path / root, opened(one, tmp_path / "none"), **how)
+    return outcome(one, tmp_path / root), watch
+
+
+def test_reading_late_changes_no_bit(tmp_path: Path, late: Callable[[bool], None]) -> None:
+    found: list[dict[str, Any]] = []
+    for yes in (False, True):
+        late(yes)
+        found.append(train(tmp_path, f"runs-{yes}")[0])
+    assert difference(*found) == ""
+
+
+def test_numbers_are_read_at_rows_of_the_log_alone(
+    tmp_path: Path, late: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+    plain = Updates.read
+
+    def read(self: Updates, *args: Any) -> float:
+        steps.append(self.progress.step)
+        return plain(self, *args)
+
+    monkeypatch.setattr(Updates, "read", read)
+    late(True)
+    train(tmp_path, "late")
+    assert steps == [4, 6, 8, 12]
+    steps.clear()
+    train(tmp_path, "signal", at=3)  # a checkpoint must not be ahead of the accounts
+    assert steps == [3]
+
+
+def test_a_bad_step_changes_nothing_and_is_told_when_it_is_read(
+    tmp_path: Path, late: Callable[[bool], None], poison: Poison
+) -> None:
+    found: list[dict[str, Any]] = []
+    for yes in (False, True):
+        late(yes)
+        poison(1, 6, 7)
+        done, watch = train(tmp_path, f"runs-{yes}", 'training.non_finite="skip"')
+        assert [text.partition(":")[0] for text in watch.said if "changed no weight" in text] == [
+            f"step {step} changed no weight" for step in (1, 6, 7)
+        ]
+        assert done["rows"][-1]["unchanged_steps"] == 3
+        found.append(done)
+    assert [found[1][name] for name in ("model", "optimizer")] == [
+        found[0][name] for name in ("model", "optimizer")
+    ]
+    rows = [sorted(map(str, one["rows"])) for one in found]  # what is told late stands later in the file
+    assert rows[0] == rows[1]
+
+
+def test_a_run_that_stops_at_a_bad_step_names_it_however_late(
+    tmp_path: Path, late: Callable[[bool], None], poison: Poison
+) -> None:
+    for yes in (False, True):
+        late(yes)
+        poison(2)
+        with pytest.raises(FvlmError, match="the loss is not finite at step 2; no weight was changed by it"):
+            train(tmp_path, f"runs-{yes}")
+
+
+def test_a_run_that_read_late_resumes_bit_exactly(tmp_path: Path, late: Callable[[bool], None]) -> None:
+    late(True)
+    whole, _ = train(tmp_path, "whole")
+    train(tmp_path, "cut", at=3)
+    train(tmp_path, "cut", die=9)
+    assert difference(whole, train(tmp_path, "cut")[0]) == ""
