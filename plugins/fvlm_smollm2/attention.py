@@ -32,7 +32,8 @@ def attend_causally(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 class Lengths:
     """Samples that lie one after the other in a single row: no mask of the whole row is ever made.
 
-    lengths: each at least 1. offsets: int64 [samples + 1], where each begins, on the device; None on a CPU.
+    lengths: each at least 1. offsets: int64 [samples + 1], where each begins, on the device; None on a CPU, and where a
+    GPU is to repeat itself bit for bit: the kernels for lengths that differ do not promise it.
     """
 
     lengths: tuple[int, ...]
@@ -42,7 +43,7 @@ class Lengths:
     def of(cls, lengths: Sequence[int], device: torch.device) -> Lengths:
         """Of a row on this device."""
         kept = tuple(lengths)
-        if device.type != "cuda":
+        if device.type != "cuda" or torch.are_deterministic_algorithms_enabled():
             return cls(kept, None)
         begins = torch.tensor([0, *accumulate(kept)]).pin_memory()
         return cls(kept, begins.to(device, non_blocking=True))
@@ -55,7 +56,7 @@ class Lengths:
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attention [1, heads, S, .] over [1, kv heads, S, .], causal within each sample.
 
-        On a GPU one kernel for lengths that differ; on a CPU one call for each run of samples of the same length.
+        With offsets one kernel for lengths that differ; without, one call for each run of samples of the same length.
         """
         if self.offsets is not None:
             return jagged(query, key, value, self.offsets, self.lengths)
