@@ -53,7 +53,7 @@ def _ratio(value: float) -> str:
 def _promise(pair: Pair) -> str:
     if pair.limit is not None:
         return f"at most {pair.limit:.2f}"
-    return f"at least {pair.least:.2f}" if pair.least is not None else "-"
+    return f"faster by at least {pair.least:.2f}" if pair.least is not None else "-"
 
 
 def show_measured(

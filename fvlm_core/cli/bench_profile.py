@@ -30,7 +30,7 @@ def show_profile(setting: Setting, trace: Path | None, about: dict[str, Any], as
         parts = [{**asdict(part), "seconds": part.seconds, "above_limit": part.above} for part in rows]
         click.echo(json.dumps({"machine": about, **asdict(found), "parts": parts}, indent=2))
         return
-    numbers = ("forward", "backward", "share", "GFLOP", "GFLOP/s", "of the limit", "above it")
+    numbers = ("forward", "backward", "share", "GFLOP", "GFLOP/s", "of the limit", "beyond it")
     table = new_table("part", *numbers, right=numbers)
     for part in rows:
         rate = part.flops / part.seconds if part.seconds else 0.0

@@ -33,7 +33,7 @@ NAMES = ("bare", "plain", "compile", "mix", "stream", "growth")
     "--samples", type=click.IntRange(1), default=2, show_default=True, help="Samples of the dense batch."
 )
 @click.option(
-    "--profile", is_flag=True, help="Where a step's time goes, component by component, beside its FLOPs."
+    "--profile", is_flag=True, help="In place of the pairs: where a step's time goes, component by component, beside its FLOPs."
 )
 @click.option(
     "--trace",
@@ -54,7 +54,8 @@ def command(
     trace: Path | None,
     as_json: bool,
 ) -> None:
-    """Time the first run of RECIPE with weights drawn at random, beside other ways of doing the same.
+    """Time the first run of RECIPE (phase1b_135m unless you say) with weights drawn at random, beside other ways of
+    doing the same.
 
     \b
     bare    a training step, against the same encoder, language model and head called directly
