@@ -156,6 +156,11 @@ WRONG: dict[str, dict[str, tuple[str, str, str]]] = {
             "E + B**2 * d**-beta",
             "Parameter: linear: the law is affine in it",
         ),
+        "a parameter that changes nothing": (
+            "E + B * d**-beta",
+            "E + 20 * d**-beta + 0 * B",
+            "FitModel: Every parameter changes the loss of some point",
+        ),
         "a loss of all points": (
             "E + B * d**-beta",
             "E + B * (d / d.mean()) ** -beta",

@@ -144,6 +144,21 @@ def test_a_parameter_without_influence_has_no_standard_error() -> None:
     assert found["beta"].stderr is not None
 
 
+def test_a_parameter_that_the_law_does_not_use_is_named_as_such() -> None:
+    def flat(d: Any, *, E: Any, B: Any, K: Any) -> Any:
+        """L = E + B/D"""
+        return E + B / d + 0 * K
+
+    parameters = (Parameter("E", 1.0), Parameter("B", 100.0), Parameter("K", 2.0))
+    law = FitModel("flat", flat, parameters, needs="four or more amounts of data")
+    found = fit_points(tidy(campaign(runs_a_size=1), "made"), law, draws=10)
+    (reason,) = found.reasons
+    assert "K is not identifiable: it makes no difference to any predicted loss at these points" in reason
+    assert "rank 2 of 3" in reason
+    assert "The law does not use it" in reason
+    assert "amounts of data" not in reason
+
+
 def test_given_and_tied_parameters_are_kept_and_shown() -> None:
     table = campaign(noise=0.0)
     asked = Constraints(fixed=("alpha=0.35", "B=3*A"))

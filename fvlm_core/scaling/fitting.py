@@ -342,8 +342,19 @@ def _unchecked(problem: Problem) -> list[Remark]:
 
 def _not_identifiable(problem: Problem, found: Rank) -> str:
     """Why, in a sentence or two: which parameters, what the points have, what it would take."""
-    slots = [problem.slots[at] for at in found.undetermined]
-    names = [say.slot_name(problem, slot) for slot in slots]
+    unused = [say.slot_name(problem, problem.slots[at]) for at in found.idle]
+    names = [say.slot_name(problem, problem.slots[at]) for at in found.undetermined if at not in found.idle]
+    rank = f"(the Jacobian has rank {found.rank} of {found.of})"
+    without = ""
+    if unused:
+        is_, it_makes = ("are", "they make") if len(unused) > 1 else ("is", "it makes")
+        without = (
+            f"{shorten(join(unused))} {is_} not identifiable: {it_makes} no difference to any predicted loss at "
+            f"{'these points' if len(problem.loss) > 1 else 'this point'} {rank}. The law does not use "
+            f"{'them' if len(unused) > 1 else 'it'}, or only at other points."
+        )
+        if not names:
+            return without
     few: list[str] = []
     for column in problem.model.columns:
         values = np.unique(problem.table[column])
@@ -354,7 +365,7 @@ def _not_identifiable(problem: Problem, found: Rank) -> str:
     several = len(names) > 1
     text = (
         f"{shorten(join(names))} {'are' if several else 'is'} not identifiable from {have}: "
-        f"{'they can change together' if several else 'it can change'} and leave every predicted loss as it is "
-        f"(the Jacobian has rank {found.rank} of {found.of})"
+        f"{'they can change together' if several else 'it can change'} and leave every predicted loss as it is {rank}"
     )
-    return f"{text}. It takes {problem.model.needs}." if problem.model.needs else f"{text}."
+    told = f"{text}. It takes {problem.model.needs}." if problem.model.needs else f"{text}."
+    return f"{without} {told}".strip()

@@ -26,11 +26,15 @@ VANISHED = 1e-9
 
 @frozen
 class Rank:
-    """rank: of `of` slots. undetermined: positions of slots that can change together and leave every prediction."""
+    """rank: of `of` slots. undetermined: positions of slots that can change together and leave every prediction.
+
+    idle: those among them with which no prediction changes at all.
+    """
 
     rank: int
     of: int
     undetermined: tuple[int, ...]
+    idle: tuple[int, ...] = ()
 
     @property
     def full(self) -> bool:
@@ -50,7 +54,15 @@ def rank_at(problem: Problem, theta: Floats, slots: list[int]) -> Rank:
     null = np.zeros((len(slots), left.shape[1] - kept))
     null[alive] = left[:, kept:]
     loose = ~alive | (np.abs(null) > SHARE).any(axis=1)
-    return Rank(kept, len(slots), tuple(slots[at] for at in np.flatnonzero(loose)))
+    idle = ~jacobian.any(axis=1)
+    if idle.any() and not np.isfinite(problem.predict(problem.values(theta[None]))).all():
+        idle[:] = False  # a law that gives no number has no derivative either
+    return Rank(
+        kept,
+        len(slots),
+        tuple(slots[at] for at in np.flatnonzero(loose)),
+        tuple(slots[at] for at in np.flatnonzero(idle)),
+    )
 
 
 def design_rank(problem: Problem) -> Rank:

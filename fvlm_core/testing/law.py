@@ -13,6 +13,7 @@ from fvlm_core.interfaces.fit import FitModel, LRCurve, Parameter
 from fvlm_core.scaling.identify import rank_at
 from fvlm_core.scaling.objective import Floats, Objective
 from fvlm_core.scaling.problem import Problem, Slot
+from fvlm_core.scaling.remarks import join
 from fvlm_core.scaling.solver import solve
 from fvlm_core.testing.finding import Promise, expect, promises, skip
 from fvlm_core.testing.subject import Subject
@@ -168,6 +169,20 @@ def _finite(bench: Bench) -> None:
     problem = bench.bind(points())
     found = problem.predict(problem.guess()[None])
     expect(bool(np.isfinite(found).all()), "at its guess the law is no number at some points")
+
+
+@promises(PROMISES, "every parameter is used", FitModel, "Every parameter changes the loss of some point")
+def _used(bench: Bench) -> None:
+    problem = bench.bind(points())
+    ends = np.stack([problem.guess(), problem.values(bench.truth(problem))])
+    idle: list[str] = []
+    for parameter in bench.model.parameters:
+        own = np.array([slot.parameter.name == parameter.name for slot in problem.slots])
+        found = problem.predict(np.concatenate([ends, np.where(own, ends[::-1], ends)]))
+        if np.array_equal(found[:2], found[2:], equal_nan=True):
+            idle.append(parameter.name)
+    if idle:
+        expect(False, f"no loss of the {len(problem.table)} points tried changes with {join(idle)}")
 
 
 @promises(PROMISES, "linear parameters are linear", Parameter, "linear: the law is affine")
