@@ -166,6 +166,21 @@ WRONG: dict[str, dict[str, tuple[str, str, str]]] = {
             "E + B * (d / d.mean()) ** -beta",
             "FitModel: A point's loss may depend on its own row and features only",
         ),
+        **{
+            f"the {what} of all points": (
+                "E + B * d**-beta",
+                f"E + B * (d / {code}) ** -beta",
+                "FitModel: A point's loss may depend on its own row and features only",
+            )
+            for what, code in {
+                "largest": "d.max()",
+                "smallest": "d.min()",
+                "first": "d[0]",
+                "last": "d[-1]",
+                "number": "len(d)",
+                "median": "np.median(d)",
+            }.items()
+        },
         "one set of parameters at a time": (
             "E + B * d**-beta",
             "E[0] + B[0] * d ** -beta[0]",
