@@ -167,6 +167,26 @@ def test_a_component_that_needs_settings_is_skipped_and_says_which(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["plugins", "new", "x", "--kind", "law"], 'did you mean "fit"?'),
+        (["plugins", "new", "x", "--kind", "encodr"], 'did you mean "encoder"?'),
+        (
+            ["plugins", "new", "x", "--kind", "zzz"],
+            "is not one of 'encoder', 'connector', 'llm', 'data', 'fit'.\n",
+        ),
+        (["bench", "train", "--only", "bear"], 'did you mean "bare"?'),
+    ],
+)
+def test_a_mistyped_choice_suggests_the_nearest(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run_cli(arguments, monkeypatch, capsys)
+    assert code == 2
+    assert said in err
+
+
+@pytest.mark.parametrize(
     ("name", "kind", "reason"),
     [
         ("My Eyes", "encoder", '"My Eyes" cannot be a plugin\'s name; expected lower-case letters and digits, with '
