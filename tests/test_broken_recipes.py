@@ -196,6 +196,37 @@ def test_broken_override_is_explained(
     assert (code, err) == (2, expected + "\n")
 
 
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ('fits=[{ model = "per-size", objectve = "mse" }]', 'fits[0].objectve: unknown key; did you mean "objective"?'),
+        ('fits=[{ model = "per-size", rums = "*" }]', 'fits[0].rums: unknown key; did you mean "runs"?'),
+        ('fits=[{ model = "per-size", x = 1 }]', "fits[0].x: unknown key; expected one of model, objective, runs"),
+        ('fits=[{ modl = "per-size" }]', 'fits[0].model: missing; expected the name of a fit; is it what "modl" says?'),
+        ("data.sources.0.wieght=2", 'data.sources[0].wieght: unknown key; did you mean "weight"?'),
+        ("data.sources.0.x=2", "name, pairs, "),
+        ('data.validation={ name = "shapes", wieght = 2 }', 'wieght: unknown key; did you mean "weight"?'),
+        ('data.text={ name = "shapes", shaer = 0.2 }', 'data.text.shaer: unknown key; did you mean "share"?'),
+        ('data.text={ nam = "shapes" }', 'expected the name of a data source; is it what "nam" says?'),
+        ('data.decoder={ name = "pyav", nmae = "x" }', 'data.decoder.nmae: unknown key; did you mean "name"?'),
+        ('trackers=[{ name = "tensorboard", nmae = "x" }]', 'trackers[0].nmae: unknown key; did you mean "name"?'),
+        ('model.encoder.nmae="x"', 'model.encoder.nmae: unknown key; did you mean "name"?'),
+    ],
+)  # fmt: skip
+def test_a_recipes_own_keys_in_a_components_table_are_suggested_too(
+    override: str,
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text(RECIPE)
+    code, _, err = run_cli(["run", "mine.toml", "-o", override], monkeypatch, capsys)
+    assert code == 2
+    assert expected in err
+
+
 @frozen(kw_only=True)
 class Tiled:
     """A config whose fields must go together, told by the usual attrs validator."""

@@ -45,12 +45,12 @@ WRONG: dict[str, dict[str, tuple[str, str, str]]] = {
         "frames normalised over the batch": (
             "seen = self.patch(frames)",
             "seen = self.patch(frames - frames.mean(0))",
-            "PatchFeatures.select: The features of some frames only",
+            "VisionEncoder.encode: Frames of a batch do not see each other",
         ),
         "a batch normalised in training only": (
             "seen = self.patch(frames).flatten(2).mT",
             "seen = self.patch(frames - frames.mean(0) if self.training else frames).flatten(2).mT",
-            "PatchFeatures.select: The features of some frames only",
+            "VisionEncoder.encode: Frames of a batch do not see each other",
         ),
         "an answer without a gradient": (
             "(share @ layer.value)[:, 0, 0]",
@@ -87,12 +87,17 @@ WRONG: dict[str, dict[str, tuple[str, str, str]]] = {
         "samples that see each other": (
             "VisualTokens(self.scale * self.project(mean))",
             "VisualTokens(self.scale * self.project(mean - mean.mean(0)))",
-            "Connector.connect: features: of F frames, those of sample 0 first",
+            "Connector.connect: Samples do not see each other",
         ),
         "samples that see each other in training only": (
             "VisualTokens(self.scale * self.project(mean))",
             "VisualTokens(self.scale * self.project(mean - mean.mean(0) if self.training else mean))",
-            "Connector.connect: features: of F frames, those of sample 0 first",
+            "Connector.connect: Samples do not see each other",
+        ),
+        "a batch that must hold frames": (
+            "VisualTokens(self.scale * self.project(mean))",
+            "VisualTokens(self.scale * self.project(mean + 0 * mean.flatten()[0]))",
+            "Connector.connect: A batch may hold samples without frames (text), and no others",
         ),
         "work that is not done": (
             "encoder.width, LLM_WIDTH)",
@@ -156,11 +161,31 @@ WRONG: dict[str, dict[str, tuple[str, str, str]]] = {
             "E + B**2 * d**-beta",
             "Parameter: linear: the law is affine in it",
         ),
+        "a parameter that changes nothing": (
+            "E + B * d**-beta",
+            "E + 20 * d**-beta + 0 * B",
+            "FitModel: Every parameter changes the loss of some point",
+        ),
         "a loss of all points": (
             "E + B * d**-beta",
             "E + B * (d / d.mean()) ** -beta",
             "FitModel: A point's loss may depend on its own row and features only",
         ),
+        **{
+            f"the {what} of all points": (
+                "E + B * d**-beta",
+                f"E + B * (d / {code}) ** -beta",
+                "FitModel: A point's loss may depend on its own row and features only",
+            )
+            for what, code in {
+                "largest": "d.max()",
+                "smallest": "d.min()",
+                "first": "d[0]",
+                "last": "d[-1]",
+                "number": "len(d)",
+                "median": "np.median(d)",
+            }.items()
+        },
         "one set of parameters at a time": (
             "E + B * d**-beta",
             "E[0] + B[0] * d ** -beta[0]",
@@ -242,6 +267,19 @@ def _line(root: Path, where: kit.Clause) -> str:
     """The line of the contract that a clause points at."""
     folder = root / "registry" if where.file.startswith("fvlm_registry") else root
     return (folder / where.file).read_text().splitlines()[where.line - 1].strip()
+
+
+def test_samples_that_change_are_shown_where_they_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = 'random.Random(f"{self.config.seed} {self.split} {index}")'
+    made = component("data", "restless", tmp_path, monkeypatch, (old, "random.Random()"))
+    failed = [one for one in examine(made, kind="data") if one.outcome == "failed"]
+    assert failed
+    assert not [one for one in failed if one.clause and "prepare" in one.clause.owner]
+    [order] = [one.text for one in failed if one.check == "samples are the same in any order"]
+    where = re.search(r"in another order: (\S+) is (.+), and was (.+) before$", order)
+    assert where is not None, order
+    assert where[2] != where[3]
+    assert len(order) < 350
 
 
 def test_every_promise_is_a_line_of_the_contract() -> None:

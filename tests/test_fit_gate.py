@@ -7,17 +7,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from attrs import evolve
 from measured import TRUTH, chinchilla
 
 from fvlm_core.cli.fit_view import sensitivity_lines
 from fvlm_core.errors import UsageError
-from fvlm_core.interfaces import FitModel, Parameter, Relation
+from fvlm_core.interfaces import FitModel, LRCurve, Parameter, Relation
 from fvlm_core.scaling import evidence
-from fvlm_core.scaling.constraints import Constraints
+from fvlm_core.scaling.constraints import Constraints, freed
 from fvlm_core.scaling.fitting import fit_points, load_model
+from fvlm_core.scaling.objective import Objective
 from fvlm_core.scaling.options import Options
 from fvlm_core.scaling.points import tidy
+from fvlm_core.scaling.problem import Problem
 from fvlm_core.scaling.report import FitReport
+from fvlm_core.testing import law as law_bench
+from fvlm_registry import registry
 
 SIZES = (1e4, 4e4, 1.6e5, 6.4e5)
 
@@ -144,6 +149,21 @@ def test_a_parameter_without_influence_has_no_standard_error() -> None:
     assert found["beta"].stderr is not None
 
 
+def test_a_parameter_that_the_law_does_not_use_is_named_as_such() -> None:
+    def flat(d: Any, *, E: Any, B: Any, K: Any) -> Any:
+        """L = E + B/D"""
+        return E + B / d + 0 * K
+
+    parameters = (Parameter("E", 1.0), Parameter("B", 100.0), Parameter("K", 2.0))
+    law = FitModel("flat", flat, parameters, needs="four or more amounts of data")
+    found = fit_points(tidy(campaign(runs_a_size=1), "made"), law, draws=10)
+    (reason,) = found.reasons
+    assert "K is not identifiable: it makes no difference to any predicted loss at these points" in reason
+    assert "rank 2 of 3" in reason
+    assert "The law does not use it" in reason
+    assert "amounts of data" not in reason
+
+
 def test_given_and_tied_parameters_are_kept_and_shown() -> None:
     table = campaign(noise=0.0)
     asked = Constraints(fixed=("alpha=0.35", "B=3*A"))
@@ -155,6 +175,71 @@ def test_given_and_tied_parameters_are_kept_and_shown() -> None:
     assert {estimate.given for estimate in fit.estimates} == {"", "0.35", "3*A"}
 
 
+def _rates(name: str) -> tuple[pd.DataFrame, dict[str, LRCurve]]:
+    """Points with every column that a law reads: curves that cross, or budgets with a best size and a best rate."""
+    table = law_bench.points()
+    if name == "envelope":
+        return table.assign(loss=2 + 100 * table["n"] ** -0.3 + 100 * table["d"] ** -0.3), {}
+    table["compute"] = 1e15 * table["step"].clip(lower=1000).round(-3)
+    table["d"] = np.where(table["step"] > 900, table["compute"] / 6 / table["n"], table["d"])
+    bend = 0.1 * np.log(table["n"] / 8e6) ** 2 + 0.05 * np.log(table["lr"] / 1e-3) ** 2
+    table["loss"] = 2 + bend + 30 * table["d"] ** -0.3
+    runs = (table["size"] + "/" + table["run"]).unique()
+    return table, {run: law_bench.CURVES[run[-1]] for run in runs}
+
+
+LAWS = [offer.component.name for offer in registry().offered("fit")]
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_a_law_with_one_parameter_given_is_the_law_there(name: str) -> None:
+    table, _ = _rates(name)
+    law = load_model(name)
+    whole = Problem(law, Objective("mse"), table.assign(budget="1"), law_bench.CURVES)
+    losses = whole.predict(whole.guess()[None])[0]
+    for parameter in law.parameters:
+        given = freed(Constraints(fixed=(f"{parameter.name}={parameter.guess!r}",)).apply(law))
+        part = Problem(given, Objective("mse"), table.assign(budget="1"), law_bench.CURVES)
+        found = part.predict(np.repeat(part.guess()[None], 3, 0))
+        assert found == pytest.approx(np.stack([losses] * 3), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.soak] * (name == "multi-power")) for name in LAWS]
+)
+def test_every_parameter_of_every_law_can_be_given(name: str) -> None:
+    table, curves = _rates(name)
+    points = evolve(tidy(table, "made"), curves=curves)
+    model = load_model(name)
+    for parameter in model.parameters:
+        given = f"{parameter.guess:.6g}"
+        asked = Options(constraints=Constraints(fixed=(f"{parameter.name}={given}",)), force=True)
+        found = fit_points(points, model, draws=2, options=asked)
+        assert found.fits
+        for fit in found.fits:
+            [estimate] = [one for one in fit.estimates if one.name == parameter.name]
+            assert (estimate.value, estimate.stderr) == (float(given), None)
+            assert parameter.name not in {slot.parameter.name for slot in fit.problem.slots}
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_every_parameter_of_every_law_can_be_bounded(name: str) -> None:
+    model = load_model(name)
+    for parameter in model.parameters:
+        most = 3 * max(abs(parameter.guess), 1.0)
+        for bounds in (f"{parameter.name}={parameter.guess}:{most}", f"{parameter.name}=:{most}"):
+            bounded = Constraints(bounds=(bounds,)).apply(model)
+            [found] = [one for one in bounded.parameters if one.name == parameter.name]
+            assert (found.max, found.log) == (most, parameter.log)
+
+
+def test_a_relation_of_a_given_parameter_says_so() -> None:
+    table, _ = _rates("lr-optimum")
+    asked = Options(constraints=Constraints(fixed=("best=0.001",)), force=True)
+    found = fit_points(tidy(table, "made"), load_model("lr-optimum"), draws=2, options=asked)
+    assert str(found.relation) == "best across groups: it is given, not fitted"
+
+
 @pytest.mark.parametrize(
     ("fixed", "bounds", "said"),
     [
@@ -164,6 +249,7 @@ def test_given_and_tied_parameters_are_kept_and_shown() -> None:
         (("alpha=gamma",), (), "gamma is not one of them"),
         ((), ("E=2:1",), "expected LOW < HIGH"),
         ((), ("E=low:1",), "expected NAME=LOW:HIGH"),
+        ((), ("A=-1:5",), "expected LOW < HIGH, LOW at least 0"),
     ],
 )
 def test_constraints_that_make_no_sense_are_explained(

@@ -109,6 +109,21 @@ def test_a_check_explains_a_distribution_and_names_the_line_it_breaks(tmp_path: 
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_a_plugin_whose_listing_is_heavy_is_caught(tmp_path: Path) -> None:
+    for name, file in (("laden", "plugin.py"), ("stout", "config.py")):
+        write(name, "fit", tmp_path / name)
+        install(tmp_path / name, tmp_path / "site")
+        module = tmp_path / f"{name}/fvlm_{name}" / file
+        module.write_text(module.read_text().replace('"""\n', '"""\n\nimport matplotlib\n', 1))
+    done = fvlm("plugins", "check", "laden", "stout", site=tmp_path / "site", cwd=tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "importing fvlm_laden.plugin imports matplotlib" in done.stdout
+    assert "importing fvlm_stout.config imports matplotlib" in done.stdout
+    assert "Component: must import nothing heavy, nor may importing the plugin" in " ".join(
+        done.stdout.split()
+    )
+
+
 def test_what_was_found_is_also_json(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -149,6 +164,26 @@ def test_a_component_that_needs_settings_is_skipped_and_says_which(
     code, _, err = run_cli(["plugins", "check", "clips:clips", "-o", "pth=x"], monkeypatch, capsys)
     assert code == 2
     assert 'pth: unknown key; did you mean "path"?' in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["plugins", "new", "x", "--kind", "law"], 'did you mean "fit"?'),
+        (["plugins", "new", "x", "--kind", "encodr"], 'did you mean "encoder"?'),
+        (
+            ["plugins", "new", "x", "--kind", "zzz"],
+            "is not one of 'encoder', 'connector', 'llm', 'data', 'fit'.\n",
+        ),
+        (["bench", "train", "--only", "bear"], 'did you mean "bare"?'),
+    ],
+)
+def test_a_mistyped_choice_suggests_the_nearest(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run_cli(arguments, monkeypatch, capsys)
+    assert code == 2
+    assert said in err
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from fvlm_core.cli.choice import Choice
+
 NAMES = ("bare", "plain", "compile", "mix", "stream", "growth")
 
 
@@ -16,16 +18,16 @@ NAMES = ("bare", "plain", "compile", "mix", "stream", "growth")
     "--only",
     "names",
     multiple=True,
-    type=click.Choice(NAMES),
+    type=Choice(NAMES),
     help="Measure this alone; may be repeated. Without it, everything.",
 )
 @click.option(
     "--rounds", type=click.IntRange(1), default=5, show_default=True, help="Pairs of processes, in turn."
 )
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--device", type=Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "bf16"]),
+    type=Choice(["float32", "bf16"]),
     help="Of matrix products, over float32 weights: float32 on a CPU and bf16 on a GPU unless you say.",
 )
 @click.option("--compile", "compiled", is_flag=True, help="Compile fvlm's layers.")

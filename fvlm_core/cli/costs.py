@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from fvlm_core.cli.choice import Choice
+
 if TYPE_CHECKING:
     from fvlm_core.plan import RunPlan
     from fvlm_core.recipes.read import Recipe
@@ -18,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 cost_option = click.option(
     "--cost",
     "cost_name",
-    type=click.Choice(["ledger", "6ND"]),
+    type=Choice(["ledger", "6ND"]),
     default="ledger",
     show_default=True,
     help="FLOPs of a sample: the ledger's, from points or planned from recipes; or 6ND, for text whose D is tokens.",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from fvlm_core.cli.choice import Choice
 from fvlm_core.cli.data_named import named_data
 
 SHEET, PAGE = "samples.png", "samples.html"
@@ -16,7 +17,7 @@ SHEET, PAGE = "samples.png", "samples.html"
 @click.option(
     "--to", type=click.Path(path_type=Path, file_okay=False), default=Path("inspect"), show_default=True
 )
-@click.option("--split", type=click.Choice(["train", "validation"]), default="train", show_default=True)
+@click.option("--split", type=Choice(["train", "validation"]), default="train", show_default=True)
 @click.option(
     "--samples", type=click.IntRange(1, 1000), default=12, show_default=True, help="Shown, of all sources."
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fvlm_core.cli.choice import Choice
 from fvlm_core.cli.data_named import named_data
 
 if TYPE_CHECKING:
@@ -21,9 +22,7 @@ SHOWN = 8
 @named_data
 @click.option("--to", "root", type=click.Path(path_type=Path, file_okay=False), required=True, metavar="DIR",
               help="Where the shards go: DIR/SOURCE/SPLIT.")  # fmt: skip
-@click.option(
-    "--split", type=click.Choice(["train", "validation", "both"]), default="both", show_default=True
-)
+@click.option("--split", type=Choice(["train", "validation", "both"]), default="both", show_default=True)
 @click.option("--fps", type=float, default=1.0, show_default=True, help="Frames a second of clips.")
 @click.option("--max-frames", type=int, default=64, show_default=True,
               help="Longer clips give so many, evenly spaced over the whole clip.")  # fmt: skip

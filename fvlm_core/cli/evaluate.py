@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from fvlm_core.cli.choice import Choice
 from fvlm_core.cli.options import runs_option
 
 if TYPE_CHECKING:
@@ -31,14 +32,14 @@ _MODES = ("coarse_only", "coarse_fine", "autoregressive")
     "--mode",
     "modes",
     multiple=True,
-    type=click.Choice([*_MODES, "all"]),
+    type=Choice([*_MODES, "all"]),
     help="How visual tokens are made; may be given several times.  [default: the mode the model trained in]",
 )
-@click.option("--split", type=click.Choice(["validation", "train"]), default="validation", show_default=True)
+@click.option("--split", type=Choice(["validation", "train"]), default="validation", show_default=True)
 @click.option(
     "--samples", type=click.IntRange(min=1), metavar="N", help="At most so many.  [default: the recipe's]"
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--device", type=Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @runs_option
 def command(

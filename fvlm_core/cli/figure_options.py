@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from attrs import frozen
 
+from fvlm_core.cli.choice import Choice
+
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
@@ -94,7 +96,7 @@ def figure_options(command: F) -> F:
             "--format",
             "formats",
             multiple=True,
-            type=click.Choice(["png", "svg", "pdf"]),
+            type=Choice(["png", "svg", "pdf"]),
             help="The format of figures; may be repeated. Default: png.",
         ),
     ]

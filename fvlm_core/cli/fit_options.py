@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from fvlm_core.cli.choice import Choice
 from fvlm_core.cli.counts import Finite
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 objective_option = click.option(
     "--objective",
-    type=click.Choice(["log-huber", "log-lad", "log-mse", "mse"]),
+    type=Choice(["log-huber", "log-lad", "log-mse", "mse"]),
     default="log-huber",
     show_default=True,
     help="What is summed over points: Huber losses of residuals of ln L, their absolute values, their squares; or "
@@ -38,7 +39,7 @@ _OPTIONS = (
     ),
     click.option(
         "--bootstrap",
-        type=click.Choice(["auto", "cluster", "block", "iid", "wild"]),
+        type=Choice(["auto", "cluster", "block", "iid", "wild"]),
         default="auto",
         show_default=True,
         help="What is drawn anew: whole runs (cluster), blocks of neighbouring evaluations within a run (block), "
@@ -47,7 +48,7 @@ _OPTIONS = (
     ),
     click.option(
         "--cluster",
-        type=click.Choice(["run", "size"]),
+        type=Choice(["run", "size"]),
         default="run",
         show_default=True,
         help="What `--bootstrap cluster` and `wild` draw.",

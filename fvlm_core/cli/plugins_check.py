@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fvlm_core.cli import console
+from fvlm_core.cli.choice import Choice
 from fvlm_registry import KINDS
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command("check")
 @click.argument("names", metavar="DISTRIBUTION|PLUGIN|COMPONENT...", nargs=-1, required=True)
-@click.option("--kind", type=click.Choice(KINDS), help="Only components of this kind.")
+@click.option("--kind", type=Choice(KINDS), help="Only components of this kind.")
 @click.option("-o", "settings", multiple=True, metavar="KEY=VALUE",
               help="A setting of the component, as in a recipe (-o path=...).")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")

@@ -6,12 +6,19 @@ from pathlib import Path
 
 import click
 
+from fvlm_core.cli.choice import Choice
+
 KINDS = ("encoder", "connector", "llm", "data", "fit")
 
 
 @click.command("new")
 @click.argument("name")
-@click.option("--kind", type=click.Choice(KINDS), required=True, help="What the plugin offers.")
+@click.option(
+    "--kind",
+    type=Choice(KINDS, {"law": "fit", "model": "llm", "source": "data"}),
+    required=True,
+    help="What the plugin offers.",
+)
 @click.option(
     "--to",
     type=click.Path(path_type=Path, file_okay=False),

@@ -11,6 +11,7 @@ import click
 from attrs import fields, frozen
 from click.core import ParameterSource
 
+from fvlm_core.cli.choice import Choice
 from fvlm_core.cli.options import runs_option
 
 if TYPE_CHECKING:
@@ -106,14 +107,14 @@ def _with_options(command: Command, n: tuple[str, ...], d: tuple[str, ...]) -> C
             *n,
             "--n-kind",
             "n_kind",
-            type=click.Choice(["total", "trainable", "non-embedding", "llm"]),
+            type=Choice(["total", "trainable", "non-embedding", "llm"]),
             help="What N counts. Of runs: total parameters by default. Of tables: what the column says.",
         ),
         click.option(
             *d,
             "--d-kind",
             "d_kind",
-            type=click.Choice(["samples", "tokens", "frames", "flops"]),
+            type=Choice(["samples", "tokens", "frames", "flops"]),
             help="What D counts. Of runs: samples by default. Of tables: what the column says.",
         ),
         click.option(

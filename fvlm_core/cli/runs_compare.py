@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from fvlm_core.cli.choice import Choice
 from fvlm_core.cli.options import runs_option
 
 _FORMATS = ("rich", "markdown", "latex", "csv", "json")
@@ -31,7 +32,7 @@ _FORMATS = ("rich", "markdown", "latex", "csv", "json")
 @click.option(
     "--format",
     "form",
-    type=click.Choice(_FORMATS),
+    type=Choice(_FORMATS),
     help="Default: by the suffix of --out, else for the terminal.",
 )
 @click.option(

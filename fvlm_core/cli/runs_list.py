@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fvlm_core.cli.choice import Choice
 from fvlm_core.cli.options import runs_option
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _STATES = ("complete", "interrupted", "running", "failed", "imported", "unreadab
 @click.option(
     "--recipe", "recipes", multiple=True, metavar="NAME", help="Only runs of this recipe; *, ? and [..]."
 )
-@click.option("--state", "states", multiple=True, type=click.Choice(_STATES), help="Only runs in this state.")
+@click.option("--state", "states", multiple=True, type=Choice(_STATES), help="Only runs in this state.")
 @click.option(
     "--tag", "tags", multiple=True, metavar="TAG", help="Only runs with this tag; several: with all."
 )
@@ -38,9 +39,7 @@ _STATES = ("complete", "interrupted", "running", "failed", "imported", "unreadab
     help='Only runs that meet this, such as size=135M, "best_loss < 1.3" or training.lr=1e-3: a field of --json, or a '
     "key of the recipe (= or ==, !=, <, <=, >, >=). May be repeated.",
 )
-@click.option(
-    "--sort", type=click.Choice(SORTS), help="Default: recipes by name, runs in the recipe's order."
-)
+@click.option("--sort", type=Choice(SORTS), help="Default: recipes by name, runs in the recipe's order.")
 @click.option("--reverse", is_flag=True, help="The other way round.")
 @click.option("--json", "as_json", is_flag=True, help="Every field, as a JSON list.")
 @click.option("--csv", "as_csv", is_flag=True, help="Every field, as CSV.")

@@ -67,6 +67,8 @@ class Connector(nn.Module, ABC):
     ) -> VisualTokens:
         """Make the visual tokens of a batch.
 
+        Samples do not see each other: what a sample gives is the same alone and beside others, in training too.
+        A batch may hold samples without frames (text), and no others: then F is 0, and the tokens are [0, k, W].
         features: of F frames, those of sample 0 first. counts: int64 [B] on the host, frames of each sample (sum F;
         0 for text).
         mode: None for the one in `spec`. Padding does not exist here: every frame is a real one.

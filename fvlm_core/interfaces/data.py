@@ -98,6 +98,7 @@ class Sample:
 
     video: a clip. images: still pictures, one frame each, in order. A sample has one of the two, or neither: text
     alone. rejected: the same chat with a worse last answer, for preference training; empty otherwise.
+    What a sample shows can be decoded once its source has been prepared.
     """
 
     id: str
@@ -157,7 +158,7 @@ class DataSource(ABC):
     def prepare(self, progress: Progress) -> None:
         """Do long work that must be finished before the first sample is decoded (render, index); default nothing.
 
-        Safe to call again: finished work is not repeated.
+        Safe to call again: finished work is not repeated. The samples stay what they were.
         """
         return
 

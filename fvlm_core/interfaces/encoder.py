@@ -82,6 +82,7 @@ class VisionEncoder(nn.Module, ABC):
     def encode(self, frames: Tensor, *, tokens: bool = True, layers: bool = True) -> PatchFeatures:
         """Look at every frame once.
 
+        Frames of a batch do not see each other: what one gives is the same alone and beside others, in training too.
         frames: [F, 3, spec.image_size, spec.image_size], floating point, normalised with spec.mean and spec.std.
         tokens: whether the caller reads `PatchFeatures.tokens`; an encoder may skip the work when it does not.
         layers: whether the caller will call `attend`.

@@ -136,6 +136,7 @@ class FitModel:
     once: the result broadcasts to [S, n]. A point's loss may depend on its own row and features only. The first line
     of its docstring is the formula that tables and plots show.
     parameters: one `Parameter` for each keyword-only argument of the law, in the order of the tables.
+    Every parameter changes the loss of some point.
     needs: what data would tell all parameters apart, as a phrase ("points of at least three sizes").
     reduced: the law to fit instead when the points cannot tell this one's parameters apart; those it does not share
     with this law are withheld.

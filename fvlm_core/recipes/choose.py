@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import evolve
@@ -11,16 +11,22 @@ from fvlm_core.errors import FvlmError
 from fvlm_core.recipes.located import Key, Located
 from fvlm_core.recipes.merge import merge
 from fvlm_core.recipes.schema import Chosen, Model
-from fvlm_core.recipes.structure import Invalid, at_field, structure
+from fvlm_core.recipes.structure import Invalid, at_field, did_you_mean, structure
 from fvlm_registry import Component, Kind, LookupFailure, registry
 
 
-def choose(table: Located, kind: Kind, *, key: str = "name") -> Chosen:
-    """The component that `table` names under `key`; the rest of the table is its config. Raises `Invalid`."""
+def choose(table: Located, kind: Kind, *, key: str = "name", beside: Sequence[str] = ()) -> Chosen:
+    """The component that `table` names under `key`; the rest of the table is its config. Raises `Invalid`.
+
+    beside: the recipe's own keys in that table, which were taken out: a mistyped one may be meant.
+    """
     if not isinstance(table.value, dict):
         raise Invalid([((), 'expected a table, as in { name = "..." }')])
     if key not in table.value:
-        raise Invalid([((key,), f"missing; expected the name of {_ARTICLE[kind]}")])
+        near = next(
+            (f'; is it what "{other}" says?' for other in table.value if did_you_mean(other, [key])), ""
+        )
+        raise Invalid([((key,), f"missing; expected the name of {_ARTICLE[kind]}{near}")])
     name = table.value[key].value
     if not isinstance(name, str):
         raise Invalid([((key,), f"expected string, got {name!r}")])
@@ -34,16 +40,17 @@ def choose(table: Located, kind: Kind, *, key: str = "name") -> Chosen:
     rest = name.partition(":")[2]
     if offered.component.rest and rest and rest != offered.component.name:
         own.value[offered.component.rest] = evolve(table.value[key], value=rest)
-    return Chosen(
-        name, f"{offered.plugin}:{offered.component.name}", configured(offered.component, own, config_class)
-    )
+    config = configured(offered.component, own, config_class, (key, *beside))
+    return Chosen(name, f"{offered.plugin}:{offered.component.name}", config)
 
 
-def configured(component: Component, table: Located, config_class: type[Any]) -> Any:
-    """The component's config from its own keys, over its preset. Raises `Invalid`."""
+def configured(
+    component: Component, table: Located, config_class: type[Any], beside: Sequence[str] = ()
+) -> Any:
+    """The component's config from its own keys, over its preset. beside: see `structure`. Raises `Invalid`."""
     _root_weights(table)
     preset = Located({k: Located(v, table.file, table.line, table.base) for k, v in component.preset.items()})
-    return structure(merge(preset, table), config_class)
+    return structure(merge(preset, table), config_class, beside=beside)
 
 
 def _root_weights(table: Located) -> None:

@@ -311,7 +311,7 @@ def _read_share(table: Located, kind: type[Any], key: str, example: str) -> dict
     problems: list[tuple[Key, str]] = []
     read: dict[str, Any] = {}
     for part, reader in (
-        ("source", lambda: choose(evolve(table, value=own), "data")),
+        ("source", lambda: choose(evolve(table, value=own), "data", beside=(key,))),
         (key, lambda: getattr(structure(evolve(table, value=share), kind), key)),
     ):
         try:
@@ -339,9 +339,10 @@ def _is_path(name: str) -> bool:
 def _read_fit(table: Located) -> Fit:
     if not isinstance(table.value, dict):
         raise Invalid([((), 'expected a table, as in [[fits]] model = "per-size"')])
-    common = {k: v for k, v in table.value.items() if k in ("model", "objective", "runs")}
-    own = {k: v for k, v in table.value.items() if k not in ("objective", "runs")}
-    chosen = choose(evolve(table, value=own), "fit", key="model")
+    beside = ("objective", "runs")
+    common = {k: v for k, v in table.value.items() if k in ("model", *beside)}
+    own = {k: v for k, v in table.value.items() if k not in beside}
+    chosen = choose(evolve(table, value=own), "fit", key="model", beside=beside)
     fit = structure(evolve(table, value=common), Fit)
     return evolve(fit, config=chosen.config)
 

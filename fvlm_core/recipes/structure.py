@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -29,12 +29,20 @@ Reader = Callable[..., Any]
 """Reads a Located; for an Annotated field it is also given what the annotation says."""
 
 
-def structure(located: Located, cls: type[T], special: dict[type, Reader] | None = None) -> T:
+def structure(
+    located: Located,
+    cls: type[T],
+    special: dict[type, Reader] | None = None,
+    beside: Sequence[str] = (),
+) -> T:
     """Read a located value into `cls`. Raises `Invalid`.
 
-    special: readers for classes whose table is not the class itself (a component chosen by name).
+    special: readers for classes whose table is not the class itself (a component chosen by name). beside: further keys
+    that the same table may hold and that are read elsewhere: `cls` does not get them, and an unknown key may be meant
+    as one of them.
     """
-    return _converter(special or {}).structure(located, cls)
+    converter = _converter(special or {})
+    return _read_class(converter, located, cls, beside) if beside else converter.structure(located, cls)
 
 
 def did_you_mean(name: str, valid: list[str]) -> str:
@@ -146,17 +154,18 @@ def _union(converter: Converter, value: Located, cls: Any) -> Any:
     raise Invalid([((), f"expected {expected}, got {_got(value)}")])
 
 
-def _read_class(converter: Converter, value: Located, cls: type) -> Any:
+def _read_class(converter: Converter, value: Located, cls: type[T], beside: Sequence[str] = ()) -> T:
     """An attrs class from a table: unknown and missing keys, wrong types and failed validators, all of them.
 
-    A field with a converter is read as what the converter takes.
+    A field with a converter is read as what the converter takes. beside: see `structure`.
     """
     if not isinstance(value.value, dict):
         raise Invalid([((), f"expected a table, got {_got(value)}")])
     fields = {a.name: a for a in attrs.fields(cls) if a.init}
     hints = get_type_hints(cls, include_extras=True)
+    known = [*fields, *beside]
     problems: list[tuple[Key, str]] = [
-        ((name,), f"unknown key{did_you_mean(name, list(fields)) or _listing(list(fields))}")
+        ((name,), f"unknown key{did_you_mean(name, known) or _listing(known)}")
         for name in value.value
         if name not in fields
     ]
@@ -205,7 +214,9 @@ def at_field(cls: type, text: str) -> tuple[Key, str]:
 
 
 def _listing(names: list[str]) -> str:
-    return f"; expected one of {', '.join(sorted(names))}" if names else "; expected none"
+    if len(names) < 2:
+        return f"; expected {names[0]} alone" if names else "; expected none"
+    return f"; expected one of {', '.join(sorted(names))}"
 
 
 def _so_far(cls: type, fields: dict[str, Any], read: dict[str, Any]) -> Any:

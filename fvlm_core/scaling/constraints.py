@@ -34,7 +34,9 @@ class Constraints:
                 continue
             if not np.isfinite(number):
                 raise UsageError(f'--fix: "{text}": expected a finite number')
-            parameters[name] = evolve(parameters[name], guess=number, vary=False, min=-np.inf, max=np.inf)
+            parameters[name] = evolve(
+                parameters[name], guess=number, vary=False, min=-np.inf, max=np.inf, log=False
+            )
         for text in self.bounds:
             name, value = _split(text, "--bounds", "NAME=LOW:HIGH", parameters, model)
             parameters[name] = _bounded(parameters[name], value, text)
@@ -75,12 +77,13 @@ def freed(model: FitModel) -> FitModel:
 
 
 def completion(model: FitModel) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    """A function from the free parameters' values (numbers or arrays) to those of all parameters."""
+    """A function from the free parameters' values, [S, 1] or [S, n] each, to those of all parameters."""
     fixed = {p.name: p.guess for p in model.parameters if not p.vary and not p.expr}
     tied = {p.name: p.expr for p in model.parameters if p.expr}
 
     def complete(values: Mapping[str, Any]) -> dict[str, Any]:
-        out = {**values, **{name: np.asarray(value).reshape(1, 1) for name, value in fixed.items()}}
+        sets = max((len(value) for value in values.values()), default=1)
+        out = {**values, **{name: np.full((sets, 1), value) for name, value in fixed.items()}}
         if tied:
             from asteval import Interpreter  # lmfit's own language of expressions
 
@@ -122,8 +125,9 @@ def _expression(value: str, name: str, text: str, parameters: Mapping[str, Param
 
 def _bounded(parameter: Parameter, value: str, text: str) -> Parameter:
     ends: Sequence[str] = [end.strip() for end in value.split(":")]
+    widest = (0.0 if parameter.log else -np.inf, np.inf)
     try:
-        low, high = (float(end) if end else bound for end, bound in zip(ends, (-np.inf, np.inf), strict=True))
+        low, high = (float(end) if end else bound for end, bound in zip(ends, widest, strict=True))
     except ValueError:
         raise UsageError(f'--bounds: expected NAME=LOW:HIGH (either may be left out), got "{text}"') from None
     if not low < high or (parameter.log and low < 0):

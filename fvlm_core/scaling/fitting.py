@@ -19,7 +19,7 @@ from fvlm_core.scaling import remarks as say
 from fvlm_core.scaling.budgets import with_budgets
 from fvlm_core.scaling.chosen_rates import with_chosen_rates
 from fvlm_core.scaling.constraints import completion, freed
-from fvlm_core.scaling.identify import Rank, design_rank, rank_at
+from fvlm_core.scaling.identify import Rank, design_rank, idle, rank_at
 from fvlm_core.scaling.objective import Objective, ObjectiveName
 from fvlm_core.scaling.options import DEFAULT, Options
 from fvlm_core.scaling.points import MEANING, Points, shorten, size_label
@@ -289,24 +289,25 @@ def _reasons(fit: Fit, table: pd.DataFrame) -> list[str]:
 
 
 def _given(model: FitModel, problem: Problem, solution: Solution, drawn: Bootstrap) -> tuple[Estimate, ...]:
-    """The parameters that were fixed or tied."""
-    given = [parameter for parameter in model.parameters if parameter.expr or not parameter.vary]
-    if not given or any(slot.key for slot in problem.slots):
-        return ()
-    complete = completion(model)
-    names = [slot.name for slot in problem.slots]
-    values = complete(dict(zip(names, (np.array([[value]]) for value in solution.values), strict=True)))
+    """The parameters that were fixed or tied; not those tied to one that has several values, and so has several too."""
+    several_values = not problem.model.split and any(slot.parameter.per for slot in problem.slots)
     out: list[Estimate] = []
-    for parameter in given:
-        value = float(np.asarray(values[parameter.name]).ravel()[0])
+    for parameter in model.parameters:
+        value = parameter.guess
         interval = Interval(value, value)
-        if parameter.expr:
-            several = complete({name: drawn.values[:, at] for at, name in enumerate(names)})
-            low, high = drawn.band(np.asarray(value), np.asarray(several[parameter.name]))
+        if parameter.expr and not several_values:
+            complete = completion(model)
+            names = [say.slot_name(problem, slot) for slot in problem.slots]
+            found = complete(
+                {name: np.array([[one]]) for name, one in zip(names, solution.values, strict=True)}
+            )
+            value = float(np.asarray(found[parameter.name]).ravel()[0])
+            several = complete({name: drawn.values[:, [at]] for at, name in enumerate(names)})
+            low, high = drawn.band(np.asarray(value), np.asarray(several[parameter.name])[:, 0])
             interval = Interval(float(low), float(high))
-        out.append(
-            Estimate(parameter.name, value, None, interval, None, parameter.expr or f"{parameter.guess:g}")
-        )
+        elif parameter.expr or parameter.vary:
+            continue
+        out.append(Estimate(parameter.name, value, None, interval, None, parameter.expr or f"{value:g}"))
     return tuple(out)
 
 
@@ -342,8 +343,20 @@ def _unchecked(problem: Problem) -> list[Remark]:
 
 def _not_identifiable(problem: Problem, found: Rank) -> str:
     """Why, in a sentence or two: which parameters, what the points have, what it would take."""
-    slots = [problem.slots[at] for at in found.undetermined]
-    names = [say.slot_name(problem, slot) for slot in slots]
+    nowhere = idle(problem)
+    unused = [say.slot_name(problem, problem.slots[at]) for at in nowhere]
+    names = [say.slot_name(problem, problem.slots[at]) for at in found.undetermined if at not in nowhere]
+    rank = f"(the Jacobian has rank {found.rank} of {found.of})"
+    without = ""
+    if unused:
+        is_, it_makes = ("are", "they make") if len(unused) > 1 else ("is", "it makes")
+        without = (
+            f"{shorten(join(unused))} {is_} not identifiable: {it_makes} no difference to any predicted loss at "
+            f"{'these points' if len(problem.loss) > 1 else 'this point'} {rank}. The law does not use "
+            f"{'them' if len(unused) > 1 else 'it'}, or only at other points."
+        )
+        if not names:
+            return without
     few: list[str] = []
     for column in problem.model.columns:
         values = np.unique(problem.table[column])
@@ -354,7 +367,7 @@ def _not_identifiable(problem: Problem, found: Rank) -> str:
     several = len(names) > 1
     text = (
         f"{shorten(join(names))} {'are' if several else 'is'} not identifiable from {have}: "
-        f"{'they can change together' if several else 'it can change'} and leave every predicted loss as it is "
-        f"(the Jacobian has rank {found.rank} of {found.of})"
+        f"{'they can change together' if several else 'it can change'} and leave every predicted loss as it is {rank}"
     )
-    return f"{text}. It takes {problem.model.needs}." if problem.model.needs else f"{text}."
+    told = f"{text}. It takes {problem.model.needs}." if problem.model.needs else f"{text}."
+    return f"{without} {told}".strip()

@@ -59,8 +59,22 @@ def design_rank(problem: Problem) -> Rank:
         found = design_rank(thinned(problem, ENOUGH))
         if found.full:
             return found
+    ranks = [rank_at(problem, row, list(range(len(problem.slots)))) for row in _generic(problem)]
+    return max(ranks, key=lambda found: found.rank)
+
+
+def idle(problem: Problem) -> tuple[int, ...]:
+    """Positions of slots with which no prediction changes, whatever the values: the law does not use them here."""
+    theta = _generic(problem)
+    # A law that gives no number has no derivative either, and says nothing of its parameters.
+    sound = theta[np.isfinite(problem.predict(problem.values(theta))).all(axis=1)]
+    if not len(sound):
+        return ()
+    return tuple(np.flatnonzero(~problem.jacobian(sound).any(axis=(0, 2))).tolist())
+
+
+def _generic(problem: Problem) -> Floats:
+    """theta [8, P]: values of no special kind, near the law's guess."""
     near = np.random.default_rng(0).uniform(-0.5, 0.5, (8, len(problem.slots)))
     guess = problem.search(problem.guess())
-    theta = np.clip(guess + near * np.maximum(np.abs(guess), 1.0), problem.lower, problem.upper)
-    ranks = [rank_at(problem, row, list(range(len(problem.slots)))) for row in theta]
-    return max(ranks, key=lambda found: found.rank)
+    return np.clip(guess + near * np.maximum(np.abs(guess), 1.0), problem.lower, problem.upper)

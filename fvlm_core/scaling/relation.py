@@ -61,6 +61,9 @@ class FittedRelation:
 
 def relate(relation: Relation, fits: Sequence[Fit]) -> FittedRelation:
     """Weighted least squares of ln(value) on ln(at), through the groups that were fitted."""
+    free = {slot.parameter.name for fit in fits for slot in fit.problem.slots}
+    if fits and relation.parameter not in free:
+        return _without(FittedRelation(relation, ()), "it is given, not fitted")
     groups: list[Group] = []
     errors: list[float] = []
     freedom = 1_000_000

@@ -118,7 +118,9 @@ def _tokens(bridge: Bridge) -> None:
     check_shape(found.tokens, wanted, "tokens", "[F, k, W]")
 
 
-@promises(PROMISES, "a batch of text only gives no tokens", Connector.connect, "0 for text")
+@promises(
+    PROMISES, "a batch of text only gives no tokens", Connector.connect, "A batch may hold samples without"
+)
 def _text(bridge: Bridge) -> None:
     wanted = (0, bridge.module.spec.tokens_per_frame, ear_spec().width)
     with torch.no_grad():
@@ -134,7 +136,7 @@ def _repeats(bridge: Bridge) -> None:
     check_close(again, bridge.tokens, "tokens of the same batch, twice")
 
 
-@promises(PROMISES, "samples do not see each other", Connector.connect, "features: of F frames")
+@promises(PROMISES, "samples do not see each other", Connector.connect, "Samples do not see each other")
 def _alone(bridge: Bridge) -> None:
     first = 0
     for sample, count in enumerate(COUNTS):

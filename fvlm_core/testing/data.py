@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
+import attrs
 import numpy as np
 
 from fvlm_core.data.bad import BadSample
@@ -23,6 +24,9 @@ MOST = 512
 SPLITS: tuple[Split, ...] = get_args(Split)
 DECODED = 4
 """Samples of a split that are decoded; the first ones."""
+
+SHOWN = 80
+"""Characters of a value in a message, around where it differs."""
 
 SIZE = 28
 """Side of the frames that the first samples are decoded to."""
@@ -178,17 +182,26 @@ def _texts(supply: Supply) -> None:
     expect(got == wanted, "`texts` are not the turns' texts in order")
 
 
-@promises(PROMISES, "what it shows can be decoded", DataSource.prepare, "Do long work that must be finished")
+@promises(PROMISES, "preparing changes no sample", DataSource.prepare, "The samples stay what they were")
+def _prepares(supply: Supply) -> None:
+    if all(type(source).prepare is DataSource.prepare for source in supply.sources.values()):
+        skip("it has nothing to prepare")
+    for split, source in supply.sources.items():
+        for _ in range(2):  # finished work is not repeated, and must not be in the way
+            source.prepare(lambda what, done, total: None)
+        for index, sample in enumerate(supply.samples[split][:DECODED]):
+            _same(source[index], sample, f"sample {index} of {split} after `prepare`")
+
+
+@promises(PROMISES, "what it shows can be decoded", Sample, "What a sample shows can be decoded")
 def _decodes(supply: Supply) -> None:
     from fvlm_core.data.frames import decode_frames
 
     for split, source in supply.sources.items():
-        for _ in range(2):  # finished work is not repeated, and must not be in the way
-            source.prepare(lambda what, done, total: None)
+        source.prepare(lambda what, done, total: None)
         bad: list[str] = []
         first = supply.samples[split][:DECODED]
         for index, sample in enumerate(first):
-            _same(source[index], sample, f"sample {index} of {split} after `prepare`")
             try:
                 frames = decode_frames(sample, SIZE)
             except BadSample as error:  # a run counts and replaces it
@@ -207,12 +220,33 @@ def _every(supply: Supply) -> list[tuple[Split, int, Any]]:
 
 
 def _same(got: Any, wanted: Any, what: str) -> None:
-    expect(got == wanted, f"{what}: {_brief(got)}, and before {_brief(wanted)}")
+    if got != wanted:
+        expect(False, f"{what}: {_difference(got, wanted)}")
 
 
-def _brief(sample: Any) -> str:
-    text = repr(sample)
-    return text if len(text) <= 200 else f"{text[:200]}..."
+def _difference(got: Any, wanted: Any, where: str = "") -> str:
+    """Where two unequal values first differ, and what each has there: `turns[1].content is "...", and was "..."`."""
+    if type(got) is type(wanted) and attrs.has(type(got)):
+        for name in (one.name for one in attrs.fields(type(got)) if one.eq):
+            pair = getattr(got, name), getattr(wanted, name)
+            if pair[0] != pair[1]:
+                return _difference(*pair, f"{where}.{name}".lstrip("."))
+    if isinstance(got, tuple) and isinstance(wanted, tuple):
+        pairs: list[tuple[Any, Any]] = list(zip(got, wanted, strict=False))  # pyright: ignore[reportUnknownArgumentType]
+        for at, (one, other) in enumerate(pairs):
+            if one != other:
+                return _difference(one, other, f"{where}[{at}]")
+        return f"{len(got)} {where}, and {len(wanted)} before"  # pyright: ignore[reportUnknownArgumentType]
+    texts = repr(got), repr(wanted)
+    same = next((at for at, (a, b) in enumerate(zip(*texts, strict=False)) if a != b), min(map(len, texts)))
+    first, second = (_excerpt(text, same) for text in texts)
+    return f"{where} is {first}, and was {second} before".lstrip()
+
+
+def _excerpt(text: str, at: int) -> str:
+    """A long text around one of its characters."""
+    start, end = max(0, at - SHOWN // 2), max(0, at - SHOWN // 2) + SHOWN
+    return f"{'...' if start else ''}{text[start:end]}{'...' if end < len(text) else ''}"
 
 
 def _shown(sample: Any) -> Any:

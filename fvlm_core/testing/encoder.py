@@ -142,7 +142,12 @@ def _repeats(eye: Eye) -> None:
     check_close(again, eye.tokens(), "tokens of the same frames, twice")
 
 
-@promises(PROMISES, "a frame's tokens are its own", PatchFeatures.select, "The features of some frames only")
+@promises(
+    PROMISES,
+    "a frame's tokens are its own",
+    VisionEncoder.encode,
+    "Frames of a batch do not see each other",
+)
 def _alone(eye: Eye) -> None:
     with torch.no_grad():
         alone = eye.module.encode(eye.frames[1:2]).tokens

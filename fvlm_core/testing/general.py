@@ -13,7 +13,7 @@ import attrs
 from fvlm_core.recipes.resolved import plain
 from fvlm_core.testing.finding import Promise, expect, promises
 from fvlm_core.testing.subject import Subject
-from fvlm_registry import Component
+from fvlm_registry import Component, registry
 
 PROMISES: list[Promise] = []
 
@@ -36,9 +36,9 @@ print("\\n" + json.dumps(found))
 
 @promises(PROMISES, "listing it imports nothing heavy", Component, "must import nothing heavy")
 def _light(subject: Subject) -> None:
-    module = subject.component.config.partition(":")[0]
-    got = _imported(module) & set(HEAVY)
-    expect(not got, f"importing {module} imports {', '.join(sorted(got))}")
+    for module in (*_listed_by(subject), subject.component.config.partition(":")[0]):
+        got = _imported(module) & set(HEAVY)
+        expect(not got, f"importing {module} imports {', '.join(sorted(got))}")
 
 
 @promises(PROMISES, "its config class is a frozen attrs class", Component, 'config: "module:Class"')
@@ -73,6 +73,17 @@ def _round_trip(subject: Subject) -> None:
 def _target(subject: Subject) -> None:
     target = subject.load()
     expect(callable(target), f"{subject.component.target} is {target!r}, which cannot be called")
+
+
+def _listed_by(subject: Subject) -> list[str]:
+    """The module whose hook lists the component, which every command imports; none for a descriptor by itself."""
+    found = registry()
+    homes = {
+        offer.plugin
+        for offer in found.offered(subject.kind)
+        if subject.name in (offer.qualified, offer.component.name) and offer.component == subject.component
+    }
+    return sorted(plugin.module.partition(":")[0] for plugin in found.plugins if plugin.name in homes)
 
 
 @cache

@@ -13,6 +13,7 @@ from fvlm_core.interfaces.fit import FitModel, LRCurve, Parameter
 from fvlm_core.scaling.identify import rank_at
 from fvlm_core.scaling.objective import Floats, Objective
 from fvlm_core.scaling.problem import Problem, Slot
+from fvlm_core.scaling.remarks import join
 from fvlm_core.scaling.solver import solve
 from fvlm_core.testing.finding import Promise, expect, promises, skip
 from fvlm_core.testing.subject import Subject
@@ -155,12 +156,12 @@ def _own_row(bench: Bench) -> None:
     problem = bench.bind(points())
     truth = problem.values(bench.truth(problem))
     whole = problem.predict(truth[None])[0]
-    some = np.random.default_rng(1).permutation(len(points()))[::2]
-    other = bench.bind(points().iloc[some].reset_index(drop=True))
     places = {slot.name: at for at, slot in enumerate(problem.slots)}
-    found = other.predict(truth[None, [places[slot.name] for slot in other.slots]])[0]
-    same = np.allclose(found, whole[some], rtol=1e-9, equal_nan=True)
-    expect(same, "half of the points, in another order, get other losses")
+    for some, which in _parts(points()):
+        other = bench.bind(points().iloc[some].reset_index(drop=True))
+        found = other.predict(truth[None, [places[slot.name] for slot in other.slots]])[0]
+        same = np.allclose(found, whole[some], rtol=1e-9, equal_nan=True)
+        expect(same, f"{which} get other losses than among all points")
 
 
 @promises(PROMISES, "it gives losses where it begins to search", Parameter, "guess: a plausible value")
@@ -168,6 +169,20 @@ def _finite(bench: Bench) -> None:
     problem = bench.bind(points())
     found = problem.predict(problem.guess()[None])
     expect(bool(np.isfinite(found).all()), "at its guess the law is no number at some points")
+
+
+@promises(PROMISES, "every parameter is used", FitModel, "Every parameter changes the loss of some point")
+def _used(bench: Bench) -> None:
+    problem = bench.bind(points())
+    ends = np.stack([problem.guess(), problem.values(bench.truth(problem))])
+    idle: list[str] = []
+    for parameter in bench.model.parameters:
+        own = np.array([slot.parameter.name == parameter.name for slot in problem.slots])
+        found = problem.predict(np.concatenate([ends, np.where(own, ends[::-1], ends)]))
+        if np.array_equal(found[:2], found[2:], equal_nan=True):
+            idle.append(parameter.name)
+    if idle:
+        expect(False, f"no loss of the {len(problem.table)} points tried changes with {join(idle)}")
 
 
 @promises(PROMISES, "linear parameters are linear", Parameter, "linear: the law is affine")
@@ -227,6 +242,21 @@ def _recovers(bench: Bench) -> None:
         if at not in rank.undetermined:
             name = problem.slots[at].name
             expect(error[at] <= RECOVERED, f"{name} = {truth[at]:.6g} is found as {found.values[at]:.6g}")
+
+
+def _parts(table: pd.DataFrame) -> list[tuple[Any, str]]:
+    """Places of some of the points, and which they are: whatever is of all points (a mean, a largest value, the first
+    row, how many there are) is another one in some of them."""
+    order = np.random.default_rng(1).permutation(len(table))
+    step, n, rate = (table[column].to_numpy() for column in ("step", "n", "lr"))
+    inner = (step > step.min()) & (step < step.max()) & (n > 2 * n.min()) & (n < n.max() / 2)
+    return [
+        (order, "the points in another order"),
+        (order[::2], "half of the points, in another order,"),
+        (np.flatnonzero(inner), "the points without the smallest and the largest"),
+        (np.flatnonzero(rate == np.median(rate)), "the points of one rate"),
+        *((order[at : at + 1], "single points by themselves") for at in range(0, len(order), 7)),
+    ]
 
 
 def _slopes(bench: Bench) -> Any:

@@ -37,7 +37,7 @@ class Component:
     name: what recipes write, lower-case with dashes ("dinov2-small").
     target: "module:function" that builds it; each kind's interface states the signature.
     config: "module:Class" of the frozen attrs class that a recipe's table is read into; importing its module
-    must import nothing heavy.
+    must import nothing heavy, nor may importing the plugin that lists the component.
     summary: one line for `fvlm plugins list`.
     preset: defaults of this component that differ from the config class's own (sizes of a family).
     rest: the config key that takes NAME when a recipe writes "plugin:NAME" and the plugin lists no such component: a
