@@ -35,7 +35,9 @@ NAMES = ("bare", "plain", "compile", "mix", "stream", "growth")
     "--samples", type=click.IntRange(1), default=2, show_default=True, help="Samples of the dense batch."
 )
 @click.option(
-    "--profile", is_flag=True, help="In place of the pairs: where a step's time goes, component by component, beside its FLOPs."
+    "--profile",
+    is_flag=True,
+    help="In place of the pairs: where a step's time goes, component by component, beside its FLOPs.",
 )
 @click.option(
     "--trace",
