@@ -18,7 +18,9 @@ from fvlm_core.bench.plain import PlainTwoPass, comparable, plain
 from fvlm_core.bench.profile import CONNECTOR, HEAD, PATCHES, READ, VISUAL, profiled
 from fvlm_core.bench.setting import Setting
 from fvlm_core.bench.stream import parts, video, watching
-from fvlm_core.bench.train import _flops as counted  # pyright: ignore[reportPrivateUsage]
+from fvlm_core.bench.train import NAMES as MEASURED
+from fvlm_core.bench.train import flops_of as counted
+from fvlm_core.cli.bench_train import NAMES as OFFERED
 from fvlm_core.data.planning import Room
 from fvlm_core.testing.flops import Flops
 from fvlm_core.vlm import VLM
@@ -48,7 +50,7 @@ def test_the_bare_cost_of_a_training_step_is_of_the_same_matrices(setting: Setti
     assert 0.85 * whole < matrices < whole
 
 
-NAMES = {
+PLAIN_NAMES = {
     "encoder.dino.embeddings.patch_embeddings.projection.": "patches.",
     "encoder.dino.embeddings.": "",
     "encoder.dino.encoder.layer.": "encoder_layers.",
@@ -70,7 +72,7 @@ def plain_weights(model: VLM) -> dict[str, Tensor]:
     """fvlm's weights under the names of the plain implementation."""
     found: dict[str, Tensor] = {}
     for name, weight in model.state_dict().items():
-        for ours_, theirs in NAMES.items():
+        for ours_, theirs in PLAIN_NAMES.items():
             name = name.replace(ours_, theirs, 1)
         found[name] = weight
     found.pop("mask_token")
@@ -98,7 +100,6 @@ def test_the_plain_two_passes_give_the_loss_and_gradients_of_fvlm(setting: Setti
 
 
 def test_the_plain_flops_are_those_that_torch_counts(setting: Setting) -> None:
-    labels = int(dense_batch(setting, 42, 0.3).supervised[:, 1:].sum())
     dense = counted(setting, "plain")
     assert dense is not None
     # written plainly, the last frame is read by the visual pass, too
@@ -106,7 +107,6 @@ def test_the_plain_flops_are_those_that_torch_counts(setting: Setting) -> None:
     sparse = counted(setting, "plain-sparse")
     assert sparse is not None
     assert flops(plain(setting, 0.3, everywhere=True)) == pytest.approx(sparse, rel=0.01)
-    assert labels > 0
 
 
 def test_the_mix_is_as_described_and_the_same_every_time() -> None:
@@ -116,7 +116,8 @@ def test_the_mix_is_as_described_and_the_same_every_time() -> None:
     assert len(lengths) == 192
     assert len(lengths) - len(seen) == round(0.14 * 192)
     assert sum(seen) / len(seen) == pytest.approx(5.7, abs=0.1)
-    assert (min(seen), max(seen)) == (1, 64) or max(seen) > 30
+    assert min(seen) == 1
+    assert 32 < max(seen) <= 64  # videos as long as ten ordinary ones are what padding suffers from
     assert all(40 <= room.tokens <= 512 for room in lengths)
     for kind in ("packed", "filled", "rows", "padded"):
         steps = mix.plan(kind, lengths)
@@ -167,6 +168,10 @@ def test_a_profile_accounts_for_the_step_and_its_flops(setting: Setting, tmp_pat
     accounted = sum(part.seconds for part in found.parts)
     assert 0.5 * found.whole < accounted <= 1.05 * found.whole
     assert json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+
+
+def test_the_command_offers_what_can_be_measured() -> None:
+    assert OFFERED == MEASURED
 
 
 def test_a_model_whose_vocabulary_waits_for_its_data_is_refused(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from attrs import frozen
 
 from fvlm_core.bench.dense import Step, updating
@@ -117,5 +116,4 @@ def mixed(setting: Setting, kind: str) -> Step:
                 tokens += losses.tokens
             update(tokens)
 
-    torch.manual_seed(0)
     return step

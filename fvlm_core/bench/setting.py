@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 
 import torch
 from attrs import frozen
@@ -30,7 +31,7 @@ class Setting:
     compiled: bool = False
     samples: int = 2
 
-    @property
+    @cached_property
     def config(self) -> RunRecipe:
         """The recipe of the first run."""
         return read_recipe(self.recipe, list(self.overrides)).runs[0].config

@@ -7,11 +7,11 @@ from typing import Any
 
 from attrs import evolve, frozen
 
+from fvlm_core.bench.child import growth_of, seconds_of
 from fvlm_core.bench.dense import FRAMES, SPARSE, TEXT
 from fvlm_core.bench.mix import PADDED, SAMPLES, plan, rooms
 from fvlm_core.bench.pairs import Pair, in_pairs
 from fvlm_core.bench.plain import comparable, unread, wasted
-from fvlm_core.bench.process import growth_of, seconds_of
 from fvlm_core.bench.setting import Setting
 from fvlm_core.bench.stream import GROWN, WATCHED
 from fvlm_core.compose import specs
@@ -25,7 +25,7 @@ Progress = Callable[[str, int, int], None]
 
 @frozen(kw_only=True)
 class _Comparison:
-    """ours, bare: kinds of `process.KINDS`. limit, least: see `Pair`. rounds: at most so many."""
+    """ours, bare: kinds of `child.KINDS`. limit, least: see `Pair`. rounds: at most so many."""
 
     name: str
     ours: str
@@ -114,7 +114,7 @@ def bench_train(setting: Setting, names: Sequence[str], rounds: int, progress: P
                 limit=one.limit,
                 least=one.least,
             )
-            flops, other = _flops(setting, one.ours), _flops(setting, one.bare)
+            flops, other = flops_of(setting, one.ours), flops_of(setting, one.bare)
             bound = None if flops is None or other is None else other / flops
             found.append(evolve(pair, flops=flops, bound=bound))
     if "growth" in names:
@@ -138,8 +138,9 @@ def _shallow(setting: Setting) -> Setting:
     return evolve(setting, overrides=(*setting.overrides, *MIX_LAYERS))
 
 
-def _flops(setting: Setting, kind: str) -> float | None:
-    """FLOPs of a step by the ledger, and what the plain way does besides; None where nothing is counted."""
+def flops_of(setting: Setting, kind: str) -> float | None:
+    """FLOPs of a step of a kind of `child.KINDS`: by the ledger, and what the plain way does besides. None where
+    nothing is counted."""
     model = (_shallow(setting) if kind.startswith("mix") else setting).config.model
     eye, speaker = specs(model, setting.vocabulary())
     connector = model.connector.config.spec(eye)

@@ -1,6 +1,6 @@
 """One measurement in a process of its own: where a process's memory happens to lie decides a few per cent.
 
-python -m fvlm_core.bench.process KIND SETTING      # SETTING as JSON; prints the figures as JSON
+python -m fvlm_core.bench.child KIND SETTING      # SETTING as JSON; prints the figures as JSON
 """
 
 from __future__ import annotations
