@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fvlm_core.bench import mix
 from fvlm_core.bench.dense import FRAMES, Step, bare, dense_batch, ours
-from fvlm_core.bench.plain import PlainTwoPass, comparable, plain
+from fvlm_core.bench.plain import PlainTwoPass, comparable, plain, wasted
 from fvlm_core.bench.profile import CONNECTOR, HEAD, PATCHES, READ, VISUAL, profiled
 from fvlm_core.bench.setting import Setting
 from fvlm_core.bench.stream import parts, video, watching
@@ -107,6 +107,22 @@ def test_the_plain_flops_are_those_that_torch_counts(setting: Setting) -> None:
     sparse = counted(setting, "plain-sparse")
     assert sparse is not None
     assert flops(plain(setting, 0.3, everywhere=True)) == pytest.approx(sparse, rel=0.01)
+
+
+def test_the_plain_encoder_wastes_what_is_said(setting: Setting) -> None:
+    model = setting.model()
+    eye, speaker = comparable(setting)
+    written = PlainTwoPass(eye, speaker, 32, everywhere=False)
+    frames = torch.randn(3, 3, eye.image_size, eye.image_size)
+
+    def fvlm() -> None:
+        kept = model.encoder.encode(frames, tokens=False).layers
+        torch.autograd.backward([part.sum() for layer in kept for part in layer])
+
+    def plainly() -> None:
+        torch.autograd.backward([part.sum() for layer in written.encode(frames) for part in layer])
+
+    assert flops(plainly) - flops(fvlm) == wasted(eye, len(frames))
 
 
 def test_the_mix_is_as_described_and_the_same_every_time() -> None:

@@ -123,6 +123,16 @@ def test_plan_says_what_a_forward_pass_keeps(kind: str, bf16: bool) -> None:
     assert dynamic(memory) == pytest.approx(peak, rel=0.1)
 
 
+def test_plan_knows_that_the_last_frame_of_a_sample_asks_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("SAMPLES", 12), ("FRAMES", 1), ("TEXT", 3)):
+        monkeypatch.setitem(globals(), name, value)
+    vlm = model(encoder_changes={**EYE, "depth": 1}, llm_changes={**SPEAKER, "depth": 12})
+    kept, _, labels = held(vlm, bf16=False)
+    assert predicted(vlm, False, labels).kept == pytest.approx(
+        kept, rel=0.05
+    )  # a visual pass would be a fifth
+
+
 @pytest.mark.parametrize("bf16", [False, True], ids=["float32", "bf16"])
 @pytest.mark.parametrize("kind", ["deep", "shallow", "pooled"])
 def test_plan_says_the_peak_where_activations_are_made_again(kind: str, bf16: bool) -> None:

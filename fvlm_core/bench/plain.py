@@ -193,7 +193,8 @@ def plain(setting: Setting, supervised: float = 1.0, *, everywhere: bool = False
 def wasted(eye: EncoderSpec, frames: int) -> float:
     """FLOPs of a step that the plain encoder does and fvlm does not, for so many frames."""
     rows, inner = frames * eye.tokens, eye.mlp or 4 * eye.width
-    again = 3 * 2.0 * rows * 2 * eye.width**2 * eye.depth  # keys and values, forward and backward
+    # Keys and values once more, forward and backward; nothing follows the last layer's own, so nothing comes back.
+    again = 2.0 * rows * 2 * eye.width**2 * (3 * eye.depth - 2)
     last = 2.0 * rows * (2 * eye.width**2 + 2 * eye.width * inner) + 4.0 * rows * eye.tokens * eye.width
     return again + last
 
