@@ -15,6 +15,7 @@ from fvlm_registry import Component, hookimpl
 if TYPE_CHECKING:
     from fvlm_core.byte_chat import ByteChat
     from fvlm_core.data.bad import BadSample
+    from fvlm_core.data.kinds import PICTURE_SUFFIXES, VIDEO_SUFFIXES, by_kind, is_picture, is_video
     from fvlm_core.data.members import open_member
     from fvlm_core.errors import FvlmError, MissingData, MissingWeights, Problem, Problems, UsageError
     from fvlm_core.interfaces.connector import Auxiliary, Connector, VisualTokens
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "byte_chat": ("ByteChat",),
+    "data.kinds": ("PICTURE_SUFFIXES", "VIDEO_SUFFIXES", "by_kind", "is_picture", "is_video"),
     "data.members": ("open_member",),
     "errors": ("FvlmError", "MissingData", "MissingWeights", "Problem", "Problems", "UsageError"),
     "interfaces.connector": ("Auxiliary", "Connector", "VisualTokens"),
@@ -116,7 +118,9 @@ _MODULE = {name: f"fvlm_core.{module}" for module, names in _HOME.items() for na
 __all__ = [
     "KINDS",
     "LLM_WIDTH",
+    "PICTURE_SUFFIXES",
     "SEEDED",
+    "VIDEO_SUFFIXES",
     "Auxiliary",
     "BadSample",
     "BadShard",
@@ -197,10 +201,13 @@ __all__ = [
     "VisualTokens",
     "Work",
     "architecture",
+    "by_kind",
     "chat_of",
     "find_media",
     "hookimpl",
     "is_folder",
+    "is_picture",
+    "is_video",
     "missing",
     "numbers",
     "open_member",

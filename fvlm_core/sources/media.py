@@ -13,13 +13,11 @@ import numpy as np
 from attrs import field, frozen
 from numpy.typing import NDArray
 
+from fvlm_core.data.kinds import VIDEO_SUFFIXES
 from fvlm_core.errors import Problem
 from fvlm_core.interfaces.data import Member, VideoFile
 from fvlm_core.sources.archives import PACKINGS, Archive, archive_kind, archives
 
-VIDEO_SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".ogv", ".gif"),
-)  # fmt: skip
 By = Literal["name", "path"]
 """How rows name a video: by its file name, wherever it lies, or by the end of its path."""
 

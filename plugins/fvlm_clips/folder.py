@@ -9,23 +9,8 @@ from pathlib import Path
 
 from attrs import define, field
 
-VIDEO_SUFFIXES = (
-    *(
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".mkv",
-        ".webm",
-        ".avi",
-        ".mpg",
-        ".mpeg",
-        ".ts",
-        ".flv",
-        ".wmv",
-        ".ogv",
-        ".gif",
-    ),
-)
+from fvlm_core.interfaces import is_video
+
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
@@ -55,7 +40,7 @@ class Folder:
         for parent, folders, files in os.walk(self.root):
             folders.sort()
             for file in sorted(files):
-                if file.lower().endswith(VIDEO_SUFFIXES):
+                if is_video(file):
                     yield os.path.relpath(os.path.join(parent, file), self.root)
 
     def _names(self, parent: str) -> frozenset[str]:
