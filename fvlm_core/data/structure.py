@@ -1,7 +1,7 @@
 """What a container's own structure says of a file: whether its end is missing, and how many pictures an AVI shows.
 
-Headers state durations and counts, which tools leave behind wrong in healthy files. The sizes that a reader needs to find
-its way are another matter: where they lead beyond the end of the file, the rest of it is lost.
+Headers state durations and counts, which tools leave behind wrong in healthy files. Sizes are another matter: a reader
+finds its way by them, and where they lead beyond the end of the file, the rest of it is lost.
 """
 
 from __future__ import annotations

@@ -137,31 +137,33 @@ def _decode(
         tick = float(stream.time_base or 0)
     clip.check()
     if seconds is None:
-        length = declared
-        if clip.seconds > (1 + _TAIL) * declared:
-            # The header says nothing, or too little: MP4 counts decoding times, which fall behind those of the
-            # pictures when the frame rate varies.
-            length = clip.seconds
-        elif clip.seconds < declared - clip.spread:
-            length = _own_length(video, clip, declared, stream.index, tick)
+        told = declared - clip.spread <= clip.seconds <= (1 + _TAIL) * declared
+        length = declared if told else _own_length(video, clip, declared, stream.index, tick)
         if _times(length, video.fps, video.max_frames) != times:
             return _decode(video, size, length)
     return np.stack(chosen), times
 
 
 def _own_length(video: VideoFile, clip: _Clip, declared: float, stream: int, tick: float) -> float:
-    """How many seconds a clip lasts whose pictures end before its header says so.
+    """How many seconds a clip lasts whose header says nothing of it, 0, or something else than its pictures do.
 
+    Editing tools leave wrong durations behind, and MP4 counts decoding times, which fall behind those of the pictures
+    when the frame rate varies.
     tick: seconds of one chunk of an AVI. Raises `_Unusable` when the file's end is missing, or may be.
     """
     with _file(video) as file:
         lost = lost_bytes(file, clip.container)
         chunks = avi_pictures(file, stream) if clip.container == "avi" else 0
     length = max(clip.seconds, chunks * tick)
-    if lost == 0 or (chunks and length > (1 - _TAIL) * declared):
+    if chunks and length > (1 - _TAIL) * declared:
         return length
-    end = f", and the file {lost:,} bytes too early" if lost else ""
-    raise _Unusable(f"cut short: pictures end after {length:.2f} s of the {declared:.2f} s declared{end}")
+    if lost:
+        raise _Unusable(
+            f"cut short: pictures end after {length:.2f} s, and the file {lost:,} bytes too early"
+        )
+    if lost is None and declared:
+        raise _Unusable(f"cut short: pictures end after {length:.2f} s of the {declared:.2f} s declared")
+    return length
 
 
 def _file(video: VideoFile) -> IO[bytes]:
@@ -204,8 +206,11 @@ def _declared(container: InputContainer, stream: VideoStream) -> float | None:
     assert stream.time_base is not None
     if container.format.name in _UNDECLARED:
         return None
-    if stream.duration:
-        return float(stream.duration * stream.time_base)
+    ticks = stream.duration
+    if container.format.name == "avi":  # FFmpeg shortens the duration of an AVI that is cut
+        ticks = stream.frames or ticks
+    if ticks:
+        return float(ticks * stream.time_base)
     start = float((stream.start_time or 0) * stream.time_base)
     if tag := stream.metadata.get("DURATION"):
         hours, minutes, rest = tag.split(":")
@@ -266,7 +271,7 @@ class _Clip:
             yield from self._pictures(packet, step)  # PyAV's last packet, which empties the decoder
 
     def _pictures(self, packet: Packet[VideoStream], step: float) -> Iterator[tuple[float, VideoFrame]]:
-        for frame in cast("list[VideoFrame]", packet.decode()):
+        for frame in packet.decode():
             assert frame.time_base is not None
             previous = self.last
             self.last = time = previous + step if frame.pts is None else frame.time
