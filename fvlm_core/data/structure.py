@@ -93,7 +93,8 @@ def _vint(file: IO[bytes], *, keep: bool) -> tuple[int, int]:
 
 
 def _quicktime_end(file: IO[bytes], size: int) -> int:
-    place = 0
+    """Of a file in fragments: any other has one index of all its pictures, whose absence FFmpeg does not let pass."""
+    place, fragmented = 0, False
     while place + 8 <= size:
         file.seek(place)
         length, name = int.from_bytes(file.read(4), "big"), file.read(4)
@@ -102,7 +103,8 @@ def _quicktime_end(file: IO[bytes], size: int) -> int:
         if length < 8 or not name.isalnum():  # up to the end, or something that was appended
             return size
         place += length
-    return max(place, size)
+        fragmented |= name == b"moof"
+    return place if fragmented else size
 
 
 def _flv_end(file: IO[bytes], size: int) -> int:

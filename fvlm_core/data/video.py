@@ -51,6 +51,8 @@ _CLOCK = 0.6e-3
 """Some containers round times to milliseconds: a picture this much late, in seconds, counts as in time."""
 _UNDECLARED = ("mpeg", "mpegts")
 """Containers without a header that declares a duration; what FFmpeg gives for them is a guess."""
+_FRAGMENTED = ("mov,mp4,m4a,3gp,3g2,mj2",)
+"""Containers that may be written piece by piece, each with its own share of the duration."""
 _TAIL = 0.02
 """Share of the declared duration that may be missing at the end of a healthy file."""
 _LOST = 0.05
@@ -137,20 +139,22 @@ def _decode(
         tick = float(stream.time_base or 0)
     clip.check()
     if seconds is None:
-        told = declared - clip.spread <= clip.seconds <= (1 + _TAIL) * declared
-        length = declared if told else _own_length(video, clip, declared, stream.index, tick)
+        length = _length(video, clip, declared, stream.index, tick)
         if _times(length, video.fps, video.max_frames) != times:
             return _decode(video, size, length)
     return np.stack(chosen), times
 
 
-def _own_length(video: VideoFile, clip: _Clip, declared: float, stream: int, tick: float) -> float:
-    """How many seconds a clip lasts whose header says nothing of it, 0, or something else than its pictures do.
+def _length(video: VideoFile, clip: _Clip, declared: float, stream: int, tick: float) -> float:
+    """How many seconds a clip lasts: what its header declares, or what is really there where that is something else.
 
     Editing tools leave wrong durations behind, and MP4 counts decoding times, which fall behind those of the pictures
-    when the frame rate varies.
-    tick: seconds of one chunk of an AVI. Raises `_Unusable` when the file's end is missing, or may be.
+    when the frame rate varies. declared: 0 if unsaid. tick: seconds of one chunk of an AVI. Raises `_Unusable` when the
+    end of the file is missing, or may be.
     """
+    told = declared - clip.spread <= clip.seconds <= (1 + _TAIL) * declared
+    if told and clip.container not in _FRAGMENTED:
+        return declared
     with _file(video) as file:
         lost = lost_bytes(file, clip.container)
         chunks = avi_pictures(file, stream) if clip.container == "avi" else 0
@@ -161,6 +165,8 @@ def _own_length(video: VideoFile, clip: _Clip, declared: float, stream: int, tic
         raise _Unusable(
             f"cut short: pictures end after {length:.2f} s, and the file {lost:,} bytes too early"
         )
+    if told:
+        return declared
     if lost is None and declared:
         raise _Unusable(f"cut short: pictures end after {length:.2f} s of the {declared:.2f} s declared")
     return length
