@@ -100,11 +100,15 @@ def _quicktime_end(file: IO[bytes], size: int) -> int:
         length, name = int.from_bytes(file.read(4), "big"), file.read(4)
         if length == 1:
             length = int.from_bytes(file.read(8), "big")
-        if length < 8 or not name.isalnum():  # up to the end, or something that was appended
+        if (
+            length < 8 or not name.isalnum() or name == b"mfra"
+        ):  # up to the end; appended; an index of the fragments
             return size
         place += length
         fragmented |= name == b"moof"
-    return place if fragmented else size
+    if not fragmented:
+        return size
+    return place if place >= size else place + 8  # not even the size of the next box is there
 
 
 def _flv_end(file: IO[bytes], size: int) -> int:
