@@ -20,8 +20,10 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from fvlm_core.data import webp
 from fvlm_core.data.bad import BadSample as BadSample
 from fvlm_core.data.members import open_member
+from fvlm_core.data.pictures import MAX_BYTES
 from fvlm_core.data.shown import pixel_aspect, square
 from fvlm_core.data.structure import avi_pictures, lost_bytes
 from fvlm_core.interfaces.data import VideoFile
@@ -98,10 +100,17 @@ def count_frames(video: VideoFile) -> int:
     """
     seconds = video.seconds
     if seconds is None:
-        with _explained(video), _opened(video) as container:
-            declared = _declared(container, _video_track(container))
-            seconds = declared or (container.duration or 0) / av.time_base
+        with _explained(video):
+            seconds = _stated_seconds(video)
     return len(_times(seconds, video.fps, video.max_frames))
+
+
+def _stated_seconds(video: VideoFile) -> float:
+    if content := _webp(video):
+        return sum(webp.durations(content))
+    with _opened(video) as container:
+        declared = _declared(container, _video_track(container))
+        return declared or (container.duration or 0) / av.time_base
 
 
 @contextmanager
@@ -130,6 +139,10 @@ def _decode(
     video: VideoFile, size: int, seconds: float | None = None
 ) -> tuple[NDArray[np.uint8], list[float]]:
     """`decode`, with the clip's length if the header is known not to tell it."""
+    if content := _webp(video):
+        lasting = webp.durations(content)
+        times = _times(sum(lasting), video.fps, video.max_frames)
+        return np.stack(_on_screen(webp.frames(content, lasting), times, size, 1.0)), times
     with _opened(video) as container:
         stream = _video_track(container)
         clip = _Clip(container.format.name, stream.codec_context.name)
@@ -170,6 +183,17 @@ def _length(video: VideoFile, clip: _Clip, declared: float, stream: int, tick: f
     if lost is None and declared:
         raise _Unusable(f"cut short: pictures end after {length:.2f} s of the {declared:.2f} s declared")
     return length
+
+
+def _webp(video: VideoFile) -> bytes:
+    """The content of a file that is called a WebP; empty for others."""
+    if not (video.member.name if video.member else video.path.name).lower().endswith(".webp"):
+        return b""
+    with _file(video) as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise _Unusable(f"more than {MAX_BYTES >> 20} MB, which no WebP has")
+    return content
 
 
 def _file(video: VideoFile) -> IO[bytes]:
