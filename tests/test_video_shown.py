@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from fvlm_core.data.shown import turn_of
+from fvlm_core.data.upright import turn_of
 from fvlm_core.data.video import BadSample, decode
 from fvlm_core.interfaces.data import VideoFile
 

@@ -24,8 +24,8 @@ from fvlm_core.data import webp
 from fvlm_core.data.bad import BadSample as BadSample
 from fvlm_core.data.members import open_member
 from fvlm_core.data.pictures import MAX_BYTES
-from fvlm_core.data.shown import pixel_aspect, square
 from fvlm_core.data.structure import avi_pictures, lost_bytes
+from fvlm_core.data.upright import pixel_aspect, square
 from fvlm_core.interfaces.data import VideoFile
 
 MAX_SIDE = 4096
