@@ -121,12 +121,15 @@ class CSVRows(RowFile):
 
     def _swallowed(self, values: list[str], lines: list[str]) -> int:
         """Which line of a row is a row of its own by all appearances: as many fields, and a key of the same kind; 0:
-        none. A quotation mark left open may by chance be closed by one of a later row."""
+        none. A quotation mark left open may by chance be closed by one of a later row. No key has a line break."""
         key = self.header.index(self.columns[0])
-        own = values[key] if key < len(values) else ""
+        if "\n" in "".join(values[key : key + 1]):
+            return 1
+        begun = lines[0].replace('"', "").split(self.separator)
+        own = begun[key] if key < len(begun) else ""
         for place, line in enumerate(lines[1:], 1):
             alone = next(csv.reader([line], delimiter=self.separator), [])
-            if len(alone) == len(self.header) and _alike(alone[key], own):
+            if len(alone) == len(self.header) and _alike(alone[key].strip(), own.strip()):
                 return place
         return 0
 
