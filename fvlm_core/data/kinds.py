@@ -1,5 +1,7 @@
-"""Which files are videos and which are pictures, by the ends of their names: one list for whoever goes through a folder,
-an archive or a shard. Imports nothing heavy."""
+"""Which files are videos and which are pictures, by the ends of their names: one list for folders, archives and shards.
+
+Imports nothing heavy.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ VIDEO_SUFFIXES = (
 )
 """Files that are read as videos. A GIF, a WebP and an APNG that do not move are videos of one frame."""
 
-PICTURE_SUFFIXES = (*(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff"),)
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp")
 """Files that are read as still pictures; of a WebP that moves, the first frame where a picture is asked for."""
 
 
