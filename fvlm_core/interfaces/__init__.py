@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fvlm_core.data.bad import BadSample
     from fvlm_core.data.kinds import PICTURE_SUFFIXES, VIDEO_SUFFIXES, by_kind, is_picture, is_video
     from fvlm_core.data.members import open_member
+    from fvlm_core.data.named import media_keys, unshown
     from fvlm_core.encodings import NotText, decoded
     from fvlm_core.errors import FvlmError, MissingData, MissingWeights, Problem, Problems, UsageError
     from fvlm_core.interfaces.connector import Auxiliary, Connector, VisualTokens
@@ -68,7 +69,7 @@ if TYPE_CHECKING:
     from fvlm_core.shards.index import KINDS, Index, IndexEntry, Shown, write_index
     from fvlm_core.shards.leaks import Signatures
     from fvlm_core.shards.manifest import read_manifest, wrong_sizes
-    from fvlm_core.shards.tar import BadShard, TarMember, tar_members
+    from fvlm_core.shards.tar import PICTURES, TEXTS, VIDEOS, BadShard, TarMember, tar_members
     from fvlm_core.sources.chats import chat_of
     from fvlm_core.sources.csv_rows import CSVRows
     from fvlm_core.sources.media import Media, find_media
@@ -76,12 +77,14 @@ if TYPE_CHECKING:
     from fvlm_core.sources.rows import JSONArray, JSONLines, Record, Refused, Row, RowFile, string_of, text_of
     from fvlm_core.sources.settings import HeldOutVideos, VideoSettings, missing
     from fvlm_core.sources.table_rows import TableEntry, TableRows
+    from fvlm_core.sources.ties import tied_rows
     from fvlm_core.sources.video_rows import VideoEntry, VideoRows
 
 _HOME = {
     "byte_chat": ("ByteChat",),
     "data.kinds": ("PICTURE_SUFFIXES", "VIDEO_SUFFIXES", "by_kind", "is_picture", "is_video"),
     "data.members": ("open_member",),
+    "data.named": ("media_keys", "unshown"),
     "encodings": ("NotText", "decoded"),
     "errors": ("FvlmError", "MissingData", "MissingWeights", "Problem", "Problems", "UsageError"),
     "interfaces.connector": ("Auxiliary", "Connector", "VisualTokens"),
@@ -107,7 +110,7 @@ _HOME = {
     "shards.leaks": ("Signatures",),
     "shards.index": ("KINDS", "Index", "IndexEntry", "Shown", "write_index"),
     "shards.manifest": ("read_manifest", "wrong_sizes"),
-    "shards.tar": ("BadShard", "TarMember", "tar_members"),
+    "shards.tar": ("PICTURES", "TEXTS", "VIDEOS", "BadShard", "TarMember", "tar_members"),
     "sources.chats": ("chat_of",),
     "sources.media": ("Media", "find_media"),
     "sources.parquet": ("Parquet",),
@@ -118,6 +121,7 @@ _HOME = {
     ),
     "sources.settings": ("HeldOutVideos", "VideoSettings", "missing"),
     "sources.table_rows": ("TableEntry", "TableRows"),
+    "sources.ties": ("tied_rows",),
     "sources.video_rows": ("VideoEntry", "VideoRows"),
 }
 _MODULE = {name: f"fvlm_core.{module}" for module, names in _HOME.items() for name in names}
@@ -125,8 +129,11 @@ _MODULE = {name: f"fvlm_core.{module}" for module, names in _HOME.items() for na
 __all__ = [
     "KINDS",
     "LLM_WIDTH",
+    "PICTURES",
     "PICTURE_SUFFIXES",
     "SEEDED",
+    "TEXTS",
+    "VIDEOS",
     "VIDEO_SUFFIXES",
     "Auxiliary",
     "BadSample",
@@ -219,6 +226,7 @@ __all__ = [
     "is_folder",
     "is_picture",
     "is_video",
+    "media_keys",
     "missing",
     "numbers",
     "open_member",
@@ -229,6 +237,8 @@ __all__ = [
     "tar_members",
     "text_of",
     "tied",
+    "tied_rows",
+    "unshown",
     "write_index",
     "wrong_sizes",
 ]
