@@ -9,13 +9,9 @@ from pathlib import Path
 
 from attrs import define, field
 
-from fvlm_core.interfaces import is_video
+from fvlm_core.interfaces import Refused, is_video
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-
-
-class Refused(Exception):
-    """Why a name leads to no usable file."""
 
 
 @define
