@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from fvlm_core.shards.tar import PICTURES, TEXTS, VIDEOS, BadShard, TarMember, tar_members
     from fvlm_core.sources.chats import chat_of
     from fvlm_core.sources.csv_rows import CSVRows
+    from fvlm_core.sources.links import leads_out
     from fvlm_core.sources.media import Media, find_media
     from fvlm_core.sources.parquet import Parquet
     from fvlm_core.sources.rows import JSONArray, JSONLines, Record, Refused, Row, RowFile, string_of, text_of
@@ -112,6 +113,7 @@ _HOME = {
     "shards.manifest": ("read_manifest", "wrong_sizes"),
     "shards.tar": ("PICTURES", "TEXTS", "VIDEOS", "BadShard", "TarMember", "tar_members"),
     "sources.chats": ("chat_of",),
+    "sources.links": ("leads_out",),
     "sources.media": ("Media", "find_media"),
     "sources.parquet": ("Parquet",),
     "sources.csv_rows": ("CSVRows",),
@@ -226,6 +228,7 @@ __all__ = [
     "is_folder",
     "is_picture",
     "is_video",
+    "leads_out",
     "media_keys",
     "missing",
     "numbers",
