@@ -77,7 +77,7 @@ if TYPE_CHECKING:
     from fvlm_core.sources.parquet import Parquet
     from fvlm_core.sources.rows import JSONArray, JSONLines, Record, Refused, Row, RowFile, string_of, text_of
     from fvlm_core.sources.settings import HeldOutVideos, VideoSettings, missing
-    from fvlm_core.sources.table_rows import TableEntry, TableRows
+    from fvlm_core.sources.table_rows import TableEntry, TableRows, picture_of
     from fvlm_core.sources.ties import tied_rows
     from fvlm_core.sources.video_rows import VideoEntry, VideoRows
 
@@ -122,7 +122,7 @@ _HOME = {
         *("string_of", "text_of"),
     ),
     "sources.settings": ("HeldOutVideos", "VideoSettings", "missing"),
-    "sources.table_rows": ("TableEntry", "TableRows"),
+    "sources.table_rows": ("TableEntry", "TableRows", "picture_of"),
     "sources.ties": ("tied_rows",),
     "sources.video_rows": ("VideoEntry", "VideoRows"),
 }
@@ -233,6 +233,7 @@ __all__ = [
     "missing",
     "numbers",
     "open_member",
+    "picture_of",
     "pretrained_folder",
     "read_manifest",
     "string_of",

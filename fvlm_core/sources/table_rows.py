@@ -6,6 +6,7 @@ import json
 from abc import abstractmethod
 from array import array
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 from attrs import frozen
@@ -157,6 +158,15 @@ class TableRows(DataSource):
             np.asarray(faults, np.int64),
             tuple(reasons),
         )
+
+
+def picture_of(value: Any) -> bytes:
+    """The bytes of a picture in a table: a struct of bytes and path, as the hub stores them. Raises `Refused`."""
+    content = value.get("bytes") if isinstance(value, dict) else value
+    if isinstance(content, bytes) and content:
+        return content
+    path = value.get("path") if isinstance(value, dict) else None
+    raise Refused(f"a picture without bytes{f' (only its path: {path})' if path else ''}")
 
 
 def _refuse_blind(entry: TableEntry, record: Record) -> None:
