@@ -19,7 +19,7 @@ from fvlm_core.compute import (
     vocabulary_parameters,
 )
 from fvlm_core.data.pairs import without_pairs
-from fvlm_core.errors import MissingWeights, UsageError
+from fvlm_core.errors import MissingWeights, Problem, UsageError
 from fvlm_core.interfaces.data import Progress
 from fvlm_core.missing import missing_weights, open_all
 from fvlm_core.recipes.drift import Change, check_allowed, explain, refused
@@ -303,13 +303,18 @@ def _train_one(
 
     for text in ranks.on_first(write):
         observer.warned(text)
+    left_out = _left_out(sources)
+    for name, problems in left_out.items():
+        observer.warned(
+            f"{name}: {len(problems):,} left out of its data, first {problems[0]} (fvlm data check names all of them)"
+        )
     known = {
         "run_id": run.id,
         "model_size": size,
         "total_params": parameters.total,
         "lr_schedule": config.training.schedule,
         "flops_per_sample": flops,
-        "left_out": [str(problem) for source in sources.train for problem in source.problems()],
+        "left_out": [str(problem) for problems in left_out.values() for problem in problems],
         "drift": accepted_drift(folder),
         **({"rehearsal": True} if rehearsal else {}),
     }
@@ -319,6 +324,15 @@ def _train_one(
     if ranks.first:
         write_json(folder / SUMMARY, summary)
     return summary
+
+
+def _left_out(sources: Sources) -> dict[str, tuple[Problem, ...]]:
+    """What each source named while it listed its samples. One may name the rows of both splits in each."""
+    every = (*sources.train, *sources.validation)
+    found: dict[str, dict[Problem, None]] = {}
+    for source in every:
+        found.setdefault(source.name, {}).update(dict.fromkeys(source.problems()))
+    return {name: tuple(problems) for name, problems in found.items() if problems}
 
 
 def _budgeted(config: RunRecipe, vocabulary: int, ledger: float) -> float:

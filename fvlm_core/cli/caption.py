@@ -10,8 +10,7 @@ import click
 
 from fvlm_core.cli.console import stderr
 from fvlm_core.cli.options import run_option, runs_option
-
-_VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v")
+from fvlm_core.data.kinds import is_video
 
 
 @click.command("caption")
@@ -71,7 +70,7 @@ def command(
 def _files(given: tuple[Path, ...]) -> Iterator[Path]:
     for path in given:
         if path.is_dir():
-            yield from (file for file in sorted(path.rglob("*")) if file.suffix.lower() in _VIDEOS)
+            yield from (file for file in sorted(path.rglob("*")) if is_video(file.name))
         else:
             yield path
 

@@ -13,11 +13,11 @@ from PIL import Image
 
 from fvlm_core.data.bad import BadSample
 from fvlm_core.data.decoders import decode_timed
+from fvlm_core.data.kinds import is_picture
 from fvlm_core.data.stills import decode_still, fit_still
 from fvlm_core.interfaces.data import Fit, ImageFile, VideoFile
 from fvlm_core.interfaces.decoder import Decoder
 
-_PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 _SOUNDS = (".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".opus")
 _ELSEWHERE = ("http://", "https://", "s3://", "gs://", "hf://")
 _Frames = NDArray[np.uint8]
@@ -82,7 +82,7 @@ def _flat(visuals: Any) -> Iterator[Any]:
 
 def _is_picture(visual: Any) -> bool:
     if isinstance(visual, str | Path):
-        return Path(visual).suffix.lower() in _PICTURES
+        return is_picture(str(visual))
     return isinstance(visual, Image.Image)
 
 

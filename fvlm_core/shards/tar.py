@@ -10,10 +10,51 @@ from typing import BinaryIO
 
 from attrs import frozen
 
+from fvlm_core.data.kinds import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from fvlm_core.errors import FvlmError
 
-MEMBERS = ("json", "txt", "jpg", "jpeg", "png", "webp", "mp4", "webm", "mkv")
+PICTURES = frozenset(suffix[1:] for suffix in PICTURE_SUFFIXES)
+VIDEOS = frozenset(suffix[1:] for suffix in VIDEO_SUFFIXES) - PICTURES
+TEXTS = frozenset(("json", "txt"))
 """Kinds of members that are read. Others (pickles, arrays, code) are named in the report and never opened."""
+
+ANNOTATIONS = frozenset(
+    (
+        *(
+            "cls",
+            "cls2",
+            "class",
+            "count",
+            "index",
+            "inx",
+            "id",
+            "pyd",
+            "pickle",
+            "pkl",
+            "text",
+            "transcript",
+            "md",
+        ),
+        *(
+            "jsn",
+            "jsonl",
+            "csv",
+            "tsv",
+            "xml",
+            "yaml",
+            "yml",
+            "srt",
+            "vtt",
+            "wav",
+            "mp3",
+            "flac",
+            "ogg",
+            "m4a",
+            "aac",
+        ),
+    )
+)
+"""Kinds of members that are not read and show nothing: labels, notes, subtitles, sound. A sample does without them."""
 
 MAX_JSON = 4 << 20
 MAX_PICTURE = 64 << 20
@@ -30,11 +71,12 @@ class BadShard(FvlmError):
 
 @frozen
 class TarMember:
-    """A file in a tar. start, size: of its content, in bytes."""
+    """A file in a tar. start, size: of its content, in bytes. regular: no link, device or sparse file."""
 
     name: str
     start: int
     size: int
+    regular: bool = True
 
     @property
     def key(self) -> str:
@@ -47,13 +89,24 @@ class TarMember:
         """The name from its last dot on, in lower case."""
         return self.name.rpartition(".")[2].lower()
 
+    @property
+    def annotation(self) -> bool:
+        """Whether it shows nothing, so that its sample loses no picture and no video without it."""
+        return self.kind in ANNOTATIONS
+
     def refused(self) -> str:
         """Why it is not read; empty if it is."""
-        if self.kind not in MEMBERS:
-            return f"a member of kind .{self.kind} is not read; kinds: {', '.join(MEMBERS)}"
-        limit = {"json": MAX_JSON, "txt": MAX_JSON, "mp4": MAX_VIDEO, "webm": MAX_VIDEO, "mkv": MAX_VIDEO}
-        if self.size > limit.get(self.kind, MAX_PICTURE):
-            return f"{self.size:,} bytes, where at most {limit.get(self.kind, MAX_PICTURE):,} are read"
+        if not self.regular:
+            return "a link, a device or a sparse file, which are not read"
+        if "." not in self.name.rpartition("/")[2]:
+            return "a member without a suffix is not read"
+        if self.kind not in PICTURES | VIDEOS | TEXTS:
+            return f"a member of kind .{self.kind} is not read"
+        limit = MAX_JSON if self.kind in TEXTS else MAX_PICTURE if self.kind in PICTURES else MAX_VIDEO
+        if self.size > limit:
+            return f"{self.size:,} bytes, where at most {limit:,} are read"
+        if not self.size:
+            return "empty (0 bytes)"
         parts = self.name.split("/")
         if self.name.startswith("/") or ".." in parts or not self.key.rpartition("/")[2]:
             return "the name leads out of the archive"
@@ -84,7 +137,7 @@ class TarWriter:
 
 
 def tar_members(path: Path) -> Iterator[TarMember]:
-    """The ordinary files in a tar, in order. Nothing is read but headers; links and the like are passed over.
+    """The files in a tar, in order, without folders. Nothing is read but headers.
 
     Raises `BadShard` when the file cannot be opened, a header is damaged, or the archive does not end as it should:
     tarfile itself stops at such a place without a word, and the samples behind it would be lost.
@@ -92,8 +145,9 @@ def tar_members(path: Path) -> Iterator[TarMember]:
     try:
         with tarfile.open(path, "r:") as archive:
             for info in archive:
-                if info.isreg() and not info.issparse():
-                    yield TarMember(info.name, info.offset_data, info.size)
+                if not info.isdir():
+                    regular = info.isreg() and not info.issparse()
+                    yield TarMember(info.name, info.offset_data, info.size, regular)
             end = archive.offset
     except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, IndexError) as error:
         raise BadShard(f"{path}: {_what(path, error)}") from error

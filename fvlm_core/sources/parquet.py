@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -93,13 +93,18 @@ class Parquet:
             path, place = self.place(row)
             raise BadSample(path, f"row {place} cannot be read: {_first_line(error)}") from error
 
-    def records(self) -> Iterator[tuple[int, Record]]:
-        """Every row with its number, in order. Raises `Problems` for a damaged file."""
+    def records(self, also: Callable[[str], bool] | None = None) -> Iterator[tuple[int, Record]]:
+        """Every row with its number, in order. also: which columns beyond `columns` are read, where a file has them.
+
+        Raises `Problems` for a damaged file.
+        """
         row = 0
         for file in self.files:
             try:
                 with pq.ParquetFile(file) as opened:
-                    for batch in opened.iter_batches(BATCH, columns=list(self.columns), use_threads=False):
+                    others = filter(also, opened.schema_arrow.names) if also else ()
+                    columns = list(dict.fromkeys((*self.columns, *others)))
+                    for batch in opened.iter_batches(BATCH, columns=columns, use_threads=False):
                         for record in batch.to_pylist():
                             yield row, record
                             row += 1

@@ -19,7 +19,7 @@ class Shards:
     path: a pack (a folder with pack.json), a folder whose subfolders train and validation are packs, or a folder of the
     founding project's shards (*.tar, also in subfolders).
     holdout: share of the samples kept for validation, chosen by a hash of their ids, where train and validation are
-    not two packs. 0: both splits hold every sample.
+    not two packs; those that show the same picture or video are on one side. 0: both splits hold every sample.
     prompt: the user's turn where a shard holds a caption and no question; by default the founding project's own for
     the source that the shard names.
     tokenizer: the tokenizer.json that made the token ids of shards that hold no text. They are turned back into text,

@@ -8,6 +8,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fvlm_core.interfaces import (
     KINDS,
@@ -24,10 +25,11 @@ from fvlm_core.interfaces import (
     UsageError,
     VideoFile,
     read_manifest,
+    tied_rows,
     wrong_sizes,
 )
 from fvlm_shards.config import Shards
-from fvlm_shards.founding import list_shards
+from fvlm_shards.founding import list_shards, split_key
 from fvlm_shards.records import Text, Unusable, read_record
 from fvlm_shards.token_ids import TokenIds
 
@@ -64,6 +66,7 @@ class ShardSource(DataSource):
             )
         if (folder / FROZEN).is_file() and split == "train":
             raise UsageError(f"{folder}: a frozen validation set is not trained on")
+        groups: NDArray[np.uint64] | None = None
         if (folder / PACK).is_file():
             self._open_pack(folder)
         else:
@@ -71,8 +74,9 @@ class ShardSource(DataSource):
             self.name = f"shards:{folder.name}"
             self._files, self._index = listed.files, listed.index
             self._problems, self._fingerprint = listed.problems, listed.fingerprint
+            groups = listed.groups
         whole = bool(divided) or (folder / FROZEN).is_file() or not config.holdout
-        self._rows = None if whole else self._held(split)
+        self._rows = None if whole else self._held(split, self._groups() if groups is None else groups)
 
     def __len__(self) -> int:
         return len(self._index) if self._rows is None else len(self._rows)
@@ -133,10 +137,16 @@ class ShardSource(DataSource):
         shards = [shard.sha256 for shard in manifest.shards]
         self._fingerprint = blake2b(repr((shards, manifest.index.sha256)).encode()).hexdigest()
 
-    def _held(self, split: Split) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
+    def _groups(self) -> NDArray[np.uint64]:
+        """What decides the split of each sample of a pack: the same for all that were made from the same file."""
+        keys = np.fromiter((split_key(name) for name in self._index.ids()), np.uint64, len(self._index))
+        content = self._index.column("content")
+        shown = np.flatnonzero(content)  # 0: text, which shows nothing
+        return tied_rows(keys, shown, content[shown])
+
+    def _held(self, split: Split, groups: NDArray[np.uint64]) -> NDArray[np.uint32]:
         """The rows of a split, where both lie in the same shards."""
-        bound = round(self.config.holdout * 2**64)
-        held = np.fromiter((_key(name) < bound for name in self._index.ids()), np.bool_, len(self._index))
+        held = groups < np.uint64(round(self.config.holdout * 2**64))
         rows = np.flatnonzero(held if split == "validation" else ~held).astype(np.uint32)
         if not len(rows):
             raise UsageError(
@@ -156,11 +166,6 @@ class ShardSource(DataSource):
             return read_record(content, self.config.prompt, self._token_ids)
         except (OSError, Unusable) as error:
             raise BadSample(name, f"{file}: its text at byte {start:,}: {error}") from error
-
-
-def _key(name: str) -> int:
-    """What decides a sample's split: a number below 2^64, the same for the same id everywhere."""
-    return int.from_bytes(blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big")
 
 
 def _numbered(names: Sequence[str]) -> list[str]:
