@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from fvlm_core.runs.store import IMPORTED, Run
-from fvlm_core.scaling.csvfile import FORMULA, MISSING
+from fvlm_core.scaling.csvfile import FORMULA
+from fvlm_core.scaling.dialect import MISSING
 from fvlm_core.scaling.stored import run_names
 
 POINTS = "all_eval_points.csv"
