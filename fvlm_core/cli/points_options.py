@@ -95,9 +95,9 @@ def _with_options(command: Command, n: tuple[str, ...], d: tuple[str, ...]) -> C
             "--data",
             "files",
             multiple=True,
-            type=click.Path(path_type=Path, dir_okay=False),
+            type=click.Path(path_type=Path),
             metavar="FILE",
-            help="Points of this table instead of runs: CSV, JSON or Parquet; an exported all_eval_points.csv, or "
+            help="Points of this table instead of runs: CSV, JSON or Parquet; the folder of an export, or "
             "columns N, D, loss (run, size, step, lr, schedule, C optional). May be repeated.",
         ),
         click.option(

@@ -18,11 +18,12 @@ from fvlm_core.scaling.columns import STANDARD, Choice, Found, find_columns
 from fvlm_core.scaling.csvfile import CSVSheet
 from fvlm_core.scaling.jsonfile import JSONSheet
 from fvlm_core.scaling.kinds import N_KINDS
+from fvlm_core.scaling.marks import marks_beside
 from fvlm_core.scaling.parquetfile import ParquetSheet
 from fvlm_core.scaling.points import NUMBERS, TEXT, Points, labelled, settle, shorten
 from fvlm_core.scaling.sheet import Faults, Sheet, out_of_range
 
-SUMMARIES = "run_summaries.csv"
+POINTS, SUMMARIES = "all_eval_points.csv", "run_summaries.csv"
 
 Columns = dict[str, Any]
 """A float array or a `pandas.Categorical` by column."""
@@ -34,9 +35,11 @@ def read_points(files: Sequence[Path], choice: Choice | None = None) -> Points:
     By the ending of its name, a file is Parquet (.parquet, .pq), JSON (.json: an array of rows, or the record of
     `fvlm fit --json`; .jsonl, .ndjson: a row a line), or else CSV. Parameter counts that are not there are looked up
     in `run_summaries.csv` beside the file. A file of steps that names no run is one run. Raises `Problems` or
-    `UsageError`, naming file, line and column, for a file that is not readable as points.
+    `UsageError`, naming file, line and column, for a file that is not readable as points. A folder stands for the
+    points of the export in it, and runs that an export marks as no fit points (`marks`) are left out.
     """
     choice = choice or Choice()
+    files = [file / POINTS if (file / POINTS).is_file() else file for file in files]
     remarks: list[str] = []
     tables: list[Columns] = []
     curves: dict[str, LRCurve] = {}
@@ -50,6 +53,7 @@ def read_points(files: Sequence[Path], choice: Choice | None = None) -> Points:
         table = load(sheet, found)
         n_kinds.append(sheet.kinds.get("n", found.n_kind))
         d_kinds.append(sheet.kinds.get("d", found.d_kind))
+        _leave_out_controls(file, table, remarks)
         if "n" not in table and _look_up(file, table, choice, remarks):
             n_kinds[-1] = N_KINDS[choice.n or "total"].words
         if "run" not in table and _is_one_run(table):
@@ -186,6 +190,23 @@ def _merged(tables: list[Columns]) -> Columns:
             ]
         )
     return out
+
+
+def _leave_out_controls(file: Path, table: Columns, remarks: list[str]) -> None:
+    """Drop the rows of runs that the files beside an export mark as no fit points, and say so."""
+    if "run" not in table:
+        return
+    marks = marks_beside(file)
+    controls = marks.controls(list(table["run"].categories))
+    if not controls:
+        return
+    remarks.append(f"left out, because they are not meant for fits ({marks.file}): {', '.join(controls)}")
+    kept = ~table["run"].isin(controls)
+    if not kept.any():
+        raise UsageError(f"{file}: no point to fit: {remarks[-1]}")
+    for name in table:
+        table[name] = table[name][kept]
+    table["run"] = table["run"].remove_unused_categories()
 
 
 def _is_one_run(table: Columns) -> bool:
