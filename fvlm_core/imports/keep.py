@@ -44,13 +44,11 @@ class Group:
     outcome: Outcome
 
 
-def plan(
-    read: Read, root: Path, *, in_fits: bool | None, given: Given, replace: bool, named: bool
-) -> Group:
+def plan(read: Read, root: Path, *, in_fits: bool | None, given: Given, replace: bool, named: bool) -> Group:
     """What importing would do; nothing is written. Values that are given are put into the runs.
 
-    in_fits: of all runs; None: as the files beside them say. named: the user chose the name. Raises `UsageError` when the name is taken, the same files are there under another
-    name, or something else is there under this one.
+    in_fits: of all runs; None: as the files beside them say. named: the user chose the name. Raises `UsageError` when
+    the name is taken, the same files are there under another name, or something else is there under this one.
     """
     name = read.source.name
     if not _NAME.fullmatch(name):

@@ -22,8 +22,8 @@ class Start:
 class MeasuredRun:
     """What files say of a run, and nothing else: "" and None where they are silent.
 
-    summary: the columns of `run_summaries.csv`, None when the run has none. total_params: for fits. in_fits: whether its
-    points enter them.
+    summary: the columns of `run_summaries.csv`, None when the run has none. total_params: for fits.
+    in_fits: whether its points enter them.
     """
 
     id: str

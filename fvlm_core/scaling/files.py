@@ -51,6 +51,7 @@ def read_points(files: Sequence[Path], choice: Choice | None = None) -> Points:
         sheet = _open(file)
         found = find_columns(str(file), sheet.line, sheet.headers, choice, advice=sheet.advice)
         table = load(sheet, found)
+        remarks += [f"{file}: {said}" for said in (sheet.said, ", ".join(found.usual)) if said]
         n_kinds.append(sheet.kinds.get("n", found.n_kind))
         d_kinds.append(sheet.kinds.get("d", found.d_kind))
         _leave_out_controls(file, table, remarks)
@@ -106,9 +107,7 @@ def load(sheet: Sheet, found: Found) -> Columns:
         for header in sheet.headers
         if header in found.extras
         or not (
-            header in found.headers.values()
-            or header.lower() in STANDARD
-            or sheet.headers.count(header) > 1
+            header in found.headers.values() or header.lower() in STANDARD or sheet.headers.count(header) > 1
         )
     ]
     faults: list[Faults] = []
