@@ -65,8 +65,8 @@ class Prediction:
 
 @frozen
 class Best:
-    """The best use of a budget: N* and D* with their 95 % intervals, if any, and the loss there. edge: -1 or 1 when the loss
-    still falls at the smallest or largest N looked at."""
+    """The best use of a budget: N* and D* with their 95 % intervals, if any, and the loss there. edge: -1 or 1 when the
+    loss still falls at the smallest or largest N looked at."""
 
     budget: float
     n: float

@@ -68,7 +68,7 @@ TESTED = 3
 
 
 def relate(relation: Relation, fits: Sequence[Fit]) -> FittedRelation:
-    """Least squares of ln(value) on ln(at), through the groups that were fitted, weighted where their errors are known."""
+    """Least squares of ln(value) on ln(at) through the groups that were fitted, weighted where all errors are known."""
     free = {slot.parameter.name for fit in fits for slot in fit.problem.slots}
     if fits and relation.parameter not in free:
         return _without(FittedRelation(relation, ()), "it is given, not fitted")

@@ -32,8 +32,8 @@ class Estimate:
     """One number found.
 
     name: `E`, or `floor[135M]`. stderr: from the Jacobian, for independent residuals; None where there is none.
-    interval: 95 %, from the bootstrap; it may say why there is none. bound: "min" or "max" when the value rests on that bound. given: how the user
-    fixed or tied it; "" for what was fitted.
+    interval: 95 %, from the bootstrap; it may say why there is none. bound: "min" or "max" when the value rests on that
+    bound. given: how the user fixed or tied it; "" for what was fitted.
     """
 
     name: str

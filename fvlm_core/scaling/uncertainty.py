@@ -127,7 +127,7 @@ class Bootstrap:
         return Interval(low, high)
 
     def hidden(self, slopes: Floats) -> Any:
-        """Which numbers with these gradients by the slots, [m, P], have hardly any residual to judge them by: bool [m]."""
+        """Which numbers with these gradients by the slots, [m, P], have no residual to speak of: bool [m]."""
         if self.leverage is None:
             return np.zeros(len(slopes), bool)
         return self.leverage.seen(slopes) < UNSEEN
