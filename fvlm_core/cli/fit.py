@@ -83,7 +83,7 @@ def command(
     check_format(plot)
     drawn = figures.check()
     laws = [load_model(name) for name in models or EXPORTED]
-    points = load_points(request)
+    points = load_points(request, laws)
     objective, draws, options = asked(chosen)
     prepare(*filter(None, (json_file, plot)))
     reports = [fit_points(points, law, objective, draws, options) for law in laws]

@@ -23,9 +23,9 @@ _SHOWN = 50
 )
 @click.option(
     "--in-fits/--not-in-fits",
-    default=True,
-    show_default=True,
-    help="Whether the points enter scaling fits; they are exported all the same.",
+    default=None,
+    help="Whether the points enter scaling fits; they are exported all the same.  [default: as the export says, else "
+    "yes]",
 )
 @click.option(
     "--total-params",
@@ -45,7 +45,7 @@ _SHOWN = 50
 def command(
     paths: tuple[Path, ...],
     name: str | None,
-    in_fits: bool,
+    in_fits: bool | None,
     total_params: tuple[str, ...],
     size: tuple[str, ...],
     schedule: tuple[str, ...],
@@ -93,7 +93,7 @@ def _show(group: Group) -> None:
     more = len(read.source.files) - 4
     stdout().print(
         f"{read.kind}: {files}{f' and {more} more' if more > 0 else ''}; runs: {len(read.runs)}, points: "
-        f"{sum(len(run.evaluations) for run in read.runs)}{'' if group.in_fits else '; not in fits'}",
+        f"{sum(len(run.evaluations) for run in read.runs)}",
         soft_wrap=True,
     )
     table = new_table(
@@ -117,6 +117,8 @@ def _show(group: Group) -> None:
     print_table(table)
     if len(read.runs) > _SHOWN:
         stdout().print(f"  and {len(read.runs) - _SHOWN} more")
+    if controls := [run.id for run in read.runs if not run.in_fits]:
+        stdout().print(f"  not meant for fits: {shorten(', '.join(controls))}", soft_wrap=True)
     for remark in read.remarks:
         stdout().print(f"  {remark}", soft_wrap=True)
     if unknown := check_sizes(read.runs):

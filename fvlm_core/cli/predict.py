@@ -78,7 +78,7 @@ def command(
     from fvlm_core.scaling.fitting import fit_points, load_model
 
     model = load_model(law)
-    points = load_points(request)
+    points = load_points(request, [model])
     plans = plan_recipes(recipes)[1] if recipes else []
     cost, remarks = choose_cost(cost_name, points, [plan for planned in plans for plan in planned], recipes)
     objective, draws, options = asked(chosen)

@@ -22,7 +22,8 @@ class Start:
 class MeasuredRun:
     """What files say of a run, and nothing else: "" and None where they are silent.
 
-    summary: the columns of `run_summaries.csv`, None when the run has none. total_params: for fits.
+    summary: the columns of `run_summaries.csv`, None when the run has none. total_params: for fits. in_fits: whether its
+    points enter them.
     """
 
     id: str
@@ -31,6 +32,7 @@ class MeasuredRun:
     total_params: int | None = None
     starts: list[Start] = field(factory=list[Start])
     summary: dict[str, Any] | None = None
+    in_fits: bool = True
 
     @property
     def evaluations(self) -> list[Row]:

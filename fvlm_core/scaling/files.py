@@ -12,17 +12,18 @@ import pandas as pd
 from attrs import evolve
 from pandas.api.types import union_categoricals
 
-from fvlm_core.errors import Problems, UsageError
+from fvlm_core.errors import Problem, Problems, UsageError
 from fvlm_core.interfaces import LRCurve
-from fvlm_core.scaling.columns import Choice, Found, find_columns
+from fvlm_core.scaling.columns import STANDARD, Choice, Found, find_columns
 from fvlm_core.scaling.csvfile import CSVSheet
 from fvlm_core.scaling.jsonfile import JSONSheet
 from fvlm_core.scaling.kinds import N_KINDS
+from fvlm_core.scaling.marks import marks_beside
 from fvlm_core.scaling.parquetfile import ParquetSheet
 from fvlm_core.scaling.points import NUMBERS, TEXT, Points, labelled, settle, shorten
 from fvlm_core.scaling.sheet import Faults, Sheet, out_of_range
 
-SUMMARIES = "run_summaries.csv"
+POINTS, SUMMARIES = "all_eval_points.csv", "run_summaries.csv"
 
 Columns = dict[str, Any]
 """A float array or a `pandas.Categorical` by column."""
@@ -34,9 +35,11 @@ def read_points(files: Sequence[Path], choice: Choice | None = None) -> Points:
     By the ending of its name, a file is Parquet (.parquet, .pq), JSON (.json: an array of rows, or the record of
     `fvlm fit --json`; .jsonl, .ndjson: a row a line), or else CSV. Parameter counts that are not there are looked up
     in `run_summaries.csv` beside the file. A file of steps that names no run is one run. Raises `Problems` or
-    `UsageError`, naming file, line and column, for a file that is not readable as points.
+    `UsageError`, naming file, line and column, for a file that is not readable as points. A folder stands for the
+    points of the export in it, and runs that an export marks as no fit points (`marks`) are left out.
     """
     choice = choice or Choice()
+    files = [file / POINTS if (file / POINTS).is_file() else file for file in files]
     remarks: list[str] = []
     tables: list[Columns] = []
     curves: dict[str, LRCurve] = {}
@@ -46,10 +49,11 @@ def read_points(files: Sequence[Path], choice: Choice | None = None) -> Points:
     stems = [file.stem for file in files]
     for file in files:
         sheet = _open(file)
-        found = find_columns(str(file), sheet.line, sheet.headers, choice)
-        table = _load(sheet, found)
+        found = find_columns(str(file), sheet.line, sheet.headers, choice, advice=sheet.advice)
+        table = load(sheet, found)
         n_kinds.append(sheet.kinds.get("n", found.n_kind))
         d_kinds.append(sheet.kinds.get("d", found.d_kind))
+        _leave_out_controls(file, table, remarks)
         if "n" not in table and _look_up(file, table, choice, remarks):
             n_kinds[-1] = N_KINDS[choice.n or "total"].words
         if "run" not in table and _is_one_run(table):
@@ -69,6 +73,7 @@ def read_points(files: Sequence[Path], choice: Choice | None = None) -> Points:
         n_kind=" or ".join(dict.fromkeys(n_kinds)),
         d_kind=" or ".join(dict.fromkeys(d_kinds)),
         warmup=choice.warmup,
+        keep=(*choice.extras, *choice.reads),
     )
     return evolve(points, curves={**points.curves, **curves})
 
@@ -90,13 +95,24 @@ def _open(file: Path) -> Sheet:
         raise UsageError(f"{file}: cannot be read: {error.strerror or error}") from None
 
 
-def _load(sheet: Sheet, found: Found) -> Columns:
-    """The columns of one table. Raises `Problems` that name every bad cell."""
+def load(sheet: Sheet, found: Found) -> Columns:
+    """The columns of one table: those that are found, and all others that hold numbers or labels: rows that differ in
+    any are no copies. Raises `Problems` that name every bad cell."""
     numbers = {column: found.headers[column] for column in NUMBERS if column in found.headers}
     labels = {column: found.headers[column] for column in TEXT if column in found.headers}
-    labels |= {header: header for header in found.extras}
+    # A name of ours with another meaning cannot be told apart from it.
+    others = [
+        header
+        for header in sheet.headers
+        if header in found.extras
+        or not (
+            header in found.headers.values()
+            or header.lower() in STANDARD
+            or sheet.headers.count(header) > 1
+        )
+    ]
     faults: list[Faults] = []
-    pieces: dict[str, list[Any]] = {column: [] for column in (*numbers, *labels)}
+    pieces: dict[str, list[Any]] = {column: [] for column in (*numbers, *labels, *others)}
     checks: dict[str, tuple[Faults, Faults]] = {}
     for column, header in numbers.items():
         checks[column] = (
@@ -105,7 +121,7 @@ def _load(sheet: Sheet, found: Found) -> Columns:
         )
         faults += checks[column]
     start = 0
-    for chunk in sheet.chunks(_once(numbers), _once(labels)):
+    for chunk in sheet.chunks(_once(numbers), _once(labels), others):
         for column, header in numbers.items():
             values, wrong = chunk.numbers[header], chunk.wrong[header]
             checks[column][0].add(wrong, start)
@@ -113,15 +129,23 @@ def _load(sheet: Sheet, found: Found) -> Columns:
             pieces[column].append(values)
         for column, header in labels.items():
             pieces[column].append(chunk.labels[header])
+        for header in others:
+            if header in chunk.others:
+                pieces[header].append(chunk.others[header])
         start += chunk.rows
     if not start:
         raise UsageError(
             f"{sheet.file}: no data below the header" if sheet.line else f"{sheet.file}: no rows"
         )
-    if problems := [problem for fault in faults for problem in fault.problems(sheet)]:
+    problems = [problem for fault in faults for problem in fault.problems(sheet)]
+    problems += [
+        Problem("expected numbers or labels, which --where can compare", str(sheet.file), None, header)
+        for header in found.extras
+        if not pieces[header]
+    ]
+    if problems:
         raise Problems(problems)
-    out = {column: _joined(pieces.pop(column)) for column in list(pieces)}
-    out |= {header: _numeric(out[header]) for header in found.extras}
+    out = {column: _joined(of) for column in list(pieces) if (of := pieces.pop(column))}
     return out | {column: _as_labels(out[column]) for column in TEXT if column in out}
 
 
@@ -168,12 +192,21 @@ def _merged(tables: list[Columns]) -> Columns:
     return out
 
 
-def _numeric(values: Any) -> Any:
-    """A column that only filters read: floats where every label is a number, else as it is."""
-    if not isinstance(values, pd.Categorical) or not len(values.categories):
-        return values
-    numbers = pd.to_numeric(pd.Series(values.categories.astype(object)), errors="coerce").to_numpy(float)
-    return values if np.isnan(numbers).any() else np.append(numbers, np.nan)[values.codes]
+def _leave_out_controls(file: Path, table: Columns, remarks: list[str]) -> None:
+    """Drop the rows of runs that the files beside an export mark as no fit points, and say so."""
+    if "run" not in table:
+        return
+    marks = marks_beside(file)
+    controls = marks.controls(list(table["run"].categories))
+    if not controls:
+        return
+    remarks.append(f"left out, because they are not meant for fits ({marks.file}): {', '.join(controls)}")
+    kept = ~table["run"].isin(controls)
+    if not kept.any():
+        raise UsageError(f"{file}: no point to fit: {remarks[-1]}")
+    for name in table:
+        table[name] = table[name][kept]
+    table["run"] = table["run"].remove_unused_categories()
 
 
 def _is_one_run(table: Columns) -> bool:

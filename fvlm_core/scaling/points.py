@@ -90,7 +90,6 @@ class Points:
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for the record of a fit; `scaling.files` reads it back. Columns without a value are absent."""
-        columns = {column: self.table[column] for column in (*TEXT, *NUMBERS)}
         return {
             "n_kind": self.n_kind,
             "d_kind": self.d_kind,
@@ -98,7 +97,7 @@ class Points:
             "policy": self.policy.to_json(),
             "table": {
                 name: [None if value != value or value == "" else value for value in column.tolist()]
-                for name, column in columns.items()
+                for name, column in self.table.items()
                 if (column != "").any() and not column.isna().all()
             },
             "curves": {
@@ -154,8 +153,12 @@ def settle(
     d_kind: str = AS_GIVEN,
     warmup: int = 0,
     curves: Mapping[str, LRCurve] | None = None,
+    keep: Sequence[str] | None = None,
 ) -> Points:
-    """`tidy` for columns by name, which it empties as it goes: very many points are in memory once only."""
+    """`tidy` for columns by name, which it empties as it goes: very many points are in memory once only.
+
+    keep: of the columns that `Points` does not know, those that are kept, the others only tell rows apart; None: all.
+    """
     said = list(remarks)
     rows = len(columns["loss"])
     known = {name: name in columns for name in (*TEXT, *NUMBERS)}
@@ -186,6 +189,8 @@ def settle(
     if same.any():
         said.append(f"points that are exact copies of others, and count once: {same.sum()}")
         _take(parts, np.concatenate([[True], ~same]))
+    for name in () if keep is None else parts.keys() - {*TEXT, *NUMBERS, *keep}:
+        del parts[name]
     if disputed := _disputed(parts):
         said.append(disputed)
     for name in NUMBERS:
