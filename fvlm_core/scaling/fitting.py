@@ -31,6 +31,7 @@ from fvlm_core.scaling.remarks import Remark, join
 from fvlm_core.scaling.report import Estimate, Fit, FitReport, Status
 from fvlm_core.scaling.selection import criteria
 from fvlm_core.scaling.sensitivity import Line, lines
+from fvlm_core.scaling.shortage import shortage
 from fvlm_core.scaling.solver import Solution, solve
 from fvlm_core.scaling.stored import from_runs
 from fvlm_core.scaling.uncertainty import (
@@ -377,5 +378,4 @@ def _not_identifiable(problem: Problem, found: Rank) -> str:
         f"{shorten(join(names))} {'are' if several else 'is'} not identifiable from {have}: "
         f"{'they can change together' if several else 'it can change'} and leave every predicted loss as it is {rank}"
     )
-    told = f"{text}. It takes {problem.model.needs}." if problem.model.needs else f"{text}."
-    return f"{without} {told}".strip()
+    return " ".join(filter(None, (without, f"{text}.", shortage(problem))))
