@@ -257,7 +257,7 @@ def test_two_measurements_at_one_place_are_counted_and_said(tmp_path: Path) -> N
     points = read_points([file])
     assert len(points.table) == 3
     assert points.remarks == (
-        "points that are exact copies of others, and count once: 1",
+        "points that are exact copies of others, and count once: 1 (a at D = 10)",
         "points at the same D of the same run as another, all of which count: 1 (a)",
     )
 
