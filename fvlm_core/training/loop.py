@@ -155,6 +155,7 @@ def train(
 
             # Accounts.
             progress.tokens += part.tokens
+            _note_spelled(part.readings, progress, observer)
             progress.note(part.readings)
             journal.bad(step, [bad for reading in part.readings for bad in reading.bad])
             _note_bad(
@@ -349,6 +350,17 @@ def _note_bad(
         raise ranks.refusal(
             f"{len(progress.bad)} bad samples in {samples} (data.max_bad allows {allowed:.0f}); "
             f"they are named in {folder / BAD_SAMPLES}"
+        )
+
+
+def _note_spelled(readings: list[Reading], progress: Progress, observer: Observer) -> None:
+    """Say once that a text spells out a control token; the metrics count such samples."""
+    found = [one for reading in readings for one in reading.spelled]
+    if found and not progress.spelled:
+        sample, token = found[0]
+        observer.warned(
+            f'{sample}: the text spells out the control token "{token}": it is read as text, here and in every '
+            "other sample (control_token_samples in the metrics counts them)"
         )
 
 
