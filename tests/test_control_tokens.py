@@ -16,7 +16,7 @@ from fvlm_smollm2.chat import ChatML
 from fvlm_smollm2.config import SmolLM2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from trainer import go, opened, small
 from transformers import PreTrainedTokenizerFast
 from videos import write_video
@@ -127,20 +127,37 @@ def test_no_added_token_comes_out_of_a_text(
 
 
 @pytest.mark.parametrize("name", [*SPECIAL, *PLAIN])
-def test_a_text_comes_back_whole_and_as_transformers_splits_it(
-    forms: dict[str, ChatML], shared: Path, name: str
-) -> None:
-    text = f"he wrote {name} on the board, {name}"
-    turns = [Turn("system", "s"), Turn("user", "u"), Turn("assistant", text)]
-    own = said(forms["bytes"], turns)[2]
-    assert forms["bytes"].tokenizer.decode(own, skip_special_tokens=False) == f"assistant\n{text}\n"
-    bare = PreTrainedTokenizerFast(  # the same model with nothing that it could split off
-        tokenizer_file=str(shared / "parity" / "toy_tokenizer.json"), split_special_tokens=True
+def test_a_text_is_read_as_by_a_tokenizer_to_which_nothing_was_added(tmp_path: Path, name: str) -> None:
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    parts = [
+        "<|",
+        "|>",
+        "|>,",
+        "im_",
+        "_end|",
+        "repo",
+        "think",
+        "assistant\n",
+    ]  # merges that cross a name's edges
+    trainer = trainers.BpeTrainer(
+        vocab_size=320, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
-    assert own[:-1] == bare(f"assistant\n{text}").input_ids
+    made.train_from_iterator(parts * 9, trainer)
+    bare = PreTrainedTokenizerFast(tokenizer_object=made)
+    made.add_special_tokens([AddedToken(one, special=True) for one in SPECIAL])
+    made.add_tokens([AddedToken(one, special=False) for one in PLAIN])
+    made.save(str(tmp_path / "tokenizer.json"))
+    form = chat.load(tmp_path / "tokenizer.json")
+    text = f"he wrote {name}, on the board{name}"
+    own = said(form, [Turn("system", "s"), Turn("assistant", text)])[1]
+    assert form.tokenizer.decode(own, skip_special_tokens=False) == f"assistant\n{text}\n"
+    line = bare("\n").input_ids
+    assert own == [*bare(f"assistant\n{text}").input_ids, *line]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     texts=st.lists(
         st.lists(st.sampled_from([*SPECIAL, *PLAIN, "a", " ", "\n", "<|", "im_end", "|>", "é"]), max_size=8),
