@@ -1,4 +1,4 @@
-"""What a text says is text: none of it becomes one of the tokenizer's special or added tokens, wherever it comes from."""
+"""What a text says is text: none of it becomes one of the tokenizer's own control tokens, wherever it comes from."""
 
 from __future__ import annotations
 

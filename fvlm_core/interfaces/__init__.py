@@ -61,7 +61,14 @@ if TYPE_CHECKING:
     )
     from fvlm_core.interfaces.tracker import TrackedRun, Tracker, numbers
     from fvlm_core.launching.tied import tied
-    from fvlm_core.pretrained import SEEDED, architecture, is_folder, pretrained_folder
+    from fvlm_core.pretrained import (
+        SEEDED,
+        architecture,
+        check_architecture,
+        is_folder,
+        pretrained_folder,
+        read_weights,
+    )
     from fvlm_core.report.figures import style
     from fvlm_core.shards.index import KINDS, Index, IndexEntry, Shown, write_index
     from fvlm_core.shards.leaks import Signatures
@@ -96,7 +103,9 @@ _HOME = {
     ),
     "interfaces.tracker": ("TrackedRun", "Tracker", "numbers"),
     "launching.tied": ("tied",),
-    "pretrained": ("SEEDED", "architecture", "is_folder", "pretrained_folder"),
+    "pretrained": (
+        *("SEEDED", "architecture", "check_architecture", "is_folder", "pretrained_folder", "read_weights"),
+    ),
     "report.figures": ("style",),
     "data.bad": ("BadSample",),
     "shards.leaks": ("Signatures",),
@@ -198,6 +207,7 @@ __all__ = [
     "Work",
     "architecture",
     "chat_of",
+    "check_architecture",
     "find_media",
     "hookimpl",
     "is_folder",
@@ -206,6 +216,7 @@ __all__ = [
     "open_member",
     "pretrained_folder",
     "read_manifest",
+    "read_weights",
     "style",
     "tar_members",
     "text_of",
