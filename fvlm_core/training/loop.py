@@ -144,8 +144,10 @@ def train(
             part = _gradient(
                 model, objective, stream, run.seed, step, progress, training, device, stop, ranks, observer
             )
-            gradients, numbers = summed(taken(model, trained), part.sums, model, trained, ranks)
-            updates.make(step, gradients, numbers, part.sums, part.count)
+            # No name for the gradients here: it would keep them until the next step has made its own.
+            updates.make(
+                step, *summed(taken(model, trained), part.sums, model, trained, ranks), part.sums, part.count
+            )
             progress.step = step
             evaluating = step % config.eval.every == 0 or step == length.steps
             logging = step % training.log_every == 0 or step == length.steps
