@@ -64,7 +64,14 @@ if TYPE_CHECKING:
     )
     from fvlm_core.interfaces.tracker import TrackedRun, Tracker, numbers
     from fvlm_core.launching.tied import tied
-    from fvlm_core.pretrained import SEEDED, architecture, is_folder, pretrained_folder
+    from fvlm_core.pretrained import (
+        SEEDED,
+        architecture,
+        check_architecture,
+        is_folder,
+        pretrained_folder,
+        read_weights,
+    )
     from fvlm_core.report.figures import style
     from fvlm_core.shards.index import KINDS, Index, IndexEntry, Shown, write_index
     from fvlm_core.shards.leaks import Signatures
@@ -105,7 +112,9 @@ _HOME = {
     ),
     "interfaces.tracker": ("TrackedRun", "Tracker", "numbers"),
     "launching.tied": ("tied",),
-    "pretrained": ("SEEDED", "architecture", "is_folder", "pretrained_folder"),
+    "pretrained": (
+        *("SEEDED", "architecture", "check_architecture", "is_folder", "pretrained_folder", "read_weights"),
+    ),
     "report.figures": ("style",),
     "data.bad": ("BadSample",),
     "shards.leaks": ("Signatures",),
@@ -222,6 +231,7 @@ __all__ = [
     "architecture",
     "by_kind",
     "chat_of",
+    "check_architecture",
     "decoded",
     "find_media",
     "hookimpl",
@@ -236,6 +246,7 @@ __all__ = [
     "picture_of",
     "pretrained_folder",
     "read_manifest",
+    "read_weights",
     "string_of",
     "style",
     "tar_members",

@@ -12,7 +12,7 @@ from fvlm_core.hf import FvlmConfig, FvlmModel
 from fvlm_core.pretrained import SEEDED, is_folder, known_architectures
 from fvlm_core.recipes.schema import Model
 from fvlm_core.report.model_card import model_card
-from fvlm_core.runs.files import empty_folder, write_json
+from fvlm_core.runs.files import empty_folder, usual_modes, write_json
 from fvlm_core.runs.restore import restore
 from fvlm_core.runs.store import TOKENIZER, Run
 
@@ -46,6 +46,7 @@ def release(run: Run, to: Path) -> list[Path]:
         do_sample=False, eos_token_id=restored.chat.end_of_turn, max_new_tokens=LONGEST_ANSWER
     ).save_pretrained(to)
     (to / "README.md").write_text(model_card(run, restored), encoding="utf-8")
+    usual_modes(to)
     return sorted(to.iterdir())
 
 

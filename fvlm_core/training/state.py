@@ -49,7 +49,8 @@ class Progress:
     """Everything that resumes beside weights and optimiser state; the same on every rank.
 
     step: optimiser steps done, which also says which sample comes next. wall_time: seconds of training over all
-    attempts. tokens: supervised tokens. truncated: text tokens cut off. bad: bad samples met, with reasons.
+    attempts. tokens: supervised tokens. truncated: text tokens cut off. spelled: samples
+    whose text spells out a control token. bad: bad samples met, with reasons.
     mixture: what each source gave. dropped: bad samples met, repetitions included, by reason. read: a hash over the
     ids of every sample so far, in order. pieces: into how many parts micro-batches are cut since memory ran out.
     unchanged: steps that changed no weight, because a number was not finite or nothing was supervised;
@@ -61,6 +62,7 @@ class Progress:
     tokens: int = 0
     frames: int = 0
     truncated: int = 0
+    spelled: int = 0
     best_val_loss: float | None = None
     best_val_step: int | None = None
     best_val_loss_content: float | None = None
@@ -86,6 +88,7 @@ class Progress:
         self.dropped = _counted(self.dropped, [bad.kind for r in readings for bad in r.bad])
         self.frames = sum(counts["frames"] for counts in self.mixture.values())
         self.truncated += sum(reading.truncated for reading in readings)
+        self.spelled += sum(len(reading.spelled) for reading in readings)
 
 
 def save(
