@@ -162,21 +162,21 @@ def viewing(sources: Sequence[Shown], size: int, *, repeats: int = 1, system: st
     ranked = sorted(sources, key=lambda shown: -shown.weight)
     videos = [shown for shown in ranked if shown.kind == "videos"]
     pictures = [shown for shown in ranked if shown.kind == "pictures"]
-    known = [shown for shown in videos if shown.fps and shown.max_frames]
+
+    def first(name: str, of: Sequence[Shown], otherwise: Any) -> Any:
+        return next((value for shown in of if (value := getattr(shown, name))), otherwise)
+
+    known = [shown for shown in videos if shown.fps]
     defaults = fields(Viewing)
-    asked = {
-        kind: next((shown.prompt for shown in (*first, *second) if shown.prompt), QUESTION)
-        for kind, first, second in (("prompt", videos, pictures), ("picture_prompt", pictures, videos))
-    }
-    decided = [*known, *videos, *pictures][:1]
     return Viewing(
         size=size,
-        fps=known[0].fps if known else defaults.fps.default,
-        max_frames=known[0].max_frames if known else defaults.max_frames.default,
-        fit=pictures[0].fit or "letterbox" if pictures else "letterbox",
+        fps=first("fps", known, defaults.fps.default),
+        max_frames=first("max_frames", known, defaults.max_frames.default),
+        fit=first("fit", pictures, defaults.fit.default),
         repeats=repeats,
-        **asked,
-        system=next((shown.system for shown in (*videos, *pictures) if shown.system), system),
-        source=decided[0].source if decided else "",
+        prompt=first("prompt", [*videos, *pictures], QUESTION),
+        picture_prompt=first("prompt", [*pictures, *videos], QUESTION),
+        system=first("system", [*videos, *pictures], system),
+        source=first("source", [*known, *videos, *pictures], ""),
         sources=tuple(ranked),
     )

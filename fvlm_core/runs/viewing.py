@@ -80,7 +80,7 @@ def _agree(one: Shown, other: Shown) -> bool:
 
 def _resolved(model: Model, chat: Chat | None, shown: Sequence[Shown], repeats: int = 1) -> Viewing:
     size = model.encoder.config.spec().image_size
-    return viewing(shown, size, repeats=repeats, system=getattr(chat, "system", ""))
+    return viewing(shown, size, repeats=repeats, system=str(getattr(chat, "system", "")))
 
 
 def _as_set(chosen: Chosen, share: float) -> list[Shown]:
