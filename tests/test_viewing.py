@@ -24,6 +24,7 @@ from torch import Tensor
 from transformers import AutoModel, AutoProcessor
 from videos import index_of, write_video
 
+from fvlm_core.data.frames import decode_frames
 from fvlm_core.data.opened import open_source
 from fvlm_core.data.shown import shown_by
 from fvlm_core.errors import Problems
@@ -221,12 +222,14 @@ def test_data_that_the_run_does_not_know_are_shown_as_its_own(
     assert {frames[at : at + 3] for frames in seen for at in range(0, len(frames), 3)} == {(0, 100, 200)}
     assert "shown: clips:other: 0.1 frames a second, at most 64" in err
     assert "; the model was trained on clips:clips: 3 frames a second, at most 4" in err
-    seen.clear()
+
+
+def test_another_source_is_asked_the_question_of_training_and_what_it_cannot_be_told_is_said(
+    cli: Cli,
+) -> None:
     code, _, err = cli("eval", "rolls", "--data", "shapes", "-o", "validation_clips=2")
-    assert (code, f'shown: shapes: 1 frame a second, at most 4, asked "{ASKED}"; the model was' in err) == (
-        0,
-        True,
-    )
+    shown = f'shown: shapes: 1 frame a second, at most 4, asked "{ASKED}"; the model was trained on clips:clips: 3 frames'
+    assert (code, shown in err) == (0, True), err
 
 
 def test_options_say_otherwise_and_the_note_says_so(
@@ -285,7 +288,7 @@ def test_a_picture_is_shown_as_often_as_in_training(
     _, out, err = cli("caption", "wide.png", "--run", "rolls")
     assert json.loads(out)["frames"] == 3
     assert f'; pictures letterbox, 3 frames, asked "{ASKED}"' in err
-    cli("caption", "wide.png", "--run", "rolls", "--fit", "crop", "--repeats", "1")
+    cli("caption", "wide.png", "--run", "rolls", "--fit", "crop", "--still-frames", "1")
     processor: Any = AutoProcessor.from_pretrained(exported)
     AutoModel.from_pretrained(exported).generate(**processor(place / "wide.png"), max_new_tokens=1)
     letterbox, crop, again = looks
@@ -385,18 +388,27 @@ def test_packed_frames_are_shown_as_they_were_packed(
     packed = read_data_source("shards", [f"path={tmp_path}/packed"])
     [shown] = shown_by(open_source(packed, "train"), 1.0)
     assert (shown.fps, shown.max_frames, shown.prompt) == (0.5, 3, ASKED)
-    again = pack(
-        open_source(packed, "train"),
-        origin_of(packed, "train"),
-        tmp_path / "again/train",
-        PackSettings(size=42),
-    )
+    told = PackSettings(fps=2.0, size=42)
+    again = pack(open_source(packed, "train"), origin_of(packed, "train"), tmp_path / "again/train", told)
     assert (
-        again.manifest.recipe["settings"]["fps"] == 1.0
-    )  # asked for, but the frames stayed those of the shards
-    [shown] = shown_by(open_source(read_data_source("shards", [f"path={tmp_path}/again"]), "train"), 1.0)
-    assert (shown.fps, shown.max_frames, shown.prompt) == (None, None, ASKED)
-    assert str(viewing([shown], 42).note({})).startswith("as in training on")
+        again.manifest.recipe["settings"]["fps"] == 0.5
+    )  # whatever is said: the frames stay those of the shards
+
+
+def test_what_says_nothing_of_sampling_is_packed_and_frozen_as_its_source_has_it(
+    place: Path, cli: Cli, tmp_path: Path
+) -> None:
+    for said, fps, frames in (((), 3.0, EVENLY), (("--fps", "0.1"), 0.1, (0, 100, 200))):
+        to = tmp_path / f"packed{fps}"
+        assert cli("data", "pack", "rolls.toml", "--to", to, "--split", "train", "--size", 42, *said)[0] == 0
+        source = open_source(read_data_source("shards", [f"path={to}/clips", "holdout=0"]), "train")
+        [shown] = shown_by(source, 1.0)
+        assert (shown.fps, shown.max_frames) == (fps, 4)
+        assert tuple(map(index_of, decode_frames(source[0], 42))) == frames
+    code, _, err = cli(
+        "data", "freeze", "rolls.toml", "--name", "held", "--to", tmp_path, "--size", 42, "--leaks", "exclude"
+    )
+    assert code == 0 or "none of the validation samples is unknown to training" in err, err
 
 
 def test_frames_of_founding_shards_were_one_a_second(tmp_path: Path) -> None:
@@ -461,7 +473,12 @@ def test_validation_that_is_shown_otherwise_is_said() -> None:
 
 
 def test_what_cannot_be_said_is_refused(cli: Cli) -> None:
-    for option, value in (("--fps", "0"), ("--max-frames", "0"), ("--fit", "squeeze"), ("--repeats", "0")):
+    for option, value in (
+        ("--fps", "0"),
+        ("--max-frames", "0"),
+        ("--fit", "squeeze"),
+        ("--still-frames", "0"),
+    ):
         code, _, err = cli("caption", "short.mp4", "--run", "rolls", option, value)
         assert code == 2
         assert option in err

@@ -33,7 +33,9 @@ def frame_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--max-frames", type=click.IntRange(min=1), help="Most frames, evenly spaced."),
         click.option("--fit", type=Choice(["letterbox", "crop"]), help="How a picture becomes a square."),
-        click.option("--repeats", type=click.IntRange(min=1), help="Frames that a picture makes."),
+        click.option(
+            "--still-frames", "repeats", type=click.IntRange(min=1), help="Frames that a picture makes."
+        ),
     )
     for option in reversed(options):
         command = option(command)

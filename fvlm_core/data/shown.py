@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable
-from typing import Literal, TypeVar
+from collections.abc import Collection, Hashable, Iterable
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -47,6 +47,28 @@ def shown_by(source: DataSource, weight: float) -> list[Shown]:
             )
         )
     return found
+
+
+def sampling_of(source: DataSource, fps: float | None, max_frames: int | None) -> dict[str, Any]:
+    """How the frames of a source's clips are chosen where video files are told so: `fps` and `max_frames`.
+
+    Each is None where samples differ or do not say. Frames that are stored already stay as they are.
+    """
+    ways = {
+        (sample.video.fps, sample.video.max_frames)
+        if isinstance(sample.video, StoredFrames)
+        else (fps or sample.video.fps, max_frames or sample.video.max_frames)
+        for sample in _some(source)
+        if sample.video is not None and _kind(sample) == "videos"
+    }
+    return {
+        "fps": _one({way[0] for way in ways} or {fps}),
+        "max_frames": _one({way[1] for way in ways} or {max_frames}),
+    }
+
+
+def _one(values: Collection[_T]) -> _T | None:
+    return next(iter(values)) if len(values) == 1 else None
 
 
 def _some(source: DataSource) -> list[Sample]:

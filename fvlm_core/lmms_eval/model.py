@@ -54,7 +54,8 @@ class Fvlm(lmms):  # pyright: ignore[reportUntypedBaseClass]
         self.chat = subject.chat
         # An attribute of its own, because lmms-eval lets go of a model's modules before a judge is loaded.
         self.model: VLM = subject.model.to(self.device).eval()
-        said = {name: getattr(settings, name) for name in ("fps", "max_frames", "fit", "repeats", "system")}
+        said = {name: getattr(settings, name) for name in ("fps", "max_frames", "fit", "system")}
+        said["repeats"] = settings.still_frames
         viewing = subject.viewing.told(**said)
         self.eye = Eye.of(
             viewing,

@@ -37,8 +37,8 @@ class Settings:
     trained in. device: auto is the GPU when there is one, and with several processes each has its own. batch_size: how
     many answers of one question are scored at once; written answers are made one at a time.
 
-    fps, max_frames: which frames of a video are seen. fit: how pictures are made square. repeats: frames that a lone
-    picture makes. system: the system turn. None stands for what the model was shown in training. max_new_tokens:
+    fps, max_frames: which frames of a video are seen. fit: how pictures are made square. still_frames: frames that a
+    lone picture makes. system: the system turn. None stands for what the model was shown in training. max_new_tokens:
     longest answer, in tokens, where the task does not say.
     """
 
@@ -51,7 +51,7 @@ class Settings:
     fps: float | None = field(default=None, validator=optional(gt(0)))
     max_frames: int | None = field(default=None, validator=optional(ge(1)))
     fit: Fit | None = None
-    repeats: int | None = field(default=None, validator=optional(ge(1)))
+    still_frames: int | None = field(default=None, validator=optional(ge(1)))
     system: str | None = None
     max_new_tokens: int = field(default=128, validator=ge(1))
 

@@ -174,12 +174,8 @@ _FOUNDING = StoredFrames(Path(), (), (), fps=1.0, max_frames=64)
 
 
 def _as_packed(recipe: Mapping[str, Any]) -> StoredFrames:
-    """How the frames of a pack were chosen and its pictures made square; not known of what was packed out of shards,
-    whose frames stay as they were."""
-    source, settings = recipe["source"], recipe["settings"]
-    fit = source.get("fit", "letterbox")
-    if str(source["name"]).rpartition(":")[2] == "shards":
-        return StoredFrames(Path(), (), (), fit=fit)
+    """How the frames of a pack were chosen and its pictures made square."""
+    settings, fit = recipe["settings"], recipe["source"].get("fit", "letterbox")
     return StoredFrames(Path(), (), (), fps=settings["fps"], max_frames=settings["max_frames"], fit=fit)
 
 
