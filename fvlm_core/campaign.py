@@ -24,7 +24,7 @@ from fvlm_core.interfaces.data import Progress
 from fvlm_core.missing import missing_weights, open_all
 from fvlm_core.recipes.drift import Change, check_allowed, explain, refused
 from fvlm_core.recipes.read import Recipe, Run
-from fvlm_core.recipes.resolved import flat, resolved
+from fvlm_core.recipes.resolved import flat, plain, resolved
 from fvlm_core.recipes.schema import Data, RunRecipe
 from fvlm_core.runs.attempts import accepted_drift, begin_attempt
 from fvlm_core.runs.checkpoint import MODEL, latest_checkpoint
@@ -45,6 +45,7 @@ from fvlm_core.runs.store import (
     open_run,
     read_part,
 )
+from fvlm_core.runs.viewing import VIEWING, differences, viewing_of
 from fvlm_core.training.devices import pick_device
 from fvlm_core.training.length import Length
 from fvlm_core.training.loop import train
@@ -264,6 +265,7 @@ def _train_one(
     flops = flops_per_sample(config, sources, chat)
     length = Length.of(config.training, _budgeted(config, chat.vocabulary, flops))
     size = config.model.size or config.model.llm.config.spec().size or short_count(parameters.total)
+    seen = viewing_of(config, chat, sources.train)
     record = {
         "id": run.id,
         "recipe": recipe.name,
@@ -282,6 +284,7 @@ def _train_one(
         "software": software(config),
         "data": seen_data(sources.train, sources.validation),
         "resolved": resolved(config),
+        VIEWING: plain(seen),
         **({"rehearsal": True} if rehearsal else {}),
     }
 
@@ -299,7 +302,7 @@ def _train_one(
         if begun.found and (folder / SUMMARY).exists():  # before the record: what was complete may be no more
             write_json(folder / SUMMARY, _replanned(read_part(folder / SUMMARY), length))
         write_json(folder / RECIPE, record)
-        return said
+        return said + [f"validation: {text}" for text in differences(seen, sources.validation)]
 
     for text in ranks.on_first(write):
         observer.warned(text)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
+
+from fvlm_core.cli.choice import Choice
 
 runs_option = click.option(
     "--runs",
@@ -19,3 +23,20 @@ runs_option = click.option(
 run_option = click.option(
     "--run", "run_name", required=True, metavar="RUN", help='A run\'s folder, its id, or "recipe/id".'
 )
+
+
+def frame_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What is seen of a video or picture in another way than in training: `fps`, `max_frames`, `fit`, `repeats`."""
+    options = (
+        click.option(
+            "--fps", type=click.FloatRange(min=0, min_open=True), help="Frames a second of a video."
+        ),
+        click.option("--max-frames", type=click.IntRange(min=1), help="Most frames, evenly spaced."),
+        click.option("--fit", type=Choice(["letterbox", "crop"]), help="How a picture becomes a square."),
+        click.option(
+            "--still-frames", "repeats", type=click.IntRange(min=1), help="Frames that a picture makes."
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
