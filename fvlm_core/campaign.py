@@ -27,7 +27,7 @@ from fvlm_core.recipes.read import Recipe, Run
 from fvlm_core.recipes.resolved import flat, plain, resolved
 from fvlm_core.recipes.schema import Data, RunRecipe
 from fvlm_core.runs.attempts import accepted_drift, begin_attempt
-from fvlm_core.runs.checkpoint import MODEL, latest_checkpoint
+from fvlm_core.runs.checkpoint import MODEL
 from fvlm_core.runs.environment import describe_environment
 from fvlm_core.runs.failure import failure_recorded
 from fvlm_core.runs.files import read_json, write_json
@@ -51,6 +51,8 @@ from fvlm_core.training.length import Length
 from fvlm_core.training.loop import train
 from fvlm_core.training.observer import Observer
 from fvlm_core.training.ranks import Ranks
+from fvlm_core.training.spent import Spent
+from fvlm_core.training.state import Latest, find_latest
 from fvlm_core.training.stop import StopRequest
 from fvlm_core.weights import load_foreign, read_foreign
 
@@ -212,13 +214,13 @@ def run_all(
 
 @frozen
 class _Begun:
-    """A run that there is work for. found: what differs from its record. latest: the checkpoint it continues from.
+    """A run that there is work for. found: what differs from its record. latest: where it stands.
 
     tokenizer: whether its folder holds one.
     """
 
     found: list[Change]
-    latest: Path | None
+    latest: Latest
     tokenizer: bool
 
 
@@ -233,7 +235,7 @@ def _begin(
     summary = _complete_summary(folder, found)
     if summary is not None:
         return summary
-    return _Begun(found, latest_checkpoint(folder / CHECKPOINTS)[0], (folder / TOKENIZER).exists())
+    return _Begun(found, find_latest(folder), (folder / TOKENIZER).exists())
 
 
 def _train_one(
@@ -247,7 +249,12 @@ def _train_one(
     ranks: Ranks,
     rehearsal: bool,
 ) -> dict[str, Any]:
-    config, folder, found, latest = run.config, run_folder(root, recipe, run), begun.found, begun.latest
+    config, folder, found, latest = (
+        run.config,
+        run_folder(root, recipe, run),
+        begun.found,
+        begun.latest.folder,
+    )
     start = config.training.init_from
     # Where the run starts: there are its first weights, and later, too, those of its reference, which is not saved.
     at_start = latest is None or config.training.preference is not None
@@ -263,7 +270,11 @@ def _train_one(
         load_foreign(model, read_foreign(latest / MODEL))  # a model of other names or shapes is told here
     parameters = count_parameters(model, config.training.frozen)
     flops = flops_per_sample(config, sources, chat)
-    length = Length.of(config.training, _budgeted(config, chat.vocabulary, flops))
+    progress = begun.latest.progress
+    progress.spent = _spent(progress.spent, flops, progress.samples)
+    progress.nominal = _spent(progress.nominal, _nominal(config, chat.vocabulary), progress.samples)
+    budgeted = progress.nominal if config.training.budget_accounting == "nominal" else progress.spent
+    length = Length.of(config.training, budgeted, progress.step, progress.samples)
     size = config.model.size or config.model.llm.config.spec().size or short_count(parameters.total)
     seen = viewing_of(config, chat, sources.train)
     record = {
@@ -311,6 +322,8 @@ def _train_one(
         observer.warned(
             f"{name}: {len(problems):,} left out of its data, first {problems[0]} (fvlm data check names all of them)"
         )
+    if length.rounded:
+        observer.warned(f"{length.rounded}: {length}")
     known = {
         "run_id": run.id,
         "model_size": size,
@@ -323,7 +336,7 @@ def _train_one(
     }
     trackers = config.trackers if ranks.first else ()
     with Mirrored(observer, trackers, recipe.name, folder) as mirrored:
-        summary = train(run, model, chat, sources, folder, length, known, mirrored, stop, ranks)
+        summary = train(run, model, chat, sources, folder, begun.latest, length, known, mirrored, stop, ranks)
     if ranks.first:
         write_json(folder / SUMMARY, summary)
     return summary
@@ -338,10 +351,13 @@ def _left_out(sources: Sources) -> dict[str, tuple[Problem, ...]]:
     return {name: tuple(problems) for name, problems in found.items() if problems}
 
 
-def _budgeted(config: RunRecipe, vocabulary: int, ledger: float) -> float:
-    """The training FLOPs of a sample that a budget is divided by, in the accounting that the recipe names."""
-    if config.training.budget_accounting == "ledger":
-        return ledger
+def _spent(before: Spent | None, each: float, samples: int) -> Spent:
+    """FLOPs as they add up under a recipe by which a sample costs `each`. before: as they did; None of a fresh run."""
+    return before.continued(each, samples) if before else Spent(each)
+
+
+def _nominal(config: RunRecipe, vocabulary: int) -> float:
+    """The training FLOPs of a sample in the founding project's accounting."""
     encoder, llm = specs(config.model, vocabulary)
     return nominal_flops(encoder, config.model.connector.config.spec(encoder), llm)
 

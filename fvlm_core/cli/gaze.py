@@ -34,14 +34,14 @@ def command(video: Path, run_name: str, root: Path, out: Path, **otherwise: Any)
     from fvlm_core.report.gaze import SUFFIXES, Gaze
     from fvlm_core.runs.restore import restore
     from fvlm_core.runs.store import find_run
-    from fvlm_core.viewing import is_picture
+    from fvlm_core.data.kinds import is_picture
 
     if out.suffix not in SUFFIXES:
         raise UsageError(f"--out {out}: expected a file name ending in {', '.join(SUFFIXES)}")
     run = find_run(run_name, root)
     restored = restore(run)
     viewing = restored.viewing
-    stderr().print(f"shown {viewing.note(otherwise, pictures=is_picture(video))}", soft_wrap=True)
+    stderr().print(f"shown {viewing.note(otherwise, pictures=is_picture(video.name))}", soft_wrap=True)
     frames = viewing.told(**otherwise).frames(video, open_decoder(restored.config.data.decoder))
     looks = look(restored, frames)
     if not looks:
