@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fvlm_core.errors import MissingWeights, UsageError
+from fvlm_core.paths import user_path
 
 SEEDED = "seeded"
 """In place of a hub id or a folder: random weights drawn from the run's seed. Always asked for by name."""
@@ -28,7 +29,7 @@ def pretrained_folder(weights: str, *, needs: str = "*.safetensors") -> Path:
     Raises `MissingWeights`, with the command that fetches them, when they are not on this machine.
     """
     if is_folder(weights):
-        folder = Path(weights).expanduser()
+        folder = user_path(weights)
         if not folder.is_dir():
             raise MissingWeights(f"weights: the folder {folder} does not exist")
         missing = _missing(folder, needs)
@@ -74,7 +75,7 @@ def architecture(weights: str, *, model_type: str) -> dict[str, Any]:
     if known is not None and weights in known:
         return known[weights]
     file = pretrained_folder(weights, needs="config.json") / "config.json"
-    config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8-sig"))
     if config.get("model_type") != model_type:
         raise UsageError(
             f'{file}: model_type: expected "{model_type}", got {json.dumps(config.get("model_type"))}'

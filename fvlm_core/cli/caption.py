@@ -10,12 +10,13 @@ import click
 
 from fvlm_core.cli.console import stderr
 from fvlm_core.cli.options import run_option, runs_option
+from fvlm_core.cli.path_types import ANY_PATH, FILE_PATH
 
 _VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v")
 
 
 @click.command("caption")
-@click.argument("videos", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("videos", nargs=-1, required=True, type=ANY_PATH)
 @run_option
 @runs_option
 @click.option(
@@ -24,7 +25,7 @@ _VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v")
 @click.option("--tokens", default=128, show_default=True, help="Longest answer, in tokens.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE_PATH,
     help="A .jsonl file to append to; videos it already holds are skipped. Default: standard output.",
 )
 def command(
@@ -44,7 +45,9 @@ def command(
 
     done = _captioned(out)
     if out is not None and out.exists() and not out.read_bytes().endswith(b"\n"):
-        out.write_text(out.read_text() + "\n")  # a kill tore the last line; it must not swallow the next
+        out.write_text(
+            out.read_text(encoding="utf-8") + "\n", encoding="utf-8"
+        )  # a kill tore the last line; it must not swallow the next
     todo = [video for video in _files(videos) if str(video) not in done]
     restored = restore(find_run(run_name, root))
     failed = 0
@@ -60,7 +63,7 @@ def command(
         if out is None:
             click.echo(text)
         else:
-            with out.open("a") as file:
+            with out.open("a", encoding="utf-8") as file:
                 file.write(text + "\n")
     if out is not None:
         stderr().print(f"{len(todo) - failed} captioned, {len(done)} already there, {failed} failed: {out}")
@@ -79,5 +82,5 @@ def _files(given: tuple[Path, ...]) -> Iterator[Path]:
 def _captioned(out: Path | None) -> set[str]:
     if out is None or not out.exists():
         return set()
-    lines = [json.loads(line) for line in out.read_text().splitlines() if line.endswith("}")]
+    lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
     return {line["video"] for line in lines if "caption" in line}

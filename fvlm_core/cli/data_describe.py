@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fvlm_core.cli.path_types import FOLDER_PATH
+
 if TYPE_CHECKING:
     from fvlm_core.data.catalogue import Described
 
@@ -19,7 +21,7 @@ SHOWN = 10
 @click.argument("name")
 @click.option(
     "--at",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER_PATH,
     metavar="DIR",
     help="Also list what is in DIR: samples of each split, and every row that cannot be used.",
 )

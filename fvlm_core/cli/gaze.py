@@ -8,15 +8,16 @@ import click
 
 from fvlm_core.cli.console import stdout
 from fvlm_core.cli.options import run_option, runs_option
+from fvlm_core.cli.path_types import ANY_PATH, FILE_PATH
 
 
 @click.command("gaze")
-@click.argument("video", type=click.Path(path_type=Path))
+@click.argument("video", type=ANY_PATH)
 @run_option
 @runs_option
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE_PATH,
     default=Path("gaze.gif"),
     show_default=True,
     help="A .gif, .mp4 or .png (contact sheet).",

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
+from fvlm_core.cli.path_types import FOLDER_PATH, NAME_OR_PATH
+
 runs_option = click.option(
     "--runs",
     "root",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER_PATH,
     default=Path("runs"),
     envvar="FVLM_RUNS",
     show_default=True,
@@ -17,5 +19,10 @@ runs_option = click.option(
 )
 
 run_option = click.option(
-    "--run", "run_name", required=True, metavar="RUN", help='A run\'s folder, its id, or "recipe/id".'
+    "--run",
+    "run_name",
+    type=NAME_OR_PATH,
+    required=True,
+    metavar="RUN",
+    help='A run\'s folder, its id, or "recipe/id".',
 )

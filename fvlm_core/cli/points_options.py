@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from fvlm_core.cli.choice import Choice
 from fvlm_core.cli.options import runs_option
+from fvlm_core.cli.path_types import FILE_PATH
 
 if TYPE_CHECKING:
     from fvlm_core.scaling.kinds import DKind, NKind
@@ -92,7 +93,7 @@ def _with_options(command: Command, n: tuple[str, ...], d: tuple[str, ...]) -> C
             "--data",
             "files",
             multiple=True,
-            type=click.Path(path_type=Path, dir_okay=False),
+            type=FILE_PATH,
             metavar="FILE",
             help="Points of this table instead of runs: CSV, JSON or Parquet; an exported all_eval_points.csv, or "
             "columns N, D, loss (run, size, step, lr, schedule, C optional). May be repeated.",

@@ -12,6 +12,7 @@ from fvlm_core.cli.console import nowhere, stdout
 from fvlm_core.cli.counts import Finite
 from fvlm_core.cli.launch_options import LaunchRequest, launch_options
 from fvlm_core.cli.options import runs_option
+from fvlm_core.cli.path_types import NAME_OR_PATH
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command("run")
-@click.argument("recipe")
+@click.argument("recipe", type=NAME_OR_PATH)
 @click.option(
     "-o", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key: -o training.steps=10."
 )

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import click
 
+from fvlm_core.cli.path_types import FILE_PATH
+
 
 @click.command("schema")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+@click.option("--out", type=FILE_PATH, metavar="FILE",
               help="Write it there instead of printing it.")  # fmt: skip
 def command(out: Path | None) -> None:
     """The JSON Schema (2020-12) of recipes, with the plugins installed here: what an editor completes and underlines.

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     )
     from fvlm_core.interfaces.tracker import TrackedRun, Tracker, numbers
     from fvlm_core.launching.tied import tied
+    from fvlm_core.paths import cache_folder, environment_path, user_path
     from fvlm_core.pretrained import SEEDED, architecture, is_folder, pretrained_folder
     from fvlm_core.report.figures import style
     from fvlm_core.shards.index import KINDS, Index, IndexEntry, Shown, write_index
@@ -96,6 +97,7 @@ _HOME = {
     ),
     "interfaces.tracker": ("TrackedRun", "Tracker", "numbers"),
     "launching.tied": ("tied",),
+    "paths": ("cache_folder", "environment_path", "user_path"),
     "pretrained": ("SEEDED", "architecture", "is_folder", "pretrained_folder"),
     "report.figures": ("style",),
     "data.bad": ("BadSample",),
@@ -197,7 +199,9 @@ __all__ = [
     "VisualTokens",
     "Work",
     "architecture",
+    "cache_folder",
     "chat_of",
+    "environment_path",
     "find_media",
     "hookimpl",
     "is_folder",
@@ -210,6 +214,7 @@ __all__ = [
     "tar_members",
     "text_of",
     "tied",
+    "user_path",
     "write_index",
     "wrong_sizes",
 ]

@@ -60,8 +60,13 @@ def list_shards(config: Shards) -> Listed:
     folder = config.cache / state
     if not (folder / "problems.json").exists():
         _make(config, files, folder)
-    problems = [Problem(**problem) for problem in json.loads((folder / "problems.json").read_text())]
-    return Listed(files, Index(folder / "index.arrow"), tuple(problems), (folder / "fingerprint").read_text())
+    problems = [Problem(**problem) for problem in json.loads((folder / "problems.json").read_bytes())]
+    return Listed(
+        files,
+        Index(folder / "index.arrow"),
+        tuple(problems),
+        (folder / "fingerprint").read_text(encoding="utf-8"),
+    )
 
 
 def _state(config: Shards, files: Iterable[Path]) -> str:
@@ -110,8 +115,13 @@ def _make(config: Shards, files: tuple[Path, ...], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, write in (
         ("index.arrow", lambda out: write_index(out, entries)),
-        ("fingerprint", lambda out: out.write_text(digest.hexdigest())),
-        ("problems.json", lambda out: out.write_text(json.dumps([_plain(problem) for problem in problems]))),
+        ("fingerprint", lambda out: out.write_text(digest.hexdigest(), encoding="utf-8")),
+        (
+            "problems.json",
+            lambda out: out.write_text(
+                json.dumps([_plain(problem) for problem in problems]), encoding="utf-8"
+            ),
+        ),
     ):
         temporary = folder / f".{name}.{os.getpid()}"
         write(temporary)
