@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from fvlm_core.cli.console import stderr
+from fvlm_core.cli.console import print_json, stderr
 from fvlm_core.cli.options import run_option, runs_option
 from fvlm_core.cli.path_types import ANY_PATH, FILE_PATH
 
@@ -59,12 +59,11 @@ def command(
         except BadSample as error:
             failed += 1
             line["error"] = error.reason
-        text = json.dumps(line, ensure_ascii=False)
         if out is None:
-            click.echo(text)
+            print_json(line, indent=None)
         else:
             with out.open("a", encoding="utf-8") as file:
-                file.write(text + "\n")
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
     if out is not None:
         stderr().print(f"{len(todo) - failed} captioned, {len(done)} already there, {failed} failed: {out}")
     if failed:

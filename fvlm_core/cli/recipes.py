@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
@@ -25,7 +24,7 @@ def list_(as_json: bool) -> None:
     """
     entries = _entries()
     if as_json:
-        click.echo(json.dumps(entries, indent=2, ensure_ascii=False))
+        console.print_json(entries)
         return
     table = console.new_table("recipe", "runs", "what it is", right=("runs",))
     for entry in entries:

@@ -19,13 +19,13 @@ def command(out: Path | None) -> None:
     With the Even Better TOML extension or taplo, write it beside the recipes and begin each with
     "#:schema ./recipe.schema.json".
     """
+    from fvlm_core.cli.console import print_json
     from fvlm_core.cli.outputs import prepare, writing
     from fvlm_core.recipes.json_schema import recipe_schema
 
-    text = json.dumps(recipe_schema(), indent=1, ensure_ascii=False) + "\n"
     if out is None:
-        click.echo(text, nl=False)
+        print_json(recipe_schema(), indent=1)
         return
     prepare(out)
     with writing(out):
-        out.write_text(text, encoding="utf-8")
+        out.write_text(json.dumps(recipe_schema(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

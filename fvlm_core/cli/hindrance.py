@@ -1,0 +1,100 @@
+"""What the surroundings hinder (permissions, a read-only disk, no home), told with the option or variable to set."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pwd
+from collections.abc import Iterator
+from pathlib import Path
+
+from fvlm_core.cli.path_types import given
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_PLACE = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+    *(errno.ELOOP, errno.ENXIO, errno.ENODEV),
+)
+"""Another place would do."""
+
+_NO_LUCK = (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EBUSY, errno.ETXTBSY)
+
+
+def hindrance(error: BaseException) -> tuple[str, int] | None:
+    """A message and an exit code, where it was not the program that failed but what it stands on; else None.
+
+    2 where another place would do, 1 where nothing can be said for another.
+    """
+    if not isinstance(error, OSError):
+        return None
+    if _working_folder_gone():
+        return "the working directory is gone, or cannot be read: change to one that is there (cd)", 2
+    said = error.strerror or str(error)
+    if "temporary directory" in said:
+        return f"{said}: set TMPDIR to a folder that can be written", 2
+    if error.filename is None:
+        told = f"no room to write: {error}" if error.errno in _NO_ROOM else str(error)
+        return (told, 1) if error.errno in {*_NO_ROOM, *_NO_LUCK, *_NO_PLACE} - {errno.ENOENT} else None
+    path = Path(os.path.abspath(os.fsdecode(error.filename)))
+    if error.errno in _NO_ROOM:
+        return f"no room to write: {error}{_way_out(path)}", 1
+    if error.errno in _NO_LUCK:
+        return f"{path}: {said}{_limit(error.errno)}", 1
+    way_out = _way_out(path)
+    # A file that is missing is a matter of surroundings only where somebody said that it should be.
+    if error.errno not in _NO_PLACE or (error.errno == errno.ENOENT and not way_out):
+        return None
+    return f"{path}: {said}{_owner(path, error.errno)}{way_out}", 2
+
+
+def _working_folder_gone() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return True
+    return False
+
+
+def _way_out(path: Path) -> str:
+    """What gives another place than the innermost one that holds `path`."""
+    holding = [(folder, words) for folder, words in _places() if path.is_relative_to(folder)]
+    if not holding:
+        return ""
+    return f"; give another place with {max(holding, key=lambda found: len(found[0].parts))[1]}"
+
+
+def _places() -> Iterator[tuple[Path, str]]:
+    for path, words in given.items():
+        yield Path(os.path.abspath(path)), words
+    yield Path(os.path.abspath(os.environ.get("TMPDIR") or "/tmp")), "TMPDIR"
+    for variable, default in (("FVLM_CACHE", "~/.cache/fvlm"), ("HF_HOME", "~/.cache/huggingface")):
+        yield Path(os.path.abspath(os.path.expanduser(os.environ.get(variable) or default))), variable
+    for kept in (".cache", ".config", ".local"):  # what libraries keep for themselves
+        yield Path(os.path.expanduser("~")) / kept, "HOME"
+
+
+def _owner(path: Path, number: int) -> str:
+    """Whose the nearest folder is that is there, where that is the matter."""
+    if number not in (errno.EACCES, errno.EPERM):
+        return ""
+    for place in (path, *path.parents):
+        try:
+            status = place.stat()
+        except OSError:
+            continue
+        whose, mine = _name(status.st_uid), _name(os.geteuid())
+        return f" ({place} belongs to {whose}, mode {status.st_mode & 0o7777:03o}; this is {mine})"
+    return ""
+
+
+def _name(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"uid {user}"
+
+
+def _limit(number: int) -> str:
+    if number in (errno.EMFILE, errno.ENFILE):
+        return ": `ulimit -n` says how many may be open; raise it, or take fewer workers (training.workers)"
+    return ""
