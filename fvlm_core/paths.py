@@ -5,6 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+NO_HOME = "/nonexistent"
+"""The home of users who have none, as the system's own accounts have it."""
+
+
+def settle_home() -> None:
+    """Where this user has no home at all, say so the way that libraries bear: some end when they look for one."""
+    if os.path.expanduser("~") == "~":
+        os.environ["HOME"] = NO_HOME
+
 
 def user_path(written: str | Path) -> Path:
     """The path that somebody wrote: `~` at its beginning is their home, `~name` that of another user.
@@ -17,7 +26,7 @@ def user_path(written: str | Path) -> Path:
         path = Path(text)
         return path.absolute() if str(path).startswith("~") else path
     home = os.path.expanduser(text)
-    if home == text:  # as it says that it knows of none
+    if home == text or Path(home).is_relative_to(NO_HOME):
         raise _homeless(text)
     return Path(home)
 

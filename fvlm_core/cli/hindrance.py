@@ -20,6 +20,15 @@ _NO_PLACE = (
 _NO_LUCK = (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EBUSY, errno.ETXTBSY)
 
 
+_VARIABLES = {"FVLM_CACHE": "~/.cache/fvlm", "HF_HOME": "~/.cache/huggingface", "TMPDIR": "/tmp"}
+"""What says where something is kept that no option names, and what holds where it is not set."""
+
+
+def circumstances(path: Path, number: int | None) -> str:
+    """What else to say of a path that could not be used: whose it is, and what gives another."""
+    return f"{_owner(path, number)}{_way_out(path)}"
+
+
 def hindrance(error: BaseException) -> tuple[str, int] | None:
     """A message and an exit code, where it was not the program that failed but what it stands on; else None.
 
@@ -40,11 +49,11 @@ def hindrance(error: BaseException) -> tuple[str, int] | None:
         return f"no room to write: {error}{_way_out(path)}", 1
     if error.errno in _NO_LUCK:
         return f"{path}: {said}{_limit(error.errno)}", 1
-    way_out = _way_out(path)
-    # A file that is missing is a matter of surroundings only where somebody said that it should be.
-    if error.errno not in _NO_PLACE or (error.errno == errno.ENOENT and not way_out):
+    # A file that is missing is a matter of surroundings only below what the command was given.
+    asked = any(path.is_relative_to(os.path.abspath(place)) for place in given)
+    if error.errno not in _NO_PLACE or (error.errno == errno.ENOENT and not asked):
         return None
-    return f"{path}: {said}{_owner(path, error.errno)}{way_out}", 2
+    return f"{path}: {said}{circumstances(path, error.errno)}", 2
 
 
 def _working_folder_gone() -> bool:
@@ -56,24 +65,23 @@ def _working_folder_gone() -> bool:
 
 
 def _way_out(path: Path) -> str:
-    """What gives another place than the innermost one that holds `path`."""
+    """What gives another place than the innermost known one that holds `path`; or nothing."""
     holding = [(folder, words) for folder, words in _places() if path.is_relative_to(folder)]
-    if not holding:
-        return ""
-    return f"; give another place with {max(holding, key=lambda found: len(found[0].parts))[1]}"
+    return f"; {max(holding, key=lambda found: len(found[0].parts))[1]}" if holding else ""
 
 
 def _places() -> Iterator[tuple[Path, str]]:
     for path, words in given.items():
-        yield Path(os.path.abspath(path)), words
-    yield Path(os.path.abspath(os.environ.get("TMPDIR") or "/tmp")), "TMPDIR"
-    for variable, default in (("FVLM_CACHE", "~/.cache/fvlm"), ("HF_HOME", "~/.cache/huggingface")):
-        yield Path(os.path.abspath(os.path.expanduser(os.environ.get(variable) or default))), variable
+        yield Path(os.path.abspath(path)), f"give another place with {words}"
+    yield Path.cwd(), "change to another folder (cd)"
+    for variable, default in _VARIABLES.items():
+        written = os.environ.get(variable) or default
+        yield Path(os.path.abspath(os.path.expanduser(written))), f"set {variable} to another place"
     for kept in (".cache", ".config", ".local"):  # what libraries keep for themselves
-        yield Path(os.path.expanduser("~")) / kept, "HOME"
+        yield Path(os.path.expanduser("~")) / kept, "set HOME to another place"
 
 
-def _owner(path: Path, number: int) -> str:
+def _owner(path: Path, number: int | None) -> str:
     """Whose the nearest folder is that is there, where that is the matter."""
     if number not in (errno.EACCES, errno.EPERM):
         return ""

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failure, 2 misuse, 130 interrupted from the keyboard.
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -12,6 +13,7 @@ import click
 from fvlm_core import __version__
 from fvlm_core.cli.lazy import LazyGroup, Table
 from fvlm_core.cli.streams import lost_stdout, need_stdout, open_streams
+from fvlm_core.paths import settle_home
 
 COMMANDS: Table = {
     "run": ("fvlm_core.cli.run", "Train every run of a recipe, evaluate, fit and draw."),
@@ -59,11 +61,13 @@ def fvlm(ctx: click.Context) -> None:
     """The laboratory for small vision-language models: compose a model from plugins, run ablations and
     scaling grids, export the measurements, and fit scaling laws that say what to train next."""
     need_stdout(ctx.invoked_subcommand not in MAKERS)
+    os.getcwd()  # raises where that is gone; what a command imports (MKL) ends the process then, with words of its own
 
 
 def main() -> int:
     """Run the command line of this process; the exit code."""
     open_streams()
+    settle_home()
     need_stdout(True)
     try:
         outcome = fvlm.main(prog_name="fvlm", standalone_mode=False)
