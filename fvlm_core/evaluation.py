@@ -17,6 +17,7 @@ from fvlm_core.interfaces.data import DataSource, Progress, Split
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.interfaces.specs import Mode
 from fvlm_core.missing import open_all
+from fvlm_core.paths import user_path
 from fvlm_core.pretrained import known_architectures
 from fvlm_core.recipes.read import model_from_resolved, source_from_settings
 from fvlm_core.recipes.schema import Data, Evaluation, Training
@@ -71,7 +72,7 @@ def open_subject(name: str, root: Path, checkpoint: Checkpoint = "best") -> Subj
 
     checkpoint: which of a run's; exported weights are one. Raises `UsageError`.
     """
-    folder = Path(name).expanduser()
+    folder = user_path(name)
     if (folder / "config.json").is_file() and not (folder / RECIPE).is_file():
         if checkpoint != "best":
             raise UsageError(
@@ -97,7 +98,7 @@ def open_subject(name: str, root: Path, checkpoint: Checkpoint = "best") -> Subj
 
 
 def _exported(folder: Path) -> Subject:
-    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8-sig"))
     if config.get("model_type") != "fvlm":
         raise UsageError(
             f"{folder}: expected a run, or a folder that `fvlm weights export` wrote; its config.json says "

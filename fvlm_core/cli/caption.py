@@ -9,13 +9,14 @@ from typing import Any
 
 import click
 
-from fvlm_core.cli.console import stderr
+from fvlm_core.cli.console import print_json, stderr
 from fvlm_core.cli.options import frame_options, run_option, runs_option
+from fvlm_core.cli.path_types import ANY_PATH, FILE_PATH
 from fvlm_core.data.kinds import is_picture, is_video
 
 
 @click.command("caption")
-@click.argument("videos", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("videos", nargs=-1, required=True, type=ANY_PATH)
 @run_option
 @runs_option
 @click.option("--prompt", help="The question.  [default: that of training]")
@@ -24,7 +25,7 @@ from fvlm_core.data.kinds import is_picture, is_video
 @click.option("--tokens", default=128, show_default=True, help="Longest answer, in tokens.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE_PATH,
     help="A .jsonl file to append to; videos it already holds are skipped. Default: standard output.",
 )
 def command(
@@ -46,7 +47,9 @@ def command(
 
     done = _captioned(out)
     if out is not None and out.exists() and not out.read_bytes().endswith(b"\n"):
-        out.write_text(out.read_text() + "\n")  # a kill tore the last line; it must not swallow the next
+        out.write_text(
+            out.read_text(encoding="utf-8") + "\n", encoding="utf-8"
+        )  # a kill tore the last line; it must not swallow the next
     todo = [video for video in _files(videos) if str(video) not in done]
     restored = restore(find_run(run_name, root))
     trained = restored.viewing
@@ -66,12 +69,11 @@ def command(
         except BadSample as error:
             failed += 1
             line["error"] = error.reason
-        text = json.dumps(line, ensure_ascii=False)
         if out is None:
-            click.echo(text)
+            print_json(line, indent=None)
         else:
-            with out.open("a") as file:
-                file.write(text + "\n")
+            with out.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
     if out is not None:
         stderr().print(f"{len(todo) - failed} captioned, {len(done)} already there, {failed} failed: {out}")
     if failed:
@@ -89,5 +91,5 @@ def _files(given: tuple[Path, ...]) -> Iterator[Path]:
 def _captioned(out: Path | None) -> set[str]:
     if out is None or not out.exists():
         return set()
-    lines = [json.loads(line) for line in out.read_text().splitlines() if line.endswith("}")]
+    lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
     return {line["video"] for line in lines if "caption" in line}

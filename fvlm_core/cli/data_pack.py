@@ -10,6 +10,7 @@ import click
 
 from fvlm_core.cli.choice import Choice
 from fvlm_core.cli.data_named import named_data
+from fvlm_core.cli.path_types import FOLDER_PATH
 
 if TYPE_CHECKING:
     from fvlm_core.shards.pack import Packed
@@ -20,7 +21,7 @@ SHOWN = 8
 
 @click.command("pack")
 @named_data
-@click.option("--to", "root", type=click.Path(path_type=Path, file_okay=False), required=True, metavar="DIR",
+@click.option("--to", "root", type=FOLDER_PATH, required=True, metavar="DIR",
               help="Where the shards go: DIR/SOURCE/SPLIT.")  # fmt: skip
 @click.option("--split", type=Choice(["train", "validation", "both"]), default="both", show_default=True)
 @click.option("--fps", type=float, help="Frames a second of clips.  [default: the source's own]")

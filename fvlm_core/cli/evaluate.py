@@ -9,6 +9,7 @@ import click
 
 from fvlm_core.cli.choice import Choice
 from fvlm_core.cli.options import runs_option
+from fvlm_core.cli.path_types import NAME_OR_PATH
 
 if TYPE_CHECKING:
     from fvlm_core.evaluation import Measured, Subject
@@ -19,7 +20,7 @@ _MODES = ("coarse_only", "coarse_fine", "autoregressive")
 
 
 @click.command("eval", short_help="Losses of a trained model, by source and mode, on any data.")
-@click.argument("run_name", metavar="RUN")
+@click.argument("run_name", type=NAME_OR_PATH, metavar="RUN")
 @click.option(
     "--data",
     metavar="NAME",

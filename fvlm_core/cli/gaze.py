@@ -9,15 +9,16 @@ import click
 
 from fvlm_core.cli.console import stderr, stdout
 from fvlm_core.cli.options import frame_options, run_option, runs_option
+from fvlm_core.cli.path_types import ANY_PATH, FILE_PATH
 
 
 @click.command("gaze")
-@click.argument("video", type=click.Path(path_type=Path))
+@click.argument("video", type=ANY_PATH)
 @run_option
 @runs_option
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE_PATH,
     default=Path("gaze.gif"),
     show_default=True,
     help="A .gif, .mp4 or .png (contact sheet).",
@@ -29,12 +30,12 @@ def command(video: Path, run_name: str, root: Path, out: Path, **otherwise: Any)
     VIDEO is shown as in training, unless an option says otherwise.
     """
     from fvlm_core.data.decoders import open_decoder
+    from fvlm_core.data.kinds import is_picture
     from fvlm_core.errors import UsageError
     from fvlm_core.looking import look
     from fvlm_core.report.gaze import SUFFIXES, Gaze
     from fvlm_core.runs.restore import restore
     from fvlm_core.runs.store import find_run
-    from fvlm_core.data.kinds import is_picture
 
     if out.suffix not in SUFFIXES:
         raise UsageError(f"--out {out}: expected a file name ending in {', '.join(SUFFIXES)}")

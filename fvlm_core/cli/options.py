@@ -9,11 +9,12 @@ from typing import Any
 import click
 
 from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.path_types import FOLDER_PATH, NAME_OR_PATH
 
 runs_option = click.option(
     "--runs",
     "root",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER_PATH,
     default=Path("runs"),
     envvar="FVLM_RUNS",
     show_default=True,
@@ -21,7 +22,12 @@ runs_option = click.option(
 )
 
 run_option = click.option(
-    "--run", "run_name", required=True, metavar="RUN", help='A run\'s folder, its id, or "recipe/id".'
+    "--run",
+    "run_name",
+    type=NAME_OR_PATH,
+    required=True,
+    metavar="RUN",
+    help='A run\'s folder, its id, or "recipe/id".',
 )
 
 

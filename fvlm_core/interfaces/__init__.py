@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     )
     from fvlm_core.interfaces.tracker import TrackedRun, Tracker, numbers
     from fvlm_core.launching.tied import tied
+    from fvlm_core.paths import cache_folder, environment_path, user_path
     from fvlm_core.pretrained import (
         SEEDED,
         architecture,
@@ -112,6 +113,7 @@ _HOME = {
     ),
     "interfaces.tracker": ("TrackedRun", "Tracker", "numbers"),
     "launching.tied": ("tied",),
+    "paths": ("cache_folder", "environment_path", "user_path"),
     "pretrained": (
         *("SEEDED", "architecture", "check_architecture", "is_folder", "pretrained_folder", "read_weights"),
     ),
@@ -230,9 +232,11 @@ __all__ = [
     "Work",
     "architecture",
     "by_kind",
+    "cache_folder",
     "chat_of",
     "check_architecture",
     "decoded",
+    "environment_path",
     "find_media",
     "hookimpl",
     "is_folder",
@@ -254,6 +258,7 @@ __all__ = [
     "tied",
     "tied_rows",
     "unshown",
+    "user_path",
     "write_index",
     "wrong_sizes",
 ]

@@ -15,6 +15,7 @@ from attrs.validators import ge, gt, optional
 from fvlm_core.errors import Problems, UsageError
 from fvlm_core.interfaces.data import Fit
 from fvlm_core.interfaces.specs import Mode
+from fvlm_core.paths import environment_path
 from fvlm_core.recipes.read import from_plain
 from fvlm_core.recipes.structure import Invalid, structure
 from fvlm_core.runs.restore import Checkpoint
@@ -43,7 +44,7 @@ class Settings:
     """
 
     run: str
-    runs: Path = field(factory=lambda: Path(os.environ.get("FVLM_RUNS", "runs")))
+    runs: Path = field(factory=lambda: environment_path("FVLM_RUNS", "runs"))
     checkpoint: Checkpoint = "best"
     mode: Mode | None = None
     device: str = field(default="auto", validator=_check_device)

@@ -88,7 +88,7 @@ class Journal:
         """Append bad samples to their file."""
         if self._metrics is None or not reports:
             return
-        with (self._folder / BAD_SAMPLES).open("a") as out:
+        with (self._folder / BAD_SAMPLES).open("a", encoding="utf-8") as out:
             for report in reports:
                 row = {"step": step, "attempt": self._metrics.attempt, **asdict(report)}
                 out.write(json.dumps(row) + "\n")
