@@ -1,4 +1,4 @@
-"""Text files are UTF-8 whatever the machine's own encoding; those that people write may begin with a byte order mark."""
+"""Text is UTF-8 whatever the machine's own encoding; what people write may begin with a byte order mark."""
 
 from __future__ import annotations
 
