@@ -6,6 +6,7 @@ import codecs
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import RECIPE, trained
+from tiny import trained
 
 from fvlm_core.cli import streams
 
@@ -82,24 +83,19 @@ def test_a_stream_that_is_gone(line: str, code: int, error: str, store: Path) ->
 def test_a_run_whose_streams_are_gone_ends_well_and_keeps_its_record(
     line: str, error: str, store: Path, tmp_path: Path
 ) -> None:
-    done = shell(line.replace("R", str(tmp_path)), store)
-    assert (done.returncode, done.stderr.decode().strip()) == (0, error)
+    run = f"fvlm run tiny.toml -o training.steps=2 --runs {tmp_path}"
+    done = shell(line.replace("RUN", run), store)
+    assert (done.returncode, done.stderr.decode()) == (0, error)
     written, other = (root / "tiny/tiny" for root in (tmp_path, store / "runs"))
-    summary, expected = (json.loads((folder / "summary.json").read_bytes()) for folder in (written, other))
-    assert summary["complete"]
-    assert summary["best_val_loss"] == expected["best_val_loss"]
-    assert {file.name for file in written.iterdir()} >= {file.name for file in other.iterdir()} - {
-        "tags.json"
-    }
+    assert json.loads((written / "summary.json").read_bytes())["complete"]
+    assert {file.name for file in written.iterdir()} == {file.name for file in other.iterdir()}
     for file in written.rglob("*.json*"):  # nothing that was printed landed in a file that took its number
         text = file.read_text(encoding="utf-8")
         assert "already complete" not in text
         assert "val " not in text
 
 
-@pytest.mark.parametrize(
-    "environment", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "ascii:strict"}, BARE], ids=str
-)
+@pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "ascii:strict"}, BARE], ids=str)
 @pytest.mark.parametrize(
     "line",
     ["fvlm --help", "fvlm runs list", "fvlm runs show tiny", "fvlm plugins list", "fvlm runs show é×α"],
@@ -175,11 +171,12 @@ def test_a_pipe_to_another_process_that_breaks_is_told(store: Path) -> None:
 
 
 def test_reports_and_exports_are_utf8_under_an_ascii_locale(store: Path, tmp_path: Path) -> None:
-    recipe = RECIPE.replace('name = "tiny"', 'name = "greek"\ndescription = "α → β"').replace("= 6", "= 2")
-    (store / "greek.toml").write_text(recipe, encoding="utf-8")
-    line = (
-        "fvlm run greek.toml --runs R && fvlm report --runs R --out R/x.html && fvlm export --runs R --to R/x"
-    )
+    shutil.copytree(store / "runs/tiny", tmp_path / "tiny")
+    record = tmp_path / "tiny/tiny/recipe.json"
+    said = json.loads(record.read_bytes())
+    said["resolved"]["description"] = "α → β"
+    record.write_text(json.dumps(said, ensure_ascii=False), encoding="utf-8")
+    line = "fvlm report --runs R --out R/x.html && fvlm export --runs R --to R/x"
     done = shell(line.replace("R", str(tmp_path)), store, BARE)
     assert done.returncode == 0, done.stderr
     done.stdout.decode("ascii")

@@ -65,15 +65,13 @@ def _working_folder_gone() -> bool:
 
 
 def _way_out(path: Path) -> str:
-    """What gives another place than the one that `path` is in, or that was to be made below it; or nothing."""
-    places = list(_places())
-    holding = [(len(folder.parts), words) for folder, words in places if path.is_relative_to(folder)]
-    below = [words for folder, words in places if folder.is_relative_to(path)]
-    if holding:
-        return f"; {max(holding)[1]}"
-    if below:
-        return f"; {below[0]}"
-    return "; change to another folder (cd)" if path.is_relative_to(Path.cwd()) else ""
+    """What names another place than the nearest one that `path` is in, or that was to be made below it; or nothing."""
+    near = [
+        (min(len(place.parts), len(path.parts)), words)
+        for place, words in _places()
+        if path.is_relative_to(place) or place.is_relative_to(path)
+    ]
+    return f"; {max(near, key=lambda found: found[0])[1]}" if near else ""
 
 
 def _places() -> Iterator[tuple[Path, str]]:
@@ -85,6 +83,7 @@ def _places() -> Iterator[tuple[Path, str]]:
         yield Path(os.path.abspath(os.path.expanduser(written))), f"set {variable} to another place"
     for kept in (".config", ".local"):  # what libraries keep for themselves
         yield Path(os.path.expanduser("~")) / kept, "set HOME to another place"
+    yield Path.cwd(), "change to another folder (cd)"
 
 
 def _owner(path: Path, number: int | None) -> str:
