@@ -32,14 +32,20 @@ def user_path(written: str | Path) -> Path:
 
 
 def environment_path(variable: str, default: str) -> Path:
-    """The path in an environment variable; `default` where it is not set, or empty. Raises as `user_path`."""
+    """The path in an environment variable; `default` where it is not set, or empty. Raises as `user_path`.
+
+    A default below a home that there is not is below `NO_HOME`: who writes there is told of the variable then.
+    """
     from fvlm_core.errors import UsageError
 
     written = os.environ.get(variable)
+    if not written:
+        home = os.path.expanduser(default)
+        return Path(home if home[0] != "~" else f"{NO_HOME}{default[1:]}")
     try:
-        return user_path(written or default)
+        return user_path(written)
     except UsageError as error:
-        raise UsageError(f"{variable}: {error}" if written else f"{error}. Or set {variable}") from None
+        raise UsageError(f"{variable}: {error}") from None
 
 
 def cache_folder(kind: str) -> Path:

@@ -20,7 +20,7 @@ _NO_PLACE = (
 _NO_LUCK = (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EBUSY, errno.ETXTBSY)
 
 
-_VARIABLES = {"FVLM_CACHE": "~/.cache/fvlm", "HF_HOME": "~/.cache/huggingface", "TMPDIR": "/tmp"}
+_VARIABLES = {"FVLM_CACHE": "~/.cache/fvlm", "TMPDIR": "/tmp", "HF_HOME": "~/.cache/huggingface"}
 """What says where something is kept that no option names, and what holds where it is not set."""
 
 
@@ -65,20 +65,25 @@ def _working_folder_gone() -> bool:
 
 
 def _way_out(path: Path) -> str:
-    """What gives another place than the innermost known one that holds `path`; or nothing."""
-    holding = [(folder, words) for folder, words in _places() if path.is_relative_to(folder)]
-    return f"; {max(holding, key=lambda found: len(found[0].parts))[1]}" if holding else ""
+    """What names another place than the nearest one that `path` is in, or that was to be made below it; or nothing."""
+    near = [
+        (min(len(place.parts), len(path.parts)), words)
+        for place, words in _places()
+        if path.is_relative_to(place) or place.is_relative_to(path)
+    ]
+    return f"; {max(near, key=lambda found: found[0])[1]}" if near else ""
 
 
 def _places() -> Iterator[tuple[Path, str]]:
+    """Folders and files that something names, and what to do to name another; what writes most comes first."""
     for path, words in given.items():
         yield Path(os.path.abspath(path)), f"give another place with {words}"
-    yield Path.cwd(), "change to another folder (cd)"
     for variable, default in _VARIABLES.items():
         written = os.environ.get(variable) or default
         yield Path(os.path.abspath(os.path.expanduser(written))), f"set {variable} to another place"
-    for kept in (".cache", ".config", ".local"):  # what libraries keep for themselves
+    for kept in (".config", ".local"):  # what libraries keep for themselves
         yield Path(os.path.expanduser("~")) / kept, "set HOME to another place"
+    yield Path.cwd(), "change to another folder (cd)"
 
 
 def _owner(path: Path, number: int | None) -> str:

@@ -142,6 +142,8 @@ def _spell(character: str) -> str:
     """ "α" -> "alpha", "Ω" -> "Omega", "→" -> "->", "é" -> "\\xe9"."""
     if character in _MARKS:
         return _MARKS[character]
+    if "\udc80" <= character <= "\udcff":  # a byte of a file's name that is no text
+        return f"\\x{ord(character) - 0xDC00:02x}"
     name = unicodedata.name(character, "").split()
     if name[:2] in (["GREEK", "SMALL"], ["GREEK", "CAPITAL"]) and len(name) == 4:
         return name[3].lower() if name[1] == "SMALL" else name[3].capitalize()

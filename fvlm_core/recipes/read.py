@@ -176,7 +176,7 @@ def _extended(file: Path, shown: str, above: tuple[Path, ...]) -> Located:
 
 
 def _parent(file: Path, shown: str, base: Located) -> Path:
-    """The file that `extends` names: beside the recipe, or a shipped one."""
+    """The file that `extends` names: beside the recipe, or a shipped one, which its name alone stands for too."""
     if not isinstance(base.value, str):
         raise Problems(
             [Problem(f"expected the file name of a recipe, got {base.value!r}", shown, base.line, "extends")]
@@ -185,13 +185,11 @@ def _parent(file: Path, shown: str, base: Located) -> Path:
         parent = file.parent / user_path(base.value)
     except UsageError as error:
         raise Problems([Problem(str(error), shown, base.line, "extends")]) from None
-    if parent.is_file():
-        return parent
-    parent_shipped = shipped() / base.value
-    if not parent_shipped.is_file():
-        near = did_you_mean(base.value, [other.name for other in file.parent.glob("*.toml")])
-        raise Problems([Problem(f'no such file "{base.value}"{near}', shown, base.line, "extends")])
-    return parent_shipped
+    for found in (parent, shipped() / base.value, shipped() / f"{base.value}.toml"):
+        if found.is_file():
+            return found
+    near = did_you_mean(base.value, [other.name for other in file.parent.glob("*.toml")])
+    raise Problems([Problem(f'no such file "{base.value}"{near}', shown, base.line, "extends")])
 
 
 def _override(text: str, option: str = "-o") -> Located:
