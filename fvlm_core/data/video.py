@@ -165,22 +165,22 @@ def _length(video: VideoFile, clip: _Clip, declared: float, stream: int, tick: f
     when the frame rate varies. declared: 0 if unsaid. tick: seconds of one chunk of an AVI. Raises `_Unusable` when the
     end of the file is missing, or may be.
     """
-    told = declared - clip.spread <= clip.seconds <= (1 + _TAIL) * declared
+    told = declared - clip.doubt <= clip.seconds <= (1 + _TAIL) * declared
     if told and clip.container not in _FRAGMENTED:
         return declared
     with _file(video) as file:
         lost = lost_bytes(file, clip.container)
         chunks = avi_pictures(file, stream) if clip.container == "avi" else 0
     length = max(clip.seconds, chunks * tick)
-    if chunks and length > (1 - _TAIL) * declared:
+    if chunks and length > declared - 0.5 * tick:
         return length
     if lost:
         raise _Unusable(
             f"cut short: pictures end after {length:.2f} s, and the file {lost:,} bytes too early"
         )
-    if told:
+    if told or (1 - _TAIL) * declared <= length <= (1 + _TAIL) * declared:
         return declared
-    if lost is None and declared:
+    if lost is None and length < declared:
         raise _Unusable(f"cut short: pictures end after {length:.2f} s of the {declared:.2f} s declared")
     return length
 
@@ -280,12 +280,12 @@ class _Clip:
         return self.end - self.start
 
     @property
-    def spread(self) -> float:
+    def doubt(self) -> float:
         """How far `seconds` can be off: where the intervals vary, that of the last picture is uncertain."""
         vary = self.longest - 0.5 * self.shortest if self.pictures > 1 else 0.5 * self.seconds
         if self.container == "avi":  # it counts the chunks of a picture that stays
             vary = 0.0
-        return max(vary, _TAIL * self.seconds, 2 * _CLOCK)
+        return max(vary, 2 * _CLOCK)
 
     def read(self, container: InputContainer, stream: VideoStream) -> Iterator[tuple[float, VideoFrame]]:
         """Every picture in presentation order, with its time after the first one."""
