@@ -149,10 +149,10 @@ def _decode(
         declared = _declared(container, stream) or 0.0
         times = _times(seconds or declared, video.fps, video.max_frames)
         chosen = _on_screen(clip.read(container, stream), times, size, pixel_aspect(stream))
-        tick = float(stream.time_base or 0)
+        number, tick = stream.index, float(stream.time_base or 0)
     clip.check()
     if seconds is None:
-        length = _length(video, clip, declared, stream.index, tick)
+        length = _length(video, clip, declared, number, tick)
         if _times(length, video.fps, video.max_frames) != times:
             return _decode(video, size, length)
     return np.stack(chosen), times
