@@ -78,8 +78,8 @@ def decode(video: VideoFile, size: int) -> NDArray[np.uint8]:
 
     Frame k is the picture on screen k / video.fps seconds after the clip's first picture, up to the clip's
     end. When that makes more than `video.max_frames`, the rate is lowered until exactly `max_frames` span the
-    whole clip. Pictures are scaled (bicubic) until the short side is `size`, cropped to the centre, and
-    turned upright.
+    whole clip. Pictures are turned upright and mirrored as the file says, with square pixels, on white; their short
+    side is scaled to `size` (bicubic), their centre cropped.
 
     Raises `BadSample`: no such file, not a video, no video track, more than `MAX_SIDE` pixels a side, cut
     short, or corrupt. A picture that is damaged but still decodes is not noticed.
