@@ -51,7 +51,7 @@ _LENIENT: dict[str, Any] = (
 """Titles that are not UTF-8 are no reason to refuse a film; from 19 on, PyAV is of the same opinion by itself."""
 _CLOCK = 0.6e-3
 """Some containers round times to milliseconds: a picture this much late, in seconds, counts as in time."""
-_UNDECLARED = ("mpeg", "mpegts")
+_UNDECLARED = ("mpeg", "mpegts", "mpegvideo", "h264", "hevc")
 """Containers without a header that declares a duration; what FFmpeg gives for them is a guess."""
 _FRAGMENTED = ("mov,mp4,m4a,3gp,3g2,mj2",)
 """Containers that may be written piece by piece, each with its own share of the duration."""
