@@ -71,7 +71,9 @@ def test_a_member_of_a_kind_that_is_not_read_costs_its_sample(kind: str, tmp_pat
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.MP4", "a.avi", "a.mov", "a.mkv", "a.webm"])
 def test_videos_of_every_kind_that_folders_list_are_read_from_shards_too(name: str, tmp_path: Path) -> None:
-    video = write_video(tmp_path / f"v{Path(name).suffix.lower()}", 20, fps=10).read_bytes()
+    suffix = Path(name).suffix.lower()
+    codec = {".webm": "libvpx-vp9", ".avi": "mjpeg"}.get(suffix, "libx264")
+    video = write_video(tmp_path / f"v{suffix}", 20, fps=10, codec=codec).read_bytes()
     write_tar(tmp_path / "s" / "0.tar", {"a.txt": CAPTION, name: video})
     source = opened(tmp_path / "s")
     assert [index_of(frame) for frame in decode_frames(source[0], 48)] == [0, 10]
@@ -322,6 +324,21 @@ def test_no_source_of_any_plugin_gets_past_the_one_gate(tmp_path: Path) -> None:
         with pytest.raises(BadSample, match="its text marks"):
             encode(sample, PackSettings(), None)
     assert len(preparer.example(Sample("d", "s", (asked, answer), images=(picture,))).frames) == 1
+
+
+def test_a_text_of_a_table_that_is_no_text_is_named_and_costs_no_other(tmp_path: Path) -> None:
+    answers = [b"Hello.", b"caf\xe9", b"a\0zero", b"Bye."]
+    message = pa.struct([("role", pa.binary()), ("content", pa.binary())])
+    rows = [
+        [{"role": b"user", "content": b"Hi"}, {"role": b"assistant", "content": text}] for text in answers
+    ]
+    text = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+    file = tmp_path / "data/all/train-00000-of-00001.parquet"
+    file.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"messages": pa.array(rows, pa.list_(message)).cast(text, safe=False)}), file)
+    source = smoltalk(SmolTalk(path=tmp_path), "train")
+    assert [source[n].turns[1].content for n in range(len(source))] == ["Hello.", "Bye."]
+    assert reasons(source) == {"row 1": "not UTF-8 text", "row 2": "turn 2: no text: a zero in it"}
 
 
 def test_empty_values_name_nothing() -> None:

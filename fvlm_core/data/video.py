@@ -51,7 +51,7 @@ _LENIENT: dict[str, Any] = (
 """Titles that are not UTF-8 are no reason to refuse a film; from 19 on, PyAV is of the same opinion by itself."""
 _CLOCK = 0.6e-3
 """Some containers round times to milliseconds: a picture this much late, in seconds, counts as in time."""
-_UNDECLARED = ("mpeg", "mpegts")
+_UNDECLARED = ("mpeg", "mpegts", "mpegvideo", "h264", "hevc")
 """Containers without a header that declares a duration; what FFmpeg gives for them is a guess."""
 _FRAGMENTED = ("mov,mp4,m4a,3gp,3g2,mj2",)
 """Containers that may be written piece by piece, each with its own share of the duration."""
@@ -78,8 +78,8 @@ def decode(video: VideoFile, size: int) -> NDArray[np.uint8]:
 
     Frame k is the picture on screen k / video.fps seconds after the clip's first picture, up to the clip's
     end. When that makes more than `video.max_frames`, the rate is lowered until exactly `max_frames` span the
-    whole clip. Pictures are scaled (bicubic) until the short side is `size`, cropped to the centre, and
-    turned upright.
+    whole clip. Pictures are turned upright and mirrored as the file says, with square pixels, on white; their short
+    side is scaled to `size` (bicubic), their centre cropped.
 
     Raises `BadSample`: no such file, not a video, no video track, more than `MAX_SIDE` pixels a side, cut
     short, or corrupt. A picture that is damaged but still decodes is not noticed.
@@ -149,10 +149,10 @@ def _decode(
         declared = _declared(container, stream) or 0.0
         times = _times(seconds or declared, video.fps, video.max_frames)
         chosen = _on_screen(clip.read(container, stream), times, size, pixel_aspect(stream))
-        tick = float(stream.time_base or 0)
+        number, tick = stream.index, float(stream.time_base or 0)
     clip.check()
     if seconds is None:
-        length = _length(video, clip, declared, stream.index, tick)
+        length = _length(video, clip, declared, number, tick)
         if _times(length, video.fps, video.max_frames) != times:
             return _decode(video, size, length)
     return np.stack(chosen), times
@@ -165,22 +165,22 @@ def _length(video: VideoFile, clip: _Clip, declared: float, stream: int, tick: f
     when the frame rate varies. declared: 0 if unsaid. tick: seconds of one chunk of an AVI. Raises `_Unusable` when the
     end of the file is missing, or may be.
     """
-    told = declared - clip.spread <= clip.seconds <= (1 + _TAIL) * declared
+    told = declared - clip.doubt <= clip.seconds <= (1 + _TAIL) * declared
     if told and clip.container not in _FRAGMENTED:
         return declared
     with _file(video) as file:
         lost = lost_bytes(file, clip.container)
         chunks = avi_pictures(file, stream) if clip.container == "avi" else 0
     length = max(clip.seconds, chunks * tick)
-    if chunks and length > (1 - _TAIL) * declared:
+    if chunks and length > declared - 0.5 * tick:
         return length
     if lost:
         raise _Unusable(
             f"cut short: pictures end after {length:.2f} s, and the file {lost:,} bytes too early"
         )
-    if told:
+    if told or (1 - _TAIL) * declared <= length <= (1 + _TAIL) * declared:
         return declared
-    if lost is None and declared:
+    if lost is None and length < declared:
         raise _Unusable(f"cut short: pictures end after {length:.2f} s of the {declared:.2f} s declared")
     return length
 
@@ -280,12 +280,12 @@ class _Clip:
         return self.end - self.start
 
     @property
-    def spread(self) -> float:
+    def doubt(self) -> float:
         """How far `seconds` can be off: where the intervals vary, that of the last picture is uncertain."""
         vary = self.longest - 0.5 * self.shortest if self.pictures > 1 else 0.5 * self.seconds
         if self.container == "avi":  # it counts the chunks of a picture that stays
             vary = 0.0
-        return max(vary, _TAIL * self.seconds, 2 * _CLOCK)
+        return max(vary, 2 * _CLOCK)
 
     def read(self, container: InputContainer, stream: VideoStream) -> Iterator[tuple[float, VideoFrame]]:
         """Every picture in presentation order, with its time after the first one."""

@@ -77,7 +77,7 @@ if TYPE_CHECKING:
     from fvlm_core.shards.index import KINDS, Index, IndexEntry, Shown, write_index
     from fvlm_core.shards.leaks import Signatures
     from fvlm_core.shards.manifest import read_manifest, wrong_sizes
-    from fvlm_core.shards.tar import PICTURES, TEXTS, VIDEOS, BadShard, TarMember, tar_members
+    from fvlm_core.shards.tar import PICTURES, TEXTS, VIDEOS, BadShard, TarMember, sample_keys, tar_members
     from fvlm_core.sources.chats import chat_of
     from fvlm_core.sources.csv_rows import CSVRows
     from fvlm_core.sources.links import leads_out
@@ -122,7 +122,7 @@ _HOME = {
     "shards.leaks": ("Signatures",),
     "shards.index": ("KINDS", "Index", "IndexEntry", "Shown", "write_index"),
     "shards.manifest": ("read_manifest", "wrong_sizes"),
-    "shards.tar": ("PICTURES", "TEXTS", "VIDEOS", "BadShard", "TarMember", "tar_members"),
+    "shards.tar": ("PICTURES", "TEXTS", "VIDEOS", "BadShard", "TarMember", "sample_keys", "tar_members"),
     "sources.chats": ("chat_of",),
     "sources.links": ("leads_out",),
     "sources.media": ("Media", "find_media"),
@@ -251,6 +251,7 @@ __all__ = [
     "pretrained_folder",
     "read_manifest",
     "read_weights",
+    "sample_keys",
     "string_of",
     "style",
     "tar_members",

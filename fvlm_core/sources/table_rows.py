@@ -142,6 +142,8 @@ class TableRows(DataSource):
         reasons: dict[str, int] = {}
         for row, record in self.table.records(names_media):
             try:
+                if record is None:
+                    raise Refused("not UTF-8 text")
                 entry = self.entry(record)
                 _refuse_blind(entry, record)
             except Refused as refused:

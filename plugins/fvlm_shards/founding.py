@@ -26,6 +26,7 @@ from fvlm_core.interfaces import (
     Shown,
     TarMember,
     UsageError,
+    sample_keys,
     tar_members,
     tied_rows,
     unshown,
@@ -35,7 +36,7 @@ from fvlm_shards.config import Shards
 from fvlm_shards.records import Text, Unusable, read_record
 from fvlm_shards.token_ids import TokenIds
 
-_LAYOUT = 3
+_LAYOUT = 4
 """Raised when an index would come out otherwise for the same shards."""
 
 _NUMBERED = re.compile(r"[0-9]+\.[^.]+")
@@ -162,16 +163,16 @@ def _samples(
     nothing anyway, its sample is left out: what is left of it would be trained without what it names."""
     groups: dict[str, dict[str, TarMember]] = {}
     lost: set[str] = set()
-    for member in members:
-        group = groups.setdefault(member.key, {})
-        rest = member.name.rpartition("/")[2].partition(".")[2].lower()
+    for member, key in zip(members, sample_keys(members), strict=True):
+        group = groups.setdefault(key, {})
+        rest = member.name[len(key) + 1 :].lower()
         refused = member.refused() or ("a second member of this name" if rest in group else "")
         if not refused:
             group[rest] = member
         elif member.annotation:
             problems.append(Problem(refused, str(file), key=member.name))
-        elif member.key not in lost:
-            lost.add(member.key)
+        elif key not in lost:
+            lost.add(key)
             problems.append(Problem(f"{refused}: the sample is left out", str(file), key=member.name))
     yield from ((key, group) for key, group in groups.items() if group and key not in lost)
 
