@@ -53,7 +53,7 @@ def measured(law: str, spare: int, noise: float, seed: int) -> FitReport:
     groups: list[pd.DataFrame] = []
     for _, rows in table.groupby(by, sort=False):
         slots = Problem(model, Objective(), rows.reset_index(drop=True), laws.CURVES).slots
-        while True:
+        for _ in range(30):  # until the points tell every slot, where any do
             chosen = np.sort(rng.permutation(len(rows))[: len(slots) + spare])
             part = rows.iloc[chosen].reset_index(drop=True)
             told = Problem(model, Objective(), part, laws.CURVES)

@@ -218,7 +218,7 @@ def _designs(
         raise UsageError(
             f"no run within the budget makes the loss at the target surer: its standard error, "
             f"{known.error([]):.2%}, would fall by less than {SPARED:.0%} of that. "
-            + (missing or "Other sizes (--sizes, recipes) or a larger budget may")
+            + (f"And {missing}" if missing else "Other sizes (--sizes, recipes) or a larger budget may")
         )
 
     def design(name: str, which: list[int]) -> Design:
@@ -251,8 +251,8 @@ def _untold(problem: Problem, beliefs: Beliefs, at: tuple[Floats, Floats], choic
     sizes = ", ".join(size.label for size in choices.sizes)
     return (
         f"no runs of these sizes ({sizes}) tell the loss at N = {size_label(float(np.median(at[0])))}, D = "
-        f"{size_label(float(np.median(at[1])))}, however much they take. {shortage(problem)} Name more sizes (--sizes, or "
-        "recipes that have them), or let runs differ more (--shortest, --longest)"
+        f"{size_label(float(np.median(at[1])))}, however much they take. {shortage(problem)} Name more sizes (--sizes, "
+        "or recipes that have them), or let runs differ more (--shortest, --longest)"
     )
 
 
