@@ -138,6 +138,8 @@ def suggest(
             "way, then ask again with its runs"
         )
     advice = advise(model, choices, amount, Target(*question.target), cost=cost, points=points, noise=noise)
+    if advice.missing:
+        remarks.append(advice.missing)
     if advice.suggested.error > HARDLY * advice.before:
         remarks.append(
             f"what the budget pays for takes the standard error from {percent(advice.before)} to "

@@ -90,11 +90,10 @@ def paired(groups: Sequence[Group]) -> Group:
 def over_samples(groups: Sequence[Group], sources: Ints) -> Interval | None:
     """The contrast of these very weights: what other samples, in the same shares of the sources, would have given.
 
-    sources: which source each sample is of, [n]. None when the samples' own losses are not known, or are one, and when
-    no sample differs: what does not vary tells no error.
+    sources: which source each sample is of, [n]. None when the samples' own losses are not known, or are one.
     """
     variance = _of_samples(groups, sources)
-    if not variance:
+    if variance is None:
         return None
     return Interval(_value(groups), math.sqrt(variance), len(sources) - len(np.unique(sources)))
 

@@ -105,7 +105,8 @@ class Design:
 @frozen(eq=False)
 class Advice:
     """before: the standard error of ln L at the target now. suggested: the runs to make. alternatives: what else the
-    budget pays for. n, d, loss: the target as believed now, medians. points: how many are known already."""
+    budget pays for. n, d, loss: the target as believed now, medians. points: how many are known already. missing: why
+    no such runs can tell the loss at the target, "" where they can."""
 
     law: str
     target: Target
@@ -117,6 +118,7 @@ class Advice:
     alternatives: tuple[Design, ...]
     noise: Noise
     points: int
+    missing: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -139,6 +141,7 @@ class Advice:
                 "point_source": self.noise.point_source,
             },
             "points": self.points,
+            "missing": self.missing,
         }
 
 
@@ -157,8 +160,8 @@ def advise(
     """The runs within the budget after which the target is predicted best.
 
     budget: in the unit of `choices.price`. cost: for targets that are budgets. noise: of the runs. points: measured
-    already. Raises `UsageError` when the budget pays for no run, when no runs of these sizes tell the target, or none
-    makes it surer, and when the law is not of N and D alone.
+    already. Raises `UsageError` when the budget pays for no run, or for none that makes the prediction
+    surer, and when the law is not of N and D alone.
     """
     check_law(model)
     candidates = choices.candidates(budget)
@@ -176,8 +179,10 @@ def advise(
     n, d = _target(problem, beliefs, target, cost)
     known = problem.table if points is None else pd.concat([problem.table, points.table], ignore_index=True)
     places = known.drop_duplicates(["n", "d"]).reset_index(drop=True)
-    _check_told(thinned(evolve(problem, table=places), ENOUGH), beliefs, (n, d), choices)
-    return _designs(model, problem, beliefs, choices, candidates, budget, target, (n, d), noise, points)
+    missing = _untold(thinned(evolve(problem, table=places), ENOUGH), beliefs, (n, d), choices)
+    return _designs(
+        model, problem, beliefs, choices, candidates, budget, target, (n, d), noise, points, missing
+    )
 
 
 def _designs(
@@ -191,6 +196,7 @@ def _designs(
     at: tuple[Floats, Floats],
     noise: Noise,
     points: Points | None,
+    missing: str,
 ) -> Advice:
     by_label = {size.label: size for size in choices.sizes}
 
@@ -210,8 +216,9 @@ def _designs(
     chosen = choose(known, prices, budget, choices.most, [of_grid])
     if not chosen:
         raise UsageError(
-            f"no run within the budget makes the loss at the target surer: its standard error is {known.error([]):.2%} now "
-            f"and would stay so within {SPARED:.0%} of that. Other sizes (--sizes, recipes) or a larger budget may"
+            f"no run within the budget makes the loss at the target surer: its standard error, "
+            f"{known.error([]):.2%}, would fall by less than {SPARED:.0%} of that. "
+            + (f"And {missing}" if missing else "Other sizes (--sizes, recipes) or a larger budget may")
         )
 
     def design(name: str, which: list[int]) -> Design:
@@ -233,18 +240,19 @@ def _designs(
         others,
         noise,
         0 if points is None else len(points.table),
+        missing,
     )
 
 
-def _check_told(problem: Problem, beliefs: Beliefs, at: tuple[Floats, Floats], choices: Choices) -> None:
-    """Raise `UsageError`, with what is missing, when these runs cannot tell the loss at the target."""
+def _untold(problem: Problem, beliefs: Beliefs, at: tuple[Floats, Floats], choices: Choices) -> str:
+    """What is missing where no such runs, however many, tell the loss at the target; "" where they do."""
     if estimable(problem, beliefs, at):
-        return
+        return ""
     sizes = ", ".join(size.label for size in choices.sizes)
-    raise UsageError(
+    return (
         f"no runs of these sizes ({sizes}) tell the loss at N = {size_label(float(np.median(at[0])))}, D = "
-        f"{size_label(float(np.median(at[1])))}, however much they take. {shortage(problem)} Name more sizes: --sizes, or "
-        "recipes that have them"
+        f"{size_label(float(np.median(at[1])))}, however much they take. {shortage(problem)} Name more sizes (--sizes, "
+        "or recipes that have them), or let runs differ more (--shortest, --longest)"
     )
 
 
