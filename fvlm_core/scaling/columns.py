@@ -187,6 +187,8 @@ def find_columns(
             wrong(f'no column "{header}", which --where asks for{near}')
         else:
             one_of(header)
+    if ready.get("d") == "HEADER":
+        ready["d"] = found.get("step", "HEADER")
     if problems:
         last = [Problem(text, file, line) for text in (_ready_line(ready), advice if ready else "") if text]
         raise Problems([*dict.fromkeys(problems), *last])
