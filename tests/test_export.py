@@ -117,8 +117,8 @@ def test_the_four_files_have_the_published_columns_and_keys(tmp_path: Path) -> N
     to = tmp_path / "out"
     assert [file.name for file in export(grid(tmp_path / "runs"), to)] == [
         "all_eval_points.csv",
-        "run_summaries.csv",
         "in_fits.csv",  # for the control
+        "run_summaries.csv",
         "scaling_fits.json",
         "scaling_law_plot.png",
     ]

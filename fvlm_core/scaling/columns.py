@@ -159,7 +159,8 @@ def find_columns(
                 one_of(header)
                 found[column] = header
             continue
-        candidates = _candidates(column, of, headers, free)
+        # Steps may be what D counts.
+        candidates = _candidates(column, of, headers, headers if column == "step" else free)
         if len(set(candidates)) > 1:
             both = " and ".join(f'"{header}"' for header in candidates)
             wrong(f"{both} could both be {meaning}: keep one of them")
