@@ -228,7 +228,7 @@ def _summary(run: MeasuredRun, origin: Mapping[str, Any]) -> dict[str, Any]:
     losses = [(row["val_loss"], row["step"]) for row in run.evaluations if (row.get("val_loss") or 0) > 0]
     best = dict(zip(("best_val_loss", "best_val_step"), min(losses), strict=True)) if losses else {}
     identity = {"run_id": run.id, "model_size": run.size, "lr_schedule": run.schedule}
-    if origin["given_here"]:
+    if origin["given_here"].keys() - {"samples_per_step"}:
         return identity | {"total_params": run.total_params}
     return identity | {"total_params": None} | best | {DERIVED: True}
 

@@ -159,7 +159,8 @@ def find_columns(
                 one_of(header)
                 found[column] = header
             continue
-        candidates = _candidates(column, of, headers, free)
+        # Steps may be what D counts.
+        candidates = _candidates(column, of, headers, headers if column == "step" else free)
         if len(set(candidates)) > 1:
             both = " and ".join(f'"{header}"' for header in candidates)
             wrong(f"{both} could both be {meaning}: keep one of them")
@@ -187,6 +188,8 @@ def find_columns(
             wrong(f'no column "{header}", which --where asks for{near}')
         else:
             one_of(header)
+    if ready.get("d") == "HEADER":
+        ready["d"] = found.get("step", "HEADER")
     if problems:
         last = [Problem(text, file, line) for text in (_ready_line(ready), advice if ready else "") if text]
         raise Problems([*dict.fromkeys(problems), *last])

@@ -139,7 +139,8 @@ class JSONSheet:
         )
         if not lists or len({len(column) for column in table.values()}) > 1:
             raise UsageError(f"{self.file}: points.table: expected columns of equal length")
-        self._columns = table
+        # Rows of a record are points, each of them: what told them apart may not be in it.
+        self._columns = {**table, "point": list(range(len(next(iter(table.values())))))}
         self.kinds = {
             name[0]: points[name] for name in ("n_kind", "d_kind") if isinstance(points.get(name), str)
         }
