@@ -265,7 +265,7 @@ def _train_one(
     flops = flops_per_sample(config, sources, chat)
     length = Length.of(config.training, _budgeted(config, chat.vocabulary, flops))
     size = config.model.size or config.model.llm.config.spec().size or short_count(parameters.total)
-    seen = viewing_of(config, chat, sources.train)
+    seen = viewing_of(config.data, sources.train, model.encoder.spec.image_size, chat)
     record = {
         "id": run.id,
         "recipe": recipe.name,
