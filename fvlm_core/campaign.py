@@ -276,7 +276,7 @@ def _train_one(
     budgeted = progress.nominal if config.training.budget_accounting == "nominal" else progress.spent
     length = Length.of(config.training, budgeted, progress.step, progress.samples)
     size = config.model.size or config.model.llm.config.spec().size or short_count(parameters.total)
-    seen = viewing_of(config, chat, sources.train)
+    seen = viewing_of(config.data, sources.train, model.encoder.spec.image_size, chat)
     record = {
         "id": run.id,
         "recipe": recipe.name,

@@ -81,7 +81,7 @@ def import_weights(file: Path, run: Run, to: Path) -> Path:
         "fvlm": fvlm_core.__version__,
         "data": {"train": [], "validation": []},
         "resolved": resolved(config),
-        VIEWING: plain(viewing_from_recipe(config, chat)),
+        VIEWING: plain(viewing_from_recipe(config.data, model.encoder.spec.image_size, chat)),
         IMPORTED: origin,
     }
     write_json(to / RECIPE, record)  # last: a folder without it is no run

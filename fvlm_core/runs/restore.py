@@ -42,7 +42,7 @@ class Restored:
         """How it is shown things: as its record says; of a run from before records did, as its recipe and data say."""
         written = self.record.get(VIEWING)
         if written is None:
-            return viewing_from_recipe(self.config, self.chat)
+            return viewing_from_recipe(self.config.data, self.model.encoder.spec.image_size, self.chat)
         return read_viewing(written, RECIPE)
 
 

@@ -11,7 +11,7 @@ from fvlm_core.interfaces.data import DataSource
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.missing import open_all
 from fvlm_core.recipes.read import from_plain
-from fvlm_core.recipes.schema import Chosen, Model, RunRecipe
+from fvlm_core.recipes.schema import Chosen, Data, Model
 from fvlm_core.recipes.structure import Invalid, structure
 from fvlm_core.viewing import Shown, Viewing, viewing
 
@@ -19,27 +19,25 @@ VIEWING = "viewing"
 """In a run's record, and in the `config.json` of an exported model."""
 
 
-def viewing_of(config: RunRecipe, chat: Chat, train: Sequence[DataSource]) -> Viewing:
-    """How a run shows things to its model. train: its sources, one for each of `config.data.mixed`."""
+def viewing_of(data: Data, train: Sequence[DataSource], size: int, chat: Chat) -> Viewing:
+    """How a run shows things to its model. train: its sources, one for each of `data.mixed`. size: side of a frame."""
     shown = [
-        one
-        for source, (_, share) in zip(train, config.data.mixed, strict=True)
-        for one in shown_by(source, share)
+        one for source, (_, share) in zip(train, data.mixed, strict=True) for one in shown_by(source, share)
     ]
-    return _resolved(config.model, chat, shown, config.data.image_repeats)
+    return viewing(shown, size, repeats=data.image_repeats, system=_system(chat))
 
 
-def viewing_from_recipe(config: RunRecipe, chat: Chat) -> Viewing:
+def viewing_from_recipe(data: Data, size: int, chat: Chat) -> Viewing:
     """The same of a run whose record does not say: from its data where they are here, else from their settings that are
     called fps, max_frames, fit and prompt."""
     try:
-        sources = open_all(config.data)
+        sources = open_all(data)
     except (FvlmError, OSError):
         sources = []
     if not isinstance(sources, list):
-        return viewing_of(config, chat, sources.train)
-    shown = [one for part in config.data.mixed for one in _as_set(*part)]
-    return _resolved(config.model, chat, shown, config.data.image_repeats)
+        return viewing_of(data, sources.train, size, chat)
+    shown = [one for part in data.mixed for one in _as_set(*part)]
+    return viewing(shown, size, repeats=data.image_repeats, system=_system(chat))
 
 
 def read_viewing(table: Mapping[str, Any], file: str) -> Viewing:
@@ -54,7 +52,9 @@ def read_viewing(table: Mapping[str, Any], file: str) -> Viewing:
 def exported_viewing(written: Mapping[str, Any] | None, model: Model, file: str) -> Viewing:
     """The viewing in the `config.json` of an exported model; the defaults, without a source, where it was written
     before that was kept. file: for messages. Raises `Problems`."""
-    return _resolved(model, None, ()) if written is None else read_viewing(written, file)
+    if written is None:
+        return viewing((), model.encoder.config.spec().image_size)
+    return read_viewing(written, file)
 
 
 def differences(seen: Viewing, sources: Sequence[DataSource]) -> list[str]:
@@ -78,9 +78,9 @@ def _agree(one: Shown, other: Shown) -> bool:
     )
 
 
-def _resolved(model: Model, chat: Chat | None, shown: Sequence[Shown], repeats: int = 1) -> Viewing:
-    size = model.encoder.config.spec().image_size
-    return viewing(shown, size, repeats=repeats, system=str(getattr(chat, "system", "")))
+def _system(chat: Chat) -> str:
+    """The system turn of chats that have none, where the chat format says it."""
+    return str(getattr(chat, "system", ""))
 
 
 def _as_set(chosen: Chosen, share: float) -> list[Shown]:
