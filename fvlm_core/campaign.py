@@ -10,7 +10,7 @@ from typing import Any
 from attrs import frozen
 
 import fvlm_core
-from fvlm_core.compose import Sources, compose, make_chat, specs
+from fvlm_core.compose import Sources, compose, make_chat, read_architectures, remarks, specs
 from fvlm_core.compute import (
     count_parameters,
     flops_per_sample,
@@ -36,6 +36,7 @@ from fvlm_core.runs.initial import check_same_start, find_initial, load_initial
 from fvlm_core.runs.lock import writing
 from fvlm_core.runs.mirror import Mirrored
 from fvlm_core.runs.store import (
+    ARCHITECTURES,
     CHECKPOINTS,
     ENVIRONMENT,
     IMPORTED,
@@ -296,6 +297,7 @@ def _train_one(
         "data": seen_data(sources.train, sources.validation),
         "resolved": resolved(config),
         VIEWING: plain(seen),
+        ARCHITECTURES: read_architectures(config.model),
         **({"rehearsal": True} if rehearsal else {}),
     }
 
@@ -309,6 +311,7 @@ def _train_one(
         parallel = config.training.parallel if ranks.size > 1 else "single"
         device = pick_device(config.training.device)
         said = begin_attempt(folder, device, found, world=ranks.size, parallel=parallel)
+        said += remarks(config.model)
         write_json(folder / ENVIRONMENT, describe_environment())
         if begun.found and (folder / SUMMARY).exists():  # before the record: what was complete may be no more
             write_json(folder / SUMMARY, _replanned(read_part(folder / SUMMARY), length))

@@ -1,4 +1,4 @@
-"""A folder of pretrained weights is what its config.json says: logits are transformers' own, or an error names the key."""
+"""A folder of weights is what its config.json says: logits are transformers' own, or an error names the key."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ def test_the_cache_of_the_hub_is_read_as_a_folder_is(tmp_path: Path, monkeypatch
     assert config.sizes()["rope_parameters"]["rope_theta"] == 7e4
     edit(place / "snapshots" / "abc", hidden_size=960)
     with pytest.raises(
-        UsageError, match="hidden_size: the recipe says 576, config.json of HuggingFaceTB/.* says 960"
+        UsageError, match=r"hidden_size: the recipe says 576, config.json of HuggingFaceTB/.* says 960"
     ):
         config.spec()
 

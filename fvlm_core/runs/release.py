@@ -15,7 +15,7 @@ from fvlm_core.recipes.schema import Model
 from fvlm_core.report.model_card import model_card
 from fvlm_core.runs.files import empty_folder, usual_modes, write_json
 from fvlm_core.runs.restore import restore
-from fvlm_core.runs.store import TOKENIZER, Run
+from fvlm_core.runs.store import ARCHITECTURES, TOKENIZER, Run
 
 LONGEST_ANSWER = 128
 
@@ -29,7 +29,8 @@ def release(run: Run, to: Path) -> list[Path]:
     """
     empty_folder(to)
     restored = restore(run)
-    composition, read = _described(restored.config.model, run.record["resolved"]["model"])
+    known = run.record.get(ARCHITECTURES, {})
+    composition, read = _described(restored.config.model, run.record["resolved"]["model"], known)
     llm = restored.model.llm.spec
     viewing = restored.viewing
     config = FvlmConfig(
@@ -54,18 +55,21 @@ def release(run: Run, to: Path) -> list[Path]:
     return sorted(to.iterdir())
 
 
-def _described(model: Model, table: dict[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """The recipe's table `model`, and the architectures it takes from files, so that it can be read elsewhere.
+def _described(
+    model: Model, table: dict[str, Any], known: dict[str, dict[str, Any]]
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The recipe's table `model`, and the architectures it takes from files, so that it can be read elsewhere. known:
+    those that the run's record has.
 
     Folders of this machine become names: their paths mean nothing on another.
     """
     parts = {"encoder": model.encoder.config, "llm": model.llm.config}
     composition, architectures = dict(table), {}
     for part, config in parts.items():
-        read: dict[str, dict[str, Any]] = {}
+        weights = table[part].get("weights")
+        read = {weights: known[weights]} if weights in known else {}
         with known_architectures(read):
             config.spec()
-        weights = table[part].get("weights")
         if weights is not None and weights != SEEDED and is_folder(weights):
             name = f"{part}:{Path(weights).name}"
             composition[part] = {**table[part], "weights": name}

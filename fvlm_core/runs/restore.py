@@ -12,10 +12,11 @@ from safetensors.torch import load_file
 from fvlm_core.compose import compose, make_chat
 from fvlm_core.errors import UsageError
 from fvlm_core.interfaces.llm import Chat
+from fvlm_core.pretrained import known_architectures
 from fvlm_core.recipes.read import from_resolved
 from fvlm_core.recipes.schema import RunRecipe
 from fvlm_core.runs.checkpoint import damage, latest_checkpoint
-from fvlm_core.runs.store import CHECKPOINTS, IMPORTED, RECIPE, TOKENIZER, Run
+from fvlm_core.runs.store import ARCHITECTURES, CHECKPOINTS, IMPORTED, RECIPE, TOKENIZER, Run
 from fvlm_core.runs.viewing import VIEWING, read_viewing, viewing_from_recipe
 from fvlm_core.viewing import Viewing
 from fvlm_core.vlm import VLM
@@ -53,9 +54,10 @@ def restore(run: Run, device: str = "cpu", checkpoint: Checkpoint = "best") -> R
     Raises `UsageError` when the run has no complete checkpoint.
     """
     folder = best_checkpoint(run) if checkpoint == "best" else _newest_checkpoint(run)
-    config = from_resolved(run.record["resolved"])
-    chat = make_chat(config.model, tuple, run.folder / TOKENIZER)
-    model = compose(config.model, chat.vocabulary, run.record["seed"], weights=False)
+    with known_architectures(dict(run.record.get(ARCHITECTURES, {}))):
+        config = from_resolved(run.record["resolved"])
+        chat = make_chat(config.model, tuple, run.folder / TOKENIZER)
+        model = compose(config.model, chat.vocabulary, run.record["seed"], weights=False)
     tensors = load_file(folder / "model.safetensors")
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -27,6 +27,9 @@ ENVIRONMENT = "environment.json"
 BAD_SAMPLES = "bad_samples.jsonl"
 ATTEMPTS = "attempts.jsonl"
 FAILURE = "failure.json"
+ARCHITECTURES = "architectures_read"
+"""In a record: the `config.json` of pretrained weights that the model was made after, by the recipe's name for them."""
+
 IMPORTED = "imported"
 """In a record: where the run comes from, when this program did not make it; also the folder of imported weights."""
 

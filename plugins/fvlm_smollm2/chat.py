@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from fvlm_core.interfaces import EncodedChat, Turn, UsageError
+from fvlm_smollm2.config import SYSTEM
 
-SYSTEM = "You are a helpful AI assistant."
 _END_OF_TEXT, _START, _END, _UNKNOWN = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<unk>"
 _MOST_WORDS = 65_536
 _SHORT = (Turn("system", "Be brief."), Turn("user", "Hi"), Turn("assistant", "Yes."), Turn("user", "Why?"))

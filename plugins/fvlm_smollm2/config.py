@@ -8,10 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, fields, frozen, validators
 
-from fvlm_core.interfaces import SEEDED, LLMSpec, architecture, check_architecture, pretrained_folder
+from fvlm_core.interfaces import (
+    SEEDED,
+    LLMSpec,
+    MissingWeights,
+    UsageError,
+    architecture,
+    check_architecture,
+    pretrained_folder,
+)
 
 if TYPE_CHECKING:
     from fvlm_smollm2.chat import ChatML
+
+SYSTEM = "You are a helpful AI assistant."
 
 FROM_DATA = "from-data"
 """In place of a hub id or a folder: a word-level tokenizer made from the training texts."""
@@ -32,6 +42,8 @@ class SmolLM2:
     what the recipe or the name of a `smollm2-SIZE` component says must agree with it.
     vocabulary: rows of the embedding; with a tokenizer from the data it is that tokenizer's.
     tokenizer: a hub id, a folder, or "from-data"; default: where the weights are, "from-data" if they are seeded.
+    system: the system turn of chats that have none, in place of the one that a chat template beside the weights may
+    give; empty: no such turn.
     rope_base, norm_eps, positions: rotary base, epsilon of the norms, longest sequence; for seeded weights.
     size: label of tables and plots.
     checkpoint_activations: recompute each layer in the backward pass instead of keeping its activations.
@@ -45,6 +57,7 @@ class SmolLM2:
     kv_heads: int | None = field(default=None, validator=_positive)
     vocabulary: int | None = field(default=None, validator=_positive)
     tokenizer: str = ""
+    system: str = SYSTEM
     rope_base: float = field(default=100_000.0, validator=validators.gt(1))
     norm_eps: float = field(default=1e-5, validator=validators.gt(0))
     positions: int = field(default=8192, validator=validators.ge(1))
@@ -89,16 +102,47 @@ class SmolLM2:
     def chat(self, corpus: Callable[[], Iterable[str]], file: Path | None = None) -> ChatML:
         """The chat format with this model's tokenizer; see `Chat`.
 
-        Raises `MissingWeights` when a published tokenizer is not on this machine.
+        Raises `MissingWeights` when a published tokenizer is not on this machine, and `UsageError` for one of another
+        model, or beside a chat template that is not ChatML.
         """
         from fvlm_smollm2 import chat
+        from fvlm_smollm2.template import own_system
 
-        if file is not None:
-            return chat.load(file)
         name = self._tokenizer()
-        if name == FROM_DATA:
-            return chat.from_corpus(corpus())
-        return chat.load(pretrained_folder(name, needs="tokenizer.json") / "tokenizer.json")
+        if file is None and name == FROM_DATA:
+            return chat.from_corpus(corpus(), self.system)
+        if file is None:
+            folder = pretrained_folder(name, needs="tokenizer.json")
+            own_system(folder)
+            file = folder / "tokenizer.json"
+        made = chat.load(file, self.system)
+        rows = self.spec().vocabulary
+        if rows is not None and made.vocabulary > rows:
+            raise UsageError(
+                f"{file}: its token ids go up to {made.vocabulary - 1:,}, and the embedding has {rows:,} rows "
+                f"(vocab_size of {self.weights}); expected the tokenizer of these weights, or weights whose embedding "
+                "was made longer with it: model.resize_token_embeddings(len(tokenizer)) of transformers"
+            )
+        return made
+
+    def remarks(self) -> tuple[str, ...]:
+        """What becomes of the chat template that lies beside the tokenizer; nothing where there is none. Raises as
+        `chat`."""
+        from fvlm_smollm2.template import own_system
+
+        name = self._tokenizer()
+        try:
+            own = None if name == FROM_DATA else own_system(pretrained_folder(name, needs="tokenizer.json"))
+        except MissingWeights:
+            return ()
+        if own is None:
+            return ()
+        if own == self.system:
+            return (f"chats are as the chat template of {name} makes them",)
+        return (
+            f"the chat template of {name} is used, but for its system turn, {_quoted(own)}: chats here begin with "
+            f"{_quoted(self.system)} (llm.system sets it)",
+        )
 
     def rehearsal(self) -> SmolLM2:
         """A small one for rehearsals: as many heads, in the same groups, 4 channels each; two layers; random weights,
@@ -156,6 +200,10 @@ class SmolLM2:
     def _tokenizer(self) -> str:
         """Where the tokenizer comes from."""
         return self.tokenizer or (FROM_DATA if self.weights == SEEDED else self.weights)
+
+
+def _quoted(system: str) -> str:
+    return f'"{system}"' if system else "none"
 
 
 _ARCHITECTURE = (
