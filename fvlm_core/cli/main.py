@@ -11,7 +11,7 @@ from errno import EDQUOT, EFBIG, ENOSPC
 
 import click
 
-from fvlm_core import __version__
+from fvlm_core import __version__, leaving
 from fvlm_core.cli.lazy import LazyGroup, Table
 
 COMMANDS: Table = {
@@ -59,6 +59,11 @@ def fvlm() -> None:
 
 def main() -> int:
     """Run the command line of this process; the exit code."""
+    leaving.code = code = _run()
+    return code
+
+
+def _run() -> int:
     try:
         outcome = fvlm.main(prog_name="fvlm", standalone_mode=False)
         sys.stdout.flush()

@@ -51,7 +51,7 @@ from fvlm_core.training.preference import PreferenceLoss
 from fvlm_core.training.ranks import Elsewhere, Ranks
 from fvlm_core.training.replicas import spread, summed, taken
 from fvlm_core.training.state import Latest, LossWindow, Progress, restore, save
-from fvlm_core.training.stop import Stopped, StopRequest
+from fvlm_core.training.stop import LEAVING, Stopped, StopRequest
 from fvlm_core.training.updates import Updates, late
 from fvlm_core.vlm import VLM
 
@@ -220,6 +220,7 @@ def train(
                     journal.summarise(summarised(summary, progress, length.steps))
                 asked = asked or _asked(ranks.exchange(stop.number))
             if asked is not None and step < length.steps:
+                stop.doing(LEAVING)
                 stopped = Stopped(asked)
                 raise stopped if ranks.first else Elsewhere(stopped.exit_code)
     stop.doing(None)

@@ -1,7 +1,7 @@
 """Signals: finish the step, save, leave with the right exit code. A second one leaves at once.
 
-Who asks by SIGTERM or SIGUSR kills soon, so there is a grace. Who presses Ctrl-C is told how long it takes, and can press
-it again: the step is finished and saved however long that is.
+Who asks by SIGTERM or SIGUSR kills soon, so there is a grace. Who presses Ctrl-C is told how long it takes, and can
+press it again: the step is finished and saved however long that is.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 75, signa
 
 GRACE = 25.0
 """Seconds for finishing the step and saving; torchrun and Slurm kill after 30."""
+
+LEAVING = "leaving"
+"""What the loop does when everything is saved."""
 
 LONG = 1.0
 """Seconds from which on it is said how long something takes."""
@@ -121,9 +124,12 @@ class StopRequest:
 
     def _give_up(self) -> None:
         assert self.number is not None
-        _say(
-            f"not saved within {self.grace:g} s of the signal: abandoned; the checkpoint before it is intact"
-        )
+        if self._doing == LEAVING:
+            _say(f"saved; left {self.grace:g} s after the signal, whatever else was still to be done")
+        else:
+            _say(
+                f"not saved within {self.grace:g} s of the signal: abandoned; the checkpoint before it is intact"
+            )
         os._exit(EXIT_CODES[signal.Signals(self.number)])
 
 
