@@ -10,7 +10,7 @@ import sys
 
 import click
 
-from fvlm_core import __version__
+from fvlm_core import __version__, leaving
 from fvlm_core.cli.lazy import LazyGroup, Table
 from fvlm_core.cli.streams import lost_stdout, need_stdout, open_streams
 from fvlm_core.paths import settle_home
@@ -66,6 +66,11 @@ def fvlm(ctx: click.Context) -> None:
 
 def main() -> int:
     """Run the command line of this process; the exit code."""
+    leaving.code = code = _run()
+    return code
+
+
+def _run() -> int:
     open_streams()
     settle_home()
     need_stdout(True)

@@ -51,7 +51,7 @@ from fvlm_core.training.preference import PreferenceLoss
 from fvlm_core.training.ranks import Elsewhere, Ranks
 from fvlm_core.training.replicas import spread, summed, taken
 from fvlm_core.training.state import Latest, LossWindow, Progress, restore, save
-from fvlm_core.training.stop import Stopped, StopRequest
+from fvlm_core.training.stop import LEAVING, Stopped, StopRequest
 from fvlm_core.training.updates import Updates, late
 from fvlm_core.vlm import VLM
 
@@ -146,6 +146,7 @@ def train(
     with Journal(folder, run.id, progress, ranks) as journal:
         while progress.step < length.steps:
             step = progress.step + 1
+            stop.doing("step")
             update = length.update(progress.step, progress.samples)
             for group in optimiser.param_groups:
                 group["lr"] = group["peak"] * schedule[group["component"]].factor(update)
@@ -193,6 +194,7 @@ def train(
 
             asked = part.asked
             if evaluating and row is not None:
+                stop.doing("evaluation")
                 with clock.paused(progress):
                     replicas.gather()
                     values, scored = evaluate(
@@ -210,6 +212,7 @@ def train(
                     journal.scored(step, scored, progress.best_val_step)
                 asked = asked or _asked(ranks.exchange(stop.number))
             if saving or asked is not None:
+                stop.doing("save")
                 with clock.paused(progress):
                     journal.sync()
                     save(folder / CHECKPOINTS, model, optimiser, progress, replicas, ranks)
@@ -218,9 +221,12 @@ def train(
                             folder / CHECKPOINTS, config.checkpoints.keep_last, progress.best_val_step
                         )
                     journal.summarise(summarised(summary, progress, length.steps))
+                asked = asked or _asked(ranks.exchange(stop.number))
             if asked is not None and step < length.steps:
+                stop.doing(LEAVING)
                 stopped = Stopped(asked)
                 raise stopped if ranks.first else Elsewhere(stopped.exit_code)
+    stop.doing(None)
     return summarised(summary, progress, length.steps)
 
 
