@@ -14,7 +14,7 @@ import lmms_stand_in
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from shard_fixtures import clip as founding_clip
@@ -34,7 +34,7 @@ from fvlm_core.recipes.read import read_data_source
 from fvlm_core.runs.restore import restore
 from fvlm_core.runs.store import Run, find_run
 from fvlm_core.runs.viewing import differences
-from fvlm_core.shards.freeze import freeze
+from fvlm_core.shards.freeze import ChosenSamples
 from fvlm_core.shards.pack import origin_of, pack
 from fvlm_core.shards.settings import PackSettings
 from fvlm_core.viewing import QUESTION, Shown, Viewing, viewing
@@ -407,12 +407,13 @@ def test_what_says_nothing_of_sampling_is_packed_and_frozen_as_its_source_has_it
         assert (shown.fps, shown.max_frames) == (fps, 4)
         assert tuple(map(index_of, decode_frames(source[0], 42))) == frames
     clips = open_source(
-        read_data_source("clips", ["path=clips", "holdout=0", "fps=3.0", "max_frames=4"]), "validation"
+        read_data_source("clips", ["path=clips", "holdout=0", "fps=3.0", "max_frames=4"]), "train"
     )
-    how = PackSettings(size=42)
-    freeze("held", [clips], [], 2, tmp_path / "held", how, refuse=True, processes=1, progress=lambda *_: None)
-    [shown] = shown_by(open_source(read_data_source("shards", [f"path={tmp_path}/held"]), "validation"), 1.0)
-    assert (shown.fps, shown.max_frames) == (3.0, 4)
+    chosen = ChosenSamples("held", [clips[0], clips[1]])
+    pack(chosen, {"frozen": "held"}, tmp_path / "held", PackSettings(size=42))  # as `data freeze` does
+    held = open_source(read_data_source("shards", [f"path={tmp_path}/held", "holdout=0"]), "validation")
+    [shown] = shown_by(held, 1.0)
+    assert (shown.fps, shown.max_frames, len(decode_frames(held[0], 42))) == (3.0, 4, 4)
 
 
 def test_frames_of_founding_shards_were_one_a_second(tmp_path: Path) -> None:
@@ -441,6 +442,7 @@ UNKNOWN = st.builds(Shown, kind=st.just("videos"), **SAID)
 PICTURES = st.builds(Shown, kind=st.just("pictures"), fit=st.sampled_from(("crop", "letterbox")), **SAID)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(VIDEOS | UNKNOWN | PICTURES, max_size=6))
 def test_the_heaviest_source_decides_and_the_others_are_said(sources: list[Shown]) -> None:
     found = viewing(sources, 42, system="own")
