@@ -65,8 +65,10 @@ if TYPE_CHECKING:
         SEEDED,
         architecture,
         check_architecture,
+        check_whole,
         is_folder,
         pretrained_folder,
+        read_config,
         read_weights,
     )
     from fvlm_core.report.figures import style
@@ -104,7 +106,8 @@ _HOME = {
     "interfaces.tracker": ("TrackedRun", "Tracker", "numbers"),
     "launching.tied": ("tied",),
     "pretrained": (
-        *("SEEDED", "architecture", "check_architecture", "is_folder", "pretrained_folder", "read_weights"),
+        *("SEEDED", "architecture", "check_architecture", "check_whole"),
+        *("is_folder", "pretrained_folder", "read_config", "read_weights"),
     ),
     "report.figures": ("style",),
     "data.bad": ("BadSample",),
@@ -208,6 +211,7 @@ __all__ = [
     "architecture",
     "chat_of",
     "check_architecture",
+    "check_whole",
     "find_media",
     "hookimpl",
     "is_folder",
@@ -215,6 +219,7 @@ __all__ = [
     "numbers",
     "open_member",
     "pretrained_folder",
+    "read_config",
     "read_manifest",
     "read_weights",
     "style",
