@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fvlm_core.errors import MissingWeights, Problem, Problems, UsageError
+from fvlm_core.paths import user_path
 
 SEEDED = "seeded"
 """In place of a hub id or a folder: random weights drawn from the run's seed. Always asked for by name."""
@@ -28,7 +29,7 @@ def pretrained_folder(weights: str, *, needs: str = "*.safetensors") -> Path:
     Raises `MissingWeights`, with the command that fetches them, when they are not on this machine.
     """
     if is_folder(weights):
-        folder = Path(weights).expanduser()
+        folder = user_path(weights)
         if folder.is_file():
             raise UsageError(f"weights: {folder} is a file; expected {_A_FOLDER}{of_gguf(folder)}")
         if not folder.is_dir():

@@ -134,7 +134,7 @@ class TrainingData(Dataset[MicroBatch]):
 def micro_batches(
     data: TrainingData, share: Share, step: int, workers: int, pin: bool, timeout: float = WORKER_TIMEOUT
 ) -> Iterator[MicroBatch]:
-    """This rank's micro-batches after `step` steps, without end, in order whatever the workers.
+    """This rank's micro-batches after `step` steps of its share, to its end, in order whatever the workers.
 
     Raises `FvlmError` when a worker dies, fails, or says nothing for `timeout` seconds: with the samples in flight.
     """

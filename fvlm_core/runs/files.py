@@ -35,8 +35,8 @@ def write_json(file: Path, value: Any) -> None:
 
 
 def read_json(file: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(file.read_text())
+    """Read a JSON file, with or without a byte order mark."""
+    return json.loads(file.read_bytes())
 
 
 def usual_modes(folder: Path) -> None:

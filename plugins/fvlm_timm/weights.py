@@ -19,6 +19,7 @@ from fvlm_core.interfaces import (
     check_whole,
     pretrained_folder,
     read_config,
+    user_path,
 )
 from fvlm_timm.architecture import ARGUMENTS, spec
 from fvlm_timm.config import PRETRAINED, Timm
@@ -39,7 +40,7 @@ def weights_file(config: Timm) -> Path | None:
 
 def _own(config: Timm) -> Path:
     """The file of weights that timm does not publish."""
-    path = Path(config.weights).expanduser()
+    path = user_path(config.weights)
     if path.is_dir():
         files = sorted(path.glob("*.safetensors"))
         path = path / _FILE if len(files) != 1 else files[0]
