@@ -31,14 +31,14 @@ def pretrained_folder(weights: str, *, needs: str = "*.safetensors") -> Path:
     if is_folder(weights):
         folder = user_path(weights)
         if folder.is_file():
-            raise UsageError(f"weights: {folder} is a file; expected {_A_FOLDER}{_of_gguf(folder)}")
+            raise UsageError(f"weights: {folder} is a file; expected {_A_FOLDER}{of_gguf(folder)}")
         if not folder.is_dir():
             raise MissingWeights(f"weights: the folder {folder} does not exist")
         missing = _missing(folder, needs)
         if missing:
             raise MissingWeights(
                 f"weights: the folder {folder} holds no {missing}; expected {_A_FOLDER}"
-                + _of_gguf(*folder.glob("*.gguf"))
+                + of_gguf(*folder.glob("*.gguf"))
             )
         return folder
     from huggingface_hub import constants, snapshot_download
@@ -83,15 +83,23 @@ def architecture(weights: str, *, model_type: str, needed: bool = True) -> dict[
         if needed or is_folder(weights):
             raise
         return {}
-    try:
-        config: Any = json.loads(file.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise UsageError(f"{file}: not JSON: {error}") from None
-    found = config.get("model_type") if isinstance(config, dict) else None
+    config = read_config(file)
+    found = config.get("model_type")
     if found != model_type:
         raise UsageError(f'{file}: model_type: expected "{model_type}", got {json.dumps(found)}')
     if known is not None:
         known[weights] = config
+    return config
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """A `config.json`. Raises `UsageError` when it is none."""
+    try:
+        config: Any = json.loads(file.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise UsageError(f"{file}: not JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise UsageError(f"{file}: expected a table of settings, got {type(config).__name__}")
     return config
 
 
@@ -136,17 +144,10 @@ def read_weights(weights: str, kind: Any) -> dict[str, Any]:
     file or the tensors.
     """
     import torch
-    from safetensors import SafetensorError, safe_open
 
     folder = pretrained_folder(weights)
     for file in sorted(folder.glob("*.safetensors")):
-        try:
-            with safe_open(file, framework="pt"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise UsageError(
-                f"{file}: not a whole safetensors file ({file.stat().st_size:,} bytes): {error}. Fetch it again"
-            ) from None
+        check_whole(file)
     try:
         model, found = kind.from_pretrained(
             folder,
@@ -172,13 +173,27 @@ def read_weights(weights: str, kind: Any) -> dict[str, Any]:
     return own
 
 
+def check_whole(file: Path) -> None:
+    """Raise `UsageError` unless a file is of safetensors and as long as it says."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise UsageError(
+            f"{file}: not a whole safetensors file ({file.stat().st_size:,} bytes): {error}. Fetch it again"
+            + of_gguf(file)
+        ) from None
+
+
 _A_FOLDER = (
     "a folder with config.json, *.safetensors and, for a language model, tokenizer.json, as `hf download` and "
     "`save_pretrained` write them"
 )
 
 
-def _of_gguf(*files: Path) -> str:
+def of_gguf(*files: Path) -> str:
     """What to do with weights for llama.cpp, of which there may be none."""
     for file in files:
         if file.suffix == ".gguf":

@@ -33,8 +33,9 @@ def template(system: str | None, turn: str = TURN, begin: str = BEGIN) -> str:
     )  # fmt: skip
 
 
+THOUGHT = "'\n' + ('<think></think>' if m['role'] == 'assistant' else '') + m"
 STRANGE = {
-    "thoughts before answers": template(None, TURN.replace("'\n' + m", "'\n' + ('<think></think>' if m['role'] == 'assistant' else '') + m")),
+    "thoughts before answers": template(None, TURN.replace("'\n' + m", THOUGHT)),
     "no turn begun": template(None, begin=""),
     "a token before the chat": "{{ bos_token }}" + template(None),
     "no new line after turns": template(None, TURN.replace(" + '\n'}}", "}}")),

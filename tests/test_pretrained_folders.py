@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from fvlm_dinov2.config import DINOv2
 from fvlm_dinov2.model import build as build_eye
@@ -18,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from transformers import Dinov2Config, Dinov2Model, LlamaConfig, LlamaForCausalLM, MistralConfig
 
 from fvlm_core.errors import FvlmError, MissingWeights, UsageError
+from fvlm_core.weights import read_foreign
 from fvlm_registry import registry
 
 LLAMA: dict[str, Any] = {
@@ -362,3 +364,52 @@ def test_a_classifier_beside_the_encoder_is_passed_over(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="register_tokens: unexpected"):
         build_eye(DINOv2(weights=str(tmp_path), image_size=42)).load_weights()
     shutil.rmtree(tmp_path)
+
+
+def timm_folder(folder: Path, **changes: Any) -> dict[str, Any]:
+    """A random ViT as timm's `save_for_hf` writes it; the settings that name it."""
+    folder.mkdir(exist_ok=True)
+    sizes = {"embed_dim": 24, "depth": 2, "num_heads": 3, "img_size": 32}
+    made = timm.create_model("vit_tiny_patch16_224", num_classes=0, **sizes)
+    save_file(made.state_dict(), folder / "model.safetensors")
+    cfg = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+    described = {"architecture": "vit_tiny_patch16_224", "pretrained_cfg": cfg, "model_args": sizes} | changes
+    (folder / "config.json").write_text(json.dumps(described))
+    return {
+        "model": "vit_tiny_patch16_224", "weights": str(folder), "image_size": 32, "width": 24, "depth": 2,
+        "heads": 3, "position_size": 32,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, ""),
+        ({"architecture": "vit_base_patch32_clip_quickgelu_224"}, 'architecture: the recipe says "vit_tiny'),
+        ({"pretrained_cfg": {"mean": [0.48, 0.45, 0.4]}}, r"pretrained_cfg.mean: the recipe says \[0.5"),
+        ({"pretrained_cfg": {"std": [0.2, 0.2, 0.2]}}, r"pretrained_cfg.std: .* the file says \[0.2"),
+        ({"model_args": {"depth": 3}}, "model_args.depth: the recipe says 2, the file says 3"),
+        ({"model_args": {"act_layer": "quick_gelu"}}, 'model_args.act_layer: .* the file says "quick_gelu"'),
+    ],
+)
+def test_a_folder_of_timm_is_what_it_says(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    build, config = preset("encoder", "timm", **timm_folder(tmp_path, **changes))
+    if not said:
+        build(config).load_weights()
+        return
+    with pytest.raises(UsageError, match=rf"{re.escape(str(tmp_path))}/config.json: {said}"):
+        build(config).load_weights()
+
+
+def test_cut_and_foreign_files_of_timm_and_of_imports_are_named(tmp_path: Path) -> None:
+    build, config = preset("encoder", "timm", **timm_folder(tmp_path))
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:999])
+    for ask in (build(config).load_weights, lambda: read_foreign(file)):
+        with pytest.raises(
+            UsageError, match=rf"{re.escape(str(file))}: not a whole safetensors file \(999 bytes\)"
+        ):
+            ask()
+    (tmp_path / "x.gguf").write_bytes(b"GGUF")
+    with pytest.raises(UsageError, match=r"x.gguf: expected a .safetensors .* gguf_file="):
+        read_foreign(tmp_path / "x.gguf")

@@ -69,8 +69,10 @@ if TYPE_CHECKING:
         SEEDED,
         architecture,
         check_architecture,
+        check_whole,
         is_folder,
         pretrained_folder,
+        read_config,
         read_weights,
     )
     from fvlm_core.report.figures import style
@@ -115,7 +117,8 @@ _HOME = {
     "launching.tied": ("tied",),
     "paths": ("cache_folder", "environment_path", "user_path"),
     "pretrained": (
-        *("SEEDED", "architecture", "check_architecture", "is_folder", "pretrained_folder", "read_weights"),
+        *("SEEDED", "architecture", "check_architecture", "check_whole"),
+        *("is_folder", "pretrained_folder", "read_config", "read_weights"),
     ),
     "report.figures": ("style",),
     "data.bad": ("BadSample",),
@@ -235,6 +238,7 @@ __all__ = [
     "cache_folder",
     "chat_of",
     "check_architecture",
+    "check_whole",
     "decoded",
     "environment_path",
     "find_media",
@@ -249,6 +253,7 @@ __all__ = [
     "open_member",
     "picture_of",
     "pretrained_folder",
+    "read_config",
     "read_manifest",
     "read_weights",
     "sample_keys",
