@@ -10,7 +10,7 @@ from threading import Event, Thread
 from typing import Any
 
 from fvlm_core.interfaces.tracker import TrackedRun, Tracker
-from fvlm_core.leaving import abandon
+from fvlm_core.leaving import leave_within
 from fvlm_core.recipes.read import Run
 from fvlm_core.recipes.resolved import resolved
 from fvlm_core.recipes.schema import Chosen
@@ -21,7 +21,8 @@ QUEUE = 1000
 """Rows that wait for a slow tracker, some MB at most; more than that are left out of the mirror and counted."""
 
 CLOSE_SECONDS = 5.0
-"""How long the end of a run waits for its trackers, all together, to write what they still have."""
+"""How long the end of a run waits for its trackers, all together, to write what they still have; the end of the
+process waits for their libraries for what is left of it."""
 
 _Row = Mapping[str, Any]
 
@@ -72,7 +73,6 @@ class Mirror:
         if self._thread.is_alive():
             self.dropped += self._rows.qsize()
             self.failure = f"still busy {CLOSE_SECONDS:g} s after the end of the run"
-            abandon(self._thread)
 
     def _mirror(self, build: Any, config: Any, run: TrackedRun) -> None:
         row: _Row | None = None
@@ -143,6 +143,8 @@ class Mirrored:
             mirror.end()
         for mirror in self._mirrors:
             mirror.close(until - time.monotonic())
+        if self._mirrors:
+            leave_within(max(0.0, until - time.monotonic()))
         self._say_failures()
         for mirror in self._mirrors:
             if mirror.dropped:
