@@ -292,9 +292,8 @@ class _Clip:
         step = 1 / float(stream.average_rate or stream.guessed_rate or 1)
         packet: Packet[VideoStream] | None = None
         for packet in container.demux(stream):
-            if (
-                packet.size
-            ):  # an empty one repeats the picture before it; the decoder would take it for the end
+            # An empty packet repeats the picture before it; the decoder would take it for the end.
+            if packet.size:
                 self.packets += not packet.is_discard
                 yield from self._pictures(packet, step)
         if packet is not None:
