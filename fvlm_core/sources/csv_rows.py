@@ -19,9 +19,8 @@ from fvlm_core.errors import Problem, Problems, UsageError
 from fvlm_core.sources.rows import MAX_ROW, Record, Refused, Row, RowFile, lines_of
 from fvlm_registry.nearest import did_you_mean
 
-csv.field_size_limit(
-    MAX_ROW
-)  # by default 131,072 characters, of which the module knows no other way to be told
+# Of the whole process: the module takes no limit from a reader. Its own, of 131,072 characters, ends a long caption.
+csv.field_size_limit(MAX_ROW)
 
 _SEPARATORS = (",", ";", "\t", "|")
 _DECLARED = re.compile(r'"?sep=(.)"?\s*')
