@@ -106,13 +106,17 @@ def decode_picture(content: bytes, size: int) -> NDArray[np.uint8]:
 
 def open_picture(content: bytes) -> Image.Image:
     """A picture decoded to upright RGB, as `to_rgb` does it. Raises ValueError; see `decode_picture`."""
+    return to_rgb(open_image(content))
+
+
+def open_image(content: bytes) -> Image.Image:
+    """A picture opened and not yet decoded. Raises ValueError: none of `FORMATS`, or damaged."""
     try:
-        image = Image.open(BytesIO(content), formats=FORMATS)
+        return Image.open(BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError:
         raise ValueError(_what_else(content)) from None
     except _BROKEN as error:
         raise ValueError(f"corrupt or cut short: {error}") from error
-    return to_rgb(image)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -64,14 +64,23 @@ if TYPE_CHECKING:
     )
     from fvlm_core.interfaces.tracker import TrackedRun, Tracker, numbers
     from fvlm_core.launching.tied import tied
-    from fvlm_core.pretrained import SEEDED, architecture, is_folder, pretrained_folder
+    from fvlm_core.paths import cache_folder, environment_path, user_path
+    from fvlm_core.pretrained import (
+        SEEDED,
+        architecture,
+        check_architecture,
+        is_folder,
+        pretrained_folder,
+        read_weights,
+    )
     from fvlm_core.report.figures import style
     from fvlm_core.shards.index import KINDS, Index, IndexEntry, Shown, write_index
     from fvlm_core.shards.leaks import Signatures
     from fvlm_core.shards.manifest import read_manifest, wrong_sizes
-    from fvlm_core.shards.tar import PICTURES, TEXTS, VIDEOS, BadShard, TarMember, tar_members
+    from fvlm_core.shards.tar import PICTURES, TEXTS, VIDEOS, BadShard, TarMember, sample_keys, tar_members
     from fvlm_core.sources.chats import chat_of
     from fvlm_core.sources.csv_rows import CSVRows
+    from fvlm_core.sources.links import leads_out
     from fvlm_core.sources.media import Media, find_media
     from fvlm_core.sources.parquet import Parquet
     from fvlm_core.sources.rows import JSONArray, JSONLines, Record, Refused, Row, RowFile, string_of, text_of
@@ -104,14 +113,18 @@ _HOME = {
     ),
     "interfaces.tracker": ("TrackedRun", "Tracker", "numbers"),
     "launching.tied": ("tied",),
-    "pretrained": ("SEEDED", "architecture", "is_folder", "pretrained_folder"),
+    "paths": ("cache_folder", "environment_path", "user_path"),
+    "pretrained": (
+        *("SEEDED", "architecture", "check_architecture", "is_folder", "pretrained_folder", "read_weights"),
+    ),
     "report.figures": ("style",),
     "data.bad": ("BadSample",),
     "shards.leaks": ("Signatures",),
     "shards.index": ("KINDS", "Index", "IndexEntry", "Shown", "write_index"),
     "shards.manifest": ("read_manifest", "wrong_sizes"),
-    "shards.tar": ("PICTURES", "TEXTS", "VIDEOS", "BadShard", "TarMember", "tar_members"),
+    "shards.tar": ("PICTURES", "TEXTS", "VIDEOS", "BadShard", "TarMember", "sample_keys", "tar_members"),
     "sources.chats": ("chat_of",),
+    "sources.links": ("leads_out",),
     "sources.media": ("Media", "find_media"),
     "sources.parquet": ("Parquet",),
     "sources.csv_rows": ("CSVRows",),
@@ -219,13 +232,17 @@ __all__ = [
     "Work",
     "architecture",
     "by_kind",
+    "cache_folder",
     "chat_of",
+    "check_architecture",
     "decoded",
+    "environment_path",
     "find_media",
     "hookimpl",
     "is_folder",
     "is_picture",
     "is_video",
+    "leads_out",
     "media_keys",
     "missing",
     "numbers",
@@ -233,6 +250,8 @@ __all__ = [
     "picture_of",
     "pretrained_folder",
     "read_manifest",
+    "read_weights",
+    "sample_keys",
     "string_of",
     "style",
     "tar_members",
@@ -240,6 +259,7 @@ __all__ = [
     "tied",
     "tied_rows",
     "unshown",
+    "user_path",
     "write_index",
     "wrong_sizes",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -80,7 +80,7 @@ class TarMember:
 
     @property
     def key(self) -> str:
-        """What the files of one sample share: the name up to its first dot."""
+        """The name up to its first dot; see `sample_keys`."""
         folder, _, leaf = self.name.rpartition("/")
         return f"{folder}/{leaf.partition('.')[0]}" if folder else leaf.partition(".")[0]
 
@@ -152,6 +152,29 @@ def tar_members(path: Path) -> Iterator[TarMember]:
     except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, IndexError) as error:
         raise BadShard(f"{path}: {_what(path, error)}") from error
     _check_end(path, end)
+
+
+def sample_keys(members: Sequence[TarMember]) -> list[str]:
+    """What the files of one sample share, of each member: the name up to its first dot.
+
+    Where there is no text of that name, up to the last dot of a text that another file goes with: `Track 2.0.mp4` and
+    `Track 2.0.txt` are a sample called `Track 2.0`.
+    """
+    whole = {member.key for member in members if member.name[len(member.key) + 1 :].lower() in TEXTS}
+    rest = [member for member in members if member.key not in whole]
+    stems = {member.name.rpartition(".")[0] for member in rest if member.kind in TEXTS}
+    shared = {
+        stem for member in rest if member.kind not in TEXTS for stem in _stems(member.name) if stem in stems
+    }
+    return [next((stem for stem in _stems(member.name) if stem in shared), member.key) for member in members]
+
+
+def _stems(name: str) -> Iterator[str]:
+    """The name up to each of its dots, the longest first."""
+    leaf = name.rfind("/") + 1
+    while (dot := name.rfind(".", leaf)) >= 0:
+        name = name[:dot]
+        yield name
 
 
 def _check_end(path: Path, end: int) -> None:

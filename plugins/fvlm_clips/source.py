@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +25,9 @@ from fvlm_core.interfaces import (
     Turn,
     UsageError,
     VideoFile,
+    by_kind,
     decoded,
+    is_video,
     string_of,
     text_of,
 )
@@ -33,6 +35,12 @@ from fvlm_core.interfaces import (
 _KINDS = (".jsonl", ".csv", ".tsv")
 _INSIDE = tuple(f"{stem}{kind}" for stem in ("captions", "metadata") for kind in _KINDS)
 """Names under which a folder's own manifest is found."""
+
+_ABOUT = (
+    *("", ".md", ".rst", ".json", ".jsonl", ".csv", ".tsv", ".parquet", ".yaml", ".yml", ".toml", ".xml"),
+    *(".html", ".pdf", ".py", ".sh", ".log", ".lock"),
+)
+"""Kinds of files that say something about a data set and are no part of it."""
 
 _SHOWN = 5
 """Problems spelt out when no clip is left."""
@@ -125,10 +133,26 @@ class ClipSource(DataSource):
             text = f"no caption in {self._manifest.path.name}"
             unnamed = (video for video in folder.videos() if _key(video) not in counts)
             self._problems += [Problem(text, str(folder.root / video)) for video in unnamed]
+        if self.config.path.is_dir():
+            self._problems += self._passed_over(folder, counts)
         if not counts:
             raise self._nothing()
         if not len(self):
             raise self._empty(split, counts.keys())
+
+    def _passed_over(self, folder: Folder, counts: Mapping[int, int]) -> Iterator[Problem]:
+        """The files of a folder that might be clips or captions and are neither, if there are any."""
+        captions = {Path(video).with_suffix(".txt").as_posix() for video in folder.videos()}
+        others = [
+            name
+            for name in folder.files()
+            if not (is_video(name) or name in captions or name.startswith(".") or "/." in name)
+            and Path(name).suffix.lower() not in _ABOUT
+            and _key(name) not in counts
+        ]
+        if others:
+            text = f"passed over, of kinds that are not read or without a video: {by_kind(others)}"
+            yield Problem(text, str(folder.root))
 
     def _nothing(self) -> UsageError:
         count = len(self._problems)

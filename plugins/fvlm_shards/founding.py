@@ -26,6 +26,7 @@ from fvlm_core.interfaces import (
     Shown,
     TarMember,
     UsageError,
+    sample_keys,
     tar_members,
     tied_rows,
     unshown,
@@ -35,7 +36,7 @@ from fvlm_shards.config import Shards
 from fvlm_shards.records import Text, Unusable, read_record
 from fvlm_shards.token_ids import TokenIds
 
-_LAYOUT = 3
+_LAYOUT = 4
 """Raised when an index would come out otherwise for the same shards."""
 
 _NUMBERED = re.compile(r"[0-9]+\.[^.]+")
@@ -74,9 +75,9 @@ def list_shards(config: Shards) -> Listed:
     folder = config.cache / state
     if not (folder / "problems.json").exists():
         _make(config, files, folder)
-    problems = [Problem(**problem) for problem in json.loads((folder / "problems.json").read_text())]
+    problems = [Problem(**problem) for problem in json.loads((folder / "problems.json").read_bytes())]
     groups = np.load(folder / "groups.npy")
-    fingerprint = (folder / "fingerprint").read_text()
+    fingerprint = (folder / "fingerprint").read_text(encoding="utf-8")
     return Listed(files, Index(folder / "index.arrow"), groups, tuple(problems), fingerprint)
 
 
@@ -142,8 +143,13 @@ def _make(config: Shards, files: tuple[Path, ...], folder: Path) -> None:
     for name, write in (
         ("index.arrow", lambda out: write_index(out, entries)),
         ("groups.npy", lambda out: _save(out, groups)),
-        ("fingerprint", lambda out: out.write_text(digest.hexdigest())),
-        ("problems.json", lambda out: out.write_text(json.dumps([_plain(problem) for problem in problems]))),
+        ("fingerprint", lambda out: out.write_text(digest.hexdigest(), encoding="utf-8")),
+        (
+            "problems.json",
+            lambda out: out.write_text(
+                json.dumps([_plain(problem) for problem in problems]), encoding="utf-8"
+            ),
+        ),
     ):
         temporary = folder / f".{name}.{os.getpid()}"
         write(temporary)
@@ -157,16 +163,16 @@ def _samples(
     nothing anyway, its sample is left out: what is left of it would be trained without what it names."""
     groups: dict[str, dict[str, TarMember]] = {}
     lost: set[str] = set()
-    for member in members:
-        group = groups.setdefault(member.key, {})
-        rest = member.name.rpartition("/")[2].partition(".")[2].lower()
+    for member, key in zip(members, sample_keys(members), strict=True):
+        group = groups.setdefault(key, {})
+        rest = member.name[len(key) + 1 :].lower()
         refused = member.refused() or ("a second member of this name" if rest in group else "")
         if not refused:
             group[rest] = member
         elif member.annotation:
             problems.append(Problem(refused, str(file), key=member.name))
-        elif member.key not in lost:
-            lost.add(member.key)
+        elif key not in lost:
+            lost.add(key)
             problems.append(Problem(f"{refused}: the sample is left out", str(file), key=member.name))
     yield from ((key, group) for key, group in groups.items() if group and key not in lost)
 
