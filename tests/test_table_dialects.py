@@ -238,6 +238,8 @@ def test_labels_that_are_numbers_are_labels(kind: str, column: str, tmp_path: Pa
 def test_labels_of_a_csv_stay_as_they_are_written(tmp_path: Path) -> None:
     file = put(tmp_path, "run,N,D,loss\n007,1,1,3\n7,1,2,3\n1e3,1,3,3\n1.50,1,4,3\nTrue,1,5,3\n")
     assert set(read_points([file]).table["run"]) == {"007", "7", "1e3", "1.50", "True"}
+    file.write_text("run,N,D,loss\n007,1,1,3\n7,1,2,3\n1.50,1,4,3\n")  # all of them numbers
+    assert set(read_points([file]).table["run"]) == {"007", "7", "1.50"}
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -306,6 +308,7 @@ def test_what_a_chart_lacks_is_asked_with_a_line_that_works(
     code, _, err = run_cli(["fit", "--data", "chart.csv"], monkeypatch, capsys)
     assert code == 2
     assert "--columns D=Step" in err
+    assert "found run, Step, val/loss\n" in err  # and no bins
     line = err.rpartition("fvlm import ")[2].replace("small=N", "small=10M").replace("1e-3=N", "1e-3=100M")
     line = line.replace("BATCH_SIZE", "32").strip()
     code, _, err = run_cli(["import", *shlex.split(line)], monkeypatch, capsys)
