@@ -100,7 +100,8 @@ def test_a_number_is_read_as_people_write_it(cell: str, tmp_path: Path) -> None:
 AMBIGUOUS = {
     "thousands": ('N,D,loss\n"1,234,567",1,3\n', '2: N: expected a number, got "1,234,567": write it without '
                   "separators of thousands, 1234567"),
-    "either": ("N;D;loss\n1,234;1;3\n", '2: N: expected a number, got "1,234": 1234 or 1.234? Write it without the comma'),
+    "either": ("N;D;loss\n1,234;1;3\n", '2: N: expected a number, got "1,234": 1234 or 1.234? Write it without '
+               "the comma"),
     "mixed": ("N;D;loss\n7;1;3,5\n7;1;3.5\n", '2: loss: expected a number, got "3,5": other numbers here have a '
               "decimal point; use one mark for all"),
     "points in commas": ("N;D;loss\n1.234;1;3,5\n", '2: N: expected a number, got "1.234": 1234 or 1,234? Write it '
@@ -189,10 +190,11 @@ READY = {
                  "of them\np.csv:1: say which is meant: --columns D=tokens"),
     "unit": ("Params (M),tokens_b,loss", 'p.csv:1: "Params (M)" looks like N, the parameters in another unit, which is '
              "not guessed: write the numbers out (20e9 or 20B), or take them as they are\n"
-             'p.csv:1: "tokens_b" looks like D, the samples seen in another unit, which is not guessed: write the numbers '
-             "out (20e9 or 20B), or take them as they are\np.csv:1: say which is meant: --columns 'N=Params (M),D=tokens_b'"),
-    "step": ("N,step,loss", 'p.csv:1: no column with D, the samples seen: expected "samples_seen" or "D"; found N, step, '
-             "loss\np.csv:1: say which is meant: --columns D=step"),
+             'p.csv:1: "tokens_b" looks like D, the samples seen in another unit, which is not guessed: write the '
+             "numbers out (20e9 or 20B), or take them as they are\n"
+             "p.csv:1: say which is meant: --columns 'N=Params (M),D=tokens_b'"),
+    "step": ("N,step,loss", 'p.csv:1: no column with D, the samples seen: expected "samples_seen" or "D"; found N, '
+             "step, loss\np.csv:1: say which is meant: --columns D=step"),
 }  # fmt: skip
 
 
@@ -236,6 +238,8 @@ def test_labels_that_are_numbers_are_labels(kind: str, column: str, tmp_path: Pa
 def test_labels_of_a_csv_stay_as_they_are_written(tmp_path: Path) -> None:
     file = put(tmp_path, "run,N,D,loss\n007,1,1,3\n7,1,2,3\n1e3,1,3,3\n1.50,1,4,3\nTrue,1,5,3\n")
     assert set(read_points([file]).table["run"]) == {"007", "7", "1e3", "1.50", "True"}
+    file.write_text("run,N,D,loss\n007,1,1,3\n7,1,2,3\n1.50,1,4,3\n")  # all of them numbers
+    assert set(read_points([file]).table["run"]) == {"007", "7", "1.50"}
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -247,7 +251,8 @@ def test_conditions_compare_numbers_and_truth_values_of_every_kind_of_file(
 ) -> None:
     frame = pd.DataFrame(
         {
-            "N": [1e7, 1e8], "D": [1e9, 2e9], "loss": [4, 3.5], "seed": [1, 2], "warm": [False, True], "lr": [1e-3, 2e-3],
+            "N": [1e7, 1e8], "D": [1e9, 2e9], "loss": [4, 3.5],
+            "seed": [1, 2], "warm": [False, True], "lr": [1e-3, 2e-3],
         }
     )  # fmt: skip
     policy = Policy.parse(where=(where,))
@@ -303,9 +308,10 @@ def test_what_a_chart_lacks_is_asked_with_a_line_that_works(
     code, _, err = run_cli(["fit", "--data", "chart.csv"], monkeypatch, capsys)
     assert code == 2
     assert "--columns D=Step" in err
+    assert "found run, Step, val/loss\n" in err  # and no bins
     line = err.rpartition("fvlm import ")[2].replace("small=N", "small=10M").replace("1e-3=N", "1e-3=100M")
     line = line.replace("BATCH_SIZE", "32").strip()
-    code, out, err = run_cli(["import", *shlex.split(line)], monkeypatch, capsys)
+    code, _, err = run_cli(["import", *shlex.split(line)], monkeypatch, capsys)
     assert (code, err) == (0, "")
     runs = {run.id: run for run in list_runs(tmp_path / "runs")}
     assert {name: run.total_params for name, run in runs.items()} == {
