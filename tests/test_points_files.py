@@ -138,8 +138,8 @@ BROKEN: dict[str, tuple[str | bytes, str]] = {
     ),
     "latin.csv": (
         b"N,D,loss,run\n1,2,3,a\n1,2,3,caf\xe9\n",
-        "latin.csv: not UTF-8 text (invalid continuation byte in line 3, byte 10); expected a CSV file in UTF-8, or in UTF-16 "
-        "with a byte order mark",
+        "latin.csv: not UTF-8 text (invalid continuation byte in line 3, byte 10); expected a CSV file in UTF-8, or "
+        "in UTF-16 with a byte order mark",
     ),
     "empty.json": (" \n", "empty.json: the file is empty; expected JSON"),
     "none.json": ("[]", "none.json: no rows"),

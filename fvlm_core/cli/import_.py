@@ -39,6 +39,12 @@ _SHOWN = 50
 @click.option(
     "--schedule", multiple=True, metavar="RUN=NAME", help="The schedule of a run, or of a pattern of runs."
 )
+@click.option(
+    "--samples-per-step",
+    multiple=True,
+    metavar="RUN=N",
+    help="D of evaluations that only say their step: N samples a step, of a run or a pattern of runs. May be repeated.",
+)
 @click.option("--replace", is_flag=True, help="Put this import in the place of the one of the same name.")
 @click.option("--dry-run", is_flag=True, help="Say what would be imported, and write nothing.")
 @runs_option
@@ -49,12 +55,14 @@ def command(
     total_params: tuple[str, ...],
     size: tuple[str, ...],
     schedule: tuple[str, ...],
+    samples_per_step: tuple[str, ...],
     replace: bool,
     dry_run: bool,
     root: Path,
 ) -> None:
     """Make runs of measurements: PATH is a folder of an export, all_eval_points.csv or run_summaries.csv alone, any CSV
-    with the columns of one of them, or a folder of raw metrics (metrics_RUN.csv, run_summary_RUN.json).
+    with the columns of one of them, a folder of raw metrics (metrics_RUN.csv, run_summary_RUN.json), or a chart or a
+    run's history saved from W&B as CSV.
 
     Everything that the files say is kept, nothing is made up, and an export gives the tables again, row by row.
     """
@@ -64,7 +72,7 @@ def command(
     from fvlm_core.imports.keep import keep, plan
     from fvlm_core.imports.sources import find_sources, read_source
 
-    given = Given(total_params, size, schedule)
+    given = Given(total_params, size, schedule, samples_per_step)
     groups = [
         plan(read_source(source), root, in_fits=in_fits, given=given, replace=replace, named=name is not None)
         for source in find_sources(paths, name)
@@ -121,6 +129,13 @@ def _show(group: Group) -> None:
         stdout().print(f"  not meant for fits: {shorten(', '.join(controls))}", soft_wrap=True)
     for remark in read.remarks:
         stdout().print(f"  {remark}", soft_wrap=True)
+    lacking = [run.id for run in read.runs if any(row.get("samples_seen") is None for row in run.evaluations)]
+    if lacking:
+        stdout().print(
+            f"  D, the samples seen, is not known of all points of {shorten(', '.join(lacking))}: fits leave these "
+            "out. Give it with --samples-per-step RUN=N",
+            soft_wrap=True,
+        )
     if unknown := check_sizes(read.runs):
         stdout().print(
             f"  N is not known of {shorten(', '.join(unknown))}: laws that compare sizes need it. Give it with "

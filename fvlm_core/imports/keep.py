@@ -44,13 +44,11 @@ class Group:
     outcome: Outcome
 
 
-def plan(
-    read: Read, root: Path, *, in_fits: bool | None, given: Given, replace: bool, named: bool
-) -> Group:
+def plan(read: Read, root: Path, *, in_fits: bool | None, given: Given, replace: bool, named: bool) -> Group:
     """What importing would do; nothing is written. Values that are given are put into the runs.
 
-    in_fits: of all runs; None: as the files beside them say. named: the user chose the name. Raises `UsageError` when the name is taken, the same files are there under another
-    name, or something else is there under this one.
+    in_fits: of all runs; None: as the files beside them say. named: the user chose the name. Raises `UsageError` when
+    the name is taken, the same files are there under another name, or something else is there under this one.
     """
     name = read.source.name
     if not _NAME.fullmatch(name):
@@ -230,7 +228,7 @@ def _summary(run: MeasuredRun, origin: Mapping[str, Any]) -> dict[str, Any]:
     losses = [(row["val_loss"], row["step"]) for row in run.evaluations if (row.get("val_loss") or 0) > 0]
     best = dict(zip(("best_val_loss", "best_val_step"), min(losses), strict=True)) if losses else {}
     identity = {"run_id": run.id, "model_size": run.size, "lr_schedule": run.schedule}
-    if origin["given_here"]:
+    if origin["given_here"].keys() - {"samples_per_step"}:
         return identity | {"total_params": run.total_params}
     return identity | {"total_params": None} | best | {DERIVED: True}
 

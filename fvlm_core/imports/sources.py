@@ -9,6 +9,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from fvlm_core.errors import UsageError
+from fvlm_core.imports.charts import KIND, from_wandb, runs_of_chart
 from fvlm_core.imports.exported import POINTS_FORMAT, SUMMARIES_FORMAT, runs_of_tables
 from fvlm_core.imports.measured import MeasuredRun
 from fvlm_core.imports.raw import METRICS_FILES, RAW_FORMAT, SUMMARY_FILES, natural, runs_of_metrics
@@ -91,6 +92,10 @@ def read_source(source: Source) -> Read:
         if file in jsons:
             continue
         sheet = open_sheet(file)
+        if from_wandb(sheet):
+            if len(source.files) > 1:
+                raise UsageError(f"{_listed(source.files)}: a W&B chart among others: import them one by one")
+            return Read(source, KIND, runs_of_chart(sheet, remarks), remarks)
         of = choose_format(sheet, _expected(file))
         table = read_table(sheet, of, may_be_torn=of is RAW_FORMAT)
         if table.extras:

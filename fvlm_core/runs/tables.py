@@ -81,7 +81,7 @@ def write_tables(runs: Sequence[Run], to: Path) -> list[Path]:
         return files
     marked = [{"run_id": names[run.folder], "in_fits": str(run.in_fits).lower()} for run in runs]
     _write(marks, ("run_id", "in_fits"), marked)
-    return [*files, marks]
+    return sorted([*files, marks])
 
 
 def point_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:

@@ -45,7 +45,7 @@ USUAL: dict[str, tuple[str, ...]] = {
     "lr": ("learning_rate", "train_lr", "train_learning_rate"),
     "compute": ("training_flops", "train_flops", "total_flops"),
 }  # fmt: skip
-"""Names that others give them, as `_plainly` writes them: read where a table has none of `HEADERS`."""
+"""Names that others give them, as `plainly` writes them: read where a table has none of `HEADERS`."""
 
 LAST: dict[str, tuple[str, ...]] = {"loss": ("l",)}
 """Names that mean a column only where nothing else does: L may also count layers."""
@@ -60,8 +60,8 @@ class Choice:
     """What a user says about the columns of tables.
 
     named: the header of a column, by column. n, d: what N and D count, which also says under which header they are
-    looked for; None: under the known ones, whatever they count. extras: other headers, which filters read. reads: others
-    that laws read, where a table has them. warmup: steps of the linear warm-up before the first step of each run.
+    looked for; None: under the known ones, whatever they count. extras: other headers, which filters read. reads:
+    others that laws read, where a table has them. warmup: steps of the linear warm-up before each run's first step.
     """
 
     named: Mapping[str, str] = field(factory=dict)
@@ -74,12 +74,14 @@ class Choice:
 
 @frozen
 class Found:
-    """The columns of a table. headers: by column. extras: headers only filters read. n_kind, d_kind: in words."""
+    """The columns of a table. headers: by column. extras: headers only filters read. n_kind, d_kind: in words. usual:
+    what was found by other names than ours, in words."""
 
     headers: Mapping[str, str]
     extras: tuple[str, ...]
     n_kind: str
     d_kind: str
+    usual: tuple[str, ...] = ()
 
 
 def parse_columns(text: str) -> dict[str, str]:
@@ -126,6 +128,7 @@ def find_columns(
     found: dict[str, str] = {}
     problems: list[Problem] = []
     ready: dict[str, str] = {}
+    usual: list[str] = []
 
     def wrong(text: str) -> None:
         problems.append(Problem(text, file, line))
@@ -156,7 +159,8 @@ def find_columns(
                 one_of(header)
                 found[column] = header
             continue
-        candidates = _candidates(column, of, headers, free)
+        # Steps may be what D counts.
+        candidates = _candidates(column, of, headers, headers if column == "step" else free)
         if len(set(candidates)) > 1:
             both = " and ".join(f'"{header}"' for header in candidates)
             wrong(f"{both} could both be {meaning}: keep one of them")
@@ -164,10 +168,12 @@ def find_columns(
         elif candidates:
             one_of(candidates[0])
             found[column] = candidates[0]
+            if candidates[0].strip().lower() not in of:
+                usual.append(f'{_upper(column)} is "{candidates[0]}"')
         elif scaled := _scaled(column, of, free):
             wrong(
-                f'"{scaled}" looks like {meaning} in another unit, which is not guessed: write the numbers out (20e9 or '
-                "20B), or take them as they are"
+                f'"{scaled}" looks like {meaning} in another unit, which is not guessed: write the numbers out '
+                "(20e9 or 20B), or take them as they are"
             )
             ready[column] = scaled
         elif column in needed or (column == "n" and choice.n not in (None, "total")):
@@ -182,6 +188,8 @@ def find_columns(
             wrong(f'no column "{header}", which --where asks for{near}')
         else:
             one_of(header)
+    if ready.get("d") == "HEADER":
+        ready["d"] = found.get("step", "HEADER")
     if problems:
         last = [Problem(text, file, line) for text in (_ready_line(ready), advice if ready else "") if text]
         raise Problems([*dict.fromkeys(problems), *last])
@@ -190,6 +198,7 @@ def find_columns(
         choice.extras,
         _words(found.get("n"), choice.n and N_KINDS[choice.n], N_KINDS.values()),
         _words(found.get("d"), choice.d and D_KINDS[choice.d], D_KINDS.values()),
+        tuple(usual),
     )
 
 
@@ -198,17 +207,15 @@ def _spelt(header: str, headers: Sequence[str]) -> str:
     return next((one for one in headers if one == header or one.strip() == header), header)
 
 
-def _candidates(
-    column: str, names: Sequence[str], headers: Sequence[str], free: Sequence[str]
-) -> list[str]:
+def _candidates(column: str, names: Sequence[str], headers: Sequence[str], free: Sequence[str]) -> list[str]:
     """The headers that a column may be under. Of a loss, every usual name counts: "loss" beside "val/loss" is likely
     another. free: those that no column is given by."""
     usual = USUAL.get(column, ()) if names == HEADERS[column] else ()
     exact = [header for header in headers if header.strip().lower() in names]
     if exact and column != "loss":
         return exact
-    like = [header for header in free if _plainly(header) in (*names, *usual)]
-    return like or exact or [header for header in free if _plainly(header) in LAST.get(column, ())]
+    like = [header for header in free if plainly(header) in (*names, *usual)]
+    return like or exact or [header for header in free if plainly(header) in LAST.get(column, ())]
 
 
 def _scaled(column: str, names: Sequence[str], headers: Sequence[str]) -> str:
@@ -216,14 +223,14 @@ def _scaled(column: str, names: Sequence[str], headers: Sequence[str]) -> str:
     if column not in ("n", "d", "compute"):
         return ""
     for header in headers:
-        plain = _plainly(header)
+        plain = plainly(header)
         for name in (*names, *USUAL[column]):
             if plain.startswith(f"{name}_") and UNITS.fullmatch(plain.removeprefix(f"{name}_")):
                 return header
     return ""
 
 
-def _plainly(header: str) -> str:
+def plainly(header: str) -> str:
     """A header in lower case, with one underscore for all that is no letter or digit: "val/loss" and "Val Loss" are
     val_loss."""
     return re.sub(r"[^a-z0-9]+", "_", header.lower()).strip("_")

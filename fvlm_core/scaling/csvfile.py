@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from fvlm_core.errors import UsageError
 from fvlm_core.interfaces import LRCurve
-from fvlm_core.scaling.dialect import Dialect, find_dialect, is_blank
+from fvlm_core.scaling.dialect import find_dialect, is_blank
 from fvlm_core.scaling.sheet import AT_ONCE, Chunk, Place
 
 FORMULA = ("=", "+", "-", "@")
@@ -29,11 +28,11 @@ class CSVSheet:
         self.file = file
         self.kinds: Mapping[str, str] = {}
         self.curves: Mapping[str, LRCurve] = {}
-        self.advice = ""
         _refuse_packed(file)
         with _explained(file):
             self.dialect = find_dialect(file)
             first = self._read(header=None, dtype=str, nrows=1)
+        self.said, self.advice = str(self.dialect), ""
         self.line: int | None = 1 + self.dialect.skipped
         self.headers = ["" if pd.isna(cell) else str(cell) for cell in first.iloc[0]]
 

@@ -1,10 +1,11 @@
-"""How a CSV file is written: its encoding, what separates its columns, and its decimal mark. Told by the file itself."""
+"""How a CSV file is written: its encoding, what separates its columns, its decimal mark."""
 
 from __future__ import annotations
 
 import csv
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,15 @@ class Dialect:
     decimal: str = "."
     skipped: int = 0
 
+    def __str__(self) -> str:
+        """In words, as far as it is not that of every CSV file."""
+        words = [
+            "" if self.encoding == "utf-8-sig" else f"text in {self.encoding.upper()}",
+            "" if self.separator == "," else f"columns separated by {SEPARATORS[self.separator]}",
+            "" if self.decimal == "." else "decimal commas",
+        ]
+        return ", ".join(filter(None, words))
+
     def plain(self, text: str) -> str:
         """A number with a decimal point, whatever the file writes. What then has a comma is no number."""
         return text.translate(_SWAPPED) if self.decimal == "," else text
@@ -82,7 +92,8 @@ class Dialect:
             return ""
         mark, names = text.strip(), {",": "comma", ".": "point"}
         if _THOUSANDS.fullmatch(mark) and mark.count(other) == 1 and self.decimal not in mark:
-            return f": {mark.replace(other, '')} or {mark.replace(other, '.')}? Write it without the {names[other]}"
+            either = f"{mark.replace(other, '')} or {mark.replace(other, self.decimal)}"
+            return f": {either}? Write it without the {names[other]}"
         if _THOUSANDS.fullmatch(mark.split(self.decimal)[0]):
             return f": write it without separators of thousands, {mark.replace(other, '')}"
         return f": other numbers here have a decimal {names[self.decimal]}; use one mark for all"
@@ -120,13 +131,9 @@ def find_dialect(file: Path) -> Dialect:
 def split(lines: Sequence[str], separator: str) -> list[list[str]]:
     """The cells of lines, as far as they can be read; blank lines left out."""
     rows: list[list[str]] = []
-    try:
-        for cells in csv.reader(lines, delimiter=separator, skipinitialspace=True):
-            if not is_blank(cells):
-                rows.append(cells)
-    except csv.Error:  # told by whoever reads the file
-        pass
-    return rows
+    with suppress(csv.Error):  # told by whoever reads the file
+        rows.extend(csv.reader(lines, delimiter=separator, skipinitialspace=True))
+    return [cells for cells in rows if not is_blank(cells)]
 
 
 def is_blank(cells: Sequence[str]) -> bool:

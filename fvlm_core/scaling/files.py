@@ -14,6 +14,7 @@ from pandas.api.types import union_categoricals
 
 from fvlm_core.errors import Problem, Problems, UsageError
 from fvlm_core.interfaces import LRCurve
+from fvlm_core.scaling.chart import STEP, ChartSheet, is_chart
 from fvlm_core.scaling.columns import STANDARD, Choice, Found, find_columns
 from fvlm_core.scaling.csvfile import CSVSheet
 from fvlm_core.scaling.jsonfile import JSONSheet
@@ -46,16 +47,23 @@ def read_points(files: Sequence[Path], choice: Choice | None = None) -> Points:
     n_kinds: list[str] = []
     d_kinds: list[str] = []
     runs: list[str] = []
+    ways_out: dict[str, str] = {}
     stems = [file.stem for file in files]
     for file in files:
         sheet = _open(file)
         found = find_columns(str(file), sheet.line, sheet.headers, choice, advice=sheet.advice)
-        table = load(sheet, found)
+        table = load(sheet, found, remarks)
+        remarks += [f"{file}: {said}" for said in (sheet.said, ", ".join(found.usual)) if said]
         n_kinds.append(sheet.kinds.get("n", found.n_kind))
         d_kinds.append(sheet.kinds.get("d", found.d_kind))
         _leave_out_controls(file, table, remarks)
         if "n" not in table and _look_up(file, table, choice, remarks):
             n_kinds[-1] = N_KINDS[choice.n or "total"].words
+        if "n" not in table and sheet.advice:
+            ways_out["n"] = f"{file}: {sheet.advice}"
+            if "size" not in table:
+                remarks.append(f"{file}: N of its runs is not known: each is a size of its own")
+                table["size"] = table["run"]
         if "run" not in table and _is_one_run(table):
             name = file.stem if stems.count(file.stem) == 1 else str(file.with_suffix(""))
             table["run"] = labelled([name], np.zeros(len(table["loss"]), np.int8))
@@ -75,7 +83,7 @@ def read_points(files: Sequence[Path], choice: Choice | None = None) -> Points:
         warmup=choice.warmup,
         keep=(*choice.extras, *choice.reads),
     )
-    return evolve(points, curves={**points.curves, **curves})
+    return evolve(points, curves={**points.curves, **curves}, ways_out=ways_out)
 
 
 def _open(file: Path) -> Sheet:
@@ -90,14 +98,18 @@ def _open(file: Path) -> Sheet:
             return ParquetSheet(file)
         if suffix in (".json", ".jsonl", ".ndjson"):
             return JSONSheet(file, by_line=suffix != ".json")
-        return CSVSheet(file)
+        sheet = CSVSheet(file)
+        return ChartSheet(sheet) if is_chart(sheet.headers) else sheet
     except OSError as error:
         raise UsageError(f"{file}: cannot be read: {error.strerror or error}") from None
 
 
-def load(sheet: Sheet, found: Found) -> Columns:
+def load(sheet: Sheet, found: Found, remarks: list[str]) -> Columns:
     """The columns of one table: those that are found, and all others that hold numbers or labels: rows that differ in
-    any are no copies. Raises `Problems` that name every bad cell."""
+    any are no copies. Raises `Problems` that name every bad cell.
+
+    remarks: of a run's history, that rows without a loss are left out.
+    """
     numbers = {column: found.headers[column] for column in NUMBERS if column in found.headers}
     labels = {column: found.headers[column] for column in TEXT if column in found.headers}
     # A name of ours with another meaning cannot be told apart from it.
@@ -106,9 +118,7 @@ def load(sheet: Sheet, found: Found) -> Columns:
         for header in sheet.headers
         if header in found.extras
         or not (
-            header in found.headers.values()
-            or header.lower() in STANDARD
-            or sheet.headers.count(header) > 1
+            header in found.headers.values() or header.lower() in STANDARD or sheet.headers.count(header) > 1
         )
     ]
     faults: list[Faults] = []
@@ -121,11 +131,14 @@ def load(sheet: Sheet, found: Found) -> Columns:
         )
         faults += checks[column]
     start = 0
+    kept: list[Any] = []
     for chunk in sheet.chunks(_once(numbers), _once(labels), others):
+        loss = found.headers["loss"]
+        kept.append(~np.isnan(chunk.numbers[loss]) | chunk.wrong[loss] | (STEP not in sheet.headers))
         for column, header in numbers.items():
             values, wrong = chunk.numbers[header], chunk.wrong[header]
             checks[column][0].add(wrong, start)
-            checks[column][1].add(out_of_range(column, values)[0] & ~wrong, start)
+            checks[column][1].add(out_of_range(column, values)[0] & ~wrong & kept[-1], start)
             pieces[column].append(values)
         for column, header in labels.items():
             pieces[column].append(chunk.labels[header])
@@ -146,6 +159,11 @@ def load(sheet: Sheet, found: Found) -> Columns:
     if problems:
         raise Problems(problems)
     out = {column: _joined(of) for column in list(pieces) if (of := pieces.pop(column))}
+    if not (rows := np.concatenate(kept)).all():
+        remarks.append(f"{sheet.file}: rows without a loss, left out: {(~rows).sum()} of {len(rows)}")
+        out = {column: values[rows] for column, values in out.items()}
+    if not rows.any():
+        raise UsageError(f"{sheet.file}: no row has a {found.headers['loss']}")
     return out | {column: _as_labels(out[column]) for column in TEXT if column in out}
 
 

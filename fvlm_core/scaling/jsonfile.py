@@ -28,7 +28,7 @@ class JSONSheet:
         self.line: int | None = None
         self.kinds: Mapping[str, str] = {}
         self.curves: Mapping[str, LRCurve] = {}
-        self.advice = ""
+        self.said = self.advice = ""
         self._lines: list[int] = []
         try:
             text = file.read_bytes().decode(encoding_of(file))
@@ -139,7 +139,8 @@ class JSONSheet:
         )
         if not lists or len({len(column) for column in table.values()}) > 1:
             raise UsageError(f"{self.file}: points.table: expected columns of equal length")
-        self._columns = table
+        # Rows of a record are points, each of them: what told them apart may not be in it.
+        self._columns = {**table, "point": list(range(len(next(iter(table.values())))))}
         self.kinds = {
             name[0]: points[name] for name in ("n_kind", "d_kind") if isinstance(points.get(name), str)
         }
@@ -204,7 +205,9 @@ def _labels(values: list[Any]) -> Any:
     plain = [None if value is _ABSENT else value for value in values]
     if all(value is None or type(value) in (int, float) for value in plain):
         return _numbers(plain)[0] if any(value is not None for value in plain) else pd.Categorical(plain)
-    return pd.Categorical(pd.Series([None if value is None else _text(value) for value in plain], dtype=object))
+    return pd.Categorical(
+        pd.Series([None if value is None else _text(value) for value in plain], dtype=object)
+    )
 
 
 def _text(value: Any) -> str:

@@ -26,7 +26,7 @@ class ParquetSheet:
         self.line: int | None = None
         self.kinds: Mapping[str, str] = {}
         self.curves: Mapping[str, LRCurve] = {}
-        self.advice = ""
+        self.said = self.advice = ""
         with _explained(file):
             self._types: Any = pq.read_schema(file)
         self.headers = list(self._types.names)

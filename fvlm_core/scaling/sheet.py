@@ -31,6 +31,8 @@ class Sheet(Protocol):
     """Words for what "n" and "d" count, where the file itself says so."""
     curves: Mapping[str, LRCurve]
     """Learning rates by run, where the file itself holds them."""
+    said: str
+    """How it was read, where that is not how every such file is."""
     advice: str
     """Where such a file cannot hold all that fits need: how else it is given."""
 
