@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fvlm_core.cli.options import runs_option
+from fvlm_core.cli.path_types import ANY_PATH
 
 if TYPE_CHECKING:
     from fvlm_core.imports.keep import Group
@@ -17,7 +18,7 @@ _SHOWN = 50
 
 
 @click.command("import")
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=ANY_PATH)
 @click.option(
     "--name", metavar="NAME", help="The group's name in the store.  [default: the folder's, or the file's]"
 )

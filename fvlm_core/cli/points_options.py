@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from fvlm_core.cli.choice import Choice
 from fvlm_core.cli.options import runs_option
+from fvlm_core.cli.path_types import ANY_PATH
 
 if TYPE_CHECKING:
     from fvlm_core.interfaces import FitModel
@@ -95,7 +96,7 @@ def _with_options(command: Command, n: tuple[str, ...], d: tuple[str, ...]) -> C
             "--data",
             "files",
             multiple=True,
-            type=click.Path(path_type=Path),
+            type=ANY_PATH,
             metavar="FILE",
             help="Points of this table instead of runs: CSV, JSON or Parquet; the folder of an export, or "
             "columns N, D, loss (run, size, step, lr, schedule, C optional). May be repeated.",

@@ -9,6 +9,7 @@ import click
 from fvlm_core.cli.costs import cost_option
 from fvlm_core.cli.counts import COUNT
 from fvlm_core.cli.fit_options import fit_options
+from fvlm_core.cli.path_types import NAME_OR_PATH
 from fvlm_core.cli.points_options import points_options
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 @click.option(
     "--recipe",
     "recipes",
+    type=NAME_OR_PATH,
     multiple=True,
     metavar="RECIPE",
     help="Plan this recipe's sizes and use their cost (a file, or the name of a shipped one). May be repeated.",

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from timm.models import eva, get_pretrained_cfg, vision_transformer
 
-from fvlm_core.interfaces import SEEDED, MissingWeights, UsageError, pretrained_folder
+from fvlm_core.interfaces import SEEDED, MissingWeights, UsageError, pretrained_folder, user_path
 from fvlm_timm.config import PRETRAINED, Timm
 
 _FILE = "model.safetensors"
@@ -23,7 +23,7 @@ def weights_file(config: Timm) -> Path | None:
         return None
     if config.weights == PRETRAINED:
         return _published(config.model)
-    path = Path(config.weights).expanduser()
+    path = user_path(config.weights)
     if path.is_dir():
         files = sorted(path.glob("*.safetensors"))
         path = path / _FILE if len(files) != 1 else files[0]
