@@ -355,7 +355,7 @@ def test_only_rows_that_are_equal_in_every_column_are_copies(tmp_path: Path) -> 
     rows = "N,D,loss,peak_lr,note\n1,2,3,1e-3,a\n1,2,3,2e-3,a\n1,2,3,2e-3,b\n1,2,3,2e-3,b\n"
     points = read_points([put(tmp_path, rows)])
     assert len(points.table) == 3
-    assert "points that are exact copies of others, and count once: 1" in points.remarks
+    assert "points that are exact copies of others, and count once: 1 (" in " ".join(points.remarks)
     assert list(points.table) == ["size", "run", "schedule", "n", "d", "loss", "step", "lr", "compute"]
     record = put(tmp_path, json.dumps({"points": points.to_json()}), "fit.json")
     assert len(read_points([record]).table) == 3

@@ -92,8 +92,8 @@ class Dialect:
             return ""
         mark, names = text.strip(), {",": "comma", ".": "point"}
         if _THOUSANDS.fullmatch(mark) and mark.count(other) == 1 and self.decimal not in mark:
-            either = f"{mark.replace(other, '')} or {mark.replace(other, self.decimal)}"
-            return f": {either}? Write it without the {names[other]}"
+            whole, part = mark.replace(other, ""), mark.replace(other, self.decimal)
+            return f": {whole} or {part}? Write it without the {names[other]}"
         if _THOUSANDS.fullmatch(mark.split(self.decimal)[0]):
             return f": write it without separators of thousands, {mark.replace(other, '')}"
         return f": other numbers here have a decimal {names[self.decimal]}; use one mark for all"

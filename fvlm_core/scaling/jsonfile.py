@@ -13,7 +13,7 @@ import pandas as pd
 from fvlm_core.errors import Problem, Problems, UsageError
 from fvlm_core.interfaces import LRCurve
 from fvlm_core.scaling.dialect import encoding_of
-from fvlm_core.scaling.points import shorten
+from fvlm_core.scaling.points import POINT, shorten
 from fvlm_core.scaling.sheet import SHOWN, Chunk, Place
 
 _ABSENT = object()
@@ -140,7 +140,7 @@ class JSONSheet:
         if not lists or len({len(column) for column in table.values()}) > 1:
             raise UsageError(f"{self.file}: points.table: expected columns of equal length")
         # Rows of a record are points, each of them: what told them apart may not be in it.
-        self._columns = {**table, "point": list(range(len(next(iter(table.values())))))}
+        self._columns = {**table, POINT: list(range(len(next(iter(table.values())))))}
         self.kinds = {
             name[0]: points[name] for name in ("n_kind", "d_kind") if isinstance(points.get(name), str)
         }

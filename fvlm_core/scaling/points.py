@@ -158,7 +158,6 @@ def settle(
     """`tidy` for columns by name, which it empties as it goes: very many points are in memory once only.
 
     keep: of the columns that `Points` does not know, those that are kept, the others only tell rows apart; None: all.
-    Rows that they alone tell apart are numbered in a column `ALIKE`.
     """
     said = list(remarks)
     rows = len(columns["loss"])
@@ -193,11 +192,10 @@ def settle(
             f"points that are exact copies of others, and count once: {same.sum()} ({_which(parts, ~new)})"
         )
         _take(parts, new)
-    _forget(
-        parts,
-        [name for name in parts if keep is not None and name not in (*TEXT, *NUMBERS, ALIKE, *keep)],
-        said,
-    )
+    if told := _told_by_others(parts):
+        said.append(told)
+    for name in () if keep is None else parts.keys() - {*TEXT, *NUMBERS, *keep}:
+        del parts[name]
     if disputed := _disputed(parts):
         said.append(disputed)
     for name in NUMBERS:
@@ -288,35 +286,22 @@ def _take(parts: dict[str, Any], rows: Any) -> None:
         parts[name] = parts[name][rows]
 
 
-ALIKE = "alike"
-"""The column that numbers points which only columns that are not kept tell apart: they are no copies."""
-
 NAMED = 3
 """Copies that are named; the others are counted."""
 
+POINT = "point"
+"""The column of the record of a fit that numbers its points: what told them apart may not be in it."""
 
-def _forget(parts: dict[str, Any], names: Sequence[str], said: list[str]) -> None:
-    """Drop columns, and number the rows that nothing else tells apart."""
-    if not names:
-        return
-    dropped = {name: parts.pop(name) for name in names}
-    keys = _keys(parts)
-    alike = _repeats(keys, len(parts["d"]))
-    if alike is None:
-        order = np.lexsort(keys[::-1])
-        for column in (parts, dropped):
-            _take(column, order)
-        alike = _repeats(_keys(parts), len(parts["d"]))
-    assert alike is not None
-    if not alike.any():
-        return
-    differ = [name for name, column in dropped.items() if (alike & _unlike(column)).any()]
-    first = np.maximum.accumulate(np.where(np.concatenate([[True], ~alike]), np.arange(len(alike) + 1), 0))
-    parts[ALIKE] = (np.arange(len(first)) - first).astype(float)
+
+def _told_by_others(parts: Mapping[str, Any]) -> str:
+    """A remark on rows that are alike in all columns that laws read: what tells them apart, and how many they are."""
+    alike = _repeats(_keys({name: parts[name] for name in _ORDER if name in parts}), len(parts["d"]))
+    if alike is None or not alike.any():
+        return ""
+    others = [name for name in parts if name not in (*_ORDER, POINT)]
+    differ = [name for name in others if (alike & _unlike(parts[name])).any()]
     count = int((np.concatenate([[False], alike]) | np.concatenate([alike, [False]])).sum())
-    said.append(
-        f"points that differ in {shorten(', '.join(differ))} alone, which no law reads, and all count: {count}"
-    )
+    return f"points that differ in {shorten(', '.join(differ))} alone, all of which count: {count}" if differ else ""
 
 
 def _unlike(column: Any) -> Any:

@@ -38,8 +38,8 @@ class Remark:
 def lag1(table: pd.DataFrame, residuals: Floats) -> tuple[float, int]:
     """Autocorrelation of residuals between neighbouring evaluations of a run, over all runs, and how many pairs.
 
-    Burg's estimator, sum 2 a b / sum (a^2 + b^2) over the pairs, with the squares of half a pair more, which keeps it
-    in (-1, 1) whatever the residuals. Those that are no numbers part a run in two.
+    Burg's estimator, sum 2 a b / sum (a^2 + b^2) over the pairs, with a little more of the squares, which is nothing
+    where pairs are many and keeps it in (-1, 1) whatever the residuals. Those that are no numbers part a run in two.
     """
     labels = [table["size"].to_numpy(), table["run"].to_numpy()]
     before = pd.Series(residuals).groupby(labels).shift(1).to_numpy()
@@ -49,7 +49,7 @@ def lag1(table: pd.DataFrame, residuals: Floats) -> tuple[float, int]:
     squares = float(here @ here + there @ there)
     if squares == 0:
         return 0.0, count
-    return float(2 * here @ there) / (squares * (1 + 0.5 / count)), count
+    return float(2 * here @ there) / (squares * (1 + 0.5 / count**2)), count
 
 
 def of_points(table: pd.DataFrame) -> list[Remark]:
