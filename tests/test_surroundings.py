@@ -209,7 +209,10 @@ TRAINED = [
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a complete run "tiny/tiny", which is somebody else's."""
-    return trained(tmp_path_factory.mktemp("store"))
+    folder = trained(tmp_path_factory.mktemp("store"))
+    for made in (folder, *folder.rglob("*")):  # theirs alone to write, everybody's to read
+        made.chmod(0o755 if made.is_dir() else 0o644)
+    return folder
 
 
 @pytest.mark.soak
