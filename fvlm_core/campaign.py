@@ -10,7 +10,7 @@ from typing import Any
 from attrs import frozen
 
 import fvlm_core
-from fvlm_core.compose import Sources, compose, make_chat, specs
+from fvlm_core.compose import Sources, compose, make_chat, read_architectures, remarks, specs
 from fvlm_core.compute import (
     count_parameters,
     flops_per_sample,
@@ -19,12 +19,12 @@ from fvlm_core.compute import (
     vocabulary_parameters,
 )
 from fvlm_core.data.pairs import without_pairs
-from fvlm_core.errors import MissingWeights, UsageError
+from fvlm_core.errors import MissingWeights, Problem, UsageError
 from fvlm_core.interfaces.data import Progress
 from fvlm_core.missing import missing_weights, open_all
 from fvlm_core.recipes.drift import Change, check_allowed, explain, refused
 from fvlm_core.recipes.read import Recipe, Run
-from fvlm_core.recipes.resolved import flat, resolved
+from fvlm_core.recipes.resolved import flat, plain, resolved
 from fvlm_core.recipes.schema import Data, RunRecipe
 from fvlm_core.runs.attempts import accepted_drift, begin_attempt
 from fvlm_core.runs.checkpoint import MODEL
@@ -36,6 +36,7 @@ from fvlm_core.runs.initial import check_same_start, find_initial, load_initial
 from fvlm_core.runs.lock import writing
 from fvlm_core.runs.mirror import Mirrored
 from fvlm_core.runs.store import (
+    ARCHITECTURES,
     CHECKPOINTS,
     ENVIRONMENT,
     IMPORTED,
@@ -45,6 +46,7 @@ from fvlm_core.runs.store import (
     open_run,
     read_part,
 )
+from fvlm_core.runs.viewing import VIEWING, differences, viewing_of
 from fvlm_core.training.devices import pick_device
 from fvlm_core.training.length import Length
 from fvlm_core.training.loop import train
@@ -275,6 +277,7 @@ def _train_one(
     budgeted = progress.nominal if config.training.budget_accounting == "nominal" else progress.spent
     length = Length.of(config.training, budgeted, progress.step, progress.samples)
     size = config.model.size or config.model.llm.config.spec().size or short_count(parameters.total)
+    seen = viewing_of(config.data, sources.train, model.encoder.spec.image_size, chat)
     record = {
         "id": run.id,
         "recipe": recipe.name,
@@ -293,6 +296,8 @@ def _train_one(
         "software": software(config),
         "data": seen_data(sources.train, sources.validation),
         "resolved": resolved(config),
+        VIEWING: plain(seen),
+        ARCHITECTURES: read_architectures(config.model),
         **({"rehearsal": True} if rehearsal else {}),
     }
 
@@ -306,14 +311,20 @@ def _train_one(
         parallel = config.training.parallel if ranks.size > 1 else "single"
         device = pick_device(config.training.device)
         said = begin_attempt(folder, device, found, world=ranks.size, parallel=parallel)
+        said += remarks(config.model)
         write_json(folder / ENVIRONMENT, describe_environment())
         if begun.found and (folder / SUMMARY).exists():  # before the record: what was complete may be no more
             write_json(folder / SUMMARY, _replanned(read_part(folder / SUMMARY), length))
         write_json(folder / RECIPE, record)
-        return said
+        return said + [f"validation: {text}" for text in differences(seen, sources.validation)]
 
     for text in ranks.on_first(write):
         observer.warned(text)
+    left_out = _left_out(sources)
+    for name, problems in left_out.items():
+        observer.warned(
+            f"{name}: {len(problems):,} left out of its data, first {problems[0]} (fvlm data check names all of them)"
+        )
     if length.rounded:
         observer.warned(f"{length.rounded}: {length}")
     known = {
@@ -322,7 +333,7 @@ def _train_one(
         "total_params": parameters.total,
         "lr_schedule": config.training.schedule,
         "flops_per_sample": flops,
-        "left_out": [str(problem) for source in sources.train for problem in source.problems()],
+        "left_out": [str(problem) for problems in left_out.values() for problem in problems],
         "drift": accepted_drift(folder),
         **({"rehearsal": True} if rehearsal else {}),
     }
@@ -332,6 +343,15 @@ def _train_one(
     if ranks.first:
         write_json(folder / SUMMARY, summary)
     return summary
+
+
+def _left_out(sources: Sources) -> dict[str, tuple[Problem, ...]]:
+    """What each source named while it listed its samples. One may name the rows of both splits in each."""
+    every = (*sources.train, *sources.validation)
+    found: dict[str, dict[Problem, None]] = {}
+    for source in every:
+        found.setdefault(source.name, {}).update(dict.fromkeys(source.problems()))
+    return {name: tuple(problems) for name, problems in found.items() if problems}
 
 
 def _spent(before: Spent | None, each: float, samples: int) -> Spent:

@@ -14,7 +14,7 @@ import torch
 from attrs import define, field, frozen
 
 from fvlm_core.capacity import Capacity, Need, capacity_here, capacity_of, gib, need
-from fvlm_core.compose import Sources, compose, make_chat, specs
+from fvlm_core.compose import Sources, compose, make_chat, remarks, specs
 from fvlm_core.compute import (
     Parameters,
     count_parameters,
@@ -148,7 +148,7 @@ class _Planner:
     def plan(self, run: Run) -> RunPlan:
         config = run.config
         model, training = config.model, config.training
-        notes = missing_weights(model)
+        notes = [*missing_weights(model), *remarks(model)]
         sources = self._once(("sources", config.data), lambda: open_all(config.data))
         if not isinstance(sources, Sources):
             notes += sources

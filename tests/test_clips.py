@@ -91,20 +91,26 @@ def test_jsonl_traps_are_named_with_their_lines(tmp_path: Path) -> None:
         {"video": "", "caption": "nameless"},
         {"video": "sub", "caption": "a folder"},
         {"video": "sub/../sub/e.mp4", "caption": "in a roundabout way"},
+        {"video": "sub/../a.mp4", "caption": "again "},
     )
     source = all_of(path)
-    assert captions(source) == {"a.mp4": "fine", "sub/e.mp4": "in a roundabout way"}
+    assert captions(source) == {
+        "a.mp4": "fine",
+        "a.mp4#2": "again",
+        "a.mp4#3": "again by another name",
+        "sub/e.mp4": "in a roundabout way",
+    }
+    assert {sample.video.path for sample in samples(source)[:3]} == {tmp_path / "a.mp4"}  # type: ignore[union-attr]
     expected = {
         2: "empty caption",
         3: "not JSON",
-        4: "a.mp4 is already in line 1",
-        5: "a.mp4 is already in line 1",
-        6: 'no column "caption" among video, captoin; did you mean "captoin"?',
+        6: 'no column "caption" among video, captoin: did you mean "captoin"?',
         7: "caption: expected a string, got list",
         8: "expected an object, got list",
         10: "no such file",
         11: "no file name",
         12: "no such file",
+        14: "a.mp4 with this caption is already in line 4",
     }
     assert [problem.line for problem in source.problems()] == list(expected)
     for problem, text in zip(source.problems(), expected.values(), strict=True):
@@ -118,7 +124,9 @@ def test_rows_that_are_not_utf8_are_named_and_hide_no_other(tmp_path: Path) -> N
     path.write_bytes(b"\xef\xbb\xbfvideo,caption\na.mp4,caf\xe9\nb.mp4,caf\xc3\xa9\n")
     source = all_of(path)
     assert captions(source) == {"b.mp4": "café"}
-    assert found(source) == [f"{path}:2: not UTF-8 text"]
+    assert found(source) == [
+        f"{path}:2: not UTF-8 text: byte 0xE9; if it is Latin-1, save it as UTF-8 (iconv -f LATIN1 -t UTF-8 OLD > NEW)"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -172,7 +180,7 @@ def test_missing_columns_are_named_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(Problems) as caught:
         all_of(path)
     assert str(caught.value).splitlines() == [
-        f'{path}:1: no column "video" among vidoe, text; did you mean "vidoe"?',
+        f'{path}:1: no column "video" among vidoe, text: did you mean "vidoe"?',
         f'{path}:1: no column "caption" among vidoe, text',
     ]
     touch(tmp_path, "a.mp4")
@@ -202,7 +210,7 @@ def test_an_open_quotation_mark_stops_with_its_line(tmp_path: Path) -> None:
 def test_endless_lines_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "clips.jsonl"
     path.write_bytes(b"\0" * (5 << 20))
-    with pytest.raises(UsageError, match=r"clips\.jsonl:1: more than .* bytes in one line"):
+    with pytest.raises(UsageError, match=r"clips\.jsonl:1: longer than 4,194,304 bytes"):
         all_of(path)
 
 

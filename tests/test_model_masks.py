@@ -75,10 +75,16 @@ def test_packed_rows_give_the_losses_of_padded_ones_in_float32(name: str) -> Non
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
     losses.loss.backward()
     expected.loss.backward()
-    for (parameter, ours), theirs in zip(packed.named_parameters(), padded.parameters(), strict=True):
-        assert (ours.grad is None) == (theirs.grad is None)
-        if ours.grad is not None and theirs.grad is not None:
-            error = (ours.grad - theirs.grad).norm() / theirs.grad.norm().clamp(min=1e-3)
+    gradients = {parameter: theirs.grad for parameter, theirs in padded.named_parameters()}
+    for parameter, ours in packed.named_parameters():
+        theirs = gradients[parameter]
+        assert (ours.grad is None) == (theirs is None)
+        if ours.grad is not None and theirs is not None:
+            # A softmax does not see what is added to every key: the gradient of a key's bias is rounding alone, of the
+            # size of what is summed in its query's.
+            seen = gradients[parameter.replace("k_proj.bias", "q_proj.bias")]
+            assert seen is not None
+            error = (ours.grad - theirs).norm() / seen.norm().clamp(min=1e-3)
             assert float(error) < 1e-4, parameter
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from fvlm_core.errors import Problems, UsageError
 from fvlm_core.sources import rows
-from fvlm_core.sources.rows import CSVRows, JSONArray, JSONLines, RowFile
+from fvlm_core.sources.csv_rows import CSVRows
+from fvlm_core.sources.rows import JSONArray, JSONLines, RowFile
 
 values = st.dictionaries(
     st.text(max_size=5), st.text(max_size=40) | st.integers() | st.lists(st.text(max_size=5))
@@ -72,7 +73,7 @@ def test_bad_lines_hide_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert [row for row in found if isinstance(row, dict)] == [{"a": 1}, {"a": 2}]
     assert [str(row)[:15] for row in found[1:5]] == [
         "expected an obj",
-        "not UTF-8 text",
+        "not UTF-8 text:",
         "longer than 100",
         "not JSON: Expec",
     ]

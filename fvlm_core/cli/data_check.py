@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fvlm_core.cli.path_types import NAME_OR_PATH
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -19,16 +21,23 @@ SIDE = 224
 
 
 @click.command("check")
-@click.argument("data", metavar="FOLDER|RECIPE")
-@click.option("-o", "settings", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
+@click.argument("data", type=NAME_OR_PATH, metavar="FOLDER|RECIPE")
+@click.option(
+    "-o",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change one key of the recipe, or of the shards.",
+)
 @click.option("--hash/--sizes", "hashes", default=True, show_default=True,
               help="SHA-256 of every file, or sizes alone, which is done at once.")  # fmt: skip
 @click.option("--decode", is_flag=True, help="Decode every sample, too.")
 def command(data: str, settings: tuple[str, ...], hashes: bool, decode: bool) -> None:
     """Check the shards below FOLDER, or the data of RECIPE, and name every file that is not whole (exit code 1).
 
-    Packs are compared with their manifests. Tars without one are read header by header to their end. Of a recipe's
-    sources that are no shards, the rows that cannot be used are named.
+    Packs are compared with their manifests. Tars without one are read header by header to their end, then listed: the
+    samples that cannot be used are named, as the rows of a recipe's other sources are. -o tokenizer=FILE says what made
+    the token ids of tars that hold no text.
     """
     from fvlm_core.cli.console import stdout
     from fvlm_core.cli.data_named import find_data
@@ -39,9 +48,10 @@ def command(data: str, settings: tuple[str, ...], hashes: bool, decode: bool) ->
     out = stdout()
     with Display(out, 0) as display:
         if Path(data).is_dir():
-            found += _folder(Path(data), hashes, display.work)
+            shards = _shards(Path(data), settings)
+            found += _folder(Path(data), hashes, display.work, shards)
             if decode:
-                found.append(_decoded(_shards(Path(data)), display.work))
+                found.append(_decoded(shards, display.work))
         else:
             named = find_data(data, settings, _SPLITS)
             found += _named(named, hashes, display.work)
@@ -60,13 +70,16 @@ def command(data: str, settings: tuple[str, ...], hashes: bool, decode: bool) ->
 _SPLITS = ("train", "validation")
 
 
-def _folder(folder: Path, hashes: bool, progress: Progress) -> list[Checked]:
+def _folder(folder: Path, hashes: bool, progress: Progress, shards: Sequence[Named]) -> list[Checked]:
+    """Packs by their manifests; other tars by their structure, and by the listing of the sources that read them."""
     from fvlm_core.shards.check import Checked, check_pack, check_tars, shard_folders, unfinished_packs
 
     packs, others = shard_folders(folder)
     found = [check_pack(pack, hashes=hashes, progress=progress) for pack in packs]
     if others:
         found.append(check_tars(others, progress))
+        if not packs and not found[-1].wrong:
+            found += map(_listed, shards)
     if unfinished := unfinished_packs(folder):
         found.append(Checked(0, 0, 0, tuple(unfinished), "its state"))
     return found
@@ -75,7 +88,7 @@ def _folder(folder: Path, hashes: bool, progress: Progress) -> list[Checked]:
 def _named(data: NamedData, hashes: bool, progress: Progress) -> list[Checked]:
     """Shards by their files; other sources by listing them."""
     from fvlm_core.errors import UsageError
-    from fvlm_core.shards.check import Checked, shard_folders
+    from fvlm_core.shards.check import shard_folders
 
     found: list[Checked] = []
     folders: list[Path] = []
@@ -90,23 +103,30 @@ def _named(data: NamedData, hashes: bool, progress: Progress) -> list[Checked]:
                 pass
             else:
                 folders.append(path)
-                found += _folder(path, hashes, progress)
+                found += _folder(path, hashes, progress, [named])
                 continue
-        source = named.open()
-        problems = tuple(str(problem) for problem in source.problems())
-        found.append(Checked(0, len(source), 0, problems, f"the listing of {named.label} ({named.split})"))
+        found.append(_listed(named))
     return found
 
 
-def _shards(folder: Path) -> list[Named]:
+def _listed(named: Named) -> Checked:
+    """What a source names while it lists its samples."""
+    from fvlm_core.shards.check import Checked
+
+    source = named.open()
+    problems = tuple(str(problem) for problem in source.problems())
+    return Checked(0, len(source), 0, problems, f"the listing of {named.label} ({named.split})")
+
+
+def _shards(folder: Path, settings: tuple[str, ...]) -> list[Named]:
     """The packs below a folder, or its other shards, each as a whole."""
     from fvlm_core.cli.data_named import find_data
     from fvlm_core.shards.check import shard_folders
 
     packs, _ = shard_folders(folder)
     paths = [path.absolute() for path in packs or [folder]]
-    settings = [(f"path={path}", "holdout=0.0") for path in paths]
-    return [named for one in settings for named in find_data("shards", one, ("validation",)).sources]
+    every = [(f"path={path}", "holdout=0.0", *settings) for path in paths]
+    return [named for one in every for named in find_data("shards", one, ("validation",)).sources]
 
 
 def _decoded(sources: Sequence[Named], progress: Progress) -> Checked:

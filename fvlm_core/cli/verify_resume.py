@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fvlm_core.cli.options import runs_option
+from fvlm_core.cli.path_types import NAME_OR_PATH
 
 if TYPE_CHECKING:
     from fvlm_core.recipes.read import Recipe, Run
@@ -17,7 +18,7 @@ STEPS = 5
 
 
 @click.command("verify-resume", short_help="Prove on this machine that a killed run continues bit for bit.")
-@click.argument("recipe")
+@click.argument("recipe", type=NAME_OR_PATH)
 @click.option("--run", "run_id", metavar="ID", help="Which run of the recipe.  [default: the first]")
 @click.option(
     "--steps",

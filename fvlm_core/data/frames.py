@@ -7,16 +7,19 @@ from numpy.typing import NDArray
 
 from fvlm_core.data.decoders import count_frames as count_of_video
 from fvlm_core.data.decoders import decode_timed
+from fvlm_core.data.named import refuse_blind
 from fvlm_core.data.pictures import decode_stored
 from fvlm_core.data.stills import decode_still
 from fvlm_core.interfaces.data import Sample, StoredFrames
 
 
 def decode_frames(sample: Sample, size: int, repeats: int = 1) -> NDArray[np.uint8]:
-    """The frames of a sample: uint8 RGB [T, 3, size, size]; T = 0 for text only. Raises `BadSample`.
+    """The frames of a sample: uint8 RGB [T, 3, size, size]; T = 0 for text only. Raises `BadSample`, also for a text
+    that marks other pictures or videos than there are.
 
     repeats: how often a still image is shown, as a video that does not move; several images of one sample once each.
     """
+    refuse_blind(sample)
     if sample.images:
         frames = np.stack([decode_still(image, size) for image in sample.images]).transpose(0, 3, 1, 2)
         return np.concatenate([frames] * repeats) if len(frames) == 1 else frames

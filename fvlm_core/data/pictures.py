@@ -11,7 +11,7 @@ from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from fvlm_core.data.bad import BadSample
 from fvlm_core.interfaces.data import StoredFrames
@@ -33,6 +33,17 @@ _BROKEN = (
     *(struct.error, zlib.error, Image.DecompressionBombError),
 )
 """What Pillow raises for damaged files."""
+
+_TURNS: dict[object, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns a stored picture upright, by its EXIF orientation; 1, and what the standard does not know, is upright."""
 
 _GAP = 1 << 16
 """Bytes between two pictures that are read along rather than skipped by a second call to the system."""
@@ -86,7 +97,7 @@ def decode_stored(stored: StoredFrames, size: int) -> NDArray[np.uint8]:
 
 
 def decode_picture(content: bytes, size: int) -> NDArray[np.uint8]:
-    """One picture, uint8 RGB [size, size, 3]: its short side scaled to `size` (bicubic), its centre cropped.
+    """One picture, upright, uint8 RGB [size, size, 3]: its short side scaled to `size` (bicubic), its centre cropped.
 
     Raises ValueError with the reason when it is none of `FORMATS`, larger than `MAX_PIXELS`, cut short or corrupt.
     """
@@ -94,24 +105,38 @@ def decode_picture(content: bytes, size: int) -> NDArray[np.uint8]:
 
 
 def open_picture(content: bytes) -> Image.Image:
-    """A picture decoded to RGB. Raises ValueError; see `decode_picture`."""
+    """A picture decoded to upright RGB, as `to_rgb` does it. Raises ValueError; see `decode_picture`."""
+    return to_rgb(open_image(content))
+
+
+def open_image(content: bytes) -> Image.Image:
+    """A picture opened and not yet decoded. Raises ValueError: none of `FORMATS`, or damaged."""
     try:
-        image = Image.open(BytesIO(content), formats=FORMATS)
+        return Image.open(BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError:
         raise ValueError(_what_else(content)) from None
     except _BROKEN as error:
         raise ValueError(f"corrupt or cut short: {error}") from error
-    return to_rgb(image)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """A picture that Pillow has opened, decoded to RGB. Raises ValueError; see `decode_picture`."""
+    """A picture that Pillow has opened, decoded to RGB and turned upright as its EXIF data say.
+
+    Of an animation, the first frame. What is transparent is laid on white, as on paper; 16 bits of grey are scaled to
+    8; colour profiles are left alone. Raises ValueError; see `decode_picture`.
+    """
     if image.width * image.height > MAX_PIXELS:
         text = f"{image.width} x {image.height} pixels, where at most {MAX_PIXELS:,} are decoded"
         raise ValueError(text)
     try:
         image.load()
-        return image if image.mode == "RGB" else _convert(image)
+        turn = _TURNS.get(_orientation(image))
+        plain = image.mode == "RGB" and not image.has_transparency_data
+        upright = image if plain else _convert(image)
+        if turn is not None:
+            upright = upright.transpose(turn)
+            upright.info = {}  # a copy of the EXIF data would turn it once more
+        return upright
     except _BROKEN as error:
         raise ValueError(f"corrupt or cut short: {error}") from error
 
@@ -138,12 +163,22 @@ def letterbox(image: Image.Image, size: int) -> Image.Image:
     return square
 
 
+def _orientation(image: Image.Image) -> object:
+    """The EXIF orientation of a picture; None where there is none to read. Of a loaded one: a PNG may say it last."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # whatever Pillow raises for damaged EXIF data: the picture itself is whole
+        return None
+
+
 def _convert(image: Image.Image) -> Image.Image:
-    """Grey, palette, CMYK and 16-bit pictures to RGB; what is transparent is laid on white, as on paper."""
+    """Grey, palette, CMYK, transparent and 16-bit pictures to RGB."""
     if image.mode.startswith("I"):  # 16 bits of grey, which `convert` would clip at 255
-        deep = np.asarray(image, dtype=np.float64) / 257
-        image = Image.fromarray(deep.clip(0, 255).round().astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        deep = np.asarray(image, dtype=np.float64)
+        grey = (deep / 257).clip(0, 255).round().astype(np.uint8)
+        grey[deep == image.info.get("transparency")] = 255
+        return Image.fromarray(grey).convert("RGB")
+    if image.has_transparency_data:
         over = image.convert("RGBA")
         image = Image.new("RGBA", over.size, "white")
         image.alpha_composite(over)
@@ -166,3 +201,6 @@ def _what_else(content: bytes) -> str:
 
 
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower, and an error
+warnings.filterwarnings(
+    "ignore", module=r"PIL\.TiffImagePlugin"
+)  # of EXIF data, which are TIFF: damaged ones say nothing

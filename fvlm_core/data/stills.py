@@ -6,7 +6,7 @@ from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from fvlm_core.data.bad import BadSample
 from fvlm_core.data.members import open_member
@@ -29,7 +29,7 @@ def decode_still(still: ImageFile, size: int) -> NDArray[np.uint8]:
 def fit_still(image: Image.Image, size: int, fit: Fit) -> NDArray[np.uint8]:
     """A picture that is open already, as `decode_still` would give it. Raises ValueError: larger than 50 million
     pixels, cut short or corrupt."""
-    upright = ImageOps.exif_transpose(to_rgb(image))
+    upright = to_rgb(image)
     square = letterbox(upright, size) if fit == "letterbox" else fit_square(upright, size)
     return cast(NDArray[np.uint8], np.asarray(square))
 

@@ -7,20 +7,25 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from math import ceil
 from stat import S_ISREG
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import av
 import av.error
 import numpy as np
-from attrs import define, frozen
+from attrs import define
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from fvlm_core.data import webp
 from fvlm_core.data.bad import BadSample as BadSample
 from fvlm_core.data.members import open_member
+from fvlm_core.data.pictures import MAX_BYTES
+from fvlm_core.data.structure import avi_pictures, lost_bytes
+from fvlm_core.data.upright import pixel_aspect, square
 from fvlm_core.interfaces.data import VideoFile
 
 MAX_SIDE = 4096
@@ -29,7 +34,9 @@ MAX_SIDE = 4096
 MAX_ASPECT = 20
 """Largest ratio of the sides: the short side is scaled to size, the long one by the same factor."""
 
-_FORMATS = "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,gif"
+_FORMATS = (
+    "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,gif,apng,mxf,dv,rm,wtv,nut,ivf,yuv4mpegpipe,mpegvideo,h264,hevc"
+)
 """Containers that are opened. Playlists and scripts (hls, concat, ...) are not: they open further files."""
 
 _OPTIONS = {
@@ -38,10 +45,16 @@ _OPTIONS = {
     "max_pixels": str(MAX_SIDE * MAX_SIDE),
     "threads": "1",
 }
+_LENIENT: dict[str, Any] = (
+    {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+)
+"""Titles that are not UTF-8 are no reason to refuse a film; from 19 on, PyAV is of the same opinion by itself."""
 _CLOCK = 0.6e-3
 """Some containers round times to milliseconds: a picture this much late, in seconds, counts as in time."""
-_UNDECLARED = ("mpeg", "mpegts")
+_UNDECLARED = ("mpeg", "mpegts", "mpegvideo", "h264", "hevc")
 """Containers without a header that declares a duration; what FFmpeg gives for them is a guess."""
+_FRAGMENTED = ("mov,mp4,m4a,3gp,3g2,mj2",)
+"""Containers that may be written piece by piece, each with its own share of the duration."""
 _TAIL = 0.02
 """Share of the declared duration that may be missing at the end of a healthy file."""
 _LOST = 0.05
@@ -65,8 +78,8 @@ def decode(video: VideoFile, size: int) -> NDArray[np.uint8]:
 
     Frame k is the picture on screen k / video.fps seconds after the clip's first picture, up to the clip's
     end. When that makes more than `video.max_frames`, the rate is lowered until exactly `max_frames` span the
-    whole clip. Pictures are scaled (bicubic) until the short side is `size`, cropped to the centre, and
-    turned upright.
+    whole clip. Pictures are turned upright and mirrored as the file says, with square pixels, on white; their short
+    side is scaled to `size` (bicubic), their centre cropped.
 
     Raises `BadSample`: no such file, not a video, no video track, more than `MAX_SIDE` pixels a side, cut
     short, or corrupt. A picture that is damaged but still decodes is not noticed.
@@ -87,10 +100,17 @@ def count_frames(video: VideoFile) -> int:
     """
     seconds = video.seconds
     if seconds is None:
-        with _explained(video), _opened(video) as container:
-            declared = _declared(container, _video_track(container)).seconds
-            seconds = declared or (container.duration or 0) / av.time_base
+        with _explained(video):
+            seconds = _stated_seconds(video)
     return len(_times(seconds, video.fps, video.max_frames))
+
+
+def _stated_seconds(video: VideoFile) -> float:
+    if content := _webp(video):
+        return sum(webp.durations(content))
+    with _opened(video) as container:
+        declared = _declared(container, _video_track(container))
+        return declared or (container.duration or 0) / av.time_base
 
 
 @contextmanager
@@ -119,18 +139,65 @@ def _decode(
     video: VideoFile, size: int, seconds: float | None = None
 ) -> tuple[NDArray[np.uint8], list[float]]:
     """`decode`, with the clip's length if the header is known not to tell it."""
-    clip = _Clip()
+    if content := _webp(video):
+        lasting = webp.durations(content)
+        times = _times(sum(lasting), video.fps, video.max_frames)
+        return np.stack(_on_screen(webp.frames(content, lasting), times, size, 1.0)), times
     with _opened(video) as container:
         stream = _video_track(container)
-        declared = _declared(container, stream)
-        times = _times(seconds or declared.seconds or 0.0, video.fps, video.max_frames)
-        chosen = _on_screen(clip.read(container, stream), times, size)
-    clip.check(declared)
-    if seconds is None and clip.seconds > (1 + _TAIL) * (declared.seconds or 0.0):
-        # The header says nothing, or too little: MP4 counts decoding times, which fall behind those of the
-        # pictures when the frame rate varies.
-        return _decode(video, size, clip.seconds)
+        clip = _Clip(container.format.name, stream.codec_context.name)
+        declared = _declared(container, stream) or 0.0
+        times = _times(seconds or declared, video.fps, video.max_frames)
+        chosen = _on_screen(clip.read(container, stream), times, size, pixel_aspect(stream))
+        number, tick = stream.index, float(stream.time_base or 0)
+    clip.check()
+    if seconds is None:
+        length = _length(video, clip, declared, number, tick)
+        if _times(length, video.fps, video.max_frames) != times:
+            return _decode(video, size, length)
     return np.stack(chosen), times
+
+
+def _length(video: VideoFile, clip: _Clip, declared: float, stream: int, tick: float) -> float:
+    """How many seconds a clip lasts: what its header declares, or what is really there where that is something else.
+
+    Editing tools leave wrong durations behind, and MP4 counts decoding times, which fall behind those of the pictures
+    when the frame rate varies. declared: 0 if unsaid. tick: seconds of one chunk of an AVI. Raises `_Unusable` when the
+    end of the file is missing, or may be.
+    """
+    told = declared - clip.doubt <= clip.seconds <= (1 + _TAIL) * declared
+    if told and clip.container not in _FRAGMENTED:
+        return declared
+    with _file(video) as file:
+        lost = lost_bytes(file, clip.container)
+        chunks = avi_pictures(file, stream) if clip.container == "avi" else 0
+    length = max(clip.seconds, chunks * tick)
+    if chunks and length > declared - 0.5 * tick:
+        return length
+    if lost:
+        raise _Unusable(
+            f"cut short: pictures end after {length:.2f} s, and the file {lost:,} bytes too early"
+        )
+    if told or (1 - _TAIL) * declared <= length <= (1 + _TAIL) * declared:
+        return declared
+    if lost is None and length < declared:
+        raise _Unusable(f"cut short: pictures end after {length:.2f} s of the {declared:.2f} s declared")
+    return length
+
+
+def _webp(video: VideoFile) -> bytes:
+    """The content of a file that is called a WebP; empty for others."""
+    if not (video.member.name if video.member else video.path.name).lower().endswith(".webp"):
+        return b""
+    with _file(video) as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise _Unusable(f"more than {MAX_BYTES >> 20} MB, which no WebP has")
+    return content
+
+
+def _file(video: VideoFile) -> IO[bytes]:
+    return open_member(video.member) if video.member else video.path.open("rb")
 
 
 @contextmanager
@@ -139,9 +206,8 @@ def _opened(video: VideoFile) -> Generator[InputContainer]:
         place: Any = os.path.abspath(video.path)
         if video.member is not None:
             place = stack.enter_context(open_member(video.member))
-        yield stack.enter_context(
-            cast(InputContainer, av.open(place, "r", options=_OPTIONS, metadata_errors="replace"))
-        )
+        opened = cast(InputContainer, av.open(place, "r", options=_OPTIONS, **_LENIENT))
+        yield stack.enter_context(opened)
 
 
 def _video_track(container: InputContainer) -> VideoStream:
@@ -151,41 +217,37 @@ def _video_track(container: InputContainer) -> VideoStream:
     context = stream.codec_context
     if context is None:  # pyright: ignore[reportUnnecessaryComparison]: PyAV's stubs do not say so
         raise _Unusable("corrupt, cut short, or in a codec that this FFmpeg cannot decode")
-    _check_sides(context.width, context.height)
+    _check_sides(context.width, context.height, pixel_aspect(stream))
     context.thread_count = 1
     return stream
 
 
-@frozen
-class _Declared:
-    """What a header says of a track. seconds: how long it lasts, None if unsaid. pictures: 0 if unsaid."""
-
-    seconds: float | None
-    pictures: int = 0
-
-
-def _check_sides(width: int, height: int) -> None:
-    if max(width, height) > MAX_SIDE or max(width, height) > MAX_ASPECT * min(width, height):
+def _check_sides(width: int, height: int, aspect: float) -> None:
+    """aspect: width over height of a pixel: it decides how long the picture is as it is shown."""
+    long, short = sorted((width * aspect, height), reverse=True)
+    if max(width, height) > MAX_SIDE or long > MAX_ASPECT * short:
         limits = f"at most {MAX_SIDE} a side and 1:{MAX_ASPECT} are decoded"
-        raise _Unusable(f"{width} x {height} pixels, where {limits}")
+        pixels = "" if aspect == 1 else f" of {aspect:.4g}:1"
+        raise _Unusable(f"{width} x {height} pixels{pixels}, where {limits}")
 
 
-def _declared(container: InputContainer, stream: VideoStream) -> _Declared:
-    """The track's own duration, or Matroska's tag, or that of a file with no other track."""
+def _declared(container: InputContainer, stream: VideoStream) -> float | None:
+    """The seconds of the track's own duration, or Matroska's tag, or that of a file with no other track."""
     assert stream.time_base is not None
-    name = container.format.name
-    if name in _UNDECLARED:
-        return _Declared(None)
-    if stream.duration:
-        # A QuickTime edit list may leave out pictures on purpose, so their number counts in AVI alone.
-        return _Declared(float(stream.duration * stream.time_base), stream.frames if name == "avi" else 0)
+    if container.format.name in _UNDECLARED:
+        return None
+    ticks = stream.duration
+    if container.format.name == "avi":  # FFmpeg shortens the duration of an AVI that is cut
+        ticks = stream.frames or ticks
+    if ticks:
+        return float(ticks * stream.time_base)
     start = float((stream.start_time or 0) * stream.time_base)
     if tag := stream.metadata.get("DURATION"):
         hours, minutes, rest = tag.split(":")
-        return _Declared(int(hours) * 3600 + int(minutes) * 60 + float(rest) - start)
+        return int(hours) * 3600 + int(minutes) * 60 + float(rest) - start
     if container.duration and len(container.streams) == 1:
-        return _Declared(container.duration / av.time_base - start)
-    return _Declared(None)
+        return container.duration / av.time_base - start
+    return None
 
 
 def _times(seconds: float, fps: float, max_frames: int) -> list[float]:
@@ -202,7 +264,8 @@ class _Clip:
     packets: those that should give a picture. whole: pictures from packets that nothing is missing of.
     """
 
-    codec: str = ""
+    container: str
+    codec: str
     packets: int = 0
     whole: int = 0
     pictures: int = 0
@@ -210,86 +273,82 @@ class _Clip:
     end: float = 0.0
     shortest: float = float("inf")
     longest: float = 0.0
+    last: float = 0.0
 
     @property
     def seconds(self) -> float:
         return self.end - self.start
 
     @property
-    def spread(self) -> float:
+    def doubt(self) -> float:
         """How far `seconds` can be off: where the intervals vary, that of the last picture is uncertain."""
         vary = self.longest - 0.5 * self.shortest if self.pictures > 1 else 0.5 * self.seconds
-        return max(vary, _TAIL * self.seconds, 2 * _CLOCK)
+        if self.container == "avi":  # it counts the chunks of a picture that stays
+            vary = 0.0
+        return max(vary, 2 * _CLOCK)
 
     def read(self, container: InputContainer, stream: VideoStream) -> Iterator[tuple[float, VideoFrame]]:
         """Every picture in presentation order, with its time after the first one."""
-        self.codec = stream.codec_context.name
         step = 1 / float(stream.average_rate or stream.guessed_rate or 1)
-        time = 0.0
+        packet: Packet[VideoStream] | None = None
         for packet in container.demux(stream):
-            self.packets += bool(packet.size) and not packet.is_discard
-            for frame in packet.decode():
-                assert frame.time_base is not None
-                previous = time
-                time = previous + step if frame.pts is None else frame.time
-                if not self.pictures:
-                    self.start = time
-                else:
-                    self.shortest = min(self.shortest, time - previous)
-                    self.longest = max(self.longest, time - previous)
-                self.pictures += 1
-                self.whole += not packet.is_corrupt
-                self.end = time + (float(frame.duration * frame.time_base) or step)
-                yield time - self.start, frame
+            # An empty packet repeats the picture before it; the decoder would take it for the end.
+            if packet.size:
+                self.packets += not packet.is_discard
+                yield from self._pictures(packet, step)
+        if packet is not None:
+            yield from self._pictures(packet, step)  # PyAV's last packet, which empties the decoder
 
-    def check(self, declared: _Declared) -> None:
+    def _pictures(self, packet: Packet[VideoStream], step: float) -> Iterator[tuple[float, VideoFrame]]:
+        for frame in packet.decode():
+            assert frame.time_base is not None
+            previous = self.last
+            self.last = time = previous + step if frame.pts is None else frame.time
+            if not self.pictures:
+                self.start = time
+            else:
+                self.shortest = min(self.shortest, time - previous)
+                self.longest = max(self.longest, time - previous)
+            self.pictures += 1
+            self.whole += not packet.is_corrupt
+            self.end = time + (float(frame.duration * frame.time_base) or step)
+            yield time - self.start, frame
+
+    def check(self) -> None:
         """Raise when pictures are missing although the decoder did not complain."""
-        expected = max(self.packets, declared.pictures)
-        if self.codec not in _HIDDEN and expected - self.whole > _LOST * expected:
-            raise _Unusable(f"corrupt or cut short: {self.whole} of its {expected} pictures are there")
-        if declared.seconds is not None and self.seconds < declared.seconds - self.spread:
-            length = f"pictures end after {self.seconds:.2f} s of the {declared.seconds:.2f} s declared"
-            raise _Unusable(f"cut short: {length}")
+        if self.codec not in _HIDDEN and self.packets - self.whole > _LOST * self.packets:
+            raise _Unusable(f"corrupt or cut short: {self.whole} of its {self.packets} pictures are there")
 
 
 def _on_screen(
-    frames: Iterator[tuple[float, VideoFrame]], times: list[float], size: int
+    frames: Iterator[tuple[float, VideoFrame]], times: list[float], size: int, aspect: float
 ) -> list[NDArray[np.uint8]]:
-    """The picture on screen at each time, scaled; the last one after the end."""
+    """The picture on screen at each time, scaled; the last one after the end. aspect: of a pixel."""
     reformatter = VideoReformatter()
     chosen: list[NDArray[np.uint8]] = []
     shown: VideoFrame | None = None
     picture: NDArray[np.uint8] | None = None
+
+    def seen(frame: VideoFrame) -> NDArray[np.uint8]:
+        _check_sides(frame.width, frame.height, aspect)
+        return square(frame, aspect, size, reformatter)
+
     for time, frame in frames:
         while shown is not None and len(chosen) < len(times) and time > times[len(chosen)] + _CLOCK:
-            picture = _square(shown, size, reformatter) if picture is None else picture
+            picture = seen(shown) if picture is None else picture
             chosen.append(picture)
         shown, picture = frame, None
     if shown is None:
         raise _Unusable("corrupt or cut short: no picture can be decoded")
     if len(chosen) < len(times):
-        chosen += [_square(shown, size, reformatter)] * (len(times) - len(chosen))
+        chosen += [seen(shown)] * (len(times) - len(chosen))
     return chosen
-
-
-def _square(frame: VideoFrame, size: int, reformatter: VideoReformatter) -> NDArray[np.uint8]:
-    """Scale the short side to `size`, crop the centre, turn upright: uint8 [3, size, size]."""
-    _check_sides(frame.width, frame.height)
-    scale = size / min(frame.width, frame.height)
-    width, height = max(size, round(frame.width * scale)), max(size, round(frame.height * scale))
-    small = reformatter.reformat(
-        frame, width, height, "rgb24", interpolation=Interpolation.BICUBIC, threads=1
-    )
-    scaled = cast(NDArray[np.uint8], small.to_ndarray())
-    left, top = (width - size) // 2, (height - size) // 2
-    crop = scaled[top : top + size, left : left + size]
-    return np.rot90(crop, round(frame.rotation / 90)).transpose(2, 0, 1)
 
 
 def _why(video: VideoFile, error: Exception) -> str:
     """The decoder's complaint in words that say what to look at."""
     try:
-        with open_member(video.member) if video.member else video.path.open("rb") as file:
+        with _file(video) as file:
             head = file.read(512).lstrip().lower()
     except (OSError, ValueError) as unreadable:
         return str(unreadable)

@@ -15,7 +15,10 @@ from fvlm_registry import Component, hookimpl
 if TYPE_CHECKING:
     from fvlm_core.byte_chat import ByteChat
     from fvlm_core.data.bad import BadSample
+    from fvlm_core.data.kinds import PICTURE_SUFFIXES, VIDEO_SUFFIXES, by_kind, is_picture, is_video
     from fvlm_core.data.members import open_member
+    from fvlm_core.data.named import media_keys, unshown
+    from fvlm_core.encodings import NotText, decoded
     from fvlm_core.errors import FvlmError, MissingData, MissingWeights, Problem, Problems, UsageError
     from fvlm_core.interfaces.connector import Auxiliary, Connector, VisualTokens
     from fvlm_core.interfaces.data import (
@@ -61,23 +64,39 @@ if TYPE_CHECKING:
     )
     from fvlm_core.interfaces.tracker import TrackedRun, Tracker, numbers
     from fvlm_core.launching.tied import tied
-    from fvlm_core.pretrained import SEEDED, architecture, is_folder, pretrained_folder
+    from fvlm_core.paths import cache_folder, environment_path, user_path
+    from fvlm_core.pretrained import (
+        SEEDED,
+        architecture,
+        check_architecture,
+        check_whole,
+        is_folder,
+        pretrained_folder,
+        read_config,
+        read_weights,
+    )
     from fvlm_core.report.figures import style
     from fvlm_core.shards.index import KINDS, Index, IndexEntry, Shown, write_index
     from fvlm_core.shards.leaks import Signatures
     from fvlm_core.shards.manifest import read_manifest, wrong_sizes
-    from fvlm_core.shards.tar import BadShard, TarMember, tar_members
+    from fvlm_core.shards.tar import PICTURES, TEXTS, VIDEOS, BadShard, TarMember, sample_keys, tar_members
     from fvlm_core.sources.chats import chat_of
+    from fvlm_core.sources.csv_rows import CSVRows
+    from fvlm_core.sources.links import leads_out
     from fvlm_core.sources.media import Media, find_media
     from fvlm_core.sources.parquet import Parquet
-    from fvlm_core.sources.rows import CSVRows, JSONArray, JSONLines, Record, Refused, text_of
+    from fvlm_core.sources.rows import JSONArray, JSONLines, Record, Refused, Row, RowFile, string_of, text_of
     from fvlm_core.sources.settings import HeldOutVideos, VideoSettings, missing
-    from fvlm_core.sources.table_rows import TableEntry, TableRows
+    from fvlm_core.sources.table_rows import TableEntry, TableRows, picture_of
+    from fvlm_core.sources.ties import tied_rows
     from fvlm_core.sources.video_rows import VideoEntry, VideoRows
 
 _HOME = {
     "byte_chat": ("ByteChat",),
+    "data.kinds": ("PICTURE_SUFFIXES", "VIDEO_SUFFIXES", "by_kind", "is_picture", "is_video"),
     "data.members": ("open_member",),
+    "data.named": ("media_keys", "unshown"),
+    "encodings": ("NotText", "decoded"),
     "errors": ("FvlmError", "MissingData", "MissingWeights", "Problem", "Problems", "UsageError"),
     "interfaces.connector": ("Auxiliary", "Connector", "VisualTokens"),
     "interfaces.data": (
@@ -96,19 +115,29 @@ _HOME = {
     ),
     "interfaces.tracker": ("TrackedRun", "Tracker", "numbers"),
     "launching.tied": ("tied",),
-    "pretrained": ("SEEDED", "architecture", "is_folder", "pretrained_folder"),
+    "paths": ("cache_folder", "environment_path", "user_path"),
+    "pretrained": (
+        *("SEEDED", "architecture", "check_architecture", "check_whole"),
+        *("is_folder", "pretrained_folder", "read_config", "read_weights"),
+    ),
     "report.figures": ("style",),
     "data.bad": ("BadSample",),
     "shards.leaks": ("Signatures",),
     "shards.index": ("KINDS", "Index", "IndexEntry", "Shown", "write_index"),
     "shards.manifest": ("read_manifest", "wrong_sizes"),
-    "shards.tar": ("BadShard", "TarMember", "tar_members"),
+    "shards.tar": ("PICTURES", "TEXTS", "VIDEOS", "BadShard", "TarMember", "sample_keys", "tar_members"),
     "sources.chats": ("chat_of",),
+    "sources.links": ("leads_out",),
     "sources.media": ("Media", "find_media"),
     "sources.parquet": ("Parquet",),
-    "sources.rows": ("CSVRows", "JSONArray", "JSONLines", "Record", "Refused", "text_of"),
+    "sources.csv_rows": ("CSVRows",),
+    "sources.rows": (
+        *("JSONArray", "JSONLines", "Record", "Refused", "Row", "RowFile"),
+        *("string_of", "text_of"),
+    ),
     "sources.settings": ("HeldOutVideos", "VideoSettings", "missing"),
-    "sources.table_rows": ("TableEntry", "TableRows"),
+    "sources.table_rows": ("TableEntry", "TableRows", "picture_of"),
+    "sources.ties": ("tied_rows",),
     "sources.video_rows": ("VideoEntry", "VideoRows"),
 }
 _MODULE = {name: f"fvlm_core.{module}" for module, names in _HOME.items() for name in names}
@@ -116,7 +145,12 @@ _MODULE = {name: f"fvlm_core.{module}" for module, names in _HOME.items() for na
 __all__ = [
     "KINDS",
     "LLM_WIDTH",
+    "PICTURES",
+    "PICTURE_SUFFIXES",
     "SEEDED",
+    "TEXTS",
+    "VIDEOS",
+    "VIDEO_SUFFIXES",
     "Auxiliary",
     "BadSample",
     "BadShard",
@@ -160,6 +194,7 @@ __all__ = [
     "MissingData",
     "MissingWeights",
     "Mode",
+    "NotText",
     "Parameter",
     "Parquet",
     "PatchFeatures",
@@ -172,6 +207,8 @@ __all__ = [
     "Refused",
     "Relation",
     "Role",
+    "Row",
+    "RowFile",
     "Sample",
     "Shown",
     "Signatures",
@@ -197,19 +234,37 @@ __all__ = [
     "VisualTokens",
     "Work",
     "architecture",
+    "by_kind",
+    "cache_folder",
     "chat_of",
+    "check_architecture",
+    "check_whole",
+    "decoded",
+    "environment_path",
     "find_media",
     "hookimpl",
     "is_folder",
+    "is_picture",
+    "is_video",
+    "leads_out",
+    "media_keys",
     "missing",
     "numbers",
     "open_member",
+    "picture_of",
     "pretrained_folder",
+    "read_config",
     "read_manifest",
+    "read_weights",
+    "sample_keys",
+    "string_of",
     "style",
     "tar_members",
     "text_of",
     "tied",
+    "tied_rows",
+    "unshown",
+    "user_path",
     "write_index",
     "wrong_sizes",
 ]

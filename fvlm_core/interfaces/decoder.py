@@ -33,8 +33,9 @@ class Decoder(ABC):
 
         Frame k is the picture on screen k / video.fps seconds after the first one, up to the clip's end. When that
         makes more than `video.max_frames`, the rate is lowered until exactly `max_frames` span the whole clip, so that
-        1 <= T <= video.max_frames. Pictures are scaled until the short side is `size`, cropped to the centre, and
-        turned upright. The same file gives the same frames, in whatever process.
+        1 <= T <= video.max_frames. Pictures are turned upright and mirrored as the file says (its display matrix),
+        their pixels made square, what is transparent laid on white, the short side scaled to `size`, and the centre
+        cropped. The same file gives the same frames, in whatever process.
 
         video.member: where it is set, the clip is that member of an archive, read in place with `open_member`.
         Raises `BadSample`, naming `video.path`, for a file that cannot be decoded whole: it is counted and replaced.

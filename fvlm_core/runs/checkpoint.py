@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fvlm_core.errors import FvlmError
-from fvlm_core.runs.files import read_json, sha256, sync_folder, write_json
+from fvlm_core.runs.files import read_json, sha256, sync_folder, usual_modes, write_json
 
 MODEL = "model.safetensors"
 STATE = "state.json"
@@ -51,6 +51,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
         write_json(temporary / _MANIFEST, {"sha256": hashes})
+        usual_modes(temporary)
         sync_folder(temporary)
     if final.exists():  # an earlier attempt's, damaged or superseded
         _remove(final)

@@ -16,6 +16,7 @@ from fvlm_core.data.bad import BadSample
 from fvlm_core.data.decoders import decode_timed
 from fvlm_core.data.frames import decode_frames
 from fvlm_core.data.members import open_member
+from fvlm_core.data.named import refuse_blind
 from fvlm_core.data.pictures import open_picture, read_stored
 from fvlm_core.interfaces.data import Sample, StoredFrames, Turn, VideoFile
 from fvlm_core.shards.index import Shown
@@ -47,12 +48,14 @@ def encode(sample: Sample, settings: PackSettings, chat: Chat | None) -> Encoded
     """Decode and compress a sample. Raises `BadSample`."""
     if not sample.turns:
         raise BadSample(sample.id, "no text")
+    refuse_blind(sample)
     times: tuple[float, ...] = ()
     pictures: tuple[bytes, ...] = ()
     kind: Shown = "text"
     frames: NDArray[np.uint8] | None = None
     if isinstance(sample.video, VideoFile):
-        clip = evolve(sample.video, fps=settings.fps, max_frames=settings.max_frames)
+        told = {"fps": settings.fps, "max_frames": settings.max_frames}
+        clip = evolve(sample.video, **{name: value for name, value in told.items() if value is not None})
         frames, seconds = decode_timed(clip, settings.size)
         kind, times = "frames", tuple(round(second, 4) for second in seconds)
     elif isinstance(sample.video, StoredFrames):

@@ -4,16 +4,57 @@ from __future__ import annotations
 
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from attrs import frozen
 
+from fvlm_core.data.kinds import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from fvlm_core.errors import FvlmError
 
-MEMBERS = ("json", "txt", "jpg", "jpeg", "png", "webp", "mp4", "webm", "mkv")
+PICTURES = frozenset(suffix[1:] for suffix in PICTURE_SUFFIXES)
+VIDEOS = frozenset(suffix[1:] for suffix in VIDEO_SUFFIXES) - PICTURES
+TEXTS = frozenset(("json", "txt"))
 """Kinds of members that are read. Others (pickles, arrays, code) are named in the report and never opened."""
+
+ANNOTATIONS = frozenset(
+    (
+        *(
+            "cls",
+            "cls2",
+            "class",
+            "count",
+            "index",
+            "inx",
+            "id",
+            "pyd",
+            "pickle",
+            "pkl",
+            "text",
+            "transcript",
+            "md",
+        ),
+        *(
+            "jsn",
+            "jsonl",
+            "csv",
+            "tsv",
+            "xml",
+            "yaml",
+            "yml",
+            "srt",
+            "vtt",
+            "wav",
+            "mp3",
+            "flac",
+            "ogg",
+            "m4a",
+            "aac",
+        ),
+    )
+)
+"""Kinds of members that are not read and show nothing: labels, notes, subtitles, sound. A sample does without them."""
 
 MAX_JSON = 4 << 20
 MAX_PICTURE = 64 << 20
@@ -30,15 +71,16 @@ class BadShard(FvlmError):
 
 @frozen
 class TarMember:
-    """A file in a tar. start, size: of its content, in bytes."""
+    """A file in a tar. start, size: of its content, in bytes. regular: no link, device or sparse file."""
 
     name: str
     start: int
     size: int
+    regular: bool = True
 
     @property
     def key(self) -> str:
-        """What the files of one sample share: the name up to its first dot."""
+        """The name up to its first dot; see `sample_keys`."""
         folder, _, leaf = self.name.rpartition("/")
         return f"{folder}/{leaf.partition('.')[0]}" if folder else leaf.partition(".")[0]
 
@@ -47,13 +89,24 @@ class TarMember:
         """The name from its last dot on, in lower case."""
         return self.name.rpartition(".")[2].lower()
 
+    @property
+    def annotation(self) -> bool:
+        """Whether it shows nothing, so that its sample loses no picture and no video without it."""
+        return self.kind in ANNOTATIONS
+
     def refused(self) -> str:
         """Why it is not read; empty if it is."""
-        if self.kind not in MEMBERS:
-            return f"a member of kind .{self.kind} is not read; kinds: {', '.join(MEMBERS)}"
-        limit = {"json": MAX_JSON, "txt": MAX_JSON, "mp4": MAX_VIDEO, "webm": MAX_VIDEO, "mkv": MAX_VIDEO}
-        if self.size > limit.get(self.kind, MAX_PICTURE):
-            return f"{self.size:,} bytes, where at most {limit.get(self.kind, MAX_PICTURE):,} are read"
+        if not self.regular:
+            return "a link, a device or a sparse file, which are not read"
+        if "." not in self.name.rpartition("/")[2]:
+            return "a member without a suffix is not read"
+        if self.kind not in PICTURES | VIDEOS | TEXTS:
+            return f"a member of kind .{self.kind} is not read"
+        limit = MAX_JSON if self.kind in TEXTS else MAX_PICTURE if self.kind in PICTURES else MAX_VIDEO
+        if self.size > limit:
+            return f"{self.size:,} bytes, where at most {limit:,} are read"
+        if not self.size:
+            return "empty (0 bytes)"
         parts = self.name.split("/")
         if self.name.startswith("/") or ".." in parts or not self.key.rpartition("/")[2]:
             return "the name leads out of the archive"
@@ -84,7 +137,7 @@ class TarWriter:
 
 
 def tar_members(path: Path) -> Iterator[TarMember]:
-    """The ordinary files in a tar, in order. Nothing is read but headers; links and the like are passed over.
+    """The files in a tar, in order, without folders. Nothing is read but headers.
 
     Raises `BadShard` when the file cannot be opened, a header is damaged, or the archive does not end as it should:
     tarfile itself stops at such a place without a word, and the samples behind it would be lost.
@@ -92,12 +145,36 @@ def tar_members(path: Path) -> Iterator[TarMember]:
     try:
         with tarfile.open(path, "r:") as archive:
             for info in archive:
-                if info.isreg() and not info.issparse():
-                    yield TarMember(info.name, info.offset_data, info.size)
+                if not info.isdir():
+                    regular = info.isreg() and not info.issparse()
+                    yield TarMember(info.name, info.offset_data, info.size, regular)
             end = archive.offset
     except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, IndexError) as error:
         raise BadShard(f"{path}: {_what(path, error)}") from error
     _check_end(path, end)
+
+
+def sample_keys(members: Sequence[TarMember]) -> list[str]:
+    """What the files of one sample share, of each member: the name up to its first dot.
+
+    Where there is no text of that name, up to the last dot of a text that another file goes with: `Track 2.0.mp4` and
+    `Track 2.0.txt` are a sample called `Track 2.0`.
+    """
+    whole = {member.key for member in members if member.name[len(member.key) + 1 :].lower() in TEXTS}
+    rest = [member for member in members if member.key not in whole]
+    stems = {member.name.rpartition(".")[0] for member in rest if member.kind in TEXTS}
+    shared = {
+        stem for member in rest if member.kind not in TEXTS for stem in _stems(member.name) if stem in stems
+    }
+    return [next((stem for stem in _stems(member.name) if stem in shared), member.key) for member in members]
+
+
+def _stems(name: str) -> Iterator[str]:
+    """The name up to each of its dots, the longest first."""
+    leaf = name.rfind("/") + 1
+    while (dot := name.rfind(".", leaf)) >= 0:
+        name = name[:dot]
+        yield name
 
 
 def _check_end(path: Path, end: int) -> None:

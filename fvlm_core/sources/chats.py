@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from fvlm_core.encodings import fault_of
 from fvlm_core.interfaces.data import Turn
 from fvlm_core.sources.rows import Refused
 
@@ -14,8 +15,8 @@ _ROLES = ("system", "user", "assistant")
 def chat_of(pairs: Iterable[tuple[Any, Any]]) -> tuple[Turn, ...]:
     """(role, text) pairs to turns, all of them, white space kept: an answer may be empty as long as not all are.
 
-    Raises `Refused` for a chat that nothing can be learnt from: an unknown role, a system turn that is not the first,
-    no question before an answer, no answer with a word in it.
+    Raises `Refused` for a chat that nothing can be learnt from: an unknown role, what is no text, a system turn that is
+    not the first, no question before an answer, no answer with a word in it.
     """
     turns: list[Turn] = []
     for number, (role, text) in enumerate(pairs, 1):
@@ -23,6 +24,8 @@ def chat_of(pairs: Iterable[tuple[Any, Any]]) -> tuple[Turn, ...]:
             raise Refused(f'turn {number}: expected one of {", ".join(_ROLES)} as its role, got "{role}"')
         if not isinstance(text, str):
             raise Refused(f"turn {number}: expected a text, got {type(text).__name__}")
+        if fault := fault_of(text):
+            raise Refused(f"turn {number}: {fault}")
         if role == "system" and turns:
             raise Refused(f"turn {number}: a system turn that is not the first")
         if role == "assistant" and not any(turn.role == "user" for turn in turns):

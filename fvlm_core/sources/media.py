@@ -13,13 +13,12 @@ import numpy as np
 from attrs import field, frozen
 from numpy.typing import NDArray
 
+from fvlm_core.data.kinds import VIDEO_SUFFIXES
 from fvlm_core.errors import Problem
 from fvlm_core.interfaces.data import Member, VideoFile
 from fvlm_core.sources.archives import PACKINGS, Archive, archive_kind, archives
+from fvlm_core.sources.links import leads_out
 
-VIDEO_SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".ogv", ".gif"),
-)  # fmt: skip
 By = Literal["name", "path"]
 """How rows name a video: by its file name, wherever it lies, or by the end of its path."""
 
@@ -121,7 +120,8 @@ def find_media(
 ) -> Media:
     """Every video below `roots`, in folders and archives. skip: folders that are not looked into.
 
-    Links that lead out of the roots are not followed; they are named among the problems.
+    Links that lead out of their root are not followed, but for those of a Hugging Face cache to its own blobs; they
+    are named among the problems.
     """
     problems: list[Problem] = []
     folders: list[str] = []
@@ -186,8 +186,12 @@ def _walk(
         below: list[str] = []
         files: list[os.DirEntry[str]] = []
         for entry in entries:
-            if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(root):
+            if entry.is_symlink() and leads_out(Path(entry.path), root):
                 problems.append(Problem(f"a link that leads out of {root} is not followed", entry.path))
+            elif entry.is_symlink() and not os.path.exists(entry.path):
+                problems.append(
+                    Problem(f"a link to a file that is not there: {os.readlink(entry.path)}", entry.path)
+                )
             elif entry.is_file():
                 files.append(entry)
             elif entry.name.startswith(".") or Path(entry.path) in skip:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -93,20 +93,38 @@ class Parquet:
             path, place = self.place(row)
             raise BadSample(path, f"row {place} cannot be read: {_first_line(error)}") from error
 
-    def records(self) -> Iterator[tuple[int, Record]]:
-        """Every row with its number, in order. Raises `Problems` for a damaged file."""
+    def records(self, also: Callable[[str], bool] | None = None) -> Iterator[tuple[int, Record | None]]:
+        """Every row with its number, in order; None for one whose text is not UTF-8.
+
+        also: which columns beyond `columns` are read, where a file has them.
+
+        Raises `Problems` for a damaged file.
+        """
         row = 0
         for file in self.files:
             try:
                 with pq.ParquetFile(file) as opened:
-                    for batch in opened.iter_batches(BATCH, columns=list(self.columns), use_threads=False):
-                        for record in batch.to_pylist():
+                    others = filter(also, opened.schema_arrow.names) if also else ()
+                    columns = list(dict.fromkeys((*self.columns, *others)))
+                    for batch in opened.iter_batches(BATCH, columns=columns, use_threads=False):
+                        for record in _records(batch):
                             yield row, record
                             row += 1
             except (OSError, pa.ArrowInvalid) as error:
                 raise Problems(
                     [Problem(f"corrupt; fetch it again: {_first_line(error)}", str(file))]
                 ) from error
+
+
+def _records(batch: Any) -> Iterator[Record | None]:
+    try:
+        yield from batch.to_pylist()
+    except UnicodeDecodeError:
+        for row in range(len(batch)):  # one by one, so that a bad row hides no other
+            try:
+                yield batch.slice(row, 1).to_pylist()[0]
+            except UnicodeDecodeError:
+                yield None
 
 
 @lru_cache(maxsize=_KEPT)

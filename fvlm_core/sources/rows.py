@@ -1,11 +1,11 @@
-"""Rows of large CSV, JSONL and JSON files, kept as places in the file: a million rows cost 16 MB."""
+"""Rows of large files, kept as places in the file: a million rows cost 16 MB. Here JSONL and JSON; `csv_rows`: CSV."""
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,15 +13,16 @@ from typing import Any, BinaryIO, NamedTuple
 
 from attrs import field, frozen
 
-from fvlm_core.errors import MissingData, Problem, Problems, UsageError
-from fvlm_core.sources.cache import state
+from fvlm_core.encodings import NotText, decoded, encoding_of, fault_of
+from fvlm_core.errors import MissingData, Problem, UsageError
+from fvlm_core.paths import cache_folder
+from fvlm_core.sources.cache import state, state_key
 from fvlm_registry.nearest import did_you_mean
 
 MAX_ROW = 4 << 20
 """Bytes of the longest row that is read."""
 
 _CHUNK = 1 << 20
-_SURROGATES = re.compile("[\ud800-\udfff]")
 _OPENING = re.compile(r"(?:\xef\xbb\xbf)?\s*\[")
 _BETWEEN = re.compile(r"[\s,]*")
 
@@ -45,30 +46,42 @@ class Row(NamedTuple):
 
 @frozen
 class RowFile(ABC):
-    """A file of rows. state: size and time of change when it was opened."""
+    """A file of rows. state: size and time of change when it was opened. encoding: by its mark; UTF-8 without one.
+
+    Raises `UsageError` for a file in another encoding than its byte order mark, or the lack of one, says.
+    """
 
     path: Path
     state: tuple[int, int] = field(init=False, default=(0, 0), eq=False)
+    encoding: str = field(init=False, default="utf-8", eq=False)
 
     def __attrs_post_init__(self) -> None:
         if not self.path.is_file():
             raise MissingData(f"{self.path}: no such file")
         object.__setattr__(self, "state", state(self.path))
+        with self.path.open("rb") as file:
+            try:
+                object.__setattr__(self, "encoding", encoding_of(file.read(_CHUNK))[0])
+            except NotText as error:
+                raise UsageError(f"{self.path}: {error}") from None
 
     def scan(self) -> Iterator[Row]:
         """Every row, in order. Raises `UsageError` at a place that makes the rest unreadable."""
-        with self.path.open("rb") as file:
+        with self.open() as file:
             yield from self._scan(file)
 
     def read(self, start: int, length: int) -> tuple[Record, bytes]:
         """The row at a place, as `scan` gave it, and its bytes. Raises `UsageError` if the file has changed since."""
-        with self.path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            if (status.st_size, status.st_mtime_ns) != self.state:
-                raise UsageError(f"{self.path}: changed while it was in use; start again")
+        if state(self.path) != self.state:
+            raise UsageError(f"{self.path}: changed while it was in use; start again")
+        with self.open() as file:
             file.seek(start)
             raw = file.read(length)
         return self.parse(raw), raw
+
+    def open(self) -> BinaryIO:
+        """The file in UTF-8: itself, or a copy in the cache, whose lines are the same. Places are counted in it."""
+        return (self.path if self.encoding == "utf-8" else _utf8_copy(self.path, self.encoding)).open("rb")
 
     def problem(self, number: int, text: str) -> Problem:
         """A problem of a row."""
@@ -96,7 +109,7 @@ class JSONLines(RowFile):
         return _json_object(raw)
 
     def _scan(self, file: BinaryIO) -> Iterator[Row]:
-        for number, start, raw, length in _lines(file):
+        for number, start, raw, length in lines_of(file):
             if length > MAX_ROW:
                 yield Row(number, start, length, {}, f"longer than {MAX_ROW:,} bytes")
             elif not raw.isspace():
@@ -149,87 +162,7 @@ class JSONArray(RowFile):
             at = end
 
 
-@frozen
-class CSVRows(RowFile):
-    """A CSV file with a header. columns: those that must be there. Raises `Problems` when one is not."""
-
-    columns: tuple[str, ...] = field(kw_only=True)
-    header: tuple[str, ...] = field(init=False, default=())
-
-    def __attrs_post_init__(self) -> None:
-        super().__attrs_post_init__()
-        with self.path.open("rb") as file:
-            try:
-                header = next(csv.reader(_Texts(self.path, file)), [])
-            except csv.Error as error:
-                raise Problems([Problem(f"no header of a CSV file: {error}", str(self.path), 1)]) from error
-        object.__setattr__(self, "header", tuple(header))
-        missing = [name for name in self.columns if name not in header]
-        if missing:
-            found = ", ".join(header) or "none"
-            raise Problems(
-                [Problem(f'no column "{name}" among {found}', str(self.path), 1) for name in missing]
-            )
-
-    def parse(self, raw: bytes) -> Record:
-        text = raw.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
-        try:
-            return self._record(next(csv.reader([text]), []))
-        except csv.Error as error:
-            raise Refused(f"not CSV: {error}") from None
-
-    def _record(self, values: list[str]) -> Record:
-        if len(values) != len(self.header):
-            raise Refused(f"expected {len(self.header)} fields as in the header, got {len(values)}")
-        if _SURROGATES.search("".join(values)):
-            raise Refused("not UTF-8 text")
-        return dict(zip(self.header, values, strict=True))
-
-    def _scan(self, file: BinaryIO) -> Iterator[Row]:
-        texts = _Texts(self.path, file)
-        reader = csv.reader(texts)
-        next(reader, None)
-        while True:
-            number, start = texts.number + 1, texts.offset
-            try:
-                values = next(reader, None)
-            except csv.Error as error:
-                if "limit" in str(error):  # a field that swallows the rows after it
-                    text = f"{self.path}:{number}: {error}: is a quotation mark left open?"
-                    raise UsageError(text) from error
-                yield Row(number, start, texts.offset - start, {}, f"not CSV: {error}")
-                continue
-            if values is None:
-                return
-            if not values:
-                continue
-            try:
-                yield Row(number, start, texts.offset - start, self._record(values))
-            except Refused as refused:
-                yield Row(number, start, texts.offset - start, {}, str(refused))
-
-
-class _Texts:
-    """The lines of a file as text, counting the lines and bytes handed out."""
-
-    def __init__(self, path: Path, file: BinaryIO) -> None:
-        self.path = path
-        self.lines = _lines(file)
-        self.number = self.offset = 0
-
-    def __iter__(self) -> _Texts:
-        return self
-
-    def __next__(self) -> str:
-        self.number, start, raw, length = next(self.lines)
-        self.offset = start + length
-        if length > MAX_ROW:
-            raise UsageError(f"{self.path}:{self.number}: more than {MAX_ROW:,} bytes in one line")
-        text = raw.decode("utf-8", "surrogateescape")
-        return text.removeprefix("\ufeff") if not start else text
-
-
-def _lines(file: BinaryIO) -> Iterator[tuple[int, int, bytes, int]]:
+def lines_of(file: BinaryIO) -> Iterator[tuple[int, int, bytes, int]]:
     """Number, first byte, content and length of every line; of one longer than `MAX_ROW`, the beginning."""
     number = start = 0
     while raw := file.readline(MAX_ROW + 1):
@@ -243,11 +176,28 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, int, bytes, int]]:
         start += length
 
 
+def _utf8_copy(path: Path, encoding: str) -> Path:
+    copy = cache_folder("text") / f"{state_key([path], encoding)}.utf8"
+    if not copy.is_file():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        temporary = copy.with_name(f".{copy.name}.{os.getpid()}")
+        try:
+            with (
+                path.open(encoding=encoding, newline="") as file,
+                temporary.open("w", encoding="utf-8", newline="") as out,
+            ):
+                shutil.copyfileobj(file, out)
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{path}: not {encoding.upper()} as its mark says: {error.reason}") from None
+        temporary.replace(copy)
+    return copy
+
+
 def _json_object(raw: bytes) -> Record:
     try:
-        record: Any = json.loads(raw.decode("utf-8").removeprefix("\ufeff"))
-    except UnicodeDecodeError:
-        raise Refused("not UTF-8 text") from None
+        record: Any = json.loads(decoded(raw))
+    except NotText as error:
+        raise Refused(str(error)) from None
     except (ValueError, RecursionError) as error:
         raise Refused(f"not JSON: {error}") from None
     if not isinstance(record, dict):
@@ -255,17 +205,22 @@ def _json_object(raw: bytes) -> Record:
     return record
 
 
-def text_of(record: Record, key: str) -> str:
-    """The text under a key, without white space around it. Raises `Refused` when it is missing, no text, or empty."""
+def string_of(record: Record, key: str) -> str:
+    """The string under a key. Raises `Refused` when it is missing or no text."""
     if key not in record:
         near = did_you_mean(key, record)
-        raise Refused(f'no "{key}" among {", ".join(map(str, record)) or "none"}{near}')
+        raise Refused(f'no column "{key}" among {", ".join(map(str, record)) or "none"}{near}')
     value = record[key]
     if not isinstance(value, str):
         raise Refused(f"{key}: expected a string, got {type(value).__name__}")
-    if _SURROGATES.search(value):
-        raise Refused(f"{key}: not UTF-8 text")
-    value = value.strip()
+    if fault := fault_of(value):
+        raise Refused(f"{key}: {fault}")
+    return value
+
+
+def text_of(record: Record, key: str) -> str:
+    """The text under a key, without white space around it. Raises `Refused` as `string_of`, and when it is empty."""
+    value = string_of(record, key).strip()
     if not value:
         raise Refused(f"empty {key}")
     return value

@@ -6,18 +6,22 @@ import json
 from abc import abstractmethod
 from array import array
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
+from fvlm_core.data.named import media_keys, names_media, unshown
 from fvlm_core.errors import Problem, UsageError
 from fvlm_core.interfaces.data import DataSource, Fit, ImageFile, Sample, Split, Turn
-from fvlm_core.sources.cache import cache_folder, keep_arrays, load_arrays, state_key
+from fvlm_core.paths import cache_folder
+from fvlm_core.sources.cache import keep_arrays, load_arrays, state_key
 from fvlm_core.sources.parquet import Parquet
 from fvlm_core.sources.rows import Record, Refused
+from fvlm_core.sources.ties import tied_rows
 
-_VERSION = 1
+_VERSION = 2
 """Of what is kept in the cache: to be raised when rows come to mean something else."""
 
 
@@ -136,9 +140,12 @@ class TableRows(DataSource):
         rows, unusable, faults = array("q"), array("q"), array("q")
         counts, keys = array("q"), array("Q")
         reasons: dict[str, int] = {}
-        for row, record in self.table.records():
+        for row, record in self.table.records(names_media):
             try:
+                if record is None:
+                    raise Refused("not UTF-8 text")
                 entry = self.entry(record)
+                _refuse_blind(entry, record)
             except Refused as refused:
                 unusable.append(row)
                 faults.append(reasons.setdefault(str(refused), len(reasons)))
@@ -156,24 +163,30 @@ class TableRows(DataSource):
         )
 
 
+def picture_of(value: Any) -> bytes:
+    """The bytes of a picture in a table: a struct of bytes and path, as the hub stores them. Raises `Refused`."""
+    content = value.get("bytes") if isinstance(value, dict) else value
+    if isinstance(content, bytes) and content:
+        return content
+    path = value.get("path") if isinstance(value, dict) else None
+    raise Refused(f"a picture without bytes{f' (only its path: {path})' if path else ''}")
+
+
+def _refuse_blind(entry: TableEntry, record: Record) -> None:
+    """Raise `Refused` for a row that names pictures or videos which the entry does not show."""
+    shown = (len(entry.pictures),) if entry.pictures else ()
+    if not shown and (keys := media_keys(record)):
+        raise Refused(f"names a picture or video that is not read ({', '.join(keys)})")
+    if reason := unshown(entry.turns, *shown):
+        raise Refused(reason)
+
+
 def _groups(counts: NDArray[np.int64], keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """For each row, the least key of all pictures that it is tied to; 0 for rows without pictures.
 
     counts: pictures of each row. keys: of the pictures, row after row.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    groups = np.zeros(len(counts), np.uint64)
-    if not len(keys):
-        return groups
-    known, place = np.unique(keys, return_inverse=True)
-    owner = np.repeat(np.arange(len(counts)), counts)
-    size = len(counts) + len(known)
-    ties = coo_array((np.ones(len(keys), np.int8), (owner, len(counts) + place)), shape=(size, size))
-    _, component = connected_components(ties, directed=False)
-    least = np.full(size, np.iinfo(np.uint64).max, np.uint64)
-    np.minimum.at(least, component[len(counts) :], known)
-    seen = counts > 0
-    groups[seen] = least[component[: len(counts)][seen]]
-    return groups
+    owners = np.repeat(np.arange(len(counts)), counts)
+    least = np.where(counts > 0, np.iinfo(np.uint64).max, 0).astype(np.uint64)
+    np.minimum.at(least, owners, keys)
+    return tied_rows(least, owners, keys)

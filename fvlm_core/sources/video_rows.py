@@ -13,12 +13,15 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
+from fvlm_core.data.named import unshown
 from fvlm_core.errors import MissingData, Problem, UsageError
 from fvlm_core.interfaces.data import DataSource, Sample, Split, Turn
-from fvlm_core.sources.cache import cache_folder, keep_arrays, load_arrays, state_key
+from fvlm_core.paths import cache_folder
+from fvlm_core.sources.cache import keep_arrays, load_arrays, state_key
 from fvlm_core.sources.media import ABSENT, AMBIGUOUS, EMPTY, Media, key_of
 from fvlm_core.sources.rows import Record, Refused, RowFile
 from fvlm_core.sources.settings import VideoSettings
+from fvlm_core.sources.ties import tied_rows
 
 _WHY = {
     ABSENT: "no such video",
@@ -26,7 +29,7 @@ _WHY = {
     EMPTY: "empty video (0 bytes)",
 }
 _COLUMNS = ("rows", "entries", "groups", "contents", "unusable", "faults")
-_VERSION = 1
+_VERSION = 2
 """Of the listings that are kept: how rows are read."""
 _SHOWN = 5
 """Problems spelt out when nothing is left."""
@@ -70,8 +73,8 @@ class Listing:
 class VideoRows(DataSource):
     """Rows of one split, in the order of the files.
 
-    A row's split is decided by a hash of its video, so that no video is in both splits and none changes sides when
-    others come or go. A child says what a row means: `entry`.
+    A row's split is decided by a hash of its video, so that no video is in both splits, by whatever names its rows call
+    it, and none changes sides when others come or go. A child says what a row means: `entry`.
     """
 
     def __init__(
@@ -160,6 +163,8 @@ class VideoRows(DataSource):
                     if error:
                         raise Refused(error)
                     entry = self.entry(file, number, record)
+                    if reason := unshown(entry.turns, 1):
+                        raise Refused(reason)
                 except Refused as refused:
                     faulty.extend((file, number, start, length))
                     faults.append(reasons.setdefault(str(refused), len(reasons)))
@@ -180,13 +185,15 @@ class VideoRows(DataSource):
         good = code == 0
         unusable = np.concatenate([np.asarray(faulty, np.int64).reshape(-1, 4), places[~good]])
         reason_of = np.concatenate([np.asarray(faults, np.int64), np.where(code > 0, code - 1, code)[~good]])
+        keys, which = np.asarray(groups, np.uint64)[good], np.arange(int(good.sum()))
+        shown = np.concatenate([keys, found[good].astype(np.uint64)])  # a hash, and the number of a video
         order = np.lexsort((unusable[:, 1], unusable[:, 0]))
         listing = Listing(
             tuple(files),
             videos,
             places[good],
             found[good],
-            np.asarray(groups, np.uint64)[good],
+            tied_rows(keys, np.concatenate([which, which]), shown),
             np.asarray(contents, np.uint64)[good],
             unusable[order],
             reason_of[order],

@@ -88,7 +88,7 @@ class Journal:
         """Append bad samples to their file."""
         if self._metrics is None or not reports:
             return
-        with (self._folder / BAD_SAMPLES).open("a") as out:
+        with (self._folder / BAD_SAMPLES).open("a", encoding="utf-8") as out:
             for report in reports:
                 row = {"step": step, "attempt": self._metrics.attempt, **asdict(report)}
                 out.write(json.dumps(row) + "\n")
@@ -152,6 +152,7 @@ def training_row(
         "bad_samples": len(progress.bad),
         "dropped_samples": progress.dropped,
         "truncated_tokens": progress.truncated,
+        "control_token_samples": progress.spelled,
         "unchanged_steps": progress.unchanged,
         "loss_spikes": progress.spikes.count,
         "samples_hash": progress.read,
@@ -174,6 +175,7 @@ def summarised(known: dict[str, Any], progress: Progress, steps: int) -> dict[st
         "supervised_tokens": progress.tokens,
         "frames": progress.frames,
         "truncated_tokens": progress.truncated,
+        "control_token_samples": progress.spelled,
         "samples_by_source": samples(progress.mixture),
         "mixture": progress.mixture,
         "bad_samples": progress.bad,

@@ -156,8 +156,10 @@ def train(
             part = _gradient(
                 model, objective, stream, run.seed, step, progress, training, device, stop, ranks, observer
             )
-            gradients, numbers = summed(taken(model, trained), part.sums, model, trained, ranks)
-            updates.make(step, gradients, numbers, part.sums, part.count)
+            # No name for the gradients here: it would keep them until the next step has made its own.
+            updates.make(
+                step, *summed(taken(model, trained), part.sums, model, trained, ranks), part.sums, part.count
+            )
             progress.step = step
             evaluating = step % config.eval.every == 0 or step == length.steps
             logging = step % training.log_every == 0 or step == length.steps
@@ -167,6 +169,7 @@ def train(
 
             # Accounts.
             progress.tokens += part.tokens
+            _note_spelled(part.readings, progress, observer)
             progress.note(part.readings)
             journal.bad(step, [bad for reading in part.readings for bad in reading.bad])
             _note_bad(part.readings, progress, config.data.max_bad, folder, observer, ranks)
@@ -377,6 +380,17 @@ def _note_bad(
         raise ranks.refusal(
             f"{len(progress.bad)} bad samples in {progress.samples} (data.max_bad allows {allowed:.0f}); "
             f"they are named in {folder / BAD_SAMPLES}"
+        )
+
+
+def _note_spelled(readings: list[Reading], progress: Progress, observer: Observer) -> None:
+    """Say once that a text spells out a control token; the metrics count such samples."""
+    found = [one for reading in readings for one in reading.spelled]
+    if found and not progress.spelled:
+        sample, token = found[0]
+        observer.warned(
+            f'{sample}: the text spells out the control token "{token}": it is read as text, here and in every '
+            "other sample (control_token_samples in the metrics counts them)"
         )
 
 

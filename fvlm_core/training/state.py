@@ -57,7 +57,8 @@ class Progress:
     step: optimiser steps done. samples: trained. place: of the order, that comes next; as many as samples, but in runs
     whose batch size changed before it was kept. spent, nominal: training FLOPs by the ledger, and in the founding
     project's accounting. order: in which the sources are read. wall_time: seconds of training over all attempts.
-    tokens: supervised tokens. truncated: text tokens cut off. bad: bad samples met, with reasons.
+    tokens: supervised tokens. truncated: text tokens cut off. spelled: samples whose
+    text spells out a control token. bad: bad samples met, with reasons.
     mixture: what each source gave. dropped: bad samples met, repetitions included, by reason. read: a hash over the
     ids of every sample so far, in order. pieces: into how many parts micro-batches are cut since memory ran out.
     unchanged: steps that changed no weight, because a number was not finite or nothing was supervised;
@@ -74,6 +75,7 @@ class Progress:
     tokens: int = 0
     frames: int = 0
     truncated: int = 0
+    spelled: int = 0
     best_val_loss: float | None = None
     best_val_step: int | None = None
     best_val_loss_content: float | None = None
@@ -101,6 +103,7 @@ class Progress:
         self.dropped = _counted(self.dropped, [bad.kind for r in readings for bad in r.bad])
         self.frames = sum(counts["frames"] for counts in self.mixture.values())
         self.truncated += sum(reading.truncated for reading in readings)
+        self.spelled += sum(len(reading.spelled) for reading in readings)
 
 
 def save(

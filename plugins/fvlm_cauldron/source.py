@@ -6,7 +6,17 @@ from itertools import chain
 from typing import Any
 
 from fvlm_cauldron.config import Cauldron
-from fvlm_core.interfaces import Parquet, Record, Refused, Split, TableEntry, TableRows, chat_of, missing
+from fvlm_core.interfaces import (
+    Parquet,
+    Record,
+    Refused,
+    Split,
+    TableEntry,
+    TableRows,
+    chat_of,
+    missing,
+    picture_of,
+)
 
 
 def build(config: Cauldron, split: Split) -> CauldronSource:
@@ -39,14 +49,15 @@ class CauldronSource(TableRows):
 
     def entry(self, record: Record) -> TableEntry:
         pictures: Any = record["images"] or []
+        if not isinstance(pictures, list):
+            raise Refused(f"images: expected a list of pictures, got {type(pictures).__name__}")
         if not pictures:
             raise Refused("no picture")
         if len(pictures) > self.max_images:
             raise Refused(f"{len(pictures)} pictures, where at most {self.max_images} are shown")
-        if not all(picture and picture.get("bytes") for picture in pictures):
-            raise Refused("a picture without bytes")
+        shown = tuple(map(picture_of, pictures))
         texts: Any = record["texts"] or []
         turns = chat_of(
             chain.from_iterable((("user", text["user"]), ("assistant", text["assistant"])) for text in texts)
         )
-        return TableEntry(turns, tuple(picture["bytes"] for picture in pictures))
+        return TableEntry(turns, shown)

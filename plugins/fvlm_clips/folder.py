@@ -9,28 +9,9 @@ from pathlib import Path
 
 from attrs import define, field
 
-VIDEO_SUFFIXES = (
-    *(
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".mkv",
-        ".webm",
-        ".avi",
-        ".mpg",
-        ".mpeg",
-        ".ts",
-        ".flv",
-        ".wmv",
-        ".ogv",
-        ".gif",
-    ),
-)
+from fvlm_core.interfaces import Refused, is_video, leads_out
+
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-
-
-class Refused(Exception):
-    """Why a name leads to no usable file."""
 
 
 @define
@@ -52,11 +33,14 @@ class Folder:
 
     def videos(self) -> Iterator[str]:
         """Every video in the folder and its subfolders, relative to it, in order of name."""
+        return filter(is_video, self.files())
+
+    def files(self) -> Iterator[str]:
+        """Every file in the folder and its subfolders, relative to it, in order of name."""
         for parent, folders, files in os.walk(self.root):
             folders.sort()
             for file in sorted(files):
-                if file.lower().endswith(VIDEO_SUFFIXES):
-                    yield os.path.relpath(os.path.join(parent, file), self.root)
+                yield os.path.relpath(os.path.join(parent, file), self.root)
 
     def _names(self, parent: str) -> frozenset[str]:
         """The ordinary files of a plainly named subfolder; whatever else there is takes the careful way."""
@@ -75,9 +59,12 @@ class Folder:
             raise Refused("no file name")
         if _SCHEME.match(name):
             raise Refused(f'"{name}" names a URL or protocol; only files on this machine are read')
-        path = (self.root / name).resolve()
-        if not path.is_relative_to(self.root):
+        path = self.root / name
+        if leads_out(path, self.root):
             raise Refused(f'"{name}" leads out of {self.root}')
-        if not path.is_file():
-            raise Refused(f"no such file: {path}")
-        return path.relative_to(self.root).as_posix()
+        target = path.resolve()
+        if not target.is_file():
+            raise Refused(f"no such file: {target}")
+        if not target.is_relative_to(self.root):  # a blob of a Hugging Face cache: only the link has a name
+            target = path.parent.resolve() / path.name
+        return target.relative_to(self.root).as_posix()

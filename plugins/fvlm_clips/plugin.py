@@ -14,5 +14,5 @@ def fvlm_data_sources() -> Iterator[Component]:
         "clips",
         target="fvlm_clips.source:build",
         config="fvlm_clips.config:Clips",
-        summary="video files with captions: a folder with NAME.txt beside NAME.mp4, or a JSONL or CSV manifest",
+        summary="video files with captions: a folder with NAME.txt beside NAME.mp4, or a JSONL, CSV or TSV manifest",
     )

@@ -3,17 +3,44 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
+from typing import NamedTuple
 
 from fvlm_clips.config import Clips
-from fvlm_clips.folder import Folder, Refused
-from fvlm_clips.manifest import Manifest, Row
-from fvlm_core.interfaces import DataSource, MissingData, Problem, Sample, Split, Turn, UsageError, VideoFile
+from fvlm_clips.folder import Folder
+from fvlm_core.interfaces import (
+    CSVRows,
+    DataSource,
+    JSONLines,
+    MissingData,
+    NotText,
+    Problem,
+    Record,
+    Refused,
+    RowFile,
+    Sample,
+    Split,
+    Turn,
+    UsageError,
+    VideoFile,
+    by_kind,
+    decoded,
+    is_video,
+    string_of,
+    text_of,
+)
 
-_INSIDE = ("captions.jsonl", "captions.csv", "metadata.jsonl", "metadata.csv")
+_KINDS = (".jsonl", ".csv", ".tsv")
+_INSIDE = tuple(f"{stem}{kind}" for stem in ("captions", "metadata") for kind in _KINDS)
 """Names under which a folder's own manifest is found."""
+
+_ABOUT = (
+    *("", ".md", ".rst", ".json", ".jsonl", ".csv", ".tsv", ".parquet", ".yaml", ".yml", ".toml", ".xml"),
+    *(".html", ".pdf", ".py", ".sh", ".log", ".lock"),
+)
+"""Kinds of files that say something about a data set and are no part of it."""
 
 _SHOWN = 5
 """Problems spelt out when no clip is left."""
@@ -29,9 +56,10 @@ def build(config: Clips, split: Split) -> ClipSource:
 
 
 class ClipSource(DataSource):
-    """The clips of one split, in the manifest's order or by file name.
+    """The clips of one split, in the manifest's order or by file name: one sample a row.
 
-    A sample's id is the path of its video below the folder of the videos.
+    A sample's id is the path of its video below the folder of the videos; of the second row of a video on with its
+    number, `a.mp4#2`. All rows of a video are in one split.
     """
 
     def __init__(self, config: Clips, split: Split) -> None:
@@ -46,6 +74,9 @@ class ClipSource(DataSource):
         self._places = array("Q")  # start and length of each row in the manifest, in bytes
         self._texts: list[tuple[str, str]] = []  # video and caption of each clip, where there is no manifest
         self._renamed: dict[int, str] = {}  # clips whose video the manifest names in a roundabout way
+        self._repeats: dict[
+            int, int
+        ] = {}  # samples of a video that earlier ones show, too: which of them this is
         self._problems: list[Problem] = []
         self._list(folder, split)
 
@@ -54,13 +85,15 @@ class ClipSource(DataSource):
 
     def __getitem__(self, index: int) -> Sample:
         if self._manifest:
-            row = self._manifest.read(*self._places[2 * index : 2 * index + 2])
-            name, caption = self._renamed.get(index, row.video), row.caption
+            record, _ = self._manifest.read(*self._places[2 * index : 2 * index + 2])
+            name, caption = _said(record, self.config)
+            name = self._renamed.get(index, name)
         else:
             name, caption = self._texts[index]
         turns = (Turn("user", self.config.prompt), Turn("assistant", caption))
         video = VideoFile(self._root / name, fps=self.config.fps, max_frames=self.config.max_frames)
-        return Sample(id=name, source=self.name, turns=turns, video=video)
+        repeat = self._repeats.get(index)
+        return Sample(f"{name}#{repeat}" if repeat else name, self.name, turns, video)
 
     def problems(self) -> tuple[Problem, ...]:
         return tuple(self._problems)
@@ -72,19 +105,23 @@ class ClipSource(DataSource):
         """Keep the split's clips; name what is wrong with the rows of either split."""
         digest = blake2b(self.config.prompt.encode(), digest_size=8)
         bound = round(self.config.holdout * 2**64)
+        counts: dict[int, int] = {}
         lines: dict[int, int | None] = {}
-        for row in self._manifest.rows() if self._manifest else _beside(folder):
+        for row in _rows(self._manifest, self.config) if self._manifest else _beside(folder):
             video, error = _located(row, folder)
-            key = _key(video)
-            if not error and key in lines:
-                error = f"{video} is already in line {lines[key]}"
+            key, copy = _key(video), _key(f"{video}\0{row.caption}")
+            if not error and copy in lines:
+                error = f"{video} with this caption is already in line {lines[copy]}"
             if error:
                 self._problems.append(Problem(error, row.file, row.line))
                 continue
-            lines[key] = row.line
+            lines[copy] = row.line
+            counts[key] = counts.get(key, 0) + 1
             if bound and (key < bound) != (split == "validation"):
                 continue
             digest.update(f"{video}\0{row.caption}\0".encode())
+            if counts[key] > 1:
+                self._repeats[len(self)] = counts[key]
             if self._manifest:
                 if video != row.video:
                     self._renamed[len(self)] = video
@@ -93,13 +130,29 @@ class ClipSource(DataSource):
                 self._texts.append((video, row.caption))
         self._fingerprint = digest.hexdigest()
         if self._manifest and self.config.path.is_dir():
-            text = f"no caption in {Path(self._manifest.file).name}"
-            unnamed = (video for video in folder.videos() if _key(video) not in lines)
+            text = f"no caption in {self._manifest.path.name}"
+            unnamed = (video for video in folder.videos() if _key(video) not in counts)
             self._problems += [Problem(text, str(folder.root / video)) for video in unnamed]
-        if not lines:
+        if self.config.path.is_dir():
+            self._problems += self._passed_over(folder, counts)
+        if not counts:
             raise self._nothing()
         if not len(self):
-            raise self._empty(split, lines.keys())
+            raise self._empty(split, counts.keys())
+
+    def _passed_over(self, folder: Folder, counts: Mapping[int, int]) -> Iterator[Problem]:
+        """The files of a folder that might be clips or captions and are neither, if there are any."""
+        captions = {Path(video).with_suffix(".txt").as_posix() for video in folder.videos()}
+        others = [
+            name
+            for name in folder.files()
+            if not (is_video(name) or name in captions or name.startswith(".") or "/." in name)
+            and Path(name).suffix.lower() not in _ABOUT
+            and _key(name) not in counts
+        ]
+        if others:
+            text = f"passed over, of kinds that are not read or without a video: {by_kind(others)}"
+            yield Problem(text, str(folder.root))
 
     def _nothing(self) -> UsageError:
         count = len(self._problems)
@@ -125,7 +178,36 @@ class ClipSource(DataSource):
 _ABSENT = "no such file"
 
 
-def _located(row: Row, folder: Folder) -> tuple[str, str]:
+class _Row(NamedTuple):
+    """A video and its caption. line: in the manifest. start, length: its place there, in bytes. error: why it cannot be
+    used, empty if it can."""
+
+    file: str
+    line: int | None
+    start: int = 0
+    length: int = 0
+    video: str = ""
+    caption: str = ""
+    error: str = ""
+
+
+def _said(record: Record, config: Clips) -> tuple[str, str]:
+    """Video and caption of a row. Raises `Refused`."""
+    return string_of(record, config.video_column), text_of(record, config.caption_column)
+
+
+def _rows(manifest: RowFile, config: Clips) -> Iterator[_Row]:
+    """Every row of a manifest."""
+    for number, start, length, record, error in manifest.scan():
+        video = caption = ""
+        try:
+            video, caption = ("", "") if error else _said(record, config)
+        except Refused as refused:
+            error = str(refused)
+        yield _Row(str(manifest.path), number, start, length, video, caption, error)
+
+
+def _located(row: _Row, folder: Folder) -> tuple[str, str]:
     """A row's video below the folder, and why it cannot be used (empty if it can)."""
     if row.error:
         return row.video, row.error
@@ -140,22 +222,20 @@ def _key(video: str) -> int:
     return int.from_bytes(blake2b(video.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big")
 
 
-def _beside(folder: Folder) -> Iterator[Row]:
+def _beside(folder: Folder) -> Iterator[_Row]:
     """Every video of a folder with the text file beside it."""
     for video in folder.videos():
         path = folder.root / video
         text = path.with_suffix(".txt")
         try:
-            caption, error = text.read_text(encoding="utf-8").strip(), f"empty caption: {text.name}"
-        except (OSError, UnicodeDecodeError) as reason:
-            caption, error = (
-                "",
-                f"no caption: {text.name}: {getattr(reason, 'strerror', None) or 'not UTF-8 text'}",
-            )
-        yield Row(str(path), None, video=video, caption=caption, error="" if caption else error)
+            caption, error = decoded(text.read_bytes()).strip(), f"empty caption: {text.name}"
+        except (OSError, NotText) as reason:
+            why = getattr(reason, "strerror", None) or reason
+            caption, error = "", f"no caption: {text.name}: {why}"
+        yield _Row(str(path), None, video=video, caption=caption, error="" if caption else error)
 
 
-def _manifest(config: Clips) -> Manifest | None:
+def _manifest(config: Clips) -> RowFile | None:
     """The manifest that the path is or holds; None for a folder without one."""
     path = config.path
     if not path.exists():
@@ -168,9 +248,11 @@ def _manifest(config: Clips) -> Manifest | None:
         if not found:
             return None
         path = found[0]
-    if path.suffix.lower() not in (".jsonl", ".csv"):
-        raise UsageError(f"{path}: expected a folder, or a file that ends in .jsonl or .csv")
-    return Manifest.open(path, (config.video_column, config.caption_column))
+    if path.suffix.lower() not in _KINDS:
+        raise UsageError(f"{path}: expected a folder, or a file that ends in {', '.join(_KINDS)}")
+    if path.suffix.lower() == ".jsonl":
+        return JSONLines(path)
+    return CSVRows(path, columns=(config.video_column, config.caption_column))
 
 
 def _way_out(config: Clips, missing: Path) -> str:

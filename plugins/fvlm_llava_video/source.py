@@ -11,12 +11,14 @@ from fvlm_core.interfaces import (
     Record,
     Refused,
     Split,
+    Turn,
     VideoEntry,
     VideoRows,
     chat_of,
     find_media,
     missing,
     text_of,
+    unshown,
 )
 from fvlm_llava_video.config import Kind, LLaVAVideo
 
@@ -66,9 +68,11 @@ class LLaVAVideoSource(VideoRows):
         if not isinstance(said, list) or not all(isinstance(turn, dict) for turn in said):
             raise Refused("conversations: expected a list of turns")
         pairs = [(_ROLES.get(turn.get("from"), turn.get("from")), turn.get("value")) for turn in said]
-        turns = chat_of(
-            (role, _MARK.sub("", text) if role == "user" and isinstance(text, str) else text)
-            for role, text in pairs
+        turns = chat_of(pairs)
+        if reason := unshown(turns, 1):
+            raise Refused(reason)
+        turns = tuple(
+            Turn(turn.role, _MARK.sub("", turn.content)) if turn.role == "user" else turn for turn in turns
         )
         video = text_of(record, "video")
         return VideoEntry(f"{self.stems[file]}/{number}-{record.get('id', '')}", video, turns, video)

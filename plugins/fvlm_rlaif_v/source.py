@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fvlm_core.interfaces import (
     Parquet,
     Record,
@@ -13,6 +11,7 @@ from fvlm_core.interfaces import (
     TableRows,
     Turn,
     missing,
+    picture_of,
     text_of,
 )
 from fvlm_rlaif_v.config import RLAIFV
@@ -36,15 +35,13 @@ class RLAIFVSource(TableRows):
         super().__init__("rlaif-v", table, split, holdout=config.holdout, fit=config.fit)
 
     def entry(self, record: Record) -> TableEntry:
-        picture: Any = record["image"]
-        if not picture or not picture.get("bytes"):
-            raise Refused("a picture without bytes")
+        picture = picture_of(record["image"])
         question = Turn("user", text_of(record, "question"))
         chosen, rejected = text_of(record, "chosen"), text_of(record, "rejected")
         if chosen == rejected:
             raise Refused("chosen and rejected are the same")
         return TableEntry(
             (question, Turn("assistant", chosen)),
-            (picture["bytes"],),
+            (picture,),
             (question, Turn("assistant", rejected)),
         )

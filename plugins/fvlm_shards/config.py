@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from attrs import field, frozen, validators
 
-
-def _cache() -> Path:
-    return Path(os.environ.get("FVLM_CACHE", "~/.cache/fvlm")).expanduser() / "shards"
+from fvlm_core.interfaces import cache_folder
 
 
 @frozen(kw_only=True)
@@ -19,7 +16,7 @@ class Shards:
     path: a pack (a folder with pack.json), a folder whose subfolders train and validation are packs, or a folder of the
     founding project's shards (*.tar, also in subfolders).
     holdout: share of the samples kept for validation, chosen by a hash of their ids, where train and validation are
-    not two packs. 0: both splits hold every sample.
+    not two packs; those that show the same picture or video are on one side. 0: both splits hold every sample.
     prompt: the user's turn where a shard holds a caption and no question; by default the founding project's own for
     the source that the shard names.
     tokenizer: the tokenizer.json that made the token ids of shards that hold no text. They are turned back into text,
@@ -31,4 +28,4 @@ class Shards:
     holdout: float = field(default=0.1, validator=[validators.ge(0), validators.lt(1)])
     prompt: str = ""
     tokenizer: Path | None = None
-    cache: Path = field(factory=_cache)
+    cache: Path = field(factory=lambda: cache_folder("shards"))

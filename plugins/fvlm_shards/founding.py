@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from array import array
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 
+import numpy as np
 from attrs import frozen
+from numpy.typing import NDArray
 
 from fvlm_core.interfaces import (
+    PICTURES,
+    TEXTS,
+    VIDEOS,
     BadShard,
     Index,
     IndexEntry,
@@ -19,28 +26,36 @@ from fvlm_core.interfaces import (
     Shown,
     TarMember,
     UsageError,
+    sample_keys,
     tar_members,
+    tied_rows,
+    unshown,
     write_index,
 )
 from fvlm_shards.config import Shards
-from fvlm_shards.records import Unusable, read_record
+from fvlm_shards.records import Text, Unusable, read_record
 from fvlm_shards.token_ids import TokenIds
 
-_PICTURES = ("jpg", "jpeg", "png", "webp")
-_VIDEOS = ("mp4", "webm", "mkv")
-_LAYOUT = 2
+_LAYOUT = 4
 """Raised when an index would come out otherwise for the same shards."""
+
+_NUMBERED = re.compile(r"[0-9]+\.[^.]+")
+
+_COMPARED = 1 << 16
+"""Bytes of what a sample shows that tell whether another one shows the same; the sizes of its members do, too."""
 
 
 @frozen
 class Listed:
     """The samples of a folder of shards. files: the shards, in order, as the index numbers them.
 
+    groups: of each sample, what decides its split: the same for all that show the same.
     fingerprint: of every sample's id, text and places; the same wherever the shards lie.
     """
 
     files: tuple[Path, ...]
     index: Index
+    groups: NDArray[np.uint64]
     problems: tuple[Problem, ...]
     fingerprint: str
 
@@ -60,8 +75,15 @@ def list_shards(config: Shards) -> Listed:
     folder = config.cache / state
     if not (folder / "problems.json").exists():
         _make(config, files, folder)
-    problems = [Problem(**problem) for problem in json.loads((folder / "problems.json").read_text())]
-    return Listed(files, Index(folder / "index.arrow"), tuple(problems), (folder / "fingerprint").read_text())
+    problems = [Problem(**problem) for problem in json.loads((folder / "problems.json").read_bytes())]
+    groups = np.load(folder / "groups.npy")
+    fingerprint = (folder / "fingerprint").read_text(encoding="utf-8")
+    return Listed(files, Index(folder / "index.arrow"), groups, tuple(problems), fingerprint)
+
+
+def split_key(name: str) -> int:
+    """What decides a sample's split: a number below 2^64, the same for the same id everywhere."""
+    return int.from_bytes(blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big")
 
 
 def _state(config: Shards, files: Iterable[Path]) -> str:
@@ -81,6 +103,10 @@ def _settings(config: Shards) -> bytes:
 
 def _make(config: Shards, files: tuple[Path, ...], folder: Path) -> None:
     entries: list[IndexEntry] = []
+    owners, shown = (
+        array("q"),
+        array("Q"),
+    )  # what each sample shows, to keep those that show the same together
     problems: list[Problem] = []
     broken: list[str] = []
     token_ids = TokenIds(config.tokenizer) if config.tokenizer else None
@@ -95,7 +121,11 @@ def _make(config: Shards, files: tuple[Path, ...], folder: Path) -> None:
         with file.open("rb") as opened:
             for key, group in _samples(members, problems, file):
                 try:
-                    entry = _entry(f"{stem}/{key}", number, group, opened.fileno(), config.prompt, token_ids)
+                    name = f"{stem}/{key}"
+                    entry, video = _entry(name, number, group, opened.fileno(), config.prompt, token_ids)
+                    for what in _what_is_shown(entry, video, opened.fileno()):
+                        owners.append(len(entries))
+                        shown.append(split_key(what))
                     entries.append(entry)
                     digest.update(repr(entry).encode("utf-8", "surrogateescape"))
                     digest.update(os.pread(opened.fileno(), entry.json_size, entry.json_start))
@@ -107,11 +137,19 @@ def _make(config: Shards, files: tuple[Path, ...], folder: Path) -> None:
     if not entries:
         shown = "\n".join(f"  {problem}" for problem in problems[:5])
         raise UsageError(f"{config.path}: none of its {len(problems):,} samples can be used:\n{shown}")
+    keys = np.array([split_key(entry.id) for entry in entries], np.uint64)
+    groups = tied_rows(keys, np.asarray(owners, np.int64), np.asarray(shown, np.uint64))
     folder.mkdir(parents=True, exist_ok=True)
     for name, write in (
         ("index.arrow", lambda out: write_index(out, entries)),
-        ("fingerprint", lambda out: out.write_text(digest.hexdigest())),
-        ("problems.json", lambda out: out.write_text(json.dumps([_plain(problem) for problem in problems]))),
+        ("groups.npy", lambda out: _save(out, groups)),
+        ("fingerprint", lambda out: out.write_text(digest.hexdigest(), encoding="utf-8")),
+        (
+            "problems.json",
+            lambda out: out.write_text(
+                json.dumps([_plain(problem) for problem in problems]), encoding="utf-8"
+            ),
+        ),
     ):
         temporary = folder / f".{name}.{os.getpid()}"
         write(temporary)
@@ -121,24 +159,28 @@ def _make(config: Shards, files: tuple[Path, ...], folder: Path) -> None:
 def _samples(
     members: list[TarMember], problems: list[Problem], file: Path
 ) -> Iterator[tuple[str, dict[str, TarMember]]]:
-    """The members of each sample by what follows its key; members that are not read are problems."""
+    """The members of each sample by what follows its key. Members that are not read are problems; unless one shows
+    nothing anyway, its sample is left out: what is left of it would be trained without what it names."""
     groups: dict[str, dict[str, TarMember]] = {}
-    for member in members:
-        group = groups.setdefault(member.key, {})
-        rest = member.name.rpartition("/")[2].partition(".")[2].lower()
-        if refused := member.refused():
-            problems.append(Problem(refused, str(file), key=member.name))
-        elif rest in group:
-            problems.append(Problem("a second member of this name", str(file), key=member.name))
-        else:
+    lost: set[str] = set()
+    for member, key in zip(members, sample_keys(members), strict=True):
+        group = groups.setdefault(key, {})
+        rest = member.name[len(key) + 1 :].lower()
+        refused = member.refused() or ("a second member of this name" if rest in group else "")
+        if not refused:
             group[rest] = member
-    yield from ((key, group) for key, group in groups.items() if group)
+        elif member.annotation:
+            problems.append(Problem(refused, str(file), key=member.name))
+        elif key not in lost:
+            lost.add(key)
+            problems.append(Problem(f"{refused}: the sample is left out", str(file), key=member.name))
+    yield from ((key, group) for key, group in groups.items() if group and key not in lost)
 
 
 def _entry(
     name: str, shard: int, group: dict[str, TarMember], handle: int, prompt: str, token_ids: TokenIds | None
-) -> IndexEntry:
-    """A sample's row. Raises `Unusable`."""
+) -> tuple[IndexEntry, str]:
+    """A sample's row, and the video that its record names. Raises `Unusable`."""
     text = group.get("json") or group.get("txt")
     if text is None:
         raise Unusable("neither a .json nor a .txt: no text")
@@ -147,8 +189,7 @@ def _entry(
         raise Unusable("a caption that begins with { cannot be told from a record")
     record = read_record(content, prompt, token_ids)
     kind, shown = _shown(group)
-    if record.frames is not None and kind in ("frames", "still") and record.frames != len(shown):
-        raise Unusable(f"its frame_count is {record.frames} and {len(shown)} are there: its time would shift")
+    _refuse_blind(record, kind, len(shown))
     return IndexEntry(
         id=name,
         shard=shard,
@@ -159,25 +200,59 @@ def _entry(
         sizes=tuple(member.size for member in shown),
         frames=len(shown) if kind != "video" else 0,
         characters=sum(len(turn.content) for turn in record.turns),
-    )
+    ), record.id
+
+
+def _refuse_blind(record: Text, kind: Shown, shown: int) -> None:
+    """Raise `Unusable` for a record that names other pictures than the shard holds."""
+    if record.frames is not None and kind != "video" and record.frames != shown:
+        raise Unusable(f"its frame_count is {record.frames} and {shown} are there: its time would shift")
+    if kind == "text":
+        if record.text_only is False:
+            raise Unusable("is_text_only is false, and no picture or video is there")
+        if record.names and not record.text_only:
+            raise Unusable(f"names a picture or video that is not there ({', '.join(record.names)})")
+    elif record.text_only:
+        raise Unusable("is_text_only is true, and a picture or video is there")
+    if reason := unshown(record.turns, *({"text": (), "frames": (1, shown)}.get(kind, (1,)))):
+        raise Unusable(reason)
 
 
 def _shown(group: dict[str, TarMember]) -> tuple[Shown, list[TarMember]]:
     """What a sample shows: numbered frames, one picture, a clip, or nothing."""
-    numbered = {rest: member for rest, member in group.items() if rest.partition(".")[0].isdecimal()}
-    if numbered:
-        frames = {int(rest.partition(".")[0]): member for rest, member in numbered.items()}
-        if sorted(frames) != list(range(len(numbered))):
-            holes = sorted(set(range(max(frames) + 1)) - set(frames))
-            raise Unusable(f"frame {holes[0] if holes else 'twice'} is missing: its time would shift")
-        return "frames", [frames[number] for number in range(len(frames))]
-    if pictures := [group[rest] for rest in _PICTURES if rest in group]:
-        return "still", pictures[:1]
-    if videos := [group[rest] for rest in _VIDEOS if rest in group]:
-        return "video", videos[:1]
-    if others := set(group) - {"json", "txt"}:
+    numbered = {rest: member for rest, member in group.items() if _NUMBERED.fullmatch(rest)}
+    pictures = [member for rest, member in group.items() if rest in PICTURES]
+    videos = [member for rest, member in group.items() if rest in VIDEOS]
+    named = set(numbered) | {member.kind for member in (*pictures, *videos)}
+    others = [rest for rest in group if rest not in named | TEXTS]
+    if any(group[rest].kind not in TEXTS for rest in others) or (others and not named):
         raise Unusable(f"members that belong to no known layout: {', '.join(sorted(others))}")
-    return "text", []
+    if bool(numbered) + len(pictures) + len(videos) > 1:
+        raise Unusable(f"shows several things, of which one would be lost: {', '.join(sorted(named))}")
+    if not numbered:
+        return ("still", pictures) if pictures else ("video", videos) if videos else ("text", [])
+    if strange := [rest for rest, member in numbered.items() if member.kind not in PICTURES]:
+        raise Unusable(f"numbered members that are no pictures: {', '.join(sorted(strange))}")
+    frames = {int(rest.partition(".")[0]): member for rest, member in numbered.items()}
+    if sorted(frames) != list(range(len(numbered))):
+        holes = sorted(set(range(max(frames) + 1)) - set(frames))
+        raise Unusable(f"frame {holes[0] if holes else 'twice'} is missing: its time would shift")
+    return "frames", [frames[number] for number in range(len(frames))]
+
+
+def _what_is_shown(entry: IndexEntry, video: str, handle: int) -> Iterator[str]:
+    """What a sample has in common with others that show the same: the video it names, and its pictures' bytes."""
+    if entry.kind == "text":
+        return
+    if video:
+        yield f"video {video}"
+    content = os.pread(handle, min(entry.sizes[0], _COMPARED), entry.starts[0])
+    yield f"content {entry.sizes} {blake2b(content, digest_size=16).hexdigest()}"
+
+
+def _save(out: Path, groups: NDArray[np.uint64]) -> None:
+    with out.open("wb") as file:
+        np.save(file, groups)
 
 
 def _plain(problem: Problem) -> dict[str, object]:

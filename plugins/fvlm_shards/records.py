@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
-from fvlm_core.interfaces import Turn
+from fvlm_core.interfaces import NotText, Turn, decoded, media_keys
 from fvlm_shards.token_ids import TokenIds
 
 PROMPTS = {
@@ -26,13 +26,16 @@ class Unusable(Exception):
 
 class Text(NamedTuple):
     """What a record says. rejected: empty but for preference pairs. frames: as it declares, None if it does not.
-    source: of ours, the source that it was packed from."""
+    source: of ours, the source that it was packed from. names: its keys that name a picture or a video. text_only: as
+    it declares, None if it does not."""
 
     id: str
     turns: tuple[Turn, ...]
     rejected: tuple[Turn, ...] = ()
     frames: int | None = None
     source: str = ""
+    names: tuple[str, ...] = ()
+    text_only: bool | None = None
 
 
 def read_record(content: bytes, prompt: str, token_ids: TokenIds | None) -> Text:
@@ -43,7 +46,10 @@ def read_record(content: bytes, prompt: str, token_ids: TokenIds | None) -> Text
     {"chosen_token_ids", "rejected_token_ids"}. Text comes before token ids where a record has both.
     """
     try:
-        record: Any = json.loads(content) if content.lstrip()[:1] in (b"{", b"[") else _caption(content)
+        text = decoded(content)
+        record: Any = json.loads(text) if text.lstrip()[:1] in ("{", "[") else {"caption": text.strip()}
+    except NotText as error:
+        raise Unusable(str(error)) from None
     except (ValueError, RecursionError) as error:
         raise Unusable(f"not JSON: {error}") from None
     if not isinstance(record, dict):
@@ -58,11 +64,16 @@ def read_record(content: bytes, prompt: str, token_ids: TokenIds | None) -> Text
     turns, rejected = _founding(record, prompt, token_ids)
     if not any(turn.content.strip() for turn in turns if turn.role == "assistant"):
         raise Unusable("empty answer")
-    return Text(name if isinstance(name, str) else "", turns, rejected, declared)
-
-
-def _caption(content: bytes) -> dict[str, str]:
-    return {"caption": content.decode("utf-8").strip()}
+    names = media_keys(record) + (["source"] if record.get("source") in PROMPTS else [])
+    text_only: Any = record.get("is_text_only")
+    return Text(
+        name if isinstance(name, str) else "",
+        turns,
+        rejected,
+        declared,
+        names=tuple(names),
+        text_only=text_only if isinstance(text_only, bool) else None,
+    )
 
 
 def _founding(
@@ -110,4 +121,7 @@ def _string(record: Mapping[str, Any], key: str, default: str | None = None) -> 
         return default
     if not isinstance(value, str):
         raise Unusable(f"{key}: expected a string, got {type(value).__name__}")
+    value = value.strip("\0")
+    if "\0" in value:
+        raise Unusable(f"{key}: no text: a zero in it")
     return value

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from attrs import evolve
+from numpy.typing import NDArray
 
 from fvlm_core.interfaces import (
     KINDS,
@@ -24,10 +27,11 @@ from fvlm_core.interfaces import (
     UsageError,
     VideoFile,
     read_manifest,
+    tied_rows,
     wrong_sizes,
 )
 from fvlm_shards.config import Shards
-from fvlm_shards.founding import list_shards
+from fvlm_shards.founding import list_shards, split_key
 from fvlm_shards.records import Text, Unusable, read_record
 from fvlm_shards.token_ids import TokenIds
 
@@ -64,15 +68,18 @@ class ShardSource(DataSource):
             )
         if (folder / FROZEN).is_file() and split == "train":
             raise UsageError(f"{folder}: a frozen validation set is not trained on")
+        groups: NDArray[np.uint64] | None = None
         if (folder / PACK).is_file():
             self._open_pack(folder)
         else:
+            self._chosen = _FOUNDING
             listed = list_shards(config)
             self.name = f"shards:{folder.name}"
             self._files, self._index = listed.files, listed.index
             self._problems, self._fingerprint = listed.problems, listed.fingerprint
+            groups = listed.groups
         whole = bool(divided) or (folder / FROZEN).is_file() or not config.holdout
-        self._rows = None if whole else self._held(split)
+        self._rows = None if whole else self._held(split, self._groups() if groups is None else groups)
 
     def __len__(self) -> int:
         return len(self._index) if self._rows is None else len(self._rows)
@@ -83,7 +90,14 @@ class ShardSource(DataSource):
         text = self._text(entry.id, file, entry.json_start, entry.json_size)
         video: StoredFrames | VideoFile | None = None
         if entry.kind != "text":
-            video = StoredFrames(file, entry.starts, entry.sizes, entry.times, still=entry.kind == "still")
+            video = evolve(
+                self._chosen,
+                path=file,
+                starts=entry.starts,
+                sizes=entry.sizes,
+                times=entry.times,
+                still=entry.kind == "still",
+            )
         if entry.kind == "video":
             start, size = entry.starts[0], entry.sizes[0]
             video = VideoFile(file, member=Member(entry.id, (file,), "tar", start, size, size))
@@ -128,15 +142,22 @@ class ShardSource(DataSource):
                 f"(fvlm data check {folder} looks closer):\n{listed}"
             )
         self.name = str(manifest.recipe["source"]["name"])
+        self._chosen = _as_packed(manifest.recipe)
         self._files = tuple(folder / name for name in _numbered([shard.file for shard in manifest.shards]))
         self._index = Index(folder / manifest.index.file)
         shards = [shard.sha256 for shard in manifest.shards]
         self._fingerprint = blake2b(repr((shards, manifest.index.sha256)).encode()).hexdigest()
 
-    def _held(self, split: Split) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
+    def _groups(self) -> NDArray[np.uint64]:
+        """What decides the split of each sample of a pack: the same for all that were made from the same file."""
+        keys = np.fromiter((split_key(name) for name in self._index.ids()), np.uint64, len(self._index))
+        content = self._index.column("content")
+        shown = np.flatnonzero(content)  # 0: text, which shows nothing
+        return tied_rows(keys, shown, content[shown])
+
+    def _held(self, split: Split, groups: NDArray[np.uint64]) -> NDArray[np.uint32]:
         """The rows of a split, where both lie in the same shards."""
-        bound = round(self.config.holdout * 2**64)
-        held = np.fromiter((_key(name) < bound for name in self._index.ids()), np.bool_, len(self._index))
+        held = groups < np.uint64(round(self.config.holdout * 2**64))
         rows = np.flatnonzero(held if split == "validation" else ~held).astype(np.uint32)
         if not len(rows):
             raise UsageError(
@@ -158,9 +179,14 @@ class ShardSource(DataSource):
             raise BadSample(name, f"{file}: its text at byte {start:,}: {error}") from error
 
 
-def _key(name: str) -> int:
-    """What decides a sample's split: a number below 2^64, the same for the same id everywhere."""
-    return int.from_bytes(blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big")
+_FOUNDING = StoredFrames(Path(), (), (), fps=1.0, max_frames=64)
+"""How the frames of the founding project's shards were chosen: it had no other way."""
+
+
+def _as_packed(recipe: Mapping[str, Any]) -> StoredFrames:
+    """How the frames of a pack were chosen and its pictures made square."""
+    settings, fit = recipe["settings"], recipe["source"].get("fit", "letterbox")
+    return StoredFrames(Path(), (), (), fps=settings["fps"], max_frames=settings["max_frames"], fit=fit)
 
 
 def _numbered(names: Sequence[str]) -> list[str]:

@@ -1,0 +1,85 @@
+"""How a decoded video frame is shown: upright, not mirrored unless it was meant so, with square pixels, on white."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+from attrs import frozen
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+
+@frozen
+class Turn:
+    """One of the eight ways to lay a picture: its sides exchanged first, then mirrored left and right, up and down."""
+
+    exchanged: bool = False
+    mirrored: bool = False
+    upside_down: bool = False
+
+    def of(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A view of a picture [H, W, 3] as it is shown."""
+        if self.exchanged:
+            picture = picture.swapaxes(0, 1)
+        return picture[:: -1 if self.upside_down else 1, :: -1 if self.mirrored else 1]
+
+
+def turn_of(matrix: NDArray[np.int32]) -> Turn:
+    """What a display matrix does to a picture, to the nearest of the eight.
+
+    matrix: [9], rows (a, b, u), (c, d, v), (x, y, w) as in a track header of QuickTime: the point (p, q) is shown at
+    (a p + c q + x, b p + d q + y). Sizes and places have no say here, nor has a rotation by less than half a quarter.
+    """
+    a, b, _, c, d = (int(value) for value in matrix[:5])
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return Turn(False, a < 0, d < 0)
+    return Turn(True, c < 0, b < 0)
+
+
+def turn_of_frame(frame: VideoFrame) -> Turn:
+    """How a frame is to be shown, as its container or its codec says."""
+    try:
+        matrix = cast(Any, frame.side_data).get("DISPLAYMATRIX")
+    except ValueError:  # PyAV before 19 fails over side data that it has no name for, as a frame's EXIF data
+        quarters = round(frame.rotation / 90) % 4
+        return (Turn(), Turn(True, False, True), Turn(False, True, True), Turn(True, True, False))[quarters]
+    return Turn() if matrix is None else turn_of(np.frombuffer(bytes(matrix), np.int32))
+
+
+def pixel_aspect(stream: VideoStream) -> float:
+    """Width over height of one pixel, as the container says, else the codec; 1 where neither does."""
+    return float(stream.sample_aspect_ratio or 0) or 1.0
+
+
+def square(frame: VideoFrame, aspect: float, size: int, reformatter: VideoReformatter) -> NDArray[np.uint8]:
+    """A frame as it is shown, its short side scaled to `size` (bicubic), its centre cropped: uint8 [3, size, size].
+
+    aspect: width over height of a pixel.
+    """
+    shown_width = frame.width * aspect
+    scale = size / min(shown_width, frame.height)
+    width, height = max(size, round(shown_width * scale)), max(size, round(frame.height * scale))
+    transparent = any(component.is_alpha for component in frame.format.components)
+    small = reformatter.reformat(
+        frame,
+        width,
+        height,
+        "rgba" if transparent else "rgb24",
+        interpolation=Interpolation.BICUBIC,
+        threads=1,
+    )
+    scaled = cast(NDArray[np.uint8], small.to_ndarray())
+    if transparent:
+        scaled = _on_white(scaled)
+    upright = turn_of_frame(frame).of(scaled)
+    top, left = (upright.shape[0] - size) // 2, (upright.shape[1] - size) // 2
+    return upright[top : top + size, left : left + size].transpose(2, 0, 1)
+
+
+def _on_white(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """RGBA [H, W, 4] to RGB [H, W, 3], what is transparent laid on white, as in still pictures."""
+    alpha = picture[..., 3:].astype(np.uint16)
+    return ((picture[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
