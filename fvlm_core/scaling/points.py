@@ -301,7 +301,11 @@ def _told_by_others(parts: Mapping[str, Any]) -> str:
     others = [name for name in parts if name not in (*_ORDER, POINT)]
     differ = [name for name in others if (alike & _unlike(parts[name])).any()]
     count = int((np.concatenate([[False], alike]) | np.concatenate([alike, [False]])).sum())
-    return f"points that differ in {shorten(', '.join(differ))} alone, all of which count: {count}" if differ else ""
+    return (
+        f"points that differ in {shorten(', '.join(differ))} alone, all of which count: {count}"
+        if differ
+        else ""
+    )
 
 
 def _unlike(column: Any) -> Any:
