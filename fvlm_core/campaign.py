@@ -10,7 +10,7 @@ from typing import Any
 from attrs import frozen
 
 import fvlm_core
-from fvlm_core.compose import Sources, compose, make_chat, specs
+from fvlm_core.compose import Sources, compose, make_chat, read_architectures, remarks, specs
 from fvlm_core.compute import (
     count_parameters,
     flops_per_sample,
@@ -24,10 +24,10 @@ from fvlm_core.interfaces.data import Progress
 from fvlm_core.missing import missing_weights, open_all
 from fvlm_core.recipes.drift import Change, check_allowed, explain, refused
 from fvlm_core.recipes.read import Recipe, Run
-from fvlm_core.recipes.resolved import flat, resolved
+from fvlm_core.recipes.resolved import flat, plain, resolved
 from fvlm_core.recipes.schema import Data, RunRecipe
 from fvlm_core.runs.attempts import accepted_drift, begin_attempt
-from fvlm_core.runs.checkpoint import MODEL, latest_checkpoint
+from fvlm_core.runs.checkpoint import MODEL
 from fvlm_core.runs.environment import describe_environment
 from fvlm_core.runs.failure import failure_recorded
 from fvlm_core.runs.files import read_json, write_json
@@ -36,6 +36,7 @@ from fvlm_core.runs.initial import check_same_start, find_initial, load_initial
 from fvlm_core.runs.lock import writing
 from fvlm_core.runs.mirror import Mirrored
 from fvlm_core.runs.store import (
+    ARCHITECTURES,
     CHECKPOINTS,
     ENVIRONMENT,
     IMPORTED,
@@ -45,11 +46,14 @@ from fvlm_core.runs.store import (
     open_run,
     read_part,
 )
+from fvlm_core.runs.viewing import VIEWING, differences, viewing_of
 from fvlm_core.training.devices import pick_device
 from fvlm_core.training.length import Length
 from fvlm_core.training.loop import train
 from fvlm_core.training.observer import Observer
 from fvlm_core.training.ranks import Ranks
+from fvlm_core.training.spent import Spent
+from fvlm_core.training.state import Latest, find_latest
 from fvlm_core.training.stop import StopRequest
 from fvlm_core.weights import load_foreign, read_foreign
 
@@ -211,13 +215,13 @@ def run_all(
 
 @frozen
 class _Begun:
-    """A run that there is work for. found: what differs from its record. latest: the checkpoint it continues from.
+    """A run that there is work for. found: what differs from its record. latest: where it stands.
 
     tokenizer: whether its folder holds one.
     """
 
     found: list[Change]
-    latest: Path | None
+    latest: Latest
     tokenizer: bool
 
 
@@ -232,7 +236,7 @@ def _begin(
     summary = _complete_summary(folder, found)
     if summary is not None:
         return summary
-    return _Begun(found, latest_checkpoint(folder / CHECKPOINTS)[0], (folder / TOKENIZER).exists())
+    return _Begun(found, find_latest(folder), (folder / TOKENIZER).exists())
 
 
 def _train_one(
@@ -246,7 +250,12 @@ def _train_one(
     ranks: Ranks,
     rehearsal: bool,
 ) -> dict[str, Any]:
-    config, folder, found, latest = run.config, run_folder(root, recipe, run), begun.found, begun.latest
+    config, folder, found, latest = (
+        run.config,
+        run_folder(root, recipe, run),
+        begun.found,
+        begun.latest.folder,
+    )
     start = config.training.init_from
     # Where the run starts: there are its first weights, and later, too, those of its reference, which is not saved.
     at_start = latest is None or config.training.preference is not None
@@ -262,8 +271,13 @@ def _train_one(
         load_foreign(model, read_foreign(latest / MODEL))  # a model of other names or shapes is told here
     parameters = count_parameters(model, config.training.frozen)
     flops = flops_per_sample(config, sources, chat)
-    length = Length.of(config.training, _budgeted(config, chat.vocabulary, flops))
+    progress = begun.latest.progress
+    progress.spent = _spent(progress.spent, flops, progress.samples)
+    progress.nominal = _spent(progress.nominal, _nominal(config, chat.vocabulary), progress.samples)
+    budgeted = progress.nominal if config.training.budget_accounting == "nominal" else progress.spent
+    length = Length.of(config.training, budgeted, progress.step, progress.samples)
     size = config.model.size or config.model.llm.config.spec().size or short_count(parameters.total)
+    seen = viewing_of(config.data, sources.train, model.encoder.spec.image_size, chat)
     record = {
         "id": run.id,
         "recipe": recipe.name,
@@ -282,6 +296,8 @@ def _train_one(
         "software": software(config),
         "data": seen_data(sources.train, sources.validation),
         "resolved": resolved(config),
+        VIEWING: plain(seen),
+        ARCHITECTURES: read_architectures(config.model),
         **({"rehearsal": True} if rehearsal else {}),
     }
 
@@ -295,11 +311,12 @@ def _train_one(
         parallel = config.training.parallel if ranks.size > 1 else "single"
         device = pick_device(config.training.device)
         said = begin_attempt(folder, device, found, world=ranks.size, parallel=parallel)
+        said += remarks(config.model)
         write_json(folder / ENVIRONMENT, describe_environment())
         if begun.found and (folder / SUMMARY).exists():  # before the record: what was complete may be no more
             write_json(folder / SUMMARY, _replanned(read_part(folder / SUMMARY), length))
         write_json(folder / RECIPE, record)
-        return said
+        return said + [f"validation: {text}" for text in differences(seen, sources.validation)]
 
     for text in ranks.on_first(write):
         observer.warned(text)
@@ -308,6 +325,8 @@ def _train_one(
         observer.warned(
             f"{name}: {len(problems):,} left out of its data, first {problems[0]} (fvlm data check names all of them)"
         )
+    if length.rounded:
+        observer.warned(f"{length.rounded}: {length}")
     known = {
         "run_id": run.id,
         "model_size": size,
@@ -320,7 +339,7 @@ def _train_one(
     }
     trackers = config.trackers if ranks.first else ()
     with Mirrored(observer, trackers, recipe.name, folder) as mirrored:
-        summary = train(run, model, chat, sources, folder, length, known, mirrored, stop, ranks)
+        summary = train(run, model, chat, sources, folder, begun.latest, length, known, mirrored, stop, ranks)
     if ranks.first:
         write_json(folder / SUMMARY, summary)
     return summary
@@ -335,10 +354,13 @@ def _left_out(sources: Sources) -> dict[str, tuple[Problem, ...]]:
     return {name: tuple(problems) for name, problems in found.items() if problems}
 
 
-def _budgeted(config: RunRecipe, vocabulary: int, ledger: float) -> float:
-    """The training FLOPs of a sample that a budget is divided by, in the accounting that the recipe names."""
-    if config.training.budget_accounting == "ledger":
-        return ledger
+def _spent(before: Spent | None, each: float, samples: int) -> Spent:
+    """FLOPs as they add up under a recipe by which a sample costs `each`. before: as they did; None of a fresh run."""
+    return before.continued(each, samples) if before else Spent(each)
+
+
+def _nominal(config: RunRecipe, vocabulary: int) -> float:
+    """The training FLOPs of a sample in the founding project's accounting."""
     encoder, llm = specs(config.model, vocabulary)
     return nominal_flops(encoder, config.model.connector.config.spec(encoder), llm)
 

@@ -103,7 +103,7 @@ def _container_limit() -> float:
     """What a container may use (cgroup v2, then v1)."""
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
-            return float(Path(file).read_text())
+            return float(Path(file).read_text(encoding="utf-8"))
         except (OSError, ValueError):  # not there, or "max"
             continue
     return float("inf")

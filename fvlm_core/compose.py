@@ -11,9 +11,11 @@ from attrs import evolve, frozen
 
 from fvlm_core.data.filtered import FilteredSource
 from fvlm_core.data.opened import open_source
+from fvlm_core.errors import UsageError
 from fvlm_core.interfaces.data import DataSource, Split
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec
+from fvlm_core.pretrained import known_architectures
 from fvlm_core.recipes.schema import Chosen, Data, Model
 from fvlm_core.seeding import derive
 from fvlm_core.vlm import VLM
@@ -56,6 +58,21 @@ def make_chat(model: Model, corpus: Corpus, file: Path | None = None) -> Chat:
     return model.llm.config.chat(corpus, file=file)
 
 
+def read_architectures(model: Model) -> dict[str, dict[str, Any]]:
+    """What encoder and LLM take from the `config.json` of pretrained weights, by the name the recipe gives them: with
+    it (`known_architectures`) the model is described where those files are not."""
+    read: dict[str, dict[str, Any]] = {}
+    with known_architectures(read):
+        specs(model, None)
+    return read
+
+
+def remarks(model: Model) -> list[str]:
+    """What its parts have to say of themselves before they are trained: a config's own `remarks()`, if it has them."""
+    parts = (model.encoder, model.connector, model.llm)
+    return [text for part in parts for text in getattr(part.config, "remarks", tuple)()]
+
+
 def specs(model: Model, vocabulary: int | None) -> tuple[EncoderSpec, LLMSpec]:
     """The sizes of encoder and LLM; vocabulary fills in what waits for a tokenizer."""
     llm: LLMSpec = model.llm.config.spec()
@@ -71,7 +88,13 @@ def compose(model: Model, vocabulary: int, seed: int, *, weights: bool = True) -
     the meta device, where parameters are counted.
     """
     encoder_spec, llm_spec = specs(model, vocabulary)
-    vocabulary = llm_spec.vocabulary or vocabulary
+    rows = llm_spec.vocabulary or vocabulary
+    if vocabulary > rows:
+        raise UsageError(
+            f'llm "{model.llm.name}": its tokenizer has {vocabulary:,} tokens, and the embedding {rows:,} rows; '
+            "expected the tokenizer that belongs to it"
+        )
+    vocabulary = rows
     encoder = _seeded(seed, "encoder", lambda: _build("encoder", model.encoder))
     llm = _seeded(seed, "llm", lambda: _build("llm", model.llm, vocabulary))
     connector = _seeded(

@@ -24,7 +24,7 @@ def run_seconds(
     at_once: float,
     cost: Ledger,
     widths: Mapping[str, int],
-    steps: int,
+    steps: float,
     evaluations: int,
     speed: Speed | StatedSpeed,
     layers: int,
@@ -32,7 +32,8 @@ def run_seconds(
 ) -> float:
     """Seconds of a run.
 
-    at_once: samples of a micro-batch. widths: of each component. decoding: seconds a sample on one core.
+    at_once: samples of a micro-batch. steps: a smaller last one counts in part. widths: of each component. decoding:
+    seconds a sample on one core.
     """
     training, held_out = config.training, config.eval
 

@@ -7,34 +7,42 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from attrs import evolve, fields, frozen
+from attrs import evolve, fields, frozen, has
 
 from fvlm_core.data.collate import Preparer
 from fvlm_core.data.loader import BadReport, validation_set
+from fvlm_core.data.shown import shown_by
 from fvlm_core.errors import UsageError
 from fvlm_core.interfaces.data import DataSource, Progress, Split
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.interfaces.specs import Mode
 from fvlm_core.missing import open_all
+from fvlm_core.paths import user_path
 from fvlm_core.pretrained import known_architectures
 from fvlm_core.recipes.read import model_from_resolved, source_from_settings
 from fvlm_core.recipes.schema import Data, Evaluation, Training
 from fvlm_core.runs.restore import Checkpoint, restore
 from fvlm_core.runs.store import RECIPE, TOKENIZER, find_run
+from fvlm_core.runs.viewing import VIEWING, differences, exported_viewing
 from fvlm_core.training.devices import pick_device
 from fvlm_core.training.evaluate import evaluate
+from fvlm_core.viewing import Viewing
 from fvlm_core.vlm import VLM
 from fvlm_registry import LookupFailure, registry
 
 MODES: tuple[Mode, ...] = get_args(Mode)
+
+_SHOWN = ("fps", "max_frames", "fit", "prompt")
+"""Settings of a data source that say how it shows things."""
 
 
 @frozen(eq=False)
 class Subject:
     """A model to measure. name: for people. step: of its checkpoint, None where that is not known.
 
-    training, eval: what its recipe says, or the defaults for weights that come without one. data: what it was trained
-    and validated on, None where that is not known. tables: `data` as the recipe's tables.
+    training, eval: what its recipe says, or the defaults for weights that come without one. viewing: how it is shown
+    things. data: what it was trained and validated on, None where that is not known. tables: `data` as the recipe's
+    tables.
     """
 
     name: str
@@ -45,7 +53,7 @@ class Subject:
     eval: Evaluation
     max_text_tokens: int
     score_first_token: bool
-    image_repeats: int
+    viewing: Viewing
     data: Data | None
     tables: Mapping[str, Any]
 
@@ -64,7 +72,7 @@ def open_subject(name: str, root: Path, checkpoint: Checkpoint = "best") -> Subj
 
     checkpoint: which of a run's; exported weights are one. Raises `UsageError`.
     """
-    folder = Path(name).expanduser()
+    folder = user_path(name)
     if (folder / "config.json").is_file() and not (folder / RECIPE).is_file():
         if checkpoint != "best":
             raise UsageError(
@@ -83,14 +91,14 @@ def open_subject(name: str, root: Path, checkpoint: Checkpoint = "best") -> Subj
         config.eval,
         config.data.max_text_tokens,
         config.model.score_first_token,
-        config.data.image_repeats,
+        restored.viewing,
         config.data,
         run.record["resolved"]["data"],
     )
 
 
 def _exported(folder: Path) -> Subject:
-    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8-sig"))
     if config.get("model_type") != "fvlm":
         raise UsageError(
             f"{folder}: expected a run, or a folder that `fvlm weights export` wrote; its config.json says "
@@ -101,6 +109,7 @@ def _exported(folder: Path) -> Subject:
     with known_architectures(dict(config["architectures_read"])):
         described = model_from_resolved(config["composition"])
         chat = described.llm.config.chat(tuple, file=folder / TOKENIZER)
+        viewing = exported_viewing(config.get(VIEWING), described, str(folder / "config.json"))
     return Subject(
         str(folder),
         FvlmModel.from_pretrained(folder).vlm,
@@ -110,7 +119,7 @@ def _exported(folder: Path) -> Subject:
         Evaluation(),
         fields(Data).max_text_tokens.default,
         described.score_first_token,
-        fields(Data).image_repeats.default,
+        viewing,
         None,
         {},
     )
@@ -134,6 +143,14 @@ def open_data(
     for source in opened:
         source.prepare(progress)
     return opened
+
+
+def how_shown(subject: Subject, sources: Sequence[DataSource], *, named: bool) -> list[str]:
+    """How the sources show things to the model, a line each: those that do it in another way than its training data
+    did, and where somebody named them the others too."""
+    other = differences(subject.viewing, sources)
+    alike = [str(one) for source in sources for one in shown_by(source, 1.0)] if named else []
+    return [*other, *(text for text in alike if not any(line.startswith(text) for line in other))]
 
 
 def _chosen(subject: Subject, name: str | None, settings: Sequence[str], split: Split) -> Data:
@@ -168,14 +185,19 @@ def _names(table: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _installed(subject: Subject, name: str) -> dict[str, Any]:
-    """The table of a data source that is no source of the run. Raises `UsageError`."""
+    """The table of a data source that is no source of the run: it shows things as the run's do, where it can be
+    told to. Raises `UsageError`.
+    """
+    found = registry()
     try:
-        registry().find("data", name)
+        config: type[Any] = found.load(found.find("data", name).component.config)
     except LookupFailure as failure:
         own = ", ".join(dict.fromkeys(_names(table)[1] for table in _trained_on(subject)))
         of_run = f"\n  sources of {subject.name}: {own}" if own else ""
         raise UsageError(f"--data: {failure}{of_run}") from None
-    return {"name": name}
+    # A question that a source leaves open by default is not asked of all its samples.
+    own = [a.name for a in fields(config) if a.name in _SHOWN and a.default] if has(config) else []
+    return {"name": name, **{key: getattr(subject.viewing, key) for key in own}}
 
 
 def measure(
@@ -198,7 +220,7 @@ def measure(
         training.supervise,
         subject.max_text_tokens,
         subject.score_first_token,
-        subject.image_repeats,
+        subject.viewing.repeats,
     )
     chosen = validation_set(sources, preparer, samples or subject.eval.samples, subject.eval.batch_size)
     if not chosen.samples:

@@ -6,11 +6,19 @@ and `trust_remote_code` is never needed.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoProcessor,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 from transformers.modeling_outputs import CausalLMOutput
 
 from fvlm_core.compose import compose
@@ -18,6 +26,8 @@ from fvlm_core.data.batch import Batch
 from fvlm_core.errors import FvlmError
 from fvlm_core.pretrained import known_architectures
 from fvlm_core.recipes.read import model_from_resolved
+from fvlm_core.runs.viewing import exported_viewing
+from fvlm_core.viewing import Viewing
 from fvlm_core.vlm import VLM
 
 
@@ -26,7 +36,8 @@ class FvlmConfig(PretrainedConfig):
 
     composition: the recipe's table `model`, every default filled in. architectures_read: the `config.json` of
     pretrained encoders and LLMs whose sizes the recipe does not state, by the name it gives them. vocab_size: rows of
-    the embedding. eos_token_id: the end of a turn.
+    the embedding. eos_token_id: the end of a turn. viewing: how the model was shown things in training, the fields of
+    `fvlm_core.viewing.Viewing`.
     """
 
     model_type = "fvlm"
@@ -36,11 +47,13 @@ class FvlmConfig(PretrainedConfig):
         composition: dict[str, Any] | None = None,
         architectures_read: dict[str, dict[str, Any]] | None = None,
         vocab_size: int = 0,
+        viewing: dict[str, Any] | None = None,
         **others: Any,
     ) -> None:
         self.composition = composition or {}
         self.architectures_read = architectures_read or {}
         self.vocab_size = vocab_size
+        self.viewing = viewing
         super().__init__(**others)
 
 
@@ -137,6 +150,44 @@ class FvlmModel(PreTrainedModel):
         return torch.tensor([said], dtype=torch.int64, device=input_ids.device)
 
 
+class FvlmProcessor:
+    """What an exported model needs to see a video or a picture as in training: `AutoProcessor.from_pretrained(FOLDER)`.
+
+    viewing: how things are shown. tokenizer: transformers' own, whose chat template gives the tokens trained on.
+    """
+
+    def __init__(self, tokenizer: Any, viewing: Viewing) -> None:
+        self.tokenizer = tokenizer
+        self.viewing = viewing
+
+    @classmethod
+    def from_pretrained(cls, where: Any, **options: Any) -> FvlmProcessor:
+        """From an exported folder, or a repository of one on the hub."""
+        config: Any = AutoConfig.from_pretrained(where, **options)
+        tokenizer: Any = AutoTokenizer.from_pretrained(where, **options)
+        with known_architectures(dict(config.architectures_read)):
+            model = model_from_resolved(config.composition)
+            return cls(tokenizer, exported_viewing(config.viewing, model, f"{where}/config.json"))
+
+    def __call__(self, file: str | Path, prompt: str | None = None, **otherwise: Any) -> dict[str, Tensor]:
+        """What `FvlmModel.generate` is given for a video or picture: pixel_values uint8 [T, 3, H, W], input_ids [1, S].
+
+        prompt: the question, by default that of training. otherwise: fps, max_frames, fit, repeats and system, by
+        default those of training. Raises `BadSample` for a file that cannot be read, TypeError and ValueError for what
+        cannot be said.
+        """
+        viewing = self.viewing.told(prompt=prompt, **otherwise)
+        turns = viewing.asked(viewing.question(Path(file)))
+        chat = [{"role": turn.role, "content": turn.content} for turn in turns]
+        encoded = self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
+        frames = torch.from_numpy(viewing.frames(Path(file)))
+        return {"pixel_values": frames, "input_ids": encoded["input_ids"]}
+
+    def decode(self, ids: Tensor) -> str:
+        """Token ids [S] back to text, without special tokens."""
+        return self.tokenizer.decode(ids, skip_special_tokens=True)
+
+
 def _composed(config: FvlmConfig) -> VLM:
     """The architecture, on the CPU also where transformers asks for the meta device: its constants must be real."""
     with torch.device("cpu"), known_architectures(dict(config.architectures_read)):
@@ -145,3 +196,4 @@ def _composed(config: FvlmConfig) -> VLM:
 
 AutoConfig.register(FvlmConfig.model_type, FvlmConfig)
 AutoModel.register(FvlmConfig, FvlmModel)
+AutoProcessor.register(FvlmConfig, FvlmProcessor)

@@ -9,21 +9,34 @@ import torch
 from numpy.typing import NDArray
 
 from fvlm_core.data.batch import Batch
-from fvlm_core.data.decoders import decode_timed, open_decoder
-from fvlm_core.interfaces.data import Turn, VideoFile
+from fvlm_core.data.decoders import open_decoder
 from fvlm_core.runs.restore import Restored
 
 
-def load_frames(restored: Restored, video: Path, fps: float = 1.0, max_frames: int = 64) -> NDArray[np.uint8]:
-    """The frames a model sees of a video: uint8 [T, 3, H, W]. Raises `BadSample`."""
-    decoder = open_decoder(restored.config.data.decoder)
-    clip = VideoFile(video, fps, max_frames, decoder=decoder)
-    return decode_timed(clip, restored.model.encoder.spec.image_size)[0]
+def load_frames(
+    restored: Restored, file: Path, fps: float | None = None, max_frames: int | None = None
+) -> NDArray[np.uint8]:
+    """The frames that a model sees of a video or a picture, as in training unless told otherwise.
+
+    uint8 RGB [T, 3, H, W]. Raises `BadSample`.
+    """
+    viewing = restored.viewing.told(fps=fps, max_frames=max_frames)
+    return viewing.frames(file, open_decoder(restored.config.data.decoder))
 
 
-def caption(restored: Restored, frames: NDArray[np.uint8], prompt: str, limit: int) -> str:
-    """What the model says about frames [T, 3, H, W], greedily, in at most `limit` tokens."""
-    ids = restored.chat.prompt([Turn("user", prompt)])
+def caption(
+    restored: Restored,
+    frames: NDArray[np.uint8],
+    prompt: str | None = None,
+    limit: int = 128,
+    system: str | None = None,
+) -> str:
+    """What the model says about frames [T, 3, H, W], greedily, in at most `limit` tokens.
+
+    prompt, system: the question and the system turn; None for those of training, where videos are asked about.
+    """
+    viewing = restored.viewing.told(prompt=prompt, system=system)
+    ids = restored.chat.prompt(viewing.asked(viewing.prompt))
     said = restored.model.generate(
         torch.from_numpy(frames), ids.tolist(), limit=limit, end=restored.chat.end_of_turn
     )

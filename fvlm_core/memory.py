@@ -16,9 +16,10 @@ from fvlm_core.kept import FULL, HALF, Kept, MicroBatch
 
 GIB = 1 << 30
 
-RUNTIME = {"cpu": 0.75 * GIB, "cuda": 0.6 * GIB}
-"""What is there before the model: Python with torch and transformers; on a GPU, its context and the workspaces of the
-matrix library. 0.75 GiB measured on a CPU; assumed for GPUs, where it differs by driver and card."""
+RUNTIME = {"cpu": 1.0 * GIB, "cuda": 0.6 * GIB}
+"""What is there before the model: Python with torch, transformers and what else `fvlm run` imports, libraries that are
+mapped included; on a GPU, its context and the workspaces of the matrix library. 1.0 GiB measured on a CPU; assumed for
+GPUs, where it differs by driver and card."""
 
 USABLE = {"cpu": 0.9, "cuda": 0.95}
 """Share of a device's memory that a run is planned into; the rest is for what else runs there and for holes between

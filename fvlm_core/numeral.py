@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 
-_SUFFIXES = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+_SUFFIXES = {"": 0, "k": 3, "K": 3, "M": 6, "B": 9, "T": 12}
 
 
 def parse_count(text: str) -> float | None:
@@ -12,7 +13,8 @@ def parse_count(text: str) -> float | None:
     text = text.strip()
     suffix = text[-1:] if text[-1:] in _SUFFIXES else ""
     try:
-        number = float(text[: len(text) - len(suffix)]) * _SUFFIXES[suffix]
-    except ValueError:
+        # In tens: 1.001 * 1e6 in twos is no whole number.
+        number = float(Decimal(text[: len(text) - len(suffix)]).scaleb(_SUFFIXES[suffix]))
+    except (ArithmeticError, ValueError):
         return None
     return number if math.isfinite(number) else None

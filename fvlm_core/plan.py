@@ -14,7 +14,7 @@ import torch
 from attrs import define, field, frozen
 
 from fvlm_core.capacity import Capacity, Need, capacity_here, capacity_of, gib, need
-from fvlm_core.compose import Sources, compose, make_chat, specs
+from fvlm_core.compose import Sources, compose, make_chat, remarks, specs
 from fvlm_core.compute import (
     Parameters,
     count_parameters,
@@ -41,6 +41,7 @@ from fvlm_core.recipes.schema import Data, Model, RunRecipe
 from fvlm_core.speed import ASSUMED_MFU, Speed, StatedSpeed, measure_speed
 from fvlm_core.training.devices import pick_device
 from fvlm_core.training.length import Length, peak_rates
+from fvlm_core.training.spent import Spent
 
 ASSUMED_VOCABULARY = 1000
 """Of a tokenizer that waits for data which are not here: what a thousand short captions hold."""
@@ -147,7 +148,7 @@ class _Planner:
     def plan(self, run: Run) -> RunPlan:
         config = run.config
         model, training = config.model, config.training
-        notes = missing_weights(model)
+        notes = [*missing_weights(model), *remarks(model)]
         sources = self._once(("sources", config.data), lambda: open_all(config.data))
         if not isinstance(sources, Sources):
             notes += sources
@@ -162,7 +163,9 @@ class _Planner:
         encoder, llm = specs(model, vocabulary)
         connector: ConnectorSpec = model.connector.config.spec(encoder)
         nominal = nominal_flops(encoder, connector, llm)
-        length = Length.of(training, nominal if training.budget_accounting == "nominal" else cost.total)
+        length = Length.of(
+            training, Spent(nominal if training.budget_accounting == "nominal" else cost.total)
+        )
         if encoder.mlp is None:
             notes.append(
                 f'the encoder "{model.encoder.name}" does not state its MLP (EncoderSpec.mlp): '
@@ -177,7 +180,9 @@ class _Planner:
             sum(getattr(sample, name) for sample in samples) / len(samples)
             for name in ("frames", "text", "supervised")
         )
-        trained = length.steps * training.batch_size
+        trained = length.samples
+        if length.rounded:
+            notes.append(length.rounded)
         rates = peak_rates(training, parameters.total)
         device = self._device(config, notes)
         speed = self._speed(config, device)
@@ -217,7 +222,7 @@ class _Planner:
                 samples_at_once(training, samples),
                 cost,
                 widths,
-                length.steps,
+                trained / training.batch_size,
                 evaluations,
                 speed,
                 micro_batch_layers(encoder, connector, llm),

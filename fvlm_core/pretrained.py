@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from fvlm_core.errors import MissingWeights, UsageError
+from fvlm_core.errors import MissingWeights, Problem, Problems, UsageError
+from fvlm_core.paths import user_path
 
 SEEDED = "seeded"
 """In place of a hub id or a folder: random weights drawn from the run's seed. Always asked for by name."""
@@ -28,14 +29,16 @@ def pretrained_folder(weights: str, *, needs: str = "*.safetensors") -> Path:
     Raises `MissingWeights`, with the command that fetches them, when they are not on this machine.
     """
     if is_folder(weights):
-        folder = Path(weights).expanduser()
+        folder = user_path(weights)
+        if folder.is_file():
+            raise UsageError(f"weights: {folder} is a file; expected {_A_FOLDER}{of_gguf(folder)}")
         if not folder.is_dir():
             raise MissingWeights(f"weights: the folder {folder} does not exist")
         missing = _missing(folder, needs)
         if missing:
             raise MissingWeights(
-                f"weights: the folder {folder} holds no {missing}; expected config.json, *.safetensors and, for a "
-                "language model, tokenizer.json, as `hf download` and `save_pretrained` write them"
+                f"weights: the folder {folder} holds no {missing}; expected {_A_FOLDER}"
+                + of_gguf(*folder.glob("*.gguf"))
             )
         return folder
     from huggingface_hub import constants, snapshot_download
@@ -65,23 +68,141 @@ def known_architectures(known: dict[str, dict[str, Any]]) -> Generator[None]:
         _KNOWN.reset(before)
 
 
-def architecture(weights: str, *, model_type: str) -> dict[str, Any]:
-    """The `config.json` beside pretrained weights.
+def architecture(weights: str, *, model_type: str, needed: bool = True) -> dict[str, Any]:
+    """The `config.json` beside pretrained weights, which decides what the model is; see `check_architecture`.
 
+    needed: False gives `{}` for a hub id that is not on this machine.
     Raises `MissingWeights` as `pretrained_folder`, and `UsageError` when it describes another kind of model.
     """
     known = _KNOWN.get()
     if known is not None and weights in known:
         return known[weights]
-    file = pretrained_folder(weights, needs="config.json") / "config.json"
-    config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    if config.get("model_type") != model_type:
-        raise UsageError(
-            f'{file}: model_type: expected "{model_type}", got {json.dumps(config.get("model_type"))}'
-        )
+    try:
+        file = pretrained_folder(weights, needs="config.json") / "config.json"
+    except MissingWeights:
+        if needed or is_folder(weights):
+            raise
+        return {}
+    config = read_config(file)
+    found = config.get("model_type")
+    if found != model_type:
+        raise UsageError(f'{file}: model_type: expected "{model_type}", got {json.dumps(found)}')
     if known is not None:
         known[weights] = config
     return config
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """A `config.json`. Raises `UsageError` when it is none."""
+    try:
+        config: Any = json.loads(file.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise UsageError(f"{file}: not JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise UsageError(f"{file}: expected a table of settings, got {type(config).__name__}")
+    return config
+
+
+def check_architecture(
+    weights: str, config: Mapping[str, Any], stated: Mapping[str, Any], fixed: Mapping[str, Any], free: str
+) -> None:
+    """Raise `Problems` that name every key of a `config.json` which says something else than is expected.
+
+    stated: what the recipe, or the name of a component, says; None where it says nothing, and the key must be there.
+    fixed: keys that can have only this value here; they have it when they are left out.
+    free: the component whose name stands for no size.
+    """
+    where = f"config.json of {weights}"
+    problems: list[Problem] = []
+
+    def wrong(key: str, text: str) -> None:
+        problems.append(Problem(text, key=key))
+
+    for key, value in stated.items():
+        got = config.get(key)
+        if value is None and got is None:
+            wrong(key, f"missing in {where}; expected what `save_pretrained` of transformers writes")
+        elif value is not None and got != value:
+            wrong(
+                key,
+                f"the recipe says {json.dumps(value)}, {where} says {json.dumps(got)}; "
+                f'"{free}" without this key takes what the file says',
+            )
+    for key, value in fixed.items():
+        got = config.get(key)
+        if got is not None and got != value:
+            wrong(key, f"{where} says {json.dumps(got)}, expected {json.dumps(value)} or no such key")
+    if problems:
+        raise Problems(problems)
+
+
+def read_weights(weights: str, kind: Any) -> dict[str, Any]:
+    """The tensors of pretrained weights as float32, by transformers' names for a model of its class `kind`.
+
+    Every weight of the architecture that `config.json` describes comes from the files, in its shape, and nothing that
+    this architecture would hold is left over. Raises `MissingWeights`, and `Problems` or `UsageError` that name the
+    file or the tensors.
+    """
+    import torch
+
+    folder = pretrained_folder(weights)
+    for file in sorted(folder.glob("*.safetensors")):
+        check_whole(file)
+    try:
+        model, found = kind.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    except OSError as error:  # a file that an index names is not there
+        raise MissingWeights(f"weights: {folder}: {error}") from None
+    own = model.state_dict()
+    wrong = dict.fromkeys(found["missing_keys"], "missing")
+    for name, there, here in found["mismatched_keys"]:
+        wrong[name] = f"expected shape {list(here)}, as config.json says, got {list(there)}"
+    roots = {name.partition(".")[0] for name in own}
+    for name in found["unexpected_keys"]:  # a classifier beside the model is passed over
+        parts = name.split(".")
+        if parts[0] in roots or (parts[0] == kind.base_model_prefix and parts[1] in roots):
+            wrong[name] = "unexpected: config.json describes a model without it"
+    if wrong:
+        raise Problems([Problem(text, str(folder), key=name) for name, text in sorted(wrong.items())])
+    return own
+
+
+def check_whole(file: Path) -> None:
+    """Raise `UsageError` unless a file is of safetensors and as long as it says."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise UsageError(
+            f"{file}: not a whole safetensors file ({file.stat().st_size:,} bytes): {error}. Fetch it again"
+            + of_gguf(file)
+        ) from None
+
+
+_A_FOLDER = (
+    "a folder with config.json, *.safetensors and, for a language model, tokenizer.json, as `hf download` and "
+    "`save_pretrained` write them"
+)
+
+
+def of_gguf(*files: Path) -> str:
+    """What to do with weights for llama.cpp, of which there may be none."""
+    for file in files:
+        if file.suffix == ".gguf":
+            return (
+                f". {file.name} is made for llama.cpp: take the folder it was converted from, or convert it back: "
+                f'transformers.AutoModelForCausalLM.from_pretrained("{file.parent}", gguf_file="{file.name}")'
+                '.save_pretrained("FOLDER"), and its tokenizer likewise'
+            )
+    return ""
 
 
 def _missing(folder: Path, needs: str) -> str:

@@ -13,11 +13,11 @@ from zipfile import is_zipfile
 
 import torch
 from attrs import field, frozen
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from fvlm_core.errors import Problem, Problems, UsageError
+from fvlm_core.pretrained import check_whole, of_gguf
 from fvlm_core.vlm import VLM
 
 _WRAPPERS = ("module.", "_orig_mod.", "vlm.")
@@ -48,12 +48,12 @@ def read_foreign(file: Path) -> Foreign:
     if not file.is_file():
         raise UsageError(f"{file}: no such file")
     if file.suffix == ".safetensors":
-        try:
-            return Foreign(file, "safetensors", load_file(file))
-        except SafetensorError as error:
-            raise UsageError(f"{file}: not a whole safetensors file: {error}") from None
+        check_whole(file)
+        return Foreign(file, "safetensors", load_file(file))
     if file.suffix != ".pt":
-        raise UsageError(f"{file}: expected a .safetensors or a training checkpoint .pt, got {file.name}")
+        raise UsageError(
+            f"{file}: expected a .safetensors or a training checkpoint .pt, got {file.name}{of_gguf(file)}"
+        )
     content = _unpickled(file)
     tensors = content.get(_TRAINING) if isinstance(content, dict) else None
     if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):

@@ -8,11 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from fvlm_core import leaving
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # What a shell starts in the background ignores Ctrl-C, and hands that on to the processes that tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def no_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line that a test calls does not end this process."""
+    monkeypatch.setattr(leaving, "code", None)
 
 
 @pytest.fixture(scope="session")

@@ -121,6 +121,13 @@ WRONG: dict[str, dict[str, tuple[str, str, str]]] = {
             "lengths = ",
             "LLMBackend.hidden: lengths: of the samples that lie one after the other",
         ),
+        "names that become what they name": (
+            "return interfaces.ByteChat()",
+            "chat = interfaces.ByteChat(); encode = chat.encode; chat.encode = lambda turns: encode("
+            "[interfaces.Turn(turn.role, part) for turn in turns for part in turn.content.split('</s>')]); "
+            "return chat",
+            "Chat.encode: What a turn says is text",
+        ),
         "questions scored as answers": (
             "return interfaces.ByteChat()",
             "chat = interfaces.ByteChat(); encode = chat.encode; chat.encode = lambda turns: encode("

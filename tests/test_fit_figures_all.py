@@ -155,7 +155,7 @@ def test_a_frontier_is_drawn_only_for_a_law_that_is_believed(cases: dict[str, li
 
 
 def test_what_a_figure_has_no_room_for_is_said(cases: dict[str, list[FitReport]]) -> None:
-    many = fit_points(cases["many sizes"][0].points, load_model("per-size"), draws=20)
+    many = fitted(list(np.geomspace(1e4, 1e7, 12)), [1000, 4000, 16000, 64000], law="per-size")
     assert "per-size: 5 more groups not drawn." in words(drawn("profiles", [view(many)]))
     offset = view(fit_points(many.points, load_model("two-floor"), draws=20))
     assert "two-floor: 8 more parameters not drawn." in words(drawn("parameter-pairs", [offset]))

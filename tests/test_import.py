@@ -648,12 +648,13 @@ def test_byte_order_marks_line_ends_and_quotes_are_read(tmp_path: Path, before: 
 
 
 @pytest.mark.parametrize(("mark", "name"), [(";", "semicolons"), ("\t", "tabs")])
-def test_other_separators_are_refused_by_name(tmp_path: Path, mark: str, name: str) -> None:
+def test_other_separators_and_decimal_commas_are_read_and_said(tmp_path: Path, mark: str, name: str) -> None:
     header = ",".join(POINT_COLUMNS).replace(",", mark)
-    file = points_file(tmp_path, point().replace(",", mark).replace(".", ","), header=header)
-    assert f"{file}:1: the columns are separated by {name}; expected commas" in message(
-        file, root=tmp_path / "runs"
-    )
+    file = points_file(tmp_path / "in", point().replace(",", mark).replace(".", ","), header=header)
+    group = import_(file, root=tmp_path / "runs")
+    assert f"{file}: columns separated by {name}, decimal commas" in group.read.remarks
+    plain = points_file(tmp_path / "plain", point())
+    assert tables(tmp_path / "runs", tmp_path / "out")[0] == plain.read_bytes()
 
 
 def test_what_is_no_text_is_refused_with_its_line(tmp_path: Path) -> None:

@@ -111,11 +111,15 @@ def test_isoflop_finds_the_best_size_of_each_budget() -> None:
         checks = problem.model.checks
         assert checks is not None
         assert checks(values, table) == []
-        (beyond,) = checks({**values, "N": 2 * table["n"].max()}, table)
+        left = table[table["n"] < middle * 0.99]  # whose losses still fall at the largest
+        (few,) = checks(values, left)
+        assert "2 sizes were tried" in few
+        left = flops([budget], [middle * 1.4**step for step in (-4, -3, -2, -1)])
+        (beyond,) = checks(values, left)
         assert "the minimum lies above all sizes tried" in beyond
         assert "try larger ones" in beyond
-        (few,) = checks(values, table.iloc[:2])
-        assert "2 sizes were tried" in few
+        (apart,) = checks({**values, "N": 2 * table["n"].max()}, table)
+        assert "the losses do not follow one" in apart
 
 
 def test_the_best_learning_rate_is_believed_only_between_the_rates_tried() -> None:
@@ -129,7 +133,9 @@ def test_the_best_learning_rate_is_believed_only_between_the_rates_tried() -> No
     assert checks is not None
     assert (relation.against, relation.expected) == ("n", -0.5)
     assert checks(values, table) == []
-    assert "below all learning rates tried" in checks({**values, "best": 5e-4}, table)[0]
+    above = table[table["lr"] > values["best"]]
+    above = pd.concat([above, above.assign(lr=4 * above["lr"], loss=above["loss"] + 0.1)])
+    assert "below all learning rates tried" in checks(values, above)[0]
     assert "does not bend" in checks({**values, "k": 0.0}, table)[0]
 
 

@@ -30,6 +30,7 @@ from fvlm_core.training.devices import peak_flops
 from fvlm_core.training.journal import Clock, training_row
 from fvlm_core.training.optimiser import make_optimiser, named
 from fvlm_core.training.schedule import RateSchedule
+from fvlm_core.training.spent import Spent
 from fvlm_core.training.spikes import ENOUGH, WINDOW, SpikeWindow
 from fvlm_core.training.state import Progress
 from fvlm_core.training.stop import StopRequest
@@ -204,13 +205,14 @@ def test_a_spike_is_flagged_and_no_bad_number_enters_the_window() -> None:
 def test_throughput_after_a_resume_counts_only_what_was_done_since(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [5000.0]
     monkeypatch.setattr(journal.time, "monotonic", lambda: now[0])
-    progress = Progress(step=1000, wall_time=3600.0, tokens=10**6, frames=10**5)
+    progress = Progress(step=1000, samples=32_000, wall_time=3600.0, tokens=10**6, frames=10**5)
     clock = Clock.start(progress)
     now[0] += 2.0
-    progress.step, progress.tokens, progress.frames = 1001, 10**6 + 300, 10**5 + 64
+    progress.step, progress.samples = 1001, 32_032
+    progress.tokens, progress.frames = 10**6 + 300, 10**5 + 64
     with clock.paused(progress):
         now[0] += 100.0  # an evaluation
-    assert clock.rates(progress, 32) == {
+    assert clock.rates(progress) == {
         "throughput_samples_sec": 16.0, "throughput_frames_sec": 32.0, "throughput_tokens_sec": 150.0
     }  # fmt: skip
     assert progress.wall_time == 3702.0
@@ -314,7 +316,7 @@ def test_a_row_that_waits_for_a_tracker_keeps_its_numbers() -> None:
     progress = Progress(step=1)
     progress.note([Reading(("a/1",), {"a": {"samples": 1, "tokens": 9, "frames": 4}}, 0, ())])
     row = training_row(
-        progress, Clock.start(progress), losses={}, batch_size=1, flops_per_sample=1.0, norm=0.0, rates={}, peak=None,
+        progress, Clock.start(progress), losses={}, spent=Spent(1.0), norm=0.0, rates={}, peak=None,
         device="cpu",
     )  # fmt: skip
     before = json.dumps(row)

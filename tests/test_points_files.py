@@ -138,7 +138,8 @@ BROKEN: dict[str, tuple[str | bytes, str]] = {
     ),
     "latin.csv": (
         b"N,D,loss,run\n1,2,3,a\n1,2,3,caf\xe9\n",
-        "latin.csv: not UTF-8 text (invalid continuation byte in line 3, byte 10); expected a CSV file",
+        "latin.csv: not UTF-8 text (invalid continuation byte in line 3, byte 10); expected a CSV file in UTF-8, or "
+        "in UTF-16 with a byte order mark",
     ),
     "empty.json": (" \n", "empty.json: the file is empty; expected JSON"),
     "none.json": ("[]", "none.json: no rows"),
@@ -218,7 +219,7 @@ PARQUET: dict[str, tuple[dict[str, Any], str]] = {
     "absent": (
         {"D": [1], "los": [3.0]},
         'p.parquet: no column with the loss: expected "val_loss" or "loss"; found D, '
-        'los: did you mean "los"?',
+        'los: did you mean "los"?\np.parquet: say which is meant: --columns loss=los',
     ),
     "rowless": ({"D": pa.array([], pa.float64()), "loss": pa.array([], pa.float64())}, "p.parquet: no rows"),
 }
@@ -256,7 +257,7 @@ def test_two_measurements_at_one_place_are_counted_and_said(tmp_path: Path) -> N
     points = read_points([file])
     assert len(points.table) == 3
     assert points.remarks == (
-        "points that are exact copies of others, and count once: 1",
+        "points that are exact copies of others, and count once: 1 (a at D = 10)",
         "points at the same D of the same run as another, all of which count: 1 (a)",
     )
 

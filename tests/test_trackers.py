@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -278,3 +281,95 @@ def test_trackio_holds_every_row_of_a_run_that_was_stopped_and_continued(
         key = f"{kind}/{name}"
         found = {log["step"]: log[key] for log in logs if key in log}
         assert found == pytest.approx({row["step"]: row[name] for row in rows})
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_end_of_a_run_waits_for_all_its_trackers_together(
+    count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tiny import StopAfter
+
+    blocked = [Blocked() for _ in range(count)]
+    builds = iter(blocked)
+    offer(monkeypatch, lambda config, run: next(builds))
+    monkeypatch.setattr(mirror, "resolved", lambda config: {})
+    monkeypatch.setattr(mirror, "CLOSE_SECONDS", 0.6)
+    observer = StopAfter()
+    named = tuple(Chosen(f"mine-{number}", "mine:mine", None) for number in range(count))
+    with Mirrored(observer, named, "recipe", tmp_path) as trackers:
+        trackers.started(type("run", (), {"id": "r", "config": None}), 0, 10)  # type: ignore[arg-type]
+        trackers.stepped(1, {"step": 1})
+        begun = time.monotonic()
+    assert 0.6 <= time.monotonic() - begun < 0.6 * 1.9
+    assert (
+        len([text for text in observer.warnings if "still busy 0.6 s after the end of the run" in text])
+        == count
+    )
+    for each in blocked:
+        each.let_go.set()
+
+
+CLINGING = """
+import atexit, sys, threading, time
+from fvlm_core.cli.main import main
+from fvlm_core.interfaces import Tracker
+from fvlm_core.runs import mirror
+class Clinging(Tracker):
+    def __init__(self, config, run):
+        atexit.register(time.sleep, 600)
+        threading.Thread(target=time.sleep, args=(600,)).start()
+    def log(self, row):
+        time.sleep(600)
+plain = mirror.registry()
+class Found:
+    component = type("component", (), {"target": "x:y"})
+    def find(self, *name):
+        return self
+    def load(self, target):
+        return Clinging
+mirror.registry = Found
+mirror.CLOSE_SECONDS = 0.5
+sys.argv = ["fvlm", "run", *sys.argv[1:]]
+sys.exit(main())
+"""
+
+
+def seconds_after_the_run(command: list[str], folder: Path, **environment: str) -> tuple[float, int, str]:
+    """From the last step of a run to the end of all that its process wrote to; its exit code; what it said."""
+    process = subprocess.Popen(
+        command, cwd=folder, env={**os.environ, **environment}, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert process.stdout is not None
+    said, last = "", time.monotonic()
+    for line in process.stdout:
+        said += line
+        if "6/6" in line or "stopped by" in line:
+            last = time.monotonic()
+    return time.monotonic() - last, process.wait(), said
+
+
+@pytest.mark.parametrize("rate", ["1e-3", "1e38"])
+def test_the_process_ends_though_a_trackers_library_would_have_it_wait(rate: str, tmp_path: Path) -> None:
+    """After a run that is complete, and after one that failed: with its own exit code."""
+    (tmp_path / "tiny.toml").write_text(RECIPE + '[[trackers]]\nname = "tensorboard"\n')
+    (tmp_path / "clinging.py").write_text(CLINGING)
+    command = [sys.executable, "clinging.py", "tiny.toml", "-o", f"training.lr={rate}"]
+    seconds, code, said = seconds_after_the_run(command, tmp_path, FVLM_CACHE=str(tmp_path / "cache"))
+    assert code == (1 if rate == "1e38" else 0), said
+    assert code or seconds < 10, said
+
+
+def test_wandb_that_cannot_be_reached_does_not_keep_the_process_beyond_five_seconds(tmp_path: Path) -> None:
+    pytest.importorskip("wandb", reason="the extra fvlm[wandb] is not installed")
+    (tmp_path / "tiny.toml").write_text(RECIPE + '[[trackers]]\nname = "wandb"\nmode = "online"\n')
+    seconds, code, said = seconds_after_the_run(
+        [sys.executable, "-m", "fvlm_core", "run", "tiny.toml"],
+        tmp_path,
+        FVLM_CACHE=str(tmp_path / "cache"),
+        WANDB_API_KEY="0" * 40,
+        WANDB_BASE_URL="http://127.0.0.1:9",  # nobody is there
+    )
+    assert code == 0, said
+    assert "tracker wandb" in said
+    assert seconds < mirror.CLOSE_SECONDS + 3  # of which the table, and a busy machine

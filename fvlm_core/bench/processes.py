@@ -29,7 +29,7 @@ def run(
         cwd=folder,
         env={**os.environ, **(environment or {})},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     took = time.perf_counter() - begun

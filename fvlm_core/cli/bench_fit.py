@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fvlm_core.cli.path_types import FILE_PATH
+
 if TYPE_CHECKING:
     from fvlm_core.bench.fit import FitBench
 
@@ -17,7 +19,7 @@ MOST = 4_500
 @click.command("fit")
 @click.option(
     "--data",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE_PATH,
     metavar="FILE",
     help="Points, as `fvlm fit --data` reads them. Default: 240 made points of a known truth.",
 )

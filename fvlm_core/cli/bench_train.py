@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.path_types import FILE_PATH, NAME_OR_PATH
 
 NAMES = ("bare", "plain", "compile", "mix", "stream", "growth")
 
 
 @click.command("train")
-@click.argument("recipe", default="phase1b_135m")
+@click.argument("recipe", type=NAME_OR_PATH, default="phase1b_135m")
 @click.option("-o", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key of the recipe.")
 @click.option(
     "--only",
@@ -41,7 +42,7 @@ NAMES = ("bare", "plain", "compile", "mix", "stream", "growth")
 )
 @click.option(
     "--trace",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE_PATH,
     help="With --profile: a trace for chrome://tracing or ui.perfetto.dev.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")

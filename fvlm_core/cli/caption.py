@@ -5,62 +5,75 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
-from fvlm_core.cli.console import stderr
-from fvlm_core.cli.options import run_option, runs_option
-from fvlm_core.data.kinds import by_kind, is_video
+from fvlm_core.cli.console import print_json, stderr
+from fvlm_core.cli.options import frame_options, run_option, runs_option
+from fvlm_core.cli.path_types import ANY_PATH, FILE_PATH
+from fvlm_core.data.kinds import by_kind, is_picture, is_video
 
 
 @click.command("caption")
-@click.argument("videos", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("videos", nargs=-1, required=True, type=ANY_PATH)
 @run_option
 @runs_option
-@click.option(
-    "--prompt", default="Describe what happens in this video.", show_default=True, help="The question."
-)
+@click.option("--prompt", help="The question.  [default: that of training]")
+@click.option("--system", help="The system turn.  [default: that of training]")
+@frame_options
 @click.option("--tokens", default=128, show_default=True, help="Longest answer, in tokens.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE_PATH,
     help="A .jsonl file to append to; videos it already holds are skipped. Default: standard output.",
 )
 def command(
-    videos: tuple[Path, ...], run_name: str, root: Path, prompt: str, tokens: int, out: Path | None
+    videos: tuple[Path, ...], run_name: str, root: Path, tokens: int, out: Path | None, **otherwise: Any
 ) -> None:
     """Caption VIDEOS (files or folders) with a trained model: one JSON object a line.
 
-    A file that cannot be decoded gets a line with its "error" and the others go on; the exit code is then 1.
+    They are shown as in training, unless an option says otherwise; pictures can be named too. A file that cannot be
+    decoded gets a line with its "error" and the others go on; the exit code is then 1.
     """
     from rich.progress import track
 
+    from fvlm_core.data.decoders import open_decoder
     from fvlm_core.data.video import BadSample
     from fvlm_core.errors import FvlmError
-    from fvlm_core.looking import caption, load_frames
+    from fvlm_core.looking import caption
     from fvlm_core.runs.restore import restore
     from fvlm_core.runs.store import find_run
 
     done = _captioned(out)
     if out is not None and out.exists() and not out.read_bytes().endswith(b"\n"):
-        out.write_text(out.read_text() + "\n")  # a kill tore the last line; it must not swallow the next
+        out.write_text(
+            out.read_text(encoding="utf-8") + "\n", encoding="utf-8"
+        )  # a kill tore the last line; it must not swallow the next
     todo = [video for video in _files(videos) if str(video) not in done]
     restored = restore(find_run(run_name, root))
+    trained = restored.viewing
+    stderr().print(
+        f"shown {trained.note(otherwise, pictures=any(is_picture(file.name) for file in todo))}",
+        soft_wrap=True,
+    )
+    viewing = trained.told(**otherwise)
+    decoder = open_decoder(restored.config.data.decoder)
     failed = 0
     for video in track(todo, "captioning", console=stderr(), disable=not stderr().is_terminal):
         line: dict[str, object] = {"video": str(video)}
         try:
-            frames = load_frames(restored, video)
-            line |= {"frames": len(frames), "caption": caption(restored, frames, prompt, tokens)}
+            frames = viewing.frames(video, decoder)
+            said = caption(restored, frames, viewing.question(video), tokens, viewing.system)
+            line |= {"frames": len(frames), "caption": said}
         except BadSample as error:
             failed += 1
             line["error"] = error.reason
-        text = json.dumps(line, ensure_ascii=False)
         if out is None:
-            click.echo(text)
+            print_json(line, indent=None)
         else:
-            with out.open("a") as file:
-                file.write(text + "\n")
+            with out.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
     if out is not None:
         stderr().print(f"{len(todo) - failed} captioned, {len(done)} already there, {failed} failed: {out}")
     if failed:
@@ -81,5 +94,5 @@ def _files(given: tuple[Path, ...]) -> Iterator[Path]:
 def _captioned(out: Path | None) -> set[str]:
     if out is None or not out.exists():
         return set()
-    lines = [json.loads(line) for line in out.read_text().splitlines() if line.endswith("}")]
+    lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
     return {line["video"] for line in lines if "caption" in line}

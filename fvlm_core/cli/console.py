@@ -6,8 +6,14 @@ Text is printed as it is: square brackets in a message ("[model.encoder]") are n
 
 from __future__ import annotations
 
+import json
+import sys
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fvlm_core.cli.streams import is_utf8
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,6 +56,15 @@ def print_table(table: Table) -> None:
     """On stdout: fitted to the terminal's width; as wide as its text when stdout is no terminal."""
     out = stdout()
     (out if out.is_terminal else _console(stderr=False, width=_UNBOUNDED)).print(table)
+
+
+def print_json(value: Any, indent: int | None = 2) -> None:
+    """On stdout, readable where the encoding has every character, else with escapes: the values are the same.
+
+    indent: as `json.dumps` has it; None for one line.
+    """
+    plain = not is_utf8(sys.stdout)
+    click.echo(json.dumps(value, indent=indent, ensure_ascii=plain))
 
 
 def _console(*, stderr: bool, width: int | None = None) -> Console:

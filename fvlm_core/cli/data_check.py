@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fvlm_core.cli.path_types import NAME_OR_PATH
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -19,7 +21,7 @@ SIDE = 224
 
 
 @click.command("check")
-@click.argument("data", metavar="FOLDER|RECIPE")
+@click.argument("data", type=NAME_OR_PATH, metavar="FOLDER|RECIPE")
 @click.option(
     "-o",
     "settings",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from fvlm_core.cli.path_types import FOLDER_PATH
 
 if TYPE_CHECKING:
     from fvlm_core.data.catalogue import Described
@@ -19,7 +20,7 @@ SHOWN = 10
 @click.argument("name")
 @click.option(
     "--at",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER_PATH,
     metavar="DIR",
     help="Also list what is in DIR: samples of each split, and every row that cannot be used.",
 )
@@ -28,11 +29,12 @@ SHOWN = 10
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(name: str, at: Path | None, settings: tuple[str, ...], every: bool, as_json: bool) -> None:
     """Say what the data set NAME is: hub, licence, size, layout, splits, prompts, and what becomes of odd rows."""
+    from fvlm_core.cli.console import print_json
     from fvlm_core.data.catalogue import describe
 
     described = describe(name, settings, at)
     if as_json:
-        click.echo(json.dumps(described.to_json(), indent=2, ensure_ascii=False))
+        print_json(described.to_json())
     else:
         _print(described, every)
 

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import click
 
+from fvlm_core.cli.path_types import FOLDER_PATH
+
 
 @click.command("fetch")
 @click.argument("name")
 @click.option(
     "--to",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER_PATH,
     required=True,
     metavar="DIR",
     help="Where the files go; a recipe's `path` for this source.",

@@ -9,13 +9,14 @@ import click
 
 from fvlm_core.cli.choice import Choice
 from fvlm_core.cli.data_named import named_data
+from fvlm_core.cli.path_types import FOLDER_PATH
 
 
 @click.command("freeze")
 @named_data
 @click.option("--name", required=True, help='What recipes call it: [data.validation] name = "NAME".')
 @click.option("--samples", type=click.IntRange(1), default=1000, show_default=True)
-@click.option("--to", "root", type=click.Path(path_type=Path, file_okay=False), envvar="FVLM_FROZEN",
+@click.option("--to", "root", type=FOLDER_PATH, envvar="FVLM_FROZEN",
               default=Path("frozen"), show_default=True, help="The folder of frozen sets.")  # fmt: skip
 @click.option("--leaks", type=Choice(["exclude", "refuse"]), default="exclude", show_default=True,
               help="What becomes of samples that training knows.")  # fmt: skip

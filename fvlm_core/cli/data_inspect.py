@@ -8,15 +8,14 @@ import click
 
 from fvlm_core.cli.choice import Choice
 from fvlm_core.cli.data_named import named_data
+from fvlm_core.cli.path_types import FOLDER_PATH
 
 SHEET, PAGE = "samples.png", "samples.html"
 
 
 @click.command("inspect")
 @named_data
-@click.option(
-    "--to", type=click.Path(path_type=Path, file_okay=False), default=Path("inspect"), show_default=True
-)
+@click.option("--to", type=FOLDER_PATH, default=Path("inspect"), show_default=True)
 @click.option("--split", type=Choice(["train", "validation"]), default="train", show_default=True)
 @click.option(
     "--samples", type=click.IntRange(1, 1000), default=12, show_default=True, help="Shown, of all sources."

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from attrs import frozen
 
+from fvlm_core.cli.path_types import NAME_OR_PATH
+
 if TYPE_CHECKING:
     from fvlm_core.interfaces.data import DataSource, Split
     from fvlm_core.interfaces.llm import Chat
@@ -24,7 +26,7 @@ _SETTINGS = "Change one key: of the recipe, or of the source (-o path=...)."
 def named_data(command: F) -> F:
     """The argument and option that name data."""
     option = click.option("-o", "settings", multiple=True, metavar="KEY=VALUE", help=_SETTINGS)
-    return click.argument("data", metavar="RECIPE|SOURCE")(option(command))
+    return click.argument("data", type=NAME_OR_PATH, metavar="RECIPE|SOURCE")(option(command))
 
 
 @frozen

@@ -10,6 +10,7 @@ import click
 
 from fvlm_core.cli.choice import Choice
 from fvlm_core.cli.data_named import named_data
+from fvlm_core.cli.path_types import FOLDER_PATH
 
 if TYPE_CHECKING:
     from fvlm_core.shards.pack import Packed
@@ -20,12 +21,12 @@ SHOWN = 8
 
 @click.command("pack")
 @named_data
-@click.option("--to", "root", type=click.Path(path_type=Path, file_okay=False), required=True, metavar="DIR",
+@click.option("--to", "root", type=FOLDER_PATH, required=True, metavar="DIR",
               help="Where the shards go: DIR/SOURCE/SPLIT.")  # fmt: skip
 @click.option("--split", type=Choice(["train", "validation", "both"]), default="both", show_default=True)
-@click.option("--fps", type=float, default=1.0, show_default=True, help="Frames a second of clips.")
-@click.option("--max-frames", type=int, default=64, show_default=True,
-              help="Longer clips give so many, evenly spaced over the whole clip.")  # fmt: skip
+@click.option("--fps", type=float, help="Frames a second of clips.  [default: the source's own]")
+@click.option("--max-frames", type=int,
+              help="Longer clips give so many, evenly spaced.  [default: the source's own]")  # fmt: skip
 @click.option("--size", type=int, default=224, show_default=True,
               help="Side in pixels: short side scaled, centre cropped.")  # fmt: skip
 @click.option("--quality", type=int, default=90, show_default=True, help="Of the JPEGs.")
@@ -34,7 +35,7 @@ SHOWN = 8
               help="Seconds after which a sample is given up.")  # fmt: skip
 @click.option("--processes", type=int, default=0, help="Processes that decode.  [default: one a core]")
 def command(
-    data: str, settings: tuple[str, ...], root: Path, split: str, processes: int, **how: float
+    data: str, settings: tuple[str, ...], root: Path, split: str, processes: int, **how: float | None
 ) -> None:
     """Pack the data of RECIPE, or the data SOURCE of that name, into tar shards with an index.
 

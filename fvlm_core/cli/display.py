@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from math import floor, log10
 from types import TracebackType
 from typing import Any
 
@@ -97,7 +98,7 @@ class Display:
             if row["train_loss"] is not None:
                 self._loss = f"loss {row['train_loss']:.3f}"
             per_sample = row["tokens_seen"] / row["samples_seen"]
-            self._rate = f"{row['throughput_samples_sec'] * per_sample:,.0f} tok/s"
+            self._rate = f"{rate(row['throughput_samples_sec'] * per_sample)} tok/s"
         note = "  ".join(part for part in (self._loss, self._rate, f"{clock(self._left(step))} left") if part)
         self._bars.update(self._run_bar, completed=step, note=note)
         if step == self._steps and self._all_bar is not None:
@@ -111,7 +112,7 @@ class Display:
         gaze = f"  entropy {entropy:.3f}" if entropy is not None else ""
         self._line(
             f"  {self._run}  step {row['step']:>6}/{self._steps}  val {row['val_loss']:.4f}{words}{gaze}  "
-            f"{row['throughput_samples_sec']:,.0f} samples/s  {clock(self._left(row['step']))} left",
+            f"{rate(row['throughput_samples_sec'])} samples/s  {clock(self._left(row['step']))} left",
         )
 
     def warned(self, text: str) -> None:
@@ -126,6 +127,13 @@ class Display:
         """Seconds left of this run, by its own speed so far."""
         done = step - self._first_step
         return (time.monotonic() - self._begun) / done * (self._steps - step) if done else 0.0
+
+
+def rate(value: float) -> str:
+    """A number a second in two digits at least: 1234.5 -> "1,234"; 0.273 -> "0.27"; 0.00041 -> "0.00041"."""
+    if not value or value >= 10:
+        return f"{value:,.0f}"
+    return f"{value:.{1 - floor(log10(value))}f}"
 
 
 def clock(seconds: float) -> str:

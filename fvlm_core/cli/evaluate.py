@@ -9,6 +9,7 @@ import click
 
 from fvlm_core.cli.choice import Choice
 from fvlm_core.cli.options import runs_option
+from fvlm_core.cli.path_types import NAME_OR_PATH
 
 if TYPE_CHECKING:
     from fvlm_core.evaluation import Measured, Subject
@@ -19,7 +20,7 @@ _MODES = ("coarse_only", "coarse_fine", "autoregressive")
 
 
 @click.command("eval", short_help="Losses of a trained model, by source and mode, on any data.")
-@click.argument("run_name", metavar="RUN")
+@click.argument("run_name", type=NAME_OR_PATH, metavar="RUN")
 @click.option(
     "--data",
     metavar="NAME",
@@ -57,15 +58,18 @@ def command(
 
     Losses are nats a supervised token, over all tokens of all samples and of each source. "words" counts the
     assistant's own words alone; entropies are nats of attention, of the learned and of the dynamic queries of the two
-    passes, the same ones whatever --mode says.
+    passes, the same ones whatever --mode says. A source that the run does not know is shown as its training data were,
+    where its settings (fps, max_frames, fit, prompt) can say so and no -o says otherwise.
     """
     from fvlm_core.cli.console import stderr
     from fvlm_core.cli.display import Display
-    from fvlm_core.evaluation import measure, open_data, open_subject
+    from fvlm_core.evaluation import how_shown, measure, open_data, open_subject
 
     subject = open_subject(run_name, root)
     with Display(stderr(), 1) as display:
         sources = open_data(subject, data, settings, cast("Split", split), display.work)
+    for text in how_shown(subject, sources, named=data is not None):
+        stderr().print(f"shown: {text}", soft_wrap=True)
     chosen = _MODES if "all" in modes else tuple(dict.fromkeys(modes)) or (subject.model.connector.spec.mode,)
     measured = measure(subject, sources, cast("tuple[Mode, ...]", chosen), samples, device)
     for bad in measured.bad:

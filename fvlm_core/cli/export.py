@@ -9,16 +9,17 @@ import click
 
 from fvlm_core.cli.fit_options import objective_option
 from fvlm_core.cli.options import runs_option
+from fvlm_core.cli.path_types import FOLDER_PATH, NAME_OR_PATH
 
 if TYPE_CHECKING:
     from fvlm_core.scaling.objective import ObjectiveName
 
 
 @click.command("export")
-@click.argument("names", nargs=-1, metavar="[RUN]...")
+@click.argument("names", type=NAME_OR_PATH, nargs=-1, metavar="[RUN]...")
 @click.option(
     "--to",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER_PATH,
     required=True,
     metavar="DIR",
     help="The folder to write into; made if it is not there.",
@@ -26,16 +27,18 @@ if TYPE_CHECKING:
 @objective_option
 @runs_option
 def command(names: tuple[str, ...], to: Path, objective: ObjectiveName, root: Path) -> None:
-    """Write all_eval_points.csv, run_summaries.csv, scaling_fits.json and scaling_law_plot.png.
+    """Write all_eval_points.csv, run_summaries.csv, scaling_fits.json and scaling_law_plot.png; and in_fits.csv where
+    some runs are no fit points (in_fits = false), which `fvlm import` and `fvlm fit --data` then leave out as well.
 
     RUN is a recipe (all its runs), "recipe/id", an id, a pattern such as 'phase1a/A*', or a run's folder. Without any,
     all runs are exported. The same runs give the same bytes.
     """
     from fvlm_core.cli.console import stderr, stdout
     from fvlm_core.cli.outputs import writing
-    from fvlm_core.runs.export import export
+    from fvlm_core.runs.export import export, not_in_fits
     from fvlm_core.runs.select import listing, select_runs
     from fvlm_core.runs.store import in_order
+    from fvlm_core.scaling.marks import FITS, MARKS
     from fvlm_core.scaling.stored import stored_runs
 
     runs = in_order(select_runs(names, root)) if names else stored_runs(root)
@@ -43,5 +46,9 @@ def command(names: tuple[str, ...], to: Path, objective: ObjectiveName, root: Pa
         files = export(runs, to, objective)
     count = f"{len(runs)} run{'s' * (len(runs) != 1)}"
     stderr().print(f"exported {count}: {listing(runs)}", soft_wrap=True)
+    if controls := not_in_fits(runs):
+        stderr().print(
+            f"not meant for fits, and marked so in {MARKS} and {FITS}: {', '.join(controls)}", soft_wrap=True
+        )
     for file in files:
         stdout().print(str(file), soft_wrap=True)

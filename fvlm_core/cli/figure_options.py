@@ -10,6 +10,7 @@ import click
 from attrs import frozen
 
 from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.path_types import FOLDER_PATH
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -88,7 +89,7 @@ def figure_options(command: F) -> F:
         ),
         click.option(
             "--figures-to",
-            type=click.Path(path_type=Path, file_okay=False),
+            type=FOLDER_PATH,
             metavar="DIR",
             help="Where figures go. Default: figures/ beside the plot.",
         ),

@@ -10,6 +10,7 @@ import click
 from fvlm_core.cli.figure_options import figure_options
 from fvlm_core.cli.fit_options import asked, fit_options
 from fvlm_core.cli.outputs import prepare, writing
+from fvlm_core.cli.path_types import FILE_PATH
 from fvlm_core.cli.points_options import fit_points_options, load_points
 
 if TYPE_CHECKING:
@@ -44,14 +45,14 @@ def _names(context: click.Context, parameter: click.Parameter, incomplete: str) 
 @click.option(
     "--json",
     "json_file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE_PATH,
     metavar="FILE",
     help="Write all numbers, uncertainties and warnings as JSON.",
 )
 @click.option(
     "--plot",
     "plot_file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE_PATH,
     metavar="FILE",
     help="Where the plot goes (.png, .pdf, .svg). Default: scaling_law_plot.png beside the JSON file, else in the "
     "folder of runs, else here.",
@@ -83,7 +84,7 @@ def command(
     check_format(plot)
     drawn = figures.check()
     laws = [load_model(name) for name in models or EXPORTED]
-    points = load_points(request)
+    points = load_points(request, laws)
     objective, draws, options = asked(chosen)
     prepare(*filter(None, (json_file, plot)))
     reports = [fit_points(points, law, objective, draws, options) for law in laws]

@@ -53,11 +53,7 @@ def print_fit(console: Console, report: FitReport) -> None:
         console.print(_table(report))
         for fit in report.fits:
             _say(console, _worth(fit), "dim")
-        _say(
-            console,
-            f"standard errors assume independent residuals; 95 % intervals: {_schemes(report)}",
-            "dim",
-        )
+        _say(console, _schemes(report), "dim")
     if report.relation is not None:
         _say(console, f"  {report.relation}")
     said = " ".join(report.reasons)
@@ -150,6 +146,8 @@ def _worst(lines: list[Line]) -> str:
 
 def _interval(estimate: Estimate) -> str:
     found = estimate.interval
+    if found.missing:
+        return "none"
     if found.low is None and found.high is None:
         return "unbounded"
     low = "(unbounded" if found.low is None else f"[{digits(found.low, 4)}"
@@ -162,9 +160,12 @@ def _schemes(report: FitReport) -> str:
     ways: dict[str, list[str]] = {}
     for fit in report.fits:
         text = f"bootstrap of {len(fit.drawn.values)} draws ({fit.drawn.scheme})"
-        ways.setdefault(text, []).append(fit.group)
+        ways.setdefault(f"none: {fit.drawn.missing}" if fit.drawn.missing else text, []).append(fit.group)
     several = len(ways) > 1
-    return "; ".join(f"{', '.join(groups)}: {text}" if several else text for text, groups in ways.items())
+    told = "; ".join(f"{', '.join(groups)}: {text}" if several else text for text, groups in ways.items())
+    if all(fit.drawn.missing for fit in report.fits):
+        return f"95 % intervals: {told}"
+    return f"standard errors assume independent residuals; 95 % intervals: {told}"
 
 
 def _say(console: Console, text: str, style: str | Style | None = None) -> None:

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from fvlm_core.cli.console import stdout
-from fvlm_core.cli.options import run_option, runs_option
+from fvlm_core.cli.console import stderr, stdout
+from fvlm_core.cli.options import frame_options, run_option, runs_option
+from fvlm_core.cli.path_types import ANY_PATH, FILE_PATH
 
 
 @click.command("gaze")
-@click.argument("video", type=click.Path(path_type=Path))
+@click.argument("video", type=ANY_PATH)
 @run_option
 @runs_option
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE_PATH,
     default=Path("gaze.gif"),
     show_default=True,
     help="A .gif, .mp4 or .png (contact sheet).",
 )
-def command(video: Path, run_name: str, root: Path, out: Path) -> None:
-    """Draw where the queries of a trained model attend in VIDEO, frame by frame, coarse beside fine."""
+@frame_options
+def command(video: Path, run_name: str, root: Path, out: Path, **otherwise: Any) -> None:
+    """Draw where the queries of a trained model attend in VIDEO, frame by frame, coarse beside fine.
+
+    VIDEO is shown as in training, unless an option says otherwise.
+    """
+    from fvlm_core.data.decoders import open_decoder
+    from fvlm_core.data.kinds import is_picture
     from fvlm_core.errors import UsageError
-    from fvlm_core.looking import load_frames, look
+    from fvlm_core.looking import look
     from fvlm_core.report.gaze import SUFFIXES, Gaze
     from fvlm_core.runs.restore import restore
     from fvlm_core.runs.store import find_run
@@ -33,7 +41,9 @@ def command(video: Path, run_name: str, root: Path, out: Path) -> None:
         raise UsageError(f"--out {out}: expected a file name ending in {', '.join(SUFFIXES)}")
     run = find_run(run_name, root)
     restored = restore(run)
-    frames = load_frames(restored, video)
+    viewing = restored.viewing
+    stderr().print(f"shown {viewing.note(otherwise, pictures=is_picture(video.name))}", soft_wrap=True)
+    frames = viewing.told(**otherwise).frames(video, open_decoder(restored.config.data.decoder))
     looks = look(restored, frames)
     if not looks:
         raise UsageError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fvlm_core.cli.options import runs_option
+from fvlm_core.cli.path_types import ANY_PATH
 
 if TYPE_CHECKING:
     from fvlm_core.imports.keep import Group
@@ -17,15 +18,15 @@ _SHOWN = 50
 
 
 @click.command("import")
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=ANY_PATH)
 @click.option(
     "--name", metavar="NAME", help="The group's name in the store.  [default: the folder's, or the file's]"
 )
 @click.option(
     "--in-fits/--not-in-fits",
-    default=True,
-    show_default=True,
-    help="Whether the points enter scaling fits; they are exported all the same.",
+    default=None,
+    help="Whether the points enter scaling fits; they are exported all the same.  [default: as the export says, else "
+    "yes]",
 )
 @click.option(
     "--total-params",
@@ -39,22 +40,30 @@ _SHOWN = 50
 @click.option(
     "--schedule", multiple=True, metavar="RUN=NAME", help="The schedule of a run, or of a pattern of runs."
 )
+@click.option(
+    "--samples-per-step",
+    multiple=True,
+    metavar="RUN=N",
+    help="D of evaluations that only say their step: N samples a step, of a run or a pattern of runs. May be repeated.",
+)
 @click.option("--replace", is_flag=True, help="Put this import in the place of the one of the same name.")
 @click.option("--dry-run", is_flag=True, help="Say what would be imported, and write nothing.")
 @runs_option
 def command(
     paths: tuple[Path, ...],
     name: str | None,
-    in_fits: bool,
+    in_fits: bool | None,
     total_params: tuple[str, ...],
     size: tuple[str, ...],
     schedule: tuple[str, ...],
+    samples_per_step: tuple[str, ...],
     replace: bool,
     dry_run: bool,
     root: Path,
 ) -> None:
     """Make runs of measurements: PATH is a folder of an export, all_eval_points.csv or run_summaries.csv alone, any CSV
-    with the columns of one of them, or a folder of raw metrics (metrics_RUN.csv, run_summary_RUN.json).
+    with the columns of one of them, a folder of raw metrics (metrics_RUN.csv, run_summary_RUN.json), or a chart or a
+    run's history saved from W&B as CSV.
 
     Everything that the files say is kept, nothing is made up, and an export gives the tables again, row by row.
     """
@@ -64,7 +73,7 @@ def command(
     from fvlm_core.imports.keep import keep, plan
     from fvlm_core.imports.sources import find_sources, read_source
 
-    given = Given(total_params, size, schedule)
+    given = Given(total_params, size, schedule, samples_per_step)
     groups = [
         plan(read_source(source), root, in_fits=in_fits, given=given, replace=replace, named=name is not None)
         for source in find_sources(paths, name)
@@ -93,7 +102,7 @@ def _show(group: Group) -> None:
     more = len(read.source.files) - 4
     stdout().print(
         f"{read.kind}: {files}{f' and {more} more' if more > 0 else ''}; runs: {len(read.runs)}, points: "
-        f"{sum(len(run.evaluations) for run in read.runs)}{'' if group.in_fits else '; not in fits'}",
+        f"{sum(len(run.evaluations) for run in read.runs)}",
         soft_wrap=True,
     )
     table = new_table(
@@ -117,8 +126,17 @@ def _show(group: Group) -> None:
     print_table(table)
     if len(read.runs) > _SHOWN:
         stdout().print(f"  and {len(read.runs) - _SHOWN} more")
+    if controls := [run.id for run in read.runs if not run.in_fits]:
+        stdout().print(f"  not meant for fits: {shorten(', '.join(controls))}", soft_wrap=True)
     for remark in read.remarks:
         stdout().print(f"  {remark}", soft_wrap=True)
+    lacking = [run.id for run in read.runs if any(row.get("samples_seen") is None for row in run.evaluations)]
+    if lacking:
+        stdout().print(
+            f"  D, the samples seen, is not known of all points of {shorten(', '.join(lacking))}: fits leave these "
+            "out. Give it with --samples-per-step RUN=N",
+            soft_wrap=True,
+        )
     if unknown := check_sizes(read.runs):
         stdout().print(
             f"  N is not known of {shorten(', '.join(unknown))}: laws that compare sizes need it. Give it with "

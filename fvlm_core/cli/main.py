@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import sys
-from errno import EDQUOT, EFBIG, ENOSPC
 
 import click
 
-from fvlm_core import __version__
+from fvlm_core import __version__, leaving
 from fvlm_core.cli.lazy import LazyGroup, Table
+from fvlm_core.cli.streams import lost_stdout, need_stdout, open_streams
+from fvlm_core.paths import settle_home
 
 COMMANDS: Table = {
     "run": ("fvlm_core.cli.run", "Train every run of a recipe, evaluate, fit and draw."),
@@ -43,6 +44,9 @@ COMMANDS: Table = {
     "completion": ("fvlm_core.cli.completion", "Print the script that completes fvlm's commands in a shell."),
 }
 
+MAKERS = ("run", "report", "watch", "export", "import", "gaze", "weights")
+"""Commands whose work is files, or a server: what they print only tells of it, and is not what they are called for."""
+
 
 @click.group(
     cls=LazyGroup,
@@ -52,19 +56,29 @@ COMMANDS: Table = {
     "FVLM_DEBUG=1 tracebacks with every error.",
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
-def fvlm() -> None:
+@click.pass_context
+def fvlm(ctx: click.Context) -> None:
     """The laboratory for small vision-language models: compose a model from plugins, run ablations and
     scaling grids, export the measurements, and fit scaling laws that say what to train next."""
+    need_stdout(ctx.invoked_subcommand not in MAKERS)
+    os.getcwd()  # raises where that is gone; what a command imports (MKL) ends the process then, with words of its own
 
 
 def main() -> int:
     """Run the command line of this process; the exit code."""
+    leaving.code = code = _run()
+    return code
+
+
+def _run() -> int:
+    open_streams()
+    settle_home()
+    need_stdout(True)
     try:
         outcome = fvlm.main(prog_name="fvlm", standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        if lost := lost_stdout():
+            click.echo(lost, err=True)
     except (click.Abort, KeyboardInterrupt) as stop:
         interrupted = isinstance(stop, KeyboardInterrupt) or isinstance(stop.__cause__, KeyboardInterrupt)
         return 130 if interrupted else 1
@@ -78,6 +92,7 @@ def _report(error: Exception) -> int:
     if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
+    from fvlm_core.cli.hindrance import hindrance
     from fvlm_core.crash import debugging, described, place
     from fvlm_core.errors import FvlmError
     from fvlm_registry import LookupFailure
@@ -93,9 +108,9 @@ def _report(error: Exception) -> int:
     if isinstance(error, LookupFailure):
         click.echo(f"{error}{place(error)}", err=True)
         return 2
-    if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT, EFBIG):
-        click.echo(f"no room to write: {error}", err=True)
-        return 1
+    if found := hindrance(error):
+        click.echo(found[0], err=True)
+        return found[1]
     click.echo(f"unexpected {described(error)}", err=True)
     if not debugging() and not place(error):
         click.echo("This is a defect of fvlm or of a plugin; FVLM_DEBUG=1 shows where it happened.", err=True)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
+
+from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.path_types import FOLDER_PATH, NAME_OR_PATH
 
 runs_option = click.option(
     "--runs",
     "root",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER_PATH,
     default=Path("runs"),
     envvar="FVLM_RUNS",
     show_default=True,
@@ -17,5 +22,27 @@ runs_option = click.option(
 )
 
 run_option = click.option(
-    "--run", "run_name", required=True, metavar="RUN", help='A run\'s folder, its id, or "recipe/id".'
+    "--run",
+    "run_name",
+    type=NAME_OR_PATH,
+    required=True,
+    metavar="RUN",
+    help='A run\'s folder, its id, or "recipe/id".',
 )
+
+
+def frame_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What is seen of a video or picture in another way than in training: `fps`, `max_frames`, `fit`, `repeats`."""
+    options = (
+        click.option(
+            "--fps", type=click.FloatRange(min=0, min_open=True), help="Frames a second of a video."
+        ),
+        click.option("--max-frames", type=click.IntRange(min=1), help="Most frames, evenly spaced."),
+        click.option("--fit", type=Choice(["letterbox", "crop"]), help="How a picture becomes a square."),
+        click.option(
+            "--still-frames", "repeats", type=click.IntRange(min=1), help="Frames that a picture makes."
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from errno import EDQUOT, EFBIG, ENOSPC
@@ -11,6 +12,7 @@ from pathlib import Path
 @contextmanager
 def writing(file: Path) -> Generator[None]:
     """Turn what hinders writing `file` inside the block into a `UsageError`; a full disk is nobody's misuse."""
+    from fvlm_core.cli.hindrance import circumstances
     from fvlm_core.errors import UsageError
 
     try:
@@ -18,7 +20,8 @@ def writing(file: Path) -> Generator[None]:
     except OSError as error:
         if error.errno in (ENOSPC, EDQUOT, EFBIG):
             raise
-        raise UsageError(f"{file}: cannot be written: {error.strerror or error}") from None
+        beside = circumstances(Path(os.path.abspath(file)), error.errno)
+        raise UsageError(f"{file}: cannot be written: {error.strerror or error}{beside}") from None
 
 
 def prepare(*files: Path) -> None:

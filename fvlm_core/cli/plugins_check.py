@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -41,7 +40,7 @@ def command(names: tuple[str, ...], kind: Kind | None, settings: tuple[str, ...]
             console.stderr().print(f"{offer.kind} {offer.qualified} ...", style="dim", soft_wrap=True)
         found += examine(offer.qualified, kind=offer.kind, **table)
     if as_json:
-        click.echo(json.dumps([_as_json(finding) for finding in found], indent=2, ensure_ascii=False))
+        console.print_json([_as_json(finding) for finding in found])
     else:
         _print(found)
     return 1 if any(finding.outcome == "failed" for finding in found) else 0

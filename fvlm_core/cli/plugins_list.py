@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,7 +23,7 @@ def command(as_json: bool) -> None:
     """
     found = registry()
     if as_json:
-        click.echo(json.dumps(_as_json(found), indent=2, ensure_ascii=False))
+        console.print_json(_as_json(found))
     else:
         _print(found)
 

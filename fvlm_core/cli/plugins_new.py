@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.path_types import FOLDER_PATH
 
 KINDS = ("encoder", "connector", "llm", "data", "fit")
 
@@ -21,7 +22,7 @@ KINDS = ("encoder", "connector", "llm", "data", "fit")
 )
 @click.option(
     "--to",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER_PATH,
     metavar="DIR",
     help="The folder to write.  [default: fvlm-NAME]",
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,8 +13,10 @@ from click.core import ParameterSource
 
 from fvlm_core.cli.choice import Choice
 from fvlm_core.cli.options import runs_option
+from fvlm_core.cli.path_types import ANY_PATH
 
 if TYPE_CHECKING:
+    from fvlm_core.interfaces import FitModel
     from fvlm_core.scaling.kinds import DKind, NKind
     from fvlm_core.scaling.points import Points
 
@@ -47,8 +49,9 @@ def fit_points_options(command: Command) -> Command:
     return _with_options(command, ("--n",), ("--d",))
 
 
-def load_points(request: PointsRequest) -> Points:
-    """Read the points, and keep those that the policy keeps. Raises `UsageError` or `Problems`."""
+def load_points(request: PointsRequest, laws: Sequence[FitModel] = ()) -> Points:
+    """Read the points, and keep those that the policy keeps. laws: what they read of a table is read. Raises
+    `UsageError` or `Problems`."""
     from fvlm_core.scaling.columns import STANDARD, Choice, parse_columns
     from fvlm_core.scaling.policy import Policy, apply
 
@@ -65,6 +68,7 @@ def load_points(request: PointsRequest) -> Points:
                 request.n_kind,
                 request.d_kind,
                 tuple(dict.fromkeys(extras)),
+                tuple(dict.fromkeys(column for law in laws for column in law.reads)),
                 request.warmup_steps or 0,
             ),
         )
@@ -92,9 +96,9 @@ def _with_options(command: Command, n: tuple[str, ...], d: tuple[str, ...]) -> C
             "--data",
             "files",
             multiple=True,
-            type=click.Path(path_type=Path, dir_okay=False),
+            type=ANY_PATH,
             metavar="FILE",
-            help="Points of this table instead of runs: CSV, JSON or Parquet; an exported all_eval_points.csv, or "
+            help="Points of this table instead of runs: CSV, JSON or Parquet; the folder of an export, or "
             "columns N, D, loss (run, size, step, lr, schedule, C optional). May be repeated.",
         ),
         click.option(

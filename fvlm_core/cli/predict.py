@@ -9,10 +9,12 @@ import click
 from fvlm_core.cli.costs import cost_option
 from fvlm_core.cli.counts import COUNT
 from fvlm_core.cli.fit_options import fit_options
+from fvlm_core.cli.path_types import NAME_OR_PATH
 from fvlm_core.cli.points_options import points_options
 
 if TYPE_CHECKING:
     from fvlm_core.cli.points_options import PointsRequest
+    from fvlm_core.scaling.points import Points
 
 
 @click.command("predict")
@@ -24,7 +26,12 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="The law: a fit component.",
 )
-@click.option("--n", "n", type=COUNT, metavar="N", help="Parameters of the model: 360M, 1.7B.")
+@click.option(
+    "--n",
+    "size",
+    metavar="N|SIZE",
+    help="Parameters of the model, 1.7B, or the name of a size that the points have: 360M.",
+)
 @click.option(
     "--d", "d", type=COUNT, metavar="D", help="What it trains on, in the unit of the points' D: 702k, 20B."
 )
@@ -38,6 +45,7 @@ if TYPE_CHECKING:
 @click.option(
     "--recipe",
     "recipes",
+    type=NAME_OR_PATH,
     multiple=True,
     metavar="RECIPE",
     help="Plan this recipe's sizes and use their cost (a file, or the name of a shipped one). May be repeated.",
@@ -48,7 +56,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def command(
     law: str,
-    n: float | None,
+    size: str | None,
     d: float | None,
     budget: float | None,
     cost_name: str,
@@ -63,7 +71,7 @@ def command(
     A law is fitted to the points first. An answer that the points do not carry is refused, with the reasons; that is a
     result, and exits with 0. --force prints it with the reasons.
     """
-    asked_for = (n is not None, d is not None, budget is not None)
+    asked_for = (size is not None, d is not None, budget is not None)
     if asked_for not in ((True, True, False), (False, False, True), (True, False, True)):
         raise click.UsageError(
             "ask for the loss of a size on some data (--n and --d), of a size under a budget (--n and --budget), "
@@ -74,16 +82,18 @@ def command(
     from fvlm_core.cli.fit_options import asked
     from fvlm_core.cli.points_options import load_points
     from fvlm_core.cli.predict_view import print_answer
-    from fvlm_core.scaling.answers import Asked, ask
+    from fvlm_core.scaling.answers import Asked, ask, refuse_untold
     from fvlm_core.scaling.fitting import fit_points, load_model
 
     model = load_model(law)
-    points = load_points(request)
+    refuse_untold(model)
+    points = load_points(request, [model])
+    n, named = (None, "") if size is None else _n(size, points)
     plans = plan_recipes(recipes)[1] if recipes else []
     cost, remarks = choose_cost(cost_name, points, [plan for planned in plans for plan in planned], recipes)
     objective, draws, options = asked(chosen)
     report = fit_points(points, model, objective, draws, options)
-    answer = ask(Asked(n, d, budget), report, cost, remarks)
+    answer = ask(Asked(n, d, budget), report, cost, [*filter(None, [named]), *remarks])
     if as_json:
         import json
 
@@ -91,3 +101,17 @@ def command(
     else:
         print_answer(stdout(), answer)
     return 1 if strict and answer.status != "ok" else 0
+
+
+def _n(text: str, points: Points) -> tuple[float, str]:
+    """N by the name of a size, else as a number, and what is to be said of it. Raises `click.UsageError`."""
+    from fvlm_core.scaling.answers import known_size
+
+    found = known_size(text, points.table)
+    if found is not None:
+        return found
+    try:
+        return COUNT.convert(text, None, None), ""
+    except click.UsageError as error:
+        sizes = ", ".join(points.sizes)
+        raise click.UsageError(f"--n: {error.message}; the points have the sizes {sizes}") from None

@@ -54,14 +54,16 @@ def _prediction(console: Console, one: Prediction) -> None:
     flops = "" if one.compute is None else f", C = {one.compute:.3g} FLOPs"
     _say(console, f"N = {one.n:.4g}{size}, D = {one.d:.4g}{flops}")
     _say(console, f"loss {_loss(one.loss)}", "bold")
-    low, high = one.loss.band
-    _say(console, f"  the law alone: {low:.4f} to {high:.4f}", "dim")
+    if one.loss.band is not None:
+        low, high = one.loss.band
+        _say(console, f"  the law alone: {low:.4f} to {high:.4f}", "dim")
 
 
 def _best(console: Console, best: Best) -> None:
     _say(console, f"budget {best.budget:.3g} FLOPs, best use:")
-    for name, value, (low, high) in (("N*", best.n, best.n_interval), ("D*", best.d, best.d_interval)):
-        _say(console, f"  {name} = {_count(value)}, 95 % {_count(low)} to {_count(high)}", "bold")
+    for name, value, ends in (("N*", best.n, best.n_interval), ("D*", best.d, best.d_interval)):
+        sure = "no interval" if ends is None else f"95 % {_count(ends[0])} to {_count(ends[1])}"
+        _say(console, f"  {name} = {_count(value)}, {sure}", "bold")
     _say(console, f"  loss {_loss(best.loss)}", "bold")
 
 
@@ -82,14 +84,14 @@ def _sizes(console: Console, answer: Answer) -> None:
     numbers = ("N", "D", "loss", "95 % of a new run", "best in")
     table = new_table("sizes that exist", *numbers, right=numbers)
     for one in sizes:
-        low, high = one.loss.interval
+        ends = one.loss.interval
         share = "" if one.best is None else f"{one.best:.0%}"
         table.add_row(
             one.label,
             f"{one.n:.4g}",
             f"{one.d:.3g}",
             f"{one.loss.value:.4f}",
-            f"{low:.4f} to {high:.4f}",
+            "none" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}",
             share,
         )
     console.print(table)
@@ -99,6 +101,8 @@ def _sizes(console: Console, answer: Answer) -> None:
 
 
 def _loss(loss: Estimated) -> str:
+    if loss.interval is None:
+        return f"{loss.value:.4f}, no interval"
     low, high = loss.interval
     return f"{loss.value:.4f}, 95 % of new runs {low:.4f} to {high:.4f}"
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
 from fvlm_core.cli import console
+from fvlm_core.cli.path_types import NAME_OR_PATH
 
 
 @click.group(name="recipes")
@@ -24,7 +24,7 @@ def list_(as_json: bool) -> None:
     """
     entries = _entries()
     if as_json:
-        click.echo(json.dumps(entries, indent=2, ensure_ascii=False))
+        console.print_json(entries)
         return
     table = console.new_table("recipe", "runs", "what it is", right=("runs",))
     for entry in entries:
@@ -36,7 +36,7 @@ def list_(as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", type=NAME_OR_PATH)
 @click.option("--resolved", is_flag=True, help="Print what it comes to: bases followed, defaults filled in.")
 def show(name: str, resolved: bool) -> None:
     """Print recipe NAME (or a file) with its comments: what it does, needs, and where its numbers are from."""

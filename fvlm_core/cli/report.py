@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 
 from fvlm_core.cli.options import runs_option
+from fvlm_core.cli.path_types import FILE_PATH, NAME_OR_PATH
 
 
 @click.command("report")
-@click.argument("names", nargs=-1, metavar="[RUN|RECIPE]...")
+@click.argument("names", type=NAME_OR_PATH, nargs=-1, metavar="[RUN|RECIPE]...")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE_PATH,
     default=Path("report.html"),
     show_default=True,
     metavar="FILE",

@@ -12,6 +12,8 @@ from fvlm_core.cli.console import nowhere, stdout
 from fvlm_core.cli.counts import Finite
 from fvlm_core.cli.launch_options import LaunchRequest, launch_options
 from fvlm_core.cli.options import runs_option
+from fvlm_core.cli.path_types import NAME_OR_PATH
+from fvlm_core.cli.streams import need_stdout
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @click.command("run")
-@click.argument("recipe")
+@click.argument("recipe", type=NAME_OR_PATH)
 @click.option(
     "-o", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key: -o training.steps=10."
 )
@@ -99,6 +101,7 @@ def command(
         rehearse_recipe(read, root, allowed, dry_run=dry_run, as_json=as_json)
         return
     if dry_run:
+        need_stdout(True)
         read = _chosen(read_recipe(recipe, overrides), only)
         _dry_run(read, root, as_json, device, mfu)
         if request.launcher is not None and not as_json:

@@ -8,12 +8,13 @@ import click
 
 from fvlm_core.cli.choice import Choice
 from fvlm_core.cli.options import runs_option
+from fvlm_core.cli.path_types import FILE_PATH, NAME_OR_PATH
 
 _FORMATS = ("rich", "markdown", "latex", "csv", "json")
 
 
 @click.command("compare")
-@click.argument("names", nargs=-1, required=True, metavar="RUN|RECIPE...")
+@click.argument("names", type=NAME_OR_PATH, nargs=-1, required=True, metavar="RUN|RECIPE...")
 @click.option(
     "--baseline", metavar="ID", help='What the others are compared with. Default: "baseline", or the first.'
 )
@@ -37,7 +38,7 @@ _FORMATS = ("rich", "markdown", "latex", "csv", "json")
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE_PATH,
     metavar="FILE",
     help="Write it to a file: .md, .tex, .csv, .json.",
 )

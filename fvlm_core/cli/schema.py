@@ -7,9 +7,11 @@ from pathlib import Path
 
 import click
 
+from fvlm_core.cli.path_types import FILE_PATH
+
 
 @click.command("schema")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+@click.option("--out", type=FILE_PATH, metavar="FILE",
               help="Write it there instead of printing it.")  # fmt: skip
 def command(out: Path | None) -> None:
     """The JSON Schema (2020-12) of recipes, with the plugins installed here: what an editor completes and underlines.
@@ -17,13 +19,13 @@ def command(out: Path | None) -> None:
     With the Even Better TOML extension or taplo, write it beside the recipes and begin each with
     "#:schema ./recipe.schema.json".
     """
+    from fvlm_core.cli.console import print_json
     from fvlm_core.cli.outputs import prepare, writing
     from fvlm_core.recipes.json_schema import recipe_schema
 
-    text = json.dumps(recipe_schema(), indent=1, ensure_ascii=False) + "\n"
     if out is None:
-        click.echo(text, nl=False)
+        print_json(recipe_schema(), indent=1)
         return
     prepare(out)
     with writing(out):
-        out.write_text(text, encoding="utf-8")
+        out.write_text(json.dumps(recipe_schema(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -9,6 +9,7 @@ import click
 
 from fvlm_core.cli.costs import cost_option
 from fvlm_core.cli.counts import COUNT, Finite
+from fvlm_core.cli.path_types import FILE_PATH, NAME_OR_PATH
 from fvlm_core.cli.points_options import points_options
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("suggest")
-@click.argument("recipes", nargs=-1, metavar="[RECIPE]...")
+@click.argument("recipes", type=NAME_OR_PATH, nargs=-1, metavar="[RECIPE]...")
 @click.option("--budget", type=COUNT, metavar="FLOPS", help="Training FLOPs that the runs may take together.")
 @click.option("--hours", type=COUNT, metavar="H", help="Hours that they may take one after the other.")
 @click.option(
@@ -69,7 +70,7 @@ if TYPE_CHECKING:
 @points_options
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE_PATH,
     metavar="FILE.toml",
     help="Where the recipe goes. Default: NAME-next.toml here.",
 )

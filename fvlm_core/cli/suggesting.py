@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 FEWEST_STEPS = 100
 """Of the shortest run suggested, unless told otherwise: warm-up and the first drop say nothing of scaling."""
 
+HARDLY = 0.8
+"""A plan that leaves so much of the standard error is said to help little."""
+
 FLAT = "constant"
 """The schedule whose evaluations all count as ends of training."""
 
@@ -135,6 +138,13 @@ def suggest(
             "way, then ask again with its runs"
         )
     advice = advise(model, choices, amount, Target(*question.target), cost=cost, points=points, noise=noise)
+    if advice.missing:
+        remarks.append(advice.missing)
+    if advice.suggested.error > HARDLY * advice.before:
+        remarks.append(
+            f"what the budget pays for takes the standard error from {percent(advice.before)} to "
+            f"{percent(advice.suggested.error)} only: another target, or other sizes, may be worth more"
+        )
     text = _recipe(question, recipes, known, advice, out, budget) if recipes else ""
     return Suggestion(advice, budget, text, out, remarks)
 

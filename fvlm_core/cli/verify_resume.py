@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fvlm_core.cli.options import runs_option
+from fvlm_core.cli.path_types import NAME_OR_PATH
 
 if TYPE_CHECKING:
     from fvlm_core.recipes.read import Recipe, Run
@@ -17,7 +18,7 @@ STEPS = 5
 
 
 @click.command("verify-resume", short_help="Prove on this machine that a killed run continues bit for bit.")
-@click.argument("recipe")
+@click.argument("recipe", type=NAME_OR_PATH)
 @click.option("--run", "run_id", metavar="ID", help="Which run of the recipe.  [default: the first]")
 @click.option(
     "--steps",
@@ -74,11 +75,12 @@ def _chosen(read: Recipe, run_id: str | None) -> Run:
 def _steps(run: Run, n: int | None) -> int:
     """n, or the default; less where the recipe says that the run has fewer steps. Raises `UsageError`."""
     from fvlm_core.errors import UsageError
+    from fvlm_core.training.length import Length
+    from fvlm_core.training.spent import Spent
 
-    training = run.config.training
-    steps = training.steps or (training.samples // training.batch_size if training.samples else None)
-    if steps is None:  # a budget: as long as it takes, far more than the default
+    if run.config.training.budget is not None:  # as long as it takes, far more than the default
         return n or STEPS
+    steps = Length.of(run.config.training, Spent(1.0)).steps
     if steps < 2 or (n is not None and 2 * n > steps):
         raise UsageError(f"{run.id} has {steps} steps: too few to train {2 * (n or 1)}; lower --steps")
     return n or min(STEPS, steps // 2)

@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 
 from fvlm_core.cli.options import runs_option
-
-_to = click.Path(path_type=Path, file_okay=False)
+from fvlm_core.cli.path_types import ANY_PATH, FOLDER_PATH, NAME_OR_PATH
 
 
 @click.group(name="weights")
@@ -17,13 +16,19 @@ def command() -> None:
 
 
 @command.command(name="import", short_help="Make a run of weights made elsewhere.")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=ANY_PATH)
 @click.option(
-    "--recipe", required=True, help="The recipe that describes the model: a file or a shipped name."
+    "--recipe",
+    type=NAME_OR_PATH,
+    required=True,
+    help="The recipe that describes the model: a file or a shipped name.",
 )
 @click.option("--run", "run_id", metavar="ID", help="Which run of the recipe, when it has several.")
 @click.option(
-    "--to", type=_to, metavar="DIR", help="The run folder to write.  [default: RUNS/imported/ID of the run]"
+    "--to",
+    type=FOLDER_PATH,
+    metavar="DIR",
+    help="The run folder to write.  [default: RUNS/imported/ID of the run]",
 )
 @runs_option
 def import_(file: Path, recipe: str, run_id: str | None, to: Path | None, root: Path) -> None:
@@ -42,8 +47,10 @@ def import_(file: Path, recipe: str, run_id: str | None, to: Path | None, root: 
 
 
 @command.command(name="export", short_help="Write a Hugging Face folder with a model card.")
-@click.argument("run_name", metavar="RUN")
-@click.option("--to", type=_to, required=True, metavar="DIR", help="The folder to write; new or empty.")
+@click.argument("run_name", type=NAME_OR_PATH, metavar="RUN")
+@click.option(
+    "--to", type=FOLDER_PATH, required=True, metavar="DIR", help="The folder to write; new or empty."
+)
 @runs_option
 def export(run_name: str, to: Path, root: Path) -> None:
     """Write the model of RUN (a folder, an id, or "recipe/id") as a Hugging Face folder with a model card.

@@ -207,7 +207,8 @@ def _about_intervals(comparison: Comparison) -> list[str]:
             "`seeds = 3` in the recipe repeats its runs"
         )
     if rows and not any(of.weights or of.both for of in contrasts) and not all(of.unlike for of in contrasts):
-        notes.append("no interval is possible: one seed each, and no losses of single samples")
+        seeds = "seeds that are alike" if any(of.seeds > 1 for of in contrasts) else "one seed each"
+        notes.append(f"no interval is possible: {seeds}, and no losses of single samples")
     return notes
 
 

@@ -76,7 +76,12 @@ def contrast(terms: Sequence[Term], metric: str) -> Contrast:
     both = over_both(groups, sources)
     if both is None:
         single = [variant.name for _, variant in terms if len(variant.runs) == 1]
-        reasons.append(f"one seed: {', '.join(single)}")
+        alike = [variant.name for (_, variant), each in zip(terms, losses, strict=True) if np.ptp(each) == 0]
+        if single:
+            reasons.append(f"one seed: {', '.join(single)}")
+        else:
+            what = f"the seeds of {', '.join(alike)} gave" if alike else "all seeds differ by"
+            reasons.append(f"{what} the same to the last digit, which tells nothing of their noise")
     elif len(common) and any(len(variant.runs) > len(common) for _, variant in terms):
         reasons.append(f"of the {len(common)} seeds that all have")
     return Contrast(value, over_samples(groups, sources), both, seeds, bool(common), "", tuple(reasons))

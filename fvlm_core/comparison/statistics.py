@@ -99,14 +99,15 @@ def over_samples(groups: Sequence[Group], sources: Ints) -> Interval | None:
 
 
 def over_both(groups: Sequence[Group], sources: Ints) -> Interval | None:
-    """The contrast of the variants: what other seeds and other samples would have given. None with one seed in a group.
+    """The contrast of the variants: what other seeds and other samples would have given. None with one seed in a group,
+    and where the seeds of one gave the same loss.
 
     The variance of the mean over seeds and samples, which are crossed (every seed is measured on the same samples): of
     the seeds, plus of the samples, less what is in both. Where few seeds happen to lie close together, Satterthwaite's
     degrees of freedom trust them too much: Student's interval of the seeds alone is taken when it is wider. Without the
     samples' own losses it is that one, too.
     """
-    if any(len(group.losses) < 2 for group in groups):
+    if any(len(group.losses) < 2 or np.ptp(group.losses) == 0 for group in groups):
         return None
     each = [group.weight**2 * float(group.losses.var(ddof=1)) / len(group.losses) for group in groups]
     degrees = [len(group.losses) - 1 for group in groups]

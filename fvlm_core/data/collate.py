@@ -20,8 +20,8 @@ from fvlm_core.interfaces.llm import Chat
 class Example:
     """A sample ready for the model. frames: uint8 [T, 3, H, W]; the text arrays are [S], S after truncation.
 
-    truncated: text tokens cut off, of both answers of a pair. rejected: the sample with its worse answer, without
-    frames.
+    truncated: text tokens cut off, of both answers of a pair. spelled: control tokens that its texts spell out
+    (`EncodedChat.spelled`), of both answers too. rejected: the sample with its worse answer, without frames.
     """
 
     id: str
@@ -31,6 +31,7 @@ class Example:
     content: NDArray[np.bool_]
     truncated: int = 0
     rejected: Example | None = None
+    spelled: tuple[str, ...] = ()
 
 
 @frozen
@@ -59,7 +60,12 @@ class Preparer:
             rejected = self._text(sample, sample.rejected)
             if np.array_equal(example.ids, rejected.ids):
                 raise BadSample(sample.id, "the chosen and the rejected answer are the same, as far as kept")
-            example = evolve(example, rejected=rejected, truncated=example.truncated + rejected.truncated)
+            example = evolve(
+                example,
+                rejected=rejected,
+                truncated=example.truncated + rejected.truncated,
+                spelled=example.spelled or rejected.spelled,
+            )
         return evolve(example, frames=decode_frames(sample, self.size, self.image_repeats))
 
     def _text(self, sample: Sample, turns: tuple[Turn, ...]) -> Example:
@@ -84,6 +90,7 @@ class Preparer:
             supervised,
             content & supervised,
             truncated,
+            spelled=encoded.spelled,
         )
 
 

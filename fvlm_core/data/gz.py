@@ -9,7 +9,8 @@ from typing import IO, Any
 
 import indexed_gzip
 
-from fvlm_core.sources.cache import cache_folder, state, state_key
+from fvlm_core.paths import cache_folder
+from fvlm_core.sources.cache import state, state_key
 
 SPACING = 8 << 20
 """Unpacked bytes between restart points: each costs 32 KB of index (20 MB for 5 GB) and, on average, the unpacking of

@@ -46,12 +46,14 @@ class BadReport:
 class MicroBatch:
     """A batch, the bad samples met while making it, and the text tokens cut off.
 
+    spelled: its samples whose texts spell out a control token, each with the first of these, "source/id" and name.
     offset: samples of the step before it. last: whether it is the rank's last of the step.
     """
 
     batch: Batch
     bad: tuple[BadReport, ...] = ()
     truncated: int = 0
+    spelled: tuple[tuple[str, str], ...] = ()
     offset: int = 0
     last: bool = True
 
@@ -59,17 +61,19 @@ class MicroBatch:
         """What the run's accounts need of it."""
         mixture: Realised = {}
         count_batch(mixture, self.batch)
-        return Reading(self.batch.sample_ids, mixture, self.truncated, self.bad)
+        return Reading(self.batch.sample_ids, mixture, self.truncated, self.bad, self.spelled)
 
 
 @frozen
 class Reading:
-    """What a micro-batch held: the ids of its samples, what each source gave, text tokens cut off, bad samples met."""
+    """What a micro-batch held: the ids of its samples, what each source gave, text tokens cut off, bad samples met,
+    samples that spell out a control token."""
 
     samples: tuple[str, ...]
     mixture: Realised
     truncated: int
     bad: tuple[BadReport, ...]
+    spelled: tuple[tuple[str, str], ...] = ()
 
 
 @frozen(eq=False)
@@ -96,7 +100,8 @@ class TrainingData(Dataset[MicroBatch]):
         cut = sum(example.truncated for example in examples)
         if of.shape is not None:
             examples += fillers(examples, of.shape.frames, of.shape.tokens, self.preparer.max_tokens)
-        return MicroBatch(collate(examples), tuple(bad), cut, of.offset, of.last)
+        spelled = tuple((example.id, example.spelled[0]) for example in examples if example.spelled)
+        return MicroBatch(collate(examples), tuple(bad), cut, spelled, of.offset, of.last)
 
     def _example(self, place: int, room: Room | None, bad: list[BadReport]) -> Example:
         source, index = self.mixture.at(place)
@@ -129,7 +134,7 @@ class TrainingData(Dataset[MicroBatch]):
 def micro_batches(
     data: TrainingData, share: Share, step: int, workers: int, pin: bool, timeout: float = WORKER_TIMEOUT
 ) -> Iterator[MicroBatch]:
-    """This rank's micro-batches after `step` steps, without end, in order whatever the workers.
+    """This rank's micro-batches after `step` steps of its share, to its end, in order whatever the workers.
 
     Raises `FvlmError` when a worker dies, fails, or says nothing for `timeout` seconds: with the samples in flight.
     """

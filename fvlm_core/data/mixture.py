@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from fvlm_core.data.permutation import Permutation
@@ -46,15 +47,32 @@ class Mixture:
 
     When sources end instead of beginning again, a source that has been read leaves its part to the others, by their
     weights; `places` is how many there are in all, None when they have no end.
+
+    A mixture may begin in the middle of training, at `start`, where other shares did before it (see `Order`).
     """
 
-    def __init__(self, lengths: list[int], weights: list[float], seed: int, *, cycle: bool = True) -> None:
-        """lengths: samples of each source, at least 1. weights: shares, scaled here to sum to 1."""
+    def __init__(
+        self,
+        lengths: list[int],
+        weights: list[float],
+        seed: int,
+        *,
+        cycle: bool = True,
+        start: int = 0,
+        used: Sequence[int] | None = None,
+        numbers: Sequence[int] | None = None,
+    ) -> None:
+        """lengths: samples of each source, at least 1. weights: shares, scaled here to sum to 1. start: its first
+        place. used: samples of each source read before it. numbers: of each source, which tell their orders apart."""
         self.lengths = lengths
         self.seed = seed
-        self.places: int | None = None if cycle else sum(lengths)
+        self._start = start
+        self._numbers = numbers or range(len(lengths))
+        before = np.asarray(used or [0] * len(lengths), dtype=np.int64)
+        left = np.maximum(np.asarray(lengths) - before, 0)
+        self.places: int | None = None if cycle else start + int(left.sum())
         shares = np.asarray(weights, dtype=np.float64)
-        self._phases = [_Phase(0, np.zeros(len(lengths), dtype=np.int64), _bounds(shares))]
+        self._phases = [_Phase(start, before, _bounds(shares))]
         if not cycle:
             self._end_in_turn(shares)
         self._starts = [phase.start for phase in self._phases]
@@ -77,8 +95,8 @@ class Mixture:
         return source, self._order(source, epoch).at(position)
 
     def drawn(self, places: int) -> list[int]:
-        """How many samples of each source stand at the first `places` places: the realised mixture."""
-        number = bisect_right(self._starts, max(0, places - 1)) - 1
+        """How many samples of each source are read once `places` places are, `start` or more: the realised mixture."""
+        number = bisect_right(self._starts, max(self._start, places - 1)) - 1
         phase = self._phases[number]
         block, within = divmod(places - phase.start, BLOCK)
         counts = phase.used + phase.drawn(block * BLOCK)
@@ -94,8 +112,12 @@ class Mixture:
     def _end_in_turn(self, shares: NDArray[np.float64]) -> None:
         """Whole blocks as long as every source can fill its part; then a block in which one gives what it has left."""
         phase, lengths = self._phases[-1], np.asarray(self.lengths)
+        shares = np.where(phase.used < lengths, shares, 0.0)
+        if not shares.any():
+            return
+        phase = self._phases[-1] = evolve(phase, bounds=_bounds(shares))
         while True:
-            left = lengths - phase.used
+            left = np.maximum(lengths - phase.used, 0)
             low, high = 0, int(left.sum()) // BLOCK
             while low < high:
                 middle = (low + high + 1) // 2
@@ -105,7 +127,7 @@ class Mixture:
                 self._phases.remove(phase)
             used = phase.used + phase.drawn(low * BLOCK)
             start = phase.start + low * BLOCK
-            counts = _filled(lengths - used, shares, BLOCK)
+            counts = _filled(np.maximum(lengths - used, 0), shares, BLOCK)
             if not counts.any():
                 return
             self._phases.append(_Phase(start, used, phase.bounds, counts))
@@ -121,7 +143,8 @@ class Mixture:
         size = BLOCK if phase.counts is None else int(phase.counts.sum())
         counts = phase.drawn((block + 1) * BLOCK) - phase.drawn(block * BLOCK)
         sources = np.repeat(np.arange(len(counts)), np.maximum(counts, 0))[:size]
-        purpose = ("mixture", block) if number == 0 else ("mixture", number, block)
+        begun = ("from", self._start) if self._start else ()
+        purpose = ("mixture", *begun, block) if number == 0 else ("mixture", *begun, number, block)
         np.random.default_rng(derive(self.seed, *purpose)).shuffle(sources)
         ranks = np.zeros(size, dtype=np.int64)
         for source in range(len(counts)):
@@ -130,7 +153,7 @@ class Mixture:
         return sources, ranks
 
     def _epoch_order(self, source: int, epoch: int) -> Permutation:
-        return Permutation(self.lengths[source], derive(self.seed, "order", source, epoch))
+        return Permutation(self.lengths[source], derive(self.seed, "order", self._numbers[source], epoch))
 
 
 def _filled(left: NDArray[np.int64], shares: NDArray[np.float64], size: int) -> NDArray[np.int64]:

@@ -141,12 +141,13 @@ def first_fit(rooms: Sequence[Room], frames: int, tokens: int) -> list[list[int]
 
 @frozen
 class Share:
-    """A rank's part of the training steps: its micro-batches of every step from one on.
+    """A rank's part of training: its micro-batches of every step from place `begin` up to place `end`.
 
-    The step's global batch is the `batch_size` places from (step - 1) x batch_size on, cut into micro-batches: of
+    The global batch of a step is its `batch_size` places, of the last one what is left, cut into micro-batches: of
     `micro_batch_size` places each, or as `planner` says; rank r of n has every n-th of them, beginning with the r-th.
-    Neither ranks nor workers change what is in a step. Where lengths are planned and a step would make fewer
-    micro-batches than there are ranks, the one with the most samples is halved until each rank has one.
+    Neither ranks nor workers change what is in a step. Where a step would make fewer micro-batches than there are
+    ranks, the one with the most samples is halved until each rank has one; a step of fewer samples than ranks leaves
+    the last ranks without.
     """
 
     batch_size: int
@@ -154,14 +155,19 @@ class Share:
     rank: int = 0
     ranks: int = 1
     planner: Planner | None = None
+    begin: int = 0
+    end: int | None = None
+
+    def holds(self, step: int) -> bool:
+        """Whether there is a step after `step` steps from `begin` on."""
+        return self.end is None or self.begin + step * self.batch_size < self.end
 
     def pieces(self, step: int) -> list[Piece]:
-        """This rank's micro-batches of the step after `step`."""
-        begin = step * self.batch_size
-        rooms = (
-            [self.planner.room(begin + number) for number in range(self.batch_size)] if self.planner else []
-        )
-        groups = self._groups(rooms)
+        """This rank's micro-batches of the step after `step` steps from `begin` on."""
+        begin = self.begin + step * self.batch_size
+        size = self.batch_size if self.end is None else min(self.batch_size, self.end - begin)
+        rooms = [self.planner.room(begin + number) for number in range(size)] if self.planner else []
+        groups = self._groups(rooms, size)
         offsets = accumulate((len(group) for group in groups), initial=0)
         planner = self.planner
         shape = Room(planner.frames, planner.tokens) if planner and planner.constant else None
@@ -174,8 +180,8 @@ class Share:
             )
             for offset, group in zip(offsets, groups, strict=False)
         ]
-        *others, last = whole[self.rank :: self.ranks]
-        return [*others, evolve(last, last=True)]
+        mine = whole[self.rank :: self.ranks]
+        return [*mine[:-1], *(evolve(piece, last=True) for piece in mine[-1:])]
 
     def check(self) -> None:
         """Raise `UsageError` when a rank would have no work, or the lengths that a plan needs are not known."""
@@ -192,12 +198,13 @@ class Share:
     def _way_out(self) -> str:
         return f"; expected training.micro_batch_size of at most {self.batch_size // self.ranks}"
 
-    def _groups(self, rooms: Sequence[Room]) -> list[list[int]]:
+    def _groups(self, rooms: Sequence[Room], size: int) -> list[list[int]]:
         if self.planner is None:
-            size = self.micro_batch_size
-            return [list(range(first, first + size)) for first in range(0, self.batch_size, size)]
-        groups = first_fit(rooms, self.planner.frames, self.planner.tokens)
-        while len(groups) < self.ranks:
+            firsts = range(0, size, self.micro_batch_size)
+            groups = [list(range(first, min(first + self.micro_batch_size, size))) for first in firsts]
+        else:
+            groups = first_fit(rooms, self.planner.frames, self.planner.tokens)
+        while len(groups) < min(self.ranks, size):
             at = max(range(len(groups)), key=lambda number: len(groups[number]))
             half = len(groups[at]) // 2
             groups[at : at + 1] = [groups[at][:half], groups[at][half:]]
@@ -206,13 +213,13 @@ class Share:
 
 @frozen
 class Pieces:
-    """The micro-batches of a share after `step`, without end: what a loader draws from."""
+    """The micro-batches of a share after `step`, to its end: what a loader draws from."""
 
     share: Share
     step: int
 
     def __iter__(self) -> Iterator[Piece]:
         step = self.step
-        while True:
+        while self.share.holds(step):
             yield from self.share.pieces(step)
             step += 1

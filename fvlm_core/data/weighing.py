@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fvlm_core.data.bad import BadSample
 from fvlm_core.data.frames import count_frames
 from fvlm_core.data.mixture import Mixture
+from fvlm_core.data.order import Order
 from fvlm_core.data.permutation import Permutation
 from fvlm_core.errors import FvlmError
 from fvlm_core.interfaces.data import DataSource
@@ -21,12 +22,21 @@ WEIGHED = 512
 def make_mixture(
     data: Data, sources: Sequence[DataSource], chat: Chat | None, seed: int, samples: int = 0
 ) -> Mixture:
-    """The training mixture of a recipe, by samples.
+    """The training mixture of a recipe, from its first sample on. samples: how many will be trained on.
+
+    Raises `FvlmError` as `make_order`, and when the sources end before `samples`.
+    """
+    mixture = make_order(data, sources, chat, seed).mixture
+    check_places(mixture, samples)
+    return mixture
+
+
+def make_order(data: Data, sources: Sequence[DataSource], chat: Chat | None, seed: int) -> Order:
+    """The order in which a recipe reads its sources, from its first sample on.
 
     Where shares are of tokens or frames, a source's share of samples is its share divided by what a sample of it has
     of them in the mean. chat: None where its tokenizer is not here: characters then stand for tokens, in plans.
-    samples: how many will be trained on. Raises `FvlmError` for a source with nothing to weigh, and when the sources
-    end before `samples`.
+    Raises `FvlmError` for a source with nothing to weigh.
     """
     shares = [share for _, share in data.mixed]
     if data.weigh_by != "samples":
@@ -35,13 +45,17 @@ def make_mixture(
             if not mean:
                 raise FvlmError(f'data.weigh_by = "{data.weigh_by}": {source.name} has none to weigh')
         shares = [share / mean for share, mean in zip(shares, means, strict=True)]
-    mixture = Mixture([len(source) for source in sources], shares, seed, cycle=data.exhausted == "cycle")
-    if mixture.places is not None and samples > mixture.places:
+    named = [(source.name, len(source), share) for source, share in zip(sources, shares, strict=True)]
+    return Order.of(named, seed, cycle=data.exhausted == "cycle")
+
+
+def check_places(mixture: Mixture, places: int) -> None:
+    """Raise `FvlmError` when the sources end before so many places."""
+    if mixture.places is not None and places > mixture.places:
         raise FvlmError(
-            f"the sources hold {mixture.places:,} samples and {samples:,} are to be trained on: train on fewer, or "
+            f"the sources hold {mixture.places:,} samples and {places:,} are to be trained on: train on fewer, or "
             'begin again with data.exhausted = "cycle"'
         )
-    return mixture
 
 
 def _mean(source: DataSource, data: Data, chat: Chat | None) -> float:

@@ -21,11 +21,24 @@ from fvlm_core.runs.tables import (
 from fvlm_core.scaling.points import shorten
 from fvlm_registry.nearest import did_you_mean
 
+IDENTITY = ("model_size", "lr_schedule")
+"""Columns that either table may tell."""
+
 POINTS_FORMAT = Format(
-    "evaluation points", POINT_COLUMNS, TEXTS, WHOLE & {*POINT_COLUMNS}, frozenset({"run_id", "step"})
+    "evaluation points",
+    POINT_COLUMNS,
+    TEXTS,
+    WHOLE & {*POINT_COLUMNS},
+    frozenset({"run_id", "step"}),
+    frozenset(IDENTITY),
 )
 SUMMARIES_FORMAT = Format(
-    "run summaries", SUMMARY_COLUMNS, TEXTS, WHOLE & {*SUMMARY_COLUMNS}, frozenset({"run_id"})
+    "run summaries",
+    SUMMARY_COLUMNS,
+    TEXTS,
+    WHOLE & {*SUMMARY_COLUMNS},
+    frozenset({"run_id"}),
+    frozenset(IDENTITY),
 )
 
 EXTRA = "extra"
@@ -38,7 +51,7 @@ def runs_of_tables(points: Table | None, summaries: Table | None, remarks: list[
     Raises `Problems` for a run measured twice at one step with different values, a run of two sizes or schedules, and
     a run with two summaries. remarks: what people should know is added to them.
     """
-    problems: list[Problem] = []
+    problems = _untold(points, summaries, remarks)
     runs = _with_points(points, problems, remarks) if points else {}
     if summaries:
         _add_summaries(summaries, runs, problems, remarks)
@@ -47,6 +60,18 @@ def runs_of_tables(points: Table | None, summaries: Table | None, remarks: list[
     if problems:
         raise Problems(problems)
     return list(runs.values())
+
+
+def _untold(points: Table | None, summaries: Table | None, remarks: list[str]) -> list[Problem]:
+    """The columns that neither table has; of those that one of them has, a remark."""
+    tables = [table for table in (points, summaries) if table]
+    lacking = [{problem.key for problem in table.untold} for table in tables]
+    neither = set[str].intersection(*lacking)
+    for table, keys in zip(tables, lacking, strict=True):
+        for column in [column for column in IDENTITY if column in keys - neither]:
+            other = next(one for one in tables if one is not table)
+            remarks.append(f"{table.file}: no column {column}; taken from {other.file.name}")
+    return [problem for table in tables for problem in table.untold if problem.key in neither]
 
 
 def _with_points(table: Table, problems: list[Problem], remarks: list[str]) -> dict[str, MeasuredRun]:
@@ -60,12 +85,12 @@ def _with_points(table: Table, problems: list[Problem], remarks: list[str]) -> d
         run = runs.get(name)
         if run is None:
             run = runs[name] = MeasuredRun(
-                name, values["model_size"], values["lr_schedule"], starts=[Start()]
+                name, values.get("model_size", ""), values.get("lr_schedule", ""), starts=[Start()]
             )
             lines[name] = row.line
             _check_name(name, table, row.line, problems)
-        for column, said in (("model_size", run.size), ("lr_schedule", run.schedule)):
-            if values[column] != said:
+        for column, said in zip(IDENTITY, (run.size, run.schedule), strict=True):
+            if values.get(column, said) != said:
                 problems.append(
                     Problem(
                         f'run {name} has "{values[column]}" here and "{said}" in line {lines[name]}; expected one '
@@ -139,10 +164,13 @@ def _add_summaries(
             if with_points:
                 near = did_you_mean(name, with_points)
                 remarks.append(f"run {name} has a summary and no points; it is a run of its own{near}")
-            runs[name] = MeasuredRun(name, row.values["model_size"], row.values["lr_schedule"])
+            runs[name] = MeasuredRun(name)
         run = runs[name]
         run.total_params = row.values["total_params"]
-        run.summary = {**row.values, SOURCE_ROW: place, **_beside(row)}
+        run.size = run.size or row.values.get("model_size", "")
+        run.schedule = run.schedule or row.values.get("lr_schedule", "")
+        told = {"model_size": run.size, "lr_schedule": run.schedule}
+        run.summary = {**told, **row.values, SOURCE_ROW: place, **_beside(row)}
     silent = [name for name in with_points if runs[name].summary is None]
     if silent:
         remarks.append(f"no summary, and none is made up: {shorten(', '.join(silent))}")

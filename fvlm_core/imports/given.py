@@ -15,11 +15,15 @@ from fvlm_registry.nearest import did_you_mean
 
 @frozen
 class Given:
-    """Texts KEY=VALUE. A key is a run's id, a pattern for ids, or (for `total_params`) a size."""
+    """Texts KEY=VALUE. A key is a run's id, a pattern for ids, or (for `total_params`) a size.
+
+    samples_per_step: makes D of evaluations that only say their step.
+    """
 
     total_params: tuple[str, ...] = ()
     size: tuple[str, ...] = ()
     schedule: tuple[str, ...] = ()
+    samples_per_step: tuple[str, ...] = ()
 
 
 def apply_given(given: Given, runs: Sequence[MeasuredRun]) -> dict[str, dict[str, int | str]]:
@@ -31,12 +35,13 @@ def apply_given(given: Given, runs: Sequence[MeasuredRun]) -> dict[str, dict[str
         ("--size", "model_size", given.size),
         ("--schedule", "lr_schedule", given.schedule),
         ("--total-params", "total_params", given.total_params),
+        ("--samples-per-step", "samples_per_step", given.samples_per_step),
     ):
         chosen: dict[str, int | str] = {}
         for text in texts:
             key, equals, value = (part.strip() for part in text.rpartition("="))
             if not (key and equals and value):
-                example = "360M=384912384" if column == "total_params" else "135M-C4-F=135M"
+                example = _EXAMPLES.get(column, "135M-C4-F=135M")
                 problems.append(Problem(f'{option}: expected KEY=VALUE, such as {example}, got "{text}"'))
                 continue
             meant = _meant(key, runs, sizes=column == "total_params")
@@ -44,9 +49,10 @@ def apply_given(given: Given, runs: Sequence[MeasuredRun]) -> dict[str, dict[str
                 known = [label for run in runs for label in (run.id, run.size) if label]
                 near = did_you_mean(key, known)
                 problems.append(Problem(f'{option}: no run{_or_size(column)} is called "{key}"{near}'))
-            number = parse_count(value) if column == "total_params" else None
-            if column == "total_params" and not (number and number == int(number)):
-                problems.append(Problem(f'{option}: expected a whole number of parameters, got "{value}"'))
+            number = parse_count(value) if column in _COUNTED else None
+            if column in _COUNTED and not (number and number > 0 and number == int(number)):
+                expected = f"a whole number of {_COUNTED[column]}"
+                problems.append(Problem(f'{option}: expected {expected}, got "{value}"'))
                 continue
             chosen |= {run.id: value if number is None else int(number) for run in meant}
         for run in runs:
@@ -57,6 +63,9 @@ def apply_given(given: Given, runs: Sequence[MeasuredRun]) -> dict[str, dict[str
                     run.size = str(value)
                 elif column == "lr_schedule":
                     run.schedule = str(value)
+                elif column == "samples_per_step":
+                    run.count_samples(int(value))
+                    continue
                 else:
                     run.total_params = int(value)
                 if run.summary is not None:
@@ -64,6 +73,10 @@ def apply_given(given: Given, runs: Sequence[MeasuredRun]) -> dict[str, dict[str
     if problems:
         raise Problems(problems)
     return out
+
+
+_COUNTED = {"total_params": "parameters", "samples_per_step": "samples"}
+_EXAMPLES = {"total_params": "360M=384912384", "samples_per_step": "'*=32'"}
 
 
 def _or_size(column: str) -> str:

@@ -40,23 +40,25 @@ class Group:
 
     read: Read
     folder: Path
-    in_fits: bool
     origins: dict[str, dict[str, Any]]
     outcome: Outcome
 
 
-def plan(read: Read, root: Path, *, in_fits: bool, given: Given, replace: bool, named: bool) -> Group:
+def plan(read: Read, root: Path, *, in_fits: bool | None, given: Given, replace: bool, named: bool) -> Group:
     """What importing would do; nothing is written. Values that are given are put into the runs.
 
-    named: the user chose the name. Raises `UsageError` when the name is taken, the same files are there under another
-    name, or something else is there under this one.
+    in_fits: of all runs; None: as the files beside them say. named: the user chose the name. Raises `UsageError` when
+    the name is taken, the same files are there under another name, or something else is there under this one.
     """
     name = read.source.name
     if not _NAME.fullmatch(name):
         raise UsageError(
             f'--name: expected letters, digits and . _ + - (a letter or digit first), got "{name}"'
         )
-    hashes = read.source.hashes()
+    if in_fits is not None:
+        for run in read.runs:
+            run.in_fits = in_fits
+    hashes = read.hashes()
     values = apply_given(given, read.runs)
     first, *_ = hashes
     origin = {
@@ -70,10 +72,10 @@ def plan(read: Read, root: Path, *, in_fits: bool, given: Given, replace: bool, 
     }
     origins = {run.id: {**origin, "given_here": values.get(run.id, {})} for run in read.runs}
     folder = root / name
-    outcome = _outcome(folder, root, origin, in_fits, replace, named)
+    outcome = _outcome(folder, root, origin, read, replace, named)
     if outcome == "elsewhere":
         outcome, folder = "there", _copy(root, origin, folder) or folder
-    return Group(read, folder, in_fits, origins, outcome)
+    return Group(read, folder, origins, outcome)
 
 
 def keep(group: Group) -> None:
@@ -122,7 +124,7 @@ def _write_group(to: Path, group: Group) -> None:
 
 
 def _outcome(
-    folder: Path, root: Path, origin: Mapping[str, Any], in_fits: bool, replace: bool, named: bool
+    folder: Path, root: Path, origin: Mapping[str, Any], read: Read, replace: bool, named: bool
 ) -> Literal["new", "replaced", "there", "elsewhere"]:
     there = list(_records(folder))
     if not there:
@@ -158,7 +160,10 @@ def _outcome(
             else f"of other files: {', '.join(was['files'])}"
         )
         raise UsageError(f"{folder} holds an import {what}. {way_out}")
-    if was["given"] != origin["given"] or any(record["in_fits"] != in_fits for record in there):
+    in_fits = {run.id: run.in_fits for run in read.runs}
+    if was["given"] != origin["given"] or any(
+        record["in_fits"] != in_fits.get(record["id"]) for record in there
+    ):
         raise UsageError(
             f"{folder} holds an import of the same files with other options: --replace puts this one in its place"
         )
@@ -206,7 +211,7 @@ def _write_run(place: Path, run: MeasuredRun, order: int, group: Group) -> None:
         "size": run.size,
         "total_params": run.total_params,
         "schedule": run.schedule,
-        "in_fits": group.in_fits,
+        "in_fits": run.in_fits,
         **({} if steps is None else {"steps": steps}),
         "flops_per_sample": None,
         "fvlm": fvlm_core.__version__,
@@ -223,7 +228,7 @@ def _summary(run: MeasuredRun, origin: Mapping[str, Any]) -> dict[str, Any]:
     losses = [(row["val_loss"], row["step"]) for row in run.evaluations if (row.get("val_loss") or 0) > 0]
     best = dict(zip(("best_val_loss", "best_val_step"), min(losses), strict=True)) if losses else {}
     identity = {"run_id": run.id, "model_size": run.size, "lr_schedule": run.schedule}
-    if origin["given_here"]:
+    if origin["given_here"].keys() - {"samples_per_step"}:
         return identity | {"total_params": run.total_params}
     return identity | {"total_params": None} | best | {DERIVED: True}
 

@@ -23,6 +23,7 @@ class MeasuredRun:
     """What files say of a run, and nothing else: "" and None where they are silent.
 
     summary: the columns of `run_summaries.csv`, None when the run has none. total_params: for fits.
+    in_fits: whether its points enter them.
     """
 
     id: str
@@ -31,6 +32,14 @@ class MeasuredRun:
     total_params: int | None = None
     starts: list[Start] = field(factory=list[Start])
     summary: dict[str, Any] | None = None
+    in_fits: bool = True
+
+    def count_samples(self, each: int) -> None:
+        """Say D of the evaluations that only say their step: so many samples a step."""
+        for start in self.starts:
+            for row in start.rows:
+                if row["event_type"] == "eval" and row.get("samples_seen") is None:
+                    row["samples_seen"] = row["step"] * each
 
     @property
     def evaluations(self) -> list[Row]:

@@ -9,12 +9,14 @@ from pathlib import Path
 from attrs import field, frozen
 
 from fvlm_core.errors import UsageError
+from fvlm_core.imports.charts import KIND, from_wandb, runs_of_chart
 from fvlm_core.imports.exported import POINTS_FORMAT, SUMMARIES_FORMAT, runs_of_tables
 from fvlm_core.imports.measured import MeasuredRun
 from fvlm_core.imports.raw import METRICS_FILES, RAW_FORMAT, SUMMARY_FILES, natural, runs_of_metrics
 from fvlm_core.imports.table import Format, Table, choose_format, open_sheet, read_table
 from fvlm_core.runs.files import sha256
 from fvlm_core.runs.tables import POINTS, SUMMARIES
+from fvlm_core.scaling.marks import marks_beside
 
 FORMATS = (POINTS_FORMAT, SUMMARIES_FORMAT, RAW_FORMAT)
 
@@ -37,12 +39,19 @@ class Source:
 
 @frozen
 class Read:
-    """The runs of a source. kind: of its files, in words. remarks: what people should know."""
+    """The runs of a source. kind: of its files, in words. remarks: what people should know. marks: the file beside them
+    that says which runs are no fit points."""
 
     source: Source
     kind: str
     runs: list[MeasuredRun]
     remarks: list[str] = field(factory=list[str])
+    marks: Path | None = None
+
+    def hashes(self) -> dict[str, str]:
+        """The SHA-256 of every file that was read, by its name."""
+        marks = {self.marks.name: sha256(self.marks)} if self.marks else {}
+        return self.source.hashes() | marks
 
 
 def find_sources(paths: Sequence[Path], name: str | None = None) -> list[Source]:
@@ -83,6 +92,10 @@ def read_source(source: Source) -> Read:
         if file in jsons:
             continue
         sheet = open_sheet(file)
+        if from_wandb(sheet):
+            if len(source.files) > 1:
+                raise UsageError(f"{_listed(source.files)}: a W&B chart among others: import them one by one")
+            return Read(source, KIND, runs_of_chart(sheet, remarks), remarks)
         of = choose_format(sheet, _expected(file))
         table = read_table(sheet, of, may_be_torn=of is RAW_FORMAT)
         if table.extras:
@@ -106,7 +119,11 @@ def read_source(source: Source) -> Read:
         runs = runs_of_tables(next(iter(points), None), next(iter(summaries), None), remarks)
     if not runs:
         raise UsageError(f"{_listed(source.files)}: no data below the header")
-    return Read(source, kind, runs, remarks)
+    marks = marks_beside(source.files[0])
+    controls = set(marks.controls([run.id for run in runs]))
+    for run in runs:
+        run.in_fits = run.id not in controls
+    return Read(source, kind, runs, remarks, marks.file)
 
 
 def _expected(file: Path) -> Sequence[Format]:

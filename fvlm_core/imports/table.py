@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +12,9 @@ from attrs import field, frozen
 
 from fvlm_core.errors import Problem, Problems, UsageError
 from fvlm_core.runs.tables import parse, written
+from fvlm_core.scaling.columns import plainly
 from fvlm_core.scaling.csvfile import CSVSheet, bare
+from fvlm_core.scaling.dialect import Dialect
 from fvlm_core.scaling.sheet import SHOWN, Faults
 from fvlm_registry.nearest import did_you_mean
 
@@ -24,17 +27,37 @@ LOSSES = frozenset({"val_loss", "train_loss", "best_val_loss", "final_train_loss
 
 @frozen
 class Format:
-    """The columns that a table must have. needed: those that have a value in every row. whole: whole numbers."""
+    """The columns that a table must have. needed: those that have a value in every row. whole: whole numbers.
+    told: those that another table may tell instead."""
 
     name: str
     columns: tuple[str, ...]
     texts: frozenset[str]
     whole: frozenset[str]
     needed: frozenset[str]
+    told: frozenset[str] = frozenset()
 
     def missing(self, headers: Sequence[str]) -> list[str]:
         """The columns that are not there."""
         return [column for column in self.columns if column not in headers]
+
+    def names(self, sheet: CSVSheet) -> list[str]:
+        """The headers of a sheet; a column of this format that is spelt otherwise ("Val Loss") by its name here."""
+        headers = [header.strip() for header in sheet.headers]
+        plain = [plainly(header) for header in headers]
+        return [
+            name if name in self.columns and name not in headers and plain.count(name) == 1 else header
+            for header, name in zip(headers, plain, strict=True)
+        ]
+
+    def absent(self, column: str, sheet: CSVSheet) -> Problem:
+        """That a column is not there, with the header that may be meant by it."""
+        unknown = [header for header in self.names(sheet) if header not in self.columns]
+        near = next((header for header in unknown if did_you_mean(header, [column])), None)
+        meant = f': did you mean it by "{near}"?' if near else ", empty where nothing is known"
+        return Problem(
+            f'no column "{column}", which {self.name} have{meant}', str(sheet.file), sheet.line, column
+        )
 
 
 @frozen
@@ -50,55 +73,46 @@ class TableRow:
 
 @frozen
 class Table:
-    """remarks: what was left out of it."""
+    """remarks: what was left out of it. untold: that columns are not there which another table may tell instead."""
 
     file: Path
     format: Format
     rows: list[TableRow]
     extras: list[str]
+    untold: list[Problem]
     remarks: list[str] = field(factory=list[str])
 
 
 def open_sheet(file: Path) -> CSVSheet:
-    """The file as a sheet with its header read. Raises `UsageError` where it is no CSV file with commas."""
+    """The file as a sheet with its header read. Raises `UsageError` where it is no CSV file."""
     try:
-        sheet = CSVSheet(file)
+        return CSVSheet(file)
     except OSError as error:
         raise UsageError(f"{file}: cannot be read: {error.strerror or error}") from None
-    if len(sheet.headers) == 1:
-        for mark, name in ((";", "semicolons"), ("\t", "tabs")):
-            if mark in sheet.headers[0]:
-                raise UsageError(
-                    f"{file}:1: the columns are separated by {name}; expected commas, and points in numbers. Save it "
-                    "again as CSV with commas"
-                )
-    return sheet
 
 
 def choose_format(sheet: CSVSheet, formats: Sequence[Format]) -> Format:
     """The format that a file's columns are those of. Raises `Problems`: of the nearest one, what is missing."""
-    headers = [header.strip() for header in sheet.headers]
-    best = min(formats, key=lambda of: len(of.missing(headers)) / len(of.columns))
+    best = min(formats, key=lambda of: len(of.missing(of.names(sheet))) / len(of.columns))
+    headers = best.names(sheet)
     twice = [header for header in best.columns if headers.count(header) > 1]
     problems = [
         Problem(
-            f'{headers.count(header)} columns are called "{header}": keep one of them', str(sheet.file), 1
+            f'{headers.count(header)} columns are called "{header}": keep one of them',
+            str(sheet.file),
+            sheet.line,
         )
         for header in twice
     ]
-    unknown = [header for header in headers if header not in best.columns]
-    for column in best.missing(headers):
-        near = next((h for h in unknown if did_you_mean(h, [column])), None)
-        meant = f': did you mean it by "{near}"?' if near else ", empty where nothing is known"
-        problems.append(
-            Problem(f'no column "{column}", which {best.name} have{meant}', str(sheet.file), 1, column)
-        )
-    if len(problems) > len(best.columns) / 2:
+    missing = best.missing(headers)
+    if len(problems) + len(missing) > len(best.columns) / 2:
         known = "\n".join(f"  {of.name}: {', '.join(of.columns)}" for of in formats)
         found = ", ".join(headers) or "nothing"
         raise UsageError(
-            f"{sheet.file}:1: not the columns of any table that is read. Found: {found}\n{known}"
+            f"{sheet.file}:{sheet.line}: not the columns of any table that is imported. Found: {found}\n{known}\n"
+            f"A table of points is fitted as it is: fvlm fit --data {shlex.quote(str(sheet.file))}"
         )
+    problems += [best.absent(column, sheet) for column in missing if column not in best.told]
     if problems:
         raise Problems(problems)
     return best
@@ -110,14 +124,13 @@ def read_table(sheet: CSVSheet, of: Format, *, may_be_torn: bool = False) -> Tab
     Raises `Problems` with the lines of rows of another length, of cells that are no numbers, and of empty cells that
     are needed.
     """
-    file, headers = sheet.file, [header.strip() for header in sheet.headers]
+    file, headers = sheet.file, of.names(sheet)
     extras = [header for header in headers if header not in of.columns]
-    no_number = {column: Faults(column, f"expected {_kind(of, column)}") for column in of.columns}
+    columns = [column for column in of.columns if column in headers]
+    no_number = {column: Faults(column, f"expected {_kind(of, column)}") for column in columns}
     empty = {column: Faults(column, "expected a value") for column in of.needed}
     odd = {
-        column: Faults(column, "expected a finite, positive number")
-        for column in of.columns
-        if column in LOSSES
+        column: Faults(column, "expected a finite, positive number") for column in columns if column in LOSSES
     }
     lengths: list[Problem] = []
     rows: list[TableRow] = []
@@ -132,11 +145,13 @@ def read_table(sheet: CSVSheet, of: Format, *, may_be_torn: bool = False) -> Tab
             lengths.append(Problem(text, str(file), line))
             continue
         texts = dict(zip(headers, map(bare, cells), strict=True))
-        row = TableRow(line, {}, {}, {header: _free(texts[header]) for header in extras if texts[header]})
-        for column in of.columns:
+        free = {header: _free(texts[header], sheet.dialect) for header in extras if texts[header]}
+        row = TableRow(line, {}, {}, free)
+        for column in columns:
             text = texts[column]
             value: Any = text
             if column not in of.texts:
+                text = sheet.dialect.plain(text)
                 try:
                     value = parse(column, text, column in of.whole)
                 except ValueError:
@@ -150,6 +165,7 @@ def read_table(sheet: CSVSheet, of: Format, *, may_be_torn: bool = False) -> Tab
                 empty[column].add([True], at)
             row.values[column] = value
         rows.append(row)
+    untold = [of.absent(column, sheet) for column in of.columns if column not in columns]
     sheet.headers = headers  # as the messages name them
     problems = [p for faults in (*no_number.values(), *empty.values()) for p in faults.problems(sheet)]
     problems += lengths[:SHOWN]
@@ -160,7 +176,9 @@ def read_table(sheet: CSVSheet, of: Format, *, may_be_torn: bool = False) -> Tab
         for faults in odd.values()
         for problem in faults.problems(sheet)
     ]
-    return Table(file, of, rows, extras, remarks)
+    if str(sheet.dialect):
+        remarks.append(f"{file}: {sheet.dialect}")
+    return Table(file, of, rows, extras, untold, remarks)
 
 
 def _no_loss(text: str, value: float | None) -> bool:
@@ -191,10 +209,10 @@ def _kind(of: Format, column: str) -> str:
     return "a whole number, not negative" if column in of.whole else "a number"
 
 
-def _free(text: str) -> Any:
+def _free(text: str, dialect: Dialect) -> Any:
     """A cell of a column that nobody knows: a number where it is one."""
     try:
-        value = parse("", text)
+        value = parse("", dialect.plain(text))
     except ValueError:
         return text
     return text if value is None else value
@@ -203,5 +221,6 @@ def _free(text: str) -> Any:
 def _ends_with_newline(file: Path) -> bool:
     with file.open("rb") as data:
         size = data.seek(0, 2)
-        data.seek(max(0, size - 1))
-        return data.read(1) in (b"\n", b"\r", b"")
+        data.seek(max(0, size - 4))
+        last = data.read().rstrip(b"\0")  # of UTF-16, a line feed has two bytes
+        return last[-1:] in (b"\n", b"\r") or not size

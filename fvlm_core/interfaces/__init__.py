@@ -64,7 +64,17 @@ if TYPE_CHECKING:
     )
     from fvlm_core.interfaces.tracker import TrackedRun, Tracker, numbers
     from fvlm_core.launching.tied import tied
-    from fvlm_core.pretrained import SEEDED, architecture, is_folder, pretrained_folder
+    from fvlm_core.paths import cache_folder, environment_path, user_path
+    from fvlm_core.pretrained import (
+        SEEDED,
+        architecture,
+        check_architecture,
+        check_whole,
+        is_folder,
+        pretrained_folder,
+        read_config,
+        read_weights,
+    )
     from fvlm_core.report.figures import style
     from fvlm_core.shards.index import KINDS, Index, IndexEntry, Shown, write_index
     from fvlm_core.shards.leaks import Signatures
@@ -105,7 +115,11 @@ _HOME = {
     ),
     "interfaces.tracker": ("TrackedRun", "Tracker", "numbers"),
     "launching.tied": ("tied",),
-    "pretrained": ("SEEDED", "architecture", "is_folder", "pretrained_folder"),
+    "paths": ("cache_folder", "environment_path", "user_path"),
+    "pretrained": (
+        *("SEEDED", "architecture", "check_architecture", "check_whole"),
+        *("is_folder", "pretrained_folder", "read_config", "read_weights"),
+    ),
     "report.figures": ("style",),
     "data.bad": ("BadSample",),
     "shards.leaks": ("Signatures",),
@@ -221,8 +235,12 @@ __all__ = [
     "Work",
     "architecture",
     "by_kind",
+    "cache_folder",
     "chat_of",
+    "check_architecture",
+    "check_whole",
     "decoded",
+    "environment_path",
     "find_media",
     "hookimpl",
     "is_folder",
@@ -235,7 +253,9 @@ __all__ = [
     "open_member",
     "picture_of",
     "pretrained_folder",
+    "read_config",
     "read_manifest",
+    "read_weights",
     "sample_keys",
     "string_of",
     "style",
@@ -244,6 +264,7 @@ __all__ = [
     "tied",
     "tied_rows",
     "unshown",
+    "user_path",
     "write_index",
     "wrong_sizes",
 ]

@@ -68,7 +68,8 @@ class StoredFrames:
     """Frames chosen before: pictures (JPEG, PNG or WebP) at byte ranges of one file, read in place.
 
     starts, sizes: of each picture, in bytes. times: seconds after the clip's first picture, where known.
-    still: one picture that is no video, which a recipe may repeat as one.
+    still: one picture that is no video, which a recipe may repeat as one. fps, max_frames: how the frames of a clip
+    were chosen, as `VideoFile` has it, where known. fit: how a still picture was made square.
     """
 
     path: Path
@@ -76,6 +77,9 @@ class StoredFrames:
     sizes: tuple[int, ...]
     times: tuple[float, ...] = ()
     still: bool = False
+    fps: float | None = None
+    max_frames: int | None = None
+    fit: Fit = "crop"
 
 
 @frozen

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 @frozen
 class Found:
     """One number found, with its 95 % interval; None: unbounded on that side. log: whether it is searched, and best
-    drawn, in its logarithm. bound: whether it rests on a bound."""
+    drawn, in its logarithm. bound: whether it rests on a bound. missing: why it has no interval, in words; then both
+    ends are None."""
 
     name: str
     value: float
@@ -30,6 +31,7 @@ class Found:
     high: float | None
     log: bool = False
     bound: bool = False
+    missing: str = ""
 
 
 @frozen(eq=False)
@@ -110,8 +112,8 @@ class LawFit:
     values, spread as the estimate's own error is; S may be 0. points: the points fitted, with the columns of
     `LawReport.points` and two more: `predicted`, and `residual` = measured / predicted - 1. lag1: autocorrelation of
     residuals of neighbouring evaluations. predict: the law at the rows of a table (columns that it reads, and its
-    labels): best, low and high end of the 95 % band, [m] each; a KeyError for labels it has not seen. profiles:
-    computed when called.
+    labels): best, low and high end of the 95 % band, [m] each, NaN where there is none; a KeyError for labels it has
+    not seen. profiles: computed when called. missing: why nothing of it has an interval, in words.
     """
 
     law: FitModel
@@ -122,6 +124,7 @@ class LawFit:
     lag1: float
     predict: Callable[[pd.DataFrame], tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]
     profiles: Callable[[], Sequence[Profile]]
+    missing: str = ""
 
 
 @frozen(eq=False)

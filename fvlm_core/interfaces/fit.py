@@ -146,6 +146,7 @@ class FitModel:
     features: further arguments of the law by name, each made once from the table of points (columns as in `Column`,
     and the labels size, run, schedule) and the learning-rate curves of its runs, e.g. the summed learning rate. Any
     type: [n] arrays, or whatever the law takes apart itself. Raises `UsageError` for points without what it needs.
+    reads: further columns of a table of points that features read, by header ("unique").
     derive: points made from the measured ones that the law is fitted to instead (a frontier); same columns. Raises
     `UsageError` when the points do not allow it.
     points: which points of a run the law is made for, unless the user says otherwise.
@@ -163,6 +164,7 @@ class FitModel:
     features: Mapping[str, Callable[[pd.DataFrame, Mapping[str, LRCurve]], Any]] = field(
         factory=dict, kw_only=True
     )
+    reads: tuple[str, ...] = field(default=(), converter=tuple, kw_only=True)
     derive: Callable[[pd.DataFrame], pd.DataFrame] | None = field(default=None, kw_only=True)
     points: Policy = field(default="all", kw_only=True)
     relation: Relation | None = field(default=None, kw_only=True)

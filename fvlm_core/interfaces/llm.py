@@ -23,11 +23,14 @@ class EncodedChat:
     ids: int64. answer: the assistant's text, its end-of-turn token and the newline after it. content: the
     assistant's text alone, no token of the template. A token that holds characters of both sides of a boundary
     belongs to the answer.
+    spelled: control tokens that the texts spell out, as "<|im_end|>" in a caption. They are read as text: only the
+    template makes control tokens.
     """
 
     ids: NDArray[np.int64]
     answer: NDArray[np.bool_]
     content: NDArray[np.bool_]
+    spelled: tuple[str, ...] = ()
 
 
 class Chat(Protocol):
@@ -42,7 +45,8 @@ class Chat(Protocol):
     end_of_turn: int
 
     def encode(self, turns: Sequence[Turn]) -> EncodedChat:
-        """The whole chat, answers included."""
+        """The whole chat, answers included. What a turn says is text, whatever it spells: no content becomes one of the
+        tokenizer's special or added tokens."""
         ...
 
     def prompt(self, turns: Sequence[Turn]) -> NDArray[np.int64]:

@@ -11,6 +11,7 @@ from attrs import frozen
 
 from fvlm_core.campaign import run_folder
 from fvlm_core.interfaces.launcher import Job
+from fvlm_core.paths import user_path
 from fvlm_core.recipes.read import Recipe, Run
 
 _LOGS = "log"
@@ -82,7 +83,7 @@ def _means(start: str, recipe: Recipe, other: Run, root: Path) -> bool:
     """Whether `init_from = start` is this run: "recipe/id", its id, or its folder."""
     if start in (f"{recipe.name}/{other.id}", other.id):
         return True
-    return Path(start).expanduser().absolute() == run_folder(root, recipe, other).absolute()
+    return user_path(start).absolute() == run_folder(root, recipe, other).absolute()
 
 
 def latest_log(folder: Path) -> Path:

@@ -23,7 +23,7 @@ from fvlm_core.interfaces.data import Turn
 from fvlm_core.interfaces.specs import Mode
 from fvlm_core.lmms_eval.likelihood import likelihoods
 from fvlm_core.lmms_eval.settings import choose_device, read_settings
-from fvlm_core.lmms_eval.visuals import Eye
+from fvlm_core.lmms_eval.visuals import MOST, Eye
 from fvlm_core.vlm import VLM
 
 _MARK = re.compile(r"\s*<(?:image|video)>\s*")
@@ -54,18 +54,19 @@ class Fvlm(lmms):  # pyright: ignore[reportUntypedBaseClass]
         self.chat = subject.chat
         # An attribute of its own, because lmms-eval lets go of a model's modules before a judge is loaded.
         self.model: VLM = subject.model.to(self.device).eval()
-        self.eye = Eye(
-            size=self.model.encoder.spec.image_size,
-            fps=settings.fps,
-            max_frames=settings.max_frames,
-            fit=settings.fit,
-            repeats=subject.image_repeats,
-            decoder=open_decoder(subject.data.decoder if subject.data else None),
+        said = {name: getattr(settings, name) for name in ("fps", "max_frames", "fit", "system")}
+        said["repeats"] = settings.still_frames
+        viewing = subject.viewing.told(**said)
+        self.eye = Eye.of(
+            viewing,
+            open_decoder(subject.data.decoder if subject.data else None),
+            settings.max_frames or max(MOST, viewing.max_frames),
         )
         self._told: set[str] = set()
         step = "" if subject.step is None else f", step {subject.step}"
         mode = self.mode or self.model.connector.spec.mode
         self._tell(f"{subject.name}{step}: mode {mode}, on {self.device}")
+        self._tell(f"shown {subject.viewing.note(said)}")
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
         """Greedy answers, each cut before the first of its `until` texts. Raises `FvlmError`: a video or picture that
@@ -76,7 +77,7 @@ class Fvlm(lmms):  # pyright: ignore[reportUntypedBaseClass]
             frames = torch.from_numpy(self._frames(tuple(where)))
             said = self.model.generate(
                 frames,
-                self.chat.prompt([_question(context)]).tolist(),
+                self.chat.prompt(self.eye.asked(_question(context))).tolist(),
                 limit=self._limit(asked),
                 end=self.chat.end_of_turn,
                 mode=self.mode,
@@ -151,7 +152,7 @@ class Fvlm(lmms):  # pyright: ignore[reportUntypedBaseClass]
     def _answered(self, context: str, answer: str | Callable[[Any], str], where: _Where) -> list[Turn]:
         """A question and its answer. lmms-eval puts a blank between them, where a chat has the template."""
         said = answer(self._document(where)) if callable(answer) else answer
-        return [_question(context), Turn("assistant", str(said).removeprefix(" "))]
+        return [*self.eye.asked(_question(context)), Turn("assistant", str(said).removeprefix(" "))]
 
     def _document(self, where: _Where) -> Any:
         _, document, task, split = where
@@ -171,9 +172,9 @@ class Fvlm(lmms):  # pyright: ignore[reportUntypedBaseClass]
             tqdm.write(f"fvlm: {text}", file=sys.stderr)
 
 
-def _question(context: str) -> Turn:
+def _question(context: str) -> str:
     """What the user says, without marks of where pictures stand."""
-    return Turn("user", " ".join(_pieces(context)))
+    return " ".join(_pieces(context))
 
 
 def _pieces(context: str) -> Iterator[str]:

@@ -10,17 +10,18 @@ from typing import Any
 
 import torch
 from attrs import Attribute, field, frozen
-from attrs.validators import ge, gt
+from attrs.validators import ge, gt, optional
 
 from fvlm_core.errors import Problems, UsageError
 from fvlm_core.interfaces.data import Fit
 from fvlm_core.interfaces.specs import Mode
+from fvlm_core.paths import environment_path
 from fvlm_core.recipes.read import from_plain
 from fvlm_core.recipes.structure import Invalid, structure
 from fvlm_core.runs.restore import Checkpoint
 
 _SHOWN = "--model_args"
-_TEXTS = ("run", "runs", "device")
+_TEXTS = ("run", "runs", "device", "system")
 _COUNTS = ("batch_size",)
 
 
@@ -37,19 +38,22 @@ class Settings:
     trained in. device: auto is the GPU when there is one, and with several processes each has its own. batch_size: how
     many answers of one question are scored at once; written answers are made one at a time.
 
-    fps, max_frames: which frames of a video are seen; the defaults are those of training. fit: how pictures are made
-    square. max_new_tokens: longest answer, in tokens, where the task does not say.
+    fps, max_frames: which frames of a video are seen. fit: how pictures are made square. still_frames: frames that a
+    lone picture makes. system: the system turn. None stands for what the model was shown in training. max_new_tokens:
+    longest answer, in tokens, where the task does not say.
     """
 
     run: str
-    runs: Path = field(factory=lambda: Path(os.environ.get("FVLM_RUNS", "runs")))
+    runs: Path = field(factory=lambda: environment_path("FVLM_RUNS", "runs"))
     checkpoint: Checkpoint = "best"
     mode: Mode | None = None
     device: str = field(default="auto", validator=_check_device)
     batch_size: int = field(default=1, validator=ge(1))
-    fps: float = field(default=1.0, validator=gt(0))
-    max_frames: int = field(default=64, validator=ge(1))
-    fit: Fit = "letterbox"
+    fps: float | None = field(default=None, validator=optional(gt(0)))
+    max_frames: int | None = field(default=None, validator=optional(ge(1)))
+    fit: Fit | None = None
+    still_frames: int | None = field(default=None, validator=optional(ge(1)))
+    system: str | None = None
     max_new_tokens: int = field(default=128, validator=ge(1))
 
 

@@ -7,35 +7,37 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from attrs import frozen
+from attrs import asdict, evolve, frozen
 from numpy.typing import NDArray
 from PIL import Image
 
 from fvlm_core.data.bad import BadSample
-from fvlm_core.data.decoders import decode_timed
-from fvlm_core.data.kinds import is_picture
-from fvlm_core.data.stills import decode_still, fit_still
-from fvlm_core.interfaces.data import Fit, ImageFile, VideoFile
+from fvlm_core.data.stills import fit_still
 from fvlm_core.interfaces.decoder import Decoder
+from fvlm_core.viewing import Viewing
+
+MOST = 64
+"""Frames in all of a document that shows several videos or pictures, unless somebody says `max_frames`."""
 
 _SOUNDS = (".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".opus")
 _ELSEWHERE = ("http://", "https://", "s3://", "gs://", "hf://")
 _Frames = NDArray[np.uint8]
 
 
-@frozen
-class Eye:
-    """How a model is shown things. size: side of a frame in pixels. fps, max_frames: of videos; more frames than
-    `max_frames` in all are thinned evenly. fit: of pictures. repeats: frames that a lone picture makes, as in training.
-    decoder: of videos, None for the core's own.
+@frozen(kw_only=True)
+class Eye(Viewing):
+    """How a model is shown things, with the decoder of its videos: None for the core's own.
+
+    most: of several videos and pictures, the frames in all; more are thinned evenly. None stands for `max_frames`.
     """
 
-    size: int
-    fps: float
-    max_frames: int
-    fit: Fit
-    repeats: int
     decoder: Decoder | None
+    most: int | None = None
+
+    @classmethod
+    def of(cls, viewing: Viewing, decoder: Decoder | None, most: int) -> Eye:
+        """An eye that sees as a viewing says."""
+        return cls(**asdict(viewing, recurse=False), decoder=decoder, most=most)
 
     def see(self, visuals: Any) -> _Frames:
         """Frames uint8 RGB [T, 3, size, size] of what `doc_to_visual` gave, in its order; T = 0 for nothing.
@@ -46,30 +48,22 @@ class Eye:
         shown = list(_flat(visuals))
         if not shown:
             return np.zeros((0, 3, self.size, self.size), dtype=np.uint8)
-        seen = [self._frames(visual) for visual in shown]
-        if len(shown) == 1 and _is_picture(shown[0]):
-            seen *= self.repeats
-        frames = np.concatenate(seen)
-        if len(frames) > self.max_frames:
-            frames = frames[np.arange(self.max_frames) * len(frames) // self.max_frames]
+        alone = self if len(shown) == 1 else evolve(self, repeats=1)
+        frames = np.concatenate([alone._frames(visual) for visual in shown])
+        most = self.most or self.max_frames
+        if len(shown) > 1 and len(frames) > most:
+            frames = frames[np.arange(most) * len(frames) // most]
         return frames
 
     def _frames(self, visual: Any) -> _Frames:
-        if isinstance(visual, Image.Image):
-            name = getattr(visual, "filename", "") or "a picture"
-            try:
-                return _frame(fit_still(visual, self.size, self.fit))
-            except ValueError as error:
-                raise BadSample(name, str(error)) from error
-        path = _path(visual)
-        if _is_picture(path):
-            return _frame(decode_still(ImageFile(path, fit=self.fit), self.size))
-        clip = VideoFile(path, self.fps, self.max_frames, decoder=self.decoder)
-        return decode_timed(clip, self.size)[0]
-
-
-def _frame(picture: _Frames) -> _Frames:
-    return picture.transpose(2, 0, 1)[None]
+        if not isinstance(visual, Image.Image):
+            return self.frames(_path(visual), self.decoder)
+        name = getattr(visual, "filename", "") or "a picture"
+        try:
+            picture = fit_still(visual, self.size, self.fit)
+        except ValueError as error:
+            raise BadSample(name, str(error)) from error
+        return np.stack([picture.transpose(2, 0, 1)] * self.repeats)
 
 
 def _flat(visuals: Any) -> Iterator[Any]:
@@ -78,12 +72,6 @@ def _flat(visuals: Any) -> Iterator[Any]:
             yield from _flat(visual)
     elif visuals is not None:
         yield visuals
-
-
-def _is_picture(visual: Any) -> bool:
-    if isinstance(visual, str | Path):
-        return is_picture(str(visual))
-    return isinstance(visual, Image.Image)
 
 
 def _path(visual: Any) -> Path:

@@ -48,16 +48,21 @@ def configured(
     component: Component, table: Located, config_class: type[Any], beside: Sequence[str] = ()
 ) -> Any:
     """The component's config from its own keys, over its preset. beside: see `structure`. Raises `Invalid`."""
-    _root_weights(table)
+    _root_folders(table)
     preset = Located({k: Located(v, table.file, table.line, table.base) for k, v in component.preset.items()})
     return structure(merge(preset, table), config_class, beside=beside)
 
 
-def _root_weights(table: Located) -> None:
+def _root_folders(table: Located) -> None:
     """`weights = "./x"` is a path, and paths are relative to the recipe's file; a hub id stays as it is."""
-    weights = table.value.get("weights")
-    if weights is not None and str(weights.value).startswith(("./", "../")):
-        table.value["weights"] = evolve(weights, value=str(weights.base / weights.value))
+    for key in _HUB_ID_OR_FOLDER:
+        named = table.value.get(key)
+        if named is not None and str(named.value).startswith(("./", "../")):
+            table.value[key] = evolve(named, value=str(named.base / named.value))
+
+
+_HUB_ID_OR_FOLDER = ("weights", "tokenizer")
+"""Keys of components whose text may be either."""
 
 
 _ARTICLE: dict[Kind, str] = {

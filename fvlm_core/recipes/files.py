@@ -7,6 +7,7 @@ from pathlib import Path
 
 import fvlm_core
 from fvlm_core.errors import Problem, Problems
+from fvlm_core.paths import user_path
 from fvlm_core.recipes.structure import did_you_mean
 
 NAMED = 12
@@ -27,7 +28,7 @@ def shipped_recipes() -> list[Path]:
 
 def find_recipe(name: str) -> tuple[Path, str]:
     """A recipe's file from a path or the name of a shipped one, and how to show it. Raises `Problems`."""
-    path = Path(name)
+    path = user_path(name)
     if path.is_file():
         return path, name
     named = shipped() / f"{name}.toml"

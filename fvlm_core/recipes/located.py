@@ -68,11 +68,15 @@ def read_toml(file: Path, shown: str | None = None) -> Located:
     """Read one TOML file. Raises `Problems` when it is missing or not TOML."""
     shown = shown or str(file)
     try:
-        text = file.read_bytes().decode()
+        text = file.read_bytes().decode("utf-8-sig")  # editors on Windows begin a file with a byte order mark
     except FileNotFoundError:
         raise Problems([Problem("no such file", file=shown)]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise Problems([Problem(f"cannot be read: {error}", file=shown)]) from None
+    except OSError as error:
+        raise Problems([Problem(f"cannot be read: {error.strerror}", file=shown)]) from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        wrong = f"byte 0x{error.object[error.start]:02x} is not UTF-8; save the file in that encoding"
+        raise Problems([Problem(wrong, file=shown, line=line)]) from None
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -14,6 +14,7 @@ from attrs import evolve, frozen
 
 from fvlm_core.errors import Problem, Problems, UsageError
 from fvlm_core.interfaces.decoder import PyAVSettings
+from fvlm_core.paths import user_path
 from fvlm_core.recipes.choose import check_model, choose
 from fvlm_core.recipes.expand import EXPANSIONS, expand
 from fvlm_core.recipes.files import NAMED, find_recipe, shipped
@@ -164,7 +165,7 @@ def _extended(file: Path, shown: str, above: tuple[Path, ...]) -> Located:
     parent = _parent(file, shown, base)
     if parent.resolve() in (file.resolve(), *above):
         raise Problems([Problem(f"{base.value} extends this file in turn", shown, base.line, "extends")])
-    beside = Path(shown).parent / base.value
+    beside = Path(shown).parent / user_path(base.value)
     below = _extended(parent, str(beside if beside.is_file() else parent), (*above, file.resolve()))
     merged = merge(below, tree)
     # A child that lists its runs in one way does not inherit another way from its base.
@@ -175,19 +176,20 @@ def _extended(file: Path, shown: str, above: tuple[Path, ...]) -> Located:
 
 
 def _parent(file: Path, shown: str, base: Located) -> Path:
-    """The file that `extends` names: beside the recipe, or a shipped one."""
+    """The file that `extends` names: beside the recipe, or a shipped one, which its name alone stands for too."""
     if not isinstance(base.value, str):
         raise Problems(
             [Problem(f"expected the file name of a recipe, got {base.value!r}", shown, base.line, "extends")]
         )
-    parent = file.parent / base.value
-    if parent.is_file():
-        return parent
-    parent_shipped = shipped() / base.value
-    if not parent_shipped.is_file():
-        near = did_you_mean(base.value, [other.name for other in file.parent.glob("*.toml")])
-        raise Problems([Problem(f'no such file "{base.value}"{near}', shown, base.line, "extends")])
-    return parent_shipped
+    try:
+        parent = file.parent / user_path(base.value)
+    except UsageError as error:
+        raise Problems([Problem(str(error), shown, base.line, "extends")]) from None
+    for found in (parent, shipped() / base.value, shipped() / f"{base.value}.toml"):
+        if found.is_file():
+            return found
+    near = did_you_mean(base.value, [other.name for other in file.parent.glob("*.toml")])
+    raise Problems([Problem(f'no such file "{base.value}"{near}', shown, base.line, "extends")])
 
 
 def _override(text: str, option: str = "-o") -> Located:
@@ -333,7 +335,9 @@ def _read_training(table: Located) -> Training:
 
 
 def _is_path(name: str) -> bool:
-    return name.startswith(("./", "../")) or name.endswith((".safetensors", ".pt"))
+    """Of a file or folder beside the recipe; one that begins with `~` is below a home, and is found by that."""
+    beside = name.startswith(("./", "../")) or name.endswith((".safetensors", ".pt"))
+    return beside and not name.startswith("~")
 
 
 def _read_fit(table: Located) -> Fit:

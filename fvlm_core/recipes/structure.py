@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import attrs
 from cattrs import Converter
 
+from fvlm_core.errors import UsageError
+from fvlm_core.paths import user_path
 from fvlm_core.recipes.located import Key, Located
 
 T = TypeVar("T")
@@ -57,9 +59,7 @@ def _converter(special: dict[type, Reader]) -> Converter:
 
     for cls in (bool, int, float, str):
         converter.register_structure_hook(cls, _scalar)
-    converter.register_structure_hook(
-        Path, lambda value, _: Path(os.path.normpath(value.base / _scalar(value, str)))
-    )
+    converter.register_structure_hook(Path, lambda value, _: _path(value))
     converter.register_structure_hook_factory(
         attrs.has, lambda cls: lambda value, _: _read_class(converter, value, cls)
     )
@@ -109,6 +109,14 @@ def _scalar(value: Located, cls: type) -> Any:
     if cls is float and type(plain) is int:
         return float(plain)
     raise Invalid([((), f"expected {_SHOWN[cls]}, got {_got(value)}")])
+
+
+def _path(value: Located) -> Path:
+    """A path, absolute: relative ones start from the value's own base, and `~` is a home."""
+    try:
+        return Path(os.path.normpath(value.base / user_path(_scalar(value, str))))
+    except UsageError as error:
+        raise Invalid([((), str(error))]) from None
 
 
 def _literal(value: Located, cls: Any) -> Any:

@@ -22,7 +22,7 @@ SUFFIXES = (".gif", ".mp4", ".png")
 _PANEL = 224
 _MARGIN = 6
 _CAPTION = 20
-_SECONDS = 1.0  # a frame stands for one second of video
+_SECONDS = 1.0  # each frame is shown so long, whatever the time between frames
 
 
 @frozen(eq=False)

@@ -12,26 +12,21 @@ from fvlm_core.pretrained import SEEDED, is_folder
 from fvlm_core.recipes.schema import Chosen, Model
 from fvlm_core.runs.restore import Restored
 from fvlm_core.runs.store import Run
+from fvlm_core.viewing import Viewing, sampling
 from fvlm_registry import Kind, registry
 
 _USE = """\
 ```python
 import sys
-from pathlib import Path
 
 import fvlm_core.hf  # registers the architecture with transformers; nothing in this folder is code
-import torch
-from fvlm_core.data.video import decode
-from fvlm_core.interfaces import VideoFile
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoProcessor
 
-folder, video = sys.argv[1:]  # this folder, an .mp4
+folder, video = sys.argv[1:]  # this folder, a video or a picture
 model = AutoModel.from_pretrained(folder).eval()
-tokenizer = AutoTokenizer.from_pretrained(folder)
-frames = torch.from_numpy(decode(VideoFile(Path(video)), model.vlm.encoder.spec.image_size))
-chat = [{"role": "user", "content": "Describe what happens in this video."}]
-prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")["input_ids"]
-print(tokenizer.decode(model.generate(frames, prompt)[0], skip_special_tokens=True))
+processor = AutoProcessor.from_pretrained(folder)
+inputs = processor(video)  # frames and question as in training; fps=, max_frames=, prompt=, system= say otherwise
+print(processor.decode(model.generate(**inputs)[0]))
 ```"""
 
 _CITATION = """\
@@ -44,7 +39,7 @@ _CITATION = """\
 ```"""
 
 
-def model_card(run: Run, restored: Restored) -> str:
+def model_card(run: Run, restored: Restored, viewing: Viewing) -> str:
     """The card's Markdown: what the model is made of, what it was trained on and how, how to load it, whom to cite.
 
     What nobody but the author can say, licence and intended use, is marked TO BE FILLED IN.
@@ -65,7 +60,9 @@ def model_card(run: Run, restored: Restored) -> str:
                 "## Use",
                 "With fvlm installed:",
                 _USE,
-                "Frames go in as uint8 RGB `[T, 3, H, W]`, one a second, and are normalised by the model.",
+                "Frames go in as uint8 RGB `[T, 3, H, W]` and are normalised by the model. Shown in any other way than "
+                "in training (`viewing` in config.json), it may say something else:",
+                _viewing(viewing),
                 "## Licence and intended use",
                 "**TO BE FILLED IN before publishing**: the licence of these weights, which the licences of the "
                 "pretrained weights and of the data limit; what the model is for, and what it must not be used for. "
@@ -121,6 +118,23 @@ def _data(run: Run) -> str:
         for source, entry in zip(_sources(run), listed, strict=True)
     ]
     return _table(("source", "hub id", "samples", "weight"), rows)
+
+
+def _viewing(viewing: Viewing) -> str:
+    rows = [
+        ("frames of a video", sampling(viewing.fps, viewing.max_frames)),
+        ("side of a frame, pixels", str(viewing.size)),
+        ("a picture", f"{viewing.fit}, as {viewing.repeats} frame{'s' if viewing.repeats > 1 else ''}"),
+        ("question", viewing.prompt),
+        *(
+            [("question about a picture", viewing.picture_prompt)]
+            if viewing.picture_prompt != viewing.prompt
+            else []
+        ),
+        ("system turn", viewing.system or "the chat format's own"),
+        ("as in the data", viewing.source or "not recorded; these are defaults"),
+    ]
+    return _table(("shown", ""), [(name, text.replace("|", "\\|").replace("\n", " ")) for name, text in rows])
 
 
 def _training(run: Run) -> str:

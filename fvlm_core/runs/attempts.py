@@ -42,7 +42,7 @@ def begin_attempt(
     }
     file = folder / ATTEMPTS
     torn = file.exists() and not file.read_bytes().endswith(b"\n")  # a kill can tear the last line
-    with file.open("a") as out:
+    with file.open("a", encoding="utf-8") as out:
         out.write("\n" * torn + json.dumps(entry) + "\n")
         out.flush()
         os.fsync(out.fileno())
@@ -61,7 +61,7 @@ def read_attempts(folder: Path) -> list[dict[str, Any]]:
     """Every start of a run, in order; torn lines left out."""
     file = folder / ATTEMPTS
     entries: list[dict[str, Any]] = []
-    for line in file.read_text(errors="replace").splitlines() if file.exists() else []:
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []:
         try:
             entries.append(json.loads(line))
         except json.JSONDecodeError:

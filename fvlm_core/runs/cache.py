@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -135,7 +136,8 @@ def _write(table: pa.Table, places: Mapping[Path, _Place], root: Path) -> None:
         temporary.replace(file)
         write_json(root / INDEX, about)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only disk refuses that too
+            temporary.unlink()
 
 
 def _table(runs: list[list[Row]]) -> tuple[pa.Table, list[int]]:

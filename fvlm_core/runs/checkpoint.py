@@ -15,9 +15,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fvlm_core.errors import FvlmError
-from fvlm_core.runs.files import read_json, sha256, sync_folder, write_json
+from fvlm_core.runs.files import read_json, sha256, sync_folder, usual_modes, write_json
 
 MODEL = "model.safetensors"
+STATE = "state.json"
 _MANIFEST = "manifest.json"
 
 
@@ -43,13 +44,14 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     with _room(temporary, checkpoint_bytes(checkpoint)):
         save_file(checkpoint.model, temporary / MODEL)
         save_file(checkpoint.optimizer, temporary / "optimizer.safetensors")
-        write_json(temporary / "state.json", checkpoint.state)
+        write_json(temporary / STATE, checkpoint.state)
         hashes: dict[str, str] = {}
         for file in sorted(temporary.iterdir()):
             hashes[file.name] = sha256(file)
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
         write_json(temporary / _MANIFEST, {"sha256": hashes})
+        usual_modes(temporary)
         sync_folder(temporary)
     if final.exists():  # an earlier attempt's, damaged or superseded
         _remove(final)
@@ -101,8 +103,13 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(
         load_file(folder / MODEL),
         load_file(folder / "optimizer.safetensors"),
-        read_json(folder / "state.json"),
+        read_state(folder),
     )
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """The plain values of a checkpoint, without its tensors."""
+    return read_json(folder / STATE)
 
 
 def latest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:

@@ -11,11 +11,11 @@ from fvlm_core.runs.files import write_json
 from fvlm_core.runs.store import Run, in_order
 from fvlm_core.runs.tables import POINTS, write_tables
 from fvlm_core.scaling.fitting import fit_points, load_model
+from fvlm_core.scaling.marks import FITS, NOT_IN_FITS
 from fvlm_core.scaling.objective import ObjectiveName
 from fvlm_core.scaling.report import Fit, FitReport
-from fvlm_core.scaling.stored import from_runs
+from fvlm_core.scaling.stored import from_runs, run_names
 
-FITS = "scaling_fits.json"
 PLOT = "scaling_law_plot.png"
 
 PER_SIZE = "per-size"
@@ -35,9 +35,10 @@ def export(
     reports: Sequence[FitReport] | None = None,
     heading: str = "",
 ) -> list[Path]:
-    """Write the four files of the export into the folder `to` and return them: the same bytes for the same runs.
+    """Write the files of the export into the folder `to` and return them: the same bytes for the same runs.
 
-    Every run is in both tables, in the order of the store; only those that are `in_fits` are fitted. reports: fits
+    Every run is in both tables, in the order of the store; only those that are `in_fits` are fitted, and where there
+    are others `in_fits.csv` and the fits say so, for whoever reads the tables. reports: fits
     already made of these runs; None makes them with `objective`. heading: of the picture, and a note in the fits.
     Raises `UsageError` when there is no run.
     """
@@ -50,10 +51,19 @@ def export(
     nothing = ""
     if reports is None:
         reports, nothing = _fitted(runs, objective)
+    fits = {**({"note": heading} if heading else {}), **scaling_fits(reports, nothing)}
+    if controls := not_in_fits(runs):
+        fits[NOT_IN_FITS] = controls
     files = [*write_tables(runs, to), to / FITS, to / PLOT]
-    write_json(files[2], {**({"note": heading} if heading else {}), **scaling_fits(reports, nothing)})
-    scaling_law_plot(reports, files[3], nothing, heading)
+    write_json(to / FITS, fits)
+    scaling_law_plot(reports, to / PLOT, nothing, heading)
     return files
+
+
+def not_in_fits(runs: Sequence[Run]) -> list[str]:
+    """The names, as the tables have them, of runs that are no fit points."""
+    names = run_names(runs)
+    return [names[run.folder] for run in runs if not run.in_fits]
 
 
 def _fitted(runs: Sequence[Run], objective: ObjectiveName) -> tuple[list[FitReport], str]:

@@ -35,8 +35,20 @@ def write_json(file: Path, value: Any) -> None:
 
 
 def read_json(file: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(file.read_text())
+    """Read a JSON file, with or without a byte order mark."""
+    return json.loads(file.read_bytes())
+
+
+def usual_modes(folder: Path) -> None:
+    """Give the files of a folder the mode that a new file gets there (umask): safetensors makes its own through a
+    private temporary file, which nobody else could read."""
+    probe = folder / f".mode.{os.getpid()}"
+    probe.touch()
+    mode = probe.stat().st_mode & 0o777
+    probe.unlink()
+    for file in folder.iterdir():
+        if file.is_file():
+            file.chmod(mode)
 
 
 def sync_folder(folder: Path) -> None:

@@ -7,15 +7,16 @@ from pathlib import Path
 from attrs import asdict
 
 import fvlm_core
-from fvlm_core.compose import compose, make_chat, open_sources
+from fvlm_core.compose import compose, make_chat, open_sources, read_architectures
 from fvlm_core.compute import count_parameters, short_count
 from fvlm_core.errors import UsageError
 from fvlm_core.recipes.read import Recipe, Run
-from fvlm_core.recipes.resolved import resolved
+from fvlm_core.recipes.resolved import plain, resolved
 from fvlm_core.runs.checkpoint import Checkpoint, save_checkpoint
 from fvlm_core.runs.environment import describe_environment
 from fvlm_core.runs.files import empty_folder, sha256, write_json
-from fvlm_core.runs.store import CHECKPOINTS, ENVIRONMENT, IMPORTED, RECIPE, SUMMARY, TOKENIZER
+from fvlm_core.runs.store import ARCHITECTURES, CHECKPOINTS, ENVIRONMENT, IMPORTED, RECIPE, SUMMARY, TOKENIZER
+from fvlm_core.runs.viewing import VIEWING, viewing_from_recipe
 from fvlm_core.training.state import Progress
 from fvlm_core.weights import load_foreign, read_foreign
 
@@ -80,6 +81,8 @@ def import_weights(file: Path, run: Run, to: Path) -> Path:
         "fvlm": fvlm_core.__version__,
         "data": {"train": [], "validation": []},
         "resolved": resolved(config),
+        VIEWING: plain(viewing_from_recipe(config.data, model.encoder.spec.image_size, chat)),
+        ARCHITECTURES: read_architectures(config.model),
         IMPORTED: origin,
     }
     write_json(to / RECIPE, record)  # last: a folder without it is no run

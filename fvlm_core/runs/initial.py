@@ -8,6 +8,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from fvlm_core.errors import MissingWeights, UsageError
+from fvlm_core.paths import user_path
 from fvlm_core.runs.files import sha256
 from fvlm_core.runs.restore import best_checkpoint
 from fvlm_core.runs.store import RECIPE, TOKENIZER, find_run, open_run
@@ -42,7 +43,7 @@ def find_initial(name: str, root: Path) -> Initial:
     name: a run's folder, "recipe/id" or an id in the run store `root`; a folder of weights (a checkpoint, or what
     `fvlm weights export` writes); a `.safetensors`, or a training checkpoint `.pt`.
     """
-    path = Path(name).expanduser()
+    path = user_path(name)
     if (path / RECIPE).is_file():
         return _of_run(name, path)
     if path.is_dir():
@@ -70,7 +71,7 @@ def find_initial(name: str, root: Path) -> Initial:
 def place(name: str, root: Path) -> Path:
     """The folder or file that `init_from = name` means. Raises as `find_initial`."""
     initial = find_initial(name, root)
-    path = Path(name).expanduser()
+    path = user_path(name)
     return path if path.exists() else find_run(initial.name, root).folder
 
 

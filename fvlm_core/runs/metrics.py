@@ -101,7 +101,7 @@ def _rows(file: Path, skip: str = "") -> list[Row]:
         return []
     rows: list[Row] = []
     marked = f'"event_type": "{skip}"' if skip else "\n"  # no line holds that
-    for line in file.read_text(errors="replace").splitlines():
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         if marked in line:
             continue
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from queue import Empty, Full, Queue
@@ -9,6 +10,7 @@ from threading import Event, Thread
 from typing import Any
 
 from fvlm_core.interfaces.tracker import TrackedRun, Tracker
+from fvlm_core.leaving import leave_within
 from fvlm_core.recipes.read import Run
 from fvlm_core.recipes.resolved import resolved
 from fvlm_core.recipes.schema import Chosen
@@ -19,7 +21,8 @@ QUEUE = 1000
 """Rows that wait for a slow tracker, some MB at most; more than that are left out of the mirror and counted."""
 
 CLOSE_SECONDS = 5.0
-"""How long the end of a run waits for a tracker to write what it still has."""
+"""How long the end of a run waits for its trackers, all together, to write what they still have; the end of the
+process waits for their libraries for what is left of it."""
 
 _Row = Mapping[str, Any]
 
@@ -56,16 +59,20 @@ class Mirror:
         except Full:
             self.dropped += 1
 
+    def end(self) -> None:
+        """Say that no row comes after those that wait."""
+        self._ending.set()
+
     def close(self, seconds: float | None = None) -> None:
         """Let the tracker finish, for at most so long (default `CLOSE_SECONDS`); what it has not taken is dropped."""
         seconds = CLOSE_SECONDS if seconds is None else seconds
         if self.failure is not None:
             return
-        self._ending.set()
-        self._thread.join(seconds)
+        self.end()
+        self._thread.join(max(0.0, seconds))
         if self._thread.is_alive():
             self.dropped += self._rows.qsize()
-            self.failure = f"still busy {seconds:g} s after the end of the run"
+            self.failure = f"still busy {CLOSE_SECONDS:g} s after the end of the run"
 
     def _mirror(self, build: Any, config: Any, run: TrackedRun) -> None:
         row: _Row | None = None
@@ -131,8 +138,13 @@ class Mirrored:
         return self
 
     def __exit__(self, *raised: object) -> None:
+        until = time.monotonic() + CLOSE_SECONDS
         for mirror in self._mirrors:
-            mirror.close()
+            mirror.end()
+        for mirror in self._mirrors:
+            mirror.close(until - time.monotonic())
+        if self._mirrors:
+            leave_within(max(0.0, until - time.monotonic()))
         self._say_failures()
         for mirror in self._mirrors:
             if mirror.dropped:

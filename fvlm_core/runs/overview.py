@@ -102,7 +102,7 @@ def _is_main(key: str) -> bool:
 def _bad_samples(file: Path) -> list[dict[str, Any]]:
     """Each bad sample once, as it was met first."""
     found: dict[str, dict[str, Any]] = {}
-    for line in file.read_text(errors="replace").splitlines() if file.exists() else []:
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []:
         try:
             row: dict[str, Any] = json.loads(line)
         except json.JSONDecodeError:

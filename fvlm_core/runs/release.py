@@ -10,11 +10,12 @@ from transformers import GenerationConfig
 import fvlm_core
 from fvlm_core.hf import FvlmConfig, FvlmModel
 from fvlm_core.pretrained import SEEDED, is_folder, known_architectures
+from fvlm_core.recipes.resolved import plain
 from fvlm_core.recipes.schema import Model
 from fvlm_core.report.model_card import model_card
-from fvlm_core.runs.files import empty_folder, write_json
+from fvlm_core.runs.files import empty_folder, usual_modes, write_json
 from fvlm_core.runs.restore import restore
-from fvlm_core.runs.store import TOKENIZER, Run
+from fvlm_core.runs.store import ARCHITECTURES, TOKENIZER, Run
 
 LONGEST_ANSWER = 128
 
@@ -22,16 +23,20 @@ LONGEST_ANSWER = 128
 def release(run: Run, to: Path) -> list[Path]:
     """Write the model of a run, with the weights of its best checkpoint, into the folder `to`; the files written.
 
-    config.json, model.safetensors (float32), tokenizer.json, tokenizer_config.json, generation_config.json and
-    README.md, the model card. Raises `UsageError` when `to` is not empty or the run has no complete checkpoint.
+    config.json (with how the model was shown things in training), model.safetensors (float32), tokenizer.json,
+    tokenizer_config.json, generation_config.json and README.md, the model card.
+    Raises `UsageError` when `to` is not empty or the run has no complete checkpoint.
     """
     empty_folder(to)
     restored = restore(run)
-    composition, read = _described(restored.config.model, run.record["resolved"]["model"])
+    known = run.record.get(ARCHITECTURES, {})
+    composition, read = _described(restored.config.model, run.record["resolved"]["model"], known)
     llm = restored.model.llm.spec
+    viewing = restored.viewing
     config = FvlmConfig(
         composition=composition,
         architectures_read=read,
+        viewing=plain(viewing),
         vocab_size=llm.vocabulary or restored.chat.vocabulary,
         eos_token_id=restored.chat.end_of_turn,
         fvlm_version=fvlm_core.__version__,
@@ -45,22 +50,26 @@ def release(run: Run, to: Path) -> list[Path]:
     GenerationConfig(
         do_sample=False, eos_token_id=restored.chat.end_of_turn, max_new_tokens=LONGEST_ANSWER
     ).save_pretrained(to)
-    (to / "README.md").write_text(model_card(run, restored), encoding="utf-8")
+    (to / "README.md").write_text(model_card(run, restored, viewing), encoding="utf-8")
+    usual_modes(to)
     return sorted(to.iterdir())
 
 
-def _described(model: Model, table: dict[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """The recipe's table `model`, and the architectures it takes from files, so that it can be read elsewhere.
+def _described(
+    model: Model, table: dict[str, Any], known: dict[str, dict[str, Any]]
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The recipe's table `model`, and the architectures it takes from files, so that it can be read elsewhere. known:
+    those that the run's record has.
 
     Folders of this machine become names: their paths mean nothing on another.
     """
     parts = {"encoder": model.encoder.config, "llm": model.llm.config}
     composition, architectures = dict(table), {}
     for part, config in parts.items():
-        read: dict[str, dict[str, Any]] = {}
+        weights = table[part].get("weights")
+        read = {weights: known[weights]} if weights in known else {}
         with known_architectures(read):
             config.spec()
-        weights = table[part].get("weights")
         if weights is not None and weights != SEEDED and is_folder(weights):
             name = f"{part}:{Path(weights).name}"
             composition[part] = {**table[part], "weights": name}

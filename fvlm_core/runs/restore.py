@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from attrs import frozen
@@ -12,10 +12,13 @@ from safetensors.torch import load_file
 from fvlm_core.compose import compose, make_chat
 from fvlm_core.errors import UsageError
 from fvlm_core.interfaces.llm import Chat
+from fvlm_core.pretrained import known_architectures
 from fvlm_core.recipes.read import from_resolved
 from fvlm_core.recipes.schema import RunRecipe
 from fvlm_core.runs.checkpoint import damage, latest_checkpoint
-from fvlm_core.runs.store import CHECKPOINTS, IMPORTED, TOKENIZER, Run
+from fvlm_core.runs.store import ARCHITECTURES, CHECKPOINTS, IMPORTED, RECIPE, TOKENIZER, Run
+from fvlm_core.runs.viewing import VIEWING, read_viewing, viewing_from_recipe
+from fvlm_core.viewing import Viewing
 from fvlm_core.vlm import VLM
 
 Checkpoint = Literal["best", "last"]
@@ -24,12 +27,24 @@ Checkpoint = Literal["best", "last"]
 
 @frozen(eq=False)
 class Restored:
-    """A model ready to use (in evaluation mode), its chat format, its recipe, and the step its weights are from."""
+    """A model ready to use (in evaluation mode), its chat format, its recipe, and the step its weights are from.
+
+    record: of its run.
+    """
 
     model: VLM
     chat: Chat
     config: RunRecipe
     step: int
+    record: dict[str, Any]
+
+    @property
+    def viewing(self) -> Viewing:
+        """How it is shown things: as its record says; of a run from before records did, as its recipe and data say."""
+        written = self.record.get(VIEWING)
+        if written is None:
+            return viewing_from_recipe(self.config.data, self.model.encoder.spec.image_size, self.chat)
+        return read_viewing(written, RECIPE)
 
 
 def restore(run: Run, device: str = "cpu", checkpoint: Checkpoint = "best") -> Restored:
@@ -39,14 +54,15 @@ def restore(run: Run, device: str = "cpu", checkpoint: Checkpoint = "best") -> R
     Raises `UsageError` when the run has no complete checkpoint.
     """
     folder = best_checkpoint(run) if checkpoint == "best" else _newest_checkpoint(run)
-    config = from_resolved(run.record["resolved"])
-    chat = make_chat(config.model, tuple, run.folder / TOKENIZER)
-    model = compose(config.model, chat.vocabulary, run.record["seed"], weights=False)
+    with known_architectures(dict(run.record.get(ARCHITECTURES, {}))):
+        config = from_resolved(run.record["resolved"])
+        chat = make_chat(config.model, tuple, run.folder / TOKENIZER)
+        model = compose(config.model, chat.vocabulary, run.record["seed"], weights=False)
     tensors = load_file(folder / "model.safetensors")
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(tensors[name])
-    return Restored(model.to(device).eval(), chat, config, int(folder.name.removeprefix("step-")))
+    return Restored(model.to(device).eval(), chat, config, int(folder.name.removeprefix("step-")), run.record)
 
 
 def best_checkpoint(run: Run) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fvlm_core.errors import UsageError
+from fvlm_core.paths import user_path
 from fvlm_core.runs.listing import Entry, find_entries
 from fvlm_core.runs.store import RECIPE, Run, open_run
 
@@ -19,7 +20,7 @@ def select_runs(names: Sequence[str], root: Path) -> list[Run]:
     folders: list[Path] = []
     inside: list[str] = []
     for name in names:
-        folder = Path(name).expanduser()
+        folder = user_path(name)
         if (folder / RECIPE).is_file():
             folders.append(folder)
         else:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from attrs import evolve, field, frozen
 
 from fvlm_core.errors import UsageError
+from fvlm_core.paths import user_path
 from fvlm_core.runs.files import read_json
 from fvlm_core.runs.metrics import Row, read_metrics
 
@@ -26,6 +27,9 @@ ENVIRONMENT = "environment.json"
 BAD_SAMPLES = "bad_samples.jsonl"
 ATTEMPTS = "attempts.jsonl"
 FAILURE = "failure.json"
+ARCHITECTURES = "architectures_read"
+"""In a record: the `config.json` of pretrained weights that the model was made after, by the recipe's name for them."""
+
 IMPORTED = "imported"
 """In a record: where the run comes from, when this program did not make it; also the folder of imported weights."""
 
@@ -151,7 +155,7 @@ def no_run(folder: Path) -> str:
 def find_run(name: str, root: Path) -> Run:
     """A run by its folder, there or in the store, by "recipe/id", or by its id alone when that is unambiguous. Raises
     `UsageError`. Other runs whose record is damaged do not matter."""
-    for folder in (Path(name), root / name):
+    for folder in (user_path(name), root / name):
         if (folder / RECIPE).is_file():
             return open_run(folder)
     runs: list[Run] = []

@@ -11,8 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fvlm_core.numeral import parse_count
 from fvlm_core.runs.store import IMPORTED, Run
-from fvlm_core.scaling.csvfile import FORMULA, MISSING
+from fvlm_core.scaling.csvfile import FORMULA
+from fvlm_core.scaling.dialect import MISSING
+from fvlm_core.scaling.marks import MARKS
 from fvlm_core.scaling.stored import run_names
 
 POINTS = "all_eval_points.csv"
@@ -42,7 +45,7 @@ SUMMARY_COLUMNS = (
     "final_train_loss",
     "wall_time_hours",
 )
-TEXTS = frozenset({"run_id", "model_size", "lr_schedule"})
+TEXTS = frozenset({"run_id", "model_size", "lr_schedule", "in_fits"})
 """Columns of text; all others hold numbers."""
 
 WHOLE = frozenset({"step", "samples_seen", "total_params", "total_samples", "total_steps", "best_val_step"})
@@ -61,16 +64,24 @@ DERIVED = "derived"
 """In the summary of an imported run that had none: ours, for people, and not exported."""
 
 _WHOLE = re.compile(r"[+-]?\d+")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s?[kKMBT]?")
 _INFINITE = ("inf", "+inf", "-inf", "infinity", "-infinity", "+infinity")
 
 
 def write_tables(runs: Sequence[Run], to: Path) -> list[Path]:
-    """Write `all_eval_points.csv` and `run_summaries.csv` of runs into the folder `to`, in their order."""
+    """Write `all_eval_points.csv` and `run_summaries.csv` of runs into the folder `to`, in their order; and
+    `in_fits.csv` where some are no fit points, which the columns of the tables have no place for."""
     files = [to / POINTS, to / SUMMARIES]
     _write(files[0], POINT_COLUMNS, point_rows(runs))
     _write(files[1], SUMMARY_COLUMNS, summary_rows(runs))
-    return files
+    names = run_names(runs)
+    marks = to / MARKS
+    marks.unlink(missing_ok=True)  # of an earlier export into this folder
+    if all(run.in_fits for run in runs):
+        return files
+    marked = [{"run_id": names[run.folder], "in_fits": str(run.in_fits).lower()} for run in runs]
+    _write(marks, ("run_id", "in_fits"), marked)
+    return sorted([*files, marks])
 
 
 def point_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -149,10 +160,8 @@ def parse(column: str, text: str, whole: bool | None = None) -> Any:
     plain = text.strip()
     if not plain or plain.lower() in (*MISSING, *_INFINITE):
         return None
-    if not _NUMBER.fullmatch(plain):
-        raise ValueError(text)
-    value = float(plain)
-    if not math.isfinite(value):
+    value = parse_count(plain) if _NUMBER.fullmatch(plain) else None
+    if value is None:
         raise ValueError(text)
     if not (column in WHOLE if whole is None else whole):
         return value

@@ -6,18 +6,21 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from attrs import asdict, frozen
+import pandas as pd
+from attrs import asdict, evolve, frozen
 
 from fvlm_core.errors import UsageError
 from fvlm_core.interfaces import FitModel
 from fvlm_core.scaling.beliefs import Beliefs, learn, logarithmic, prior
 from fvlm_core.scaling.cost import Cost, Size
-from fvlm_core.scaling.design import Candidate, choose, even_grid, stakes
+from fvlm_core.scaling.design import SPARED, Candidate, choose, estimable, even_grid, stakes
+from fvlm_core.scaling.identify import ENOUGH
 from fvlm_core.scaling.noise import ASSUMED, Noise
 from fvlm_core.scaling.objective import Floats, Objective
 from fvlm_core.scaling.optimum import bound, optimum
-from fvlm_core.scaling.points import Points
-from fvlm_core.scaling.problem import Problem
+from fvlm_core.scaling.points import Points, size_label
+from fvlm_core.scaling.problem import Problem, thinned
+from fvlm_core.scaling.shortage import shortage
 
 DRAWS = 32
 """Of the beliefs that a design is averaged over; 200 choose the same runs within the noise of the study in the docs."""
@@ -102,7 +105,8 @@ class Design:
 @frozen(eq=False)
 class Advice:
     """before: the standard error of ln L at the target now. suggested: the runs to make. alternatives: what else the
-    budget pays for. n, d, loss: the target as believed now, medians. points: how many are known already."""
+    budget pays for. n, d, loss: the target as believed now, medians. points: how many are known already. missing: why
+    no such runs can tell the loss at the target, "" where they can."""
 
     law: str
     target: Target
@@ -114,6 +118,7 @@ class Advice:
     alternatives: tuple[Design, ...]
     noise: Noise
     points: int
+    missing: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -136,6 +141,7 @@ class Advice:
                 "point_source": self.noise.point_source,
             },
             "points": self.points,
+            "missing": self.missing,
         }
 
 
@@ -154,7 +160,8 @@ def advise(
     """The runs within the budget after which the target is predicted best.
 
     budget: in the unit of `choices.price`. cost: for targets that are budgets. noise: of the runs. points: measured
-    already. Raises `UsageError` when the budget pays for no run, or the law is not of N and D alone.
+    already. Raises `UsageError` when the budget pays for no run, or for none that makes the prediction
+    surer, and when the law is not of N and D alone.
     """
     check_law(model)
     candidates = choices.candidates(budget)
@@ -170,7 +177,12 @@ def advise(
         measured = logarithmic(Problem(model, Objective("log-mse"), points.table))
         beliefs = learn(beliefs, measured, noise, seed)
     n, d = _target(problem, beliefs, target, cost)
-    return _designs(model, problem, beliefs, choices, candidates, budget, target, (n, d), noise, points)
+    known = problem.table if points is None else pd.concat([problem.table, points.table], ignore_index=True)
+    places = known.drop_duplicates(["n", "d"]).reset_index(drop=True)
+    missing = _untold(thinned(evolve(problem, table=places), ENOUGH), beliefs, (n, d), choices)
+    return _designs(
+        model, problem, beliefs, choices, candidates, budget, target, (n, d), noise, points, missing
+    )
 
 
 def _designs(
@@ -184,6 +196,7 @@ def _designs(
     at: tuple[Floats, Floats],
     noise: Noise,
     points: Points | None,
+    missing: str,
 ) -> Advice:
     by_label = {size.label: size for size in choices.sizes}
 
@@ -201,6 +214,12 @@ def _designs(
     of_single = list(range(len(candidates) + len(grid), len(everything)))
     prices = np.array([one.price for one in everything])
     chosen = choose(known, prices, budget, choices.most, [of_grid])
+    if not chosen:
+        raise UsageError(
+            f"no run within the budget makes the loss at the target surer: its standard error, "
+            f"{known.error([]):.2%}, would fall by less than {SPARED:.0%} of that. "
+            + (f"And {missing}" if missing else "Other sizes (--sizes, recipes) or a larger budget may")
+        )
 
     def design(name: str, which: list[int]) -> Design:
         runs = sorted((everything[place] for place in which), key=lambda run: (run.n, run.d))
@@ -221,13 +240,24 @@ def _designs(
         others,
         noise,
         0 if points is None else len(points.table),
+        missing,
+    )
+
+
+def _untold(problem: Problem, beliefs: Beliefs, at: tuple[Floats, Floats], choices: Choices) -> str:
+    """What is missing where no such runs, however many, tell the loss at the target; "" where they do."""
+    if estimable(problem, beliefs, at):
+        return ""
+    sizes = ", ".join(size.label for size in choices.sizes)
+    return (
+        f"no runs of these sizes ({sizes}) tell the loss at N = {size_label(float(np.median(at[0])))}, D = "
+        f"{size_label(float(np.median(at[1])))}, however much they take. {shortage(problem)} Name more sizes (--sizes, "
+        "or recipes that have them), or let runs differ more (--shortest, --longest)"
     )
 
 
 def problem_at(model: FitModel, candidates: Sequence[Candidate]) -> Problem:
     """The law at candidate runs, with residuals of ln L."""
-    import pandas as pd
-
     table = pd.DataFrame(
         {
             "n": [one.n for one in candidates],

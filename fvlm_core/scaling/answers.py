@@ -10,10 +10,12 @@ import pandas as pd
 from attrs import asdict, evolve, frozen
 
 from fvlm_core.errors import UsageError
+from fvlm_core.interfaces import FitModel
+from fvlm_core.numeral import parse_count
 from fvlm_core.scaling.cost import SAME_SIZE, Cost
 from fvlm_core.scaling.noise import Noise
 from fvlm_core.scaling.objective import Floats
-from fvlm_core.scaling.points import size_label
+from fvlm_core.scaling.points import MEANING, NUMBERS, size_label
 from fvlm_core.scaling.prediction import Best, Prediction, Predictor
 from fvlm_core.scaling.report import Fit, FitReport, Status
 from fvlm_core.scaling.uncertainty import LEVEL
@@ -144,6 +146,41 @@ def ask(asked: Asked, report: FitReport, cost: Cost | None, remarks: Sequence[st
     return evolve(
         answer, status=status, reasons=(*report.reasons, *map(str, excess)), warnings=tuple(warnings)
     )
+
+
+def known_size(text: str, table: pd.DataFrame) -> tuple[float, str] | None:
+    """N of the points' size of this name, and a remark where the name says another number; None for no such size.
+
+    Raises `UsageError` for a size without one N.
+    """
+    n = table.loc[(table["size"] == text).to_numpy(), "n"].unique()
+    if not len(n):
+        return None
+    if not (n / n[0] - 1 <= SAME_SIZE).all() or not (n / n[0] - 1 >= -SAME_SIZE).all():  # NaN is neither
+        told = ", ".join(f"{one:.6g}" for one in n) if np.isfinite(n).all() else "not known"
+        raise UsageError(f'--n {text}: N of the size "{text}" is {told}: give it as a number')
+    same = (number := parse_count(text)) is not None and abs(number / n[0] - 1) <= SAME_SIZE
+    return float(n[0]), "" if same else f'"{text}" is a size of the points: N = {n[0]:,.0f}'
+
+
+def refuse_untold(model: FitModel) -> None:
+    """Raise `UsageError` for a law whose loss N and D do not tell: one that reads the steps of a run, say."""
+    untold = [name for name in model.inputs if name in NUMBERS and name not in ("n", "d")]
+    untold += model.reads
+    point = pd.DataFrame({"n": [1.0], "d": [1.0], "loss": 1.0, "size": "", "run": "", "schedule": ""})
+    for feature in model.features.values() if not untold else ():
+        try:
+            feature(point, {})
+        except KeyError as error:
+            untold.append(str(error.args[0]))
+    untold += [f"its {slot.per}" for slot in model.parameters if slot.per not in (None, "size")]
+    if untold:
+        named = ", ".join(MEANING.get(name, name) for name in dict.fromkeys(untold))
+        raise UsageError(
+            f'"{model.name}" ({model.form}) tells the loss of a point from more than N and D: {named}. A question of '
+            f"--n, --d and --budget does not say that. `fvlm fit --model {model.name}` shows what the law finds; ask "
+            "laws of N and D, such as joint-chinchilla"
+        )
 
 
 def beyond(fit: Fit, n: float, d: float, compute: float | None, cost: Cost | None) -> list[Excess]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
+import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import field, frozen
@@ -25,6 +28,30 @@ HEADERS: dict[str, tuple[str, ...]] = {
 }
 """Names of each column, in lower case: those of the export, and plain ones. Case does not count."""
 
+USUAL: dict[str, tuple[str, ...]] = {
+    "run": ("run_name",),
+    "n": (
+        "params", "parameters", "num_params", "n_params", "num_parameters", "n_parameters", "model_params",
+        "total_parameters",
+    ),
+    "d": (
+        "tokens", "train_tokens", "training_tokens", "num_tokens", "n_tokens", "total_tokens", "samples",
+        "train_samples", "training_samples",
+    ),
+    "loss": (
+        "valid_loss", "validation_loss", "eval_loss", "final_loss", "final_val_loss", "loss_val", "loss_validation",
+    ),
+    "step": ("steps", "global_step", "trainer_global_step", "train_global_step", "iteration", "iterations", "iter"),
+    "lr": ("learning_rate", "train_lr", "train_learning_rate"),
+    "compute": ("training_flops", "train_flops", "total_flops"),
+}  # fmt: skip
+"""Names that others give them, as `plainly` writes them: read where a table has none of `HEADERS`."""
+
+LAST: dict[str, tuple[str, ...]] = {"loss": ("l",)}
+"""Names that mean a column only where nothing else does: L may also count layers."""
+
+UNITS = re.compile(r"(?:in_)?(?:k|m|b|t|g|mio|mrd|thousands?|millions?|billions?|trillions?|1e\d+|10_\d+)")
+
 STANDARD = (*TEXT, *NUMBERS)
 
 
@@ -33,25 +60,28 @@ class Choice:
     """What a user says about the columns of tables.
 
     named: the header of a column, by column. n, d: what N and D count, which also says under which header they are
-    looked for; None: under the known ones, whatever they count. extras: other headers, which filters read. warmup:
-    steps of the linear warm-up before the first step of each run.
+    looked for; None: under the known ones, whatever they count. extras: other headers, which filters read. reads:
+    others that laws read, where a table has them. warmup: steps of the linear warm-up before each run's first step.
     """
 
     named: Mapping[str, str] = field(factory=dict)
     n: NKind | None = None
     d: DKind | None = None
     extras: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
     warmup: int = 0
 
 
 @frozen
 class Found:
-    """The columns of a table. headers: by column. extras: headers only filters read. n_kind, d_kind: in words."""
+    """The columns of a table. headers: by column. extras: headers only filters read. n_kind, d_kind: in words. usual:
+    what was found by other names than ours, in words."""
 
     headers: Mapping[str, str]
     extras: tuple[str, ...]
     n_kind: str
     d_kind: str
+    usual: tuple[str, ...] = ()
 
 
 def parse_columns(text: str) -> dict[str, str]:
@@ -61,7 +91,7 @@ def parse_columns(text: str) -> dict[str, str]:
     """
     out: dict[str, str] = {}
     problems: list[Problem] = []
-    known = [name.upper() if len(name) == 1 else name for name in STANDARD]
+    known = [_upper(name) for name in STANDARD]
     for part in next(csv.reader([text], skipinitialspace=True), []):
         name, equals, header = (piece.strip() for piece in part.partition("="))
         column = "compute" if name.lower() == "c" else name.lower()
@@ -81,10 +111,24 @@ def parse_columns(text: str) -> dict[str, str]:
     return out
 
 
-def find_columns(file: str, line: int | None, headers: Sequence[str], choice: Choice) -> Found:
-    """Where each column is. Raises `Problems` when a needed one is missing, or one has two candidates."""
+def find_columns(
+    file: str,
+    line: int | None,
+    headers: Sequence[str],
+    choice: Choice,
+    *,
+    needed: Sequence[str] = NEEDED,
+    advice: str = "",
+) -> Found:
+    """Where each column is.
+
+    needed: those without which there is no point. advice: how else a file of this kind is given what it lacks. Raises
+    `Problems`, with the option to type, when a needed column is missing, or one has two candidates.
+    """
     found: dict[str, str] = {}
     problems: list[Problem] = []
+    ready: dict[str, str] = {}
+    usual: list[str] = []
 
     def wrong(text: str) -> None:
         problems.append(Problem(text, file, line))
@@ -102,10 +146,12 @@ def find_columns(file: str, line: int | None, headers: Sequence[str], choice: Ch
         if kind:
             names[column] = (kind.key,)
             meanings[column] = f"{letter}, the {kind.words}"
+    given = {column: _spelt(header, headers) for column, header in choice.named.items()}
+    free = [header for header in headers if header not in given.values()]
     for column, of in names.items():
         meaning = meanings.get(column, f"the {column}")
-        if column in choice.named:
-            header = choice.named[column]
+        if column in given:
+            header = given[column]
             if header not in headers:
                 near = did_you_mean(header, headers) or f"; found {', '.join(headers)}"
                 wrong(f'no column "{header}", which --columns gives for {meaning}{near}')
@@ -113,32 +159,96 @@ def find_columns(file: str, line: int | None, headers: Sequence[str], choice: Ch
                 one_of(header)
                 found[column] = header
             continue
-        candidates = [header for header in headers if header.strip().lower() in of]
+        # Steps may be what D counts.
+        candidates = _candidates(column, of, headers, headers if column == "step" else free)
         if len(set(candidates)) > 1:
             both = " and ".join(f'"{header}"' for header in candidates)
             wrong(f"{both} could both be {meaning}: keep one of them")
+            ready[column] = candidates[0]
         elif candidates:
             one_of(candidates[0])
             found[column] = candidates[0]
-        elif column in NEEDED or (column == "n" and choice.n not in (None, "total")):
+            if candidates[0].strip().lower() not in of:
+                usual.append(f'{_upper(column)} is "{candidates[0]}"')
+        elif scaled := _scaled(column, of, free):
+            wrong(
+                f'"{scaled}" looks like {meaning} in another unit, which is not guessed: write the numbers out '
+                "(20e9 or 20B), or take them as they are"
+            )
+            ready[column] = scaled
+        elif column in needed or (column == "n" and choice.n not in (None, "total")):
             left = [header for header in headers if header not in found.values()]
             near = next(filter(None, (did_you_mean(name, left) for name in of)), "")
-            expected = " or ".join(f'"{name.upper() if len(name) == 1 else name}"' for name in of)
+            expected = " or ".join(f'"{_upper(name)}"' for name in of)
             wrong(f"no column with {meaning}: expected {expected}; found {', '.join(headers)}{near}")
+            ready[column] = next((header for header in left if f'"{header}"' in near), "HEADER")
     for header in choice.extras:
         if header not in headers:
             near = did_you_mean(header, [*STANDARD, *headers])
             wrong(f'no column "{header}", which --where asks for{near}')
         else:
             one_of(header)
+    if ready.get("d") == "HEADER":
+        ready["d"] = found.get("step", "HEADER")
     if problems:
-        raise Problems(list(dict.fromkeys(problems)))
+        last = [Problem(text, file, line) for text in (_ready_line(ready), advice if ready else "") if text]
+        raise Problems([*dict.fromkeys(problems), *last])
     return Found(
         found,
         choice.extras,
         _words(found.get("n"), choice.n and N_KINDS[choice.n], N_KINDS.values()),
         _words(found.get("d"), choice.d and D_KINDS[choice.d], D_KINDS.values()),
+        tuple(usual),
     )
+
+
+def _spelt(header: str, headers: Sequence[str]) -> str:
+    """A header that is given, as the file spells it: spaces around it cannot be given."""
+    return next((one for one in headers if one == header or one.strip() == header), header)
+
+
+def _candidates(column: str, names: Sequence[str], headers: Sequence[str], free: Sequence[str]) -> list[str]:
+    """The headers that a column may be under. Of a loss, every usual name counts: "loss" beside "val/loss" is likely
+    another. free: those that no column is given by."""
+    usual = USUAL.get(column, ()) if names == HEADERS[column] else ()
+    exact = [header for header in headers if header.strip().lower() in names]
+    if exact and column != "loss":
+        return exact
+    like = [header for header in free if plainly(header) in (*names, *usual)]
+    return like or exact or [header for header in free if plainly(header) in LAST.get(column, ())]
+
+
+def _scaled(column: str, names: Sequence[str], headers: Sequence[str]) -> str:
+    """A header that is a column's name and a unit, such as "Tokens (B)" or params_m."""
+    if column not in ("n", "d", "compute"):
+        return ""
+    for header in headers:
+        plain = plainly(header)
+        for name in (*names, *USUAL[column]):
+            if plain.startswith(f"{name}_") and UNITS.fullmatch(plain.removeprefix(f"{name}_")):
+                return header
+    return ""
+
+
+def plainly(header: str) -> str:
+    """A header in lower case, with one underscore for all that is no letter or digit: "val/loss" and "Val Loss" are
+    val_loss."""
+    return re.sub(r"[^a-z0-9]+", "_", header.lower()).strip("_")
+
+
+def _ready_line(columns: Mapping[str, str]) -> str:
+    """The option that says which columns are meant, ready to type."""
+    if not columns:
+        return ""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(
+        f"{_upper(column)}={header}" for column, header in columns.items()
+    )
+    return f"say which is meant: --columns {shlex.quote(line.getvalue())}"
+
+
+def _upper(name: str) -> str:
+    return name.upper() if len(name) == 1 else name
 
 
 def _words(header: str | None, asked: Kind | None, kinds: Iterable[Kind]) -> str:

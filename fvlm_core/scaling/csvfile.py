@@ -9,47 +9,50 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from fvlm_core.errors import UsageError
 from fvlm_core.interfaces import LRCurve
+from fvlm_core.scaling.dialect import find_dialect, is_blank
 from fvlm_core.scaling.sheet import AT_ONCE, Chunk, Place
-
-MISSING = ("nan", "na")
-"""What stands for no number, in any case, besides an empty cell."""
 
 FORMULA = ("=", "+", "-", "@")
 """Text that begins so is a formula to a spreadsheet."""
 
 
 class CSVSheet:
-    """A CSV file with a header: UTF-8, commas, quotes where needed. See `Sheet`."""
+    """A CSV file with a header, in any `Dialect`, quotes where needed. See `Sheet`."""
 
     def __init__(self, file: Path) -> None:
         """Raises `UsageError` for a file without a header, or that is no text."""
         self.file = file
-        self.line: int | None = 1
         self.kinds: Mapping[str, str] = {}
         self.curves: Mapping[str, LRCurve] = {}
+        _refuse_packed(file)
         with _explained(file):
-            first = _read(file, header=None, dtype=str, nrows=1)
+            self.dialect = find_dialect(file)
+            first = self._read(header=None, dtype=str, nrows=1)
+        self.said, self.advice = str(self.dialect), ""
+        self.line: int | None = 1 + self.dialect.skipped
         self.headers = ["" if pd.isna(cell) else str(cell) for cell in first.iloc[0]]
 
-    def chunks(self, numbers: Sequence[str], labels: Sequence[str]) -> Iterator[Chunk]:
+    def chunks(
+        self, numbers: Sequence[str], labels: Sequence[str], others: Sequence[str] = ()
+    ) -> Iterator[Chunk]:
         """The columns under these headers, some rows at a time."""
-        at = {header: self.headers.index(header) for header in (*numbers, *labels)}
-        types = {at[header]: "category" for header in labels}
+        at = {header: self.headers.index(header) for header in (*numbers, *labels, *others)}
+        types = {at[header]: str for header in labels}
         with _explained(self.file):
-            reader = _read(
-                self.file, header=0, names=range(len(self.headers)), dtype=types, chunksize=AT_ONCE
-            )
+            reader = self._read(header=0, names=range(len(self.headers)), dtype=types, chunksize=AT_ONCE)
             for rows in reader:
                 chunk = Chunk(len(rows))
                 for header in numbers:
-                    chunk.numbers[header], chunk.wrong[header] = _numbers(rows[at[header]])
+                    chunk.numbers[header], chunk.wrong[header] = self.dialect.numbers(rows[at[header]])
                 for header in labels:
-                    chunk.labels[header] = _bare(rows[at[header]].array)
+                    chunk.labels[header] = _labels(rows[at[header]])
+                for header in others:
+                    values, wrong = self.dialect.numbers(rows[at[header]])
+                    chunk.others[header] = _labels(rows[at[header]]) if wrong.any() else values
                 yield chunk
 
     def places(self, rows: Sequence[int], header: str) -> list[tuple[Place, str]]:
@@ -62,7 +65,8 @@ class CSVSheet:
                     break
                 if at == rows[len(out)]:
                     cell = cells[column] if column < len(cells) else ""
-                    out.append(((line, ""), f'"{cell}"' if cell else "an empty cell"))
+                    got = f'"{cell}"{self.dialect.way_out(cell)}' if cell else "an empty cell"
+                    out.append(((line, ""), got))
         except csv.Error:  # a cell beyond that module's limit, which is not pandas'
             pass
         return [*out, *(((None, f"row {row + 1}"), "something else") for row in rows[len(out) :])]
@@ -70,33 +74,37 @@ class CSVSheet:
     def lines(self) -> Iterator[tuple[int, list[str]]]:
         """The rows below the header as they are written, each with its (last) line. Raises `csv.Error`, and
         `UsageError` for what is no text."""
-        with self.file.open(encoding="utf-8-sig", newline="") as text:
-            reader = csv.reader(text, skipinitialspace=True)
+        with self.file.open(encoding=self.dialect.encoding, newline="") as text:
             below = False
             try:
+                for _ in range(self.dialect.skipped):
+                    next(text, "")
+                reader = csv.reader(text, delimiter=self.dialect.separator, skipinitialspace=True)
                 for cells in reader:
-                    if not cells or (len(cells) == 1 and not cells[0].strip(" \t")):
+                    if is_blank(cells):
                         continue
                     if below:
-                        yield reader.line_num, cells
+                        yield reader.line_num + self.dialect.skipped, cells
                     below = True
-            except UnicodeDecodeError as error:
+            except UnicodeError as error:
                 raise _no_text(self.file, error) from None
 
-
-def _read(file: Path, **options: Any) -> Any:
-    """The cells as they are: empty ones missing, nothing else guessed. A row of another length is an error."""
-    return pd.read_csv(
-        file,
-        index_col=False,
-        encoding="utf-8-sig",
-        keep_default_na=False,
-        na_values=[""],
-        skipinitialspace=True,
-        low_memory=False,
-        compression=None,
-        **options,
-    )
+    def _read(self, **options: Any) -> Any:
+        """The cells as they are: empty ones missing, nothing else guessed. A row of another length is an error."""
+        return pd.read_csv(
+            self.file,
+            index_col=False,
+            encoding=self.dialect.encoding,
+            sep=self.dialect.separator,
+            decimal=self.dialect.decimal,
+            skiprows=self.dialect.skipped,
+            keep_default_na=False,
+            na_values=[""],
+            skipinitialspace=True,
+            low_memory=False,
+            compression=None,
+            **options,
+        )
 
 
 @contextmanager
@@ -105,7 +113,7 @@ def _explained(file: Path) -> Generator[None]:
     try:
         with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
             yield
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise _no_text(file, error) from None
     except pd.errors.EmptyDataError:
         raise UsageError(f"{file}: the file is empty; expected a CSV file with a header") from None
@@ -116,11 +124,33 @@ def _explained(file: Path) -> Generator[None]:
         raise UsageError(f"{file}: not readable as CSV: {reason}") from None
 
 
-def _no_text(file: Path, error: UnicodeDecodeError) -> UsageError:
-    return UsageError(f"{file}: not UTF-8 text ({_undecodable(file, error)}); expected a CSV file")
+def _refuse_packed(file: Path) -> None:
+    """Raise `UsageError` for tables that are no text: workbooks, and compressed files."""
+    with file.open("rb") as data:
+        start = data.read(8)
+    for mark, what, way_out in _PACKED:
+        if start.startswith(mark):
+            raise UsageError(f"{file}: {what}; expected a CSV file: {way_out}")
 
 
-def _undecodable(file: Path, error: UnicodeDecodeError) -> str:
+_WORKBOOK = "save the sheet as CSV"
+_PACKED = (
+    (b"PK\x03\x04", "a workbook or another zip archive", _WORKBOOK),
+    (b"\xd0\xcf\x11\xe0", "an old Excel workbook", _WORKBOOK),
+    (b"\x1f\x8b", "compressed by gzip", "gunzip it"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd", "unzstd it"),
+    (b"PAR1", "a Parquet file", "give it the ending .parquet"),
+)
+
+
+def _no_text(file: Path, error: UnicodeError) -> UsageError:
+    return UsageError(
+        f"{file}: not UTF-8 text ({_undecodable(file, error)}); expected a CSV file in UTF-8, or in UTF-16 with a byte "
+        "order mark"
+    )
+
+
+def _undecodable(file: Path, error: UnicodeError) -> str:
     """The reason, and the first line that it is true of."""
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
@@ -128,31 +158,16 @@ def _undecodable(file: Path, error: UnicodeDecodeError) -> str:
                 line.decode()
             except UnicodeDecodeError as found:
                 return f"{found.reason} in line {number}, byte {found.start + 1}"
-    return error.reason
+    return error.reason if isinstance(error, UnicodeDecodeError) else str(error)
 
 
-def _numbers(cells: Any) -> tuple[Any, Any]:
-    """Cells as floats, NaN where there is no number, and which of them hold something else: [n] each."""
-    if cells.dtype == "category":
-        values, wrong = _numbers(pd.Series(cells.cat.categories))
-        codes = cells.cat.codes.to_numpy()
-        return np.append(values, np.nan)[codes], np.append(wrong, False)[codes]
-    if pd.api.types.is_bool_dtype(cells):
-        return np.full(len(cells), np.nan), np.ones(len(cells), bool)
-    if pd.api.types.is_numeric_dtype(cells):
-        return cells.to_numpy(float), np.zeros(len(cells), bool)
-    texts = cells.astype(str)
-    numbers = pd.to_numeric(texts, errors="coerce").to_numpy(float)
-    empty = cells.isna() | texts.str.strip().str.lower().isin(MISSING)
-    return numbers, np.isnan(numbers) & ~empty.to_numpy()
-
-
-def _bare(labels: Any) -> Any:
-    """Labels without the apostrophe that the export puts before spreadsheet formulas."""
-    plain = [bare(label) for label in labels.categories]
-    if plain == list(labels.categories):
-        return labels
-    return pd.Categorical(pd.Series(labels).astype(object).map(bare, na_action="ignore"))
+def _labels(cells: pd.Series[Any]) -> Any:
+    """Texts as a `pandas.Categorical`, without the apostrophe that the export puts before spreadsheet formulas."""
+    codes, texts = pd.factorize(cells.astype(object))
+    plain = [bare(str(text)) for text in texts]
+    if len(set(plain)) == len(plain):
+        return pd.Categorical.from_codes(codes, categories=pd.Index(plain, dtype=object))
+    return pd.Categorical(pd.Series([*plain, None], dtype=object).to_numpy()[codes])
 
 
 def bare(label: str) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from attrs import frozen
 
 from fvlm_core.scaling.beliefs import Beliefs
+from fvlm_core.scaling.identify import rank_of
 from fvlm_core.scaling.noise import Noise
 from fvlm_core.scaling.objective import Floats
 from fvlm_core.scaling.optimum import bound
@@ -30,6 +31,9 @@ SINGULAR = 1e-14
 
 ENOUGH = 1e-4
 """Improvements of ln of the variance below this are none."""
+
+SPARED = 0.01
+"""The part of a standard error that no run is made for: the whole plan may be so much less sure for being cheaper."""
 
 RESTARTS = 4
 """Designs drawn at random that exchanges start from, too: the best of them is up to 7 % surer than what greedy starts
@@ -123,6 +127,19 @@ def curve(evaluations: int) -> tuple[Floats, float]:
     return shares, max(1.0, (1 - first) * evaluations / max(used - 1, 1))
 
 
+def estimable(problem: Problem, beliefs: Beliefs, target: tuple[Floats, Floats]) -> bool:
+    """Whether points of `problem` (candidates, and what is measured) can tell the loss at the target, however many
+    there are: whether its slope lies in the space that theirs span, at most of the draws."""
+    slopes = problem.jacobian(beliefs.theta)
+    there = [np.broadcast_to(one, len(beliefs.theta)) for one in target]
+    wanted = np.einsum("sps->sp", bound(problem, there[0], there[1]).jacobian(beliefs.theta))
+    told = [
+        rank_of(slope).rank == rank_of(np.column_stack([slope, one])).rank
+        for slope, one in zip(slopes, wanted, strict=True)
+    ]
+    return 2 * sum(told) >= len(told)
+
+
 def even_grid(
     sizes: Sequence[tuple[str, float]],
     make: Callable[[str, float, float], Candidate | None],
@@ -157,7 +174,19 @@ def choose(
     begun += [_greedy(known, prices, budget, most, power) for power in (0.0, 0.5, 1.0)]
     begun += _scattered(prices, budget, most)
     ended = [_exchange(known, prices, budget, most, start) for start in begun]
-    return min(ended, key=known.error)
+    return _without_waste(known, prices, min(ended, key=known.error))
+
+
+def _without_waste(known: Stakes, prices: Floats, chosen: list[int]) -> list[int]:
+    """The runs without those, dear ones first, that all together make the prediction surer by less than `SPARED`."""
+    kept = sorted(chosen, key=lambda one: -prices[one])
+    enough = _merit(known.variance(kept)) + 2 * SPARED
+    for one in list(kept):
+        others = list(kept)
+        others.remove(one)
+        if _merit(known.variance(others)) <= enough:
+            kept = others
+    return kept
 
 
 def _merit(variance: Floats) -> Floats:

@@ -12,17 +12,19 @@ import pandas as pd
 from attrs import evolve
 from pandas.api.types import union_categoricals
 
-from fvlm_core.errors import Problems, UsageError
+from fvlm_core.errors import Problem, Problems, UsageError
 from fvlm_core.interfaces import LRCurve
-from fvlm_core.scaling.columns import Choice, Found, find_columns
+from fvlm_core.scaling.chart import STEP, ChartSheet, is_chart
+from fvlm_core.scaling.columns import STANDARD, Choice, Found, find_columns
 from fvlm_core.scaling.csvfile import CSVSheet
 from fvlm_core.scaling.jsonfile import JSONSheet
 from fvlm_core.scaling.kinds import N_KINDS
+from fvlm_core.scaling.marks import marks_beside
 from fvlm_core.scaling.parquetfile import ParquetSheet
 from fvlm_core.scaling.points import NUMBERS, TEXT, Points, labelled, settle, shorten
 from fvlm_core.scaling.sheet import Faults, Sheet, out_of_range
 
-SUMMARIES = "run_summaries.csv"
+POINTS, SUMMARIES = "all_eval_points.csv", "run_summaries.csv"
 
 Columns = dict[str, Any]
 """A float array or a `pandas.Categorical` by column."""
@@ -34,24 +36,34 @@ def read_points(files: Sequence[Path], choice: Choice | None = None) -> Points:
     By the ending of its name, a file is Parquet (.parquet, .pq), JSON (.json: an array of rows, or the record of
     `fvlm fit --json`; .jsonl, .ndjson: a row a line), or else CSV. Parameter counts that are not there are looked up
     in `run_summaries.csv` beside the file. A file of steps that names no run is one run. Raises `Problems` or
-    `UsageError`, naming file, line and column, for a file that is not readable as points.
+    `UsageError`, naming file, line and column, for a file that is not readable as points. A folder stands for the
+    points of the export in it, and runs that an export marks as no fit points (`marks`) are left out.
     """
     choice = choice or Choice()
+    files = [file / POINTS if (file / POINTS).is_file() else file for file in files]
     remarks: list[str] = []
     tables: list[Columns] = []
     curves: dict[str, LRCurve] = {}
     n_kinds: list[str] = []
     d_kinds: list[str] = []
     runs: list[str] = []
+    ways_out: dict[str, str] = {}
     stems = [file.stem for file in files]
     for file in files:
         sheet = _open(file)
-        found = find_columns(str(file), sheet.line, sheet.headers, choice)
-        table = _load(sheet, found)
+        found = find_columns(str(file), sheet.line, sheet.headers, choice, advice=sheet.advice)
+        table = load(sheet, found, remarks)
+        remarks += [f"{file}: {said}" for said in (sheet.said, ", ".join(found.usual)) if said]
         n_kinds.append(sheet.kinds.get("n", found.n_kind))
         d_kinds.append(sheet.kinds.get("d", found.d_kind))
+        _leave_out_controls(file, table, remarks)
         if "n" not in table and _look_up(file, table, choice, remarks):
             n_kinds[-1] = N_KINDS[choice.n or "total"].words
+        if "n" not in table and sheet.advice:
+            ways_out["n"] = f"{file}: {sheet.advice}"
+            if "size" not in table:
+                remarks.append(f"{file}: N of its runs is not known: each is a size of its own")
+                table["size"] = table["run"]
         if "run" not in table and _is_one_run(table):
             name = file.stem if stems.count(file.stem) == 1 else str(file.with_suffix(""))
             table["run"] = labelled([name], np.zeros(len(table["loss"]), np.int8))
@@ -69,8 +81,9 @@ def read_points(files: Sequence[Path], choice: Choice | None = None) -> Points:
         n_kind=" or ".join(dict.fromkeys(n_kinds)),
         d_kind=" or ".join(dict.fromkeys(d_kinds)),
         warmup=choice.warmup,
+        keep=(*choice.extras, *choice.reads),
     )
-    return evolve(points, curves={**points.curves, **curves})
+    return evolve(points, curves={**points.curves, **curves}, ways_out=ways_out)
 
 
 def _open(file: Path) -> Sheet:
@@ -85,18 +98,31 @@ def _open(file: Path) -> Sheet:
             return ParquetSheet(file)
         if suffix in (".json", ".jsonl", ".ndjson"):
             return JSONSheet(file, by_line=suffix != ".json")
-        return CSVSheet(file)
+        sheet = CSVSheet(file)
+        return ChartSheet(sheet) if is_chart(sheet.headers) else sheet
     except OSError as error:
         raise UsageError(f"{file}: cannot be read: {error.strerror or error}") from None
 
 
-def _load(sheet: Sheet, found: Found) -> Columns:
-    """The columns of one table. Raises `Problems` that name every bad cell."""
+def load(sheet: Sheet, found: Found, remarks: list[str]) -> Columns:
+    """The columns of one table: those that are found, and all others that hold numbers or labels: rows that differ in
+    any are no copies. Raises `Problems` that name every bad cell.
+
+    remarks: of a run's history, that rows without a loss are left out.
+    """
     numbers = {column: found.headers[column] for column in NUMBERS if column in found.headers}
     labels = {column: found.headers[column] for column in TEXT if column in found.headers}
-    labels |= {header: header for header in found.extras}
+    # A name of ours with another meaning cannot be told apart from it.
+    others = [
+        header
+        for header in sheet.headers
+        if header in found.extras
+        or not (
+            header in found.headers.values() or header.lower() in STANDARD or sheet.headers.count(header) > 1
+        )
+    ]
     faults: list[Faults] = []
-    pieces: dict[str, list[Any]] = {column: [] for column in (*numbers, *labels)}
+    pieces: dict[str, list[Any]] = {column: [] for column in (*numbers, *labels, *others)}
     checks: dict[str, tuple[Faults, Faults]] = {}
     for column, header in numbers.items():
         checks[column] = (
@@ -105,23 +131,39 @@ def _load(sheet: Sheet, found: Found) -> Columns:
         )
         faults += checks[column]
     start = 0
-    for chunk in sheet.chunks(_once(numbers), _once(labels)):
+    kept: list[Any] = []
+    for chunk in sheet.chunks(_once(numbers), _once(labels), others):
+        loss = found.headers["loss"]
+        kept.append(~np.isnan(chunk.numbers[loss]) | chunk.wrong[loss] | (STEP not in sheet.headers))
         for column, header in numbers.items():
             values, wrong = chunk.numbers[header], chunk.wrong[header]
             checks[column][0].add(wrong, start)
-            checks[column][1].add(out_of_range(column, values)[0] & ~wrong, start)
+            checks[column][1].add(out_of_range(column, values)[0] & ~wrong & kept[-1], start)
             pieces[column].append(values)
         for column, header in labels.items():
             pieces[column].append(chunk.labels[header])
+        for header in others:
+            if header in chunk.others:
+                pieces[header].append(chunk.others[header])
         start += chunk.rows
     if not start:
         raise UsageError(
             f"{sheet.file}: no data below the header" if sheet.line else f"{sheet.file}: no rows"
         )
-    if problems := [problem for fault in faults for problem in fault.problems(sheet)]:
+    problems = [problem for fault in faults for problem in fault.problems(sheet)]
+    problems += [
+        Problem("expected numbers or labels, which --where can compare", str(sheet.file), None, header)
+        for header in found.extras
+        if not pieces[header]
+    ]
+    if problems:
         raise Problems(problems)
-    out = {column: _joined(pieces.pop(column)) for column in list(pieces)}
-    out |= {header: _numeric(out[header]) for header in found.extras}
+    out = {column: _joined(of) for column in list(pieces) if (of := pieces.pop(column))}
+    if not (rows := np.concatenate(kept)).all():
+        remarks.append(f"{sheet.file}: rows without a loss, left out: {(~rows).sum()} of {len(rows)}")
+        out = {column: values[rows] for column, values in out.items()}
+    if not rows.any():
+        raise UsageError(f"{sheet.file}: no row has a {found.headers['loss']}")
     return out | {column: _as_labels(out[column]) for column in TEXT if column in out}
 
 
@@ -168,12 +210,21 @@ def _merged(tables: list[Columns]) -> Columns:
     return out
 
 
-def _numeric(values: Any) -> Any:
-    """A column that only filters read: floats where every label is a number, else as it is."""
-    if not isinstance(values, pd.Categorical) or not len(values.categories):
-        return values
-    numbers = pd.to_numeric(pd.Series(values.categories.astype(object)), errors="coerce").to_numpy(float)
-    return values if np.isnan(numbers).any() else np.append(numbers, np.nan)[values.codes]
+def _leave_out_controls(file: Path, table: Columns, remarks: list[str]) -> None:
+    """Drop the rows of runs that the files beside an export mark as no fit points, and say so."""
+    if "run" not in table:
+        return
+    marks = marks_beside(file)
+    controls = marks.controls(list(table["run"].categories))
+    if not controls:
+        return
+    remarks.append(f"left out, because they are not meant for fits ({marks.file}): {', '.join(controls)}")
+    kept = ~table["run"].isin(controls)
+    if not kept.any():
+        raise UsageError(f"{file}: no point to fit: {remarks[-1]}")
+    for name in table:
+        table[name] = table[name][kept]
+    table["run"] = table["run"].remove_unused_categories()
 
 
 def _is_one_run(table: Columns) -> bool:

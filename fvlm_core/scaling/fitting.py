@@ -20,6 +20,7 @@ from fvlm_core.scaling.budgets import with_budgets
 from fvlm_core.scaling.chosen_rates import with_chosen_rates
 from fvlm_core.scaling.constraints import completion, freed
 from fvlm_core.scaling.identify import Rank, design_rank, idle, rank_at
+from fvlm_core.scaling.leverage import nothing_left
 from fvlm_core.scaling.objective import Objective, ObjectiveName
 from fvlm_core.scaling.options import DEFAULT, Options
 from fvlm_core.scaling.points import MEANING, Points, shorten, size_label
@@ -30,6 +31,7 @@ from fvlm_core.scaling.remarks import Remark, join
 from fvlm_core.scaling.report import Estimate, Fit, FitReport, Status
 from fvlm_core.scaling.selection import criteria
 from fvlm_core.scaling.sensitivity import Line, lines
+from fvlm_core.scaling.shortage import shortage
 from fvlm_core.scaling.solver import Solution, solve
 from fvlm_core.scaling.stored import from_runs
 from fvlm_core.scaling.uncertainty import (
@@ -39,6 +41,7 @@ from fvlm_core.scaling.uncertainty import (
     bootstrap,
     bootstrap_derived,
     standard_errors,
+    without,
 )
 from fvlm_registry import registry
 
@@ -225,7 +228,11 @@ class _Asking:
             *here.undetermined,
             *(at for at, side in enumerate(solution.bounds) if side and not here.full),
         }
-        drawn = self._drawn(model, problem, solution, table, sorted(loose), autocorrelation)
+        nothing = nothing_left(problem, solution, here.rank)
+        if nothing:
+            autocorrelation, drawn = 0.0, without(problem, nothing)
+        else:
+            drawn = self._drawn(model, problem, solution, table, sorted(loose), autocorrelation)
         found = say.of_points(problem.table) if group and not model.features else []
         found += say.of_solution(problem, solution)
         found += _unchecked(problem)
@@ -241,11 +248,14 @@ class _Asking:
             found += evidence.disagreements(problem.table, log_apart)
             if self.options.sensitivity and model.derive is None:
                 tried = lines(problem, solution, autocorrelation)
-                found += evidence.drift(problem, solution, tried)
-        errors = standard_errors(problem, solution)
+                found += evidence.drift(problem, solution, tried) if not nothing else []
+        errors = tuple(
+            None if interval.missing else error
+            for error, interval in zip(standard_errors(problem, solution), drawn.intervals, strict=True)
+        )
         for parameter, error in zip(solution.parameters.values(), errors, strict=True):
             parameter.stderr = error
-        scores = criteria(problem, solution, autocorrelation)
+        scores = criteria(problem, solution, autocorrelation, told=not nothing)
         given = _given(model, problem, solution, drawn)
         return Fit(
             group,
@@ -294,7 +304,7 @@ def _given(model: FitModel, problem: Problem, solution: Solution, drawn: Bootstr
     out: list[Estimate] = []
     for parameter in model.parameters:
         value = parameter.guess
-        interval = Interval(value, value)
+        interval = Interval(None, None, "it is given")
         if parameter.expr and not several_values:
             complete = completion(model)
             names = [say.slot_name(problem, slot) for slot in problem.slots]
@@ -303,8 +313,7 @@ def _given(model: FitModel, problem: Problem, solution: Solution, drawn: Bootstr
             )
             value = float(np.asarray(found[parameter.name]).ravel()[0])
             several = complete({name: drawn.values[:, [at]] for at, name in enumerate(names)})
-            low, high = drawn.band(np.asarray(value), np.asarray(several[parameter.name])[:, 0])
-            interval = Interval(float(low), float(high))
+            interval = drawn.interval(value, np.asarray(several[parameter.name])[:, 0])
         elif parameter.expr or parameter.vary:
             continue
         out.append(Estimate(parameter.name, value, None, interval, None, parameter.expr or f"{value:g}"))
@@ -369,5 +378,4 @@ def _not_identifiable(problem: Problem, found: Rank) -> str:
         f"{shorten(join(names))} {'are' if several else 'is'} not identifiable from {have}: "
         f"{'they can change together' if several else 'it can change'} and leave every predicted loss as it is {rank}"
     )
-    told = f"{text}. It takes {problem.model.needs}." if problem.model.needs else f"{text}."
-    return f"{without} {told}".strip()
+    return " ".join(filter(None, (without, f"{text}.", shortage(problem))))

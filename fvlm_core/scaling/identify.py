@@ -40,17 +40,28 @@ class Rank:
 
 def rank_at(problem: Problem, theta: Floats, slots: list[int]) -> Rank:
     """The rank at theta [P] with respect to the given slots."""
-    jacobian = problem.jacobian(theta[None])[0][slots]
+    found = rank_of(problem.jacobian(theta[None])[0][slots])
+    return Rank(found.rank, found.of, tuple(slots[at] for at in found.undetermined))
+
+
+def determined(jacobian: Floats) -> tuple[int, ...]:
+    """Positions of the slots that points with these derivatives, [P, n], tell."""
+    loose = rank_of(jacobian).undetermined
+    return tuple(at for at in range(len(jacobian)) if at not in loose)
+
+
+def rank_of(jacobian: Floats) -> Rank:
+    """The rank of derivatives of the residuals, [P, n], column by column on one scale."""
     size = np.linalg.norm(jacobian, axis=1)
     alive = size > VANISHED * np.sqrt(jacobian.shape[1])
     scaled = jacobian[alive] / size[alive, None]
     left, singular, _ = np.linalg.svd(scaled, full_matrices=len(scaled) > jacobian.shape[1])
     noise = NOISE * np.sqrt(jacobian.shape[1]) / size[alive].min(initial=1.0)
     kept = int((singular > max(RANK_TOLERANCE, noise) * singular.max(initial=0.0)).sum())
-    null = np.zeros((len(slots), left.shape[1] - kept))
+    null = np.zeros((len(jacobian), left.shape[1] - kept))
     null[alive] = left[:, kept:]
     loose = ~alive | (np.abs(null) > SHARE).any(axis=1)
-    return Rank(kept, len(slots), tuple(slots[at] for at in np.flatnonzero(loose)))
+    return Rank(kept, len(jacobian), tuple(np.flatnonzero(loose).tolist()))
 
 
 def design_rank(problem: Problem) -> Rank:

@@ -12,7 +12,8 @@ import pandas as pd
 
 from fvlm_core.errors import Problem, Problems, UsageError
 from fvlm_core.interfaces import LRCurve
-from fvlm_core.scaling.points import shorten
+from fvlm_core.scaling.dialect import encoding_of
+from fvlm_core.scaling.points import POINT, shorten
 from fvlm_core.scaling.sheet import SHOWN, Chunk, Place
 
 _ABSENT = object()
@@ -27,9 +28,10 @@ class JSONSheet:
         self.line: int | None = None
         self.kinds: Mapping[str, str] = {}
         self.curves: Mapping[str, LRCurve] = {}
+        self.said = self.advice = ""
         self._lines: list[int] = []
         try:
-            text = file.read_bytes().decode("utf-8-sig")
+            text = file.read_bytes().decode(encoding_of(file))
         except UnicodeDecodeError as error:
             line = error.object.count(b"\n", 0, error.start) + 1
             raise UsageError(f"{file}:{line}: not UTF-8 text ({error.reason}); expected JSON") from None
@@ -57,7 +59,9 @@ class JSONSheet:
         """The keys of all rows."""
         return list(self._columns)
 
-    def chunks(self, numbers: Sequence[str], labels: Sequence[str]) -> Iterator[Chunk]:
+    def chunks(
+        self, numbers: Sequence[str], labels: Sequence[str], others: Sequence[str] = ()
+    ) -> Iterator[Chunk]:
         """All rows at once."""
         problems: list[Problem] = []
         chunk = Chunk(len(next(iter(self._columns.values()), [])))
@@ -71,6 +75,9 @@ class JSONSheet:
                 problems.append(Problem(f"expected a label, got {got}", str(self.file), line, key))
             if not bad:
                 chunk.labels[header] = _labels(values)
+        for header in others:
+            if all(map(_is_label, self._columns[header])):
+                chunk.others[header] = _labels(self._columns[header])
         if problems:
             raise Problems(problems)
         yield chunk
@@ -132,7 +139,8 @@ class JSONSheet:
         )
         if not lists or len({len(column) for column in table.values()}) > 1:
             raise UsageError(f"{self.file}: points.table: expected columns of equal length")
-        self._columns = table
+        # Rows of a record are points, each of them: what told them apart may not be in it.
+        self._columns = {**table, POINT: list(range(len(next(iter(table.values())))))}
         self.kinds = {
             name[0]: points[name] for name in ("n_kind", "d_kind") if isinstance(points.get(name), str)
         }
@@ -189,7 +197,7 @@ def _float(value: Any) -> float:
 def _is_label(value: Any) -> bool:
     if isinstance(value, str):
         return value.isascii() or value.encode("utf-8", "ignore").decode() == value  # else a lone surrogate
-    return type(value) in (int, float) or value is None or value is _ABSENT
+    return type(value) in (int, float, bool) or value is None or value is _ABSENT
 
 
 def _labels(values: list[Any]) -> Any:
@@ -197,7 +205,13 @@ def _labels(values: list[Any]) -> Any:
     plain = [None if value is _ABSENT else value for value in values]
     if all(value is None or type(value) in (int, float) for value in plain):
         return _numbers(plain)[0] if any(value is not None for value in plain) else pd.Categorical(plain)
-    return pd.Categorical(pd.Series([None if value is None else str(value) for value in plain], dtype=object))
+    return pd.Categorical(
+        pd.Series([None if value is None else _text(value) for value in plain], dtype=object)
+    )
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _written(value: Any) -> str:

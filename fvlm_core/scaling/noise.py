@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from attrs import frozen
 
+from fvlm_core.scaling.leverage import EXACT
 from fvlm_core.scaling.objective import Floats
 
 Source = Literal["assumed", "measured", "given"]
@@ -65,8 +66,11 @@ def measured_noise(table: pd.DataFrame, residuals: Floats, parameters: int) -> N
     """The noise from a fit's residuals of ln L [n] on the points of `table`; None when nothing can tell it.
 
     parameters: of the law, each of which takes a degree of freedom from the runs. Where every run has one point, runs
-    and evaluations cannot be told apart; a point without a run is a run of its own.
+    and evaluations cannot be told apart; a point without a run is a run of its own. Residuals that are rounding, or no
+    more than parameters, tell nothing.
     """
+    if len(residuals) <= parameters or np.abs(residuals).max() <= EXACT:
+        return None
     labels = zip(table["size"], table["run"], strict=True)
     keys = [f"{size}/{run}" if run else f"#{at}" for at, (size, run) in enumerate(labels)]
     groups = pd.Series(residuals).groupby(keys, sort=False)
@@ -90,6 +94,8 @@ def measured_noise(table: pd.DataFrame, residuals: Floats, parameters: int) -> N
     point = _sd(inside, max(1, several - parameters * (freedom <= 0)))
     lag1 = _lag1(inside, keys)
     if freedom <= 0:
+        if several <= parameters:
+            return None
         return Noise(ASSUMED.run, point, lag1, freedom=np.inf, apart=False, point_source="measured")
     around = _sd(means, freedom)
     return Noise(around, point, lag1, freedom=freedom, run_source="measured", point_source="measured")

@@ -26,11 +26,14 @@ class ParquetSheet:
         self.line: int | None = None
         self.kinds: Mapping[str, str] = {}
         self.curves: Mapping[str, LRCurve] = {}
+        self.said = self.advice = ""
         with _explained(file):
             self._types: Any = pq.read_schema(file)
         self.headers = list(self._types.names)
 
-    def chunks(self, numbers: Sequence[str], labels: Sequence[str]) -> Iterator[Chunk]:
+    def chunks(
+        self, numbers: Sequence[str], labels: Sequence[str], others: Sequence[str] = ()
+    ) -> Iterator[Chunk]:
         """The columns under these headers, some rows at a time."""
         problems = [
             self._problem(header, "numbers") for header in numbers if not _is_number(self._type(header))
@@ -40,15 +43,16 @@ class ParquetSheet:
         ]
         if problems:
             raise Problems(problems)
+        others = [header for header in others if _is_label(self._type(header))]
+        wanted = list(dict.fromkeys([*numbers, *labels, *others]))
         with _explained(self.file), pq.ParquetFile(self.file) as table:
-            for batch in table.iter_batches(AT_ONCE, columns=list(dict.fromkeys([*numbers, *labels]))):
+            for batch in table.iter_batches(AT_ONCE, columns=wanted):
                 chunk = Chunk(batch.num_rows)
                 for header in numbers:
                     chunk.numbers[header] = _floats(batch.column(header))
                     chunk.wrong[header] = np.zeros(batch.num_rows, bool)
-                for header in labels:
-                    column = batch.column(header)
-                    chunk.labels[header] = _floats(column) if _is_number(column.type) else _categories(column)
+                chunk.labels = {header: _read(batch.column(header)) for header in labels}
+                chunk.others = {header: _read(batch.column(header)) for header in others}
                 yield chunk
 
     def places(self, rows: Sequence[int], header: str) -> list[tuple[Place, str]]:
@@ -80,7 +84,11 @@ def _is_label(of: Any) -> bool:
     if pa.types.is_dictionary(of):
         of = of.value_type
     text = pa.types.is_string(of) or pa.types.is_large_string(of) or pa.types.is_string_view(of)
-    return text or _is_number(of)
+    return text or _is_number(of) or pa.types.is_boolean(of)
+
+
+def _read(column: Any) -> Any:
+    return _floats(column) if _is_number(column.type) else _categories(column)
 
 
 def _floats(column: Any) -> Any:

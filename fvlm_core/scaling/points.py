@@ -90,7 +90,6 @@ class Points:
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for the record of a fit; `scaling.files` reads it back. Columns without a value are absent."""
-        columns = {column: self.table[column] for column in (*TEXT, *NUMBERS)}
         return {
             "n_kind": self.n_kind,
             "d_kind": self.d_kind,
@@ -98,7 +97,7 @@ class Points:
             "policy": self.policy.to_json(),
             "table": {
                 name: [None if value != value or value == "" else value for value in column.tolist()]
-                for name, column in columns.items()
+                for name, column in self.table.items()
                 if (column != "").any() and not column.isna().all()
             },
             "curves": {
@@ -154,8 +153,12 @@ def settle(
     d_kind: str = AS_GIVEN,
     warmup: int = 0,
     curves: Mapping[str, LRCurve] | None = None,
+    keep: Sequence[str] | None = None,
 ) -> Points:
-    """`tidy` for columns by name, which it empties as it goes: very many points are in memory once only."""
+    """`tidy` for columns by name, which it empties as it goes: very many points are in memory once only.
+
+    keep: of the columns that `Points` does not know, those that are kept, the others only tell rows apart; None: all.
+    """
     said = list(remarks)
     rows = len(columns["loss"])
     known = {name: name in columns for name in (*TEXT, *NUMBERS)}
@@ -184,8 +187,15 @@ def settle(
         same = _repeats(_keys(parts), len(parts["d"]))
     assert same is not None
     if same.any():
-        said.append(f"points that are exact copies of others, and count once: {same.sum()}")
-        _take(parts, np.concatenate([[True], ~same]))
+        new = np.concatenate([[True], ~same])
+        said.append(
+            f"points that are exact copies of others, and count once: {same.sum()} ({_which(parts, ~new)})"
+        )
+        _take(parts, new)
+    if told := _told_by_others(parts):
+        said.append(told)
+    for name in () if keep is None else parts.keys() - {*TEXT, *NUMBERS, *keep}:
+        del parts[name]
     if disputed := _disputed(parts):
         said.append(disputed)
     for name in NUMBERS:
@@ -274,6 +284,41 @@ def _take(parts: dict[str, Any], rows: Any) -> None:
     """Keep rows (bool) or put them in order (int), one column at a time."""
     for name in parts:
         parts[name] = parts[name][rows]
+
+
+NAMED = 3
+"""Copies that are named; the others are counted."""
+
+POINT = "point"
+"""The column of the record of a fit that numbers its points: what told them apart may not be in it."""
+
+
+def _told_by_others(parts: Mapping[str, Any]) -> str:
+    """A remark on rows that are alike in all columns that laws read: what tells them apart, and how many they are."""
+    alike = _repeats(_keys({name: parts[name] for name in _ORDER if name in parts}), len(parts["d"]))
+    if alike is None or not alike.any():
+        return ""
+    others = [name for name in parts if name not in (*_ORDER, POINT)]
+    differ = [name for name in others if (alike & _unlike(parts[name])).any()]
+    count = int((np.concatenate([[False], alike]) | np.concatenate([alike, [False]])).sum())
+    return (
+        f"points that differ in {shorten(', '.join(differ))} alone, all of which count: {count}"
+        if differ
+        else ""
+    )
+
+
+def _unlike(column: Any) -> Any:
+    """Whether each row after the first differs from the one before: bool [rows - 1]."""
+    key = column.codes if isinstance(column, pd.Categorical) else column
+    return (key[1:] != key[:-1]) & ~((key[1:] != key[1:]) & (key[:-1] != key[:-1]))
+
+
+def _which(parts: Mapping[str, Any], rows: Any) -> str:
+    """The first few of these rows, by run (or size) and D, and how many more."""
+    at = np.flatnonzero(rows)
+    named = [f"{parts['run'][row] or parts['size'][row]} at D = {parts['d'][row]:g}" for row in at[:NAMED]]
+    return ", ".join(dict.fromkeys(named)) + (f" and {len(at) - NAMED} more" if len(at) > NAMED else "")
 
 
 def _keys(parts: Mapping[str, Any]) -> list[Any]:

@@ -189,6 +189,8 @@ def _holds(condition: Condition, table: pd.DataFrame) -> Any:
     if column.dtype == "category":
         label = condition.text()
         labels = column.cat.categories
+        if label not in labels:  # truth values are written in any case
+            label = next((one for one in labels if one.lower() == label.lower() in ("true", "false")), label)
         if label not in labels:
             raise UsageError(f'--where "{condition}": no point has that {key}{_near(label, labels)}')
         return condition.compare(column, label).to_numpy()

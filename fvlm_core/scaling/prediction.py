@@ -23,15 +23,20 @@ Range = tuple[float, float]
 
 @frozen
 class Estimated:
-    """A predicted value; `band`: its 95 % interval from the law's parameters alone; `interval`: that of a new run."""
+    """A predicted value; `band`: its 95 % interval from the law's parameters alone; `interval`: that of a new run. None
+    where the points leave no residual to judge by."""
 
     value: float
-    band: Range
-    interval: Range
+    band: Range | None
+    interval: Range | None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {"value": self.value, "law_interval": list(self.band), "interval": list(self.interval)}
+        return {"value": self.value, "law_interval": _ends(self.band), "interval": _ends(self.interval)}
+
+
+def _ends(found: Range | None) -> list[float | None]:
+    return [None, None] if found is None else list(found)
 
 
 @frozen
@@ -60,14 +65,14 @@ class Prediction:
 
 @frozen
 class Best:
-    """The best use of a budget: N* and D* with their 95 % intervals, and the loss there. edge: -1 or 1 when the loss
-    still falls at the smallest or largest N looked at."""
+    """The best use of a budget: N* and D* with their 95 % intervals, if any, and the loss there. edge: -1 or 1 when the
+    loss still falls at the smallest or largest N looked at."""
 
     budget: float
     n: float
-    n_interval: Range
+    n_interval: Range | None
     d: float
-    d_interval: Range
+    d_interval: Range | None
     loss: Estimated
     edge: int
 
@@ -75,8 +80,8 @@ class Best:
         """Plain values."""
         return {
             "C": self.budget,
-            "N": {"value": self.n, "interval": list(self.n_interval)},
-            "D": {"value": self.d, "interval": list(self.d_interval)},
+            "N": {"value": self.n, "interval": _ends(self.n_interval)},
+            "D": {"value": self.d, "interval": _ends(self.d_interval)},
             "loss": self.loss.to_json(),
             "edge": self.edge,
         }
@@ -101,9 +106,10 @@ class Predictor:
         """The loss at N and D. label: of the size, for laws with parameters of each size."""
         there = bound(self.fit.problem, np.array([n]), np.array([d]), label)
         best = there.predict(self.fit.solution.values[None])[0, 0]
-        return Prediction(
-            n, d, self.compute(n, d), self._loss(best, there.predict(self.fit.drawn.values)[:, 0]), label
-        )
+        drawn = there.predict(self.fit.drawn.values)[:, 0]
+        if self.fit.drawn.hidden(there.jacobian(self.fit.solution.theta[None])[0].T)[0]:
+            drawn = drawn[:0]
+        return Prediction(n, d, self.compute(n, d), self._loss(best, drawn), label)
 
     def compute(self, n: float, d: float) -> float | None:
         """FLOPs of a run; None when the cost is not known there."""
@@ -116,14 +122,12 @@ class Predictor:
         values, drawn = self.fit.solution.values[None], self.fit.drawn.values
         here = optimum(self.fit.problem, values, self.cost, budget, low, high)
         spread = optimum(self.fit.problem, drawn, self.cost, budget, low, high)
-        n_low, n_high = np.exp(self._band(np.log(here.n[0]), np.log(spread.n)))
-        d_low, d_high = np.exp(self._band(np.log(here.d[0]), np.log(spread.d)))
         return Best(
             budget,
             float(here.n[0]),
-            (float(n_low), float(n_high)),
+            _raised(self._band(np.log(here.n[0]), np.log(spread.n))),
             float(here.d[0]),
-            (float(d_low), float(d_high)),
+            _raised(self._band(np.log(here.d[0]), np.log(spread.d))),
             self._loss(here.loss[0], spread.loss),
             int(here.edge[0]),
         )
@@ -140,7 +144,12 @@ class Predictor:
         wins = np.bincount(np.argmin(apart, axis=1), minlength=len(n)) / max(1, len(drawn))
         return tuple(
             Prediction(
-                value, float(d[at]), budget, self._loss(best[at], drawn[:, at]), label, float(wins[at])
+                value,
+                float(d[at]),
+                budget,
+                self._loss(best[at], drawn[:, at]),
+                label,
+                float(wins[at]) if len(drawn) else None,
             )
             for at, (label, value) in enumerate(sizes)
         )
@@ -150,21 +159,26 @@ class Predictor:
         with np.errstate(all="ignore"):
             value, drawn = np.log(best), np.log(drawn)
         drawn = drawn[np.isfinite(drawn)]
-        low, high = self._band(value, drawn)
+        band = self._band(value, drawn)
+        if band is None:
+            return Estimated(float(best), None, None)
+        low, high = band
         freedom = min(self.fit.drawn.freedom or NORMAL, self.noise.freedom, NORMAL)
         scatter = quantile(int(freedom)) * self.noise.total
         # Each side of the band has its own width, to which the scatter adds in squares.
-        beyond = np.exp([value - np.hypot(value - low, scatter), value + np.hypot(high - value, scatter)])
-        inside = np.exp([low, high])
-        return Estimated(
-            float(best), (float(inside[0]), float(inside[1])), (float(beyond[0]), float(beyond[1]))
-        )
+        beyond = (value - np.hypot(value - low, scatter), value + np.hypot(high - value, scatter))
+        return Estimated(float(best), _raised((low, high)), _raised(beyond))
 
-    def _band(self, best: Any, drawn: Floats) -> tuple[float, float]:
+    def _band(self, best: Any, drawn: Floats) -> Range | None:
         if not len(drawn):
-            return -np.inf, np.inf
+            return None
         low, high = self.fit.drawn.band(np.asarray(best), drawn)
         return min(float(low), float(best)), max(float(high), float(best))
+
+
+def _raised(ends: Range | None) -> Range | None:
+    """From logarithms."""
+    return None if ends is None else (float(np.exp(ends[0])), float(np.exp(ends[1])))
 
 
 _FEW = "no more runs than parameters"
@@ -181,6 +195,9 @@ def noise_of(fit: Fit) -> tuple[Noise, tuple[str, ...], tuple[str, ...]]:
     with np.errstate(all="ignore"):
         residuals = np.log(problem.loss) - np.log(problem.predict(fit.solution.values[None])[0])
     found = measured_noise(problem.table, residuals, len(problem.slots)) or ASSUMED
+    if fit.drawn.missing:
+        why = f"no interval: {fit.drawn.missing}; how runs scatter is not told either"
+        return found, (), (why,)
     law = f"the law's parameters ({len(fit.drawn.values)} draws: {fit.drawn.scheme})"
     parts = (law, *found.parts)
     if found.run_source == "assumed":

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 
 from fvlm_core.interfaces import Relation
+from fvlm_core.scaling.leverage import EXACT
 from fvlm_core.scaling.uncertainty import UNBOUNDED, Interval, quantile
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ class Group:
 class FittedRelation:
     """value = scale * at^exponent through the groups' estimates; exponent None, with the reason, when they are too few.
 
-    interval: 95 %, from the groups' own standard errors, widened where they scatter more than those explain.
+    interval: 95 %, from the groups' own standard errors, widened where they scatter more than those explain; where a
+    group has none, from their scatter alone.
     """
 
     relation: Relation
@@ -44,23 +46,29 @@ class FittedRelation:
         return asdict(self)
 
     def __str__(self) -> str:
-        """In words."""
+        """In words. Whether a rule holds is said only of an exponent that the groups could have contradicted."""
         name, against = self.relation.parameter, self.relation.against
         if self.exponent is None:
             return f"{name} across groups: {self.reason}"
         low, high = self.interval.low, self.interval.high
         text = f"{name} ~ {against}^{self.relation.exponent}, {self.relation.exponent} = {self.exponent:.3f}"
-        text += (
-            f" [{low:.3f}, {high:.3f}]" if low is not None and high is not None else " (interval unbounded)"
-        )
+        if low is None or high is None:
+            return f"{text} (no interval: {self.interval.missing})"
+        text += f" [{low:.3f}, {high:.3f}]"
+        if len(self.groups) < TESTED:
+            return f"{text}; two groups lie on some power whatever the truth: a third would test it"
         expected = self.relation.expected
-        if expected is None or low is None or high is None:
+        if expected is None:
             return text
         return f"{text}; {expected:g} {'lies inside' if low <= expected <= high else 'lies outside'}"
 
 
+TESTED = 3
+"""Groups from which a power through them could fail."""
+
+
 def relate(relation: Relation, fits: Sequence[Fit]) -> FittedRelation:
-    """Weighted least squares of ln(value) on ln(at), through the groups that were fitted."""
+    """Least squares of ln(value) on ln(at) through the groups that were fitted, weighted where all errors are known."""
     free = {slot.parameter.name for fit in fits for slot in fit.problem.slots}
     if fits and relation.parameter not in free:
         return _without(FittedRelation(relation, ()), "it is given, not fitted")
@@ -72,34 +80,50 @@ def relate(relation: Relation, fits: Sequence[Fit]) -> FittedRelation:
         value = float(fit.solution.values[at])
         x = float(fit.problem.table[relation.against].median())
         groups.append(Group(fit.group, x, value, fit.drawn.intervals[at]))
-        drawn = fit.drawn.values[:, at]
-        with np.errstate(all="ignore"):
-            errors.append(
-                fit.drawn.error_of(at, np.log(value), np.log(drawn)) if len(drawn) else float("nan")
-            )
+        errors.append(_error(fit, at, value))
         freedom = min(freedom, fit.drawn.freedom or freedom)
     found = FittedRelation(relation, tuple(groups))
     x, y = np.log([group.at for group in groups]), np.log([group.value for group in groups])
-    spread = np.array(errors)
     if len(groups) < 2 or np.ptp(x) == 0:
         return _without(found, f"{len(groups)} fitted; an exponent takes two or more")
-    if not np.isfinite(spread).all():
-        return _without(found, "a group's value has no standard error")
-    weight = 1 / np.maximum(spread, 1e-9) ** 2
+    if not np.isfinite(y).all():
+        return _without(found, "a group's value is 0")
+    known = bool(np.isfinite(errors).all())
+    weight = np.array(errors) ** -2 if known else np.ones(len(x))
     middle = float((weight * x).sum() / weight.sum())
     across = float((weight * (x - middle) ** 2).sum())
     slope = float((weight * (x - middle) * y).sum() / across)
     level = float((weight * y).sum() / weight.sum()) - slope * middle
+    apart = y - level - slope * x
+    spare = len(groups) - 2
     error = across**-0.5
-    if len(groups) > 2:
-        scatter = float((weight * (y - level - slope * x) ** 2).sum()) / (len(groups) - 2)
+    if known and spare:
+        scatter = float((weight * apart**2).sum()) / spare
         error *= max(1.0, scatter**0.5)
-        freedom = len(groups) - 2 if scatter > 1 else freedom
+        freedom = spare if scatter > 1 else freedom
+    elif spare and np.abs(apart).max() > EXACT:
+        error *= float(apart @ apart / spare) ** 0.5
+        freedom = spare
+    else:
+        why = "a group has none, and the groups lie on the power to the last digit" if spare else _FEW
+        return evolve(found, scale=float(np.exp(level)), exponent=slope, interval=Interval(None, None, why))
     reach = quantile(freedom) * error
-    return FittedRelation(
-        relation, tuple(groups), float(np.exp(level)), slope, Interval(slope - reach, slope + reach)
+    return evolve(
+        found, scale=float(np.exp(level)), exponent=slope, interval=Interval(slope - reach, slope + reach)
     )
 
 
+_FEW = "a group has none, and two groups leave no residual to judge by"
+
+
+def _error(fit: Fit, at: int, value: float) -> float:
+    """The standard error of ln(value) of slot `at`; NaN where it has none."""
+    if fit.drawn.intervals[at].missing or not len(fit.drawn.values):
+        return float("nan")
+    with np.errstate(all="ignore"):
+        error = fit.drawn.error_of(at, np.log(value), np.log(fit.drawn.values[:, at]))
+    return error if error > 0 else float("nan")
+
+
 def _without(found: FittedRelation, reason: str) -> FittedRelation:
-    return FittedRelation(found.relation, found.groups, reason=reason)
+    return evolve(found, reason=reason)

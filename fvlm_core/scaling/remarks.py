@@ -36,16 +36,20 @@ class Remark:
 
 
 def lag1(table: pd.DataFrame, residuals: Floats) -> tuple[float, int]:
-    """Autocorrelation of residuals between neighbouring evaluations of a run, over all runs, and how many pairs."""
-    of_run = (
-        pd.Series(residuals).groupby([table["size"].to_numpy(), table["run"].to_numpy()]).shift(1).to_numpy()
-    )
-    pairs = ~np.isnan(of_run) & (table["run"] != "").to_numpy()
-    square = float(residuals @ residuals)
-    if not pairs.any() or square == 0:
-        return 0.0, int(pairs.sum())
-    scale = pairs.sum() / len(residuals)
-    return float(residuals[pairs] @ of_run[pairs]) / (square * scale), int(pairs.sum())
+    """Autocorrelation of residuals between neighbouring evaluations of a run, over all runs, and how many pairs.
+
+    Burg's estimator, sum 2 a b / sum (a^2 + b^2) over the pairs, with a little more of the squares, which is nothing
+    where pairs are many and keeps it in (-1, 1) whatever the residuals. Those that are no numbers part a run in two.
+    """
+    labels = [table["size"].to_numpy(), table["run"].to_numpy()]
+    before = pd.Series(residuals).groupby(labels).shift(1).to_numpy()
+    pairs = (table["run"] != "").to_numpy() & np.isfinite(residuals) & np.isfinite(before)
+    count = int(pairs.sum())
+    here, there = residuals[pairs], before[pairs]
+    squares = float(here @ here + there @ there)
+    if squares == 0:
+        return 0.0, count
+    return float(2 * here @ there) / (squares * (1 + 0.5 / count**2)), count
 
 
 def of_points(table: pd.DataFrame) -> list[Remark]:
@@ -161,6 +165,11 @@ def _short_noise(table: pd.DataFrame, residuals: Floats) -> float:
 def of_spread(problem: Problem, drawn: Bootstrap, autocorrelation: float, pairs: int) -> list[Remark]:
     """Remarks on the uncertainties."""
     out: list[Remark] = []
+    why: dict[str, list[str]] = {}
+    for slot, found in zip(problem.slots, drawn.intervals, strict=True):
+        if found.missing:
+            why.setdefault(found.missing, []).append(slot_name(problem, slot))
+    out += [Remark("no-interval", f"no interval of {join(names)}: {reason}") for reason, names in why.items()]
     if pairs and autocorrelation > 2 / np.sqrt(pairs):
         out.append(
             Remark(
@@ -172,7 +181,7 @@ def of_spread(problem: Problem, drawn: Bootstrap, autocorrelation: float, pairs:
     open_ended = [
         slot_name(problem, slot)
         for slot, found in zip(problem.slots, drawn.intervals, strict=True)
-        if found.low is None or found.high is None
+        if not found.missing and (found.low is None or found.high is None)
     ]
     if open_ended:
         out.append(Remark("unbounded", f"the points set no limit on one side of {', '.join(open_ended)}"))

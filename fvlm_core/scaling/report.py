@@ -32,8 +32,8 @@ class Estimate:
     """One number found.
 
     name: `E`, or `floor[135M]`. stderr: from the Jacobian, for independent residuals; None where there is none.
-    interval: 95 %, from the bootstrap. bound: "min" or "max" when the value rests on that bound. given: how the user
-    fixed or tied it; "" for what was fitted.
+    interval: 95 %, from the bootstrap; it may say why there is none. bound: "min" or "max" when the value rests on that
+    bound. given: how the user fixed or tied it; "" for what was fitted.
     """
 
     name: str
@@ -77,11 +77,12 @@ class Fit:
         return (*(Estimate(*row) for row in rows), *self.given)
 
     def profiles(self) -> tuple[Profile, ...]:
-        """The profile of every slot that does not rest on a bound; computed at each call (about 20 ms a slot)."""
+        """The profile of every slot that has an interval and rests on no bound; computed at each call (about 20 ms a
+        slot)."""
         return tuple(
             profile(self.problem, self.solution, self.drawn, at)
-            for at, bound in enumerate(self.solution.bounds)
-            if bound is None
+            for at, (bound, found) in enumerate(zip(self.solution.bounds, self.drawn.intervals, strict=True))
+            if bound is None and not found.missing
         )
 
     @property
@@ -108,20 +109,22 @@ class Fit:
     def predict(
         self, table: pd.DataFrame, curves: Mapping[str, LRCurve] | None = None
     ) -> tuple[Floats, Floats, Floats]:
-        """The law at m other points: the predicted loss and its 95 % band, [m] each.
+        """The law at m other points: the predicted loss and its 95 % band, [m] each, NaN where there is none.
 
         table: the columns that the law reads and the labels of its groups ("size"), which the fit must have seen.
         """
         there = self.problem.at(table, curves)
         best = there.predict(self.solution.values[None])[0]
-        if not len(self.drawn.values):
+        if self.drawn.missing:
             return best, np.full_like(best, np.nan), np.full_like(best, np.nan)
         with np.errstate(all="ignore"):  # a loss is positive: its band is one of the logarithm
             low, high = self.drawn.band(np.log(best), np.log(there.predict(self.drawn.values)))
-        return best, np.exp(low), np.exp(high)
+        told = np.where(self.drawn.hidden(there.jacobian(self.solution.theta[None])[0].T), np.nan, 1.0)
+        return best, told * np.exp(low), told * np.exp(high)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the draws; finite numbers only, null for what is unbounded or not there."""
+        """Everything but the draws; finite numbers only, null for what is unbounded or not there. An interval that is
+        not there says why (`no_interval`)."""
         return {
             "law": self.problem.model.name,
             "form": self.problem.model.form,
@@ -131,6 +134,7 @@ class Fit:
                     "value": found.value,
                     "stderr": found.stderr,
                     "interval": [found.interval.low, found.interval.high],
+                    **({"no_interval": found.interval.missing} if found.interval.missing else {}),
                     "bound": found.bound,
                     **({"given": found.given} if found.given else {}),
                 }

@@ -76,7 +76,8 @@ def resample(
         count = int(codes.max()) + 1
         weights = rng.gamma(1 / SPREAD, SPREAD, size=(draws, count)).astype(np.float32)
         scale = inflation(count, parameters) / SPREAD**0.5
-        return Resampling(codes, weights, f"{unit} with random weights", scale, max(1, count - 1), between)
+        freedom = max(1, count - parameters)
+        return Resampling(codes, weights, f"{unit} with random weights", scale, freedom, between)
     codes, unit = _units(table, cluster)
     count = int(codes.max()) + 1
     if scheme == "cluster":
@@ -84,7 +85,8 @@ def resample(
         return Resampling(codes, counts, f"whole {unit} drawn with replacement")
     signs = rng.choice(_WEBB, size=(draws, count))
     text = f"residuals of whole {unit} with Webb's weights"
-    return Resampling(codes, signs, text, inflation(count, parameters), max(1, count - 1), signs=True)
+    freedom = max(1, count - parameters)
+    return Resampling(codes, signs, text, inflation(count, parameters), freedom, signs=True)
 
 
 def units(

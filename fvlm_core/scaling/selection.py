@@ -23,16 +23,17 @@ class Criteria:
     effective: float
 
 
-def criteria(problem: Problem, solution: Solution, lag1: float) -> Criteria:
+def criteria(problem: Problem, solution: Solution, lag1: float, told: bool = True) -> Criteria:
     """-2 ln L with the scale of the residuals profiled out, plus 2 p or p ln n_eff.
 
     Squared residuals: n_eff ln(mean) (normal errors). Huber and absolute losses of residuals nearly all beyond delta:
-    2 n_eff ln(mean) (Laplace's errors). None where nothing is left to estimate a scale from.
+    2 n_eff ln(mean) (Laplace's errors). None where nothing is left to estimate a scale from. told: whether the
+    residuals are more than rounding.
     """
     effective = effective_points(problem.table, lag1)
     free = sum(bound is None for bound in solution.bounds)
     mean = solution.total / len(problem.loss)
-    if mean <= 0 or len(problem.loss) <= free:
+    if not told or mean <= 0 or len(problem.loss) <= free:
         return Criteria(None, None, effective)
     deviance = (1.0 if problem.objective.delta is None else 2.0) * effective * np.log(mean)
     return Criteria(float(deviance + 2 * free), float(deviance + free * np.log(effective)), effective)

@@ -9,6 +9,7 @@ import pandas as pd
 from attrs import evolve, frozen
 
 from fvlm_core.scaling.descent import descend
+from fvlm_core.scaling.identify import determined
 from fvlm_core.scaling.objective import OBJECTIVES, Floats, Objective
 from fvlm_core.scaling.problem import Problem
 from fvlm_core.scaling.resampling import inflation, units
@@ -51,8 +52,11 @@ def lines(problem: Problem, solution: Solution, lag1: float) -> tuple[Line, ...]
     if masks:
         weights = np.array(masks, dtype=float)
         theta = _refit(problem, solution, weights)
+        slopes = problem.jacobian(solution.theta[None])[0]
+        known = set(determined(slopes))
         for at, (label, mask) in enumerate((*cut, *runs)):
-            values = _named(problem, theta[at], mask)
+            lost = known - set(determined(slopes[:, mask]))
+            values = _named(problem, theta[at], mask, lost)
             if at < len(cut):
                 names = [slot.name for slot in problem.slots]
                 error = _chance(problem, solution, theta[at], mask, lag1)
@@ -108,13 +112,16 @@ def _influence(problem: Problem, theta: Floats, weights: Floats) -> Floats:
     return inverse @ (jacobian * weights * apart * problem.objective.weights(apart))
 
 
-def _named(problem: Problem, theta: Floats, mask: Any) -> dict[str, float | None]:
-    """Values by name; None for a group that has lost all its points, or when there was no fit."""
+def _named(problem: Problem, theta: Floats, mask: Any, lost: set[int]) -> dict[str, float | None]:
+    """Values by name; None for a group that has lost all its points, for slots that the points left do not tell, and
+    when there was no fit."""
     left = {key for column in ("size", "run") for key in problem.table.loc[mask, column].astype(str).unique()}
     values = problem.values(theta)
     return {
-        slot.name: float(value) if np.isfinite(value) and (not slot.key or slot.key in left) else None
-        for slot, value in zip(problem.slots, values, strict=True)
+        slot.name: float(value)
+        if np.isfinite(value) and at not in lost and (not slot.key or slot.key in left)
+        else None
+        for at, (slot, value) in enumerate(zip(problem.slots, values, strict=True))
     }
 
 

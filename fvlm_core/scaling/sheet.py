@@ -31,15 +31,21 @@ class Sheet(Protocol):
     """Words for what "n" and "d" count, where the file itself says so."""
     curves: Mapping[str, LRCurve]
     """Learning rates by run, where the file itself holds them."""
+    said: str
+    """How it was read, where that is not how every such file is."""
+    advice: str
+    """Where such a file cannot hold all that fits need: how else it is given."""
 
     @property
     def headers(self) -> list[str]:
         """The names of the columns, in order."""
         ...
 
-    def chunks(self, numbers: Sequence[str], labels: Sequence[str]) -> Iterator[Chunk]:
+    def chunks(
+        self, numbers: Sequence[str], labels: Sequence[str], others: Sequence[str] = ()
+    ) -> Iterator[Chunk]:
         """The columns under these headers, some rows at a time. Raises `Problems` for types that hold no numbers, or no
-        labels."""
+        labels. others: read as what they hold, and left out where that is neither."""
         ...
 
     def places(self, rows: Sequence[int], header: str) -> list[tuple[Place, str]]:
@@ -50,12 +56,13 @@ class Sheet(Protocol):
 @define(eq=False)
 class Chunk:
     """Some rows, by header. numbers: float [n], NaN where there is none. wrong: bool [n], where there is something
-    else. labels: `pandas.Categorical` [n]; for columns that only filters read, floats where all are numbers."""
+    else. labels: `pandas.Categorical` [n], or floats where a typed file holds numbers. others: either of them."""
 
     rows: int
     numbers: dict[str, Any] = field(factory=dict)
     wrong: dict[str, Any] = field(factory=dict)
     labels: dict[str, Any] = field(factory=dict)
+    others: dict[str, Any] = field(factory=dict)
 
 
 @define

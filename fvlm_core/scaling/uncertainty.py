@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from attrs import evolve, frozen
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from fvlm_core.errors import UsageError
 from fvlm_core.scaling.descent import descend
 from fvlm_core.scaling.identify import VANISHED
+from fvlm_core.scaling.leverage import UNSEEN, Leverage, leverage
 from fvlm_core.scaling.objective import Floats
 from fvlm_core.scaling.problem import Problem
 from fvlm_core.scaling.resampling import Cluster, Resampling, Scheme, inflation, resample
@@ -51,13 +53,26 @@ CALM = 5.0
 
 @frozen
 class Interval:
-    """A 95 % interval; None: unbounded on that side, as far as the points and the parameter's bounds tell."""
+    """A 95 % interval; None: unbounded on that side, as far as the points and the parameter's bounds tell.
+
+    missing: why there is none at all, in words; then `low` and `high` are None.
+    """
 
     low: float | None
     high: float | None
+    missing: str = ""
 
 
 UNBOUNDED = Interval(None, None)
+
+ALONE = "nearly all that tells it is fitted exactly, which leaves no residual to judge by"
+"""Why one slot has no interval where others have."""
+
+SAME = "all draws are alike: nothing is left to vary"
+"""Why a slot has none whose draws did not move."""
+
+STILL = 1e-12
+"""Draws that lie closer together than this part of the value did not move."""
 
 
 @frozen(eq=False)
@@ -69,7 +84,8 @@ class Bootstrap:
     whose interval then takes Student's t with `freedom` degrees of freedom; freedom None: the quantiles of the draws
     are the interval. `band` does this for anything computed from parameters.
     between_runs: whether the variation from run to run is in them. widths: for each slot, what its interval is wide in
-    terms of `scale`: less than 1 for one that every run tells by itself, more for one that few runs tell.
+    terms of `scale`: less than 1 for one that every run tells by itself, more for one that few runs tell. missing: why
+    there are neither draws nor intervals, in words. leverage: None for very many points, and where there are no draws.
     """
 
     values: Floats
@@ -80,13 +96,17 @@ class Bootstrap:
     freedom: int | None = None
     between_runs: bool = True
     widths: tuple[float, ...] = ()
+    missing: str = ""
+    leverage: Leverage | None = None
 
     def errors(self, best: Floats, drawn: Floats) -> Floats:
         """Standard errors [...] of numbers that were `best` [...] at the estimate and `drawn` [draws, ...]."""
         return self.scale * np.sqrt(np.mean((drawn - best) ** 2, axis=0))
 
     def band(self, best: Floats, drawn: Floats) -> tuple[Floats, Floats]:
-        """95 % limits of numbers that were `best` [...] at the estimate and `drawn` [draws, ...]."""
+        """95 % limits of numbers that were `best` [...] at the estimate and `drawn` [draws, ...]; NaN without draws."""
+        if not len(self.values):
+            return np.full_like(best, np.nan), np.full_like(best, np.nan)
         if self.freedom is None:
             low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
             return low, high
@@ -96,6 +116,21 @@ class Bootstrap:
     def error_of(self, at: int, best: Floats, drawn: Floats) -> float:
         """The standard error of slot `at`, or of its logarithm: `best` at the estimate, `drawn` [draws]."""
         return float(self.errors(best, drawn)) * (self.widths[at] if self.widths else 1.0)
+
+    def interval(self, best: float, drawn: Floats) -> Interval:
+        """Of a number computed from the parameters, not bounded: `best` at the estimate, `drawn` [draws]."""
+        if self.missing:
+            return Interval(None, None, self.missing)
+        low, high = (float(end) for end in self.band(np.asarray(best), drawn))
+        if high - low <= STILL * max(1.0, abs(best)):
+            return Interval(None, None, SAME)
+        return Interval(low, high)
+
+    def hidden(self, slopes: Floats) -> Any:
+        """Which numbers with these gradients by the slots, [m, P], have no residual to speak of: bool [m]."""
+        if self.leverage is None:
+            return np.zeros(len(slopes), bool)
+        return self.leverage.seen(slopes) < UNSEEN
 
 
 def quantile(freedom: int) -> float:
@@ -172,7 +207,7 @@ def bootstrap(
         theta = _steps(problem, solution, drawn)
     else:
         theta = _refits(problem, start, solution, drawn)
-    return summarise(problem, solution, loose, theta, drawn)
+    return summarise(problem, solution, loose, theta, drawn, drawn.codes)
 
 
 def bootstrap_derived(
@@ -204,14 +239,24 @@ def bootstrap_derived(
             found.append(moved[0])
     theta = np.array(found).reshape(len(found), len(problem.slots))
     text = f"{drawn.scheme}, points derived anew"
-    return summarise(problem, solution, (), theta, evolve(drawn, scheme=text))
+    alone = np.arange(len(problem.loss), dtype=np.intp)
+    return summarise(problem, solution, (), theta, evolve(drawn, scheme=text), alone)
 
 
 def summarise(
-    problem: Problem, solution: Solution, loose: Sequence[int], theta: Floats, drawn: Resampling
+    problem: Problem,
+    solution: Solution,
+    loose: Sequence[int],
+    theta: Floats,
+    drawn: Resampling,
+    codes: NDArray[np.intp],
 ) -> Bootstrap:
-    """The draws that gave a fit, and the interval of each slot. theta: [draws, P], not finite where there is none."""
+    """The draws that gave a fit, and the interval of each slot.
+
+    theta: [draws, P], not finite where there is none. codes: the unit of each point of the problem, [n].
+    """
     kept = theta[np.isfinite(theta).all(axis=1)]
+    known = leverage(problem, solution, codes) if len(codes) <= MANY else None
     found = Bootstrap(
         problem.values(kept),
         (),
@@ -220,13 +265,26 @@ def summarise(
         drawn.scale,
         drawn.freedom,
         drawn.between_runs,
-        _widths(problem, solution, drawn) if drawn.freedom is not None else (),
+        _widths(problem, solution, known) if drawn.freedom is not None and known is not None else (),
+        "",
+        known,
     )
+    hidden = found.hidden(np.eye(len(problem.slots)))
     intervals = tuple(
-        UNBOUNDED if at in loose or not len(kept) else _interval(problem, solution, found, kept, at)
+        UNBOUNDED
+        if at in loose or not len(kept)
+        else Interval(None, None, ALONE)
+        if hidden[at]
+        else _interval(problem, solution, found, kept, at)
         for at in range(len(problem.slots))
     )
     return evolve(found, intervals=intervals)
+
+
+def without(problem: Problem, why: str) -> Bootstrap:
+    """No draws and no intervals. why: in words."""
+    missing = (Interval(None, None, why),) * len(problem.slots)
+    return Bootstrap(np.zeros((0, len(problem.slots))), missing, 0, "none", missing=why)
 
 
 def _refits(problem: Problem, start: Floats, solution: Solution, drawn: Resampling) -> Floats:
@@ -284,6 +342,8 @@ def _interval(problem: Problem, solution: Solution, found: Bootstrap, theta: Flo
     else:
         reach = quantile(found.freedom) * found.error_of(at, best, theta[:, at])
         low, high = float(best - reach), float(best + reach)
+    if high - low <= STILL * max(1.0, abs(best)):
+        return Interval(None, None, SAME)
     down, up = problem.lower[at] + NEAR, problem.upper[at] - NEAR
     if problem.slots[at].parameter.log:
         down, up = max(down, solution.theta[at] - FAR), min(up, solution.theta[at] + FAR)
@@ -291,31 +351,14 @@ def _interval(problem: Problem, solution: Solution, found: Bootstrap, theta: Flo
     return Interval(float(value(low)) if low > down else None, float(value(high)) if high < up else None)
 
 
-def _widths(problem: Problem, solution: Solution, drawn: Resampling) -> tuple[float, ...]:
+def _widths(problem: Problem, solution: Solution, known: Leverage) -> tuple[float, ...]:
     """What each slot's error is in terms of the one widening that all share, sqrt(U / (U - p)) for U units.
 
     Residuals are smaller than errors by the leverage of their unit, and a slot's error comes out too small by that of
-    the units that tell it. For independent errors the ratio is known: |w|^2 / sum_u (|w_u|^2 - |Q_u' w_u|^2), with w
-    the influence of the points on the slot and Q an orthonormal basis of the Jacobian (Bell and McCaffrey 2002).
+    the units that tell it: by the square root of what residuals show of it.
     """
     free = [at for at, bound in enumerate(solution.bounds) if bound is None]
-    jacobian = problem.jacobian(solution.theta[None])[0][free]
-    size = np.linalg.norm(jacobian, axis=1)
-    if not size.all() or len(problem.loss) > MANY:
-        return ()
-    basis, triangle = np.linalg.qr((jacobian / size[:, None]).T)
-    try:
-        influence = basis @ np.linalg.inv(triangle).T  # [n, free], column by column
-    except np.linalg.LinAlgError:
-        return ()
-    units = int(drawn.codes.max()) + 1
-    square = np.zeros(len(free))
-    lost = np.zeros(len(free))
-    for unit in range(units):
-        inside = drawn.codes == unit
-        square += (influence[inside] ** 2).sum(axis=0)
-        lost += ((basis[inside].T @ influence[inside]) ** 2).sum(axis=0)
-    kept = np.maximum(1 - lost / square, 1 / units)
+    seen = np.maximum(known.seen(np.eye(len(problem.slots))), UNSEEN)
     widths = np.ones(len(problem.slots))
-    widths[free] = kept**-0.5 / inflation(units, len(free))
+    widths[free] = seen[free] ** -0.5 / inflation(known.units, len(free))
     return tuple(widths.tolist())

@@ -54,7 +54,8 @@ def encode(sample: Sample, settings: PackSettings, chat: Chat | None) -> Encoded
     kind: Shown = "text"
     frames: NDArray[np.uint8] | None = None
     if isinstance(sample.video, VideoFile):
-        clip = evolve(sample.video, fps=settings.fps, max_frames=settings.max_frames)
+        told = {"fps": settings.fps, "max_frames": settings.max_frames}
+        clip = evolve(sample.video, **{name: value for name, value in told.items() if value is not None})
         frames, seconds = decode_timed(clip, settings.size)
         kind, times = "frames", tuple(round(second, 4) for second in seconds)
     elif isinstance(sample.video, StoredFrames):

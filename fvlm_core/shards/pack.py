@@ -14,6 +14,7 @@ import PIL
 from attrs import asdict, frozen
 
 from fvlm_core.data.decoders import versions_of
+from fvlm_core.data.shown import sampling_of
 from fvlm_core.errors import UsageError
 from fvlm_core.interfaces.data import DataSource, Progress
 from fvlm_core.recipes.resolved import plain
@@ -142,7 +143,7 @@ def _recipe(
     source: DataSource, origin: dict[str, Any], settings: PackSettings, chat: Chat | None
 ) -> dict[str, Any]:
     """Everything that decides the bytes of a pack."""
-    how = asdict(settings)
+    how = asdict(settings) | sampling_of(source, settings.fps, settings.max_frames)
     del how["timeout"]
     return {
         "source": {

@@ -140,7 +140,7 @@ def _work(job: PackJob, pipe: Connection) -> None:
 
 
 def _limit_memory() -> None:
-    with open("/proc/self/statm") as file:
+    with open("/proc/self/statm", encoding="utf-8") as file:
         now = int(file.read().split()[0]) * resource.getpagesize()
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     limit = now + MEMORY

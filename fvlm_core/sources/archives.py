@@ -19,8 +19,8 @@ from fvlm_core.data.gz import open_gz, save_index
 from fvlm_core.data.members import Parts
 from fvlm_core.errors import Problem
 from fvlm_core.interfaces.data import Packing
+from fvlm_core.paths import cache_folder
 from fvlm_core.sources.cache import (
-    cache_folder,
     from_strings,
     keep_arrays,
     load_arrays,

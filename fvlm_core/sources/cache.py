@@ -16,11 +16,6 @@ _DIGEST = 16
 """Bytes of the hash at the end of what is kept."""
 
 
-def cache_folder(kind: str) -> Path:
-    """The folder of one kind of cached things: below $FVLM_CACHE, by default ~/.cache/fvlm."""
-    return Path(os.environ.get("FVLM_CACHE", "~/.cache/fvlm")).expanduser() / kind
-
-
 def state(path: Path) -> tuple[int, int]:
     """Size in bytes and time of the last change in ns: what tells that a file is still the same."""
     status = path.stat()

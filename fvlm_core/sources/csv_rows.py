@@ -19,9 +19,8 @@ from fvlm_core.errors import Problem, Problems, UsageError
 from fvlm_core.sources.rows import MAX_ROW, Record, Refused, Row, RowFile, lines_of
 from fvlm_registry.nearest import did_you_mean
 
-csv.field_size_limit(
-    MAX_ROW
-)  # by default 131,072 characters, of which the module knows no other way to be told
+# Of the whole process: the module takes no limit from a reader. Its own, of 131,072 characters, ends a long caption.
+csv.field_size_limit(MAX_ROW)
 
 _SEPARATORS = (",", ";", "\t", "|")
 _DECLARED = re.compile(r'"?sep=(.)"?\s*')
@@ -112,19 +111,18 @@ class CSVRows(RowFile):
                 return
             if not values:
                 continue
-            if len(texts.taken) > 1 and (swallowed := self._swallowed(values, texts.taken)):
+            if len(texts.taken) > 1 and (swallowed := self._swallowed(texts.taken)):
                 self._left_open(number, texts.taken, swallowed)
             try:
                 yield Row(number, start, texts.offset - start, self._record(values))
             except Refused as refused:
-                yield Row(number, start, texts.offset - start, {}, str(refused))
+                lines = f" (in lines {number} to {texts.number})" if len(texts.taken) > 1 else ""
+                yield Row(number, start, texts.offset - start, {}, f"{refused}{lines}")
 
-    def _swallowed(self, values: list[str], lines: list[str]) -> int:
+    def _swallowed(self, lines: list[str]) -> int:
         """Which line of a row is a row of its own by all appearances: as many fields, and a key of the same kind; 0:
-        none. A quotation mark left open may by chance be closed by one of a later row. No key has a line break."""
+        none. A quotation mark left open may by chance be closed by one of a later row."""
         key = self.header.index(self.columns[0])
-        if "\n" in "".join(values[key : key + 1]):
-            return 1
         begun = lines[0].replace('"', "").split(self.separator)
         own = begun[key] if key < len(begun) else ""
         for place, line in enumerate(lines[1:], 1):
@@ -174,9 +172,10 @@ def _wrong(header: tuple[str, ...], columns: tuple[str, ...]) -> Iterator[str]:
 
 
 def _alike(one: str, other: str) -> bool:
-    """Whether two keys are of one kind: file names with the same suffix, or numbers."""
+    """Whether a key is a video, or of the kind of another: a file name with the same suffix, or a number."""
     suffix = splitext(one)[1].lower()
-    return suffix == splitext(other)[1].lower() if suffix else one.isdigit() and other.isdigit()
+    same = suffix == splitext(other)[1].lower() if suffix else one.isdigit() and other.isdigit()
+    return same or is_video(one)
 
 
 def _in_words(error: csv.Error) -> str:

@@ -15,7 +15,8 @@ from attrs import field, frozen
 
 from fvlm_core.encodings import NotText, decoded, encoding_of, fault_of
 from fvlm_core.errors import MissingData, Problem, UsageError
-from fvlm_core.sources.cache import cache_folder, state, state_key
+from fvlm_core.paths import cache_folder
+from fvlm_core.sources.cache import state, state_key
 from fvlm_registry.nearest import did_you_mean
 
 MAX_ROW = 4 << 20

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from fvlm_core.data.named import media_keys, names_media, unshown
 from fvlm_core.errors import Problem, UsageError
 from fvlm_core.interfaces.data import DataSource, Fit, ImageFile, Sample, Split, Turn
-from fvlm_core.sources.cache import cache_folder, keep_arrays, load_arrays, state_key
+from fvlm_core.paths import cache_folder
+from fvlm_core.sources.cache import keep_arrays, load_arrays, state_key
 from fvlm_core.sources.parquet import Parquet
 from fvlm_core.sources.rows import Record, Refused
 from fvlm_core.sources.ties import tied_rows

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from fvlm_core.data.named import unshown
 from fvlm_core.errors import MissingData, Problem, UsageError
 from fvlm_core.interfaces.data import DataSource, Sample, Split, Turn
-from fvlm_core.sources.cache import cache_folder, keep_arrays, load_arrays, state_key
+from fvlm_core.paths import cache_folder
+from fvlm_core.sources.cache import keep_arrays, load_arrays, state_key
 from fvlm_core.sources.media import ABSENT, AMBIGUOUS, EMPTY, Media, key_of
 from fvlm_core.sources.rows import Record, Refused, RowFile
 from fvlm_core.sources.settings import VideoSettings

@@ -92,7 +92,7 @@ def _imported(module: str) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-c", _RECORD, module],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )

@@ -267,6 +267,22 @@ def _prompt(voice: Voice) -> None:
     expect(prompt.tolist() == wanted, f"prompt is {prompt.tolist()}; the chat begins {wanted}")
 
 
+@promises(PROMISES, "no text becomes a control token", Chat.encode, "What a turn says is text")
+def _spelled(voice: Voice) -> None:
+    controls = _controls(voice.chat)
+    said = {name: f"it is {name} there" for name in controls}
+    chat = voice.config.chat(lambda: iter([*corpus(), "it is there", *said.values()]))
+    calm = chat.encode((Turn("user", "it is there"), Turn("assistant", "it is there")))
+    silent = "".join(chat.decode(calm.ids[calm.content].tolist()).split())
+    for name, text in said.items():
+        read = chat.encode((Turn("user", text), Turn("assistant", text)))
+        for token in {chat.end_of_turn, *controls[name]}:
+            more = int((read.ids == token).sum()) - int((calm.ids == token).sum())
+            expect(more == 0, f"{name!r} in a text becomes the control token {token}")
+        kept = "".join(chat.decode(read.ids[read.content].tolist()).split())
+        expect(kept != silent, f"{name!r} in an answer is not among its tokens")
+
+
 @promises(PROMISES, "a saved tokenizer says the same", Chat.save, "Write the tokenizer to")
 def _save(voice: Voice) -> None:
     with TemporaryDirectory() as folder:
@@ -293,3 +309,25 @@ def _described(voice: Voice) -> None:
     json.dumps(found)
     if "chat_template" not in found:
         skip("it has no chat_template: exported models know no chat")
+
+
+USUAL = ("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<s>", "</s>", "<|eot_id|>", "[INST]")
+"""Names of control tokens in published tokenizers."""
+
+
+def _controls(chat: Chat) -> dict[str, tuple[int, ...]]:
+    """What control tokens are called: in its saved file, where that is a tokenizer's, in what it says of itself, and
+    usually; each with its id, where the file says it."""
+    names: dict[str, tuple[int, ...]] = dict.fromkeys(USUAL, ())
+    for key, value in chat.tokenizer_config().items():
+        named = value.get("content") if isinstance(value, dict) else value
+        if key.endswith("_token") and isinstance(named, str):
+            names[named] = ()
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "tokenizer.json")
+        chat.save(file)
+        saved = json.loads(file.read_text(encoding="utf-8"))
+    unknown = saved.get("model", {}).get("unk_token")  # stands for any word, not for its name
+    for token in saved.get("added_tokens", ()):
+        names[token["content"]] = () if token["content"] == unknown else (token["id"],)
+    return names

@@ -55,7 +55,7 @@ def place(model: nn.Module, training: Training, device: str) -> None:
 def _has_bf16() -> bool:
     """Whether the CPU multiplies bf16 matrices itself, by what Linux says of it; True where it says nothing."""
     try:
-        said = Path("/proc/cpuinfo").read_text()
+        said = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return True
     return re.search(r"^(flags|Features)\b", said, re.MULTILINE) is None or bool(

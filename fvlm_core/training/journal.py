@@ -21,6 +21,7 @@ from fvlm_core.runs.scored import Scored, write_scored
 from fvlm_core.runs.store import BAD_SAMPLES, METRICS, SUMMARY
 from fvlm_core.training.devices import memory_gb
 from fvlm_core.training.ranks import Ranks
+from fvlm_core.training.spent import Spent
 from fvlm_core.training.state import Progress
 
 
@@ -28,13 +29,13 @@ from fvlm_core.training.state import Progress
 class Clock:
     """What was done since the last training row, and how long it took. Seconds are of the monotonic clock.
 
-    begun: when this attempt would have begun had it done all the training of those before it. at, step, tokens, frames:
-    where the run stood at the last row.
+    begun: when this attempt would have begun had it done all the training of those before it. at, samples, tokens,
+    frames: where the run stood at the last row.
     """
 
     begun: float
     at: float
-    step: int
+    samples: int
     tokens: int
     frames: int
 
@@ -42,15 +43,15 @@ class Clock:
     def start(cls, progress: Progress) -> Clock:
         """Now; what earlier attempts did counts for the wall time and for no rate."""
         now = time.monotonic()
-        return cls(now - progress.wall_time, now, progress.step, progress.tokens, progress.frames)
+        return cls(now - progress.wall_time, now, progress.samples, progress.tokens, progress.frames)
 
-    def rates(self, progress: Progress, batch_size: int) -> dict[str, float]:
+    def rates(self, progress: Progress) -> dict[str, float]:
         """Samples, frames and supervised tokens a second since the last row; also brings the wall time up to date."""
         now = time.monotonic()
         progress.wall_time = now - self.begun
         seconds = max(now - self.at, 1e-9)
         return {
-            "throughput_samples_sec": (progress.step - self.step) * batch_size / seconds,
+            "throughput_samples_sec": (progress.samples - self.samples) / seconds,
             "throughput_frames_sec": (progress.frames - self.frames) / seconds,
             "throughput_tokens_sec": (progress.tokens - self.tokens) / seconds,
         }
@@ -58,7 +59,7 @@ class Clock:
     def lap(self, progress: Progress) -> None:
         """A training row was written: count from here."""
         self.at = time.monotonic()
-        self.step, self.tokens, self.frames = progress.step, progress.tokens, progress.frames
+        self.samples, self.tokens, self.frames = progress.samples, progress.tokens, progress.frames
 
     @contextmanager
     def paused(self, progress: Progress) -> Generator[None]:
@@ -87,7 +88,7 @@ class Journal:
         """Append bad samples to their file."""
         if self._metrics is None or not reports:
             return
-        with (self._folder / BAD_SAMPLES).open("a") as out:
+        with (self._folder / BAD_SAMPLES).open("a", encoding="utf-8") as out:
             for report in reports:
                 row = {"step": step, "attempt": self._metrics.attempt, **asdict(report)}
                 out.write(json.dumps(row) + "\n")
@@ -122,21 +123,20 @@ def training_row(
     clock: Clock,
     *,
     losses: dict[str, float | None],
-    batch_size: int,
-    flops_per_sample: float,
+    spent: Spent,
     norm: float,
     rates: dict[str, float],
     peak: float | None,
     device: str,
 ) -> dict[str, Any]:
-    """Every column of a training row. losses: the objective's own. peak: FLOP/s of all devices together, None when not
-    known."""
-    speed = clock.rates(progress, batch_size)
-    used = speed["throughput_samples_sec"] * flops_per_sample
+    """Every column of a training row. losses: the objective's own. spent: FLOPs as they add up. peak: FLOP/s of all
+    devices together, None when not known."""
+    speed = clock.rates(progress)
+    used = speed["throughput_samples_sec"] * spent.each
     memory = memory_gb(device)
     return {
         "step": progress.step,
-        "samples_seen": progress.step * batch_size,
+        "samples_seen": progress.samples,
         "wall_time_sec": round(progress.wall_time, 3),
         **losses,
         "grad_norm": norm,
@@ -152,18 +152,19 @@ def training_row(
         "bad_samples": len(progress.bad),
         "dropped_samples": progress.dropped,
         "truncated_tokens": progress.truncated,
+        "control_token_samples": progress.spelled,
         "unchanged_steps": progress.unchanged,
         "loss_spikes": progress.spikes.count,
         "samples_hash": progress.read,
-        "flops": progress.step * batch_size * flops_per_sample,
+        "flops": spent.at(progress.samples),
     }
 
 
-def summarised(known: dict[str, Any], progress: Progress, batch_size: int, steps: int) -> dict[str, Any]:
+def summarised(known: dict[str, Any], progress: Progress, steps: int) -> dict[str, Any]:
     """The summary of a run as it stands. known: what was known before training."""
     return {
         **known,
-        "total_samples": progress.step * batch_size,
+        "total_samples": progress.samples,
         "total_steps": progress.step,
         "planned_steps": steps,
         "best_val_loss": progress.best_val_loss,
@@ -174,6 +175,7 @@ def summarised(known: dict[str, Any], progress: Progress, batch_size: int, steps
         "supervised_tokens": progress.tokens,
         "frames": progress.frames,
         "truncated_tokens": progress.truncated,
+        "control_token_samples": progress.spelled,
         "samples_by_source": samples(progress.mixture),
         "mixture": progress.mixture,
         "bad_samples": progress.bad,

@@ -2,32 +2,77 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 from attrs import frozen
 
 from fvlm_core.errors import FvlmError
 from fvlm_core.recipes.schema import LRRule, Training
 from fvlm_core.training.optimiser import GROUPS
 from fvlm_core.training.schedule import RateSchedule
+from fvlm_core.training.spent import Spent
 
 
 @frozen
 class Length:
-    """How long a run trains, counted in optimiser steps."""
+    """How long a run trains, what is done included. steps, samples: in all. asked: samples that its goal comes to.
+
+    batch_size, last: samples of a step from here on, and of the last one. updates, warmup: of the schedule, which a
+    goal of steps counts in steps (by_steps), and one of samples or FLOPs in samples: in steps of the present
+    `batch_size`.
+    """
 
     steps: int
+    samples: int
+    asked: int
+    batch_size: int
+    last: int
+    updates: int
     warmup: int
+    by_steps: bool
 
     @classmethod
-    def of(cls, training: Training, flops_per_sample: float) -> Length:
-        """From steps, samples or a budget of training FLOPs; parts of a step are not trained."""
+    def of(cls, training: Training, spent: Spent, step: int = 0, samples: int = 0) -> Length:
+        """What is left of the goal after `step` steps and `samples` samples is counted in steps of the recipe's size.
+
+        A goal of samples is met exactly: the last step is smaller where need be. A budget is trained in whole steps and
+        never exceeded. spent: FLOPs in the accounting of the budget. Raises `FvlmError` for a budget below one step.
+        """
+        size = training.batch_size
         if training.steps is not None:
-            steps = training.steps
+            steps = max(training.steps, step)
+            trained = asked = samples + (steps - step) * size
+            updates = steps
         else:
-            samples = training.samples or int((training.budget or 0) / flops_per_sample)
-            steps = samples // training.batch_size
+            asked = training.samples or spent.within(training.budget or 0.0)
+            left = max(0, asked - samples)
+            if training.budget is not None:
+                left -= left % size
+            trained = samples + left
+            steps, updates = step + ceil(left / size), ceil(trained / size)
         if steps < 1:
-            raise FvlmError(f"less than one step of {training.batch_size} samples; raise samples or budget")
-        return cls(steps, int(steps * training.warmup))
+            raise FvlmError(f"the budget is less than one step of {size} samples; raise it")
+        by_steps = training.steps is not None
+        last = (trained - samples) % size or size
+        return cls(steps, trained, asked, size, last, updates, int(updates * training.warmup), by_steps)
+
+    def update(self, step: int, samples: int) -> float:
+        """Where the schedule stands after so much training: its 0-based update, a whole number but under drift."""
+        return step if self.by_steps else samples / self.batch_size
+
+    @property
+    def rounded(self) -> str | None:
+        """What becomes of a goal that is no number of whole steps, in words that runs of one batch size share."""
+        if self.samples < self.asked:
+            return f"training.budget is trained in whole steps of {self.batch_size}, rounded down"
+        if self.last < self.batch_size:
+            return f"the last step holds the {self.last} samples that are left, not {self.batch_size}"
+        return None
+
+    def __str__(self) -> str:
+        """ "11 steps, 330 samples", and of how many where a budget pays for more."""
+        of = f" of the {self.asked:,} that the budget pays for" if self.samples < self.asked else ""
+        return f"{self.steps:,} steps, {self.samples:,} samples{of}"
 
 
 def peak_rates(training: Training, total_params: int) -> dict[str, float]:
@@ -45,5 +90,5 @@ def schedules(training: Training, length: Length, rates: dict[str, float]) -> di
     target = training.lr_target
     ends = {group: target / rates[group] if target and rates[group] else training.floor for group in GROUPS}
     return {
-        group: RateSchedule(training.schedule, length.steps, length.warmup, ends[group]) for group in GROUPS
+        group: RateSchedule(training.schedule, length.updates, length.warmup, ends[group]) for group in GROUPS
     }

@@ -30,8 +30,9 @@ from fvlm_core.data.loader import (
     micro_batches,
     validation_set,
 )
+from fvlm_core.data.order import Order
 from fvlm_core.data.planning import Planner, Share
-from fvlm_core.data.weighing import make_mixture
+from fvlm_core.data.weighing import check_places, make_order
 from fvlm_core.errors import FvlmError
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.recipes.read import Run
@@ -49,8 +50,8 @@ from fvlm_core.training.optimiser import current_rates, make_optimiser, named
 from fvlm_core.training.preference import PreferenceLoss
 from fvlm_core.training.ranks import Elsewhere, Ranks
 from fvlm_core.training.replicas import spread, summed, taken
-from fvlm_core.training.state import LossWindow, Progress, resume, save
-from fvlm_core.training.stop import Stopped, StopRequest
+from fvlm_core.training.state import Latest, LossWindow, Progress, restore, save
+from fvlm_core.training.stop import LEAVING, Stopped, StopRequest
 from fvlm_core.training.updates import Updates, late
 from fvlm_core.vlm import VLM
 
@@ -64,6 +65,7 @@ def train(
     chat: Chat,
     sources: Sources,
     folder: Path,
+    latest: Latest,
     length: Length,
     summary: dict[str, Any],
     observer: Observer,
@@ -73,8 +75,9 @@ def train(
     """Train one run to its last step and return its summary (also written to the run's folder).
 
     model: as the run starts, or of the same shapes where it continues and no reference is made of it; the same on
-    every rank. summary: what is known before training (run_id, model_size,
-    total_params, lr_schedule, flops_per_sample). observer: of this rank; those of others than the first say nothing.
+    every rank. latest: where the run stands, its FLOPs counted under this recipe. summary: what is known before
+    training (run_id, model_size, total_params, lr_schedule, flops_per_sample). observer: of this rank; those of others
+    than the first say nothing.
     Raises `Stopped` after a signal, when everything is saved; `FvlmError` when numbers or data go wrong.
     """
     config, training = run.config, run.config.training
@@ -111,23 +114,30 @@ def train(
     )
     validation = validation_set(sources.validation, preparer, config.eval.samples, config.eval.batch_size)
     ranks.on_first(lambda: _report_validation(validation, observer))
-    mixture = make_mixture(config.data, sources.train, chat, run.seed, length.steps * training.batch_size)
-    data = TrainingData(sources.train, mixture, preparer, replace=config.data.on_bad_sample == "skip")
-    progress, damaged = resume(folder / CHECKPOINTS, model, optimiser, replicas, ranks)
-    for text in damaged:
+    progress = latest.progress
+    if latest.folder is not None:
+        restore(latest.folder, model, optimiser, replicas)
+    for text in latest.damaged:
         observer.warned(f"damaged checkpoint passed over: {text}")
+    progress.order = _order(make_order(config.data, sources.train, chat, run.seed), progress, observer)
+    mixture = progress.order.mixture
+    end = progress.place + length.samples - progress.samples
+    check_places(mixture, end)
+    data = TrainingData(sources.train, mixture, preparer, replace=config.data.on_bad_sample == "skip")
     progress.world, progress.parallel = ranks.size, training.parallel
     ranks.on_first(lambda: rehearse(folder / CHECKPOINTS, _checkpoint_bytes(model, trained)))
     planner = None
     if training.micro_batch_frames and training.micro_batch_tokens:
         shape = training.micro_batch_frames, training.micro_batch_tokens
         planner = Planner(sources.train, mixture, preparer, *shape, constant=training.constant_shapes)
-    share = Share(training.batch_size, training.micro_batch_size, ranks.rank, ranks.size, planner)
+    sizes = training.batch_size, training.micro_batch_size
+    share = Share(*sizes, ranks.rank, ranks.size, planner, begin=progress.place, end=end)
     ranks.on_first(share.check)
-    stream = micro_batches(data, share, progress.step, training.workers, device == "cuda")
+    stream = micro_batches(data, share, 0, training.workers, device == "cuda")
     observer.started(run, progress.step, length.steps)
 
-    peak = peak_flops(training, device)
+    assert progress.spent is not None
+    spent, peak = progress.spent, peak_flops(training, device)
     clock = Clock.start(progress)
     updates = Updates(
         optimiser, replicas, objective.names, training, progress, ranks, run.id, late(device, ranks)
@@ -136,16 +146,20 @@ def train(
     with Journal(folder, run.id, progress, ranks) as journal:
         while progress.step < length.steps:
             step = progress.step + 1
+            stop.doing("step")
+            update = length.update(progress.step, progress.samples)
             for group in optimiser.param_groups:
-                group["lr"] = group["peak"] * schedule[group["component"]].factor(step - 1)
+                group["lr"] = group["peak"] * schedule[group["component"]].factor(update)
 
             # Each rank's part of the gradient, then their sum: every token, or pair, of the step weighs the same.
             replicas.gather()
             part = _gradient(
                 model, objective, stream, run.seed, step, progress, training, device, stop, ranks, observer
             )
-            gradients, numbers = summed(taken(model, trained), part.sums, model, trained, ranks)
-            updates.make(step, gradients, numbers, part.sums, part.count)
+            # No name for the gradients here: it would keep them until the next step has made its own.
+            updates.make(
+                step, *summed(taken(model, trained), part.sums, model, trained, ranks), part.sums, part.count
+            )
             progress.step = step
             evaluating = step % config.eval.every == 0 or step == length.steps
             logging = step % training.log_every == 0 or step == length.steps
@@ -155,19 +169,17 @@ def train(
 
             # Accounts.
             progress.tokens += part.tokens
+            _note_spelled(part.readings, progress, observer)
             progress.note(part.readings)
             journal.bad(step, [bad for reading in part.readings for bad in reading.bad])
-            _note_bad(
-                part.readings, progress, config.data.max_bad, training.batch_size, folder, observer, ranks
-            )
+            _note_bad(part.readings, progress, config.data.max_bad, folder, observer, ranks)
             row: dict[str, Any] | None = None
             if logging or evaluating:
                 row = training_row(
                     progress,
                     clock,
                     losses=objective.columns(progress.window.means()),
-                    batch_size=training.batch_size,
-                    flops_per_sample=summary["flops_per_sample"],
+                    spent=spent,
                     norm=norm,
                     rates=current_rates(optimiser),
                     peak=peak and peak * ranks.size,
@@ -182,6 +194,7 @@ def train(
 
             asked = part.asked
             if evaluating and row is not None:
+                stop.doing("evaluation")
                 with clock.paused(progress):
                     replicas.gather()
                     values, scored = evaluate(
@@ -199,6 +212,7 @@ def train(
                     journal.scored(step, scored, progress.best_val_step)
                 asked = asked or _asked(ranks.exchange(stop.number))
             if saving or asked is not None:
+                stop.doing("save")
                 with clock.paused(progress):
                     journal.sync()
                     save(folder / CHECKPOINTS, model, optimiser, progress, replicas, ranks)
@@ -206,11 +220,14 @@ def train(
                         prune_checkpoints(
                             folder / CHECKPOINTS, config.checkpoints.keep_last, progress.best_val_step
                         )
-                    journal.summarise(summarised(summary, progress, training.batch_size, length.steps))
+                    journal.summarise(summarised(summary, progress, length.steps))
+                asked = asked or _asked(ranks.exchange(stop.number))
             if asked is not None and step < length.steps:
+                stop.doing(LEAVING)
                 stopped = Stopped(asked)
                 raise stopped if ranks.first else Elsewhere(stopped.exit_code)
-    return summarised(summary, progress, training.batch_size, length.steps)
+    stop.doing(None)
+    return summarised(summary, progress, length.steps)
 
 
 @frozen
@@ -319,18 +336,33 @@ def _asked(numbers: Sequence[int | None] | Iterator[int | None]) -> int | None:
 
 
 def _step(stream: Iterator[MicroBatch]) -> list[MicroBatch]:
-    """This rank's micro-batches of the next step."""
-    micro = [next(stream)]
-    while not micro[-1].last:
-        micro.append(next(stream))
+    """This rank's micro-batches of the next step; none of a last one that has fewer samples than there are ranks."""
+    micro: list[MicroBatch] = []
+    for one in stream:
+        micro.append(one)
+        if one.last:
+            break
     return micro
+
+
+def _order(now: Order, progress: Progress, observer: Observer) -> Order:
+    """In which the run reads on. now: the recipe's own order, from its first sample."""
+    if progress.order is None:
+        return now
+    order = progress.order.continued(now, progress.place)
+    for text in order.begun_anew(progress.order):
+        observer.warned(text)
+    if order.seed != now.seed:
+        observer.warned(
+            f"the data stay in the order of seed {order.seed}: in another one samples would be read twice"
+        )
+    return order
 
 
 def _note_bad(
     readings: list[Reading],
     progress: Progress,
     max_bad: float,
-    batch_size: int,
     folder: Path,
     observer: Observer,
     ranks: Ranks,
@@ -343,12 +375,22 @@ def _note_bad(
             observer.warned(
                 f"bad sample {report.sample}: {report.reason} (replaced; {len(progress.bad)} so far)"
             )
-    samples = progress.step * batch_size
-    allowed = max(MIN_BAD, max_bad * samples)
+    allowed = max(MIN_BAD, max_bad * progress.samples)
     if len(progress.bad) > allowed:
         raise ranks.refusal(
-            f"{len(progress.bad)} bad samples in {samples} (data.max_bad allows {allowed:.0f}); "
+            f"{len(progress.bad)} bad samples in {progress.samples} (data.max_bad allows {allowed:.0f}); "
             f"they are named in {folder / BAD_SAMPLES}"
+        )
+
+
+def _note_spelled(readings: list[Reading], progress: Progress, observer: Observer) -> None:
+    """Say once that a text spells out a control token; the metrics count such samples."""
+    found = [one for reading in readings for one in reading.spelled]
+    if found and not progress.spelled:
+        sample, token = found[0]
+        observer.warned(
+            f'{sample}: the text spells out the control token "{token}": it is read as text, here and in every '
+            "other sample (control_token_samples in the metrics counts them)"
         )
 
 

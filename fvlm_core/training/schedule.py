@@ -23,8 +23,8 @@ class RateSchedule:
     warmup: int
     end: float
 
-    def factor(self, update: int) -> float:
-        """The factor of 0-based update `update`."""
+    def factor(self, update: float) -> float:
+        """The factor of 0-based update `update`; between two of them where an accepted drift left the run there."""
         if update < self.warmup:
             return update / self.warmup
         if self.kind == "constant":

@@ -9,21 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from attrs import asdict, define, field
+from attrs import asdict, define, field, frozen
 from torch import nn
 
 from fvlm_core.data.loader import Reading
+from fvlm_core.data.order import Order
 from fvlm_core.data.realised import Realised, add
 from fvlm_core.runs.checkpoint import (
     Checkpoint,
     clear_unfinished,
     latest_checkpoint,
     load_checkpoint,
+    read_state,
     save_checkpoint,
 )
+from fvlm_core.runs.earlier import counted
+from fvlm_core.runs.store import CHECKPOINTS
 from fvlm_core.training.optimiser import optimiser_tensors, restore_optimiser
 from fvlm_core.training.ranks import Ranks
 from fvlm_core.training.replicas import Replicas, check_equal
+from fvlm_core.training.spent import Spent
 from fvlm_core.training.spikes import SpikeWindow
 
 
@@ -46,10 +51,14 @@ class LossWindow:
 
 @define
 class Progress:
-    """Everything that resumes beside weights and optimiser state; the same on every rank.
+    """Everything that resumes beside weights and optimiser state; the same on every rank. What is done is counted here,
+    sample by sample, and computed from nothing: a recipe that drifts changes no number of the past.
 
-    step: optimiser steps done, which also says which sample comes next. wall_time: seconds of training over all
-    attempts. tokens: supervised tokens. truncated: text tokens cut off. bad: bad samples met, with reasons.
+    step: optimiser steps done. samples: trained. place: of the order, that comes next; as many as samples, but in runs
+    whose batch size changed before it was kept. spent, nominal: training FLOPs by the ledger, and in the founding
+    project's accounting. order: in which the sources are read. wall_time: seconds of training over all attempts.
+    tokens: supervised tokens. truncated: text tokens cut off. spelled: samples whose
+    text spells out a control token. bad: bad samples met, with reasons.
     mixture: what each source gave. dropped: bad samples met, repetitions included, by reason. read: a hash over the
     ids of every sample so far, in order. pieces: into how many parts micro-batches are cut since memory ran out.
     unchanged: steps that changed no weight, because a number was not finite or nothing was supervised;
@@ -57,10 +66,16 @@ class Progress:
     """
 
     step: int = 0
+    samples: int = 0
+    place: int = 0
+    spent: Spent | None = None
+    nominal: Spent | None = None
+    order: Order | None = None
     wall_time: float = 0.0
     tokens: int = 0
     frames: int = 0
     truncated: int = 0
+    spelled: int = 0
     best_val_loss: float | None = None
     best_val_step: int | None = None
     best_val_loss_content: float | None = None
@@ -80,12 +95,15 @@ class Progress:
     def note(self, readings: list[Reading]) -> None:
         """Count what a step's micro-batches held, in their order."""
         ids = [sample for reading in readings for sample in reading.samples]
+        self.samples += len(ids)
+        self.place += len(ids)
         self.read = blake2b("\n".join([self.read, *ids]).encode(), digest_size=8).hexdigest()
         for reading in readings:
             add(self.mixture, reading.mixture)
         self.dropped = _counted(self.dropped, [bad.kind for r in readings for bad in r.bad])
         self.frames = sum(counts["frames"] for counts in self.mixture.values())
         self.truncated += sum(reading.truncated for reading in readings)
+        self.spelled += sum(len(reading.spelled) for reading in readings)
 
 
 def save(
@@ -105,30 +123,43 @@ def save(
     replicas.scatter({})
 
 
-def resume(
-    folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, replicas: Replicas, ranks: Ranks
-) -> tuple[Progress, list[str]]:
-    """Put the newest complete checkpoint back; a fresh `Progress` when there is none.
+@frozen
+class Latest:
+    """Where a run stands. folder: of the newest complete checkpoint, None before the first. damaged: what is wrong with
+    newer ones that were passed over."""
 
-    Also returns what is wrong with newer checkpoints that were passed over.
+    folder: Path | None
+    progress: Progress
+    damaged: list[str]
+
+
+def find_latest(folder: Path) -> Latest:
+    """Where the run of a folder stands; for its one writer, before this attempt has written anything.
+
+    What killed saves left behind is cleared away.
     """
-
-    def choose() -> tuple[Path | None, list[str]]:
-        clear_unfinished(folder)
-        return latest_checkpoint(folder)
-
-    latest, damaged = ranks.on_first(choose)
+    clear_unfinished(folder / CHECKPOINTS)
+    latest, damaged = latest_checkpoint(folder / CHECKPOINTS)
     if latest is None:
-        return Progress(), damaged
-    checkpoint = load_checkpoint(latest)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(replicas.part(checkpoint.model[name], parameter))
-    restore_optimiser(optimiser, checkpoint.optimizer, replicas.part)
-    state: dict[str, Any] = checkpoint.state
+        return Latest(None, Progress(), damaged)
+    state: dict[str, Any] = read_state(latest)
+    if "samples" not in state:
+        state |= counted(folder, state)
     state["window"] = LossWindow(**state["window"])
     state["spikes"] = SpikeWindow(**state["spikes"])
-    return Progress(**state), damaged
+    for name in ("spent", "nominal"):
+        state[name] = Spent(**state[name]) if state.get(name) else None
+    state["order"] = Order.from_json(state["order"]) if state.get("order") else None
+    return Latest(latest, Progress(**state), damaged)
+
+
+def restore(checkpoint: Path, model: nn.Module, optimiser: torch.optim.Optimizer, replicas: Replicas) -> None:
+    """Put weights and the optimiser's state back."""
+    found = load_checkpoint(checkpoint)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(replicas.part(found.model[name], parameter))
+    restore_optimiser(optimiser, found.optimizer, replicas.part)
 
 
 def _counted(before: dict[str, int], names: list[str]) -> dict[str, int]:

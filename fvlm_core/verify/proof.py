@@ -71,7 +71,7 @@ def _start(task: Task) -> subprocess.Popen[str]:
         env={**os.environ, "TMPDIR": str(scratch)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         start_new_session=True,
     )
 

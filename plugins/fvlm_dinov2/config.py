@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import evolve, field, frozen, validators
+from attrs import evolve, field, fields, frozen, validators
 
-from fvlm_core.interfaces import SEEDED, EncoderSpec, UsageError, architecture
+from fvlm_core.interfaces import SEEDED, EncoderSpec, architecture, check_architecture
 
 _SMALL = 128
 """Width up to which random weights are small enough to rehearse with as they are."""
@@ -19,8 +19,8 @@ class DINOv2:
     """A DINOv2 encoder.
 
     weights: a hub id ("facebook/dinov2-small"), a folder, or "seeded" for random weights.
-    width, depth, heads: channels, layers and attention heads; needed with seeded weights, read from `config.json`
-    otherwise (the `dinov2-SIZE` components know theirs).
+    width, depth, heads: channels, layers and attention heads; needed with seeded weights. Pretrained weights are what
+    their `config.json` says; what the recipe or the name of a `dinov2-SIZE` component says must agree with it.
     mlp_ratio: inner width of an MLP over `width`. swiglu: the gated MLP of the giant size.
     image_size: side in pixels of the square frames. patch_size: side in pixels of a patch.
     position_size: side in pixels of the frames the position table was made for (518 as published; interpolated to
@@ -53,7 +53,7 @@ class DINOv2:
             raise ValueError(f"width: expected a multiple of heads = {self.heads}, got {self.width}")
 
     def spec(self) -> EncoderSpec:
-        """The encoder's sizes, from the recipe or from `config.json`. Raises `MissingWeights`, `UsageError`."""
+        """The encoder's sizes, from the recipe or from `config.json`. Raises `MissingWeights`, `Problems`."""
         sizes = self.sizes()
         side = self.image_size // sizes["patch_size"]
         return EncoderSpec(
@@ -87,28 +87,31 @@ class DINOv2:
         )
 
     def sizes(self) -> dict[str, Any]:
-        """Arguments of transformers' `Dinov2Config`. Raises `MissingWeights`, `UsageError`."""
-        stated = {
+        """Arguments of transformers' `Dinov2Config`. Raises `MissingWeights`, `Problems`."""
+        stated: dict[str, Any] = {
             "hidden_size": self.width,
             "num_hidden_layers": self.depth,
             "num_attention_heads": self.heads,
             "image_size": self.position_size,
+            "patch_size": self.patch_size,
         }
-        if self.weights == SEEDED or None not in stated.values():
-            return {
-                **stated,
-                "image_size": self.position_size or self.image_size,
-                "mlp_ratio": self.mlp_ratio,
-                "patch_size": self.patch_size,
-                "use_swiglu_ffn": self.swiglu,
-            }
-        config = architecture(self.weights, model_type="dinov2")
-        for key, value in {**stated, "patch_size": self.patch_size}.items():
-            if value is not None and value != config[key]:
-                raise UsageError(
-                    f"{key}: the recipe says {value}, config.json of {self.weights} says {config[key]}"
-                )
-        return {key: value for key, value in config.items() if key in _ARCHITECTURE}
+        given = {
+            **stated,
+            "image_size": self.position_size or self.image_size,
+            "mlp_ratio": self.mlp_ratio,
+            "use_swiglu_ffn": self.swiglu,
+        }
+        if self.weights == SEEDED:
+            return given
+        for name, key in _WITH_DEFAULT.items():
+            if getattr(self, name) != getattr(fields(DINOv2), name).default:
+                stated[key] = getattr(self, name)
+        config = architecture(self.weights, model_type="dinov2", needed=None in stated.values())
+        if not config:
+            return given
+        check_architecture(self.weights, config, stated, _FIXED, "dinov2")
+        known = {key: value for key, value in config.items() if key in _ARCHITECTURE}
+        return {"mlp_ratio": 4, "use_swiglu_ffn": False, **known}
 
 
 def _inner_width(sizes: dict[str, Any]) -> int:
@@ -119,5 +122,18 @@ def _inner_width(sizes: dict[str, Any]) -> int:
 
 _ARCHITECTURE = (
     *("hidden_size", "num_hidden_layers", "num_attention_heads", "image_size", "mlp_ratio", "patch_size"),
-    *("use_swiglu_ffn", "layer_norm_eps", "qkv_bias", "hidden_act"),
+    *("use_swiglu_ffn", "layer_norm_eps", "qkv_bias", "hidden_act", "use_mask_token"),
 )
+"""Keys of `config.json` that decide what the encoder computes."""
+
+_WITH_DEFAULT = {"mlp_ratio": "mlp_ratio", "swiglu": "use_swiglu_ffn"}
+"""Fields that say nothing of pretrained weights while they are at their default, and what `config.json` calls them."""
+
+_FIXED = {
+    "num_channels": 3,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+    "drop_path_rate": 0.0,
+    "quantization_config": None,
+}
+"""Keys that can have only this value: nothing here drops activations, and weights are float32."""

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import Dinov2Config, Dinov2Model
 from transformers.models.dinov2.modeling_dinov2 import Dinov2Layer
 
-from fvlm_core.interfaces import SEEDED, Depth, KeyValue, PatchFeatures, VisionEncoder, pretrained_folder
+from fvlm_core.interfaces import SEEDED, Depth, KeyValue, PatchFeatures, VisionEncoder, read_weights
 from fvlm_dinov2.config import DINOv2
 
 _SEEDED_TOKEN_STD = 1.0  # class token and positions as large as what a seeded patch projection gives
@@ -40,14 +40,11 @@ class DINOv2Encoder(VisionEncoder):
             self._draw()
 
     def load_weights(self) -> None:
-        """The pretrained weights as float32, from the Hugging Face cache or a folder. Raises `MissingWeights`."""
+        """The pretrained weights as float32, from the Hugging Face cache or a folder. Raises as `read_weights`."""
         if self.config.weights == SEEDED:
             return
-        folder = pretrained_folder(self.config.weights)
-        loaded = Dinov2Model.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
-        )
-        self.dino.load_state_dict(loaded.state_dict(), assign=True)  # no second copy of the weights
+        # No second copy of the weights.
+        self.dino.load_state_dict(read_weights(self.config.weights, Dinov2Model), assign=True)
 
     def our_name(self, name: str) -> str:
         """Names of transformers 4 to those of transformers 5: the attention's projections were called otherwise."""

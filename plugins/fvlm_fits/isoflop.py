@@ -28,7 +28,8 @@ def gradient(n: Any, *, L: Any, N: Any, k: Any) -> dict[str, Any]:
 
 def believed(values: Mapping[str, float], table: pd.DataFrame) -> Sequence[str]:
     """The minimum needs a size on either side of it."""
-    return checks(values, table["n"].to_numpy(float), ("N", "k"), "sizes")
+    x, loss = (table[column].to_numpy(float) for column in ("n", "loss"))
+    return checks(values, x, loss, ("N", "k"), "sizes", "n")
 
 
 def build(config: NoSettings) -> FitModel:

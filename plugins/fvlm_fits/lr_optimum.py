@@ -28,7 +28,8 @@ def gradient(lr: Any, *, L: Any, best: Any, k: Any) -> dict[str, Any]:
 
 def believed(values: Mapping[str, float], table: pd.DataFrame) -> Sequence[str]:
     """The best rate needs one on either side of it."""
-    return checks(values, table["lr"].to_numpy(float), ("best", "k"), "learning rates")
+    x, loss = (table[column].to_numpy(float) for column in ("lr", "loss"))
+    return checks(values, x, loss, ("best", "k"), "learning rates", "lr")
 
 
 def build(config: NoSettings) -> FitModel:

@@ -82,4 +82,5 @@ def build(config: Repetition) -> FitModel:
         needs="points of at least three model sizes, and runs that repeat their data beside runs that do not",
         gradient=gradient,
         features={"unique": partial(unique_samples, number=config.unique_samples)},
+        reads=() if config.unique_samples else (COLUMN,),
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
 from attrs import evolve, field, frozen
 from attrs.validators import ge, in_, min_len
+
+from fvlm_core.interfaces import cache_folder
 
 Level = Literal["easy", "gaze"]
 
@@ -16,10 +17,6 @@ _FEW = 64
 
 _STAND_IN = 1000
 """Seeds of stand-ins begin here, so that they are nobody else's clips."""
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("FVLM_CACHE", "~/.cache/fvlm")).expanduser() / "shapes"
 
 
 @frozen(kw_only=True)
@@ -41,7 +38,7 @@ class Shapes:
     prompt: str = field(default="Describe the clip.", validator=min_len(1))
     pairs: bool = False
     text_only: bool = False
-    cache: Path = field(factory=_cache)
+    cache: Path = field(factory=lambda: cache_folder("shapes"))
 
     def __attrs_post_init__(self) -> None:
         if self.pairs and self.text_only:

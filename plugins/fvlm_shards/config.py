@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from attrs import field, frozen, validators
 
-
-def _cache() -> Path:
-    return Path(os.environ.get("FVLM_CACHE", "~/.cache/fvlm")).expanduser() / "shards"
+from fvlm_core.interfaces import cache_folder
 
 
 @frozen(kw_only=True)
@@ -31,4 +28,4 @@ class Shards:
     holdout: float = field(default=0.1, validator=[validators.ge(0), validators.lt(1)])
     prompt: str = ""
     tokenizer: Path | None = None
-    cache: Path = field(factory=_cache)
+    cache: Path = field(factory=lambda: cache_folder("shards"))

@@ -75,9 +75,9 @@ def list_shards(config: Shards) -> Listed:
     folder = config.cache / state
     if not (folder / "problems.json").exists():
         _make(config, files, folder)
-    problems = [Problem(**problem) for problem in json.loads((folder / "problems.json").read_text())]
+    problems = [Problem(**problem) for problem in json.loads((folder / "problems.json").read_bytes())]
     groups = np.load(folder / "groups.npy")
-    fingerprint = (folder / "fingerprint").read_text()
+    fingerprint = (folder / "fingerprint").read_text(encoding="utf-8")
     return Listed(files, Index(folder / "index.arrow"), groups, tuple(problems), fingerprint)
 
 
@@ -143,8 +143,13 @@ def _make(config: Shards, files: tuple[Path, ...], folder: Path) -> None:
     for name, write in (
         ("index.arrow", lambda out: write_index(out, entries)),
         ("groups.npy", lambda out: _save(out, groups)),
-        ("fingerprint", lambda out: out.write_text(digest.hexdigest())),
-        ("problems.json", lambda out: out.write_text(json.dumps([_plain(problem) for problem in problems]))),
+        ("fingerprint", lambda out: out.write_text(digest.hexdigest(), encoding="utf-8")),
+        (
+            "problems.json",
+            lambda out: out.write_text(
+                json.dumps([_plain(problem) for problem in problems]), encoding="utf-8"
+            ),
+        ),
     ):
         temporary = folder / f".{name}.{os.getpid()}"
         write(temporary)

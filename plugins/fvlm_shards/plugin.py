@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
-from fvlm_core.interfaces import Component, hookimpl
+from fvlm_core.interfaces import Component, environment_path, hookimpl
 
 _TARGET, _CONFIG = "fvlm_shards.source:build", "fvlm_shards.config:Shards"
 
@@ -20,15 +18,15 @@ def fvlm_data_sources() -> Iterator[Component]:
         config=_CONFIG,
         summary="tar shards with an index (fvlm data pack), or the founding project's own",
     )
-    folder = Path(os.environ.get("FVLM_FROZEN", "frozen")).absolute()
-    for file in sorted(folder.glob("*/frozen.json")):
+    for file in sorted(environment_path("FVLM_FROZEN", "frozen").glob("*/frozen.json")):
+        place = file.parent.absolute()
         try:
             yield Component(
-                file.parent.name,
+                place.name,
                 target=_TARGET,
                 config=_CONFIG,
-                summary=f"frozen validation set in {file.parent}",
-                preset={"path": str(file.parent)},
+                summary=f"frozen validation set in {place}",
+                preset={"path": str(place)},
             )
         except ValueError:  # a folder that somebody renamed to what no recipe could write
             continue

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from attrs import evolve
 from numpy.typing import NDArray
 
 from fvlm_core.interfaces import (
@@ -70,6 +72,7 @@ class ShardSource(DataSource):
         if (folder / PACK).is_file():
             self._open_pack(folder)
         else:
+            self._chosen = _FOUNDING
             listed = list_shards(config)
             self.name = f"shards:{folder.name}"
             self._files, self._index = listed.files, listed.index
@@ -87,7 +90,14 @@ class ShardSource(DataSource):
         text = self._text(entry.id, file, entry.json_start, entry.json_size)
         video: StoredFrames | VideoFile | None = None
         if entry.kind != "text":
-            video = StoredFrames(file, entry.starts, entry.sizes, entry.times, still=entry.kind == "still")
+            video = evolve(
+                self._chosen,
+                path=file,
+                starts=entry.starts,
+                sizes=entry.sizes,
+                times=entry.times,
+                still=entry.kind == "still",
+            )
         if entry.kind == "video":
             start, size = entry.starts[0], entry.sizes[0]
             video = VideoFile(file, member=Member(entry.id, (file,), "tar", start, size, size))
@@ -132,6 +142,7 @@ class ShardSource(DataSource):
                 f"(fvlm data check {folder} looks closer):\n{listed}"
             )
         self.name = str(manifest.recipe["source"]["name"])
+        self._chosen = _as_packed(manifest.recipe)
         self._files = tuple(folder / name for name in _numbered([shard.file for shard in manifest.shards]))
         self._index = Index(folder / manifest.index.file)
         shards = [shard.sha256 for shard in manifest.shards]
@@ -166,6 +177,16 @@ class ShardSource(DataSource):
             return read_record(content, self.config.prompt, self._token_ids)
         except (OSError, Unusable) as error:
             raise BadSample(name, f"{file}: its text at byte {start:,}: {error}") from error
+
+
+_FOUNDING = StoredFrames(Path(), (), (), fps=1.0, max_frames=64)
+"""How the frames of the founding project's shards were chosen: it had no other way."""
+
+
+def _as_packed(recipe: Mapping[str, Any]) -> StoredFrames:
+    """How the frames of a pack were chosen and its pictures made square."""
+    settings, fit = recipe["settings"], recipe["source"].get("fit", "letterbox")
+    return StoredFrames(Path(), (), (), fps=settings["fps"], max_frames=settings["max_frames"], fit=fit)
 
 
 def _numbered(names: Sequence[str]) -> list[str]:

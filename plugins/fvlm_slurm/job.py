@@ -26,7 +26,7 @@ _ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 def write(file: Path, value: object) -> None:
     """JSON that is whole or not there."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
+    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     temporary.replace(file)
 
 
@@ -64,7 +64,7 @@ class _Passing:
 
 def main(file: Path) -> int:
     """See the module; the exit code, of which submitit's processes make nothing."""
-    told = json.loads(file.read_text())
+    told = json.loads(file.read_text(encoding="utf-8"))
     ended_file(file).unlink(missing_ok=True)  # SLURM itself may start a job again
     passing = _Passing(told["grace"])
     for number in _ASKING:

@@ -82,7 +82,7 @@ class SlurmLauncher(Launcher):
         files = [file for file in files if not file.name.endswith(".ended.json")]
         if not self.detached or not files or ended_file(files[-1]).exists():
             return None
-        told = json.loads(files[-1].read_text())
+        told = json.loads(files[-1].read_bytes())
         if told.get("executor") != "slurm":
             return None
         import submitit
@@ -188,7 +188,7 @@ class _Submitted(Task):
 
     def _ended(self) -> Ended | None:
         try:
-            code = json.loads(ended_file(self._file).read_text())["code"]
+            code = json.loads(ended_file(self._file).read_bytes())["code"]
         except FileNotFoundError:
             return None
         return Ended(code, f"job {self._job.job_id}")

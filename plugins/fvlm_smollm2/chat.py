@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from attrs import field, frozen
 from numpy.typing import NDArray
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from fvlm_core.interfaces import EncodedChat, Turn, UsageError
+from fvlm_smollm2.config import SYSTEM
 
-SYSTEM = "You are a helpful AI assistant."
 _END_OF_TEXT, _START, _END, _UNKNOWN = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<unk>"
 _MOST_WORDS = 65_536
+_SHORT = (Turn("system", "Be brief."), Turn("user", "Hi"), Turn("assistant", "Yes."), Turn("user", "Why?"))
 _TEMPLATE = (
-    "{% if not messages or messages[0]['role'] != 'system' %}"
-    f"{{{{ '{_START}system\\n{SYSTEM}{_END}\\n' }}}}"
-    "{% endif %}{% for message in messages %}"
+    "{% for message in messages %}"
     f"{{{{ '{_START}' + message['role'] + '\\n' + message['content'] + '{_END}\\n' }}}}"
     "{% endfor %}{% if add_generation_prompt %}"
     f"{{{{ '{_START}assistant\\n' }}}}"
@@ -32,47 +31,64 @@ _TEMPLATE = (
 class ChatML:
     """The chat format `<|im_start|>ROLE\\nTEXT<|im_end|>\\n` for every turn; see `Chat`.
 
-    A chat without a system turn gets "You are a helpful AI assistant.".
+    Only the format itself makes the tokens that the tokenizer adds to its vocabulary, special or not: a text in which
+    one of them is spelled out stays text.
+    system: the text of the system turn of chats that have none; empty: no such turn.
     """
 
     tokenizer: Tokenizer = field(repr=False)
+    system: str = SYSTEM
     vocabulary: int = field(init=False)
     end_of_turn: int = field(init=False)
+    _start: int = field(init=False)
+    _added: dict[int, str] = field(init=False, repr=False)
+    _plain: Tokenizer = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "vocabulary", self.tokenizer.get_vocab_size())
-        object.__setattr__(self, "end_of_turn", self.tokenizer.token_to_id(_END))
+        found: Any = self.tokenizer
+        for name, value in {
+            "vocabulary": 1 + max(found.get_vocab().values()),
+            "end_of_turn": found.token_to_id(_END),
+            "_start": found.token_to_id(_START),
+            "_added": {id: token.content for id, token in found.get_added_tokens_decoder().items()},
+            "_plain": _without_added(found),
+        }.items():
+            object.__setattr__(self, name, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ChatML, (self.tokenizer, self.system)
 
     def encode(self, turns: Sequence[Turn]) -> EncodedChat:
         """The whole chat, answers included; see `EncodedChat`.
 
-        What a token is follows from the characters it covers, in the text as a whole: correct in every turn, and
-        where a token joins the end of the template and the start of an answer.
+        What a token is follows from the characters it covers, in a turn as a whole: correct in every turn, and where a
+        token joins the end of the template and the start of an answer.
         """
-        text = ""
-        answers: list[tuple[int, int]] = []
-        contents: list[tuple[int, int]] = []
-        for turn in _with_system(turns):
-            text += f"{_START}{turn.role}\n"
-            start = len(text)
-            text += turn.content
-            end = len(text)
-            text += f"{_END}\n"
-            if turn.role == "assistant":
-                answers.append((start, len(text)))
-                contents.append((start, end))
-        encoding = self.tokenizer.encode(text, add_special_tokens=False)
-        spans = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+        ids: list[int] = []
+        answer: list[bool] = []
+        content: list[bool] = []
+        spelled: set[str] = set()
+        line = [id for id, _ in self._read("\n")]
+        for turn in self._with_system(turns):
+            head, said = f"{turn.role}\n", turn.role == "assistant"
+            read = self._read(head + turn.content)
+            own = [said and end > len(head) for _, end in read]
+            ids += [self._start, *(id for id, _ in read), self.end_of_turn, *line]
+            answer += [False, *own, said, *[said] * len(line)]
+            content += [False, *own, False, *[False] * len(line)]
+            spelled.update(token for token in self._added.values() if token in turn.content)
         return EncodedChat(
-            np.array(encoding.ids, dtype=np.int64), _covering(spans, answers), _covering(spans, contents)
+            np.array(ids, dtype=np.int64),
+            np.array(answer, dtype=np.bool_),
+            np.array(content, dtype=np.bool_),
+            tuple(sorted(spelled)),
         )
 
     def prompt(self, turns: Sequence[Turn]) -> NDArray[np.int64]:
         """The chat up to where the assistant begins to speak, its last answer left out if there is one."""
         asked = turns[:-1] if turns and turns[-1].role == "assistant" else turns
-        text = "".join(f"{_START}{turn.role}\n{turn.content}{_END}\n" for turn in _with_system(asked))
-        ids = self.tokenizer.encode(f"{text}{_START}assistant\n", add_special_tokens=False).ids
-        return np.array(ids, dtype=np.int64)
+        begin = [self._start, *(id for id, _ in self._read("assistant\n"))]
+        return np.concatenate([self.encode(asked).ids, np.array(begin, dtype=np.int64)])
 
     def decode(self, ids: Sequence[int]) -> str:
         """Token ids back to text, without special tokens."""
@@ -83,30 +99,65 @@ class ChatML:
         self.tokenizer.save(str(file))
 
     def tokenizer_config(self) -> dict[str, Any]:
-        """`tokenizer_config.json` for transformers, whose chat template gives the tokens of `prompt` and `encode`."""
+        """`tokenizer_config.json` for transformers, whose chat template gives the tokens of `prompt` and `encode`, of
+        texts that spell out no added token."""
         return {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "eos_token": _END,
             "pad_token": _END,
             "clean_up_tokenization_spaces": False,
-            "chat_template": _TEMPLATE,
+            "chat_template": _default_turn(self.system) + _TEMPLATE,
         }
 
+    def _with_system(self, turns: Sequence[Turn]) -> Sequence[Turn]:
+        """The turns with a system turn first."""
+        has_one = not self.system or (turns and turns[0].role == "system")
+        return turns if has_one else [Turn("system", self.system), *turns]
 
-def load(file: Path) -> ChatML:
-    """The chat format with the tokenizer of a `tokenizer.json`. Raises `UsageError` if it has no ChatML tokens."""
-    tokenizer: Any = Tokenizer.from_file(str(file))
+    def _read(self, text: str) -> list[tuple[int, int]]:
+        """A text as token ids, each with where its characters end; none of them is an added token spelled out.
+
+        A model of words or of scored pieces may know an added token's name as one of its own: the name is then cut
+        after its first character, and both parts are read for themselves.
+        """
+        read: Any = self._plain.encode(text, add_special_tokens=False)
+        found = list(zip(read.ids, read.offsets, strict=True))
+        cuts = [
+            start + 1
+            for id, (start, end) in found
+            if id in self._added and end - start > 1 and self._added[id] == text[start:end]
+        ]
+        if not cuts:
+            return [(id, end) for id, (_, end) in found]
+        pieces = pairwise([0, *cuts, len(text)])
+        return [(id, begin + end) for begin, stop in pieces for id, end in self._read(text[begin:stop])]
+
+
+def load(file: Path, system: str = SYSTEM) -> ChatML:
+    """The chat format with the tokenizer of a `tokenizer.json`. Raises `UsageError` if it has no ChatML tokens, or
+    none that stand alone: whose text beside them is read as if they were not there."""
+    try:
+        tokenizer: Any = Tokenizer.from_file(str(file))
+    except Exception as error:  # the tokenizers library raises nothing narrower
+        raise UsageError(f"{file}: not a whole tokenizer.json: {error}") from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     missing = [token for token in (_START, _END) if tokenizer.token_to_id(token) is None]
     if missing:
         raise UsageError(
             f"{file}: no token {' and no token '.join(missing)}: expected the tokenizer of a ChatML model"
         )
-    # A byte-level post-processor may trim white space off the offsets, and masks are made from offsets.
-    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
-    return ChatML(tokenizer)
+    made = ChatML(tokenizer, system)
+    as_one = "".join(f"{_START}{turn.role}\n{turn.content}{_END}\n" for turn in _SHORT)
+    if made.encode(_SHORT).ids.tolist() != tokenizer.encode(as_one, add_special_tokens=False).ids:
+        raise UsageError(
+            f"{file}: {_START} or {_END} changes how the text beside it is read (lstrip, rstrip, or a prefix before "
+            "the first word alone); expected ChatML tokens that stand alone"
+        )
+    return made
 
 
-def from_corpus(texts: Iterable[str]) -> ChatML:
+def from_corpus(texts: Iterable[str], system: str = SYSTEM) -> ChatML:
     """A word-level tokenizer of everything in `texts` and the chat template.
 
     A word takes the space before it along; other white space and punctuation marks are tokens of their own, so known
@@ -119,24 +170,28 @@ def from_corpus(texts: Iterable[str]) -> ChatML:
     trainer = trainers.WordLevelTrainer(
         vocab_size=_MOST_WORDS + 1, special_tokens=[_END_OF_TEXT, _START, _END, _UNKNOWN], show_progress=False
     )
-    template = (*(f"{role}\n" for role in ("system", "user", "assistant")), SYSTEM)
+    template = (*(f"{role}\n" for role in ("system", "user", "assistant")), system)
     tokenizer.train_from_iterator(chain(template, texts), trainer)
     if tokenizer.get_vocab_size() > _MOST_WORDS:
         raise UsageError(
             f"tokenizer: the training texts hold more than {_MOST_WORDS:,} different words; "
             'expected tokenizer = "HUB-ID" or a folder with a tokenizer.json for texts this rich'
         )
-    return ChatML(tokenizer)
+    return ChatML(tokenizer, system)
 
 
-def _with_system(turns: Sequence[Turn]) -> Sequence[Turn]:
-    """The turns with a system turn first."""
-    return turns if turns and turns[0].role == "system" else [Turn("system", SYSTEM), *turns]
+def _without_added(tokenizer: Any) -> Any:
+    """The same tokenizer without the tokens that were added to its model's own, and without a post-processor, which
+    would add some, or trim white space off the offsets that masks are made from."""
+    plain: Any = Tokenizer(tokenizer.model)
+    plain.normalizer = tokenizer.normalizer
+    plain.pre_tokenizer = tokenizer.pre_tokenizer
+    return plain
 
 
-def _covering(spans: NDArray[np.int64], pieces: list[tuple[int, int]]) -> NDArray[np.bool_]:
-    """Which tokens hold a character of one of the pieces of text."""
-    inside = np.zeros(len(spans), dtype=np.bool_)
-    for start, end in pieces:
-        inside |= (spans[:, 1] > start) & (spans[:, 0] < end)
-    return inside
+def _default_turn(system: str) -> str:
+    """The part of a chat template that begins a chat without a system turn."""
+    if not system:
+        return ""
+    turn = ascii(f"{_START}system\n{system}{_END}\n")  # escaped as Jinja reads it
+    return f"{{% if not messages or messages[0]['role'] != 'system' %}}{{{{ {turn} }}}}{{% endif %}}"

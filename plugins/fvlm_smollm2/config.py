@@ -6,12 +6,22 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve, field, frozen, validators
+from attrs import evolve, field, fields, frozen, validators
 
-from fvlm_core.interfaces import SEEDED, LLMSpec, UsageError, architecture, pretrained_folder
+from fvlm_core.interfaces import (
+    SEEDED,
+    LLMSpec,
+    MissingWeights,
+    UsageError,
+    architecture,
+    check_architecture,
+    pretrained_folder,
+)
 
 if TYPE_CHECKING:
     from fvlm_smollm2.chat import ChatML
+
+SYSTEM = "You are a helpful AI assistant."
 
 FROM_DATA = "from-data"
 """In place of a hub id or a folder: a word-level tokenizer made from the training texts."""
@@ -28,11 +38,13 @@ class SmolLM2:
 
     weights: a hub id ("HuggingFaceTB/SmolLM2-135M-Instruct"), a folder, or "seeded" for random weights.
     width, mlp, depth, heads, kv_heads: channels, inner width of the gated MLP, layers, attention heads, key/value
-    heads (default: as many as heads); needed with seeded weights, read from `config.json` otherwise (the
-    `smollm2-SIZE` components know theirs).
+    heads (default: as many as heads); needed with seeded weights. Pretrained weights are what their `config.json` says;
+    what the recipe or the name of a `smollm2-SIZE` component says must agree with it.
     vocabulary: rows of the embedding; with a tokenizer from the data it is that tokenizer's.
     tokenizer: a hub id, a folder, or "from-data"; default: where the weights are, "from-data" if they are seeded.
-    rope_base, norm_eps, positions: rotary base, epsilon of the norms, longest sequence.
+    system: the system turn of chats that have none, in place of the one that a chat template beside the weights may
+    give; empty: no such turn.
+    rope_base, norm_eps, positions: rotary base, epsilon of the norms, longest sequence; for seeded weights.
     size: label of tables and plots.
     checkpoint_activations: recompute each layer in the backward pass instead of keeping its activations.
     """
@@ -45,6 +57,7 @@ class SmolLM2:
     kv_heads: int | None = field(default=None, validator=_positive)
     vocabulary: int | None = field(default=None, validator=_positive)
     tokenizer: str = ""
+    system: str = SYSTEM
     rope_base: float = field(default=100_000.0, validator=validators.gt(1))
     norm_eps: float = field(default=1e-5, validator=validators.gt(0))
     positions: int = field(default=8192, validator=validators.ge(1))
@@ -69,7 +82,7 @@ class SmolLM2:
             raise ValueError(f"kv_heads: expected a divisor of heads = {self.heads}, got {self.kv_heads}")
 
     def spec(self) -> LLMSpec:
-        """The model's sizes, from the recipe or from `config.json`. Raises `MissingWeights`, `UsageError`."""
+        """The model's sizes, from the recipe or from `config.json`. Raises `MissingWeights`, `Problems`."""
         sizes = self.sizes()
         from_data = self._tokenizer() == FROM_DATA
         return LLMSpec(
@@ -89,16 +102,47 @@ class SmolLM2:
     def chat(self, corpus: Callable[[], Iterable[str]], file: Path | None = None) -> ChatML:
         """The chat format with this model's tokenizer; see `Chat`.
 
-        Raises `MissingWeights` when a published tokenizer is not on this machine.
+        Raises `MissingWeights` when a published tokenizer is not on this machine, and `UsageError` for one of another
+        model, or beside a chat template that is not ChatML.
         """
         from fvlm_smollm2 import chat
+        from fvlm_smollm2.template import own_system
 
-        if file is not None:
-            return chat.load(file)
         name = self._tokenizer()
-        if name == FROM_DATA:
-            return chat.from_corpus(corpus())
-        return chat.load(pretrained_folder(name, needs="tokenizer.json") / "tokenizer.json")
+        if file is None and name == FROM_DATA:
+            return chat.from_corpus(corpus(), self.system)
+        if file is None:
+            folder = pretrained_folder(name, needs="tokenizer.json")
+            own_system(folder)
+            file = folder / "tokenizer.json"
+        made = chat.load(file, self.system)
+        rows = self.spec().vocabulary
+        if rows is not None and made.vocabulary > rows:
+            raise UsageError(
+                f"{file}: its token ids go up to {made.vocabulary - 1:,}, and the embedding has {rows:,} rows "
+                f"(vocab_size of {self.weights}); expected the tokenizer of these weights, or weights whose embedding "
+                "was made longer with it: model.resize_token_embeddings(len(tokenizer)) of transformers"
+            )
+        return made
+
+    def remarks(self) -> tuple[str, ...]:
+        """What becomes of the chat template that lies beside the tokenizer; nothing where there is none. Raises as
+        `chat`."""
+        from fvlm_smollm2.template import own_system
+
+        name = self._tokenizer()
+        try:
+            own = None if name == FROM_DATA else own_system(pretrained_folder(name, needs="tokenizer.json"))
+        except MissingWeights:
+            return ()
+        if own is None:
+            return ()
+        if own == self.system:
+            return (f"chats are as the chat template of {name} makes them",)
+        return (
+            f"the chat template of {name} is used, but for its system turn, {_quoted(own)}: chats here begin with "
+            f"{_quoted(self.system)} (llm.system sets it)",
+        )
 
     def rehearsal(self) -> SmolLM2:
         """A small one for rehearsals: as many heads, in the same groups, 4 channels each; two layers; random weights,
@@ -122,36 +166,44 @@ class SmolLM2:
     def sizes(self) -> dict[str, Any]:
         """Arguments of transformers' `LlamaConfig`; `vocab_size` is None while it waits for a tokenizer.
 
-        Raises `MissingWeights`, `UsageError`.
+        Raises `MissingWeights`, `Problems`.
         """
         stated: dict[str, Any] = {
             "hidden_size": self.width,
             "intermediate_size": self.mlp,
             "num_hidden_layers": self.depth,
             "num_attention_heads": self.heads,
-            "num_key_value_heads": self.kv_heads,
             "vocab_size": self.vocabulary,
         }
-        if self.weights == SEEDED or None not in stated.values():
-            return {
-                **stated,
-                "rope_parameters": {"rope_type": "default", "rope_theta": self.rope_base},
-                "rms_norm_eps": self.norm_eps,
-                "max_position_embeddings": self.positions,
-                "tie_word_embeddings": True,
-            }
-        config = {"num_key_value_heads": None, "tie_word_embeddings": False}
-        config |= architecture(self.weights, model_type="llama")
-        for key, value in stated.items():
-            if value is not None and value != config[key]:
-                raise UsageError(
-                    f"{key}: the recipe says {value}, config.json of {self.weights} says {config[key]}"
-                )
-        return {key: value for key, value in config.items() if key in _ARCHITECTURE}
+        given = {
+            **stated,
+            "num_key_value_heads": self.kv_heads,
+            "rope_parameters": {"rope_type": "default", "rope_theta": self.rope_base},
+            "rms_norm_eps": self.norm_eps,
+            "max_position_embeddings": self.positions,
+            "tie_word_embeddings": True,
+        }
+        if self.weights == SEEDED:
+            return given
+        for name, key in _WITH_DEFAULT.items():
+            if getattr(self, name) != getattr(fields(SmolLM2), name).default:
+                stated[key] = getattr(self, name)
+        config = architecture(self.weights, model_type="llama", needed=None in stated.values())
+        if not config:
+            return given
+        rope = config.get("rope_parameters") or config
+        found = {**_LEFT_OUT, **config, "rope_theta": rope.get("rope_theta", _LEFT_OUT["rope_theta"])}
+        check_architecture(self.weights, found, stated, _FIXED, "smollm2")
+        known = {key: value for key, value in config.items() if key in _ARCHITECTURE}
+        return {**{key: _LEFT_OUT[key] for key in _SPEC}, **known}
 
     def _tokenizer(self) -> str:
         """Where the tokenizer comes from."""
         return self.tokenizer or (FROM_DATA if self.weights == SEEDED else self.weights)
+
+
+def _quoted(system: str) -> str:
+    return f'"{system}"' if system else "none"
 
 
 _ARCHITECTURE = (
@@ -166,3 +218,26 @@ _ARCHITECTURE = (
     ),
     *("rope_parameters", "rope_theta", "rope_scaling", "attention_bias", "mlp_bias"),
 )
+"""Keys of `config.json` that decide what the model computes."""
+
+_LEFT_OUT = {
+    "num_key_value_heads": None,
+    "max_position_embeddings": 2048,
+    "tie_word_embeddings": False,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 10_000.0,
+}
+"""What transformers takes for keys that a `config.json` leaves out."""
+
+_SPEC = ("num_key_value_heads", "max_position_embeddings", "tie_word_embeddings")
+
+_WITH_DEFAULT = {
+    "kv_heads": "num_key_value_heads",
+    "rope_base": "rope_theta",
+    "norm_eps": "rms_norm_eps",
+    "positions": "max_position_embeddings",
+}
+"""Fields that say nothing of pretrained weights while they are at their default, and what `config.json` calls them."""
+
+_FIXED = {"attention_dropout": 0.0, "quantization_config": None}
+"""Keys that can have only this value: nothing here drops activations, and weights are float32."""

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm, rotate_half
 
-from fvlm_core.interfaces import SEEDED, LLMBackend, UsageError, pretrained_folder
+from fvlm_core.interfaces import SEEDED, LLMBackend, UsageError, read_weights
 from fvlm_smollm2.attention import Lengths, attend_causally
 from fvlm_smollm2.cache import KeyValueCache
 from fvlm_smollm2.config import SmolLM2
@@ -55,16 +55,18 @@ class LlamaBackend(LLMBackend):
             self._draw()
 
     def load_weights(self) -> None:
-        """The pretrained weights as float32, from the Hugging Face cache or a folder. Raises `MissingWeights`."""
+        """The pretrained weights as float32, from the Hugging Face cache or a folder. Raises as `read_weights`, and
+        `UsageError` for a head that config.json calls tied and that is not."""
         if self.config.weights == SEEDED:
             return
-        folder = pretrained_folder(self.config.weights)
-        loaded = LlamaForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
-        )
-        state = loaded.state_dict()
+        state = read_weights(self.config.weights, LlamaForCausalLM)
         if self.lm_head is None:
-            state.pop("lm_head.weight", None)
+            head = state.pop("lm_head.weight")
+            if not torch.equal(head, state["model.embed_tokens.weight"]):
+                raise UsageError(
+                    f"weights: {self.config.weights}: tie_word_embeddings: config.json says true, and the weights hold "
+                    "an lm_head.weight that differs from the embedding; expected false there, or one weight"
+                )
         self.load_state_dict(state, assign=True)  # no second copy of the weights
 
     def our_name(self, name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter  # raises ImportError without the package `tensorboard`
 
-from fvlm_core.interfaces import TrackedRun, Tracker, numbers
+from fvlm_core.interfaces import TrackedRun, Tracker, numbers, user_path
 from fvlm_tensorboard.config import TensorBoard
 
 
@@ -20,7 +20,7 @@ class EventFiles(Tracker):
 
     def __init__(self, config: TensorBoard, run: TrackedRun) -> None:
         self._writer = SummaryWriter(
-            str(run.folder / config.folder),
+            str(run.folder / user_path(config.folder)),
             purge_step=run.from_step + 1 if run.from_step else None,
             flush_secs=math.ceil(config.flush_seconds),
         )

@@ -23,6 +23,15 @@ from fvlm_timm.config import Timm
 POST_NORM = (ResPostBlock, EvaBlockPostNorm)
 """Blocks that norm what attention and MLP return, not what they read."""
 
+ARGUMENTS = {
+    "width": "embed_dim",
+    "depth": "depth",
+    "heads": "num_heads",
+    "patch_size": "patch_size",
+    "position_size": "img_size",
+}
+"""What timm calls the sizes that a recipe may set."""
+
 _MODULES = ("vision_transformer", "deit", "eva")
 _MODELS = (VisionTransformer, VisionTransformerDistilled, Eva)
 _BLOCKS = (Block, EvaBlock, *POST_NORM)
@@ -37,14 +46,9 @@ def create(config: Timm) -> Any:
     name that timm does not know and for an architecture whose blocks are not the usual ones.
     """
     _check_name(config.model)
-    position_size = config.position_size or (config.image_size if config.weights == SEEDED else None)
-    stated: dict[str, Any] = {
-        "embed_dim": config.width,
-        "depth": config.depth,
-        "num_heads": config.heads,
-        "patch_size": config.patch_size,
-        "img_size": position_size,
-    }
+    stated: dict[str, Any] = {name: getattr(config, field) for field, name in ARGUMENTS.items()}
+    if config.weights == SEEDED:
+        stated["img_size"] = config.position_size or config.image_size
     sizes = {name: value for name, value in stated.items() if value is not None}
     try:
         vit: Any = timm.create_model(config.model, num_classes=0, dynamic_img_size=False, **sizes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,18 @@ import torch
 from safetensors.torch import load_file
 from timm.models import eva, get_pretrained_cfg, vision_transformer
 
-from fvlm_core.interfaces import SEEDED, MissingWeights, UsageError, pretrained_folder
+from fvlm_core.interfaces import (
+    SEEDED,
+    MissingWeights,
+    Problem,
+    Problems,
+    UsageError,
+    check_whole,
+    pretrained_folder,
+    read_config,
+    user_path,
+)
+from fvlm_timm.architecture import ARGUMENTS, spec
 from fvlm_timm.config import PRETRAINED, Timm
 
 _FILE = "model.safetensors"
@@ -21,9 +33,14 @@ def weights_file(config: Timm) -> Path | None:
     """The safetensors file that `config.weights` stands for, None if seeded. Raises `MissingWeights`, `UsageError`."""
     if config.weights == SEEDED:
         return None
-    if config.weights == PRETRAINED:
-        return _published(config.model)
-    path = Path(config.weights).expanduser()
+    path = _published(config.model) if config.weights == PRETRAINED else _own(config)
+    _check_described(config, path.parent / "config.json")
+    return path
+
+
+def _own(config: Timm) -> Path:
+    """The file of weights that timm does not publish."""
+    path = user_path(config.weights)
     if path.is_dir():
         files = sorted(path.glob("*.safetensors"))
         path = path / _FILE if len(files) != 1 else files[0]
@@ -37,6 +54,7 @@ def weights_file(config: Timm) -> Path | None:
 
 def load(vit: Any, model: str, file: Path) -> None:
     """Put the weights of `file` into a timm model as float32. Raises `UsageError` when they are not its own."""
+    check_whole(file)
     module: Any = eva if isinstance(vit, eva.Eva) else vision_transformer
     state = {
         name: tensor.float() for name, tensor in module.checkpoint_filter_fn(load_file(file), vit).items()
@@ -55,6 +73,34 @@ def load(vit: Any, model: str, file: Path) -> None:
         raise UsageError(f'weights: {file} does not hold the weights of "{model}": {found}')
     with torch.no_grad():
         vit.load_state_dict({name: state[name] for name in own}, assign=True)  # no second copy of the weights
+
+
+def _check_described(config: Timm, file: Path) -> None:
+    """Raise `Problems` where the `config.json` that timm writes beside weights describes another encoder.
+
+    Two architectures may have weights of the same names and shapes and differ in an activation, or in how frames are
+    normalised.
+    """
+    described = read_config(file) if file.is_file() else {}
+    if "architecture" not in described:
+        return
+    sizes = spec(config)
+    about = described.get("pretrained_cfg") or {}
+    arguments = described.get("model_args") or {}
+    own = {name: getattr(config, field) for field, name in ARGUMENTS.items()}
+    pairs = {
+        "architecture": (config.model.partition(".")[0], described["architecture"]),
+        "pretrained_cfg.mean": (list(sizes.mean), about.get("mean", list(sizes.mean))),
+        "pretrained_cfg.std": (list(sizes.std), about.get("std", list(sizes.std))),
+        **{f"model_args.{name}": (own.get(name), value) for name, value in arguments.items()},
+    }
+    wrong = [
+        Problem(f"the recipe says {json.dumps(said)}, the file says {json.dumps(there)}", str(file), key=key)
+        for key, (said, there) in pairs.items()
+        if said != there
+    ]
+    if wrong:
+        raise Problems(wrong)
 
 
 def _published(model: str) -> Path:

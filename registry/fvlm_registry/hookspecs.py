@@ -236,7 +236,7 @@ def fvlm_data_sources() -> Iterable[Component]:
 
             def __getitem__(self, index):
                 video = self.videos[index]
-                caption = video.with_suffix(".txt").read_text().strip()
+                caption = video.with_suffix(".txt").read_text(encoding="utf-8").strip()
                 turns = (Turn("user", "Describe the video."), Turn("assistant", caption))
                 return Sample(id=video.stem, source=self.name, turns=turns, video=VideoFile(video))
     """
@@ -421,7 +421,7 @@ def fvlm_trackers() -> Iterable[Component]:
 
         class Csv(Tracker):
             def __init__(self, config, run):
-                self.file = (run.folder / config.file).open("a")
+                self.file = (run.folder / config.file).open("a", encoding="utf-8")
 
             def log(self, row):
                 self.file.write(f"{row['step']},{row['train_loss']}\\n")

@@ -51,7 +51,8 @@ def draw(config: Optima, reports: Sequence[LawReport], figure: Figure) -> None:
         caption=words.captions(
             useful,
             *(_exponent(report.trend, best) for report in useful if report.trend),
-            f"Stars and bars: {best} with its 95 % interval; a bar that ends at its star has no end there.",
+            f"Stars and bars: {best} with its 95 % interval; a bar that ends at its star has no end there, and "
+            "a star without a bar no interval.",
             numbers=False,
         ),
         legend=handles,

@@ -94,8 +94,9 @@ def _panel(axes: Axes, report: LawReport, name: str) -> None:
     if found is not None:
         left = axes.get_xlim()[0] if found.low is None else found.low
         right = axes.get_xlim()[1] if found.high is None else found.high
-        axes.axvspan(left, right, color=style.COLOURS[0], alpha=0.09, linewidth=0)
-        axes.plot([left, right], [0, 0], color=style.COLOURS[0], linewidth=1.3)
+        if not found.missing:
+            axes.axvspan(left, right, color=style.COLOURS[0], alpha=0.09, linewidth=0)
+            axes.plot([left, right], [0, 0], color=style.COLOURS[0], linewidth=1.3)
         axes.plot(found.value, 0, **style.marks(style.COLOURS[0], "D"))
     kinds = list(dict.fromkeys(line.kind for line in lines))
     for at, line in enumerate(lines, 1):

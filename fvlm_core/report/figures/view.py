@@ -58,6 +58,7 @@ def _fit(fit: Fit) -> LawFit:
         lag1=fit.lag1,
         predict=fit.predict,
         profiles=partial(_profiles, fit),
+        missing=fit.drawn.missing,
     )
 
 
@@ -70,7 +71,8 @@ def _draws(fit: Fit) -> Floats:
 
 
 def _found(one: Estimate, log: bool) -> Found:
-    return Found(one.name, one.value, one.interval.low, one.interval.high, log, one.bound is not None)
+    ends = one.interval
+    return Found(one.name, one.value, ends.low, ends.high, log, one.bound is not None, ends.missing)
 
 
 def _profiles(fit: Fit) -> Sequence[Profile]:
@@ -100,14 +102,21 @@ def _trend(report: FitReport) -> Trend | None:
         return None
     exponent = None
     if found.exponent is not None:
-        low, high = found.interval.low, found.interval.high
-        exponent = Found(found.relation.exponent, found.exponent, low, high)
+        ends = found.interval
+        exponent = Found(found.relation.exponent, found.exponent, ends.low, ends.high, missing=ends.missing)
     return Trend(
         column,
         found.relation.against,
         tuple(group.at for group in found.groups),
         tuple(
-            Found(group.name, group.value, group.interval.low, group.interval.high, log=True)
+            Found(
+                group.name,
+                group.value,
+                group.interval.low,
+                group.interval.high,
+                log=True,
+                missing=group.interval.missing,
+            )
             for group in found.groups
         ),
         exponent,

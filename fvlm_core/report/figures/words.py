@@ -17,7 +17,7 @@ REASONS_TOLD = 8
 
 def captions(reports: Sequence[LawReport], *more: str, numbers: bool = True) -> list[str]:
     """A paragraph a report, named where there are several, then `more`, each said once."""
-    told = [said(report, numbers) for report in reports]
+    told = [" ".join(filter(None, [said(report, numbers), unsure(report)])) for report in reports]
     if len(reports) > 1:
         told = [f"{report.law.name}: {text}" for report, text in zip(reports, told, strict=True) if text]
     return [text for text in (*told, *more) if text]
@@ -41,6 +41,16 @@ def said(report: LawReport, numbers: bool = True) -> str:
     return f"{withheld}{why}{f' Drawn: {drawn}.' if drawn else ''}"
 
 
+def unsure(report: LawReport) -> str:
+    """Which fits have no interval, and why; "" when all have."""
+    why: dict[str, list[str]] = {}
+    for fit in report.fits:
+        if fit.missing:
+            why.setdefault(fit.missing, []).append(fit.group)
+    of = {reason: f" of {', '.join(names)}" if any(names) else "" for reason, names in why.items()}
+    return " ".join(sentence(f"No intervals{groups}: {reason}") for reason, groups in of.items())
+
+
 def told(fit: LawFit) -> str:
     """`135M: a 1165, b 0.8431`."""
     group = f"{fit.group}: " if fit.group else ""
@@ -48,7 +58,9 @@ def told(fit: LawFit) -> str:
 
 
 def interval(found: Found) -> str:
-    """`0.43 [0.32, 0.55]`, with a word for an end that is not there."""
+    """`0.43 [0.32, 0.55]`, with a word for an end, or an interval, that is not there."""
+    if found.missing:
+        return f"{found.value:.3g} (no interval: {found.missing})"
     low = "…" if found.low is None else f"{found.low:.3g}"
     high = "…" if found.high is None else f"{found.high:.3g}"
     return f"{found.value:.3g} [{low}, {high}]"

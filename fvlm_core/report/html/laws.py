@@ -160,7 +160,9 @@ def _numbers(report: Json, id: str) -> Table:
                     Cell(name),
                     _digits(found["value"], 5),
                     _digits(found["stderr"], 2),
-                    Cell(_interval(found["interval"]), found["value"]),
+                    Cell(
+                        "none" if found.get("no_interval") else _interval(found["interval"]), found["value"]
+                    ),
                     Cell(f"given: {found['given']}" if found.get("given") else bound),
                 ]
             )
@@ -168,9 +170,14 @@ def _numbers(report: Json, id: str) -> Table:
             [Cell(fit["group"] or "all points"), Cell("rmse"), _digits(fit["rmse"], 5), *[Cell("")] * 3]
         )
     how = sorted(
-        {f"{fit['bootstrap']['draws']} draws ({fit['bootstrap']['scheme']})" for fit in report["fits"]}
+        {
+            f"{fit['bootstrap']['draws']} draws ({fit['bootstrap']['scheme']})"
+            for fit in report["fits"]
+            if fit["bootstrap"]["draws"]
+        }
     )
-    caption = f"Numbers of {report['model']}. Intervals by bootstrap: {'; '.join(how)}."
+    made = f"Intervals by bootstrap: {'; '.join(how)}." if how else "No intervals; the warnings say why."
+    caption = f"Numbers of {report['model']}. {made}"
     return Table(f"{id}-numbers", caption, columns, rows)
 
 
@@ -271,7 +278,7 @@ def _chart(law: LawReport, id: str) -> Chart:
             rows.append(
                 [
                     Cell(label),
-                    *(number(float(part[-1]), "{:.4f}") for part in (best, low, high)),
+                    *(_end(float(part[-1])) for part in (best, low, high)),
                     _last(table),
                 ]
             )
@@ -299,11 +306,15 @@ def _chart(law: LawReport, id: str) -> Chart:
         Column("high", number=True),
     ]
     columns = [*numbers, Column("measured", number=True)]
-    caption = "Loss at the last point of each size: the law, its 95 % band, and what was measured."
-    shown = [f"{row[0].text}: {row[1].text} [{row[2].text}, {row[3].text}]" for row in rows if row[1].value]
-    fitted = (
-        f"fitted, with its 95 % band, at the last point {'; '.join(shown)}" if shown else "no curve: withheld"
-    )
+    banded = any(line.low is not None for line in lines)
+    band = "its 95 % band" if banded else "no band (nothing is left to judge by)"
+    caption = f"Loss at the last point of each size: the law, {band}, and what was measured."
+    shown = [
+        f"{row[0].text}: {row[1].text}" + (f" [{row[2].text}, {row[3].text}]" if row[2].value else "")
+        for row in rows
+        if row[1].value
+    ]
+    fitted = f"fitted, with {band}, at the last point {'; '.join(shown)}" if shown else "no curve: withheld"
     return chart(
         id,
         f"{law.law.name}: loss against {law.units['d']}",
@@ -312,10 +323,15 @@ def _chart(law: LawReport, id: str) -> Chart:
         keys=keys,
         table=Table(f"{id}-ends", caption, columns, rows),
         description=f"Measured losses by size, and the law {law.law.form} {fitted}.",
-        note=f"Marks are measured; lines are the fitted law with its 95 % band ({_DRAWS} bootstrap draws)."
+        note=f"Marks are measured; lines are the fitted law with {band}"
+        + (f" ({_DRAWS} bootstrap draws)." if banded else ".")
         if shown
         else "Marks are measured.",
     )
+
+
+def _end(value: float) -> Cell:
+    return number(value, "{:.4f}") if np.isfinite(value) else Cell("")
 
 
 def _last(table: Any) -> Cell:

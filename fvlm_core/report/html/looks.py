@@ -52,7 +52,9 @@ def _pictures(one: Gathered, videos: int, at: int) -> list[Picture]:
     restored = restore(one.run)
     found: list[Picture] = []
     for sample in _samples(restored, videos):
-        frames = decode_frames(sample, restored.model.encoder.spec.image_size)
+        frames = decode_frames(
+            sample, restored.model.encoder.spec.image_size, restored.config.data.image_repeats
+        )
         looks = look(restored, frames)
         if not looks:
             name = restored.config.model.connector.name

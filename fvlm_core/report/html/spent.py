@@ -54,7 +54,7 @@ def _row(one: Gathered) -> list[Cell]:
             for name in COMPONENTS
         ),
         duration(one.hours),
-        number(last.get("throughput_samples_sec"), "{:.1f}"),
+        number(last.get("throughput_samples_sec"), "{:,.3g}"),
         number(last.get("gpu_mem_gb") or last.get("memory_gb"), "{:.1f}"),
     ]
 

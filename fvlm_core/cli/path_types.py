@@ -1,0 +1,64 @@
+"""Types of options and arguments that are paths, or may be: `~` is a home in all of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fvlm_core.paths import user_path
+
+given: dict[Path, str] = {}
+"""The paths that this command was given, with the words that give another: "--runs DIR (or FVLM_RUNS)"."""
+
+
+class UserPath(click.Path):
+    """As click's, as a `pathlib.Path`; see `fvlm_core.paths.user_path`."""
+
+    def __init__(self, *, file_okay: bool = True, dir_okay: bool = True) -> None:
+        super().__init__(file_okay=file_okay, dir_okay=dir_okay, path_type=Path)
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        """Text to a path."""
+        path = _read(self, os.fspath(value), param, ctx)
+        if param is not None:
+            given[path] = _words(param, ctx)
+        return super().convert(path, param, ctx)
+
+
+class NameOrPath(click.ParamType[str]):
+    """A name (of a run, a recipe, a data source), or the path of one: text."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Names as they are."""
+        return str(_read(self, value, param, ctx)) if value.startswith(("~", "./~")) else value
+
+
+FILE_PATH = UserPath(dir_okay=False)
+FOLDER_PATH = UserPath(file_okay=False)
+ANY_PATH = UserPath()
+NAME_OR_PATH = NameOrPath()
+
+
+def _read(
+    kind: click.ParamType[Any], text: str, param: click.Parameter | None, ctx: click.Context | None
+) -> Path:
+    from fvlm_core.errors import UsageError
+
+    try:
+        return user_path(text)
+    except UsageError as error:
+        kind.fail(str(error), param, ctx)
+
+
+def _words(param: click.Parameter, ctx: click.Context | None) -> str:
+    if isinstance(param, click.Option):
+        variable = f" (or {param.envvar})" if param.envvar else ""
+        return f"{param.opts[-1]} {param.make_metavar(ctx or click.get_current_context())}{variable}"
+    return param.make_metavar(ctx or click.get_current_context())

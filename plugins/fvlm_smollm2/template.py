@@ -1,0 +1,79 @@
+"""The chat template that lies beside a tokenizer: whether it is the format of `ChatML`, and how it begins a chat."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from fvlm_core.interfaces import UsageError
+
+_ASKED = [{"role": "user", "content": "Hi"}]
+_TALK = [{"role": "system", "content": "Be brief."}, *_ASKED, {"role": "assistant", "content": "Yes."}]
+
+
+def own_system(folder: Path) -> str | None:
+    """The system turn that a folder's chat template begins a chat with which has none: empty when there is none, None
+    when the folder has no chat template. Raises `UsageError` for a template that is not ChatML.
+    """
+    file, template, special = _template(folder)
+    if template is None:
+        return None
+    answer = "<|im_start|>assistant\n"
+    for talk, open_ in ((_TALK, False), ([*_TALK, *_ASKED], True)):
+        expected = _chatml(talk) + answer * open_
+        made = _rendered(file, template, special, talk, open_)
+        if made != expected:
+            raise _strange(file, expected, made)
+    made = _rendered(file, template, special, _ASKED, True)
+    expected = _chatml(_ASKED) + answer
+    before, after = made.removesuffix(expected), made[-len(expected) :]
+    system = before.removeprefix("<|im_start|>system\n").removesuffix("<|im_end|>\n")
+    if after != expected or before not in ("", _chatml([{"role": "system", "content": system}])):
+        raise _strange(file, expected, made)
+    return system
+
+
+def _template(folder: Path) -> tuple[Path, str | None, dict[str, str]]:
+    """Where it is, itself, and the special tokens that it may name."""
+    settings = folder / "tokenizer_config.json"
+    config: Any = json.loads(settings.read_text(encoding="utf-8-sig")) if settings.is_file() else {}
+    special = {
+        key: value["content"] if isinstance(value, dict) else value
+        for key, value in config.items()
+        if key.endswith("_token") and isinstance(value, str | dict)
+    }
+    alone = folder / "chat_template.jinja"
+    if alone.is_file():
+        return alone, alone.read_text(encoding="utf-8"), special
+    found = config.get("chat_template")
+    if isinstance(found, list):  # several, by name
+        found = {one["name"]: one["template"] for one in found}.get("default")
+    return settings, found, special
+
+
+def _rendered(
+    file: Path, template: str, special: dict[str, str], talk: list[dict[str, str]], open_: bool
+) -> str:
+    """What transformers makes of a chat. open_: whether the assistant's next turn is begun."""
+    from jinja2 import TemplateError
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    try:
+        made, _ = render_jinja_template(
+            [talk], chat_template=template, add_generation_prompt=open_, **special
+        )
+    except (TemplateError, TypeError, KeyError) as error:
+        raise UsageError(f"{file}: its chat template cannot be used: {error}") from None
+    return made[0]
+
+
+def _chatml(talk: list[dict[str, str]]) -> str:
+    return "".join(f"<|im_start|>{turn['role']}\n{turn['content']}<|im_end|>\n" for turn in talk)
+
+
+def _strange(file: Path, expected: str, made: str) -> UsageError:
+    return UsageError(
+        f"{file}: its chat template is refused: it is not ChatML. It makes {made!r} of a chat, expected {expected!r}. "
+        "Chats here are ChatML: a copy of the folder without its chat template is trained in that format"
+    )

@@ -1,0 +1,99 @@
+"""Every law that is offered: fitted, drawn, and asked for a prediction, which it gives or says what it would need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny import run_cli
+
+from fvlm_registry import registry
+
+LAWS = [offer.component.name for offer in registry().offered("fit")]
+
+NEEDS = {
+    "tissue": "the step",
+    "multi-power": "the step",
+    "repetition": "unique",
+    "lr-optimum": "the learning rate",
+    "isoflop": "its budget",
+    "envelope": "C, the training FLOPs",
+}
+"""What these read beside N and D."""
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table with every column that a law reads: three sizes, three rates, repeated data, falling learning rates."""
+    rows: list[dict[str, object]] = []
+    for n in (1e7, 3e7, 1e8):
+        for peak in (5e-4, 1e-3, 2e-3):
+            for at, d in enumerate(np.geomspace(1e9, 1.6e10, 5)):
+                rate = peak * (1 - at / 6)
+                loss = 1.5 + 300 / n**0.34 + 400 / d**0.3 + 0.05 * np.log(peak / 1e-3) ** 2 + 2 * rate
+                rows.append(
+                    {
+                        "model_size": f"{round(n / 0.9e6)}M", "run": f"{n:.0f}-{peak}", "N": n, "D": d, "loss": loss,
+                        "step": 100 * (at + 1), "lr": rate, "C": 6 * n * d, "unique": d / (1 + at % 3),
+                    }
+                )  # fmt: skip
+    file = tmp_path_factory.mktemp("table") / "all.csv"
+    pd.DataFrame(rows).to_csv(file, index=False)
+    return file
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_every_law_is_fitted_and_drawn(
+    law: str, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    call = ["fit", "--data", str(table), "--model", law, "--draws", "5"]
+    code, out, err = run_cli(call, monkeypatch, capsys)
+    assert "defect" not in err
+    assert "Traceback" not in err
+    assert (code, "plot: scaling_law_plot.png" in out) == (0, True) or (code, law) == (2, "envelope"), err
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_every_law_predicts_or_says_what_it_needs(
+    law: str, table: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = [
+        "predict",
+        "--data",
+        str(table),
+        "--model",
+        law,
+        "--n",
+        "33M",
+        "--d",
+        "8e9",
+        "--draws",
+        "5",
+        "--force",
+    ]
+    code, out, err = run_cli(call, monkeypatch, capsys)
+    if law in NEEDS:
+        assert code == 2
+        assert f'"{law}" (' in err
+        assert f"from more than N and D: {NEEDS[law]}" in err
+        assert len(err.splitlines()) == 1
+    else:
+        assert code == 0, err
+        assert "N = 3e+07 (33M), D = 8e+09" in out
+        assert '"33M" is a size of the points: N = 30,000,000' in out
+
+
+def test_a_size_is_asked_for_by_its_name_or_as_a_number(
+    table: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["predict", "--data", str(table), "--d", "8e9", "--draws", "5", "--force", "--n"]
+    code, out, _ = run_cli([*call, "30000000"], monkeypatch, capsys)
+    assert (code, "N = 3e+07 (33M)" in out, "is a size of the points" in out) == (0, True, False)
+    for size in ("huge", "-3M", "0"):
+        code, _, err = run_cli([*call, size], monkeypatch, capsys)
+        assert code == 2
+        assert f'--n: expected a positive number such as 360M, 1.7B or 1.6e16, got "{size}"' in err
+        assert "the points have the sizes 11M, 33M, 111M" in err

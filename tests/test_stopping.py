@@ -1,0 +1,115 @@
+"""Ctrl-C in a step that takes longer than the grace: it is said how long, the step is finished and saved."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny import RECIPE
+
+from fvlm_core.runs.checkpoint import latest_checkpoint
+
+SLOW = """
+import hashlib, sys, time
+from fvlm_core.cli.main import main
+from fvlm_core.training import loop
+how, seconds, plain, made = sys.argv[1], float(sys.argv[2]), loop._step, []
+begun = time.monotonic()
+hashlib.pbkdf2_hmac("sha256", b"", b"", 200_000)
+rounds = int(200_000 * seconds / (time.monotonic() - begun))
+def slow(stream):
+    made.append(1)
+    print("step", len(made), flush=True)
+    if how == "python":
+        time.sleep(seconds)
+    else:  # the main thread in one long call, as in a backward pass
+        hashlib.pbkdf2_hmac("sha256", b"", b"", rounds)
+    return plain(stream)
+loop._step = slow
+sys.argv = ["fvlm", "run", "tiny.toml", "-o", "checkpoints.grace=0.5"]
+sys.exit(main())
+"""
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def start(tmp_path: Path, cache: Path) -> Start:
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    (tmp_path / "slow.py").write_text(SLOW)
+
+    def run(how: str, seconds: float) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "slow.py", how, str(seconds)],
+            cwd=tmp_path,
+            env={**os.environ, "FVLM_CACHE": str(cache)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return run
+
+
+def until(process: subprocess.Popen[str], line: str) -> None:
+    assert process.stdout is not None
+    for said in process.stdout:
+        if said.strip() == line:
+            time.sleep(0.2)
+            return
+    raise AssertionError(process.communicate()[1])
+
+
+@pytest.mark.parametrize("how", ["python", "library"])
+def test_ctrl_c_waits_for_a_step_longer_than_the_grace_says_so_and_saves_it(
+    how: str, start: Start, tmp_path: Path
+) -> None:
+    process = start(how, 1.5)
+    until(process, "step 2")
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "SIGINT: finishing this step (0 s so far, the last one took " in said
+    assert " s) and saving; a second signal leaves at once" in said
+    assert "abandoned" not in said
+    newest, damaged = latest_checkpoint(tmp_path / "runs/tiny/tiny/checkpoints")
+    assert (newest and newest.name, damaged) == ("step-00000002", [])
+
+
+def test_a_second_signal_leaves_at_once_even_in_the_middle_of_one_long_call(
+    start: Start, tmp_path: Path
+) -> None:
+    process = start("library", 15)
+    until(process, "step 1")
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+    begun = time.monotonic()
+    _, said = process.communicate(timeout=60)
+    assert time.monotonic() - begun < 8
+    assert process.returncode == 130
+    assert "left at once, without saving" in said
+    assert latest_checkpoint(tmp_path / "runs/tiny/tiny/checkpoints") == (None, [])
+
+
+def test_sigterm_in_such_a_step_ends_with_the_grace_and_that_is_said_first(start: Start) -> None:
+    process = start("library", 4)
+    until(process, "step 2")
+    process.send_signal(signal.SIGTERM)
+    begun = time.monotonic()
+    _, said = process.communicate(timeout=60)
+    assert time.monotonic() - begun < 3
+    assert process.returncode == 143
+    assert "and saving, which is abandoned after 0.5 s (checkpoints.grace)" in said
+    assert "not saved within 0.5 s of the signal: abandoned; the checkpoint before it is intact" in said
