@@ -46,6 +46,25 @@ def test_captions_are_json_lines_and_a_bad_file_stops_nobody(
     assert "1 of 3 videos could not be decoded" in err
 
 
+def test_a_folder_is_captioned_whatever_its_videos_are_called_and_the_rest_is_counted(
+    clips: list[str], trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = trained / "folder"
+    folder.mkdir()
+    for name in ("A.MP4", "b.m4v", "c.3GP"):
+        (folder / name).write_bytes(Path(clips[0]).read_bytes())
+    for name in ("d.jpg", "e.JPG", "a.txt"):
+        (folder / name).write_text("x")
+    code, out, err = run_cli(["caption", "folder", "--run", "tiny"], monkeypatch, capsys)
+    assert code == 0, err
+    assert [json.loads(line)["video"] for line in out.splitlines()] == [
+        "folder/A.MP4",
+        "folder/b.m4v",
+        "folder/c.3GP",
+    ]
+    assert "folder: passed over, no videos: .jpg (2), .txt (1)" in err
+
+
 def test_captioning_goes_on_where_it_stopped(
     clips: list[str], trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,7 @@ import click
 from fvlm_core.cli.console import print_json, stderr
 from fvlm_core.cli.options import frame_options, run_option, runs_option
 from fvlm_core.cli.path_types import ANY_PATH, FILE_PATH
-from fvlm_core.data.kinds import is_picture, is_video
+from fvlm_core.data.kinds import by_kind, is_picture, is_video
 
 
 @click.command("caption")
@@ -83,7 +83,10 @@ def command(
 def _files(given: tuple[Path, ...]) -> Iterator[Path]:
     for path in given:
         if path.is_dir():
-            yield from (file for file in sorted(path.rglob("*")) if is_video(file.name))
+            files = [file for file in sorted(path.rglob("*")) if file.is_file()]
+            yield from (file for file in files if is_video(file.name))
+            if others := by_kind(file.name for file in files if not is_video(file.name)):
+                stderr().print(f"{path}: passed over, no videos: {others}", soft_wrap=True, markup=False)
         else:
             yield path
 
