@@ -15,15 +15,16 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoProcessor,
-    AutoTokenizer,
     PretrainedConfig,
     PreTrainedModel,
 )
 from transformers.modeling_outputs import CausalLMOutput
+from transformers.utils.hub import cached_file
 
-from fvlm_core.compose import compose
+from fvlm_core.compose import compose, make_chat
 from fvlm_core.data.batch import Batch
 from fvlm_core.errors import FvlmError
+from fvlm_core.interfaces.llm import Chat
 from fvlm_core.pretrained import known_architectures
 from fvlm_core.recipes.read import model_from_resolved
 from fvlm_core.runs.viewing import exported_viewing
@@ -153,21 +154,23 @@ class FvlmModel(PreTrainedModel):
 class FvlmProcessor:
     """What an exported model needs to see a video or a picture as in training: `AutoProcessor.from_pretrained(FOLDER)`.
 
-    viewing: how things are shown. tokenizer: transformers' own, whose chat template gives the tokens trained on.
+    viewing: how things are shown. chat: the format of training, for which a question that spells out a control token
+    is text; transformers' own chat template would make the token of it.
     """
 
-    def __init__(self, tokenizer: Any, viewing: Viewing) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, chat: Chat, viewing: Viewing) -> None:
+        self.chat = chat
         self.viewing = viewing
 
     @classmethod
     def from_pretrained(cls, where: Any, **options: Any) -> FvlmProcessor:
         """From an exported folder, or a repository of one on the hub."""
         config: Any = AutoConfig.from_pretrained(where, **options)
-        tokenizer: Any = AutoTokenizer.from_pretrained(where, **options)
+        tokenizer = cached_file(where, "tokenizer.json", **options)
         with known_architectures(dict(config.architectures_read)):
             model = model_from_resolved(config.composition)
-            return cls(tokenizer, exported_viewing(config.viewing, model, f"{where}/config.json"))
+            chat = make_chat(model, tuple, Path(cast(str, tokenizer)))
+            return cls(chat, exported_viewing(config.viewing, model, f"{where}/config.json"))
 
     def __call__(self, file: str | Path, prompt: str | None = None, **otherwise: Any) -> dict[str, Tensor]:
         """What `FvlmModel.generate` is given for a video or picture: pixel_values uint8 [T, 3, H, W], input_ids [1, S].
@@ -178,14 +181,12 @@ class FvlmProcessor:
         """
         viewing = self.viewing.told(prompt=prompt, **otherwise)
         turns = viewing.asked(viewing.question(Path(file)))
-        chat = [{"role": turn.role, "content": turn.content} for turn in turns]
-        encoded = self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")
         frames = torch.from_numpy(viewing.frames(Path(file)))
-        return {"pixel_values": frames, "input_ids": encoded["input_ids"]}
+        return {"pixel_values": frames, "input_ids": torch.from_numpy(self.chat.prompt(turns))[None]}
 
     def decode(self, ids: Tensor) -> str:
         """Token ids [S] back to text, without special tokens."""
-        return self.tokenizer.decode(ids, skip_special_tokens=True)
+        return self.chat.decode(ids.tolist())
 
 
 def _composed(config: FvlmConfig) -> VLM:
