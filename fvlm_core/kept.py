@@ -130,7 +130,8 @@ class Kept:
                 copies=sum(copies.values()),
                 activations=read,
                 keys_values=self.keys_values(),
-                working=self.waiting("llm", accumulates) + self._llm_step(),
+                working=self.waiting("llm", accumulates)
+                + max(self._llm_step(), self._embedding(accumulates)),
             ),
             Moment(
                 name="the backward pass of the encoder",
@@ -243,6 +244,11 @@ class Kept:
     def _head_gradient(self) -> float:
         """The gradient of the head's weights, which waits for that of the embedding where they are the same."""
         return float(self._trains("llm") * FULL * self.llm.width * (self.llm.vocabulary or 0))
+
+    def _embedding(self, accumulates: bool) -> float:
+        """Gradients of the embedding when the text has been read back, where the head is the same weight: the whole
+        table's of the text, the head's, which waited, and their sum; what `waiting` has counted is left out."""
+        return self.llm.tied * (2 if self.waiting("llm", accumulates) else 3) * self._head_gradient()
 
     def _llm_step(self) -> float:
         """One decoder layer on its way back: made again, if it is, and the gradients inside its MLP."""

@@ -153,6 +153,21 @@ def a_resumed_pair_is_bit_exact(pair: Pair) -> None:
         assert not gap, f"{parallel}: {gap}"
 
 
+def a_last_step_of_fewer_samples_than_ranks_is_that_of_one_process(pair: Pair) -> None:
+    keys = ["training.samples=13", "training.micro_batch_size=2"]
+    one, *more = (pair.root() for _ in range(3))
+    pair.alone(keys, one)
+    alone = pair.outcome(one)
+    assert losses(alone, "samples_seen")[-1] == 13
+    for root, parallel in zip(more, ("ddp", "fsdp2"), strict=True):
+        pair.both([*keys, f"training.parallel={parallel}"], root)
+        both = pair.outcome(root)
+        for column in ("samples_seen", "samples_hash", "tokens_seen", "frames_seen", "flops"):
+            assert losses(both, column) == losses(alone, column), (parallel, column)
+        for column in ("train_loss", "grad_norm", "val_loss"):
+            assert close(losses(both, column), losses(alone, column)), (parallel, column)
+
+
 def a_pairs_checkpoint_continues_in_one_process_and_back(pair: Pair) -> None:
     one = pair.root()
     pair.alone(FEW, one)
@@ -304,6 +319,7 @@ def a_resumed_pair_in_preference_training_is_bit_exact(pair: Pair) -> None:
 CHECKS: list[Callable[[Pair], None]] = [
     two_ranks_see_the_batches_of_one,
     a_resumed_pair_is_bit_exact,
+    a_last_step_of_fewer_samples_than_ranks_is_that_of_one_process,
     a_pairs_checkpoint_continues_in_one_process_and_back,
     a_number_that_is_none_on_one_rank_changes_no_weight_on_any,
     too_many_skipped_steps_in_a_row_stop_both,

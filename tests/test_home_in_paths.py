@@ -64,7 +64,8 @@ TEXTS = {
     # Names, patterns and conditions.
     *("--only", "--launcher", "--gpus", "--device", "--name", "--size", "--schedule", "--baseline", "--metric"),
     *("--factors", "--tag", "tags", "patterns", "--drop-run", "--where", "--points", "--warmup-cut", "--columns"),
-    *("--model", "--fix", "--bounds", "--figures", "--sizes", "--total-params", "--host", "--prompt"),
+    *("--model", "--fix", "--bounds", "--figures", "--sizes", "--total-params", "--host", "--prompt", "--system"),
+    *("--n", "--samples-per-step"),
     # Names that are none of a file: of a data source, a plugin, a run of the recipe that is given.
     *("fvlm eval --data", "fvlm data describe name", "fvlm data fetch name", "fvlm plugins new name"),
     *("fvlm plugins check names", "fvlm verify-resume --run", "fvlm weights import --run", "fvlm runs list --recipe"),
@@ -101,7 +102,7 @@ def components() -> list[Any]:
 
 
 NO_PATHS = {
-    *("video_column", "caption_column", "prompt", "hub", "subset", "subsets", "parts", "exclude"),
+    *("video_column", "caption_column", "prompt", "system", "hub", "subset", "subsets", "parts", "exclude"),
     *("size", "model", "project", "entity", "mode", "gpus", "partition", "account", "qos", "constraint"),
     *("setup", "sbatch"),  # of a shell, which knows `~` itself
 }  # fmt: skip

@@ -158,6 +158,22 @@ def test_frozen_parts_keep_less(frozen: tuple[str, ...], wide: int) -> None:
     assert predicted(vlm, True, labels, frozen).kept == pytest.approx(kept, rel=0.15)
 
 
+@pytest.mark.parametrize("frozen", [(), ("encoder",)], ids=str)
+def test_plan_knows_the_gradients_of_a_tied_embedding(
+    frozen: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table that is most of the model, and few labels: its gradient of the text, that of the head, and their sum."""
+    monkeypatch.setattr("small.VOCABULARY", 20_000)
+    for name, value in (("SAMPLES", 2), ("FRAMES", 2), ("TEXT", 5)):
+        monkeypatch.setitem(globals(), name, value)
+    vlm = model(encoder_changes=EYE, llm_changes={**SPEAKER, "depth": 12})
+    for component in frozen:
+        for parameter in vlm.parameter_groups()[component].values():
+            parameter.requires_grad_(False)
+    _, peak, labels = held(vlm, bf16=False)
+    assert dynamic(predicted(vlm, False, labels, frozen)) == pytest.approx(peak, rel=0.05)
+
+
 def test_logits_that_are_made_twice_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fvlm_core.vlm.LOGITS_AT_ONCE", 500)
     vlm = model(encoder_changes=EYE, llm_changes=SPEAKER)

@@ -27,7 +27,7 @@ CACHE = Path(".cache") / "metrics.parquet"
 INDEX = Path(".cache") / "metrics.json"
 """What is in it, by run."""
 
-VERSION = 1
+VERSION = 2
 _EXACT = 2**53
 """Whole numbers up to here are exact as floating point."""
 

@@ -85,6 +85,9 @@ def deterministic(row: Row) -> Row:
 def read_metrics(file: Path, skip: str = "") -> list[Row]:
     """The rows in force, without holes or double steps: superseded rows and torn lines are left out.
 
+    samples_seen and flops are those of the samples that the sources gave, also where an older version took them from
+    the step and a batch size that had changed (the file keeps what it wrote).
+
     skip: an event type that is not wanted; most lines of a long run are training rows, and need not be decoded.
     """
     kept: list[Row] = []
@@ -93,7 +96,23 @@ def read_metrics(file: Path, skip: str = "") -> list[Row]:
             kept = [old for old in kept if old["step"] <= row["step"]]
         else:
             kept.append(row)
-    return kept
+    return _recounted(kept)
+
+
+def _recounted(rows: list[Row]) -> list[Row]:
+    """Rows whose samples are not those that their sources gave, put right: later samples at the price of their row."""
+    samples, flops = 0, 0.0
+    for row in rows:
+        seen = row.get("samples_seen")
+        given = sum((row.get("samples_by_source") or {}).values()) or seen
+        if not seen or not given:
+            continue
+        if given != seen:
+            row["samples_seen"] = given
+            if row.get("flops"):
+                row["flops"] = flops + (given - samples) * (row["flops"] / seen)
+        samples, flops = given, row.get("flops") or flops
+    return rows
 
 
 def _rows(file: Path, skip: str = "") -> list[Row]:

@@ -43,7 +43,7 @@ def from_runs(runs: Sequence[Run], source: str, n: NKind = "total", d: DKind = "
     unknown: list[str] = []
     for run in used:
         name = names[run.folder]
-        evaluations = _counted(run, name, d, remarks)
+        evaluations = run.evaluations("step", seen.key, "val_loss", "lr_connector", "flops")
         good = [row for row in evaluations if _is_loss(row.get("val_loss"))]
         if not good:
             remarks.append(f"run {name} left out: it has no evaluation with a loss yet")
@@ -123,30 +123,6 @@ def _curve(run: Run, name: str, rows: Sequence[Row], remarks: list[str]) -> Mapp
     steps = pd.Series([row["step"] for row in rated], dtype=float).to_numpy()
     rates = pd.Series([row["lr_connector"] for row in rated], dtype=float).to_numpy()
     return curves_of(pd.Categorical([name] * len(rated)), steps, rates, warmup, remarks)
-
-
-def _counted(run: Run, name: str, d: DKind, remarks: list[str]) -> list[Row]:
-    """A run's evaluations but for those whose D is known to be wrong: other samples than the sources gave.
-
-    Older versions took samples and FLOPs from steps, and an accepted change of the batch size falsified both.
-    """
-    seen = D_KINDS[d].key
-    rows = run.evaluations(
-        "step", seen, "samples_seen", "samples_by_source", "val_loss", "lr_connector", "flops"
-    )
-    if d not in ("samples", "flops"):
-        return rows
-    true = [
-        row
-        for row in rows
-        if not row.get("samples_by_source") or sum(row["samples_by_source"].values()) == row["samples_seen"]
-    ]
-    if len(true) < len(rows):
-        remarks.append(
-            f"run {name}: evaluations left out whose samples_seen is not what the sources gave "
-            f"(the batch size changed under an older version): {len(rows) - len(true)}"
-        )
-    return true
 
 
 def _is_loss(value: object) -> bool:

@@ -1,0 +1,35 @@
+"""A step's gradients are let go before the next step makes its own: a run holds one set of them, not two."""
+
+from __future__ import annotations
+
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import RECIPE, train
+
+from fvlm_core.training import loop
+
+
+def test_no_gradient_of_a_step_lives_in_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FVLM_CACHE", str(tmp_path / "cache"))
+    kept: list[weakref.ref[Any]] = []
+    alive: list[int] = []
+    gradient, taken = loop._gradient, loop.taken  # pyright: ignore[reportPrivateUsage]
+
+    def begins(*given: Any) -> Any:
+        alive.append(sum(one() is not None for one in kept))
+        return gradient(*given)
+
+    def took(*given: Any) -> Any:
+        found = taken(*given)
+        kept[:] = [weakref.ref(one) for one in found.values()]
+        return found
+
+    monkeypatch.setattr(loop, "_gradient", begins)
+    monkeypatch.setattr(loop, "taken", took)
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    train(tmp_path / "tiny.toml", tmp_path / "runs", "training.steps=3")
+    assert kept
+    assert alive == [0, 0, 0]
