@@ -286,6 +286,6 @@ def test_a_camera_s_picture_is_upright_wherever_pictures_are_read(
 
     still = decode_still(ImageFile(file, fit="crop"), 64)
     assert corners(still) == UPRIGHT
-    eye = Eye(64, 1.0, 8, "crop", 1, None)
+    eye = Eye(size=64, fit="crop", decoder=None)
     for visual in (str(file), Image.open(io.BytesIO(content))):
         assert corners(eye.see([visual])[0], first=True) == UPRIGHT
