@@ -85,9 +85,11 @@ def _system(chat: Chat) -> str:
 
 def _as_set(chosen: Chosen, share: float) -> list[Shown]:
     """How a source shows things, by its settings; nothing where it has none of these names."""
-    own = {name: getattr(chosen.config, name, None) for name in ("fps", "max_frames", "fit")}
-    kind = "videos" if own["fps"] and own["max_frames"] else "pictures" if own["fit"] else None
+    fps, most, fit = (getattr(chosen.config, name, None) for name in ("fps", "max_frames", "fit"))
+    kind = "videos" if fps and most else "pictures" if fit else None
     if kind is None:
         return []
     prompt = getattr(chosen.config, "prompt", "")
-    return [Shown(source=chosen.name, kind=kind, weight=share, prompt=prompt, **own)]
+    return [
+        Shown(source=chosen.name, kind=kind, weight=share, fps=fps, max_frames=most, fit=fit, prompt=prompt)
+    ]

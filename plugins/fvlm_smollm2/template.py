@@ -59,10 +59,9 @@ def _rendered(
     from jinja2 import TemplateError
     from transformers.utils.chat_template_utils import render_jinja_template
 
+    names: Any = special
     try:
-        made, _ = render_jinja_template(
-            [talk], chat_template=template, add_generation_prompt=open_, **special
-        )
+        made, _ = render_jinja_template([talk], chat_template=template, add_generation_prompt=open_, **names)
     except (TemplateError, TypeError, KeyError) as error:
         raise UsageError(f"{file}: its chat template cannot be used: {error}") from None
     return made[0]
