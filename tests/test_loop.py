@@ -286,6 +286,16 @@ def test_under_torchrun_an_echo_of_the_signal_is_no_second_one(
         assert stop.number == signal.SIGTERM
 
 
+def test_no_signal_ends_the_process_once_nothing_listens_any_more() -> None:
+    """One that comes as training ends is answered before it is left, and its deadline goes with it."""
+    for _ in range(50):
+        stop = StopRequest(grace=0.2)
+        with stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.number == signal.SIGTERM
+    time.sleep(0.5)  # a timer that was left would have ended this process by now
+
+
 def test_precision_and_memory_order_change_how_and_not_what_is_computed(data: Any, tmp_path: Path) -> None:
     def losses(*keys: str) -> list[float]:
         recipe = small(tmp_path, "training.steps=3", *keys)

@@ -31,6 +31,10 @@ ECHO = 2.0
 workers directly, and torchrun passes on what it got itself."""
 
 
+_NO_MORE = 0
+"""No signal's number: written to the pipe, it ends the thread that reads there."""
+
+
 class Stopped(FvlmError):
     """The run was asked to stop and has saved; running the same command again continues it."""
 
@@ -72,7 +76,8 @@ class StopRequest:
         os.set_blocking(self._writer, False)
         self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         self._before = {number: signal.signal(number, self._note) for number in EXIT_CODES}
-        Thread(target=self._listen, args=(self._reader,), name="signals", daemon=True).start()
+        self._listener = Thread(target=self._listen, args=(self._reader,), name="signals", daemon=True)
+        self._listener.start()
         return self
 
     def __exit__(
@@ -81,7 +86,9 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._wakeup)
-        os.close(self._writer)  # which ends the thread
+        os.write(self._writer, bytes([_NO_MORE]))  # forked workers hold the pipe, too: closing it would end nothing
+        self._listener.join()  # what it still answers may start a timer, which must not outlive this
+        os.close(self._writer)
         if self._timer is not None:
             self._timer.cancel()
 
@@ -92,7 +99,7 @@ class StopRequest:
     def _listen(self, reader: int) -> None:
         """Answer every signal, in its thread."""
         with os.fdopen(reader, "rb", buffering=0) as signals:
-            while heard := signals.read(1):
+            while (heard := signals.read(1)) and heard[0] != _NO_MORE:
                 if heard[0] in EXIT_CODES:
                     self._answer(heard[0])
 
