@@ -66,6 +66,23 @@ def test_a_skewed_curve_whose_lowest_loss_is_inside_is_not_sent_beyond_its_ends(
     assert 5e6 < again.fits[0].values["N"] < 2e7
 
 
+@pytest.mark.parametrize("law", sorted(COLUMNS))
+@pytest.mark.parametrize("losses", [(3.0, 3.1, 3.12, 3.1, 3.0), (3.0, 3.2, 3.2, 3.1), (3.1, 3.2, 3.2, 3.0)])
+def test_a_hill_has_no_minimum_on_either_side(law: str, losses: tuple[float, ...]) -> None:
+    x = 1e7 * 3.0 ** np.arange(len(losses))
+    (reason,) = fit_points(swept(law, x, np.array(losses)), load_model(law), "mse", draws=2).reasons
+    assert "does not bend upwards" in reason
+    assert "below all" not in reason
+    assert "above all" not in reason
+
+
+def test_sizes_that_share_their_first_digits_stay_apart() -> None:
+    sizes = [1.0e7, 1.0004e7, 1.57312e8, 1.57338e8, 3e8]
+    table = pd.DataFrame({"n": np.repeat(sizes, 2), "d": [1e9, 2e9] * 5, "loss": np.arange(2.0, 12)})
+    named = tidy(table, "made").table["size"].cat.categories
+    assert sorted(named) == ["10.004M", "10M", "157.31M", "157.34M", "300M"]
+
+
 def test_the_budget_of_the_case_has_its_best_size_inside(
     shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -141,7 +141,7 @@ def test_the_recipe_s_own_texts_are_known(table: type) -> None:
 def test_text_that_may_be_a_folder_takes_a_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "w").mkdir()
     for file in ("config.json", "model.safetensors"):
-        (home / "w" / file).write_bytes(b"")
+        (home / "w" / file).write_text("{}", encoding="utf-8")
     assert pretrained_folder("~/w") == home / "w"
     timm: Any = registry().load("fvlm_timm.config:Timm")
     assert timm(model="vit_tiny_patch16_224", weights="~/w").weights_file() == home / "w/model.safetensors"

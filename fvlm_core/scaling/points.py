@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -207,14 +208,26 @@ def settle(
     )
 
 
-def size_label(n: float) -> str:
+def size_label(n: float, digits: int = 4) -> str:
     """A label for a size that has none: `157.3M`."""
     if not np.isfinite(n):
         return "all"
     for unit, word in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if n >= unit:
-            return f"{n / unit:.4g}{word}"
-    return f"{n:.4g}"
+            return f"{n / unit:.{digits}g}{word}"
+    return f"{n:.{digits}g}"
+
+
+def size_labels(sizes: Sequence[float]) -> list[str]:
+    """Labels of different sizes, each with as many digits as tell it from the others, four or more."""
+    labels = [size_label(n) for n in sizes]
+    for digits in range(5, 18):
+        count = Counter(labels)
+        labels = [
+            size_label(n, digits) if count[label] > 1 else label
+            for n, label in zip(sizes, labels, strict=True)
+        ]
+    return labels
 
 
 def shorten(text: str, most: int = 100) -> str:
@@ -258,7 +271,7 @@ def _named(sizes: Any, n: Any) -> Any:
     values, codes = (np.full(1, np.nan), 0) if n is None else np.unique(n[unnamed], return_inverse=True)
     out = sizes.codes.astype(int)
     out[unnamed] = len(known) + codes
-    return labelled([*known, *map(size_label, values.tolist())], out)
+    return labelled([*known, *size_labels(values.tolist())], out)
 
 
 def _told_apart(runs: Any, sizes: Any, said: list[str]) -> Any:

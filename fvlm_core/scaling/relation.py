@@ -105,7 +105,7 @@ def relate(relation: Relation, fits: Sequence[Fit]) -> FittedRelation:
         error *= float(apart @ apart / spare) ** 0.5
         freedom = spare
     else:
-        why = "a group has none, and the groups lie on the power to the last digit" if spare else _FEW
+        why = "a group has none, and the groups lie on the power to the last digit" if spare else _TWO
         return evolve(found, scale=float(np.exp(level)), exponent=slope, interval=Interval(None, None, why))
     reach = quantile(freedom) * error
     return evolve(
@@ -113,7 +113,7 @@ def relate(relation: Relation, fits: Sequence[Fit]) -> FittedRelation:
     )
 
 
-_FEW = "a group has none, and two groups leave no residual to judge by"
+_TWO = "two groups lie on some power whatever the truth, and leave no residual to judge by"
 
 
 def _error(fit: Fit, at: int, value: float) -> float:

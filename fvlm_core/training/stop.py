@@ -86,7 +86,9 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._wakeup)
-        os.write(self._writer, bytes([_NO_MORE]))  # forked workers hold the pipe, too: closing it would end nothing
+        os.write(
+            self._writer, bytes([_NO_MORE])
+        )  # forked workers hold the pipe, too: closing it would end nothing
         self._listener.join()  # what it still answers may start a timer, which must not outlive this
         os.close(self._writer)
         if self._timer is not None:

@@ -43,7 +43,8 @@ def checks(
         return []
     ends = f"({tried[0]:g} to {tried[-1]:g})"
     inside = level[1:-1].min() <= min(level[0], level[-1])
-    if width <= BENT and (not inside or level.min() == level.max()):
+    hill = level[1:-1].max() > max(level[0], level[-1])
+    if (width <= BENT or hill) and (not inside or level.min() == level.max()):
         return [
             f"the loss does not bend upwards over the {what} tried {ends}: there is no minimum among them"
         ]
