@@ -8,6 +8,7 @@ import re
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -31,6 +32,17 @@ Record = Mapping[str, Any]
 
 class Refused(Exception):
     """Why a row cannot be used."""
+
+
+@contextmanager
+def of_another_shape() -> Iterator[None]:
+    """Raise `Refused` for what goes wrong where a row is read that is not built as the rows of its data set are."""
+    try:
+        yield
+    except KeyError as error:
+        raise Refused(f"not built as the rows of this data set are: no {error} in it") from error
+    except (TypeError, AttributeError, ValueError, IndexError) as error:
+        raise Refused(f"not built as the rows of this data set are: {error}") from error
 
 
 class Row(NamedTuple):
