@@ -444,29 +444,9 @@ def test_turns_that_name_what_is_not_there_are_no_text(
 
 
 BY_KEY = [
-    "img",
-    "img_path",
-    "mp4",
-    "jpg",
-    "gif",
-    "media",
-    "media_path",
-    "visual",
-    "vid",
-    "keyframes",
-    "video-path",
-    "video_link",
-    "image_0",
-    "image1",
-    "video1",
-    "frames_dir",
-    "image_list",
-    "image_base64",
-    "videoUrl",
-    "imagePath",
-    "source_video",
-    "num_frames",
-    "VideoFile",
+    *("img", "img_path", "mp4", "jpg", "gif", "media", "media_path", "visual"),
+    *("vid", "keyframes", "video-path", "video_link", "image_0", "image1", "video1", "frames_dir"),
+    *("image_list", "image_base64", "videoUrl", "imagePath", "source_video", "num_frames", "VideoFile"),
 ]
 BY_VALUE = ["file_name", "filename", "file", "path", "url", "contentUrl", "name", "key", "uri"]
 

@@ -98,7 +98,8 @@ _LONGEST = 4096
 _NOTHING = ("", "nan", "none", "null")
 _MARKS = ("<image>", "<video>")
 _OF_MODELS = (
-    r"(?:<\|?(?:image|img(?=[_ \d|])|picture|vision_start|vision_end|video(?=[_\d|]))[_ ]?(?:pad|placeholder|here|start)?[_ ]?\d*\|?>"
+    r"(?:<\|?(?:image|img(?=[_ \d|])|picture|vision_start|vision_end|video(?=[_\d|]))"
+    r"[_ ]?(?:pad|placeholder|here|start)?[_ ]?\d*\|?>"
     r"|\[(?:image|img)[_ ]?\d*\])"
 )
 _OF_HTML = r"<(?:video|img|(?:image|img|video)\s*/)>"

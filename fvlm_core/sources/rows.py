@@ -207,13 +207,16 @@ def _utf8_copy(path: Path, encoding: str) -> Path:
 
 def _json_object(raw: bytes) -> Record:
     try:
-        record: Any = json.loads(decoded(raw))
+        text = decoded(raw)
+        record: Any = json.loads(text)
     except NotText as error:
         raise Refused(str(error)) from None
     except (ValueError, RecursionError) as error:
         raise Refused(f"not JSON: {error}") from None
     if not isinstance(record, dict):
         raise Refused(f"expected an object, got {type(record).__name__}")
+    if "\\ud" in text.lower() and (fault := fault_of(json.dumps(record, ensure_ascii=False))):
+        raise Refused(fault)  # JSON can write half a surrogate pair, also into an id
     return record
 
 

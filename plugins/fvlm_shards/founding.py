@@ -41,9 +41,9 @@ _LAYOUT = 5
 
 _PACKED = tuple(
     f".{name}"
-    for kind in ("gz", "bz2", "xz", "zst", "lz4", "lzma", "z")
+    for kind in ("gz", "bz2", "xz", "zst", "lz4", "lzma", "z", "bz", "b2")
     for name in (f"tar.{kind}", f"t{kind}")
-) + (".tbz", ".tb2", ".taz")
+)
 _COMPRESSED = (
     "a compressed shard is not read, for nothing in it has a place: unpack it (gunzip, unzstd, ...) to a .tar"
 )
