@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -35,7 +35,7 @@ class Refused(Exception):
 
 
 @contextmanager
-def of_another_shape() -> Iterator[None]:
+def of_another_shape() -> Generator[None]:
     """Raise `Refused` for what goes wrong where a row is read that is not built as the rows of its data set are."""
     try:
         yield
