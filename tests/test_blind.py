@@ -418,3 +418,170 @@ def test_a_shard_with_nothing_but_lost_pictures_is_an_error(tmp_path: Path) -> N
     write_tar(tmp_path / "s" / "0.tar", {"a.txt": CAPTION, "a.npy": np.zeros(3).tobytes()})
     with pytest.raises(UsageError, match=r"none of its 1 samples can be used(.|\n)*a\.npy"):
         opened(tmp_path / "s")
+
+
+TURNS = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "A dog runs."}]
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"video": "v.mp4"}, "not there (video)"),
+        ({"images": ["x.jpg"]}, "not there (images)"),
+        ({"source": "openvid"}, "not there (source)"),
+        ({"frame_count": 8}, "frame_count is 8 and 0 are there"),
+        ({"is_text_only": False}, "is_text_only is false"),
+    ],
+)
+def test_turns_that_name_what_is_not_there_are_no_text(
+    said: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    plain = {"id": "b", "turns": TURNS, "source": "smoltalk"}
+    write_tar(tmp_path / "s" / "0.tar", {"a.json": {"id": "a", "turns": TURNS, **said}, "b.json": plain})
+    source = opened(tmp_path / "s")
+    assert ids(source) == ["0/b"]
+    assert reason in reasons(source)["a"]
+
+
+BY_KEY = [
+    *("img", "img_path", "mp4", "jpg", "gif", "media", "media_path", "visual"),
+    *("vid", "keyframes", "video-path", "video_link", "image_0", "image1", "video1", "frames_dir"),
+    *("image_list", "image_base64", "videoUrl", "imagePath", "source_video", "num_frames", "VideoFile"),
+]
+BY_VALUE = ["file_name", "filename", "file", "path", "url", "contentUrl", "name", "key", "uri"]
+
+
+def test_media_are_known_by_the_key_or_by_how_the_value_ends() -> None:
+    for key in BY_KEY:
+        assert media_keys({key: "dir/v", "caption": "x"}) == [key]
+    for key in BY_KEY + BY_VALUE:
+        for value in ("dir/v.mp4", "https://h/v.JPG?size=2#t", ["a/b c.webm"], [["x.png"]]):
+            assert media_keys({"caption": "x", key: value}) == [key]
+            assert media_keys({"meta": [{"more": {key: value}}]}) == [f"meta.more.{key}"]
+    assert media_keys({"x": "data:image/png;base64,iVBO"}) == ["x"]
+
+
+def test_ordinary_metadata_names_no_media() -> None:
+    ordinary: dict[str, Any] = {
+        "caption": "See photo.jpg",
+        "long_caption": "It is called a.mp4",
+        "alt_text": "photo.jpg",
+        "url": "https://h/page.html",
+        "page": "https://h/?next=a.mp4",
+        "score": "0.264",
+        "mp3": "a.mp3",
+        "image_width": 640,
+        "video_title": "x",
+        "clip_score": 0.3,
+        "n": 3,
+        "status": "ok",
+        "img": None,
+        "messages": [{"role": "user", "content": "Open photo.jpg"}],
+        "meta": {"text": "see a.png", "source": "s"},
+        "texts": ["a.jpg"],
+        "imagery": "x",
+        "photographer": "y",
+        "file": "a.json",
+        "long": "x\n" * 9 + "a.jpg",
+    }
+    assert media_keys(ordinary) == []
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        *(
+            "<img>",
+            "<image_1>",
+            "<Image>",
+            "<|image|>",
+            "<|image_pad|>",
+            "<image/>",
+            "[IMG]",
+            "<image 1>",
+            "<IMAGE>",
+        ),
+        *(
+            "<|vision_start|><|image_pad|><|vision_end|>",
+            "<video_1>",
+            "<image1>",
+            "<image_placeholder>",
+            "<|video_pad|>",
+        ),
+    ],
+)
+def test_the_marks_of_every_model_mark_a_picture(mark: str, tmp_path: Path) -> None:
+    members = {
+        "a.json": {"user": f"{mark}\nWhat?", "assistant": "x"},
+        "b.json": {"user": f"What?\n{mark}", "assistant": "x"},
+        "c.json": {"system": mark, "user": "What?", "assistant": "x"},
+        "d.json": {"user": f"Why does {mark} stay black here?", "assistant": mark},
+    }
+    write_tar(tmp_path / "s" / "0.tar", members)
+    source = opened(tmp_path / "s")
+    assert ids(source) == ["0/d"]
+    assert set(reasons(source)) == {"a", "b", "c"}
+
+
+def test_chats_that_name_a_file_under_any_column_are_no_text(tmp_path: Path) -> None:
+    rows = [{"messages": TURNS, "file": "a.jpg"}, {"messages": TURNS, "file": "a.json"}]
+    table(tmp_path / "data/all/train-00000-of-00001.parquet", rows)
+    source = smoltalk(SmolTalk(path=tmp_path), "train")
+    assert len(source) == 1
+    assert reasons(source) == {"row 0": "names a picture or video that is not read (file)"}
+
+
+def test_half_a_surrogate_pair_and_a_zero_are_bad_samples_of_a_shard(tmp_path: Path) -> None:
+    def raw(text: str) -> bytes:
+        return text.encode()
+
+    members = {
+        "a.json": raw(r'{"caption": "x\ud800"}'),
+        "b.json": raw(r'{"id": "b", "turns": [{"role": "assistant", "content": "x\udc00"}]}'),
+        "c.json": raw(r'{"caption": "x", "video_id": "\ud800"}'),
+        "d.json": raw(r'{"caption": "x\u0000y"}'),
+        "e.json": raw(r'{"id": "e", "turns": [{"role": "assistant", "content": "x\u0000"}]}'),
+        "f.json": raw(r'{"caption": "a \ud83d\ude00"}'),
+    }
+    write_tar(
+        tmp_path / "s" / "0.tar", {**members, **{f"{key}.jpg": jpeg(n) for n, key in enumerate("abcdef")}}
+    )
+    source = opened(tmp_path / "s")
+    assert [sample.turns[-1].content for sample in (source[n] for n in range(len(source)))] == [
+        "a \N{GRINNING FACE}"
+    ]
+    said = reasons(source)
+    assert all("half a surrogate pair" in said[key] for key in "abc")
+    assert all("a zero in it" in said[key] for key in "de")
+
+
+def test_metadata_beside_a_caption_cost_no_sample_and_name_what_it_shows(tmp_path: Path) -> None:
+    members: dict[str, Any] = {
+        "a.txt": CAPTION,
+        "a.jpg": jpeg(1),
+        "a.json": {"url": "https://h/x.jpg", "width": 9, "status": "success"},
+        "b.txt": CAPTION,
+        "b.jpg": jpeg(2),
+        "b.json": {"caption": None, "key": "b"},
+        "c.txt": b"other",
+        "c.jpg": jpeg(3),
+        "c.json": {"caption": "A dog runs."},
+        "d.txt": CAPTION,
+        "d.json": {"url": "https://h/x.jpg", "status": "failed"},
+        "e.txt": CAPTION,
+        "e.json": {"frame_count": 2},
+    }
+    write_tar(tmp_path / "s" / "0.tar", members)
+    source = opened(tmp_path / "s")
+    assert ids(source) == ["0/a", "0/b", "0/c"]
+    assert {source[n].turns[-1].content for n in range(3)} == {"A dog runs."}
+    assert set(reasons(source)) == {"d", "e"}
+
+
+def test_shards_in_upper_case_are_read_and_compressed_ones_are_named(tmp_path: Path) -> None:
+    for name in ("0.tar", "0.TAR", "1.TAR", "2.tar.gz", "3.tgz", "4.tar.zst", "5.TBZ2"):
+        write_tar(tmp_path / "s" / name, GOOD)
+    source = opened(tmp_path / "s")
+    assert sorted(ids(source)) == ["0.TAR/good", "0/good", "1.TAR/good"]
+    named = {Path(problem.file).name for problem in source.problems() if "compressed shard" in problem.text}
+    assert named == {"2.tar.gz", "3.tgz", "4.tar.zst", "5.TBZ2"}

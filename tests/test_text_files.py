@@ -302,3 +302,28 @@ def test_every_row_is_a_sample_and_no_video_is_in_both_splits(shared: Path, tmp_
     assert not shown[0] & shown[1]
     ids = {source[n].id for source in sides for n in range(len(source))}
     assert {sample.id for sample in samples} <= ids  # stable when rows are added
+
+
+@pytest.mark.parametrize("swallowed", ["2.mp4,three, four", "2.mp4,three, four, five", "2.mp4,three"])
+def test_a_swallowed_row_is_found_whatever_commas_its_caption_holds(swallowed: str, tmp_path: Path) -> None:
+    file = written(tmp_path, f'{HEADER}1.mp4,"one, two\n{swallowed}"\n3.mp4,z\n')
+    with pytest.raises(UsageError, match=rf"{file}:2: {OPEN}"):
+        read(file)
+
+
+def test_captions_and_manifests_are_found_in_upper_and_lower_case(tmp_path: Path) -> None:
+    beside = folder_of(tmp_path / "beside", "A.MTS", "b.mp4", "c.mp4")
+    for name, caption in (("A.TXT", "one"), ("b.Txt", "two"), ("c.txt", "x"), ("c.TXT", "y")):
+        (beside / name).write_text(caption)
+    source = opened(beside)
+    assert list(captions(source)) == ["one", "two"]
+    assert [problem.text for problem in source.problems()] == [
+        "two captions, of which one would be lost: c.TXT and c.txt"
+    ]
+    for name, content in (
+        ("Captions.CSV", "video,caption\na.mp4,one\n"),
+        ("METADATA.JSONL", '{"video": "a.mp4", "caption": "one"}\n'),
+    ):
+        folder = folder_of(tmp_path / name, "a.mp4")
+        (folder / name).write_text(content)
+        assert list(captions(opened(folder))) == ["one"]

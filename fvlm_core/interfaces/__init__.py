@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fvlm_core.data.kinds import PICTURE_SUFFIXES, VIDEO_SUFFIXES, by_kind, is_picture, is_video
     from fvlm_core.data.members import open_member
     from fvlm_core.data.named import media_keys, unshown
-    from fvlm_core.encodings import NotText, decoded
+    from fvlm_core.encodings import NotText, decoded, fault_of
     from fvlm_core.errors import FvlmError, MissingData, MissingWeights, Problem, Problems, UsageError
     from fvlm_core.interfaces.connector import Auxiliary, Connector, VisualTokens
     from fvlm_core.interfaces.data import (
@@ -96,7 +96,7 @@ _HOME = {
     "data.kinds": ("PICTURE_SUFFIXES", "VIDEO_SUFFIXES", "by_kind", "is_picture", "is_video"),
     "data.members": ("open_member",),
     "data.named": ("media_keys", "unshown"),
-    "encodings": ("NotText", "decoded"),
+    "encodings": ("NotText", "decoded", "fault_of"),
     "errors": ("FvlmError", "MissingData", "MissingWeights", "Problem", "Problems", "UsageError"),
     "interfaces.connector": ("Auxiliary", "Connector", "VisualTokens"),
     "interfaces.data": (
@@ -241,6 +241,7 @@ __all__ = [
     "check_whole",
     "decoded",
     "environment_path",
+    "fault_of",
     "find_media",
     "hookimpl",
     "is_folder",

@@ -120,14 +120,14 @@ class CSVRows(RowFile):
                 yield Row(number, start, texts.offset - start, {}, f"{refused}{lines}")
 
     def _swallowed(self, lines: list[str]) -> int:
-        """Which line of a row is a row of its own by all appearances: as many fields, and a key of the same kind; 0:
+        """Which line of a row is a row of its own by all appearances: no fewer fields, and a key of the same kind; 0:
         none. A quotation mark left open may by chance be closed by one of a later row."""
         key = self.header.index(self.columns[0])
         begun = lines[0].replace('"', "").split(self.separator)
         own = begun[key] if key < len(begun) else ""
         for place, line in enumerate(lines[1:], 1):
             alone = next(csv.reader([line], delimiter=self.separator), [])
-            if len(alone) == len(self.header) and _alike(alone[key].strip(), own.strip()):
+            if len(alone) >= len(self.header) and _alike(alone[key].strip(), own.strip()):
                 return place
         return 0
 

@@ -7,7 +7,8 @@ import os
 import re
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -31,6 +32,17 @@ Record = Mapping[str, Any]
 
 class Refused(Exception):
     """Why a row cannot be used."""
+
+
+@contextmanager
+def of_another_shape() -> Generator[None]:
+    """Raise `Refused` for what goes wrong where a row is read that is not built as the rows of its data set are."""
+    try:
+        yield
+    except KeyError as error:
+        raise Refused(f"not built as the rows of this data set are: no {error} in it") from error
+    except (TypeError, AttributeError, ValueError, IndexError) as error:
+        raise Refused(f"not built as the rows of this data set are: {error}") from error
 
 
 class Row(NamedTuple):
@@ -195,13 +207,16 @@ def _utf8_copy(path: Path, encoding: str) -> Path:
 
 def _json_object(raw: bytes) -> Record:
     try:
-        record: Any = json.loads(decoded(raw))
+        text = decoded(raw)
+        record: Any = json.loads(text)
     except NotText as error:
         raise Refused(str(error)) from None
     except (ValueError, RecursionError) as error:
         raise Refused(f"not JSON: {error}") from None
     if not isinstance(record, dict):
         raise Refused(f"expected an object, got {type(record).__name__}")
+    if "\\ud" in text.lower() and (fault := fault_of(json.dumps(record, ensure_ascii=False))):
+        raise Refused(fault)  # JSON can write half a surrogate pair, also into an id
     return record
 
 

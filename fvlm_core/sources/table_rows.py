@@ -12,16 +12,16 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-from fvlm_core.data.named import media_keys, names_media, unshown
+from fvlm_core.data.named import media_keys, unshown
 from fvlm_core.errors import Problem, UsageError
 from fvlm_core.interfaces.data import DataSource, Fit, ImageFile, Sample, Split, Turn
 from fvlm_core.paths import cache_folder
 from fvlm_core.sources.cache import keep_arrays, load_arrays, state_key
 from fvlm_core.sources.parquet import Parquet
-from fvlm_core.sources.rows import Record, Refused
+from fvlm_core.sources.rows import Record, Refused, of_another_shape
 from fvlm_core.sources.ties import tied_rows
 
-_VERSION = 2
+_VERSION = 3
 """Of what is kept in the cache: to be raised when rows come to mean something else."""
 
 
@@ -140,11 +140,12 @@ class TableRows(DataSource):
         rows, unusable, faults = array("q"), array("q"), array("q")
         counts, keys = array("q"), array("Q")
         reasons: dict[str, int] = {}
-        for row, record in self.table.records(names_media):
+        for row, record in self.table.records(lambda _: True):
             try:
                 if record is None:
                     raise Refused("not UTF-8 text")
-                entry = self.entry(record)
+                with of_another_shape():
+                    entry = self.entry(record)
                 _refuse_blind(entry, record)
             except Refused as refused:
                 unusable.append(row)

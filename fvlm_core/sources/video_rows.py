@@ -19,7 +19,7 @@ from fvlm_core.interfaces.data import DataSource, Sample, Split, Turn
 from fvlm_core.paths import cache_folder
 from fvlm_core.sources.cache import keep_arrays, load_arrays, state_key
 from fvlm_core.sources.media import ABSENT, AMBIGUOUS, EMPTY, Media, key_of
-from fvlm_core.sources.rows import Record, Refused, RowFile
+from fvlm_core.sources.rows import Record, Refused, RowFile, of_another_shape
 from fvlm_core.sources.settings import VideoSettings
 from fvlm_core.sources.ties import tied_rows
 
@@ -29,7 +29,7 @@ _WHY = {
     EMPTY: "empty video (0 bytes)",
 }
 _COLUMNS = ("rows", "entries", "groups", "contents", "unusable", "faults")
-_VERSION = 2
+_VERSION = 3
 """Of the listings that are kept: how rows are read."""
 _SHOWN = 5
 """Problems spelt out when nothing is left."""
@@ -162,7 +162,8 @@ class VideoRows(DataSource):
                 try:
                     if error:
                         raise Refused(error)
-                    entry = self.entry(file, number, record)
+                    with of_another_shape():
+                        entry = self.entry(file, number, record)
                     if reason := unshown(entry.turns, 1):
                         raise Refused(reason)
                 except Refused as refused:

@@ -57,6 +57,8 @@ class CauldronSource(TableRows):
             raise Refused(f"{len(pictures)} pictures, where at most {self.max_images} are shown")
         shown = tuple(map(picture_of, pictures))
         texts: Any = record["texts"] or []
+        if not isinstance(texts, list) or not all(isinstance(text, dict) for text in texts):
+            raise Refused("texts: expected a list of questions with their answers")
         turns = chat_of(
             chain.from_iterable((("user", text["user"]), ("assistant", text["assistant"])) for text in texts)
         )

@@ -142,7 +142,8 @@ class ClipSource(DataSource):
 
     def _passed_over(self, folder: Folder, counts: Mapping[int, int]) -> Iterator[Problem]:
         """The files of a folder that might be clips or captions and are neither, if there are any."""
-        captions = {Path(video).with_suffix(".txt").as_posix() for video in folder.videos()}
+        stems = {Path(video).with_suffix("") for video in folder.videos()}
+        captions = {name for name in folder.files() if _is_text(name) and Path(name).with_suffix("") in stems}
         others = [
             name
             for name in folder.files()
@@ -222,11 +223,23 @@ def _key(video: str) -> int:
     return int.from_bytes(blake2b(video.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big")
 
 
+def _is_text(name: str) -> bool:
+    return name.lower().endswith(".txt")
+
+
 def _beside(folder: Folder) -> Iterator[_Row]:
     """Every video of a folder with the text file beside it."""
+    texts: dict[Path, list[str]] = {}
+    for name in filter(_is_text, folder.files()):
+        texts.setdefault(Path(name).with_suffix(""), []).append(name)
     for video in folder.videos():
         path = folder.root / video
-        text = path.with_suffix(".txt")
+        found = texts.get(Path(video).with_suffix(""), [])
+        if len(found) > 1:
+            error = f"two captions, of which one would be lost: {found[0]} and {found[1]}"
+            yield _Row(str(path), None, video=video, error=error)
+            continue
+        text = folder.root / found[0] if found else path.with_suffix(".txt")
         try:
             caption, error = decoded(text.read_bytes()).strip(), f"empty caption: {text.name}"
         except (OSError, NotText) as reason:
@@ -241,7 +254,7 @@ def _manifest(config: Clips) -> RowFile | None:
     if not path.exists():
         raise MissingData(f"{path}: no such file or folder{_way_out(config, path)}")
     if path.is_dir():
-        found = [path / name for name in _INSIDE if (path / name).is_file()]
+        found = [file for file in sorted(path.iterdir()) if file.name.lower() in _INSIDE and file.is_file()]
         if len(found) > 1:
             names = f"{found[0].name} and {found[1].name}"
             raise UsageError(f"{path}: two manifests, {names}; name one of them as path")

@@ -67,7 +67,7 @@ class LLaVAVideoSource(VideoRows):
         said: Any = record.get("conversations")
         if not isinstance(said, list) or not all(isinstance(turn, dict) for turn in said):
             raise Refused("conversations: expected a list of turns")
-        pairs = [(_ROLES.get(turn.get("from"), turn.get("from")), turn.get("value")) for turn in said]
+        pairs = [(_ROLES.get(str(turn.get("from")), turn.get("from")), turn.get("value")) for turn in said]
         turns = chat_of(pairs)
         if reason := unshown(turns, 1):
             raise Refused(reason)

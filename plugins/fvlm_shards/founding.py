@@ -33,11 +33,20 @@ from fvlm_core.interfaces import (
     write_index,
 )
 from fvlm_shards.config import Shards
-from fvlm_shards.records import Text, Unusable, read_record
+from fvlm_shards.records import Text, Unusable, object_of, read_record, says_text
 from fvlm_shards.token_ids import TokenIds
 
-_LAYOUT = 4
+_LAYOUT = 5
 """Raised when an index would come out otherwise for the same shards."""
+
+_PACKED = tuple(
+    f".{name}"
+    for kind in ("gz", "bz2", "xz", "zst", "lz4", "lzma", "z", "bz", "b2")
+    for name in (f"tar.{kind}", f"t{kind}")
+)
+_COMPRESSED = (
+    "a compressed shard is not read, for nothing in it has a place: unpack it (gunzip, unzstd, ...) to a .tar"
+)
 
 _NUMBERED = re.compile(r"[0-9]+\.[^.]+")
 
@@ -68,9 +77,12 @@ def list_shards(config: Shards) -> Listed:
     if packs := sorted({file.parent.relative_to(config.path) for file in config.path.rglob("pack.json")}):
         named = sorted({pack.parent if pack.name in ("train", "validation") else pack for pack in packs})
         raise UsageError(f"{config.path}: holds packs; name one as path: {', '.join(map(str, named))}")
-    files = tuple(sorted(config.path.rglob("*.tar")))
+    there = sorted(path for path in config.path.rglob("*") if path.is_file())
+    files = tuple(path for path in there if path.suffix.lower() == ".tar")
+    packed = [Problem(_COMPRESSED, str(path)) for path in there if path.name.lower().endswith(_PACKED)]
     if not files:
-        raise MissingData(f"{config.path}: neither a pack (pack.json) nor shards (*.tar) are in it")
+        more = "".join(f"\n  {problem}" for problem in packed[:5])
+        raise MissingData(f"{config.path}: neither a pack (pack.json) nor shards (*.tar) are in it{more}")
     state = _state(config, files)
     folder = config.cache / state
     if not (folder / "problems.json").exists():
@@ -78,7 +90,7 @@ def list_shards(config: Shards) -> Listed:
     problems = [Problem(**problem) for problem in json.loads((folder / "problems.json").read_bytes())]
     groups = np.load(folder / "groups.npy")
     fingerprint = (folder / "fingerprint").read_text(encoding="utf-8")
-    return Listed(files, Index(folder / "index.arrow"), groups, tuple(problems), fingerprint)
+    return Listed(files, Index(folder / "index.arrow"), groups, (*problems, *packed), fingerprint)
 
 
 def split_key(name: str) -> int:
@@ -117,7 +129,7 @@ def _make(config: Shards, files: tuple[Path, ...], folder: Path) -> None:
         except BadShard as error:
             broken.append(str(error))
             continue
-        stem = file.relative_to(config.path).with_suffix("").as_posix()
+        stem = file.relative_to(config.path).as_posix().removesuffix(".tar")  # 0.TAR may lie beside 0.tar
         with file.open("rb") as opened:
             for key, group in _samples(members, problems, file):
                 try:
@@ -181,13 +193,20 @@ def _entry(
     name: str, shard: int, group: dict[str, TarMember], handle: int, prompt: str, token_ids: TokenIds | None
 ) -> tuple[IndexEntry, str]:
     """A sample's row, and the video that its record names. Raises `Unusable`."""
-    text = group.get("json") or group.get("txt")
+    text, beside = group.get("json"), group.get("txt")
+    about = None
+    if text and beside:
+        about = object_of(os.pread(handle, text.size, text.start))
+        if says_text(about):
+            about = None
+    if about is not None or text is None:
+        text = beside
     if text is None:
         raise Unusable("neither a .json nor a .txt: no text")
     content = os.pread(handle, text.size, text.start)
     if text.kind == "txt" and content.lstrip()[:1] == b"{":
         raise Unusable("a caption that begins with { cannot be told from a record")
-    record = read_record(content, prompt, token_ids)
+    record = read_record(content, prompt, token_ids, about)
     kind, shown = _shown(group)
     _refuse_blind(record, kind, len(shown))
     return IndexEntry(

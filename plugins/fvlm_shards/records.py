@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
-from fvlm_core.interfaces import NotText, Turn, decoded, media_keys
+from fvlm_core.interfaces import NotText, Turn, decoded, fault_of, media_keys
 from fvlm_shards.token_ids import TokenIds
 
 PROMPTS = {
@@ -18,6 +18,9 @@ PROMPTS = {
 """The founding project's questions, by the source that a record names."""
 
 OTHERWISE = "Describe this."
+
+_WORDS = ("turns", "chosen_assistant", "assistant", "caption", "chosen_token_ids", "token_ids")
+"""The keys under which a record says something."""
 
 
 class Unusable(Exception):
@@ -38,13 +41,43 @@ class Text(NamedTuple):
     text_only: bool | None = None
 
 
-def read_record(content: bytes, prompt: str, token_ids: TokenIds | None) -> Text:
-    """Any variant of a record. Raises `Unusable`.
+def read_record(
+    content: bytes, prompt: str, token_ids: TokenIds | None, about: Mapping[str, Any] | None = None
+) -> Text:
+    """Any variant of a record. about: what a .json says beside a caption in a .txt. Raises `Unusable`.
 
     Ours: {"id", "turns", "rejected"?}. The founding project's: A {"token_ids", "loss_mask"}; B {"caption"}, or the
     caption alone, from a .txt; C {"user", "assistant"}; D {"user", "chosen_assistant", "rejected_assistant"} or
     {"chosen_token_ids", "rejected_token_ids"}. Text comes before token ids where a record has both.
     """
+    record = object_of(content)
+    told = record if about is None else about
+    name: Any = told.get("video_id")
+    if "turns" in record:
+        turns, rejected = _turns(record["turns"]), _turns(record.get("rejected", []))
+        name, source = _string(record, "id"), _string(record, "source", "")
+    else:
+        turns, rejected = _founding(record, prompt, token_ids)
+        source = ""
+        if not any(turn.content.strip() for turn in turns if turn.role == "assistant"):
+            raise Unusable("empty answer")
+    frames, text_only = told.get("frame_count"), told.get("is_text_only")
+    known = told.get("source")
+    names = media_keys(told) + (["source"] if isinstance(known, str) and known in PROMPTS else [])
+    return Text(
+        name if isinstance(name, str) else "",
+        turns,
+        rejected,
+        frames if type(frames) is int else None,
+        source,
+        tuple(names),
+        text_only if isinstance(text_only, bool) else None,
+    )
+
+
+def object_of(content: bytes) -> dict[str, Any]:
+    """The JSON object of a record, or of a caption alone. Raises `Unusable`, also for half a surrogate pair, which JSON
+    can write and no text may hold."""
     try:
         text = decoded(content)
         record: Any = json.loads(text) if text.lstrip()[:1] in ("{", "[") else {"caption": text.strip()}
@@ -54,26 +87,14 @@ def read_record(content: bytes, prompt: str, token_ids: TokenIds | None) -> Text
         raise Unusable(f"not JSON: {error}") from None
     if not isinstance(record, dict):
         raise Unusable(f"expected a JSON object, got {type(record).__name__}")
-    record = cast("dict[str, Any]", record)
-    frames = record.get("frame_count")
-    declared = frames if type(frames) is int else None
-    if "turns" in record:
-        turns, rejected = _turns(record["turns"]), _turns(record.get("rejected", []))
-        return Text(_string(record, "id"), turns, rejected, source=_string(record, "source", ""))
-    name: Any = record.get("video_id")
-    turns, rejected = _founding(record, prompt, token_ids)
-    if not any(turn.content.strip() for turn in turns if turn.role == "assistant"):
-        raise Unusable("empty answer")
-    names = media_keys(record) + (["source"] if record.get("source") in PROMPTS else [])
-    text_only: Any = record.get("is_text_only")
-    return Text(
-        name if isinstance(name, str) else "",
-        turns,
-        rejected,
-        declared,
-        names=tuple(names),
-        text_only=text_only if isinstance(text_only, bool) else None,
-    )
+    if "\\u" in text and (fault := fault_of(json.dumps(record, ensure_ascii=False))):
+        raise Unusable(fault)
+    return cast("dict[str, Any]", record)
+
+
+def says_text(record: Mapping[str, Any]) -> bool:
+    """Whether a record holds words or token ids, and is not only about its sample."""
+    return any(record.get(key) not in (None, "") for key in _WORDS)
 
 
 def _founding(
@@ -112,6 +133,9 @@ def _turns(value: Any) -> tuple[Turn, ...]:
         raise Unusable('turns: expected a list of {"role", "content"}') from None
     if not all(role in ("system", "user", "assistant") and isinstance(text, str) for role, text in pairs):
         raise Unusable("turns: expected the roles system, user and assistant, each with a text")
+    for _, text in pairs:
+        if fault := fault_of(text):
+            raise Unusable(f"turns: {fault}")
     return tuple(Turn(role, text) for role, text in pairs)
 
 
@@ -122,6 +146,6 @@ def _string(record: Mapping[str, Any], key: str, default: str | None = None) -> 
     if not isinstance(value, str):
         raise Unusable(f"{key}: expected a string, got {type(value).__name__}")
     value = value.strip("\0")
-    if "\0" in value:
-        raise Unusable(f"{key}: no text: a zero in it")
+    if fault := fault_of(value):
+        raise Unusable(f"{key}: {fault}")
     return value

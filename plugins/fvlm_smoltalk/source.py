@@ -27,6 +27,6 @@ class SmolTalkSource(TableRows):
 
     def entry(self, record: Record) -> TableEntry:
         messages: Any = record["messages"]
-        if not isinstance(messages, list):
+        if not isinstance(messages, list) or not all(isinstance(turn, dict) for turn in messages):
             raise Refused("messages: expected a list of turns")
         return TableEntry(chat_of((turn.get("role"), turn.get("content")) for turn in messages))
