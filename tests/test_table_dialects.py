@@ -161,6 +161,15 @@ HEADERS: dict[str, tuple[str, dict[str, str]]] = {
     "spaced": (" n , d ,Val Loss", {}),
     "letters": ("N,D,L", {}),
     "eval": ("n_params,num_tokens,eval/loss", {}),
+    "words": (
+        "Number of parameters,Number of tokens,Loss (nats)",
+        {"n": "Number of parameters", "loss": "Loss (nats)"},
+    ),
+    "trained": ("n parameters,tokens_trained,loss_final", {"d": "tokens_trained", "loss": "loss_final"}),
+    "last": (
+        "non_embedding_params,dataset_size,cross_entropy",
+        {"n": "non_embedding_params", "d": "dataset_size"},
+    ),
 }
 
 
@@ -171,6 +180,40 @@ def test_usual_headers_are_read_and_said(name: str, tmp_path: Path) -> None:
     assert points.table[["n", "d", "loss"]].to_numpy().tolist() == [[1e7, 1e9, 4.0], [1e8, 2e9, 3.5]]
     for of in HEADERS[name][1].values():
         assert f'is "{of}"' in " ".join(points.remarks)
+
+
+@pytest.mark.parametrize(
+    ("header", "kind"),
+    [
+        ("non_embedding_params", "parameters without token embeddings"),
+        ("Non-embedding parameters", "parameters without token embeddings"),
+        ("trainable_params", "trainable parameters"),
+        ("Number of parameters", "as given"),
+    ],
+)
+def test_a_count_of_parameters_that_stands_alone_is_n_and_says_what_it_counts(
+    header: str, kind: str, tmp_path: Path
+) -> None:
+    points = read_points([put(tmp_path, f"{header},tokens,loss\n1e7,1e9,4\n1e8,1e9,3\n")])
+    assert (points.table["n"].tolist(), points.n_kind) == ([1e7, 1e8], kind)
+    beside = read_points(
+        [put(tmp_path, "params,non_embedding_params,tokens,dataset_size,loss\n2e7,1e7,3e9,1e9,4\n")]
+    )
+    assert beside.table[["n", "d"]].to_numpy().tolist() == [[2e7, 3e9]]
+    other = told(put(tmp_path, "llm_params,D,loss\n1,2,3\n"), Choice(n="non-embedding"))
+    assert 'expected "non_embedding_params"' in other  # one count is not taken for another
+
+
+def test_rows_of_no_known_n_are_said_to_be_one_size(tmp_path: Path) -> None:
+    said = (
+        "no column was taken for N, so all rows are one size; "
+        "if one of width, depth is N, say so: --columns N=HEADER"
+    )
+    rows = "width,depth,note,tokens,loss\n64,2,a,1e9,4\n128,4,b,1e9,3\n"
+    file = put(tmp_path, rows)
+    assert f"{file}: {said}" in read_points([file]).remarks
+    for choice in (Choice({"n": "width"}), Choice({"size": "width"})):
+        assert "no column was taken for N" not in " ".join(read_points([file], choice).remarks)
 
 
 def test_a_validation_loss_is_taken_before_a_training_loss_and_never_a_training_loss_alone(
