@@ -128,11 +128,13 @@ def find_columns(
     *,
     needed: Sequence[str] = NEEDED,
     advice: str = "",
+    instead: str = "",
 ) -> Found:
     """Where each column is.
 
-    needed: those without which there is no point. advice: how else a file of this kind is given what it lacks. Raises
-    `Problems`, with the option to type, when a needed column is missing, or one has two candidates.
+    needed: those without which there is no point. advice: how else a file of this kind is given what it lacks. instead:
+    what to do where a command has no --columns. Raises `Problems`, with the option to type or what is to be done
+    instead, when a needed column is missing, or one has two candidates.
     """
     found: dict[str, str] = {}
     problems: list[Problem] = []
@@ -200,7 +202,9 @@ def find_columns(
     if ready.get("d") == "HEADER":
         ready["d"] = found.get("step", "HEADER")
     if problems:
-        last = [Problem(text, file, line) for text in (_ready_line(ready), advice if ready else "") if text]
+        last = [
+            Problem(text, file, line) for text in (instead or _ready_line(ready), advice) if text and ready
+        ]
         raise Problems([*dict.fromkeys(problems), *last])
     return Found(
         found,
