@@ -161,6 +161,15 @@ HEADERS: dict[str, tuple[str, dict[str, str]]] = {
     "spaced": (" n , d ,Val Loss", {}),
     "letters": ("N,D,L", {}),
     "eval": ("n_params,num_tokens,eval/loss", {}),
+    "words": (
+        "Number of parameters,Number of tokens,Loss (nats)",
+        {"n": "Number of parameters", "loss": "Loss (nats)"},
+    ),
+    "trained": ("n parameters,tokens_trained,loss_final", {"d": "tokens_trained", "loss": "loss_final"}),
+    "last": (
+        "non_embedding_params,dataset_size,cross_entropy",
+        {"n": "non_embedding_params", "d": "dataset_size"},
+    ),
 }
 
 
@@ -171,6 +180,40 @@ def test_usual_headers_are_read_and_said(name: str, tmp_path: Path) -> None:
     assert points.table[["n", "d", "loss"]].to_numpy().tolist() == [[1e7, 1e9, 4.0], [1e8, 2e9, 3.5]]
     for of in HEADERS[name][1].values():
         assert f'is "{of}"' in " ".join(points.remarks)
+
+
+@pytest.mark.parametrize(
+    ("header", "kind"),
+    [
+        ("non_embedding_params", "parameters without token embeddings"),
+        ("Non-embedding parameters", "parameters without token embeddings"),
+        ("trainable_params", "trainable parameters"),
+        ("Number of parameters", "as given"),
+    ],
+)
+def test_a_count_of_parameters_that_stands_alone_is_n_and_says_what_it_counts(
+    header: str, kind: str, tmp_path: Path
+) -> None:
+    points = read_points([put(tmp_path, f"{header},tokens,loss\n1e7,1e9,4\n1e8,1e9,3\n")])
+    assert (points.table["n"].tolist(), points.n_kind) == ([1e7, 1e8], kind)
+    beside = read_points(
+        [put(tmp_path, "params,non_embedding_params,tokens,dataset_size,loss\n2e7,1e7,3e9,1e9,4\n")]
+    )
+    assert beside.table[["n", "d"]].to_numpy().tolist() == [[2e7, 3e9]]
+    other = told(put(tmp_path, "llm_params,D,loss\n1,2,3\n"), Choice(n="non-embedding"))
+    assert 'expected "non_embedding_params"' in other  # one count is not taken for another
+
+
+def test_rows_of_no_known_n_are_said_to_be_one_size(tmp_path: Path) -> None:
+    said = (
+        "no column was taken for N, so all rows are one size; "
+        "if one of width, depth is N, say so: --columns N=HEADER"
+    )
+    rows = "width,depth,note,tokens,loss\n64,2,a,1e9,4\n128,4,b,1e9,3\n"
+    file = put(tmp_path, rows)
+    assert f"{file}: {said}" in read_points([file]).remarks
+    for choice in (Choice({"n": "width"}), Choice({"size": "width"})):
+        assert "no column was taken for N" not in " ".join(read_points([file], choice).remarks)
 
 
 def test_a_validation_loss_is_taken_before_a_training_loss_and_never_a_training_loss_alone(
@@ -322,6 +365,38 @@ def test_what_a_chart_lacks_is_asked_with_a_line_that_works(
     assert points["d"].tolist() == [3200.0, 6400.0, 9600.0, 6400.0, 9600.0]
     assert points["loss"].tolist() == [3.9, 3.8, 3.7, 2.8, 2.7]
     assert file.is_file()
+
+
+@pytest.mark.parametrize("axis", ["samples_seen", "tokens", "Number of tokens"])
+def test_a_chart_over_any_axis_keeps_all_its_runs(axis: str, tmp_path: Path) -> None:
+    rows = f"{axis},small - val/loss,big - val/loss\n3200,3.9,3.8\n6400,3.8,3.7\n"
+    points = read_points([put(tmp_path, rows)])
+    got = (
+        points.table[["run", "d", "loss"]].astype({"run": str}).sort_values(["run", "d"]).to_numpy().tolist()
+    )
+    assert got == [["big", 3200, 3.8], ["big", 6400, 3.7], ["small", 3200, 3.9], ["small", 6400, 3.8]]
+    assert "save it with Step as its axis, import it" in " ".join(points.ways_out.values())
+    table = put(tmp_path, "N,D,loss - val,acc - val\n1,2,3,0.5\n", "plain.csv")
+    assert read_points([table]).table["loss"].tolist() == [3.0]  # two measures of one set are no runs
+
+
+@pytest.mark.parametrize(
+    ("rows", "lacks"),
+    [
+        ("Step,small - val/loss - ema,big - val/loss - ema\n100,3,2\n", "no column with the loss"),
+        ("samples_seen,small - val/loss,big - val/loss\n100,3,2\n", "no column with the step"),
+        ("_step,accuracy\n100,3\n", "no column with the loss"),
+    ],
+)
+def test_an_import_asks_for_headers_and_for_no_option_that_it_lacks(
+    rows: str, lacks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = put(tmp_path, rows)
+    code, _, err = run_cli(["import", "--dry-run", str(file)], monkeypatch, capsys)
+    assert code == 2
+    assert lacks in err
+    assert "--columns" not in err
+    assert 'a chart has "Step" as its axis and "RUN - val/loss" for each run' in err
 
 
 def test_charts_that_cannot_be_told_are_refused(tmp_path: Path) -> None:

@@ -16,6 +16,10 @@ from fvlm_core.scaling.csvfile import CSVSheet
 from fvlm_core.scaling.files import Columns, load
 
 KIND = "W&B chart or history"
+AS_SAVED = (
+    'columns are found by their headers: a chart has "Step" as its axis and "RUN - val/loss" for each run, a history '
+    '"_step" and "val/loss". Save it so, or correct the headers in the file'
+)
 
 
 def from_wandb(sheet: CSVSheet) -> bool:
@@ -29,7 +33,9 @@ def runs_of_chart(sheet: CSVSheet, remarks: list[str]) -> list[MeasuredRun]:
     Raises `Problems` for a step that is no whole number, or that a run has twice with different losses.
     """
     table = ChartSheet(sheet) if is_chart(sheet.headers) else sheet
-    found = find_columns(str(sheet.file), sheet.line, table.headers, Choice(), needed=("step", "loss"))
+    found = find_columns(
+        str(sheet.file), sheet.line, table.headers, Choice(), needed=("step", "loss"), instead=AS_SAVED
+    )
     columns = load(table, found, remarks)
     remarks += [f"{sheet.file}: {said}" for said in (table.said, ", ".join(found.usual)) if said]
     seen = "tokens_seen" if "tokens" in plainly(found.headers.get("d", "")) else "samples_seen"

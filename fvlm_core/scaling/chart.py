@@ -12,6 +12,7 @@ import pandas as pd
 
 from fvlm_core.errors import Problem, Problems
 from fvlm_core.interfaces import LRCurve
+from fvlm_core.scaling.columns import HEADERS, USUAL, plainly
 from fvlm_core.scaling.csvfile import CSVSheet
 from fvlm_core.scaling.sheet import Chunk, Place
 
@@ -23,10 +24,13 @@ STEP = "_step"
 
 
 def is_chart(headers: Sequence[str]) -> bool:
-    """Whether these are the columns of a chart: bins of a metric; or a step, and nothing but metrics of runs."""
+    """Whether these are the columns of a chart: bins of a metric; or an axis and nothing but metrics of runs, where the
+    axis is a step, or one metric is there of two runs."""
     binned = any(header + BINS[0] in headers and BETWEEN in header for header in headers)
     steps = headers[0].strip().lower() in ("step", STEP)
-    return binned or (steps and len(headers) > 1 and all(BETWEEN in header for header in headers[1:]))
+    metrics = [header.rpartition(BETWEEN)[2] for header in headers[1:] if BETWEEN in header]
+    alone = bool(metrics) and len(metrics) == len(headers) - 1
+    return binned or (alone and (steps or len(set(metrics)) < len(metrics)))
 
 
 class ChartSheet:
@@ -56,8 +60,10 @@ class ChartSheet:
         shown = f"a W&B chart of {len(self.runs)} runs: {', '.join(self.runs)}"
         self.said = ", ".join(filter(None, [sheet.said, shown]))
         told = [f"--total-params {shlex.quote(f'{run}=N')}" for run in self.runs]
+        steps = {*HEADERS["step"], *USUAL["step"]} & {plainly(header) for header in self.headers}
         self.advice = (
-            "a chart says no N of its runs, and D only as its axis or a metric. To add them, import it and fit the "
+            "a chart says no N of its runs, and D only as its axis or a metric. To add them, "
+            f"{'' if steps else 'save it with Step as its axis, '}import it and fit the "
             f"runs: fvlm import {shlex.quote(str(self.file))} {' '.join(told)} --samples-per-step '*=BATCH_SIZE'"
         )
         self._rows: list[tuple[str, int]] = []

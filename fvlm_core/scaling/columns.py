@@ -32,14 +32,16 @@ USUAL: dict[str, tuple[str, ...]] = {
     "run": ("run_name",),
     "n": (
         "params", "parameters", "num_params", "n_params", "num_parameters", "n_parameters", "model_params",
-        "total_parameters",
+        "total_parameters", "number_of_parameters", "number_of_params",
     ),
     "d": (
         "tokens", "train_tokens", "training_tokens", "num_tokens", "n_tokens", "total_tokens", "samples",
-        "train_samples", "training_samples",
+        "train_samples", "training_samples", "tokens_trained", "trained_tokens", "number_of_tokens",
+        "number_of_samples", "num_samples", "n_samples",
     ),
     "loss": (
         "valid_loss", "validation_loss", "eval_loss", "final_loss", "final_val_loss", "loss_val", "loss_validation",
+        "loss_final", "loss_nats", "val_loss_nats", "validation_loss_nats",
     ),
     "step": ("steps", "global_step", "trainer_global_step", "train_global_step", "iteration", "iterations", "iter"),
     "lr": ("learning_rate", "train_lr", "train_learning_rate"),
@@ -47,8 +49,15 @@ USUAL: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Names that others give them, as `plainly` writes them: read where a table has none of `HEADERS`."""
 
-LAST: dict[str, tuple[str, ...]] = {"loss": ("l",)}
-"""Names that mean a column only where nothing else does: L may also count layers."""
+LAST: dict[str, tuple[str, ...]] = {
+    "n": tuple(
+        name for kind in N_KINDS.values() for name in (kind.key, kind.key.replace("params", "parameters"))
+    ),
+    "d": ("dataset_size",),
+    "loss": ("l", "cross_entropy", "cross_entropy_loss"),
+}
+"""Names that mean a column only where nothing else does: L may also count layers, and a data set's size beside tokens
+is what is repeated."""
 
 UNITS = re.compile(r"(?:in_)?(?:k|m|b|t|g|mio|mrd|thousands?|millions?|billions?|trillions?|1e\d+|10_\d+)")
 
@@ -119,11 +128,13 @@ def find_columns(
     *,
     needed: Sequence[str] = NEEDED,
     advice: str = "",
+    instead: str = "",
 ) -> Found:
     """Where each column is.
 
-    needed: those without which there is no point. advice: how else a file of this kind is given what it lacks. Raises
-    `Problems`, with the option to type, when a needed column is missing, or one has two candidates.
+    needed: those without which there is no point. advice: how else a file of this kind is given what it lacks. instead:
+    what to do where a command has no --columns. Raises `Problems`, with the option to type or what is to be done
+    instead, when a needed column is missing, or one has two candidates.
     """
     found: dict[str, str] = {}
     problems: list[Problem] = []
@@ -191,7 +202,9 @@ def find_columns(
     if ready.get("d") == "HEADER":
         ready["d"] = found.get("step", "HEADER")
     if problems:
-        last = [Problem(text, file, line) for text in (_ready_line(ready), advice if ready else "") if text]
+        last = [
+            Problem(text, file, line) for text in (instead or _ready_line(ready), advice) if text and ready
+        ]
         raise Problems([*dict.fromkeys(problems), *last])
     return Found(
         found,
@@ -210,12 +223,13 @@ def _spelt(header: str, headers: Sequence[str]) -> str:
 def _candidates(column: str, names: Sequence[str], headers: Sequence[str], free: Sequence[str]) -> list[str]:
     """The headers that a column may be under. Of a loss, every usual name counts: "loss" beside "val/loss" is likely
     another. free: those that no column is given by."""
-    usual = USUAL.get(column, ()) if names == HEADERS[column] else ()
+    asked = names != HEADERS[column]
+    usual, last = ((), ()) if asked else (USUAL.get(column, ()), LAST.get(column, ()))
     exact = [header for header in headers if header.strip().lower() in names]
     if exact and column != "loss":
         return exact
     like = [header for header in free if plainly(header) in (*names, *usual)]
-    return like or exact or [header for header in free if plainly(header) in LAST.get(column, ())]
+    return like or exact or [header for header in free if plainly(header) in last]
 
 
 def _scaled(column: str, names: Sequence[str], headers: Sequence[str]) -> str:
@@ -224,7 +238,7 @@ def _scaled(column: str, names: Sequence[str], headers: Sequence[str]) -> str:
         return ""
     for header in headers:
         plain = plainly(header)
-        for name in (*names, *USUAL[column]):
+        for name in (*names, *USUAL[column], *LAST.get(column, ())):
             if plain.startswith(f"{name}_") and UNITS.fullmatch(plain.removeprefix(f"{name}_")):
                 return header
     return ""
@@ -255,5 +269,5 @@ def _words(header: str | None, asked: Kind | None, kinds: Iterable[Kind]) -> str
     """What a column counts: as asked for, or as its header tells."""
     if asked:
         return asked.words
-    name = (header or "").strip().lower()
+    name = plainly(header or "").replace("parameters", "params")
     return next((kind.words for kind in kinds if kind.key == name), AS_GIVEN)

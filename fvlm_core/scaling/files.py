@@ -64,6 +64,11 @@ def read_points(files: Sequence[Path], choice: Choice | None = None) -> Points:
             if "size" not in table:
                 remarks.append(f"{file}: N of its runs is not known: each is a size of its own")
                 table["size"] = table["run"]
+        elif not {"n", "size"} & table.keys() and (unused := _unused(table, choice)):
+            remarks.append(
+                f"{file}: no column was taken for N, so all rows are one size; if one of {shorten(', '.join(unused))} "
+                "is N, say so: --columns N=HEADER"
+            )
         if "run" not in table and _is_one_run(table):
             name = file.stem if stems.count(file.stem) == 1 else str(file.with_suffix(""))
             table["run"] = labelled([name], np.zeros(len(table["loss"]), np.int8))
@@ -234,6 +239,14 @@ def _is_one_run(table: Columns) -> bool:
     steps = np.sort(table["step"])
     one_size = "n" not in table or (table["n"] == table["n"][0]).all()
     return bool(one_size and np.isfinite(steps).all() and (np.diff(steps) > 0).all())
+
+
+def _unused(table: Columns, choice: Choice) -> list[str]:
+    """The columns of numbers that nothing reads."""
+    read = {*STANDARD, *choice.extras, *choice.reads}
+    return [
+        name for name, values in table.items() if name not in read and not isinstance(values, pd.Categorical)
+    ]
 
 
 def _look_up(file: Path, table: Columns, choice: Choice, remarks: list[str]) -> bool:
