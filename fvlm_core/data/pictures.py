@@ -7,7 +7,7 @@ import struct
 import warnings
 import zlib
 from io import BytesIO
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -173,7 +173,7 @@ def _orientation(image: Image.Image) -> object:
         return None
 
 
-def _raw_mode(image: Image.Image) -> object:
+def _raw_mode(image: Any) -> object:
     """How a PNG that is not yet decoded stores its pixels, in Pillow's words; None for other formats."""
     return image.tile[0].args if image.format == "PNG" and image.tile else None
 
@@ -186,14 +186,14 @@ def _scale_transparency(image: Image.Image) -> None:
         image.info["transparency"] = (key & most) * 255 // most
 
 
-def _low_bytes(image: Image.Image) -> NDArray[np.uint8] | None:
+def _low_bytes(image: Any) -> NDArray[np.uint8] | None:
     """Of a PNG with 16 bits a colour, one of which is transparent, the low bytes [H, W, 3], which Pillow drops: they
     are what it decodes when it takes the bytes the other way round."""
     if _raw_mode(image) != "RGB;16B" or "transparency" not in image.info or image.fp is None:
         return None
     place = image.fp.tell()
     image.fp.seek(0)
-    again = Image.open(BytesIO(image.fp.read()), formats=("PNG",))
+    again: Any = Image.open(BytesIO(image.fp.read()), formats=("PNG",))
     image.fp.seek(place)
     again.tile = [tile._replace(args="RGB;16L") for tile in again.tile]
     return np.asarray(again)

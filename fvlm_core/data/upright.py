@@ -68,7 +68,7 @@ def _matrix(frame: VideoFrame) -> Any:
         graph.add("buffersink"),
     ).configure()
     graph.vpush(frame)
-    return _matrix(cast(VideoFrame, graph.vpull()))
+    return _matrix(graph.vpull())
 
 
 def pixel_aspect(stream: VideoStream) -> float:
@@ -104,8 +104,8 @@ def square(frame: VideoFrame, look: Look, size: int, reformatter: VideoReformatt
     scaled = cast(NDArray[np.uint8], small.to_ndarray())
     if transparent:
         scaled = _on_white(scaled)
-    turned = look.turn is not None and look.turn != Turn()
-    upright = (look.turn if turned else turn_of_frame(frame)).of(scaled)
+    turn = look.turn if look.turn and look.turn != Turn() else turn_of_frame(frame)
+    upright = turn.of(scaled)
     top, left = (upright.shape[0] - size) // 2, (upright.shape[1] - size) // 2
     return upright[top : top + size, left : left + size].transpose(2, 0, 1)
 
