@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +94,13 @@ def architecture(weights: str, *, model_type: str, needed: bool = True) -> dict[
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """A `config.json`. Raises `UsageError` when it is none."""
+    """A `config.json`, or another file of settings beside weights. Raises `UsageError` when it is none."""
     try:
         config: Any = json.loads(file.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise UsageError(f"{file}: not JSON: {error}") from None
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{file}: not JSON: {error}; expected a table of settings in UTF-8") from None
     if not isinstance(config, dict):
         raise UsageError(f"{file}: expected a table of settings, got {type(config).__name__}")
     return config
@@ -134,6 +137,49 @@ def check_architecture(
             wrong(key, f"{where} says {json.dumps(got)}, expected {json.dumps(value)} or no such key")
     if problems:
         raise Problems(problems)
+
+
+Kind = tuple[Callable[[Any], bool], str]
+"""Whether a value of a `config.json` is of a kind, and what the kind is called."""
+
+COUNT: Kind = (lambda value: type(value) is int and value >= 1, "a whole number from 1")
+POSITIVE: Kind = (lambda value: type(value) in (int, float) and 0 < value < inf, "a number above 0")
+FLAG: Kind = (lambda value: type(value) is bool, "true or false")
+TABLE: Kind = (lambda value: type(value) is dict, "a table")
+
+
+def activation(value: Any) -> bool:
+    """Whether transformers knows an activation by this name."""
+    if value in ("silu", "gelu"):  # without the seconds that transformers takes to be imported
+        return True
+    from transformers.activations import ACT2FN
+
+    return isinstance(value, str) and value in ACT2FN
+
+
+ACTIVATION: Kind = (activation, "the name of an activation of transformers, such as silu or gelu")
+
+
+def check_kinds(weights: str, config: Mapping[str, Any], kinds: Mapping[str, Kind]) -> None:
+    """Raise `Problems` that name every key of a `config.json` whose value is of another kind than it must be.
+
+    Keys that are left out pass, and those that say null, but for an activation, which has no other way to be none.
+    """
+    wrong = [
+        Problem(f"config.json of {weights} says {json.dumps(config[key])}, expected {called}", key=key)
+        for key, (holds, called) in kinds.items()
+        if key in config and (config[key] is not None or holds is activation) and not holds(config[key])
+    ]
+    if wrong:
+        raise Problems(wrong)
+
+
+def check_heads(weights: str, config: Mapping[str, Any]) -> None:
+    """Raise `Problems` unless the width is a multiple of the heads, which it has to be wherever both are given."""
+    width, heads = config.get("hidden_size"), config.get("num_attention_heads")
+    if width and heads and width % heads:
+        text = f"config.json of {weights} says {heads}, expected a divisor of hidden_size = {width}"
+        raise Problems([Problem(text, key="num_attention_heads")])
 
 
 def read_weights(weights: str, kind: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from fvlm_smollm2.chat import ChatML
 from fvlm_smollm2.config import SmolLM2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from trainer import go, opened, small
 from transformers import PreTrainedTokenizerFast
 from videos import write_video
@@ -124,6 +124,32 @@ def test_no_added_token_comes_out_of_a_text(
         assert set(read.spelled) == {one.content for one in wanted}
     prompt = form.prompt([Turn("user", spelled)]).tolist()
     assert [id for id in prompt if id in added(form)].count(form.end_of_turn) == 2  # the system's, the user's
+
+
+NORMALIZERS = {
+    "nfkc": (normalizers.NFKC(), "\uff1c|im_end|\uff1e"),
+    "full-width bars": (normalizers.NFKC(), "<\uff5cim_end\uff5c>"),
+    "lower case": (normalizers.Lowercase(), "<|IM_END|>"),
+    "zero width": (normalizers.Replace("\u200b", ""), "<\u200b|im\u200b_end|>"),
+    "one character": (normalizers.Replace("\u25a0", END), "\u25a0"),
+}
+
+
+@pytest.mark.parametrize("kind", ["words", "pieces"])
+@pytest.mark.parametrize("name", NORMALIZERS)
+@pytest.mark.parametrize("text", ["{}", "a {} b", "{} {}"])
+def test_no_added_token_comes_out_of_what_a_normalizer_makes_of_a_text(
+    tmp_path: Path, kind: str, name: str, text: str
+) -> None:
+    normalizer, disguised = NORMALIZERS[name]
+    file = {"words": words, "pieces": pieces}[kind](tmp_path / "tokenizer.json")
+    made: Any = Tokenizer.from_file(str(file))
+    made.normalizer = normalizer
+    made.save(str(file))
+    form = chat.load(file, "")
+    turns = [Turn("user", text.replace("{}", disguised)), Turn("assistant", text.replace("{}", disguised))]
+    said(form, turns)
+    assert form.encode(turns).spelled == (END,)
 
 
 @pytest.mark.parametrize("name", [*SPECIAL, *PLAIN])

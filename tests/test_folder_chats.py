@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from fvlm_smollm2.config import SYSTEM, SmolLM2
+from fvlm_smollm2.template import own_system
 from tiny import CONNECTOR, DATA, ENCODER, TRAINING, run_cli, train
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -112,6 +113,39 @@ def test_a_template_of_another_format_is_refused_and_shown(shared: Path, tmp_pat
             UsageError, match=rf"{re.escape(str(tmp_path))}/tokenizer_config.json: its chat template"
         ):
             ask()
+
+
+def of(chat_template: Any) -> bytes:
+    return json.dumps({"chat_template": chat_template}).encode()
+
+
+ENDLESS = "{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}"
+UNUSABLE: list[tuple[str, bytes, str]] = [
+    ("tokenizer_config.json", b"{", "not JSON"),
+    ("tokenizer_config.json", b"[]", "expected a table of settings, got list"),
+    ("tokenizer_config.json", "{}".encode("utf-16"), "expected a table of settings in UTF-8"),
+    ("tokenizer_config.json", of([{"name": "x"}]), r"chat_template\[0\]: expected .* got {\"name\": \"x\"}"),
+    ("tokenizer_config.json", of(["x"]), r"chat_template\[0\]: expected .* got \"x\""),
+    ("tokenizer_config.json", of({"default": "x"}), "chat_template: expected a text or a list, got dict"),
+    ("tokenizer_config.json", of([{"name": "tools", "template": "x"}]), '"default", got "tools"'),
+    ("tokenizer_config.json", of("{{ 1/0 }}"), "ZeroDivisionError"),
+    ("tokenizer_config.json", of(ENDLESS), "RecursionError"),
+    ("chat_template.jinja", b"\xe9", "if it is Latin-1, save it as UTF-8"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "said"), UNUSABLE)
+def test_a_template_that_cannot_be_read_or_run_is_named(
+    tmp_path: Path, name: str, content: bytes, said: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match=f"^{re.escape(str(tmp_path / name))}: .*{said}"):
+        own_system(tmp_path)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_template(tmp_path: Path) -> None:
+    (tmp_path / "chat_template.jinja").write_bytes(b"\xef\xbb\xbf" + template(SMOL).encode())
+    assert own_system(tmp_path) == SMOL
 
 
 def test_a_folder_without_a_template_says_nothing(shared: Path, tmp_path: Path) -> None:

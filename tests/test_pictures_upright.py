@@ -289,3 +289,31 @@ def test_a_camera_s_picture_is_upright_wherever_pictures_are_read(
     eye = Eye(size=64, fit="crop", decoder=None)
     for visual in (str(file), Image.open(io.BytesIO(content))):
         assert corners(eye.see([visual])[0], first=True) == UPRIGHT
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("flagged", [0, 1])
+def test_the_grey_that_a_png_calls_transparent_is_white(bits: int, flagged: int) -> None:
+    """Left half in one of the darker greys, right half in another; `flagged` of the two is transparent."""
+    greys = (0, 1) if bits == 1 else (1 << bits - 2, 1 << bits - 1)
+    row = "".join(f"{grey:0{bits}b}" * 32 for grey in greys)
+    raw = int(row, 2).to_bytes(8 * bits, "big")
+    content = png(1, bits, 0, raw * 32, 8 * bits, (b"tRNS", struct.pack(">H", greys[flagged])))
+    left, right = (
+        255 if place == flagged else round(255 * grey / ((1 << bits) - 1)) for place, grey in enumerate(greys)
+    )
+    seen = np.asarray(open_picture(content))
+    assert (seen[:, :32] == left).all()
+    assert (seen[:, 32:] == right).all()
+
+
+@pytest.mark.parametrize("off", [0, 1, 256])
+def test_a_colour_of_16_bits_is_transparent_only_where_all_its_bits_agree(off: int) -> None:
+    key = np.array([0x1234, 0x5678, 0x9ABC])
+    pixels = np.zeros((32, 64, 3), ">u2")
+    near = key + np.array([0, 0, off])
+    pixels[:, :32] = near
+    content = png(1, 16, 2, pixels.tobytes(), 384, (b"tRNS", struct.pack(">HHH", *key)))
+    seen = np.asarray(open_picture(content))
+    assert (seen[:, :32] == ((255, 255, 255) if not off else near >> 8)).all()
+    assert not seen[:, 32:].any()

@@ -271,6 +271,57 @@ def test_a_config_without_a_size_is_told(tmp_path: Path, key: str) -> None:
         SmolLM2(weights=str(tmp_path)).spec()
 
 
+_linear = {"rope_type": "linear"}
+WRONG: list[tuple[str, dict[str, Any], str, str]] = [
+    ("hidden_size", {"hidden_size": "32"}, '"32"', "a whole number from 1"),
+    ("hidden_size", {"hidden_size": 32.0}, "32.0", "a whole number from 1"),
+    ("num_attention_heads", {"num_attention_heads": 0}, "0", "a whole number from 1"),
+    ("num_attention_heads", {"num_attention_heads": True}, "true", "a whole number from 1"),
+    ("num_hidden_layers", {"num_hidden_layers": -1}, "-1", "a whole number from 1"),
+    ("num_attention_heads", {"num_attention_heads": 5}, "5", "a divisor of hidden_size = 32"),
+    ("num_key_value_heads", {"num_key_value_heads": 3}, "3", "a divisor of num_attention_heads = 4"),
+    ("head_dim", {"head_dim": 9}, "9", "an even number"),
+    ("rms_norm_eps", {"rms_norm_eps": "1e-5"}, '"1e-5"', "a number above 0"),
+    ("tie_word_embeddings", {"tie_word_embeddings": "yes"}, '"yes"', "true or false"),
+    ("hidden_act", {"hidden_act": "foo"}, '"foo"', "an activation"),
+    ("hidden_act", {"hidden_act": None}, "null", "an activation"),
+    ("rope_theta", {"rope_theta": "10000"}, '"10000"', "a number above 0"),
+    ("rope_scaling", {"rope_scaling": "linear"}, '"linear"', "a table"),
+    ("rope_parameters", {"rope_parameters": [1]}, "[1]", "a table"),
+    ("rope_scaling.factor", {"rope_scaling": _linear}, "nothing", "a number above 0"),
+    ("rope_parameters.factor", {"rope_parameters": _linear | {"factor": "2"}}, '"2"', "a number above 0"),
+    ("rope_parameters.rope_theta", {"rope_parameters": {"rope_theta": "1"}}, '"1"', "a number above 0"),
+]
+
+
+@pytest.mark.parametrize(("key", "changes", "got", "expected"), WRONG)
+def test_a_value_that_no_llama_can_have_is_named(
+    tmp_path: Path, key: str, changes: dict[str, Any], got: str, expected: str
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({**LLAMA, "model_type": "llama", **changes}))
+    said = rf"^{re.escape(key)}: config.json of {re.escape(str(tmp_path))} says {re.escape(got)}.*{expected}"
+    with pytest.raises(UsageError, match=said):
+        SmolLM2(weights=str(tmp_path)).spec()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("hidden_size", "24"), ("num_attention_heads", 5), ("hidden_act", "foo"), ("mlp_ratio", [4])],
+)
+def test_a_value_that_no_dinov2_can_have_is_named(tmp_path: Path, key: str, value: object) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({**DINO, "model_type": "dinov2", key: value}))
+    with pytest.raises(
+        UsageError, match=rf"^{key}: config.json of .* says {re.escape(json.dumps(value))}, expected"
+    ):
+        DINOv2(weights=str(tmp_path)).spec()
+
+
+def test_a_config_that_is_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").mkdir()
+    with pytest.raises(UsageError, match=rf"{re.escape(str(tmp_path))}/config.json: cannot be read"):
+        SmolLM2(weights=str(tmp_path)).spec()
+
+
 def test_a_folder_of_mistral_is_no_llama(tmp_path: Path) -> None:
     MistralConfig(**SMALLEST).save_pretrained(tmp_path)
     with pytest.raises(UsageError, match='model_type: expected "llama", got "mistral"'):

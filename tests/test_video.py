@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import pickle
+import struct
 import subprocess
 import sys
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
-from videos import index_of, write_video
+from videos import index_of, picture, write_video
 
 from fvlm_core.data.video import BadSample, decode, decoder_versions
 from fvlm_core.interfaces.data import VideoFile
@@ -205,3 +208,62 @@ assert burst(5) == burst(500)
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def packed(path: Path, frames: int) -> list[int]:
+    """Write an AVI as DivX does: a packet holds a picture and the B picture before it, the next one nothing.
+
+    Gives the pictures as FFmpeg decodes them one by one.
+    """
+    context: Any = av.CodecContext.create("mpeg4", "w")
+    context.width, context.height, context.pix_fmt = 96, 64, "yuv420p"
+    context.time_base, context.framerate = Fraction(1, 10), Fraction(10)
+    context.max_b_frames, context.options = 1, {"g": "12", "threads": "1"}
+    coded: list[bytes] = []
+    for index in range(frames):
+        frame = av.VideoFrame.from_ndarray(picture(index, 96, 64), "rgb24").reformat(format="yuv420p")
+        frame.pts, frame.time_base = index, Fraction(1, 10)
+        coded += map(bytes, context.encode(frame))
+    coded += map(bytes, context.encode(None))
+    b_picture = [one[one.index(b"\0\0\1\xb6") + 4] >> 6 == 2 for one in coded]
+    following = zip([*coded[1:], b""], [*b_picture[1:], False], strict=True)
+    packets = [
+        bytes.fromhex("000001b6510000") if b else one + after * joined
+        for one, b, (after, joined) in zip(coded, b_picture, following, strict=True)
+    ]
+    start = packets[0].index(b"\0\0\1\xb6")
+    about = packets[0].find(b"\0\0\1\xb2")
+    packets[0] = (
+        packets[0][: about if about >= 0 else start] + b"\0\0\1\xb2DivX503b1393p" + packets[0][start:]
+    )
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
+
+    count = len(packets)
+    avih = struct.pack("<14I", 100_000, 0, 0, 0x10, count, 0, 1, 100_000, 96, 64, 0, 0, 0, 0)
+    strh = b"vidsDX50" + struct.pack("<10I4H", 0, 0, 0, 1, 10, 0, count, 100_000, 0, 0, 0, 0, 96, 64)
+    strf = struct.pack("<IiiHH4sIiiII", 40, 96, 64, 1, 24, b"DX50", 96 * 64 * 3, 0, 0, 0, 0)
+    strl = chunk(b"LIST", b"strl" + chunk(b"strh", strh) + chunk(b"strf", strf))
+    movi, index = b"movi", b""
+    for number, one in enumerate(packets):
+        index += b"00dc" + struct.pack("<III", 0 if number else 0x10, len(movi), len(one))
+        movi += chunk(b"00dc", one)
+    header = chunk(b"LIST", b"hdrl" + chunk(b"avih", avih) + strl)
+    path.write_bytes(chunk(b"RIFF", b"AVI " + header + chunk(b"LIST", movi) + chunk(b"idx1", index)))
+    with av.open(str(path)) as container:
+        return [
+            index_of(frame.reformat(72, 48, "rgb24").to_ndarray()[:, 12:60].transpose(2, 0, 1))
+            for frame in container.decode(video=0)
+        ]
+
+
+@pytest.mark.parametrize("frames", [29, 30])
+@pytest.mark.parametrize("fps", [10, 5])
+def test_pictures_whose_times_fall_come_in_the_order_of_decoding(
+    tmp_path: Path, frames: int, fps: int
+) -> None:
+    path = tmp_path / "packed.avi"
+    assert packed(path, frames) == list(range(frames))
+    shown = decode(VideoFile(path, fps=fps, max_frames=64), 48)
+    assert [index_of(frame) for frame in shown] == list(range(0, frames, 10 // fps))

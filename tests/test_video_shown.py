@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import struct
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 
 from fvlm_core.data.upright import turn_of
 from fvlm_core.data.video import BadSample, decode
@@ -109,6 +110,37 @@ def test_every_display_matrix_is_obeyed(name: str, width: int, height: int, tmp_
     stored = squares(width, height)
     path = with_matrix(written(tmp_path / "a.mp4", stored), *MATRICES[name])
     agree(path, laid(stored, *MATRICES[name]))
+
+
+def exif_film(path: Path, picture: Picture, orientation: int) -> Path:
+    """A QuickTime film of JPEGs that have EXIF data of their own."""
+    data = Image.Exif()
+    data[ExifTags.Base.Orientation] = orientation
+    jpeg = BytesIO()
+    Image.fromarray(picture).save(jpeg, "JPEG", quality=95, exif=data)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=1)
+        stream.width, stream.height, stream.pix_fmt = picture.shape[1], picture.shape[0], "yuvj420p"
+        stream.codec_context.open()
+        for number in range(3):
+            packet = av.Packet(jpeg.getvalue())
+            packet.pts = packet.dts = number
+            packet.time_base, packet.stream, packet.is_keyframe = Fraction(1), stream, True
+            container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("orientation", [1, 2, 6])
+@pytest.mark.parametrize("name", MATRICES)
+def test_exif_data_of_a_films_pictures_do_not_hide_its_matrix(
+    name: str, orientation: int, tmp_path: Path
+) -> None:
+    stored = squares(96, 64)
+    path = with_matrix(exif_film(tmp_path / "a.mov", stored, orientation), *MATRICES[name])
+    shown = laid(stored, *MATRICES[name])
+    if np.array_equal(shown, stored):  # the film turns nothing: its pictures have the word
+        shown = {1: stored, 2: np.fliplr(stored), 6: np.rot90(stored, -1)}[orientation]
+    agree(path, np.ascontiguousarray(shown))
 
 
 @pytest.mark.parametrize("name", MATRICES)

@@ -7,7 +7,7 @@ import struct
 import warnings
 import zlib
 from io import BytesIO
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,10 +129,12 @@ def to_rgb(image: Image.Image) -> Image.Image:
         text = f"{image.width} x {image.height} pixels, where at most {MAX_PIXELS:,} are decoded"
         raise ValueError(text)
     try:
+        low = _low_bytes(image)
+        _scale_transparency(image)
         image.load()
         turn = _TURNS.get(_orientation(image))
         plain = image.mode == "RGB" and not image.has_transparency_data
-        upright = image if plain else _convert(image)
+        upright = image if plain else _convert(image, low)
         if turn is not None:
             upright = upright.transpose(turn)
             upright.info = {}  # a copy of the EXIF data would turn it once more
@@ -171,8 +173,39 @@ def _orientation(image: Image.Image) -> object:
         return None
 
 
-def _convert(image: Image.Image) -> Image.Image:
-    """Grey, palette, CMYK, transparent and 16-bit pictures to RGB."""
+def _raw_mode(image: Any) -> object:
+    """How a PNG that is not yet decoded stores its pixels, in Pillow's words; None for other formats."""
+    return image.tile[0].args if image.format == "PNG" and image.tile else None
+
+
+def _scale_transparency(image: Image.Image) -> None:
+    """Say which grey is transparent in the values that Pillow decodes 2 and 4 bits to."""
+    most = {"L;2": 3, "L;4": 15}.get(str(_raw_mode(image)))
+    key = image.info.get("transparency")
+    if most and isinstance(key, int):
+        image.info["transparency"] = (key & most) * 255 // most
+
+
+def _low_bytes(image: Any) -> NDArray[np.uint8] | None:
+    """Of a PNG with 16 bits a colour, one of which is transparent, the low bytes [H, W, 3], which Pillow drops: they
+    are what it decodes when it takes the bytes the other way round."""
+    if _raw_mode(image) != "RGB;16B" or "transparency" not in image.info or image.fp is None:
+        return None
+    place = image.fp.tell()
+    image.fp.seek(0)
+    again: Any = Image.open(BytesIO(image.fp.read()), formats=("PNG",))
+    image.fp.seek(place)
+    again.tile = [tile._replace(args="RGB;16L") for tile in again.tile]
+    return np.asarray(again)
+
+
+def _convert(image: Image.Image, low: NDArray[np.uint8] | None) -> Image.Image:
+    """Grey, palette, CMYK, transparent and 16-bit pictures to RGB. low: see `_low_bytes`."""
+    if low is not None:
+        colours = np.array(image)
+        clear = (colours * np.uint16(256) + low == image.info["transparency"]).all(axis=2)
+        colours[clear] = 255
+        return Image.fromarray(colours)
     if image.mode.startswith("I"):  # 16 bits of grey, which `convert` would clip at 255
         deep = np.asarray(image, dtype=np.float64)
         grey = (deep / 257).clip(0, 255).round().astype(np.uint8)

@@ -10,6 +10,9 @@ import os
 from collections.abc import Callable, Iterator
 from typing import IO
 
+import numpy as np
+from numpy.typing import NDArray
+
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
 _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
@@ -34,6 +37,48 @@ def avi_pictures(file: IO[bytes], stream: int) -> int:
     names = (b"%02ddc" % stream, b"%02ddb" % stream)
     size = file.seek(0, os.SEEK_END)
     return sum(_count(file, start, min(end, size), names) for start, end in _avi_lists(file, size))
+
+
+def track_matrix(file: IO[bytes], track: int) -> NDArray[np.int64] | None:
+    """The display matrix [9] of a QuickTime file's track, that of the whole film applied after it; None where none is
+    found. track: its number in the file. See `turn_of`."""
+    size = file.seek(0, os.SEEK_END)
+    film: NDArray[np.int64] | None = None
+    for start, end in _boxes(file, 0, size, b"moov"):
+        for place, _ in _boxes(file, start, end, b"mvhd"):
+            film = _nine(file, place, 36)[1]
+        for inner, stop in _boxes(file, start, end, b"trak"):
+            for place, _ in _boxes(file, inner, stop, b"tkhd"):
+                number, own = _nine(file, place, 40)
+                if number == track and film is not None:
+                    both = own.reshape(3, 3)[:2, :2] @ film.reshape(3, 3)[:2, :2] // (1 << 16)
+                    return np.pad(both, (0, 1)).ravel()
+    return None
+
+
+def _nine(file: IO[bytes], place: int, at: int) -> tuple[int, NDArray[np.int64]]:
+    """The number of a track and the matrix, `at` bytes into a header whose three times are four bytes each."""
+    file.seek(place)
+    content = file.read(at + 48)
+    wide = content[:1] == b"\1"  # the times are eight bytes each
+    after = 20 if wide else 12
+    matrix = np.frombuffer(content[at + 12 * wide :][:36], ">i4").astype(np.int64)
+    return int.from_bytes(content[after : after + 4], "big"), matrix
+
+
+def _boxes(file: IO[bytes], start: int, end: int, wanted: bytes) -> Iterator[tuple[int, int]]:
+    """The boxes of a name in a part of a QuickTime file: where what each holds begins and ends."""
+    while start + 8 <= end:
+        file.seek(start)
+        length, name, head = int.from_bytes(file.read(4), "big"), file.read(4), 8
+        if length == 1:
+            length, head = int.from_bytes(file.read(8), "big"), 16
+        stop = end if length == 0 else start + length
+        if stop < start + head:
+            return
+        if name == wanted:
+            yield start + head, min(stop, end)
+        start = stop
 
 
 def _count(file: IO[bytes], start: int, end: int, names: tuple[bytes, ...]) -> int:

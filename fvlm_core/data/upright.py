@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from fractions import Fraction
 from typing import Any, cast
 
 import numpy as np
 from attrs import frozen
+from av.filter import Graph
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
@@ -27,7 +30,7 @@ class Turn:
         return picture[:: -1 if self.upside_down else 1, :: -1 if self.mirrored else 1]
 
 
-def turn_of(matrix: NDArray[np.int32]) -> Turn:
+def turn_of(matrix: NDArray[np.int32] | NDArray[np.int64]) -> Turn:
     """What a display matrix does to a picture, to the nearest of the eight.
 
     matrix: [9], rows (a, b, u), (c, d, v), (x, y, w) as in a track header of QuickTime: the point (p, q) is shown at
@@ -41,12 +44,31 @@ def turn_of(matrix: NDArray[np.int32]) -> Turn:
 
 def turn_of_frame(frame: VideoFrame) -> Turn:
     """How a frame is to be shown, as its container or its codec says."""
-    try:
-        matrix = cast(Any, frame.side_data).get("DISPLAYMATRIX")
-    except ValueError:  # PyAV before 19 fails over side data that it has no name for, as a frame's EXIF data
-        quarters = round(frame.rotation / 90) % 4
-        return (Turn(), Turn(True, False, True), Turn(False, True, True), Turn(True, True, False))[quarters]
+    matrix = _matrix(frame)
     return Turn() if matrix is None else turn_of(np.frombuffer(bytes(matrix), np.int32))
+
+
+def _matrix(frame: VideoFrame) -> Any:
+    """PyAV before 19 fails over side data that it has no name for, such as EXIF data: FFmpeg takes them off then."""
+    try:
+        return cast(Any, frame.side_data).get("DISPLAYMATRIX")
+    except ValueError as error:
+        unnamed = re.match(r"\d+(?= is not a valid)", str(error))
+        if unnamed is None:
+            raise
+    graph = Graph()
+    graph.link_nodes(
+        graph.add_buffer(
+            width=frame.width,
+            height=frame.height,
+            format=frame.format,
+            time_base=frame.time_base or Fraction(1),
+        ),
+        graph.add("sidedata", f"mode=delete:type={unnamed[0]}"),
+        graph.add("buffersink"),
+    ).configure()
+    graph.vpush(frame)
+    return _matrix(graph.vpull())
 
 
 def pixel_aspect(stream: VideoStream) -> float:
@@ -54,12 +76,20 @@ def pixel_aspect(stream: VideoStream) -> float:
     return float(stream.sample_aspect_ratio or 0) or 1.0
 
 
-def square(frame: VideoFrame, aspect: float, size: int, reformatter: VideoReformatter) -> NDArray[np.uint8]:
-    """A frame as it is shown, its short side scaled to `size` (bicubic), its centre cropped: uint8 [3, size, size].
+@frozen
+class Look:
+    """What is shown of the frames of a clip in another way than they are stored.
 
-    aspect: width over height of a pixel.
+    aspect: width over height of a pixel. turn: how they are laid; None, or nothing turned: as each frame says.
     """
-    shown_width = frame.width * aspect
+
+    aspect: float = 1.0
+    turn: Turn | None = None
+
+
+def square(frame: VideoFrame, look: Look, size: int, reformatter: VideoReformatter) -> NDArray[np.uint8]:
+    """A frame as it is shown, its short side scaled to `size` (bicubic), its centre cropped: uint8 [3, size, size]."""
+    shown_width = frame.width * look.aspect
     scale = size / min(shown_width, frame.height)
     width, height = max(size, round(shown_width * scale)), max(size, round(frame.height * scale))
     transparent = any(component.is_alpha for component in frame.format.components)
@@ -74,7 +104,8 @@ def square(frame: VideoFrame, aspect: float, size: int, reformatter: VideoReform
     scaled = cast(NDArray[np.uint8], small.to_ndarray())
     if transparent:
         scaled = _on_white(scaled)
-    upright = turn_of_frame(frame).of(scaled)
+    turn = look.turn if look.turn and look.turn != Turn() else turn_of_frame(frame)
+    upright = turn.of(scaled)
     top, left = (upright.shape[0] - size) // 2, (upright.shape[1] - size) // 2
     return upright[top : top + size, left : left + size].transpose(2, 0, 1)
 

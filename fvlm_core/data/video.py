@@ -24,8 +24,8 @@ from fvlm_core.data import webp
 from fvlm_core.data.bad import BadSample as BadSample
 from fvlm_core.data.members import open_member
 from fvlm_core.data.pictures import MAX_BYTES
-from fvlm_core.data.structure import avi_pictures, lost_bytes
-from fvlm_core.data.upright import pixel_aspect, square
+from fvlm_core.data.structure import avi_pictures, lost_bytes, track_matrix
+from fvlm_core.data.upright import Look, Turn, pixel_aspect, square, turn_of
 from fvlm_core.interfaces.data import VideoFile
 
 MAX_SIDE = 4096
@@ -61,6 +61,9 @@ _LOST = 0.05
 """Share of the packets that may give no picture: open groups of pictures at the start of cut recordings."""
 _HIDDEN = ("vp8",)
 """Codecs whose packets may hold pictures that are never shown, so that packets cannot be counted."""
+
+_STILLS = ("mjpeg", "png", "webp")
+"""Codecs whose pictures may hold EXIF data, which FFmpeg lets replace the display matrix of the container."""
 
 
 class _Unusable(Exception):
@@ -136,25 +139,31 @@ def _explained(video: VideoFile) -> Generator[None]:
 
 
 def _decode(
-    video: VideoFile, size: int, seconds: float | None = None
+    video: VideoFile, size: int, seconds: float | None = None, *, as_decoded: bool = False
 ) -> tuple[NDArray[np.uint8], list[float]]:
-    """`decode`, with the clip's length if the header is known not to tell it."""
+    """`decode`, with the clip's length if the header is known not to tell it.
+
+    as_decoded: the times of the pictures are those of their decoding; see `_Clip`.
+    """
     if content := _webp(video):
         lasting = webp.durations(content)
         times = _times(sum(lasting), video.fps, video.max_frames)
-        return np.stack(_on_screen(webp.frames(content, lasting), times, size, 1.0)), times
+        return np.stack(_on_screen(webp.frames(content, lasting), times, size, Look())), times
     with _opened(video) as container:
         stream = _video_track(container)
-        clip = _Clip(container.format.name, stream.codec_context.name)
+        clip = _Clip(container.format.name, stream.codec_context.name, as_decoded)
         declared = _declared(container, stream) or 0.0
         times = _times(seconds or declared, video.fps, video.max_frames)
-        chosen = _on_screen(clip.read(container, stream), times, size, pixel_aspect(stream))
+        look = Look(pixel_aspect(stream), _container_turn(video, clip, stream))
+        chosen = _on_screen(clip.read(container, stream), times, size, look)
         number, tick = stream.index, float(stream.time_base or 0)
     clip.check()
+    if clip.falls and not as_decoded:
+        return _decode(video, size, seconds, as_decoded=True)
     if seconds is None:
         length = _length(video, clip, declared, number, tick)
         if _times(length, video.fps, video.max_frames) != times:
-            return _decode(video, size, length)
+            return _decode(video, size, length, as_decoded=as_decoded)
     return np.stack(chosen), times
 
 
@@ -222,6 +231,15 @@ def _video_track(container: InputContainer) -> VideoStream:
     return stream
 
 
+def _container_turn(video: VideoFile, clip: _Clip, stream: VideoStream) -> Turn | None:
+    """How the container says that pictures are shown whose own data FFmpeg puts in its place; None for others."""
+    if clip.codec not in _STILLS or clip.container not in _FRAGMENTED:
+        return None
+    with _file(video) as file:
+        matrix = track_matrix(file, stream.id)
+    return None if matrix is None else turn_of(matrix)
+
+
 def _check_sides(width: int, height: int, aspect: float) -> None:
     """aspect: width over height of a pixel: it decides how long the picture is as it is shown."""
     long, short = sorted((width * aspect, height), reverse=True)
@@ -261,11 +279,16 @@ def _times(seconds: float, fps: float, max_frames: int) -> list[float]:
 class _Clip:
     """What was really read of a clip, to compare with what its header declares. Times in seconds.
 
+    as_decoded: the times are those of decoding, for files whose presentation times are wrong: pictures leave the
+    decoder in the order of presentation, whatever order their packets had, as in MPEG-4 whose packets hold two
+    pictures and then none. falls: whether a picture is earlier than the one before it.
     packets: those that should give a picture. whole: pictures from packets that nothing is missing of.
     """
 
     container: str
     codec: str
+    as_decoded: bool = False
+    falls: bool = False
     packets: int = 0
     whole: int = 0
     pictures: int = 0
@@ -303,7 +326,12 @@ class _Clip:
         for frame in packet.decode():
             assert frame.time_base is not None
             previous = self.last
-            self.last = time = previous + step if frame.pts is None else frame.time
+            ticks = frame.dts if self.as_decoded else frame.pts
+            time = previous + step if ticks is None else float(ticks * frame.time_base)
+            if self.pictures and time < previous:
+                self.falls = True
+                time = previous + step if self.as_decoded else time
+            self.last = time
             if not self.pictures:
                 self.start = time
             else:
@@ -321,17 +349,17 @@ class _Clip:
 
 
 def _on_screen(
-    frames: Iterator[tuple[float, VideoFrame]], times: list[float], size: int, aspect: float
+    frames: Iterator[tuple[float, VideoFrame]], times: list[float], size: int, look: Look
 ) -> list[NDArray[np.uint8]]:
-    """The picture on screen at each time, scaled; the last one after the end. aspect: of a pixel."""
+    """The picture on screen at each time, scaled; the last one after the end."""
     reformatter = VideoReformatter()
     chosen: list[NDArray[np.uint8]] = []
     shown: VideoFrame | None = None
     picture: NDArray[np.uint8] | None = None
 
     def seen(frame: VideoFrame) -> NDArray[np.uint8]:
-        _check_sides(frame.width, frame.height, aspect)
-        return square(frame, aspect, size, reformatter)
+        _check_sides(frame.width, frame.height, look.aspect)
+        return square(frame, look, size, reformatter)
 
     for time, frame in frames:
         while shown is not None and len(chosen) < len(times) and time > times[len(chosen)] + _CLOCK:

@@ -66,9 +66,17 @@ if TYPE_CHECKING:
     from fvlm_core.launching.tied import tied
     from fvlm_core.paths import cache_folder, environment_path, user_path
     from fvlm_core.pretrained import (
+        ACTIVATION,
+        COUNT,
+        FLAG,
+        POSITIVE,
         SEEDED,
+        TABLE,
+        Kind,
         architecture,
         check_architecture,
+        check_heads,
+        check_kinds,
         check_whole,
         is_folder,
         pretrained_folder,
@@ -117,7 +125,8 @@ _HOME = {
     "launching.tied": ("tied",),
     "paths": ("cache_folder", "environment_path", "user_path"),
     "pretrained": (
-        *("SEEDED", "architecture", "check_architecture", "check_whole"),
+        *("SEEDED", "architecture", "check_architecture", "check_heads", "check_kinds", "check_whole"),
+        *("ACTIVATION", "COUNT", "FLAG", "POSITIVE", "TABLE", "Kind"),
         *("is_folder", "pretrained_folder", "read_config", "read_weights"),
     ),
     "report.figures": ("style",),
@@ -143,11 +152,16 @@ _HOME = {
 _MODULE = {name: f"fvlm_core.{module}" for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "ACTIVATION",
+    "COUNT",
+    "FLAG",
     "KINDS",
     "LLM_WIDTH",
     "PICTURES",
     "PICTURE_SUFFIXES",
+    "POSITIVE",
     "SEEDED",
+    "TABLE",
     "TEXTS",
     "VIDEOS",
     "VIDEO_SUFFIXES",
@@ -181,6 +195,7 @@ __all__ = [
     "Job",
     "Jump",
     "KeyValue",
+    "Kind",
     "LLMBackend",
     "LLMSpec",
     "LRCurve",
@@ -238,6 +253,8 @@ __all__ = [
     "cache_folder",
     "chat_of",
     "check_architecture",
+    "check_heads",
+    "check_kinds",
     "check_whole",
     "decoded",
     "environment_path",

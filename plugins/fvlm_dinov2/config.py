@@ -6,7 +6,18 @@ from typing import Any
 
 from attrs import evolve, field, fields, frozen, validators
 
-from fvlm_core.interfaces import SEEDED, EncoderSpec, architecture, check_architecture
+from fvlm_core.interfaces import (
+    ACTIVATION,
+    COUNT,
+    FLAG,
+    POSITIVE,
+    SEEDED,
+    EncoderSpec,
+    architecture,
+    check_architecture,
+    check_heads,
+    check_kinds,
+)
 
 _SMALL = 128
 """Width up to which random weights are small enough to rehearse with as they are."""
@@ -109,7 +120,9 @@ class DINOv2:
         config = architecture(self.weights, model_type="dinov2", needed=None in stated.values())
         if not config:
             return given
+        check_kinds(self.weights, config, _KINDS)
         check_architecture(self.weights, config, stated, _FIXED, "dinov2")
+        check_heads(self.weights, config)
         known = {key: value for key, value in config.items() if key in _ARCHITECTURE}
         return {"mlp_ratio": 4, "use_swiglu_ffn": False, **known}
 
@@ -125,6 +138,16 @@ _ARCHITECTURE = (
     *("use_swiglu_ffn", "layer_norm_eps", "qkv_bias", "hidden_act", "use_mask_token"),
 )
 """Keys of `config.json` that decide what the encoder computes."""
+
+_KINDS = {
+    **dict.fromkeys(
+        ("hidden_size", "num_hidden_layers", "num_attention_heads", "image_size", "patch_size"), COUNT
+    ),
+    **dict.fromkeys(("mlp_ratio", "layer_norm_eps"), POSITIVE),
+    **dict.fromkeys(("use_swiglu_ffn", "qkv_bias", "use_mask_token"), FLAG),
+    "hidden_act": ACTIVATION,
+}
+"""What the values of those keys must be."""
 
 _WITH_DEFAULT = {"mlp_ratio": "mlp_ratio", "swiglu": "use_swiglu_ffn"}
 """Fields that say nothing of pretrained weights while they are at their default, and what `config.json` calls them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from itertools import chain, pairwise
 from pathlib import Path
@@ -32,7 +33,7 @@ class ChatML:
     """The chat format `<|im_start|>ROLE\\nTEXT<|im_end|>\\n` for every turn; see `Chat`.
 
     Only the format itself makes the tokens that the tokenizer adds to its vocabulary, special or not: a text in which
-    one of them is spelled out stays text.
+    one of them is spelled out stays text, also where the tokenizer's normalizer spells it.
     system: the text of the system turn of chats that have none; empty: no such turn.
     """
 
@@ -43,6 +44,7 @@ class ChatML:
     _start: int = field(init=False)
     _added: dict[int, str] = field(init=False, repr=False)
     _plain: Tokenizer = field(init=False, repr=False)
+    _unknown: int | None = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         found: Any = self.tokenizer
@@ -52,6 +54,7 @@ class ChatML:
             "_start": found.token_to_id(_START),
             "_added": {id: token.content for id, token in found.get_added_tokens_decoder().items()},
             "_plain": _without_added(found),
+            "_unknown": _unknown(found),
         }.items():
             object.__setattr__(self, name, value)
 
@@ -76,7 +79,8 @@ class ChatML:
             ids += [self._start, *(id for id, _ in read), self.end_of_turn, *line]
             answer += [False, *own, said, *[said] * len(line)]
             content += [False, *own, False, *[False] * len(line)]
-            spelled.update(token for token in self._added.values() if token in turn.content)
+            forms = turn.content, self._normalized(turn.content)
+            spelled.update(name for name in self._added.values() if any(name in form for form in forms))
         return EncodedChat(
             np.array(ids, dtype=np.int64),
             np.array(answer, dtype=np.bool_),
@@ -117,20 +121,40 @@ class ChatML:
     def _read(self, text: str) -> list[tuple[int, int]]:
         """A text as token ids, each with where its characters end; none of them is an added token spelled out.
 
-        A model of words or of scored pieces may know an added token's name as one of its own: the name is then cut
-        after its first character, and both parts are read for themselves.
+        A model of words or of scored pieces may know an added token's name as one of its own, and a normalizer may
+        make that name out of other characters: the text is then cut after the token's first character, and both parts
+        are read for themselves. Of a single character that becomes a name, the name is read in two parts.
         """
         read: Any = self._plain.encode(text, add_special_tokens=False)
         found = list(zip(read.ids, read.offsets, strict=True))
+        named = [self._is_named(id, text[start:end]) for id, (start, end) in found]
         cuts = [
             start + 1
-            for id, (start, end) in found
-            if id in self._added and end - start > 1 and self._added[id] == text[start:end]
+            for (_, (start, end)), wrong in zip(found, named, strict=True)
+            if wrong and end - start > 1
         ]
-        if not cuts:
-            return [(id, end) for id, (_, end) in found]
-        pieces = pairwise([0, *cuts, len(text)])
-        return [(id, begin + end) for begin, stop in pieces for id, end in self._read(text[begin:stop])]
+        if cuts:
+            pieces = pairwise([0, *cuts, len(text)])
+            return [(id, begin + end) for begin, stop in pieces for id, end in self._read(text[begin:stop])]
+        return [
+            (part, end)
+            for (id, (_, end)), wrong in zip(found, named, strict=True)
+            for part in (self._in_parts(id) if wrong else [id])
+        ]
+
+    def _in_parts(self, id: int) -> list[int]:
+        """The name of an added token as text."""
+        name = self._added[id]
+        return [part for half in (name[:1], name[1:]) for part, _ in self._read(half)]
+
+    def _is_named(self, id: int, characters: str) -> bool:
+        """Whether a token is an added one that `characters` spell; what is unknown to the model spells none."""
+        name = self._added.get(id, "")
+        return len(name) > 1 and (id != self._unknown or name in (characters, self._normalized(characters)))
+
+    def _normalized(self, text: str) -> str:
+        normalizer: Any = self._plain.normalizer
+        return normalizer.normalize_str(text) if normalizer else text
 
 
 def load(file: Path, system: str = SYSTEM) -> ChatML:
@@ -187,6 +211,12 @@ def _without_added(tokenizer: Any) -> Any:
     plain.normalizer = tokenizer.normalizer
     plain.pre_tokenizer = tokenizer.pre_tokenizer
     return plain
+
+
+def _unknown(tokenizer: Any) -> int | None:
+    """The id of what the tokenizer's model does not know; None where it knows everything."""
+    model = json.loads(tokenizer.to_str())["model"]
+    return model["unk_id"] if "unk_id" in model else tokenizer.token_to_id(model.get("unk_token") or "")
 
 
 def _default_turn(system: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,12 +10,21 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, field, fields, frozen, validators
 
 from fvlm_core.interfaces import (
+    ACTIVATION,
+    COUNT,
+    FLAG,
+    POSITIVE,
     SEEDED,
+    TABLE,
     LLMSpec,
     MissingWeights,
+    Problem,
+    Problems,
     UsageError,
     architecture,
     check_architecture,
+    check_heads,
+    check_kinds,
     pretrained_folder,
 )
 
@@ -191,15 +201,45 @@ class SmolLM2:
         config = architecture(self.weights, model_type="llama", needed=None in stated.values())
         if not config:
             return given
+        check_kinds(self.weights, config, _KINDS)
         rope = config.get("rope_parameters") or config
         found = {**_LEFT_OUT, **config, "rope_theta": rope.get("rope_theta", _LEFT_OUT["rope_theta"])}
         check_architecture(self.weights, found, stated, _FIXED, "smollm2")
+        _check(self.weights, config)
         known = {key: value for key, value in config.items() if key in _ARCHITECTURE}
         return {**{key: _LEFT_OUT[key] for key in _SPEC}, **known}
 
     def _tokenizer(self) -> str:
         """Where the tokenizer comes from."""
         return self.tokenizer or (FROM_DATA if self.weights == SEEDED else self.weights)
+
+
+def _check(weights: str, config: dict[str, Any]) -> None:
+    """Raise `Problems` for values of a `config.json` that no Llama has beside its others."""
+    check_heads(weights, config)
+    where, wrong = f"config.json of {weights}", list[Problem]()
+    heads, kv_heads = config.get("num_attention_heads"), config.get("num_key_value_heads")
+    if heads and kv_heads and heads % kv_heads:
+        text = f"{where} says {kv_heads}, expected a divisor of num_attention_heads = {heads}"
+        wrong.append(Problem(text, key="num_key_value_heads"))
+    channels = config.get("head_dim") or (
+        config["hidden_size"] // heads if heads and config.get("hidden_size") else 2
+    )
+    if channels % 2:
+        text = f"{where} says {channels} channels a head, expected an even number: rotary positions pair them"
+        wrong.append(Problem(text, key="head_dim"))
+    for table in ("rope_parameters", "rope_scaling"):
+        rope = config.get(table) or {}
+        kind = rope.get("rope_type", rope.get("type", "default"))
+        needed = _SCALED.get(kind, ()) if isinstance(kind, str) else ()
+        for key in dict.fromkeys(("rope_theta", *needed)):
+            value = rope.get(key)
+            if (value is not None or key in needed) and not POSITIVE[0](value):
+                got = json.dumps(value) if key in rope else "nothing"
+                text = f'{where} says {got}, expected {POSITIVE[1]} with rope_type "{kind}"'
+                wrong.append(Problem(text, key=f"{table}.{key}"))
+    if wrong:
+        raise Problems(wrong)
 
 
 def _quoted(system: str) -> str:
@@ -219,6 +259,27 @@ _ARCHITECTURE = (
     *("rope_parameters", "rope_theta", "rope_scaling", "attention_bias", "mlp_bias"),
 )
 """Keys of `config.json` that decide what the model computes."""
+
+_COUNTS = (
+    *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
+    *("vocab_size", "max_position_embeddings", "head_dim"),
+)
+
+_KINDS = {
+    **dict.fromkeys(_COUNTS, COUNT),
+    **dict.fromkeys(("rms_norm_eps", "rope_theta"), POSITIVE),
+    **dict.fromkeys(("tie_word_embeddings", "attention_bias", "mlp_bias"), FLAG),
+    **dict.fromkeys(("rope_parameters", "rope_scaling"), TABLE),
+    "hidden_act": ACTIVATION,
+}
+"""What the values of those keys must be."""
+
+_SCALED = {
+    "linear": ("factor",),
+    "yarn": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+}
+"""Numbers that a kind of rotary positions needs."""
 
 _LEFT_OUT = {
     "num_key_value_heads": None,

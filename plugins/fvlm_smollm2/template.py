@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from fvlm_core.interfaces import UsageError
+from fvlm_core.interfaces import NotText, UsageError, decoded, read_config
 
 _ASKED = [{"role": "user", "content": "Hi"}]
 _TALK = [{"role": "system", "content": "Be brief."}, *_ASKED, {"role": "assistant", "content": "Yes."}]
+
+_WAY_OUT = "Chats here are ChatML: a copy of the folder without its chat template is trained in that format"
 
 
 def own_system(folder: Path) -> str | None:
@@ -37,19 +39,46 @@ def own_system(folder: Path) -> str | None:
 def _template(folder: Path) -> tuple[Path, str | None, dict[str, str]]:
     """Where it is, itself, and the special tokens that it may name."""
     settings = folder / "tokenizer_config.json"
-    config: Any = json.loads(settings.read_text(encoding="utf-8-sig")) if settings.is_file() else {}
-    special = {
-        key: value["content"] if isinstance(value, dict) else value
+    config = read_config(settings) if settings.exists() else {}
+    named = {
+        key: value.get("content") if isinstance(value, dict) else value
         for key, value in config.items()
-        if key.endswith("_token") and isinstance(value, str | dict)
+        if key.endswith("_token")
     }
+    special = {key: value for key, value in named.items() if isinstance(value, str)}
     alone = folder / "chat_template.jinja"
-    if alone.is_file():
-        return alone, alone.read_text(encoding="utf-8"), special
-    found = config.get("chat_template")
-    if isinstance(found, list):  # several, by name
-        found = {one["name"]: one["template"] for one in found}.get("default")
-    return settings, found, special
+    if alone.exists():
+        try:
+            return alone, decoded(alone.read_bytes()), special
+        except NotText as error:
+            raise UsageError(f"{alone}: {error}") from None
+        except OSError as error:
+            raise UsageError(f"{alone}: cannot be read: {error.strerror}") from None
+    return settings, _default(settings, config.get("chat_template")), special
+
+
+def _default(file: Path, found: Any) -> str | None:
+    """The text of a `chat_template`, or of the one called default in a list of several."""
+    if found is None or isinstance(found, str):
+        return found
+    if not isinstance(found, list):
+        raise UsageError(f"{file}: chat_template: expected a text or a list, got {type(found).__name__}")
+    texts: dict[str, str] = {}
+    for place, one in enumerate(cast("list[Any]", found)):
+        match one:
+            case {"name": str(name), "template": str(text)}:
+                texts[name] = text
+            case _:
+                raise UsageError(
+                    f"{file}: chat_template[{place}]: expected a table of two texts, name and template, "
+                    f"got {json.dumps(one)}"
+                )
+    if "default" not in texts:
+        names = ", ".join(map(json.dumps, texts)) or "none"
+        raise UsageError(
+            f'{file}: chat_template: expected one whose name is "default", got {names}. {_WAY_OUT}'
+        )
+    return texts["default"]
 
 
 def _rendered(
@@ -62,8 +91,9 @@ def _rendered(
     names: Any = special
     try:
         made, _ = render_jinja_template([talk], chat_template=template, add_generation_prompt=open_, **names)
-    except (TemplateError, TypeError, KeyError) as error:
-        raise UsageError(f"{file}: its chat template cannot be used: {error}") from None
+    except Exception as error:  # a template is a program: it may raise anything
+        said = str(error) if isinstance(error, TemplateError) else f"{type(error).__name__}: {error}"
+        raise UsageError(f"{file}: its chat template cannot be used: {said}") from None
     return made[0]
 
 
@@ -74,5 +104,5 @@ def _chatml(talk: list[dict[str, str]]) -> str:
 def _strange(file: Path, expected: str, made: str) -> UsageError:
     return UsageError(
         f"{file}: its chat template is refused: it is not ChatML. It makes {made!r} of a chat, expected {expected!r}. "
-        "Chats here are ChatML: a copy of the folder without its chat template is trained in that format"
+        + _WAY_OUT
     )
