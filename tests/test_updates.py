@@ -5,15 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+import torch
 from attrs import evolve
+from torch import nn
 from trainer import Watch, difference, go, opened, outcome, small
 
 from fvlm_core.errors import FvlmError
+from fvlm_core.recipes.schema import Training
 from fvlm_core.training import loop
 from fvlm_core.training.objective import TokenLoss
+from fvlm_core.training.ranks import Ranks
+from fvlm_core.training.replicas import Copies, summed
+from fvlm_core.training.state import Progress
 from fvlm_core.training.updates import Updates
 
 SPARSE = ("training.steps=12", "training.log_every=4", "eval.every=6")
@@ -52,6 +59,51 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> Poison:
 def late(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
     """Say when numbers are read, whatever the device."""
     return lambda yes: monkeypatch.setattr(loop, "late", lambda *_: yes)
+
+
+class Descent(torch.optim.SGD):
+    """torch's own, which refuses to be told that a number is not finite, as fused AdamW is."""
+
+    def step(self, closure: Any = None) -> Any:
+        assert not self.found_inf
+        self.found_inf: Any = None
+        return super().step(closure)
+
+
+@pytest.mark.parametrize("scale", [0.01, 40.0])
+def test_a_step_is_that_of_the_mean_gradient_clipped_as_torch_clips_it(scale: float) -> None:
+    """By plain gradient descent: Adam would hide a factor that stands before every gradient."""
+    torch.manual_seed(0)
+    tokens, clip = 7, 0.5
+    ours, theirs = nn.Linear(3, 2), nn.Linear(3, 2)
+    theirs.load_state_dict(ours.state_dict())
+    seen = torch.randn(tokens, 3)
+    target = ours(seen).detach() + scale * torch.randn(tokens, 2)
+
+    reference = torch.optim.SGD(theirs.parameters(), lr=1)
+    (theirs(seen) - target).square().sum().div(tokens).backward()
+    norm = float(nn.utils.clip_grad_norm_(theirs.parameters(), clip))
+    reference.step()
+
+    training = cast(Training, SimpleNamespace(clip=clip, non_finite="stop"))
+    updates = Updates(
+        Descent(ours.parameters(), lr=1),
+        Copies(ours),
+        ("loss",),
+        training,
+        Progress(),
+        Ranks(),
+        "r",
+        False,
+    )
+    total = (ours(seen) - target).square().sum()
+    names = dict(ours.named_parameters())
+    gradients = dict(zip(names, torch.autograd.grad(total, names.values()), strict=True))
+    updates.make(1, *summed(gradients, [total], ours, list(names), Ranks()), [total], tokens)
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-6)
+    assert updates.read(cast(Any, None), cast(Any, None)) == pytest.approx(norm, rel=1e-5)
+    assert (norm > clip) == (scale > 1)
 
 
 def train(tmp_path: Path, root: str, *overrides: str, **how: Any) -> tuple[dict[str, Any], Watch]:
