@@ -53,7 +53,8 @@ def hindrance(error: BaseException) -> tuple[str, int] | None:
     asked = any(path.is_relative_to(os.path.abspath(place)) for place in given)
     if error.errno not in _NO_PLACE or (error.errno == errno.ENOENT and not asked):
         return None
-    return f"{path}: {said}{circumstances(path, error.errno)}", 2
+    damaged = error.errno == errno.EISDIR  # a folder where a file of ours belongs: nobody named it
+    return f"{path}: {said}{circumstances(path, error.errno)}", 1 if damaged else 2
 
 
 def _working_folder_gone() -> bool:
