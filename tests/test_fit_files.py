@@ -87,16 +87,19 @@ BROKEN: dict[str, tuple[str | bytes, str]] = {
     "header_only": ("N,D,loss\n", "points.csv: no data below the header"),
     "missing_column": (
         "N,D,los\n1,2,3\n",
-        'points.csv:1: no column with the loss: expected "val_loss" or "loss"; found N, D, los: did you mean "los"?',
+        'points.csv:1: no column with the loss: expected "val_loss" or "loss"; found N, D, los: did you mean "los"?\n'
+        "points.csv:1: say which is meant: --columns loss=los",
     ),
     "two_missing": (
         "epoch;value\n1;2\n",
-        'points.csv:1: no column with D, the samples seen: expected "samples_seen" or "D"; found epoch;value\n'
-        'points.csv:1: no column with the loss: expected "val_loss" or "loss"; found epoch;value',
+        'points.csv:1: no column with D, the samples seen: expected "samples_seen" or "D"; found epoch, value\n'
+        'points.csv:1: no column with the loss: expected "val_loss" or "loss"; found epoch, value\n'
+        "points.csv:1: say which is meant: --columns D=HEADER,loss=HEADER",
     ),
     "two_candidates": (
         "N,D,loss,val_loss\n1,2,3,4\n",
-        'points.csv:1: "loss" and "val_loss" could both be the loss: keep one of them',
+        'points.csv:1: "loss" and "val_loss" could both be the loss: keep one of them\n'
+        "points.csv:1: say which is meant: --columns loss=loss",
     ),
     "not_a_number": (
         PLAIN + '"40000",abc,3.0\n',
@@ -104,7 +107,7 @@ BROKEN: dict[str, tuple[str | bytes, str]] = {
     ),
     "thousands": (
         PLAIN + '"40,000",4000,3.0\n',
-        'points.csv:5: N: expected a number, got "40,000"',
+        'points.csv:5: N: expected a number, got "40,000": 40000 or 40.000? Write it without the comma',
     ),
     "lines_are_an_editors": (
         'run,N,D,loss\n"two\nlines",40000,1000,3.5\n\nb,40000,2000,x\n',
