@@ -64,7 +64,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("planned")
     (folder / "clips").mkdir()
     for number in range(CLIPS):
-        file = write_video(folder / "clips" / f"{number:02d}.mp4", 1 + number % 6, fps=1, width=48, height=48)
+        clip = (
+            folder / "clips" / f"{number:02d}.mp4"
+        )  # none shows what another does: those would share a split
+        file = write_video(clip, 1 + number % 6, first=8 * number, fps=1, width=48, height=48)
         file.with_suffix(".txt").write_text("a caption that grows " * (1 + number % 4))
     source = build_clips(Clips(path=folder / "clips", holdout=0), "train")
     pack(source, {}, folder / "pack", PackSettings(size=42, samples=8), processes=1)
