@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 FVLM = Path(sys.executable).with_name("fvlm")
 HEAVY = ("torch", "timm", "transformers", "lmfit", "pandas", "matplotlib", "numpy")
-PAIRS = 11
-"""Runs of each command, each paired with a run of the bare interpreter."""
 
 RECORD_IMPORTS = """
 import atexit, json, os, sys
@@ -68,25 +64,10 @@ def test_reading_every_config_class_imports_nothing_heavy() -> None:
     assert set(modules).isdisjoint(HEAVY)
 
 
-@pytest.mark.parametrize(("arguments", "limit"), [(("--help",), 8), (("plugins", "list"), 20)], ids=str)
-def test_start_up_is_within_a_multiple_of_the_bare_interpreter(
-    arguments: tuple[str, ...], limit: float, record_property: pytest.RecordProperty
-) -> None:
-    def seconds(*command: str) -> float:
-        start = time.perf_counter()
-        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
-        return time.perf_counter() - start
-
-    bare: list[float] = []
-    ratios: list[float] = []
-    for _ in range(PAIRS):
-        bare.append(seconds(sys.executable, "-c", "pass"))
-        ratios.append(seconds(str(FVLM), *arguments) / bare[-1])
-    ratio = statistics.median(ratios)
-    text = f"fvlm {' '.join(arguments)}: {ratio:.1f} x the {1000 * statistics.median(bare):.0f} ms of python"
-    print(text)
-    record_property("start_up", text)
-    assert ratio <= limit
+@pytest.mark.parametrize(("arguments", "limit"), [(("--help",), 140), (("plugins", "list"), 350)], ids=str)
+def test_start_up_imports_few_modules(arguments: tuple[str, ...], limit: int) -> None:
+    """Of 126 and 327 the bare interpreter takes 33; what they cost in time is `fvlm bench start`."""
+    assert len(modules_of(*arguments)) <= limit
 
 
 def test_a_mistyped_command_suggests_the_nearest() -> None:
