@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import warm
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -261,17 +261,9 @@ def test_a_third_partys_figure_is_drawn_by_name(tmp_path: Path) -> None:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-worst\nVersion: 0.1\n")
     (info / "entry_points.txt").write_text("[fvlm]\nacme = acme_worst\n")
     points(TRUTH, list(SIZES.values()), SAMPLES, noise=0.003).to_csv(tmp_path / "points.csv", index=False)
-    main = "import sys; from fvlm_core.cli.main import main; sys.exit(main())"
 
     def fvlm(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", main, *arguments],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return warm.fvlm(*arguments, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)})
 
     wrong = fvlm("fit", "--data", "points.csv", "--figures", "worse")
     assert wrong.returncode == 2
