@@ -124,14 +124,14 @@ def prepare(recipe: Recipe, root: Path, progress: Progress) -> dict[str, Sources
                 missing += shared
                 continue
             opened.append((run.config.data, shared))
-            missing += unseen((*shared.train, *shared.validation), run.config.data.max_bad)
+            missing += unseen(shared.every, run.config.data.max_bad)
         if run.config.training.preference:
-            missing += without_pairs((*shared.train, *shared.validation))
+            missing += without_pairs(shared.every)
         by_run[run.id] = shared
     if missing:
         raise UsageError("\n".join(["this recipe cannot run here yet:", *dict.fromkeys(missing)]))
     for _, sources in opened:
-        for source in (*sources.train, *sources.validation):
+        for source in sources.every:
             source.prepare(progress)
     return by_run
 
@@ -321,7 +321,7 @@ def _train_one(
 
     for text in ranks.on_first(write):
         observer.warned(text)
-    named = left_out((*sources.train, *sources.validation))
+    named = left_out(sources.every)
     for name, problems in named.items():
         observer.warned(
             f"{name}: {len(problems):,} left out of its data, first {problems[0]} (fvlm data check names all of them)"

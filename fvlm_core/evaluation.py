@@ -147,7 +147,7 @@ def open_data(
     if isinstance(sources, list):
         raise UsageError("\n".join(["these data are not here yet:", *sources]))
     opened = sources.train if split == "train" else sources.validation
-    if missing := unseen(opened, allowed, "--max-bad "):
+    if missing := unseen(sources.every, allowed, "--max-bad "):
         raise UsageError("\n".join(missing))
     for source in opened:
         source.prepare(progress)

@@ -157,10 +157,10 @@ class _Planner:
             opened = sources
             notes += self._once(
                 ("unseen", config.data),
-                lambda: unseen((*opened.train, *opened.validation), config.data.max_bad),
+                lambda: unseen(opened.every, config.data.max_bad),
             )
             if training.preference:
-                notes += without_pairs((*sources.train, *sources.validation))
+                notes += without_pairs(sources.every)
         chat = self._once(("chat", model.llm, config.data), lambda: _chat(model, sources))
         samples, lengths_from = self._lengths(config, sources, chat)
         vocabulary = self._vocabulary(model, chat, notes)

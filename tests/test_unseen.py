@@ -117,9 +117,8 @@ def of_sharegpt4video(at: Path, numbers: range) -> DataSource:
 
 def of_webvid(at: Path, numbers: range) -> DataSource:
     rows = [(f"{n}", f"Clip {n}.", "", "PT00H00M01S") for n in numbers]
-    for split in ("train", "val"):
-        put(at / f"results_2M_{split}.csv", sheet("videoid,name,page_dir,duration", rows))
-    return webvid(WebVid(path=at, permitted=True), "train")
+    put(at / "data/train/partitions/0000.csv", sheet("videoid,name,page_dir,duration", rows))
+    return webvid(WebVid(path=at, videos=at, permitted=True), "train")
 
 
 def of_llava_video(at: Path, numbers: range) -> DataSource:
@@ -132,7 +131,7 @@ def of_llava_video(at: Path, numbers: range) -> DataSource:
 def of_shards(at: Path, numbers: range) -> DataSource:
     members: dict[str, Any] = {}
     for n in numbers:
-        members |= {f"{n}.txt": f"Clip {n}.".encode(), f"{n}.{'mp4' if n < THERE else 'rm'}": CLIP}
+        members |= {f"{n}.txt": f"Clip {n}.".encode(), f"{n}.{'mp4' if n < THERE else 'heic'}": CLIP}
     write_tar(at / "0.tar", members)
     return shards(Shards(path=at, holdout=0), "train")
 
@@ -171,10 +170,7 @@ SOURCES: dict[str, Callable[[Path, range], DataSource]] = {
 def test_samples_without_what_they_show_are_bounded_in_every_source(name: str, tmp_path: Path) -> None:
     for n in range(THERE):  # as all of the videos' data sets find them
         put(tmp_path / "here" / f"{n}.mp4", CLIP + bytes([n]))
-    at = tmp_path / "here"
-    if name == "clips":
-        at = tmp_path / "here"
-    source = SOURCES[name](at, range(THERE + LOST))
+    source = SOURCES[name](tmp_path / "here", range(THERE + LOST))
     assert len(source) == THERE
     lost = [problem for problem in source.problems() if problem.unseen]
     assert sum(problem.samples for problem in lost) == LOST
@@ -238,11 +234,9 @@ def test_a_run_and_an_evaluation_stop_before_they_begin(
     assert "shards:s: 12 left out of its data" in out + err
     (folder,) = (file.parent for file in (tmp_path / "runs").rglob("recipe.json"))
     measure = ["eval", str(folder), "--samples", "2"]
-    assert run_cli(measure, monkeypatch, capsys)[0] == 0  # the run's own max_bad
     code, _, err = run_cli([*measure, "--max-bad", "0"], monkeypatch, capsys)
     assert code == 2
     assert err.strip().endswith("--max-bad 0.5")
-    assert run_cli([*measure, "--max-bad", "0.5"], monkeypatch, capsys)[0] == 0
 
 
 @pytest.mark.parametrize("name", ["openvid", "vript", "sharegpt4video", "webvid"])
@@ -265,7 +259,9 @@ def test_every_row_of_a_video_is_a_sample_and_copies_count_once(name: str, tmp_p
         "openvid": (OpenVid, openvid), "vript": (Vript, vript),
         "sharegpt4video": (ShareGPT4Video, sharegpt4video), "webvid": (WebVid, webvid),
     }[name]  # fmt: skip
-    settings: dict[str, Any] = {"permitted": True} if name == "webvid" else {"holdout": 0.5}
+    settings: dict[str, Any] = (
+        {"permitted": True, "videos": tmp_path} if name == "webvid" else {"holdout": 0.55}
+    )
     sides: dict[str, set[str]] = {}
     captions: list[str] = []
     names: list[str] = []
