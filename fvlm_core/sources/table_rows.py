@@ -177,9 +177,18 @@ def picture_of(value: Any) -> bytes:
 
 
 def _refuse_blind(entry: TableEntry, record: Record) -> None:
-    """Raise `Refused` for a row that names pictures or videos which the entry does not show."""
+    """Raise `Refused` for a row that names pictures or videos which the entry does not show.
+
+    A row says `is_text_only` where a name in it only looks like one (`src/app.ts`), as a record of a shard does.
+    """
     shown = (len(entry.pictures),) if entry.pictures else ()
-    if not shown and (keys := media_keys(record)):
+    text_only: Any = record.get("is_text_only")
+    if text_only is True and shown:
+        raise Refused("is_text_only is true, and a picture is there")
+    if text_only is False and not shown:
+        text = "is_text_only is false, and no picture is there"
+        raise Refused(text, unseen=text)
+    if not shown and text_only is not True and (keys := media_keys(record)):
         text = f"names a picture or video that is not read ({', '.join(keys)})"
         raise Refused(text, unseen=text)
     if reason := unshown(entry.turns, *shown):
