@@ -25,3 +25,7 @@ class BadSample(FvlmError):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
+
+
+class Unusable(Exception):
+    """Why a file that can be opened gives no sample; whoever knows the file makes a `BadSample` of it."""
