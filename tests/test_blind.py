@@ -613,3 +613,5 @@ def test_shards_in_upper_case_are_read_and_compressed_ones_are_named(tmp_path: P
     assert sorted(ids(source)) == ["0.TAR/good", "0/good", "1.TAR/good"]
     named = {Path(problem.file).name for problem in source.problems() if "compressed shard" in problem.text}
     assert named == {"2.tar.gz", "3.tgz", "4.tar.zst", "5.TBZ2"}
+    commands = {problem.text.partition("unpack it: ")[2].partition(" ")[0] for problem in source.problems()}
+    assert commands == {"gunzip", "unzstd", "bunzip2"}

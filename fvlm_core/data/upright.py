@@ -93,13 +93,13 @@ def alpha_decoder(stream: VideoStream, max_pixels: int) -> VideoCodecContext | N
     if codec is None or stream.metadata.get("alpha_mode") != "1":
         return None
     try:
-        made = VideoCodecContext.create(codec, "r")
+        made = cast(VideoCodecContext, VideoCodecContext.create(codec, "r"))
     except UnknownCodecError:
         raise Unusable(f"transparent, which takes {codec}, and this FFmpeg has none") from None
     made.width, made.height = stream.width, stream.height
     made.thread_count = 1
     made.options = {"max_pixels": str(max_pixels)}
-    return cast(VideoCodecContext, made)
+    return made
 
 
 @frozen

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from array import array
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
@@ -40,14 +41,14 @@ from fvlm_shards.token_ids import TokenIds
 _LAYOUT = 6
 """Raised when an index would come out otherwise for the same shards."""
 
-_PACKED = tuple(
-    f".{name}"
-    for kind in ("gz", "bz2", "xz", "zst", "lz4", "lzma", "z", "bz", "b2")
-    for name in (f"tar.{kind}", f"t{kind}")
-)
-_COMPRESSED = (
-    "a compressed shard is not read, for nothing in it has a place: unpack it (gunzip, unzstd, ...) to a .tar"
-)
+_UNPACK = {
+    **dict.fromkeys(("gz", "z"), "gunzip"),
+    **dict.fromkeys(("bz2", "bz", "b2"), "bunzip2"),
+    **dict.fromkeys(("xz", "lzma"), "unxz"),
+    "zst": "unzstd --rm",
+    "lz4": "unlz4 --rm",
+}
+"""The command that unpacks a compressed tar, by the end of its name."""
 
 _NUMBERED = re.compile(r"[0-9]+\.[^.]+")
 
@@ -80,7 +81,7 @@ def list_shards(config: Shards) -> Listed:
         raise UsageError(f"{config.path}: holds packs; name one as path: {', '.join(map(str, named))}")
     there = sorted(path for path in config.path.rglob("*") if path.is_file())
     files = tuple(path for path in there if path.suffix.lower() == ".tar")
-    packed = [Problem(_COMPRESSED, str(path)) for path in there if path.name.lower().endswith(_PACKED)]
+    packed = [Problem(text, str(path)) for path in there if (text := _compressed(path))]
     if not files:
         more = "".join(f"\n  {problem}" for problem in packed[:5])
         raise MissingData(f"{config.path}: neither a pack (pack.json) nor shards (*.tar) are in it{more}")
@@ -97,6 +98,16 @@ def list_shards(config: Shards) -> Listed:
 def split_key(name: str) -> int:
     """What decides a sample's split: a number below 2^64, the same for the same id everywhere."""
     return int.from_bytes(blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big")
+
+
+def _compressed(path: Path) -> str:
+    """What to do with a compressed tar; empty for any other file."""
+    for kind, command in _UNPACK.items():
+        if path.name.lower().endswith((f".tar.{kind}", f".t{kind}")):
+            then = "" if path.name.lower().endswith(f".tar.{kind}") else ", and let its name end in .tar"
+            text = "a compressed shard is not read, for nothing in it has a place; unpack it"
+            return f"{text}: {command} {shlex.quote(str(path))}{then}"
+    return ""
 
 
 def _state(config: Shards, files: Iterable[Path]) -> str:
