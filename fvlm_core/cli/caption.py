@@ -12,7 +12,7 @@ import click
 from fvlm_core.cli.console import print_json, stderr
 from fvlm_core.cli.options import frame_options, run_option, runs_option
 from fvlm_core.cli.path_types import ANY_PATH, FILE_PATH
-from fvlm_core.data.kinds import by_kind, is_picture, is_video
+from fvlm_core.data.kinds import by_kind, is_video
 
 
 @click.command("caption")
@@ -39,6 +39,7 @@ def command(
     from rich.progress import track
 
     from fvlm_core.data.decoders import open_decoder
+    from fvlm_core.data.moving import shows_still
     from fvlm_core.data.video import BadSample
     from fvlm_core.errors import FvlmError
     from fvlm_core.looking import caption
@@ -54,7 +55,7 @@ def command(
     restored = restore(find_run(run_name, root))
     trained = restored.viewing
     stderr().print(
-        f"shown {trained.note(otherwise, pictures=any(is_picture(file.name) for file in todo))}",
+        f"shown {trained.note(otherwise, pictures=any(map(shows_still, todo)))}",
         soft_wrap=True,
     )
     viewing = trained.told(**otherwise)
