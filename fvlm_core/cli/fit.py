@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fvlm_core.cli.costs import compute_option
 from fvlm_core.cli.figure_options import figure_options
 from fvlm_core.cli.fit_options import asked, fit_options
 from fvlm_core.cli.outputs import prepare, writing
@@ -41,6 +42,7 @@ def _names(context: click.Context, parameter: click.Parameter, incomplete: str) 
 )
 @fit_points_options
 @fit_options
+@compute_option
 @click.option("--strict", is_flag=True, help="Exit with 1 when anything is withheld.")
 @click.option(
     "--json",
@@ -60,6 +62,7 @@ def _names(context: click.Context, parameter: click.Parameter, incomplete: str) 
 @figure_options
 def command(
     models: tuple[str, ...],
+    cost_name: str,
     strict: bool,
     json_file: Path | None,
     plot_file: Path | None,
@@ -77,6 +80,7 @@ def command(
     from fvlm_core.report.figures import check_format, scaling_law_plot
     from fvlm_core.runs.export import EXPORTED, PLOT, scaling_fits
     from fvlm_core.runs.files import write_json
+    from fvlm_core.scaling.cost import with_six_nd
     from fvlm_core.scaling.fitting import fit_points, load_model
 
     beside = Path() if request.files else request.root
@@ -85,6 +89,8 @@ def command(
     drawn = figures.check()
     laws = [load_model(name) for name in models or EXPORTED]
     points = load_points(request, laws)
+    if cost_name == "6ND":
+        points = with_six_nd(points)
     objective, draws, options = asked(chosen)
     prepare(*filter(None, (json_file, plot)))
     reports = [fit_points(points, law, objective, draws, options) for law in laws]
