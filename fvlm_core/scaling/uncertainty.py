@@ -204,8 +204,9 @@ def bootstrap(
 ) -> Bootstrap:
     """Refit to resampled points, all draws at once, each from the optimum.
 
-    loose: slots that the points do not determine; whatever their draws say, they have no interval. lag1: autocorrelation
-    of the residuals. rebuild: for points that are made from measured ones, the problem of one draw's weights.
+    loose: slots that the points do not determine; whatever their draws say, they have no interval. lag1:
+    autocorrelation of the residuals. rebuild: for points that are made from measured ones, the problem of one draw's
+    weights.
     """
     draws = min(draws, max(FEWEST, MOST_COUNTS // len(problem.table)))
     free = sum(bound is None for bound in solution.bounds)
