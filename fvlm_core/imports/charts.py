@@ -20,7 +20,7 @@ from fvlm_core.scaling.names import meant, plainly
 KIND = "W&B chart or history"
 AS_SAVED = (
     'columns are found by their headers: a chart has "Step" (or tokens, or samples) as its axis and "RUN - val/loss" '
-    'for each run, a history '
+    "for each run, a history "
     '"_step" and "val/loss". Save it so, or correct the headers in the file'
 )
 
