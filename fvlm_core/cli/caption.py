@@ -11,7 +11,7 @@ import click
 
 from fvlm_core.cli.console import print_json, stderr
 from fvlm_core.cli.options import frame_options, run_option, runs_option
-from fvlm_core.cli.path_types import ANY_PATH, FILE_PATH
+from fvlm_core.cli.path_types import ANY_PATH, FILE_OR_STDOUT, STDOUT
 from fvlm_core.data.kinds import by_kind, is_video
 
 
@@ -25,7 +25,7 @@ from fvlm_core.data.kinds import by_kind, is_video
 @click.option("--tokens", default=128, show_default=True, help="Longest answer, in tokens.")
 @click.option(
     "--out",
-    type=FILE_PATH,
+    type=FILE_OR_STDOUT,
     help="A .jsonl file to append to; videos it already holds are skipped. Default: standard output.",
 )
 def command(
@@ -46,6 +46,7 @@ def command(
     from fvlm_core.runs.restore import restore
     from fvlm_core.runs.store import find_run
 
+    out = None if out == STDOUT else out
     done = _captioned(out)
     if out is not None and out.exists() and not out.read_bytes().endswith(b"\n"):
         out.write_text(
