@@ -10,11 +10,10 @@ import click
 from attrs import frozen
 
 from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.offered import completing
 from fvlm_core.cli.path_types import FOLDER_PATH
 
 if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
     from fvlm_core.scaling.report import FitReport
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -57,16 +56,6 @@ class FigureRequest:
         return draw_figures(reports, names, self.into(plot), self.formats or ("png",))
 
 
-def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Figure names after the last comma, for shell completion."""
-    from click.shell_completion import CompletionItem
-
-    from fvlm_core.report.figures.catalogue import names
-
-    before, comma, last = incomplete.rpartition(",")
-    return [CompletionItem(before + comma + name) for name in ["all", *names()] if name.startswith(last)]
-
-
 def figure_options(command: F) -> F:
     """`--figures`, `--figures-to` and `--format`, handed on as `figures`, a `FigureRequest`."""
     from functools import update_wrapper
@@ -84,7 +73,7 @@ def figure_options(command: F) -> F:
             "--figures",
             multiple=True,
             metavar="NAME[,NAME]",
-            shell_complete=_complete,
+            shell_complete=completing("figure"),
             help="Draw figures beside the plot: all, or names such as residuals,profiles. May be repeated.",
         ),
         click.option(

@@ -74,6 +74,8 @@ def _run() -> int:
     open_streams()
     settle_home()
     need_stdout(True)
+    if "_FVLM_COMPLETE" in os.environ:  # a shell's Tab: the scripts of `fvlm completion` set it
+        import fvlm_core.cli.shells  # noqa: F401  # takes the place of click's own
     try:
         outcome = fvlm.main(prog_name="fvlm", standalone_mode=False)
         sys.stdout.flush()
