@@ -37,7 +37,7 @@ class FigureRequest:
             if self.folder or self.formats:
                 raise click.UsageError("--figures-to and --format need --figures: write --figures all")
             return []
-        from fvlm_core.report.figures.catalogue import load_figure, names
+        from fvlm_core.report.catalogue import load_figure, names
 
         written = [name.strip() for part in self.names for name in part.split(",") if name.strip()]
         found = [name for one in written for name in (names() if one == "all" else [one])]

@@ -51,7 +51,7 @@ def _recipes(ctx: click.Context, incomplete: str) -> Iterator[Word]:
     yield from ((file.stem, "recipe") for file in shipped_recipes())
 
 
-def _folders(folder: str | os.PathLike[str]) -> list[str]:
+def _folders(folder: Path) -> list[str]:
     try:
         return sorted(one.name for one in os.scandir(folder) if one.name[0] not in "._" and one.is_dir())
     except OSError:
@@ -59,7 +59,8 @@ def _folders(folder: str | os.PathLike[str]) -> list[str]:
 
 
 def _root(ctx: click.Context) -> Path:
-    return ctx.params.get("root") or Path("runs")
+    """The store; nowhere, if what is said of it cannot be one."""
+    return ctx.params.get("root") or Path(os.devnull)
 
 
 def _groups(ctx: click.Context, incomplete: str) -> Iterator[Word]:
@@ -67,9 +68,10 @@ def _groups(ctx: click.Context, incomplete: str) -> Iterator[Word]:
 
 
 def _stored(ctx: click.Context) -> Iterator[tuple[str, str]]:
-    for recipe in _folders(_root(ctx)):
-        for name in _folders(_root(ctx) / recipe):
-            if (_root(ctx) / recipe / name / "recipe.json").exists():
+    root = _root(ctx)
+    for recipe in _folders(root):
+        for name in _folders(root / recipe):
+            if (root / recipe / name / "recipe.json").exists():
                 yield recipe, name
 
 
@@ -208,7 +210,7 @@ def _gpus(ctx: click.Context, incomplete: str) -> Iterator[Word]:
 
 
 def _figures(ctx: click.Context, incomplete: str) -> Iterator[Word]:
-    from fvlm_core.report.figures.catalogue import names
+    from fvlm_core.report.catalogue import names
 
     before, comma, _ = incomplete.rpartition(",")
     yield from ((before + comma + name, "") for name in ["all", *names()])

@@ -181,36 +181,26 @@ class Zsh(_Quiet, ZshComplete):
 
 
 _FISH = r"""
+# What is offered here, "names" or "files"; asked of %(prog_name)s once for both.
 function %(complete_func)s
-    set -l token (commandline -ct)
-    set -l plain
-    set -l files
-    for line in (env COMP_WORDS=(commandline -cp) COMP_CWORD=$token \
+    set -l line (commandline -cp)
+    if test "$line" != "$__%(prog_name)s_line"; or contains $argv[1] $__%(prog_name)s_told
+        set -g __%(prog_name)s_line $line
+        set -g __%(prog_name)s_told
+        set -g __%(prog_name)s_offered (env COMP_WORDS=$line COMP_CWORD=(commandline -ct) \
             %(complete_var)s=fish_complete %(prog_name)s 2>/dev/null)
-        set -l parts (string split -m 1 , -- $line)
-        switch $parts[1]
-            case plain
-                set -a plain $parts[2]
-            case file
-                set files file
-            case dir
-                set files dir
-        end
     end
-    test -n "$plain"; and printf '%%s\n' $plain
-    if test -n "$files" -o -z "$plain"
-        set -l head (string match -r -- '^-[^=]*=|^[^/=]*=' $token)
-        set -l tail (string sub -s (math 1 + (string length -- "$head")) -- $token)
-        set -l found
-        test "$files" = dir; and set found (__fish_complete_directories $tail)
-        test -z "$found"; and set found (__fish_complete_path $tail)
-        for one in $found
-            echo -- $head$one
-        end
+    set -a __%(prog_name)s_told $argv[1]
+    set -l names (string match -r -g -- '^plain,(.*)' $__%(prog_name)s_offered)
+    if test $argv[1] = names
+        test -n "$names"; and printf '%%s\n' $names
+        return 0
     end
+    test -z "$names"; or string match -q -r -- '^(file|dir),' $__%(prog_name)s_offered
 end
 
-complete --no-files --command %(prog_name)s --arguments "(%(complete_func)s)"
+complete --command %(prog_name)s --no-files --arguments "(%(complete_func)s names)"
+complete --command %(prog_name)s --condition "%(complete_func)s files" --force-files
 """
 
 
