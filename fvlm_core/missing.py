@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from attrs import evolve
 
 from fvlm_core.compose import Sources, open_sources
 from fvlm_core.errors import MissingData, MissingWeights
 from fvlm_core.pretrained import SEEDED, pretrained_folder
-from fvlm_core.recipes.schema import Data, Model, Source
+from fvlm_core.recipes.schema import Chosen, Data, Model, Source
+from fvlm_registry import MissingLibrary, registry
 
 
 def missing_weights(model: Model) -> list[str]:
@@ -23,6 +26,19 @@ def missing_weights(model: Model) -> list[str]:
             locate()
         except MissingWeights as error:
             missing.append(str(error))
+    return missing
+
+
+def missing_libraries(trackers: Iterable[Chosen]) -> list[str]:
+    """The libraries that trackers need and this machine lacks. What else is wrong with one ends that tracker alone."""
+    missing: list[str] = []
+    for chosen in trackers:
+        try:
+            registry().load(registry().find("tracker", chosen.component).component.target)
+        except MissingLibrary as error:
+            missing.append(f"tracker {chosen.name}: {error}")
+        except (Exception, SystemExit):  # told with the run that goes on without it
+            continue
     return missing
 
 

@@ -37,7 +37,10 @@ def settle_home() -> None:
             pwd.getpwuid(os.getuid())
         except KeyError:
             os.environ["USER"] = f"uid{os.getuid()}"
-    at_home = (os.environ.get("XDG_CONFIG_HOME") or "~/.config", os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    at_home = (
+        os.environ.get("XDG_CONFIG_HOME") or "~/.config",
+        os.environ.get("XDG_CACHE_HOME") or "~/.cache",
+    )
     if all(_can_be_made(Path(os.path.expanduser(folder))) for folder in at_home):
         return
     try:

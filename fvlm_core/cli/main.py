@@ -97,7 +97,7 @@ def _report(error: Exception) -> int:
     from fvlm_core.cli.hindrance import hindrance
     from fvlm_core.crash import debugging, described, place
     from fvlm_core.errors import FvlmError
-    from fvlm_registry import LookupFailure
+    from fvlm_registry import LookupFailure, missing_library
 
     if debugging():
         import traceback
@@ -109,6 +109,9 @@ def _report(error: Exception) -> int:
         return error.exit_code
     if isinstance(error, LookupFailure):
         click.echo(f"{error}{place(error)}", err=True)
+        return 2
+    if lacking := missing_library(error):
+        click.echo(lacking, err=True)
         return 2
     if found := hindrance(error):
         click.echo(found[0], err=True)
