@@ -92,5 +92,5 @@ def test_the_steps_of_a_small_install_name_every_dependency_but_timm() -> None:
     own = [line for line in requires("fvlm") or () if "extra ==" not in line]
     listed = re.search(r"requirements-small\.txt <<'END'\n(.*?)\nEND", PAGE.read_text(), re.DOTALL)
     assert listed
-    normal = lambda lines: sorted(line.replace("_", "-").lower() for line in lines)  # noqa: E731
+    normal = lambda lines: sorted(line.replace("_", "-").lower() for line in lines)
     assert normal(listed[1].split()) == normal(line for line in own if not line.startswith("timm"))
