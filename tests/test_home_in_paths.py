@@ -78,8 +78,8 @@ def test_every_parameter_that_may_be_a_path_takes_a_home(
     command: click.Command, parameter: click.Parameter, home: Path, request: pytest.FixtureRequest
 ) -> None:
     name = request.node.callspec.id
-    if isinstance(parameter.type, click.Path) or isinstance(parameter.type, NameOrPath):
-        assert isinstance(parameter.type, NameOrPath) or isinstance(parameter.type, UserPath)
+    if isinstance(parameter.type, click.Path | NameOrPath):
+        assert isinstance(parameter.type, NameOrPath | UserPath)
         context = click.Context(command)
         several = parameter.multiple if isinstance(parameter, click.Option) else parameter.nargs != 1
         given = ("~/x", "./~/x", "x/~") if several else "~/x"
