@@ -21,7 +21,7 @@ from fvlm_core.compute import (
 from fvlm_core.data.pairs import without_pairs
 from fvlm_core.errors import MissingWeights, UsageError
 from fvlm_core.interfaces.data import Progress
-from fvlm_core.missing import left_out, missing_weights, open_all, unseen
+from fvlm_core.missing import left_out, missing_libraries, missing_weights, open_all, unseen
 from fvlm_core.recipes.drift import Change, check_allowed, explain, refused
 from fvlm_core.recipes.read import Recipe, Run
 from fvlm_core.recipes.resolved import flat, plain, resolved
@@ -117,6 +117,7 @@ def prepare(recipe: Recipe, root: Path, progress: Progress) -> dict[str, Sources
     by_run: dict[str, Sources] = {}
     for run in recipe.runs:
         missing += missing_start(recipe, run, root)
+        missing += missing_libraries(run.config.trackers)
         shared = next((sources for data, sources in opened if data == run.config.data), None)
         if shared is None:
             shared = open_all(run.config.data)

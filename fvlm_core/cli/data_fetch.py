@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from fvlm_core.cli.offered import completing
 from fvlm_core.cli.path_types import FOLDER_PATH
 
 
 @click.command("fetch")
-@click.argument("name")
+@click.argument("name", shell_complete=completing("data"))
 @click.option(
     "--to",
     type=FOLDER_PATH,
@@ -18,7 +19,14 @@ from fvlm_core.cli.path_types import FOLDER_PATH
     metavar="DIR",
     help="Where the files go; a recipe's `path` for this source.",
 )
-@click.option("-o", "settings", multiple=True, metavar="KEY=VALUE", help="One of the source's own keys.")
+@click.option(
+    "-o",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    shell_complete=completing("data setting"),
+    help="One of the source's own keys.",
+)
 @click.option(
     "--only",
     "patterns",

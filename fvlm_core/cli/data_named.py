@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from attrs import frozen
 
-from fvlm_core.cli.path_types import NAME_OR_PATH
+from fvlm_core.cli.offered import completing
+from fvlm_core.cli.path_types import NameOrPath
 
 if TYPE_CHECKING:
     from fvlm_core.interfaces.data import DataSource, Split
@@ -25,8 +26,15 @@ _SETTINGS = "Change one key: of the recipe, or of the source (-o path=...)."
 
 def named_data(command: F) -> F:
     """The argument and option that name data."""
-    option = click.option("-o", "settings", multiple=True, metavar="KEY=VALUE", help=_SETTINGS)
-    return click.argument("data", type=NAME_OR_PATH, metavar="RECIPE|SOURCE")(option(command))
+    option = click.option(
+        "-o",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        shell_complete=completing("key"),
+        help=_SETTINGS,
+    )
+    return click.argument("data", type=NameOrPath("data", "recipe"), metavar="RECIPE|SOURCE")(option(command))
 
 
 @frozen

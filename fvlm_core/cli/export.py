@@ -9,14 +9,14 @@ import click
 
 from fvlm_core.cli.fit_options import objective_option
 from fvlm_core.cli.options import runs_option
-from fvlm_core.cli.path_types import FOLDER_PATH, NAME_OR_PATH
+from fvlm_core.cli.path_types import FOLDER_PATH, RUNS_OR_PATH
 
 if TYPE_CHECKING:
     from fvlm_core.scaling.objective import ObjectiveName
 
 
 @click.command("export")
-@click.argument("names", type=NAME_OR_PATH, nargs=-1, metavar="[RUN]...")
+@click.argument("names", type=RUNS_OR_PATH, nargs=-1, metavar="[RUN]...")
 @click.option(
     "--to",
     type=FOLDER_PATH,

@@ -74,6 +74,8 @@ def _run() -> int:
     open_streams()
     settle_home()
     need_stdout(True)
+    if "_FVLM_COMPLETE" in os.environ:  # a shell's Tab: the scripts of `fvlm completion` set it
+        import fvlm_core.cli.shells  # noqa: F401  # takes the place of click's own
     try:
         outcome = fvlm.main(prog_name="fvlm", standalone_mode=False)
         sys.stdout.flush()
@@ -95,7 +97,7 @@ def _report(error: Exception) -> int:
     from fvlm_core.cli.hindrance import hindrance
     from fvlm_core.crash import debugging, described, place
     from fvlm_core.errors import FvlmError
-    from fvlm_registry import LookupFailure
+    from fvlm_registry import LookupFailure, missing_library
 
     if debugging():
         import traceback
@@ -107,6 +109,9 @@ def _report(error: Exception) -> int:
         return error.exit_code
     if isinstance(error, LookupFailure):
         click.echo(f"{error}{place(error)}", err=True)
+        return 2
+    if lacking := missing_library(error):
+        click.echo(lacking, err=True)
         return 2
     if found := hindrance(error):
         click.echo(found[0], err=True)

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from fvlm_core.cli.options import runs_option
-from fvlm_core.cli.path_types import FILE_PATH, NAME_OR_PATH
+from fvlm_core.cli.path_types import FILE_PATH, RUNS_OR_PATH
 
 
 @click.command("report")
-@click.argument("names", type=NAME_OR_PATH, nargs=-1, metavar="[RUN|RECIPE]...")
+@click.argument("names", type=RUNS_OR_PATH, nargs=-1, metavar="[RUN|RECIPE]...")
 @click.option(
     "--out",
     type=FILE_PATH,

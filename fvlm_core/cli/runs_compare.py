@@ -7,16 +7,20 @@ from pathlib import Path
 import click
 
 from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import runs_option
-from fvlm_core.cli.path_types import FILE_OR_STDOUT, NAME_OR_PATH, STDOUT
+from fvlm_core.cli.path_types import FILE_OR_STDOUT, RUNS_OR_PATH, STDOUT
 
 _FORMATS = ("rich", "markdown", "latex", "csv", "json")
 
 
 @click.command("compare")
-@click.argument("names", type=NAME_OR_PATH, nargs=-1, required=True, metavar="RUN|RECIPE...")
+@click.argument("names", type=RUNS_OR_PATH, nargs=-1, required=True, metavar="RUN|RECIPE...")
 @click.option(
-    "--baseline", metavar="ID", help='What the others are compared with. Default: "baseline", or the first.'
+    "--baseline",
+    metavar="ID",
+    shell_complete=completing("id"),
+    help='What the others are compared with. Default: "baseline", or the first.',
 )
 @click.option(
     "--metric",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import runs_option
 
 if TYPE_CHECKING:
@@ -23,9 +24,14 @@ _STATES = ("complete", "interrupted", "running", "failed", "imported", "unreadab
 
 
 @click.command("list")
-@click.argument("patterns", nargs=-1, metavar="[PATTERN]...")
+@click.argument("patterns", nargs=-1, metavar="[PATTERN]...", shell_complete=completing("run", "group"))
 @click.option(
-    "--recipe", "recipes", multiple=True, metavar="NAME", help="Only runs of this recipe; *, ? and [..]."
+    "--recipe",
+    "recipes",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completing("group"),
+    help="Only runs of this recipe; *, ? and [..].",
 )
 @click.option("--state", "states", multiple=True, type=Choice(_STATES), help="Only runs in this state.")
 @click.option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fvlm_core.cli.options import runs_option
-from fvlm_core.cli.path_types import NAME_OR_PATH
+from fvlm_core.cli.path_types import RUN_OR_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ _SHOWN = 10
 
 
 @click.command("show")
-@click.argument("name", type=NAME_OR_PATH, metavar="RUN")
+@click.argument("name", type=RUN_OR_PATH, metavar="RUN")
 @click.option("--settings", is_flag=True, help="Every key of the resolved recipe, not only the main ones.")
 @click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
 @runs_option

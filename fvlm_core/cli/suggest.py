@@ -9,7 +9,8 @@ import click
 
 from fvlm_core.cli.costs import cost_option
 from fvlm_core.cli.counts import COUNT, Finite
-from fvlm_core.cli.path_types import FILE_PATH, NAME_OR_PATH
+from fvlm_core.cli.offered import completing
+from fvlm_core.cli.path_types import FILE_PATH, RECIPE_OR_PATH
 from fvlm_core.cli.points_options import points_options
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("suggest")
-@click.argument("recipes", type=NAME_OR_PATH, nargs=-1, metavar="[RECIPE]...")
+@click.argument("recipes", type=RECIPE_OR_PATH, nargs=-1, metavar="[RECIPE]...")
 @click.option("--budget", type=COUNT, metavar="FLOPS", help="Training FLOPs that the runs may take together.")
 @click.option("--hours", type=COUNT, metavar="H", help="Hours that they may take one after the other.")
 @click.option(
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     default="joint-chinchilla",
     show_default=True,
     metavar="NAME",
+    shell_complete=completing("fit"),
     help="The law: a fit component.",
 )
 @cost_option

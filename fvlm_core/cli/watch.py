@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fvlm_core.cli.options import runs_option
-from fvlm_core.cli.path_types import NAME_OR_PATH
+from fvlm_core.cli.path_types import RUNS_OR_PATH
 
 if TYPE_CHECKING:
     from fvlm_core.report.html import Content
@@ -19,7 +19,7 @@ PORT = 8437
 
 
 @click.command("watch")
-@click.argument("names", type=NAME_OR_PATH, nargs=-1, metavar="[RUN|RECIPE]...")
+@click.argument("names", type=RUNS_OR_PATH, nargs=-1, metavar="[RUN|RECIPE]...")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 takes a free one."
 )
