@@ -22,8 +22,7 @@ from attrs import define, field
 
 from fvlm_core.errors import FvlmError, UsageError
 from fvlm_core.report.html import Content, fragments, page
-from fvlm_core.report.html.gathered import state_of
-from fvlm_core.runs.store import Run
+from fvlm_core.runs.lock import is_running
 
 Look = Callable[[], Content]
 """Reads the runs as they are now."""
@@ -115,15 +114,15 @@ class Board:
         return content
 
 
-def stamp_of(runs: Sequence[Run]) -> str:
-    """Sizes and times of all small files of runs and of their recipes, and who holds them."""
+def stamp_of(runs: Sequence[Path]) -> str:
+    """Sizes and times of all small files in folders of runs and of their recipes, and which of the runs are held."""
     found: list[str] = []
-    for folder in dict.fromkeys(folder for run in runs for folder in (run.folder.parent, run.folder)):
+    for folder in dict.fromkeys(folder for run in runs for folder in (run.parent, run)):
         found += [
             _stamp(file) for file in sorted(folder.iterdir()) if not file.is_dir() and file.name != ".lock"
         ]
-    found += [f"{run.folder} {state_of(run)}" for run in runs]  # a killed owner leaves its note behind
-    return sha256("\n".join(found).encode()).hexdigest()
+    found += [f"{run} {is_running(run)}" for run in runs]  # a killed owner leaves its note behind
+    return sha256("\n".join(found).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def is_loopback(host: str) -> bool:

@@ -35,6 +35,11 @@ def stderr() -> Console:
     return _console(stderr=True)
 
 
+def note(text: str) -> None:
+    """One line on stderr: what a person should know of a command that goes on."""
+    stderr().print(text, soft_wrap=True)
+
+
 def nowhere() -> Console:
     """For the ranks that say nothing."""
     from rich.console import Console

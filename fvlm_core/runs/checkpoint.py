@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fvlm_core.errors import FvlmError
 from fvlm_core.runs.files import read_json, sha256, sync_folder, usual_modes, write_json
+from fvlm_core.runs.shape import TEXT, Every, misfit
 
 MODEL = "model.safetensors"
 STATE = "state.json"
@@ -135,10 +136,13 @@ def clear_unfinished(folder: Path) -> None:
 def damage(folder: Path) -> str | None:
     """What is wrong with a checkpoint, naming the file, or None when every file is as it was written."""
     try:
-        hashes: dict[str, str] = read_json(folder / _MANIFEST)["sha256"]
-    except (OSError, ValueError, KeyError):
-        return f"{folder / _MANIFEST} is missing or unreadable"
-    for name, expected in hashes.items():
+        manifest = read_json(folder / _MANIFEST)
+        wrong = misfit(manifest, {"sha256": Every(TEXT)}, ("sha256",))
+    except (OSError, ValueError) as error:
+        wrong = str(error)
+    if wrong:
+        return f"{folder / _MANIFEST} is missing or unreadable ({wrong})"
+    for name, expected in manifest["sha256"].items():
         if not (folder / name).is_file():
             return f"{folder / name} is missing"
         if sha256(folder / name) != expected:

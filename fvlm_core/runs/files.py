@@ -1,14 +1,150 @@
-"""Files that are whole or absent: written beside, synced, renamed."""
+"""Files that are whole or absent: written beside, synced, renamed; and read as what they are said to be.
+
+A run's folder may come from anywhere. Whatever stands under the name of one of its files, reading it does not wait and
+does not fill the memory, and ends in a value or in an error; writing it follows no link.
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
+import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NoReturn
 
 from fvlm_core.errors import UsageError
+
+LARGEST = 64 * 2**20
+"""Bytes of one JSON file of a run's folder; a summary with a thousand bad samples has some hundred thousand."""
+
+LARGEST_ROWS = 2**30
+"""Bytes of a file of one JSON object a line; a million training rows have about half as many."""
+
+LONGEST_ROW = 2**20
+"""Bytes of one such line."""
+
+_WIDE = re.compile(rb"\d{19}")
+"""Digits that may be a whole number of more than 64 bits."""
+
+_KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def open_part(file: Path, most: int = LARGEST) -> BinaryIO:
+    """A file of a run's folder, opened for reading. Waits for nobody, as a pipe would.
+
+    Raises `OSError` where there is none, or a folder; `ValueError` for what is no regular file, or has more bytes than
+    `most`.
+    """
+    _check_regular(os.stat(file), file)  # before it is opened: to open a device can do something
+    handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    found = os.fstat(handle)
+    try:
+        _check_regular(found, file)
+        if found.st_size > most:
+            raise ValueError(f"{found.st_size:,} bytes; at most {most:,} are read")
+    except (OSError, ValueError):
+        os.close(handle)
+        raise
+    return os.fdopen(handle, "rb")
+
+
+def open_to_append(file: Path) -> BinaryIO:
+    """A file of a run's folder, opened to write at its end, unbuffered; made where there is none.
+
+    Raises `UsageError` for a link, which would lead elsewhere, and for what is no regular file.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        handle = os.open(file, flags, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a pipe that nobody reads
+            raise UsageError(
+                f"{file}: a link or a pipe, and no file: nothing is written there. Remove it"
+            ) from None
+        raise
+    try:
+        _check_regular(os.fstat(handle), file)
+    except ValueError as error:
+        os.close(handle)
+        raise UsageError(f"{file}: {error}: nothing is written there. Remove it") from None
+    return os.fdopen(handle, "ab", buffering=0)
+
+
+def _check_regular(found: os.stat_result, file: Path) -> None:
+    kind = stat.S_IFMT(found.st_mode)
+    if kind == stat.S_IFDIR:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
+    if kind != stat.S_IFREG:
+        raise ValueError(f"{_KINDS.get(kind, 'something else')}, not a file")
+
+
+def read_json(file: Path) -> Any:
+    """Read a JSON file, with or without a byte order mark. Raises as `open_part`, and `ValueError` for what is no JSON,
+    nested without end, or holds a number that is none or has more than 64 bits."""
+    with open_part(file) as handle:
+        return parse_json(handle.read(LARGEST + 1))
+
+
+def read_rows(file: Path, skip: bytes = b"") -> Iterator[tuple[int, Any]]:
+    """Number and value of every line of a file of one JSON value a line; torn ones are left out.
+
+    skip: bytes of lines that are not wanted. Raises as `open_part`, and `ValueError` for a line that is whole and no
+    value, or without end.
+    """
+    if not file.exists():
+        return
+    with open_part(file, LARGEST_ROWS) as handle:
+        number = 0
+        while line := handle.readline(LONGEST_ROW):
+            number += 1
+            if len(line) == LONGEST_ROW:
+                raise ValueError(f"line {number}: longer than {LONGEST_ROW:,} bytes")
+            if skip and skip in line:
+                continue
+            try:
+                yield number, parse_json(line)
+            except (json.JSONDecodeError, UnicodeDecodeError):
+                continue  # torn by a kill; the attempt after it wrote the row again
+            except ValueError as error:
+                raise ValueError(f"line {number}: {error}") from None
+
+
+def ends_torn(file: Path) -> bool:
+    """Whether a kill tore the last line of such a file: what is appended begins with a newline then."""
+    if not file.exists() or file.stat().st_size == 0:
+        return False
+    with open_part(file, LARGEST_ROWS) as handle:
+        handle.seek(-1, os.SEEK_END)
+        return handle.read(1) != b"\n"
+
+
+def parse_json(text: bytes) -> Any:
+    """A value from JSON of finite numbers, whole ones of at most 64 bits. Raises `ValueError`."""
+    try:
+        if _WIDE.search(text):
+            return json.loads(text, parse_constant=_no_number, parse_int=_whole)
+        return json.loads(text, parse_constant=_no_number)
+    except RecursionError:
+        raise ValueError("nested deeper than anything that was written here") from None
+
+
+def _whole(text: str) -> int:
+    if len(text) > 20 or not -(2**63) <= (number := int(text)) < 2**64:
+        raise ValueError(f"a whole number of {len(text)} digits")
+    return number
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number of JSON")
 
 
 def write_text(file: Path, text: str) -> None:
@@ -20,9 +156,13 @@ def write_text(file: Path, text: str) -> None:
         with file.open("w", encoding="utf-8") as out:
             out.write(text)
         return
-    file = file.resolve()
+    _replace(file.resolve(), text)
+
+
+def _replace(file: Path, text: str) -> None:
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as out:
+    temporary.unlink(missing_ok=True)
+    with temporary.open("x", encoding="utf-8") as out:
         out.write(text)
         out.flush()
         os.fsync(out.fileno())
@@ -30,13 +170,13 @@ def write_text(file: Path, text: str) -> None:
 
 
 def write_json(file: Path, value: Any) -> None:
-    """Write JSON (finite numbers only) as `write_text` does."""
-    write_text(file, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    """Write JSON whole or not at all, in place of whatever stands there: a link is replaced and not followed."""
+    _replace(file, json_text(value))
 
 
-def read_json(file: Path) -> Any:
-    """Read a JSON file, with or without a byte order mark."""
-    return json.loads(file.read_bytes())
+def json_text(value: Any) -> str:
+    """JSON as it is written here: finite numbers only."""
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
 
 
 def usual_modes(folder: Path) -> None:
