@@ -11,12 +11,12 @@ import hashlib
 import json
 import os
 import re
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from fvlm_core.errors import UsageError
+from fvlm_core.regular import check_regular, open_regular
 
 LARGEST = 64 * 2**20
 """Bytes of one JSON file of a run's folder; a summary with a thousand bad samples has some hundred thousand."""
@@ -29,32 +29,6 @@ LONGEST_ROW = 2**20
 
 _WIDE = re.compile(rb"\d{19}")
 """Digits that may be a whole number of more than 64 bits."""
-
-_KINDS = {
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
-
-
-def open_part(file: Path, most: int = LARGEST) -> BinaryIO:
-    """A file of a run's folder, opened for reading. Waits for nobody, as a pipe would.
-
-    Raises `OSError` where there is none, or a folder; `ValueError` for what is no regular file, or has more bytes than
-    `most`.
-    """
-    _check_regular(os.stat(file), file)  # before it is opened: to open a device can do something
-    handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    found = os.fstat(handle)
-    try:
-        _check_regular(found, file)
-        if found.st_size > most:
-            raise ValueError(f"{found.st_size:,} bytes; at most {most:,} are read")
-    except (OSError, ValueError):
-        os.close(handle)
-        raise
-    return os.fdopen(handle, "rb")
 
 
 def open_to_append(file: Path) -> BinaryIO:
@@ -72,37 +46,28 @@ def open_to_append(file: Path) -> BinaryIO:
             ) from None
         raise
     try:
-        _check_regular(os.fstat(handle), file)
+        check_regular(os.fstat(handle), file)
     except ValueError as error:
         os.close(handle)
         raise UsageError(f"{file}: {error}: nothing is written there. Remove it") from None
     return os.fdopen(handle, "ab", buffering=0)
 
 
-def _check_regular(found: os.stat_result, file: Path) -> None:
-    kind = stat.S_IFMT(found.st_mode)
-    if kind == stat.S_IFDIR:
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
-    if kind != stat.S_IFREG:
-        raise ValueError(f"{_KINDS.get(kind, 'something else')}, not a file")
-
-
 def read_json(file: Path) -> Any:
-    """Read a JSON file, with or without a byte order mark. Raises as `open_part`, and `ValueError` for what is no JSON,
-    nested without end, or holds a number that is none or has more than 64 bits."""
-    with open_part(file) as handle:
+    """Read a JSON file, with or without a byte order mark. Raises as `open_regular` and `parse_json`."""
+    with open_regular(file, LARGEST) as handle:
         return parse_json(handle.read(LARGEST + 1))
 
 
 def read_rows(file: Path, skip: bytes = b"") -> Iterator[tuple[int, Any]]:
     """Number and value of every line of a file of one JSON value a line; torn ones are left out.
 
-    skip: bytes of lines that are not wanted. Raises as `open_part`, and `ValueError` for a line that is whole and no
+    skip: bytes of lines that are not wanted. Raises as `open_regular`, and `ValueError` for a line that is whole and no
     value, or without end.
     """
     if not file.exists():
         return
-    with open_part(file, LARGEST_ROWS) as handle:
+    with open_regular(file, LARGEST_ROWS) as handle:
         number = 0
         while line := handle.readline(LONGEST_ROW):
             number += 1
@@ -122,13 +87,14 @@ def ends_torn(file: Path) -> bool:
     """Whether a kill tore the last line of such a file: what is appended begins with a newline then."""
     if not file.exists() or file.stat().st_size == 0:
         return False
-    with open_part(file, LARGEST_ROWS) as handle:
+    with open_regular(file, LARGEST_ROWS) as handle:
         handle.seek(-1, os.SEEK_END)
         return handle.read(1) != b"\n"
 
 
 def parse_json(text: bytes) -> Any:
-    """A value from JSON of finite numbers, whole ones of at most 64 bits. Raises `ValueError`."""
+    """A value from JSON of finite numbers, whole ones of at most 64 bits. Raises `ValueError` for what is nothing such,
+    or nested without end."""
     try:
         if _WIDE.search(text):
             return json.loads(text, parse_constant=_no_number, parse_int=_whole)
