@@ -173,6 +173,6 @@ def test_any_text_for_a_key_is_a_recipe_or_problems(key: str, value: str, tmp_pa
         recipe = read_recipe(str(tmp_path / "r.toml"), [f"{key}={value}"])
     except Problems as problems:
         told = str(problems)
-        assert re.match(r"-o |.*r\.toml", told)  # noqa: PT017
+        assert re.match(r"-o |.*r\.toml", told)
         return
     assert all(run_folder(tmp_path, recipe, run).parent.parent == tmp_path for run in recipe.runs)

@@ -17,7 +17,7 @@ from fvlm_core.imports.given import Given, apply_given
 from fvlm_core.imports.measured import MeasuredRun
 from fvlm_core.imports.sources import Read
 from fvlm_core.names import LONGEST, folder_name_fault
-from fvlm_core.runs.files import read_json, sync_folder, write_json
+from fvlm_core.runs.files import read_json, refuse_link, sync_folder, write_json
 from fvlm_core.runs.lock import writing
 from fvlm_core.runs.metrics import MetricsWriter
 from fvlm_core.runs.store import IMPORTED, METRICS, RECIPE, SUMMARY
@@ -88,6 +88,7 @@ def keep(group: Group) -> None:
         return
     root, folder = group.folder.parent, group.folder
     work = root / WORK
+    refuse_link(work, folder, *(work / part for part in ("new", "old")))
     work.mkdir(parents=True, exist_ok=True)
     with writing(work):
         new, old = work / "new" / folder.name, work / "old" / folder.name

@@ -145,6 +145,17 @@ def json_text(value: Any) -> str:
     return json.dumps(value, indent=2, allow_nan=False) + "\n"
 
 
+def refuse_link(*folders: Path) -> None:
+    """Raise `UsageError` for a folder of a store that is a link: nothing of ours is written, moved or removed elsewhere
+    because of one."""
+    for folder in folders:
+        if folder.is_symlink():
+            raise UsageError(
+                f"{folder} is a link to {os.path.realpath(folder)}: nothing is written, moved or removed through it. "
+                "Remove the link, or give the store that it leads to with --runs DIR"
+            )
+
+
 def usual_modes(folder: Path) -> None:
     """Give the files of a folder the mode that a new file gets there (umask): safetensors makes its own through a
     private temporary file, which nobody else could read."""
