@@ -47,8 +47,8 @@ def swap(store: Path) -> Path:
 
 READERS = {
     "eval": ["eval", "tiny/tiny"],
-    "caption": ["caption", "tiny/tiny", "v.mp4"],
-    "gaze": ["gaze", "tiny/tiny", "v.mp4", "--out", "gaze.png"],
+    "caption": ["caption", "v.mp4", "--run", "tiny/tiny"],
+    "gaze": ["gaze", "v.mp4", "--run", "tiny/tiny", "--out", "gaze.png"],
     "export": ["weights", "export", "tiny/tiny", "--to", "exported"],
 }
 

@@ -42,7 +42,10 @@ def look_up(hub: str, patterns: Sequence[str]) -> HubFiles:
 
 
 def download(files: HubFiles, to: Path, bars: type[Any] | None = None) -> None:
-    """Get the files that are not there yet. bars: what shows how far it is, a class as tqdm's. Raises `FvlmError` when the disk is too small or the hub goes away."""
+    """Get the files that are not there yet.
+
+    bars: a class as tqdm's. Raises `FvlmError` when the disk is too small or the hub goes away.
+    """
     from huggingface_hub import snapshot_download
 
     to.mkdir(parents=True, exist_ok=True)
