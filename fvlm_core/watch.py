@@ -200,7 +200,9 @@ class _Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         """Read the request within `timeout`, all of it: a client that sends a byte now and then holds nothing open."""
         super().setup()
-        self.rfile = io.BufferedReader(_Within(self.connection, time.monotonic() + self.timeout))
+        self.rfile = io.BufferedReader(
+            _Within(self.connection, time.monotonic() + (self.timeout or _SECONDS))
+        )
 
     def handle_one_request(self) -> None:
         """One alone: what a client sends after it is not asked for."""

@@ -47,7 +47,7 @@ def expand(recipe: Located, name: str) -> list[Expanded]:
         raise Problems([recipe.problem(("seeds",), f"expected a whole number of at least 1, got {seeds!r}")])
     _check_count(recipe, seeds)
     if not used:
-        runs = [(name, ("name",), base)]
+        runs: _Runs = [(name, ("name",), base)]
     else:
         runs = {"runs": _listed, "grid": _grid, "ablate": _ablate}[used[0]](recipe, base)
     _check_ids(recipe, runs)

@@ -111,6 +111,7 @@ def _split(
 
 def _expression(value: str, name: str, text: str, parameters: Mapping[str, Parameter]) -> str:
     others = [other for other in parameters if other != name]
+    tree: ast.expr = ast.Constant(None)
     try:
         tree = ast.parse(value, mode="eval").body
         words = _words(tree)
@@ -174,9 +175,9 @@ def _value(node: ast.AST, values: Mapping[str, float]) -> np.float64:
             return _OPERATORS[type(op)](_value(left, values), _value(right, values))
         case ast.Call(func=ast.Name(id=word), args=[inner]):
             return _FUNCTIONS[word](_value(inner, values))
-        case ast.Constant(value=int() | float()):
+        case ast.Constant(value=int() | float() as number):
             try:
-                return np.float64(node.value)
+                return np.float64(number)
             except OverflowError:  # a whole number that is larger than any other
                 return np.float64(np.inf)
         case _:
