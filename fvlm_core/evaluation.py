@@ -42,7 +42,7 @@ class Subject:
 
     training, eval: what its recipe says, or the defaults for weights that come without one. viewing: how it is shown
     things. data: what it was trained and validated on, None where that is not known. tables: `data` as the recipe's
-    tables.
+    tables. remark: of `Restored`.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Subject:
     viewing: Viewing
     data: Data | None
     tables: Mapping[str, Any]
+    remark: str = ""
 
 
 @frozen
@@ -94,6 +95,7 @@ def open_subject(name: str, root: Path, checkpoint: Checkpoint = "best") -> Subj
         restored.viewing,
         config.data,
         run.record["resolved"]["data"],
+        restored.remark,
     )
 
 

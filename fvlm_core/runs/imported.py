@@ -12,6 +12,7 @@ from fvlm_core.compute import count_parameters, short_count
 from fvlm_core.errors import UsageError
 from fvlm_core.recipes.read import Recipe, Run
 from fvlm_core.recipes.resolved import plain, resolved
+from fvlm_core.runs.belonging import CONFIGS, configs, owner
 from fvlm_core.runs.checkpoint import Checkpoint, save_checkpoint
 from fvlm_core.runs.environment import describe_environment
 from fvlm_core.runs.files import empty_folder, sha256, write_json
@@ -54,8 +55,6 @@ def import_weights(file: Path, run: Run, to: Path) -> Path:
     to.mkdir(parents=True, exist_ok=True)
     chat.save(to / TOKENIZER)
     write_json(to / ENVIRONMENT, describe_environment())
-    progress = asdict(Progress(step=step))
-    save_checkpoint(to / CHECKPOINTS, Checkpoint(tensors, {}, progress))
     summary = {
         "run_id": run.id,
         "model_size": size,
@@ -85,5 +84,8 @@ def import_weights(file: Path, run: Run, to: Path) -> Path:
         ARCHITECTURES: read_architectures(config.model),
         IMPORTED: origin,
     }
+    record[CONFIGS] = configs(record)
+    progress = asdict(Progress(step=step))
+    save_checkpoint(to / CHECKPOINTS, Checkpoint(tensors, {}, progress), owner(record))
     write_json(to / RECIPE, record)  # last: a folder without it is no run
     return to

@@ -15,7 +15,7 @@ from fvlm_core.interfaces.llm import Chat
 from fvlm_core.pretrained import known_architectures
 from fvlm_core.recipes.read import from_resolved
 from fvlm_core.recipes.schema import RunRecipe
-from fvlm_core.runs.checkpoint import damage, latest_checkpoint
+from fvlm_core.runs.checkpoint import UNIDENTIFIED, damage, is_identified, latest_checkpoint
 from fvlm_core.runs.store import ARCHITECTURES, CHECKPOINTS, IMPORTED, RECIPE, TOKENIZER, Run
 from fvlm_core.runs.viewing import VIEWING, read_viewing, viewing_from_recipe
 from fvlm_core.viewing import Viewing
@@ -29,7 +29,7 @@ Checkpoint = Literal["best", "last"]
 class Restored:
     """A model ready to use (in evaluation mode), its chat format, its recipe, and the step its weights are from.
 
-    record: of its run.
+    record: of its run. remark: what people should know of where the weights come from; or nothing.
     """
 
     model: VLM
@@ -37,6 +37,7 @@ class Restored:
     config: RunRecipe
     step: int
     record: dict[str, Any]
+    remark: str = ""
 
     @property
     def viewing(self) -> Viewing:
@@ -62,7 +63,9 @@ def restore(run: Run, device: str = "cpu", checkpoint: Checkpoint = "best") -> R
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(tensors[name])
-    return Restored(model.to(device).eval(), chat, config, int(folder.name.removeprefix("step-")), run.record)
+    step = int(folder.name.removeprefix("step-"))
+    remark = "" if is_identified(folder) else f"{folder}: {UNIDENTIFIED}"
+    return Restored(model.to(device).eval(), chat, config, step, run.record, remark)
 
 
 def best_checkpoint(run: Run) -> Path:
@@ -72,7 +75,9 @@ def best_checkpoint(run: Run) -> Path:
     """
     best = run.summary.get("best_val_step") if run.has_recipe else None
     folder = run.folder / CHECKPOINTS / f"step-{best:08d}" if best is not None else None
-    if folder is not None and folder.is_dir() and damage(folder) is None:
+    if folder is not None and folder.is_dir():
+        if wrong := damage(folder):
+            raise UsageError(f"{wrong}. It is the run's best checkpoint: put it back, or train the run again")
         return folder
     return _newest_checkpoint(run)
 
@@ -83,7 +88,7 @@ def _newest_checkpoint(run: Run) -> Path:
             f"{run.recipe}/{run.id} is imported: no weights. Only its measurements came, from "
             f"{run.record[IMPORTED]['file']}; `fvlm weights import FILE --recipe RECIPE` makes a run of weights"
         )
-    newest, _ = latest_checkpoint(run.folder / CHECKPOINTS)
+    newest, damaged = latest_checkpoint(run.folder / CHECKPOINTS)
     if newest is None:
-        raise UsageError(f"{run.folder} has no complete checkpoint yet")
+        raise UsageError("\n".join([f"{run.folder} has no complete checkpoint yet", *damaged]))
     return newest
