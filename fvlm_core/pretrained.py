@@ -10,6 +10,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+from fvlm_core.data.regular import NOTES, check_data, read_data
 from fvlm_core.errors import MissingWeights, Problem, Problems, UsageError
 from fvlm_core.paths import user_path
 
@@ -96,7 +97,7 @@ def architecture(weights: str, *, model_type: str, needed: bool = True) -> dict[
 def read_config(file: Path) -> dict[str, Any]:
     """A `config.json`, or another file of settings beside weights. Raises `UsageError` when it is none."""
     try:
-        config: Any = json.loads(file.read_text(encoding="utf-8-sig"))
+        config: Any = json.loads(read_data(file, NOTES).decode("utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{file}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
@@ -223,6 +224,7 @@ def check_whole(file: Path) -> None:
     """Raise `UsageError` unless a file is of safetensors and as long as it says."""
     from safetensors import SafetensorError, safe_open
 
+    check_data(file)
     try:
         with safe_open(file, framework="pt"):
             pass

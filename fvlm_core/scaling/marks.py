@@ -9,6 +9,7 @@ from typing import Any
 
 from attrs import frozen
 
+from fvlm_core.data.regular import NOTES, read_data
 from fvlm_core.errors import Problem, Problems, UsageError
 from fvlm_core.scaling.csvfile import CSVSheet
 
@@ -78,8 +79,8 @@ def _read_marks(file: Path) -> dict[str, bool]:
 
 def _read_names(file: Path) -> list[str]:
     try:
-        content: Any = json.loads(file.read_bytes())
-    except ValueError as error:
+        content: Any = json.loads(read_data(file, NOTES))
+    except (ValueError, RecursionError) as error:
         raise UsageError(
             f"{file}: not readable as JSON: {error}; it may say which runs are no fit points"
         ) from None

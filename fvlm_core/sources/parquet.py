@@ -14,6 +14,7 @@ from attrs import field, frozen
 from numpy.typing import NDArray
 
 from fvlm_core.data.bad import BadSample
+from fvlm_core.data.regular import NotData, check_data
 from fvlm_core.errors import Problem, Problems
 from fvlm_core.sources.rows import Record
 
@@ -49,7 +50,11 @@ class Parquet:
         for number, file in enumerate(self.files):
             file_firsts.append(sum(sizes))
             try:
+                check_data(file)
                 opened = pq.ParquetFile(file)
+            except NotData as error:
+                problems.append(Problem(error.strerror, str(file)))
+                continue
             except (OSError, ValueError) as error:  # pa.ArrowInvalid is a ValueError
                 text = f"no Parquet file, or cut short; fetch it again: {_first_line(error)}"
                 problems.append(Problem(text, str(file)))

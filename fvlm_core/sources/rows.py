@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from attrs import field, frozen
 
+from fvlm_core.data.regular import check_data, open_data
 from fvlm_core.encodings import NotText, decoded, encoding_of, fault_of
 from fvlm_core.errors import MissingData, Problem, UsageError
 from fvlm_core.paths import cache_folder
@@ -58,20 +59,25 @@ class Row(NamedTuple):
 
 @frozen
 class RowFile(ABC):
-    """A file of rows. state: size and time of change when it was opened. encoding: by its mark; UTF-8 without one.
+    """A file of rows. root: the folder that it must lie in, where it is one of a download's. state: size and time of
+    change when it was opened. encoding: by its mark; UTF-8 without one.
 
-    Raises `UsageError` for a file in another encoding than its byte order mark, or the lack of one, says.
+    Raises `MissingData` where there is none, and `UsageError` for what is no regular file, or a link out of `root`, and
+    for a file in another encoding than its byte order mark, or the lack of one, says.
     """
 
     path: Path
+    root: Path | None = field(default=None, kw_only=True, eq=False)
     state: tuple[int, int] = field(init=False, default=(0, 0), eq=False)
     encoding: str = field(init=False, default="utf-8", eq=False)
 
     def __attrs_post_init__(self) -> None:
-        if not self.path.is_file():
-            raise MissingData(f"{self.path}: no such file")
+        try:
+            check_data(self.path, inside=self.root)
+        except FileNotFoundError:
+            raise MissingData(f"{self.path}: no such file") from None
         object.__setattr__(self, "state", state(self.path))
-        with self.path.open("rb") as file:
+        with open_data(self.path) as file:
             try:
                 object.__setattr__(self, "encoding", encoding_of(file.read(_CHUNK))[0])
             except NotText as error:
@@ -93,7 +99,7 @@ class RowFile(ABC):
 
     def open(self) -> BinaryIO:
         """The file in UTF-8: itself, or a copy in the cache, whose lines are the same. Places are counted in it."""
-        return (self.path if self.encoding == "utf-8" else _utf8_copy(self.path, self.encoding)).open("rb")
+        return open_data(self.path if self.encoding == "utf-8" else _utf8_copy(self.path, self.encoding))
 
     def problem(self, number: int, text: str) -> Problem:
         """A problem of a row."""

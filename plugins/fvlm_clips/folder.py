@@ -9,7 +9,7 @@ from pathlib import Path
 
 from attrs import define, field
 
-from fvlm_core.interfaces import Refused, is_video, leads_out
+from fvlm_core.interfaces import NotData, Refused, check_data, is_video, leads_out
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
@@ -63,8 +63,12 @@ class Folder:
         if leads_out(path, self.root):
             raise Refused(f'"{name}" leads out of {self.root}')
         target = path.resolve()
-        if not target.is_file():
-            raise Refused(f"no such file: {target}")
+        try:
+            check_data(target)
+        except NotData as error:
+            raise Refused(f"{target}: {error.strerror}") from None
+        except OSError:
+            raise Refused(f"no such file: {target}") from None
         if not target.is_relative_to(self.root):  # a blob of a Hugging Face cache: only the link has a name
             target = path.parent.resolve() / path.name
         return target.relative_to(self.root).as_posix()

@@ -15,6 +15,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from fvlm_core.interfaces import (
+    NOTES,
     PICTURES,
     TEXTS,
     VIDEOS,
@@ -26,6 +27,8 @@ from fvlm_core.interfaces import (
     Shown,
     TarMember,
     UsageError,
+    open_data,
+    read_data,
     sample_keys,
     tar_members,
     tied_rows,
@@ -109,7 +112,7 @@ def _state(config: Shards, files: Iterable[Path]) -> str:
 
 def _settings(config: Shards) -> bytes:
     """What decides how the same shards are read."""
-    tokenizer = config.tokenizer.read_bytes() if config.tokenizer and config.tokenizer.is_file() else b""
+    tokenizer = read_data(config.tokenizer, NOTES) if config.tokenizer and config.tokenizer.exists() else b""
     return repr((_LAYOUT, config.prompt, blake2b(tokenizer).digest())).encode()
 
 
@@ -130,7 +133,7 @@ def _make(config: Shards, files: tuple[Path, ...], folder: Path) -> None:
             broken.append(str(error))
             continue
         stem = file.relative_to(config.path).as_posix().removesuffix(".tar")  # 0.TAR may lie beside 0.tar
-        with file.open("rb") as opened:
+        with open_data(file) as opened:
             for key, group in _samples(members, problems, file):
                 try:
                     name = f"{stem}/{key}"

@@ -26,6 +26,7 @@ from fvlm_core.interfaces import (
     StoredFrames,
     UsageError,
     VideoFile,
+    data_handle,
     read_manifest,
     tied_rows,
     wrong_sizes,
@@ -169,7 +170,7 @@ class ShardSource(DataSource):
     def _text(self, name: str, file: Path, start: int, size: int) -> Text:
         """What the record of a sample says. Raises `BadSample`: the shard was altered after it was indexed."""
         try:
-            handle = os.open(file, os.O_RDONLY)
+            handle = data_handle(file)
             try:
                 content = os.pread(handle, size, start)
             finally:
