@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,10 +17,10 @@ from fvlm_core.interfaces.llm import Chat
 from fvlm_core.interfaces.specs import Mode
 from fvlm_core.missing import open_all
 from fvlm_core.paths import user_path
-from fvlm_core.pretrained import known_architectures
+from fvlm_core.pretrained import check_weights, check_whole, known_architectures, read_config
 from fvlm_core.recipes.read import model_from_resolved, source_from_settings
 from fvlm_core.recipes.schema import Data, Evaluation, Training
-from fvlm_core.runs.restore import Checkpoint, restore
+from fvlm_core.runs.restore import Checkpoint, nobody, restore
 from fvlm_core.runs.store import RECIPE, TOKENIZER, find_run
 from fvlm_core.runs.viewing import VIEWING, differences, exported_viewing
 from fvlm_core.training.devices import pick_device
@@ -67,10 +66,12 @@ class Measured:
     bad: tuple[BadReport, ...]
 
 
-def open_subject(name: str, root: Path, checkpoint: Checkpoint = "best") -> Subject:
+def open_subject(
+    name: str, root: Path, checkpoint: Checkpoint = "best", tell: Callable[[str], None] = nobody
+) -> Subject:
     """The model of a run (its folder, "recipe/id" or id), or of a folder that `fvlm weights export` wrote.
 
-    checkpoint: which of a run's; exported weights are one. Raises `UsageError`.
+    checkpoint: which of a run's; exported weights are one. tell: as `restore` has it. Raises `UsageError`.
     """
     folder = user_path(name)
     if (folder / "config.json").is_file() and not (folder / RECIPE).is_file():
@@ -80,7 +81,7 @@ def open_subject(name: str, root: Path, checkpoint: Checkpoint = "best") -> Subj
             )
         return _exported(folder)
     run = find_run(name, root)
-    restored = restore(run, checkpoint=checkpoint)
+    restored = restore(run, checkpoint=checkpoint, tell=tell)
     config = restored.config
     return Subject(
         f"{run.recipe}/{run.id}",
@@ -98,12 +99,15 @@ def open_subject(name: str, root: Path, checkpoint: Checkpoint = "best") -> Subj
 
 
 def _exported(folder: Path) -> Subject:
-    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8-sig"))
+    config = read_config(folder / "config.json")
     if config.get("model_type") != "fvlm":
         raise UsageError(
             f"{folder}: expected a run, or a folder that `fvlm weights export` wrote; its config.json says "
             f'"{config.get("model_type")}". `fvlm weights import FILE --recipe RECIPE` makes a run of other weights'
         )
+    for file in sorted(folder.glob("*.safetensors")):
+        check_whole(file)
+        check_weights(file)
     from fvlm_core.hf import FvlmModel
 
     with known_architectures(dict(config["architectures_read"])):

@@ -35,6 +35,11 @@ def stderr() -> Console:
     return _console(stderr=True)
 
 
+def note(text: str) -> None:
+    """One thing to know, on stderr."""
+    stderr().print(f"note: {text}", soft_wrap=True)
+
+
 def nowhere() -> Console:
     """For the ranks that say nothing."""
     from rich.console import Console

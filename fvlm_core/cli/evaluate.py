@@ -61,11 +61,11 @@ def command(
     passes, the same ones whatever --mode says. A source that the run does not know is shown as its training data were,
     where its settings (fps, max_frames, fit, prompt) can say so and no -o says otherwise.
     """
-    from fvlm_core.cli.console import stderr
+    from fvlm_core.cli.console import note, stderr
     from fvlm_core.cli.display import Display
     from fvlm_core.evaluation import how_shown, measure, open_data, open_subject
 
-    subject = open_subject(run_name, root)
+    subject = open_subject(run_name, root, tell=note)
     with Display(stderr(), 1) as display:
         sources = open_data(subject, data, settings, cast("Split", split), display.work)
     for text in how_shown(subject, sources, named=data is not None):

@@ -36,10 +36,24 @@ class NotData(UsageError, OSError):
 def check_data(path: Path, *, inside: Path | None = None, limit: int | None = None) -> None:
     """For what is opened by name elsewhere. Raises `NotData` for all but a regular file of at most `limit` bytes, and
     for one that lies outside of `inside` once links are followed; OSError where there is none."""
-    status = os.stat(path)  # before its links are followed one by one: they may go in circles
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise NotData(errno.ELOOP, "links that go in circles", str(path)) from None
     if inside is not None and leads_out(path, inside.resolve()):
         raise NotData(errno.EPERM, f"a link that leads out of {inside}, which is not followed", str(path))
     _check(path, status, limit)
+
+
+def unreadable(path: Path) -> str:
+    """Why a file is not opened, in words; nothing where it is."""
+    try:
+        check_data(path)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def open_data(path: Path, *, inside: Path | None = None, limit: int | None = None) -> BinaryIO:
@@ -50,7 +64,9 @@ def open_data(path: Path, *, inside: Path | None = None, limit: int | None = Non
 def data_handle(path: Path, *, inside: Path | None = None, limit: int | None = None) -> int:
     """As `open_data`, the number of the open file."""
     check_data(path, inside=inside, limit=limit)
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe put there since then waits for nobody
+    handle = os.open(
+        path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+    )  # a pipe put there since then waits for nobody
     try:
         _check(path, os.fstat(handle), limit)
     except BaseException:
@@ -71,7 +87,7 @@ def leads_out(path: Path, root: Path) -> bool:
     In a cache of the Hugging Face hub (`snapshots/REVISION/...`), every file is a link to the `blobs` of the same
     repository: they belong to it, wherever below a revision the folder begins.
     """
-    target = path.resolve()
+    target = Path(os.path.realpath(path))  # of links in circles, one of them
     if target.is_relative_to(root):
         return False
     revisions = (folder for folder in (root, *root.parents) if folder.parent.name == "snapshots")

@@ -1,4 +1,4 @@
-"""The headers of a tar, one after the other: strict where tarfile ends without a word, small where it keeps them all."""
+"""The headers of a tar, one after the other: strict where tarfile ends without a word, none of them kept."""
 
 from __future__ import annotations
 

@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from fvlm_core.data.kinds import PICTURE_SUFFIXES, VIDEO_SUFFIXES, by_kind, is_picture, is_video
     from fvlm_core.data.members import open_member
     from fvlm_core.data.named import media_keys, unshown
-    from fvlm_core.data.regular import NOTES, NotData, check_data, data_handle, leads_out, open_data, read_data
+    from fvlm_core.data.regular import (
+        NOTES,
+        NotData,
+        check_data,
+        data_handle,
+        leads_out,
+        open_data,
+        read_data,
+        unreadable,
+    )
     from fvlm_core.encodings import NotText, decoded, fault_of
     from fvlm_core.errors import FvlmError, MissingData, MissingWeights, Problem, Problems, UsageError
     from fvlm_core.interfaces.connector import Auxiliary, Connector, VisualTokens
@@ -81,6 +90,7 @@ if TYPE_CHECKING:
         check_kinds,
         check_whole,
         is_folder,
+        no_weight,
         pretrained_folder,
         read_config,
         read_weights,
@@ -115,7 +125,16 @@ _HOME = {
     "data.kinds": ("PICTURE_SUFFIXES", "VIDEO_SUFFIXES", "by_kind", "is_picture", "is_video"),
     "data.members": ("open_member",),
     "data.named": ("media_keys", "unshown"),
-    "data.regular": ("NOTES", "NotData", "check_data", "data_handle", "leads_out", "open_data", "read_data"),
+    "data.regular": (
+        "NOTES",
+        "NotData",
+        "check_data",
+        "data_handle",
+        "leads_out",
+        "open_data",
+        "read_data",
+        "unreadable",
+    ),
     "listed": ("lines", "listed"),
     "encodings": ("NotText", "decoded", "fault_of"),
     "errors": ("FvlmError", "MissingData", "MissingWeights", "Problem", "Problems", "UsageError"),
@@ -140,7 +159,7 @@ _HOME = {
     "pretrained": (
         *("SEEDED", "architecture", "check_architecture", "check_heads", "check_kinds", "check_whole"),
         *("ACTIVATION", "COUNT", "FLAG", "POSITIVE", "TABLE", "Kind"),
-        *("is_folder", "pretrained_folder", "read_config", "read_weights"),
+        *("is_folder", "no_weight", "pretrained_folder", "read_config", "read_weights"),
     ),
     "report.figures": ("style",),
     "data.bad": ("BadSample",),
@@ -286,6 +305,7 @@ __all__ = [
     "listed",
     "media_keys",
     "missing",
+    "no_weight",
     "numbers",
     "open_data",
     "open_member",
@@ -302,6 +322,7 @@ __all__ = [
     "text_of",
     "tied",
     "tied_rows",
+    "unreadable",
     "unshown",
     "user_path",
     "write_index",

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fvlm_core.errors import UsageError
+from fvlm_core.listed import lines
 from fvlm_core.paths import user_path
 from fvlm_core.runs.listing import Entry, find_entries
 from fvlm_core.runs.store import RECIPE, Run, open_run
@@ -36,7 +37,7 @@ def refuse_unreadable(entries: Iterable[Entry]) -> None:
     broken = [f"{entry.name}: {entry.problem}" for entry in entries if entry.state == "unreadable"]
     if broken:
         way_out = "Put their files back, or remove them: fvlm runs rm NAME"
-        raise UsageError("\n".join(["these runs cannot be read:", *broken, way_out]))
+        raise UsageError("\n".join(["these runs cannot be read:", lines(broken), way_out]))
 
 
 def listing(runs: Sequence[Run]) -> str:

@@ -11,6 +11,7 @@ from attrs import frozen
 
 from fvlm_core.data.regular import NOTES, read_data
 from fvlm_core.errors import Problem, Problems, UsageError
+from fvlm_core.listed import listed
 from fvlm_core.scaling.csvfile import CSVSheet
 
 MARKS = "in_fits.csv"
@@ -52,7 +53,7 @@ def _read_marks(file: Path) -> dict[str, bool]:
     sheet = CSVSheet(file)
     columns = ("run_id", "in_fits")
     missing = [
-        Problem(f'no column "{name}"; found {", ".join(sheet.headers)}', str(file), sheet.line)
+        Problem(f'no column "{name}"; found {listed(sheet.headers)}', str(file), sheet.line)
         for name in columns
         if name not in sheet.headers
     ]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fvlm_core.data.bad import BadSample
 from fvlm_core.data.regular import NotData, check_data
 from fvlm_core.errors import Problem, Problems
+from fvlm_core.listed import listed
 from fvlm_core.sources.rows import Record
 
 BATCH = 64
@@ -61,9 +62,7 @@ class Parquet:
                 continue
             names = opened.schema_arrow.names
             absent = [name for name in self.columns if name not in names]
-            problems += [
-                Problem(f'no column "{name}" among {", ".join(names)}', str(file)) for name in absent
-            ]
+            problems += [Problem(f'no column "{name}" among {listed(names)}', str(file)) for name in absent]
             metadata = opened.metadata
             for group in range(metadata.num_row_groups):
                 of_group = metadata.row_group(group)

@@ -66,8 +66,8 @@ class Folder:
         try:
             check_data(target)
         except NotData as error:
-            raise Refused(f"{target}: {error.strerror}") from None
-        except OSError:
+            raise Refused(f"no such file: {target}" if target.is_dir() else str(error)) from None
+        except FileNotFoundError:
             raise Refused(f"no such file: {target}") from None
         if not target.is_relative_to(self.root):  # a blob of a Hugging Face cache: only the link has a name
             target = path.parent.resolve() / path.name

@@ -243,7 +243,10 @@ def _beside(folder: Folder) -> Iterator[_Row]:
             continue
         text = folder.root / found[0] if found else path.with_suffix(".txt")
         try:
-            caption, error = decoded(read_data(text, MAX_ROW, inside=folder.root)).strip(), f"empty caption: {text.name}"
+            caption, error = (
+                decoded(read_data(text, MAX_ROW, inside=folder.root)).strip(),
+                f"empty caption: {text.name}",
+            )
         except (OSError, NotText) as reason:
             why = getattr(reason, "strerror", None) or reason
             caption, error = "", f"no caption: {text.name}: {why}"

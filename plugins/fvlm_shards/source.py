@@ -27,6 +27,7 @@ from fvlm_core.interfaces import (
     UsageError,
     VideoFile,
     data_handle,
+    lines,
     read_manifest,
     tied_rows,
     wrong_sizes,
@@ -137,10 +138,9 @@ class ShardSource(DataSource):
     def _open_pack(self, folder: Path) -> None:
         manifest = read_manifest(folder)
         if wrong := wrong_sizes(folder, manifest):
-            listed = "\n".join(f"  {text}" for text in wrong)
             raise UsageError(
                 f"{folder}: {len(wrong)} of its files are not what was written "
-                f"(fvlm data check {folder} looks closer):\n{listed}"
+                f"(fvlm data check {folder} looks closer):\n" + lines(wrong, indent="  ")
             )
         self.name = str(manifest.recipe["source"]["name"])
         self._chosen = _as_packed(manifest.recipe)
