@@ -249,7 +249,7 @@ def no_weight(tensor: Any) -> str:
         return ""
     count, nans = int((~finite).sum()), int(tensor.isnan().sum())
     kind = "NaN" if nans == count else "infinite" if not nans else "NaN or infinite"
-    return f"{count:,} of its {tensor.numel():,} numbers are {kind}: these weights are damaged, or of a run that diverged"
+    return f"{count:,} of its {tensor.numel():,} numbers are {kind}: these weights are damaged, or the run diverged"
 
 
 def check_weights(file: Path, names: Collection[str] | None = None) -> None:

@@ -76,8 +76,8 @@ def spoil(file: Path, what: str, name: str) -> None:
 def llama(folder: Path) -> tuple[str, Callable[[], object]]:
     LlamaForCausalLM(LlamaConfig(**LLAMA)).save_pretrained(folder)
     return "model.layers.0.mlp.up_proj.weight", lambda: build_llm(
-        SmolLM2(weights=str(folder))
-    ).load_pretrained()
+        SmolLM2(weights=str(folder)), 31
+    ).load_weights()
 
 
 def dino(folder: Path) -> tuple[str, Callable[[], object]]:
@@ -89,7 +89,7 @@ def dino(folder: Path) -> tuple[str, Callable[[], object]]:
         "patch_size": 14,
     }
     Dinov2Model(Dinov2Config(**sizes)).save_pretrained(folder)
-    return "encoder.layer.0.mlp.fc1.weight", lambda: build_eye(DINOv2(weights=str(folder))).load_pretrained()
+    return "encoder.layer.0.mlp.fc1.weight", lambda: build_eye(DINOv2(weights=str(folder))).load_weights()
 
 
 def of_timm(folder: Path) -> tuple[str, Callable[[], object]]:
@@ -137,7 +137,9 @@ def test_a_hundred_thousand_foreign_tensors_are_ten_lines(
     cli: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
     file = tmp_path / "w.safetensors"
-    save_file({f"decoder.block.{n}.weight": torch.zeros(1) for n in range(100_000)}, file)
+    about = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    header = json.dumps({f"decoder.block.{n}.weight": about for n in range(100_000)}).encode()
+    file.write_bytes(len(header).to_bytes(8, "little") + header)
     began = time.monotonic()
     code, _, err = cli("weights", "import", file, "--recipe", "tiny.toml", "--to", "in")
     assert code == 2
