@@ -22,8 +22,9 @@ from fvlm_core.sources.rows import Record
 BATCH = 64
 """Rows turned into Python values at a time while a table is gone through: 64 pictures of 4 MB are 256 MB."""
 
-MAX_GROUP = 768 << 20
-"""Largest row group that is read, in bytes of the columns that are wanted: it is read whole, and held in memory."""
+MAX_GROUP = 512 << 20
+"""Largest row group that is read, in bytes of the columns that are wanted: it is read whole, and one large value in it
+takes three times its size while it is unpacked."""
 
 MAX_RECORD = 256 << 20
 """Largest row that is turned into Python values, in bytes: several pictures."""
