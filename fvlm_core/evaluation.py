@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,7 +20,7 @@ from fvlm_core.paths import user_path
 from fvlm_core.pretrained import check_weights, check_whole, known_architectures, read_config
 from fvlm_core.recipes.read import model_from_resolved, source_from_settings
 from fvlm_core.recipes.schema import Data, Evaluation, Training
-from fvlm_core.runs.restore import Checkpoint, nobody, restore
+from fvlm_core.runs.restore import Checkpoint, restore
 from fvlm_core.runs.store import RECIPE, TOKENIZER, find_run
 from fvlm_core.runs.viewing import VIEWING, differences, exported_viewing
 from fvlm_core.training.devices import pick_device
@@ -41,7 +41,7 @@ class Subject:
 
     training, eval: what its recipe says, or the defaults for weights that come without one. viewing: how it is shown
     things. data: what it was trained and validated on, None where that is not known. tables: `data` as the recipe's
-    tables.
+    tables. remark: of `Restored`.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Subject:
     viewing: Viewing
     data: Data | None
     tables: Mapping[str, Any]
+    remark: str = ""
 
 
 @frozen
@@ -66,12 +67,10 @@ class Measured:
     bad: tuple[BadReport, ...]
 
 
-def open_subject(
-    name: str, root: Path, checkpoint: Checkpoint = "best", tell: Callable[[str], None] = nobody
-) -> Subject:
+def open_subject(name: str, root: Path, checkpoint: Checkpoint = "best") -> Subject:
     """The model of a run (its folder, "recipe/id" or id), or of a folder that `fvlm weights export` wrote.
 
-    checkpoint: which of a run's; exported weights are one. tell: as `restore` has it. Raises `UsageError`.
+    checkpoint: which of a run's; exported weights are one. Raises `UsageError`.
     """
     folder = user_path(name)
     if (folder / "config.json").is_file() and not (folder / RECIPE).is_file():
@@ -81,7 +80,7 @@ def open_subject(
             )
         return _exported(folder)
     run = find_run(name, root)
-    restored = restore(run, checkpoint=checkpoint, tell=tell)
+    restored = restore(run, checkpoint=checkpoint)
     config = restored.config
     return Subject(
         f"{run.recipe}/{run.id}",
@@ -95,6 +94,7 @@ def open_subject(
         restored.viewing,
         config.data,
         run.record["resolved"]["data"],
+        restored.remark,
     )
 
 

@@ -51,7 +51,9 @@ def command(
             out.read_text(encoding="utf-8") + "\n", encoding="utf-8"
         )  # a kill tore the last line; it must not swallow the next
     todo = [video for video in _files(videos) if str(video) not in done]
-    restored = restore(find_run(run_name, root), tell=note)
+    restored = restore(find_run(run_name, root))
+    if restored.remark:
+        note(restored.remark)
     trained = restored.viewing
     stderr().print(
         f"shown {trained.note(otherwise, pictures=any(is_picture(file.name) for file in todo))}",

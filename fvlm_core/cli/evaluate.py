@@ -65,7 +65,9 @@ def command(
     from fvlm_core.cli.display import Display
     from fvlm_core.evaluation import how_shown, measure, open_data, open_subject
 
-    subject = open_subject(run_name, root, tell=note)
+    subject = open_subject(run_name, root)
+    if subject.remark:
+        note(subject.remark)
     with Display(stderr(), 1) as display:
         sources = open_data(subject, data, settings, cast("Split", split), display.work)
     for text in how_shown(subject, sources, named=data is not None):

@@ -33,7 +33,7 @@ def command(names: tuple[str, ...], to: Path, objective: ObjectiveName, root: Pa
     RUN is a recipe (all its runs), "recipe/id", an id, a pattern such as 'phase1a/A*', or a run's folder. Without any,
     all runs are exported. The same runs give the same bytes.
     """
-    from fvlm_core.cli.console import stderr, stdout
+    from fvlm_core.cli.console import note, stderr, stdout
     from fvlm_core.cli.outputs import writing
     from fvlm_core.listed import listed
     from fvlm_core.runs.export import export, not_in_fits
@@ -42,7 +42,7 @@ def command(names: tuple[str, ...], to: Path, objective: ObjectiveName, root: Pa
     from fvlm_core.scaling.marks import FITS, MARKS
     from fvlm_core.scaling.stored import stored_runs
 
-    runs = in_order(select_runs(names, root)) if names else stored_runs(root)
+    runs = in_order(select_runs(names, root, note)) if names else stored_runs(root, note)
     with writing(to):
         files = export(runs, to, objective)
     count = f"{len(runs)} run{'s' * (len(runs) != 1)}"

@@ -76,7 +76,7 @@ def command(
     from fvlm_core.cli.fit_view import print_fit
     from fvlm_core.report.figures import check_format, scaling_law_plot
     from fvlm_core.runs.export import EXPORTED, PLOT, scaling_fits
-    from fvlm_core.runs.files import write_json
+    from fvlm_core.runs.files import json_text, write_text
     from fvlm_core.scaling.fitting import fit_points, load_model
 
     beside = Path() if request.files else request.root
@@ -98,7 +98,7 @@ def command(
             "reports": [report.to_json() for report in reports],
         }
         with writing(json_file):
-            write_json(json_file, record)
+            write_text(json_file, json_text(record))
         stdout().print(f"numbers: {json_file}", soft_wrap=True)
     with writing(plot):
         scaling_law_plot(reports, plot)

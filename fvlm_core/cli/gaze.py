@@ -40,7 +40,9 @@ def command(video: Path, run_name: str, root: Path, out: Path, **otherwise: Any)
     if out.suffix not in SUFFIXES:
         raise UsageError(f"--out {out}: expected a file name ending in {', '.join(SUFFIXES)}")
     run = find_run(run_name, root)
-    restored = restore(run, tell=note)
+    restored = restore(run)
+    if restored.remark:
+        note(restored.remark)
     viewing = restored.viewing
     stderr().print(f"shown {viewing.note(otherwise, pictures=is_picture(video.name))}", soft_wrap=True)
     frames = viewing.told(**otherwise).frames(video, open_decoder(restored.config.data.decoder))

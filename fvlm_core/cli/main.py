@@ -61,6 +61,9 @@ def fvlm(ctx: click.Context) -> None:
     """The laboratory for small vision-language models: compose a model from plugins, run ablations and
     scaling grids, export the measurements, and fit scaling laws that say what to train next."""
     need_stdout(ctx.invoked_subcommand not in MAKERS)
+    ctx.color = True  # click shall take nothing out of what it prints: `Stream` spells it out
+    if ctx.invoked_subcommand != "data":  # bars of libraries write past rich, and for moments only
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.getcwd()  # raises where that is gone; what a command imports (MKL) ends the process then, with words of its own
 
 

@@ -73,10 +73,11 @@ def load_points(request: PointsRequest, laws: Sequence[FitModel] = ()) -> Points
             ),
         )
     else:
+        from fvlm_core.cli.console import note
         from fvlm_core.scaling.stored import from_runs, stored_runs
 
         points = from_runs(
-            stored_runs(request.root),
+            stored_runs(request.root, note),
             str(request.root),
             request.n_kind or "total",
             request.d_kind or "samples",

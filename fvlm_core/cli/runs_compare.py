@@ -58,6 +58,7 @@ def command(
     (A1-s0, A1-s1, ...) are taken together.
     """
     from fvlm_core.cli.comparison_view import show_tables
+    from fvlm_core.cli.console import note
     from fvlm_core.cli.named import recipe_names
     from fvlm_core.comparison import compare, table
     from fvlm_core.comparison.formats import FORMATS, SUFFIXES
@@ -71,7 +72,7 @@ def command(
             )
     if out is not None and form == "rich":
         raise click.UsageError("--format rich is for the terminal; --out takes markdown, latex, csv or json")
-    runs = select_runs(recipe_names(names), root)
+    runs = select_runs(recipe_names(names), root, note)
     asked = tuple(filter(None, factors.split(","))) if factors else ()
     tables = [table(compare(runs, baseline, metric, asked)) for metric in metrics or ("val_loss",)]
     if form in (None, "rich"):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fvlm_core.cli.console import heading
 from fvlm_core.cli.options import runs_option
 from fvlm_core.cli.path_types import NAME_OR_PATH
 
@@ -47,7 +48,7 @@ def command(name: str, settings: bool, as_json: bool, root: Path) -> None:
 
 def _show(seen: Overview, settings: bool) -> None:
     entry, record, summary = seen.entry, seen.record, seen.summary
-    click.secho(entry.name, bold=True)
+    heading(entry.name)
     parameters = f"{entry.total_params:,}" if entry.total_params else ""
     trained = record.get("trainable_params")
     _section(
@@ -112,7 +113,7 @@ def _lines(title: str, lines: Iterable[str]) -> None:
     found = list(lines)
     if found and title:
         click.echo()
-        click.secho(title, bold=True)
+        heading(title)
     for line in found:
         click.echo(f"  {line}")
 

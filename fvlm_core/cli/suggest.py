@@ -14,6 +14,7 @@ from fvlm_core.cli.points_options import points_options
 
 if TYPE_CHECKING:
     from fvlm_core.cli.points_options import PointsRequest
+    from fvlm_core.runs.store import Run
     from fvlm_core.scaling.points import Points
 
 
@@ -134,22 +135,28 @@ def command(
 def _points(request: PointsRequest) -> Points | None:
     """The points there are; None before the first run."""
     from fvlm_core.cli.points_options import load_points
-    from fvlm_core.runs.store import list_runs
 
-    if not request.files and not any(run.in_fits and run.evaluations() for run in list_runs(request.root)):
+    if not request.files and not any(run.in_fits and run.evaluations() for run in _runs(request.root)):
         return None
     return load_points(request)
+
+
+def _runs(root: Path) -> list[Run]:
+    """Those that can be read; `load_points` names the others."""
+    from fvlm_core.runs.listing import list_entries
+    from fvlm_core.runs.sound import sound
+
+    folders = [root / entry.folder for entry in list_entries(root)]
+    return sound(folders, lambda text: None) if folders else []
 
 
 def _measured_rate(request: PointsRequest) -> float | None:
     """FLOPs a second of the runs there are: the median of what each trained, over its time, evaluations included."""
     from statistics import median
 
-    from fvlm_core.runs.store import list_runs
-
     rates = [
         rows[-1]["flops"] / rows[-1]["wall_time_sec"]
-        for run in list_runs(request.root)
+        for run in _runs(request.root)
         if (rows := [row for row in run.rows() if row.get("flops") and row.get("wall_time_sec")])
     ]
     return median(rates) if rates and not request.files else None

@@ -57,9 +57,9 @@ def export(run_name: str, to: Path, root: Path) -> None:
 
     After `import fvlm_core.hf`, `AutoModel.from_pretrained(DIR)` restores it, number for number.
     """
-    from fvlm_core.cli.console import note, stdout
+    from fvlm_core.cli.console import stdout
     from fvlm_core.runs.release import release
     from fvlm_core.runs.store import find_run
 
-    for file in release(find_run(run_name, root), to, note):
+    for file in release(find_run(run_name, root), to):
         stdout().print(str(file), soft_wrap=True)

@@ -8,19 +8,12 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
+import sys
 from pathlib import Path
 from typing import BinaryIO
 
 from fvlm_core.errors import UsageError
-
-_KINDS = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a named pipe (FIFO)"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
+from fvlm_core.regular import check_regular, open_regular
 
 NOTES = 64 << 20
 """Largest file that is read whole because it says something about others, in bytes."""
@@ -36,15 +29,7 @@ class NotData(UsageError, OSError):
 def check_data(path: Path, *, inside: Path | None = None, limit: int | None = None) -> None:
     """For what is opened by name elsewhere. Raises `NotData` for all but a regular file of at most `limit` bytes, and
     for one that lies outside of `inside` once links are followed; OSError where there is none."""
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        if error.errno != errno.ELOOP:
-            raise
-        raise NotData(errno.ELOOP, "links that go in circles", str(path)) from None
-    if inside is not None and leads_out(path, inside.resolve()):
-        raise NotData(errno.EPERM, f"a link that leads out of {inside}, which is not followed", str(path))
-    _check(path, status, limit)
+    open_data(path, inside=inside, limit=limit).close()
 
 
 def unreadable(path: Path) -> str:
@@ -58,21 +43,25 @@ def unreadable(path: Path) -> str:
 
 def open_data(path: Path, *, inside: Path | None = None, limit: int | None = None) -> BinaryIO:
     """A file for reading. Raises as `check_data`."""
-    return os.fdopen(data_handle(path, inside=inside, limit=limit), "rb")
-
-
-def data_handle(path: Path, *, inside: Path | None = None, limit: int | None = None) -> int:
-    """As `open_data`, the number of the open file."""
-    check_data(path, inside=inside, limit=limit)
-    handle = os.open(
-        path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-    )  # a pipe put there since then waits for nobody
     try:
-        _check(path, os.fstat(handle), limit)
-    except BaseException:
-        os.close(handle)
-        raise
-    return handle
+        check_regular(os.stat(path), path)
+        if inside is not None and leads_out(path, inside.resolve()):
+            raise ValueError(f"a link that leads out of {inside}, which is not followed")
+        return open_regular(path, sys.maxsize if limit is None else limit)
+    except IsADirectoryError:
+        raise NotData(errno.EISDIR, "a folder, not a file", str(path)) from None
+    except ValueError as error:
+        raise NotData(errno.EINVAL, str(error), str(path)) from None
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise NotData(errno.ELOOP, "links that go in circles", str(path)) from None
+
+
+def data_handle(path: Path) -> int:
+    """As `open_data`, the number of the open file."""
+    with open_data(path) as file:
+        return os.dup(file.fileno())
 
 
 def read_data(path: Path, limit: int, *, inside: Path | None = None) -> bytes:
@@ -92,12 +81,3 @@ def leads_out(path: Path, root: Path) -> bool:
         return False
     revisions = (folder for folder in (root, *root.parents) if folder.parent.name == "snapshots")
     return not any(target.parent == revision.parent.parent / "blobs" for revision in revisions)
-
-
-def _check(path: Path, status: os.stat_result, limit: int | None) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        kind = next((words for holds, words in _KINDS if holds(status.st_mode)), "something special")
-        raise NotData(errno.EINVAL, f"{kind}, not a file", str(path))
-    if limit is not None and status.st_size > limit:
-        text = f"{status.st_size:,} bytes, where at most {limit:,} are read"
-        raise NotData(errno.EFBIG, text, str(path))

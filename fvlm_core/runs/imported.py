@@ -13,6 +13,7 @@ from fvlm_core.errors import UsageError
 from fvlm_core.listed import listed
 from fvlm_core.recipes.read import Recipe, Run
 from fvlm_core.recipes.resolved import plain, resolved
+from fvlm_core.runs.belonging import CONFIGS, configs, owner
 from fvlm_core.runs.checkpoint import Checkpoint, save_checkpoint
 from fvlm_core.runs.environment import describe_environment
 from fvlm_core.runs.files import empty_folder, sha256, write_json
@@ -55,8 +56,6 @@ def import_weights(file: Path, run: Run, to: Path) -> Path:
     to.mkdir(parents=True, exist_ok=True)
     chat.save(to / TOKENIZER)
     write_json(to / ENVIRONMENT, describe_environment())
-    progress = asdict(Progress(step=step))
-    save_checkpoint(to / CHECKPOINTS, Checkpoint(tensors, {}, progress))
     summary = {
         "run_id": run.id,
         "model_size": size,
@@ -86,5 +85,8 @@ def import_weights(file: Path, run: Run, to: Path) -> Path:
         ARCHITECTURES: read_architectures(config.model),
         IMPORTED: origin,
     }
+    record[CONFIGS] = configs(record)
+    progress = asdict(Progress(step=step))
+    save_checkpoint(to / CHECKPOINTS, Checkpoint(tensors, {}, progress), owner(record))
     write_json(to / RECIPE, record)  # last: a folder without it is no run
     return to

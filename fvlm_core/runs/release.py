@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +14,21 @@ from fvlm_core.recipes.resolved import plain
 from fvlm_core.recipes.schema import Model
 from fvlm_core.report.model_card import model_card
 from fvlm_core.runs.files import empty_folder, usual_modes, write_json
-from fvlm_core.runs.restore import nobody, restore
+from fvlm_core.runs.restore import restore
 from fvlm_core.runs.store import ARCHITECTURES, TOKENIZER, Run
 
 LONGEST_ANSWER = 128
 
 
-def release(run: Run, to: Path, tell: Callable[[str], None] = nobody) -> list[Path]:
+def release(run: Run, to: Path) -> list[Path]:
     """Write the model of a run, with the weights of its best checkpoint, into the folder `to`; the files written.
 
     config.json (with how the model was shown things in training), model.safetensors (float32), tokenizer.json,
     tokenizer_config.json, generation_config.json and README.md, the model card.
-    tell: as `restore` has it. Raises `UsageError` when `to` is not empty or the run has no complete checkpoint.
+    Raises `UsageError` when `to` is not empty or the run has no complete checkpoint.
     """
     empty_folder(to)
-    restored = restore(run, tell=tell)
+    restored = restore(run)
     known = run.record.get(ARCHITECTURES, {})
     composition, read = _described(restored.config.model, run.record["resolved"]["model"], known)
     llm = restored.model.llm.spec

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +16,7 @@ from fvlm_core.listed import lines, listed
 from fvlm_core.pretrained import check_whole, known_architectures
 from fvlm_core.recipes.read import from_resolved
 from fvlm_core.recipes.schema import RunRecipe
-from fvlm_core.runs.checkpoint import MODEL, damage, latest_checkpoint
+from fvlm_core.runs.checkpoint import MODEL, UNIDENTIFIED, damage, is_identified, latest_checkpoint
 from fvlm_core.runs.store import ARCHITECTURES, CHECKPOINTS, IMPORTED, RECIPE, TOKENIZER, Run
 from fvlm_core.runs.viewing import VIEWING, read_viewing, viewing_from_recipe
 from fvlm_core.viewing import Viewing
@@ -31,7 +30,7 @@ Checkpoint = Literal["best", "last"]
 class Restored:
     """A model ready to use (in evaluation mode), its chat format, its recipe, and the step its weights are from.
 
-    record: of its run.
+    record: of its run. remark: what people should know of where the weights come from; or nothing.
     """
 
     model: VLM
@@ -39,6 +38,7 @@ class Restored:
     config: RunRecipe
     step: int
     record: dict[str, Any]
+    remark: str = ""
 
     @property
     def viewing(self) -> Viewing:
@@ -49,26 +49,21 @@ class Restored:
         return read_viewing(written, RECIPE)
 
 
-def nobody(_: str) -> None:
-    """For whoever need not be told."""
-
-
-def restore(
-    run: Run, device: str = "cpu", checkpoint: Checkpoint = "best", tell: Callable[[str], None] = nobody
-) -> Restored:
+def restore(run: Run, device: str = "cpu", checkpoint: Checkpoint = "best") -> Restored:
     """The model of a run with the weights of its best checkpoint, or of the newest: of that one too when there is no
     best yet.
 
-    tell: called with each checkpoint that was passed over, how it is damaged, and which one is taken instead.
-    Raises `UsageError` when the run has no complete checkpoint: it names those that are damaged, and how.
+    Raises `UsageError` when the run has no complete checkpoint.
     """
-    folder = best_checkpoint(run, tell) if checkpoint == "best" else _newest_checkpoint(run, tell)
+    folder = best_checkpoint(run) if checkpoint == "best" else _newest_checkpoint(run)
     with known_architectures(dict(run.record.get(ARCHITECTURES, {}))):
         config = from_resolved(run.record["resolved"])
         chat = make_chat(config.model, tuple, run.folder / TOKENIZER)
         model = compose(config.model, chat.vocabulary, run.record["seed"], weights=False)
     _load(model, folder / MODEL)
-    return Restored(model.to(device).eval(), chat, config, int(folder.name.removeprefix("step-")), run.record)
+    step = int(folder.name.removeprefix("step-"))
+    remark = "" if is_identified(folder) else f"{folder}: {UNIDENTIFIED}"
+    return Restored(model.to(device).eval(), chat, config, step, run.record, remark)
 
 
 @torch.no_grad()
@@ -87,35 +82,37 @@ def _load(model: VLM, file: Path) -> None:
         parameter.copy_(tensors[name])
 
 
-def best_checkpoint(run: Run, tell: Callable[[str], None] = nobody) -> Path:
-    """The folder of a run's best checkpoint, or of the newest when there is no best yet. tell: as `restore` has it.
+def best_checkpoint(run: Run) -> Path:
+    """The folder of a run's best checkpoint, or of the newest when there is no best yet.
 
     Raises `UsageError` when the run has no complete checkpoint, or is imported without weights.
     """
     best = run.summary.get("best_val_step") if run.has_recipe else None
     folder = run.folder / CHECKPOINTS / f"step-{best:08d}" if best is not None else None
-    if folder is None or not folder.is_dir():
-        return _newest_checkpoint(run, tell)
-    wrong = damage(folder)
-    return folder if wrong is None else _newest_checkpoint(run, tell, wrong)
+    if folder is not None and folder.is_dir():
+        if wrong := damage(folder):
+            raise UsageError(
+                f"{wrong}. It is the run's best checkpoint: put it back, or {_otherwise(run, folder)}"
+            )
+        return folder
+    return _newest_checkpoint(run)
 
 
-def _newest_checkpoint(run: Run, tell: Callable[[str], None], *best: str) -> Path:
-    """best: how that one is damaged, which was wanted."""
+def _newest_checkpoint(run: Run) -> Path:
     if not run.has_recipe:
         raise UsageError(
             f"{run.recipe}/{run.id} is imported: no weights. Only its measurements came, from "
             f"{run.record[IMPORTED]['file']}; `fvlm weights import FILE --recipe RECIPE` makes a run of weights"
         )
     newest, damaged = latest_checkpoint(run.folder / CHECKPOINTS)
-    wrong = [*dict.fromkeys((*best, *damaged))]
-    if newest is None and not wrong:
-        raise UsageError(f"{run.folder} has no complete checkpoint yet")
     if newest is None:
-        raise UsageError(
-            f"{run.folder} has no complete checkpoint: put one of these files back from a copy, or train it again\n"
-            + lines(wrong, indent="  ")
-        )
-    for text in wrong:
-        tell(f"damaged checkpoint passed over: {text}; the complete one before it is taken, {newest.name}")
+        raise UsageError(lines([f"{run.folder} has no complete checkpoint yet", *damaged]))
     return newest
+
+
+def _otherwise(run: Run, damaged: Path) -> str:
+    """What else can be done about a damaged checkpoint."""
+    newest, _ = latest_checkpoint(run.folder / CHECKPOINTS)
+    if newest is None:
+        return "train the run again: no other checkpoint is complete"
+    return f"remove {damaged}: {newest.name}, the newest one that is complete, is taken then"

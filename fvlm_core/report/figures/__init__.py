@@ -10,6 +10,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from fvlm_core.names import file_stem
 from fvlm_core.report.figures import loss, style
 from fvlm_core.report.figures.catalogue import load_figure
 from fvlm_core.report.figures.files import DPI, check_format, house_style, save
@@ -56,6 +57,6 @@ def draw_figures(
             figure = Figure(dpi=DPI)
             draw(seen, figure)
             for suffix in formats:
-                files.append(folder / f"{name.replace(':', '_')}.{suffix}")
+                files.append(folder / f"{file_stem(name)}.{suffix}")
                 save(figure, files[-1])
     return files
