@@ -19,9 +19,9 @@ from fvlm_core.compute import (
     vocabulary_parameters,
 )
 from fvlm_core.data.pairs import without_pairs
-from fvlm_core.errors import MissingWeights, Problem, UsageError
+from fvlm_core.errors import MissingWeights, UsageError
 from fvlm_core.interfaces.data import Progress
-from fvlm_core.missing import missing_weights, open_all
+from fvlm_core.missing import left_out, missing_weights, open_all, unseen
 from fvlm_core.recipes.drift import Change, check_allowed, explain, refused
 from fvlm_core.recipes.read import Recipe, Run
 from fvlm_core.recipes.resolved import flat, plain, resolved
@@ -125,13 +125,14 @@ def prepare(recipe: Recipe, root: Path, progress: Progress) -> dict[str, Sources
                 missing += shared
                 continue
             opened.append((run.config.data, shared))
+            missing += unseen(shared.every, run.config.data.max_bad)
         if run.config.training.preference:
-            missing += without_pairs((*shared.train, *shared.validation))
+            missing += without_pairs(shared.every)
         by_run[run.id] = shared
     if missing:
         raise UsageError("\n".join(["this recipe cannot run here yet:", *dict.fromkeys(missing)]))
     for _, sources in opened:
-        for source in (*sources.train, *sources.validation):
+        for source in sources.every:
             source.prepare(progress)
     return by_run
 
@@ -327,8 +328,8 @@ def _train_one(
 
     for text in ranks.on_first(write):
         observer.warned(text)
-    left_out = _left_out(sources)
-    for name, problems in left_out.items():
+    named = left_out(sources.every)
+    for name, problems in named.items():
         observer.warned(
             f"{name}: {len(problems):,} left out of its data, first {problems[0]} (fvlm data check names all of them)"
         )
@@ -340,7 +341,7 @@ def _train_one(
         "total_params": parameters.total,
         "lr_schedule": config.training.schedule,
         "flops_per_sample": flops,
-        "left_out": [str(problem) for problems in left_out.values() for problem in problems],
+        "left_out": [str(problem) for problems in named.values() for problem in problems],
         "drift": accepted_drift(folder),
         **({"rehearsal": True} if rehearsal else {}),
     }
@@ -350,15 +351,6 @@ def _train_one(
     if ranks.first:
         write_json(folder / SUMMARY, summary)
     return summary
-
-
-def _left_out(sources: Sources) -> dict[str, tuple[Problem, ...]]:
-    """What each source named while it listed its samples. One may name the rows of both splits in each."""
-    every = (*sources.train, *sources.validation)
-    found: dict[str, dict[Problem, None]] = {}
-    for source in every:
-        found.setdefault(source.name, {}).update(dict.fromkeys(source.problems()))
-    return {name: tuple(problems) for name, problems in found.items() if problems}
 
 
 def _spent(before: Spent | None, each: float, samples: int) -> Spent:

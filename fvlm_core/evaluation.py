@@ -15,7 +15,7 @@ from fvlm_core.errors import UsageError
 from fvlm_core.interfaces.data import DataSource, Progress, Split
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.interfaces.specs import Mode
-from fvlm_core.missing import open_all
+from fvlm_core.missing import open_all, unseen
 from fvlm_core.paths import user_path
 from fvlm_core.pretrained import check_weights, check_whole, known_architectures, read_config
 from fvlm_core.recipes.read import model_from_resolved, source_from_settings
@@ -130,20 +130,29 @@ def _exported(folder: Path) -> Subject:
 
 
 def open_data(
-    subject: Subject, name: str | None, settings: Sequence[str], split: Split, progress: Progress
+    subject: Subject,
+    name: str | None,
+    settings: Sequence[str],
+    split: Split,
+    progress: Progress,
+    max_bad: float | None = None,
 ) -> tuple[DataSource, ...]:
     """The sources to measure on, ready to be decoded.
 
     name: a source of the run's recipe, or any installed data source; None for what the run validates on. settings:
-    "key=value" texts of the named source. Raises `UsageError`, `Problems`, or says how to get data that are missing.
+    "key=value" texts of the named source. max_bad: see `Data`; None for the run's own. Raises `UsageError`,
+    `Problems`, or says how to get data that are missing.
     """
     if name is None and settings:
         raise UsageError("-o belongs to a data source: name it with --data")
     data = _chosen(subject, name, settings, split)
+    allowed = max_bad if max_bad is not None else (subject.data or data).max_bad
     sources = open_all(data)
     if isinstance(sources, list):
         raise UsageError("\n".join(["these data are not here yet:", *sources]))
     opened = sources.train if split == "train" else sources.validation
+    if missing := unseen(sources.every, allowed, "--max-bad "):
+        raise UsageError("\n".join(missing))
     for source in opened:
         source.prepare(progress)
     return opened

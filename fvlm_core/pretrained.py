@@ -17,6 +17,9 @@ from fvlm_core.paths import user_path
 SEEDED = "seeded"
 """In place of a hub id or a folder: random weights drawn from the run's seed. Always asked for by name."""
 
+PREPROCESSOR = "preprocessor_config.json"
+"""The file beside the weights of a vision model that says how its pictures are made."""
+
 _KNOWN: ContextVar[dict[str, dict[str, Any]] | None] = ContextVar("known architectures", default=None)
 
 
@@ -71,7 +74,8 @@ def known_architectures(known: dict[str, dict[str, Any]]) -> Generator[None]:
 
 
 def architecture(weights: str, *, model_type: str, needed: bool = True) -> dict[str, Any]:
-    """The `config.json` beside pretrained weights, which decides what the model is; see `check_architecture`.
+    """The `config.json` beside pretrained weights, which decides what the model is; see `check_architecture`. Under
+    `PREPROCESSOR` it holds that file, where there is one.
 
     needed: False gives `{}` for a hub id that is not on this machine.
     Raises `MissingWeights` as `pretrained_folder`, and `UsageError` when it describes another kind of model.
@@ -89,6 +93,8 @@ def architecture(weights: str, *, model_type: str, needed: bool = True) -> dict[
     found = config.get("model_type")
     if found != model_type:
         raise UsageError(f'{file}: model_type: expected "{model_type}", got {json.dumps(found)}')
+    if (beside := file.with_name(PREPROCESSOR)).is_file():
+        config[PREPROCESSOR] = read_config(beside)
     if known is not None:
         known[weights] = config
     return config

@@ -286,7 +286,7 @@ KINDS: dict[str, Kind] = {
     "tar": Kind(("shards/0.tar",), (("data", "check", "shards"),)),
     "table": Kind(
         ("t.csv", "t.json", "t.jsonl", "t.parquet", "export/all_eval_points.csv"),
-        ((*_FIT, "FILE", "--draws", "2"), ("import", "FILE", "--dry-run")),
+        ((*_FIT, "FILE", "--draws", "2", "--plot", "out/p.png"), ("import", "FILE", "--dry-run")),
     ),
     "run folder": Kind(
         tuple(

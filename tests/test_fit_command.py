@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
-import subprocess
-import sys
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
 import pytest
+import warm
 from measured import SIZES, STEPS, TRUTH, grid, points
 from PIL import Image
 from tiny import run_cli
@@ -234,26 +233,8 @@ def test_a_third_partys_law_of_25_lines_is_fitted_by_name(tmp_path: Path) -> Non
         for d in (1e3, 3e3, 1e4, 3e4, 1e5)
     ]
     (tmp_path / "points.csv").write_text("N,D,loss\n" + "\n".join(rows) + "\n")
-    main = "import sys; from fvlm_core.cli.main import main; sys.exit(main())"
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            main,
-            "fit",
-            "--model",
-            "log-law",
-            "--data",
-            "points.csv",
-            "--json",
-            "fit.json",
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    law = ("--model", "log-law", "--data", "points.csv", "--json", "fit.json")
+    done = warm.fvlm("fit", *law, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)})
     assert done.returncode == 0, done.stderr
     assert "log-law: L = floor - rate ln D" in done.stdout
     (fit,) = json.loads((tmp_path / "fit.json").read_text())["reports"][0]["fits"]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+import warm
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -66,6 +68,19 @@ def cases() -> dict[str, list[FitReport]]:
     }
 
 
+@pytest.fixture(scope="module")
+def sheet(cases: dict[str, list[FitReport]]) -> Callable[[str, str], Figure]:
+    """A figure of a case, laid out; each is drawn once for all that look at it."""
+
+    @cache
+    def laid_out(name: str, case: str) -> Figure:
+        figure = drawn(name, [view(report) for report in cases[case]])
+        figure.draw_without_rendering()
+        return figure
+
+    return laid_out
+
+
 def drawn(name: str, reports: list[LawReport]) -> Figure:
     figure = FigureCanvasAgg(Figure()).figure
     load_figure(name)(reports, figure)
@@ -81,18 +96,19 @@ def test_every_figure_of_the_core_is_offered_under_its_name() -> None:
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_every_figure_draws_or_says_why_not(name: str, cases: dict[str, list[FitReport]]) -> None:
-    for case, reports in cases.items():
-        figure = drawn(name, [view(report) for report in reports])
-        figure.draw_without_rendering()
+def test_every_figure_draws_or_says_why_not(
+    name: str, cases: dict[str, list[FitReport]], sheet: Callable[[str, str], Figure]
+) -> None:
+    for case in cases:
+        figure = sheet(name, case)
         assert figure.axes or figure.texts, case
         if case == "refused" and name not in ("isoflop", "lr-sweep", "frontier", "loss-compute"):
             assert "not identifiable" in words(figure), name
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_every_axis_that_is_drawn_says_what_it_is(name: str, cases: dict[str, list[FitReport]]) -> None:
-    figure = drawn(name, [view(report) for report in cases["two laws"]])
+def test_every_axis_that_is_drawn_says_what_it_is(name: str, sheet: Callable[[str, str], Figure]) -> None:
+    figure = sheet(name, "two laws")
     if not figure.axes:
         return
     bottom = {round(axes.get_position().y0, 4) for axes in figure.axes if axes.axison}
@@ -102,10 +118,11 @@ def test_every_axis_that_is_drawn_says_what_it_is(name: str, cases: dict[str, li
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_no_words_overlap_or_leave_the_page(name: str, cases: dict[str, list[FitReport]]) -> None:
-    for case, reports in cases.items():
-        figure = drawn(name, [view(report) for report in reports])
-        figure.draw_without_rendering()
+def test_no_words_overlap_or_leave_the_page(
+    name: str, cases: dict[str, list[FitReport]], sheet: Callable[[str, str], Figure]
+) -> None:
+    for case in cases:
+        figure = sheet(name, case)
         renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
         page = figure.bbox
         boxes = []
@@ -261,17 +278,9 @@ def test_a_third_partys_figure_is_drawn_by_name(tmp_path: Path) -> None:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-worst\nVersion: 0.1\n")
     (info / "entry_points.txt").write_text("[fvlm]\nacme = acme_worst\n")
     points(TRUTH, list(SIZES.values()), SAMPLES, noise=0.003).to_csv(tmp_path / "points.csv", index=False)
-    main = "import sys; from fvlm_core.cli.main import main; sys.exit(main())"
 
     def fvlm(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", main, *arguments],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return warm.fvlm(*arguments, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)})
 
     wrong = fvlm("fit", "--data", "points.csv", "--figures", "worse")
     assert wrong.returncode == 2

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tarfile
 import tomllib
 from configparser import ConfigParser
 from pathlib import Path
@@ -22,6 +24,17 @@ def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(command, cwd=root, check=True, capture_output=True)
     [built] = folder.glob("*.whl")
     return built
+
+
+@pytest.fixture(scope="module")
+def sdist(root: Path, tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """Paths in the source distribution, built offline, below its one folder."""
+    folder = tmp_path_factory.mktemp("sdist")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(folder)]
+    subprocess.run(command, cwd=root, check=True, capture_output=True)
+    [built] = folder.glob("*.tar.gz")
+    with tarfile.open(built) as archive:
+        return {name.partition("/")[2] for name in archive.getnames()}
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +90,35 @@ def test_the_wheel_registers_the_command_and_the_plugins(
     assert {group: dict(entries[group]) for group in project["entry-points"]} == project["entry-points"]
     for module in entries["fvlm"].values():
         assert module.replace(".", "/") + ".py" in names
+
+
+def test_type_checkers_are_told_that_every_package_is_typed(names: set[str]) -> None:
+    packages = {name.partition("/")[0] for name in names if name.endswith(".py")}
+    assert {f"{package}/py.typed" for package in packages} <= names
+
+
+def test_the_source_distribution_holds_what_a_packager_tests_and_reads(sdist: set[str], root: Path) -> None:
+    tracked = subprocess.run(
+        ["git", "ls-files", "tests", "docs", "recipes", "fvlm_core", "plugins", "registry"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.splitlines()
+    assert set(tracked) | {"CITATION.cff", "LICENSE", "README.md", "pyproject.toml"} <= sdist
+
+
+def test_the_page_of_an_index_has_no_picture_and_no_link_that_leads_nowhere(
+    wheel: Path, names: set[str]
+) -> None:
+    [path] = [name for name in names if name.endswith(".dist-info/METADATA")]
+    fields, _, page = ZipFile(wheel).read(path).decode().partition("\n\n")
+    assert page.startswith("# fvlm")
+    targets = re.findall(r"\]\(([^)]*)\)", page)
+    assert all(target.startswith("https://") for target in targets)
+    assert "![" not in page
+    assert "`docs/scaling.md`" in page
+    assert "Project-URL: " in fields
 
 
 def test_the_wheel_holds_the_licence(names: set[str]) -> None:

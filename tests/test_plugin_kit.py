@@ -9,14 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm
 from kit import KINDS, code_lines, component, install
 from tiny import run_cli
 
 from fvlm_core.errors import UsageError
 from fvlm_core.templates.distribution import write
 from fvlm_core.testing import check
-
-FVLM = Path(sys.executable).with_name("fvlm")
 
 RECIPE = """
 name = "four"
@@ -60,10 +59,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fvlm(*arguments: str | Path, site: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(site)}
-    return subprocess.run(
-        [FVLM, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False
-    )
+    return warm.fvlm(*arguments, cwd=cwd, env=os.environ | {"PYTHONPATH": str(site)})
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -242,7 +238,5 @@ def test_a_new_plugin_installs_passes_its_own_tests_and_runs(kind: str, tmp_path
     environment = os.environ | {"PYTHONPATH": str(target), "FVLM_CACHE": str(tmp_path / "cache")}
     own = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder / "tests")]
     subprocess.run(own, cwd=tmp_path, env=environment, check=True)
-    done = subprocess.run(
-        [FVLM, "run", folder / "recipe.toml"], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
+    done = warm.fvlm("run", folder / "recipe.toml", cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr

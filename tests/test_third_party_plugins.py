@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from manual import examples
 from videos import write_video
 
@@ -119,17 +120,16 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(
     *arguments: str | Path, sites: tuple[Path, ...], **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """`fvlm` (or another program of the environment) with the sites installed."""
-    path = os.pathsep.join(map(str, sites))
-    env = os.environ | {"PYTHONPATH": path} | environment
-    return subprocess.run(arguments, capture_output=True, text=True, env=env, check=False)
+    """`fvlm` with the sites installed."""
+    return warm.fvlm(*arguments, env=installed(sites) | environment)
 
 
-FVLM = Path(sys.executable).with_name("fvlm")
+def installed(sites: tuple[Path, ...]) -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": os.pathsep.join(map(str, sites))}
 
 
 def listed(*sites: Path) -> dict[str, Any]:
-    done = run(FVLM, "plugins", "list", "--json", sites=sites)
+    done = run("plugins", "list", "--json", sites=sites)
     assert (done.returncode, done.stderr) == (0, "")
     return json.loads(done.stdout)
 
@@ -141,7 +141,14 @@ def lookup(name: str, *sites: Path) -> str:
         "try: print(registry().find('encoder', sys.argv[1]).component.target, end='')\n"
         "except LookupFailure as failure: print(failure, end='')"
     )
-    return run(sys.executable, "-c", program, name, sites=sites).stdout
+    done = subprocess.run(
+        [sys.executable, "-c", program, name],
+        env=installed(sites),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout
 
 
 def test_the_good_encoder_has_at_most_40_lines() -> None:
@@ -215,7 +222,7 @@ def test_the_order_of_installation_decides_nothing(good: Path, broken: Path) -> 
 
 
 def test_the_table_for_people_says_the_same(good: Path, broken: Path) -> None:
-    done = run(FVLM, "plugins", "list", sites=(good, broken))
+    done = run("plugins", "list", sites=(good, broken))
     assert (done.returncode, done.stderr) == (0, "")
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
     assert "encoder tiles:tiles tiles linear tiles" in lines
@@ -231,14 +238,14 @@ def test_the_table_for_people_says_the_same(good: Path, broken: Path) -> None:
 
 
 def test_fvlm_debug_shows_why_a_plugin_is_broken(good: Path, broken: Path) -> None:
-    done = run(FVLM, "plugins", "list", sites=(good, broken), FVLM_DEBUG="1")
+    done = run("plugins", "list", sites=(good, broken), FVLM_DEBUG="1")
     assert "    raise OSError('no licence file')" in done.stdout
 
 
 @pytest.mark.parametrize("columns", [50, 80, 160])
 def test_the_table_fits_the_terminal(columns: int, good: Path, broken: Path) -> None:
     terminal = {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": str(columns)}
-    done = run(FVLM, "plugins", "list", sites=(good, broken), **terminal)
+    done = run("plugins", "list", sites=(good, broken), **terminal)
     text = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
     assert "\x1b" in done.stdout
     assert max(map(len, text.splitlines())) <= columns
@@ -316,7 +323,7 @@ def recipe(tmp_path: Path) -> Path:
 
 def test_third_party_components_train_by_name_in_a_recipe(good: Path, more: Path, recipe: Path) -> None:
     runs = recipe.parent / "runs"
-    done = run(FVLM, "run", recipe, "--runs", runs, sites=(good, more))
+    done = run("run", recipe, "--runs", runs, sites=(good, more))
     assert done.returncode == 0, done.stdout + done.stderr
     for name in ("foveated", "bare-name", "mean"):
         summary = json.loads((runs / "third-party" / name / "summary.json").read_text())
@@ -328,14 +335,14 @@ def test_broken_plugins_beside_it_do_not_stop_a_run(
     good: Path, more: Path, broken: Path, recipe: Path
 ) -> None:
     recipe.write_text(RECIPE.partition("[[runs]]")[0])
-    done = run(FVLM, "run", recipe, "--runs", recipe.parent / "runs", sites=(good, more, broken))
+    done = run("run", recipe, "--runs", recipe.parent / "runs", sites=(good, more, broken))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_an_ambiguous_name_in_a_recipe_is_an_error_at_its_line(
     good: Path, more: Path, broken: Path, recipe: Path
 ) -> None:
-    done = run(FVLM, "run", recipe, "--runs", recipe.parent / "runs", sites=(good, more, broken))
+    done = run("run", recipe, "--runs", recipe.parent / "runs", sites=(good, more, broken))
     assert done.returncode == 2
     line = 1 + recipe.read_text().splitlines().index('model.encoder.name = "tiles"')
     assert done.stderr.startswith(f"{recipe}:{line}: ")
@@ -386,7 +393,7 @@ def test_a_plugin_that_fails_at_work_is_named_with_its_file_and_line(
     text = RECIPE.partition("[[runs]]")[0].replace("workers = 0", "workers = 1")
     start, _, rest = text.partition('name = "foveated"\nquery_dim = 16')
     recipe.write_text(f'{start}name = "mean"{rest}')
-    done = run(FVLM, "run", recipe, "--runs", tmp_path / "runs", sites=(good, site))
+    done = run("run", recipe, "--runs", tmp_path / "runs", sites=(good, site))
     where_and_what = f'at {site / module}:{line}, in plugin "{plugin}" (fvlm-acme-{plugin} 0.2.0)'
     assert done.returncode == 1
     assert done.stderr.splitlines()[-2:] == [

@@ -40,6 +40,12 @@ _MODES = ("coarse_only", "coarse_fine", "autoregressive")
 @click.option(
     "--samples", type=click.IntRange(min=1), metavar="N", help="At most so many.  [default: the recipe's]"
 )
+@click.option(
+    "--max-bad",
+    type=click.FloatRange(0, 1),
+    metavar="X",
+    help="How large a share of the samples may be without what they show.  [default: data.max_bad of the recipe]",
+)
 @click.option("--device", type=Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @runs_option
@@ -50,6 +56,7 @@ def command(
     modes: tuple[str, ...],
     split: str,
     samples: int | None,
+    max_bad: float | None,
     device: str,
     as_json: bool,
     root: Path,
@@ -69,7 +76,7 @@ def command(
     if subject.remark:
         note(subject.remark)
     with Display(stderr(), 1) as display:
-        sources = open_data(subject, data, settings, cast("Split", split), display.work)
+        sources = open_data(subject, data, settings, cast("Split", split), display.work, max_bad)
     for text in how_shown(subject, sources, named=data is not None):
         stderr().print(f"shown: {text}", soft_wrap=True)
     chosen = _MODES if "all" in modes else tuple(dict.fromkeys(modes)) or (subject.model.connector.spec.mode,)

@@ -21,6 +21,13 @@ runs_option = click.option(
     help="Where runs are kept.",
 )
 
+decimal_option = click.option(
+    "--decimal",
+    type=Choice([".", ","]),
+    metavar=".|,",
+    help="The decimal mark of numbers in a table; the other one then separates thousands. Default: as the file shows.",
+)
+
 run_option = click.option(
     "--run",
     "run_name",

@@ -15,16 +15,31 @@ given: dict[Path, str] = {}
 
 
 class UserPath(click.Path):
-    """As click's, as a `pathlib.Path`; see `fvlm_core.paths.user_path`."""
+    """As click's, as a `pathlib.Path`; see `fvlm_core.paths.user_path`.
 
-    def __init__(self, *, file_okay: bool = True, dir_okay: bool = True) -> None:
+    stdout: whether `-` may be given, for standard output: it is `STDOUT` then. Elsewhere it is refused, and no file of
+    that name is made.
+    """
+
+    def __init__(self, *, file_okay: bool = True, dir_okay: bool = True, stdout: bool = False) -> None:
         super().__init__(file_okay=file_okay, dir_okay=dir_okay, path_type=Path)
+        self.stdout = stdout
 
     def convert(
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
     ) -> Any:
         """Text to a path."""
+        if os.fspath(value) == "-":
+            if self.stdout:
+                return STDOUT
+            self.fail(
+                '"-", standard input or output, is not taken here: name a path (./- for one of that name)',
+                param,
+                ctx,
+            )
         path = _read(self, os.fspath(value), param, ctx)
+        if path == STDOUT:  # as ./- is called
+            path = path.absolute()
         if param is not None:
             given[path] = _words(param, ctx)
         return super().convert(path, param, ctx)
@@ -40,6 +55,10 @@ class NameOrPath(click.ParamType[str]):
         return str(_read(self, value, param, ctx)) if value.startswith(("~", "./~")) else value
 
 
+STDOUT = Path("-")
+"""Where `-` was given for a file to write."""
+
+FILE_OR_STDOUT = UserPath(dir_okay=False, stdout=True)
 FILE_PATH = UserPath(dir_okay=False)
 FOLDER_PATH = UserPath(file_okay=False)
 ANY_PATH = UserPath()

@@ -12,11 +12,12 @@ from attrs import fields, frozen
 from click.core import ParameterSource
 
 from fvlm_core.cli.choice import Choice
-from fvlm_core.cli.options import runs_option
+from fvlm_core.cli.options import decimal_option, runs_option
 from fvlm_core.cli.path_types import ANY_PATH
 
 if TYPE_CHECKING:
     from fvlm_core.interfaces import FitModel
+    from fvlm_core.scaling.dialect import Decimal
     from fvlm_core.scaling.kinds import DKind, NKind
     from fvlm_core.scaling.points import Points
 
@@ -37,6 +38,7 @@ class PointsRequest:
     drop_runs: tuple[str, ...]
     where: tuple[str, ...]
     warmup_steps: int | None
+    decimal: Decimal | None
 
 
 def points_options(command: Command) -> Command:
@@ -70,6 +72,7 @@ def load_points(request: PointsRequest, laws: Sequence[FitModel] = ()) -> Points
                 tuple(dict.fromkeys(extras)),
                 tuple(dict.fromkeys(column for law in laws for column in law.reads)),
                 request.warmup_steps or 0,
+                request.decimal or "",
             ),
         )
     else:
@@ -152,6 +155,7 @@ def _with_options(command: Command, n: tuple[str, ...], d: tuple[str, ...]) -> C
             help="Steps of a linear warm-up before the first step of each run of --data, for laws that read the "
             "learning rate. Runs recorded theirs.",
         ),
+        decimal_option,
         runs_option,
     )
     wrapped: Any = collected
@@ -165,6 +169,10 @@ def _check(request: PointsRequest) -> None:
     given = click.get_current_context().get_parameter_source("root") == ParameterSource.COMMANDLINE
     if request.files and given:
         raise click.UsageError("--data and --runs exclude each other: fit points of files or of runs")
-    for option, value in (("--columns", request.columns), ("--warmup-steps", request.warmup_steps)):
+    for option, value in (
+        ("--columns", request.columns),
+        ("--warmup-steps", request.warmup_steps),
+        ("--decimal", request.decimal),
+    ):
         if value is not None and not request.files:
             raise click.UsageError(f"{option} is for points of files: it goes with --data")

@@ -8,7 +8,7 @@ import click
 
 from fvlm_core.cli.choice import Choice
 from fvlm_core.cli.options import runs_option
-from fvlm_core.cli.path_types import FILE_PATH, NAME_OR_PATH
+from fvlm_core.cli.path_types import FILE_OR_STDOUT, NAME_OR_PATH, STDOUT
 
 _FORMATS = ("rich", "markdown", "latex", "csv", "json")
 
@@ -38,7 +38,7 @@ _FORMATS = ("rich", "markdown", "latex", "csv", "json")
 )
 @click.option(
     "--out",
-    type=FILE_PATH,
+    type=FILE_OR_STDOUT,
     metavar="FILE",
     help="Write it to a file: .md, .tex, .csv, .json.",
 )
@@ -64,6 +64,7 @@ def command(
     from fvlm_core.comparison.formats import FORMATS, SUFFIXES
     from fvlm_core.runs.select import select_runs
 
+    out = None if out == STDOUT else out
     if out is not None and form is None:
         form = SUFFIXES.get(out.suffix.lower())
         if form is None:

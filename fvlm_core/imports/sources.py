@@ -17,6 +17,7 @@ from fvlm_core.imports.table import Format, Table, choose_format, open_sheet, re
 from fvlm_core.listed import listed
 from fvlm_core.runs.files import sha256
 from fvlm_core.runs.tables import POINTS, SUMMARIES
+from fvlm_core.scaling.dialect import Decimal
 from fvlm_core.scaling.marks import marks_beside
 
 FORMATS = (POINTS_FORMAT, SUMMARIES_FORMAT, RAW_FORMAT)
@@ -84,15 +85,16 @@ def find_sources(paths: Sequence[Path], name: str | None = None) -> list[Source]
     return sources
 
 
-def read_source(source: Source) -> Read:
-    """All files of a source as runs. Raises `Problems` or `UsageError`, naming file, line and column."""
+def read_source(source: Source, decimal: Decimal = "") -> Read:
+    """All files of a source as runs. decimal: the mark of decimals, where a user says it. Raises `Problems` or
+    `UsageError`, naming file, line and column."""
     remarks: list[str] = []
     tables: dict[str, list[Table]] = {of.name: [] for of in FORMATS}
     jsons = [file for file in source.files if file.suffix.lower() == ".json"]
     for file in source.files:
         if file in jsons:
             continue
-        sheet = open_sheet(file)
+        sheet = open_sheet(file, decimal)
         if from_wandb(sheet):
             if len(source.files) > 1:
                 raise UsageError(f"{_listed(source.files)}: a W&B chart among others: import them one by one")

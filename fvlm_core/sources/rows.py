@@ -33,7 +33,11 @@ Record = Mapping[str, Any]
 
 
 class Refused(Exception):
-    """Why a row cannot be used."""
+    """Why a row cannot be used. unseen: see `Problem`."""
+
+    def __init__(self, text: str, *, unseen: str = "") -> None:
+        super().__init__(text)
+        self.unseen = unseen
 
 
 @contextmanager
@@ -102,9 +106,9 @@ class RowFile(ABC):
         """The file in UTF-8: itself, or a copy in the cache, whose lines are the same. Places are counted in it."""
         return open_data(self.path if self.encoding == "utf-8" else _utf8_copy(self.path, self.encoding))
 
-    def problem(self, number: int, text: str) -> Problem:
+    def problem(self, number: int, text: str, unseen: str = "") -> Problem:
         """A problem of a row."""
-        return Problem(text, str(self.path), number)
+        return Problem(text, str(self.path), number, unseen=unseen)
 
     @abstractmethod
     def parse(self, raw: bytes) -> Record:
@@ -139,8 +143,8 @@ class JSONLines(RowFile):
 class JSONArray(RowFile):
     """One JSON array of objects, which is never read whole."""
 
-    def problem(self, number: int, text: str) -> Problem:
-        return Problem(text, str(self.path), key=f"row {number}")
+    def problem(self, number: int, text: str, unseen: str = "") -> Problem:
+        return Problem(text, str(self.path), key=f"row {number}", unseen=unseen)
 
     def parse(self, raw: bytes) -> Record:
         return _json_object(raw)

@@ -110,12 +110,12 @@ class ClipSource(DataSource):
         counts: dict[int, int] = {}
         lines: dict[int, int | None] = {}
         for row in _rows(self._manifest, self.config) if self._manifest else _beside(folder):
-            video, error = _located(row, folder)
+            video, error, unseen = _located(row, folder)
             key, copy = _key(video), _key(f"{video}\0{row.caption}")
             if not error and copy in lines:
                 error = f"{video} with this caption is already in line {lines[copy]}"
             if error:
-                self._problems.append(Problem(error, row.file, row.line))
+                self._problems.append(Problem(error, row.file, row.line, unseen=unseen))
                 continue
             lines[copy] = row.line
             counts[key] = counts.get(key, 0) + 1
@@ -155,7 +155,9 @@ class ClipSource(DataSource):
         ]
         if others:
             text = f"passed over, of kinds that are not read or without a video: {by_kind(others)}"
-            yield Problem(text, str(folder.root))
+            lost = 0 if self._manifest else sum(map(_is_text, others))
+            unseen = "a caption without a video of a kind that is read" if lost else ""
+            yield Problem(text, str(folder.root), unseen=unseen, samples=lost or 1)
 
     def _nothing(self) -> UsageError:
         count = len(self._problems)
@@ -210,14 +212,14 @@ def _rows(manifest: RowFile, config: Clips) -> Iterator[_Row]:
         yield _Row(str(manifest.path), number, start, length, video, caption, error)
 
 
-def _located(row: _Row, folder: Folder) -> tuple[str, str]:
-    """A row's video below the folder, and why it cannot be used (empty if it can)."""
+def _located(row: _Row, folder: Folder) -> tuple[str, str, str]:
+    """A row's video below the folder, why the row cannot be used (empty if it can), and `Problem.unseen`."""
     if row.error:
-        return row.video, row.error
+        return row.video, row.error, ""
     try:
-        return folder.find(row.video), ""
+        return folder.find(row.video), "", ""
     except Refused as refused:
-        return row.video, str(refused)
+        return row.video, str(refused), refused.unseen
 
 
 def _key(video: str) -> int:

@@ -70,7 +70,7 @@ class LLaVAVideoSource(VideoRows):
         pairs = [(_ROLES.get(str(turn.get("from")), turn.get("from")), turn.get("value")) for turn in said]
         turns = chat_of(pairs)
         if reason := unshown(turns, 1):
-            raise Refused(reason)
+            raise Refused(reason, unseen=reason)
         turns = tuple(
             Turn(turn.role, _MARK.sub("", turn.content)) if turn.role == "user" else turn for turn in turns
         )

@@ -27,6 +27,10 @@ class Unusable(Exception):
     """Why a record gives no sample."""
 
 
+class Blind(Unusable):
+    """Why what a sample shows, or says that it does, is missing or cannot be read."""
+
+
 class Text(NamedTuple):
     """What a record says. rejected: empty but for preference pairs. frames: as it declares, None if it does not.
     source: of ours, the source that it was packed from. names: its keys that name a picture or a video. text_only: as
