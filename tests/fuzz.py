@@ -293,7 +293,12 @@ KINDS: dict[str, Kind] = {
             f"runs/export/r10/{name}"
             for name in ("recipe.json", "metrics.jsonl", "summary.json", "environment.json", "attempts.jsonl")
         ),
-        (("runs", "list"), ("report", "--out", "out/r.html"), ("runs", "show", "r10"), ("fit", *_FIT[1:3])),
+        (
+            ("runs", "list"),
+            ("report", "--out", "out/r.html"),
+            ("runs", "show", "r10"),
+            ("fit", *_FIT[1:3], "--draws", "2", "--plot", "out/p.png"),
+        ),
     ),
     "trained run": Kind(
         tuple(
