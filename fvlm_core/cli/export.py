@@ -35,6 +35,7 @@ def command(names: tuple[str, ...], to: Path, objective: ObjectiveName, root: Pa
     """
     from fvlm_core.cli.console import note, stderr, stdout
     from fvlm_core.cli.outputs import writing
+    from fvlm_core.listed import listed
     from fvlm_core.runs.export import export, not_in_fits
     from fvlm_core.runs.select import listing, select_runs
     from fvlm_core.runs.store import in_order
@@ -48,7 +49,7 @@ def command(names: tuple[str, ...], to: Path, objective: ObjectiveName, root: Pa
     stderr().print(f"exported {count}: {listing(runs)}", soft_wrap=True)
     if controls := not_in_fits(runs):
         stderr().print(
-            f"not meant for fits, and marked so in {MARKS} and {FITS}: {', '.join(controls)}", soft_wrap=True
+            f"not meant for fits, and marked so in {MARKS} and {FITS}: {listed(controls)}", soft_wrap=True
         )
     for file in files:
         stdout().print(str(file), soft_wrap=True)

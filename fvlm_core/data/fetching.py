@@ -42,9 +42,9 @@ def look_up(hub: str, patterns: Sequence[str]) -> HubFiles:
 
 
 def download(files: HubFiles, to: Path, bars: type[Any] | None = None) -> None:
-    """Get the files that are not there yet.
+    """Get the files that are not there yet. bars: what shows how far it is, a class as tqdm's.
 
-    bars: a class as tqdm's. Raises `FvlmError` when the disk is too small or the hub goes away.
+    Raises `FvlmError` when the disk is too small or the hub goes away.
     """
     from huggingface_hub import snapshot_download
 

@@ -14,6 +14,7 @@ from attrs import evolve, frozen
 
 from fvlm_core.errors import Problem, Problems, UsageError
 from fvlm_core.interfaces.decoder import PyAVSettings
+from fvlm_core.listed import listed
 from fvlm_core.paths import user_path
 from fvlm_core.recipes.choose import check_model, choose
 from fvlm_core.recipes.expand import EXPANSIONS, expand
@@ -122,9 +123,7 @@ def _nearest_runs(name: str, ids: list[str]) -> str:
     pieces = [piece for piece in re.split(r"[*?]|\[.*?\]", name) if piece]
     holding = [run for run in ids if pieces and all(piece.lower() in run.lower() for piece in pieces)]
     near = "" if holding else did_you_mean("".join(pieces), ids)
-    listed = holding or ids
-    more = f" and {len(listed) - NAMED} more" if len(listed) > NAMED else ""
-    return near or f"; {'nearest' if holding else 'its runs'}: {', '.join(listed[:NAMED])}{more}"
+    return near or f"; {'nearest' if holding else 'its runs'}: {listed(holding or ids, NAMED)}"
 
 
 def _unmatched(tree: Located, runs: Sequence[Run]) -> list[Problem]:

@@ -10,6 +10,7 @@ import fvlm_core
 from fvlm_core.compose import compose, make_chat, open_sources, read_architectures
 from fvlm_core.compute import count_parameters, short_count
 from fvlm_core.errors import UsageError
+from fvlm_core.listed import listed
 from fvlm_core.recipes.read import Recipe, Run
 from fvlm_core.recipes.resolved import plain, resolved
 from fvlm_core.runs.belonging import CONFIGS, configs, owner
@@ -27,7 +28,7 @@ def choose_run(recipe: Recipe, run_id: str | None) -> Run:
     named = [run for run in recipe.runs if run_id in (None, run.id)]
     if len(named) == 1:
         return named[0]
-    ids = ", ".join(run.id for run in recipe.runs)
+    ids = listed(run.id for run in recipe.runs)
     if run_id is None:
         raise UsageError(f"{recipe.file} has {len(recipe.runs)} runs; say which one with --run: {ids}")
     raise UsageError(f'--run: {recipe.file} has no run "{run_id}"; its runs: {ids}')

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from attrs import asdict, evolve, field, fields, frozen
 
 from fvlm_core.errors import UsageError
+from fvlm_core.listed import listed
 from fvlm_core.runs import shape
 from fvlm_core.runs.files import read_json
 from fvlm_core.runs.index import Index, Stamp
@@ -150,7 +151,7 @@ def _named(
     for known, text in zip(exact, (name, folder, name), strict=True):
         here = known.get(text, [])
         if len(here) > 1:
-            places = ", ".join(str(root / entry.folder) for entry in here)
+            places = listed(root / entry.folder for entry in here)
             raise UsageError(
                 f'"{name}" is the name of several runs under {root}: {places}; name one by its folder'
             )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from attrs import evolve, field, frozen
 
 from fvlm_core.errors import UsageError
+from fvlm_core.listed import listed
 from fvlm_core.paths import user_path
 from fvlm_core.runs import shape
 from fvlm_core.runs.files import read_json
@@ -178,13 +179,13 @@ def find_run(name: str, root: Path) -> Run:
         return found[0]
     names = [f"{run.recipe}/{run.id}" for run in found or runs]
     if found:
-        raise UsageError(f'"{name}" is the id of several runs under {root}: {", ".join(names)}')
+        raise UsageError(f'"{name}" is the id of several runs under {root}: {listed(names)}')
     if Path(name).is_dir():
         raise UsageError(no_run(Path(name)))
     near = get_close_matches(name, [*names, *(run.id for run in runs)], n=1)
     hint = f'; did you mean "{near[0]}"?' if near else ""
-    listed = f"; runs there: {', '.join(names)}" if names and not hint else ""
-    raise UsageError(f'no run folder and no run under {root} is called "{name}"{hint}{listed}')
+    there = f"; runs there: {listed(names)}" if names and not hint else ""
+    raise UsageError(f'no run folder and no run under {root} is called "{name}"{hint}{there}')
 
 
 def list_runs(root: Path, passed_over: Callable[[str], None] | None = None) -> list[Run]:
