@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failure, 2 misuse, 130 interrupted from the keyboard.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 
@@ -78,7 +79,7 @@ def _run() -> int:
     settle_home()
     need_stdout(True)
     if "_FVLM_COMPLETE" in os.environ:  # a shell's Tab: the scripts of `fvlm completion` set it
-        import fvlm_core.cli.shells  # noqa: F401  # takes the place of click's own
+        importlib.import_module("fvlm_core.cli.shells")  # takes the place of click's own
     try:
         outcome = fvlm.main(prog_name="fvlm", standalone_mode=False)
         sys.stdout.flush()

@@ -23,7 +23,12 @@ class NotData(UsageError, OSError):
     """A file that is not opened, and why (`strerror`): an error of reading to whoever passes over bad samples."""
 
     def __str__(self) -> str:
-        return f"{self.filename}: {self.strerror}"
+        return f"{self.filename}: {self.reason}"
+
+    @property
+    def reason(self) -> str:
+        """`strerror`, which is always there."""
+        return self.strerror or ""
 
 
 def check_data(path: Path, *, inside: Path | None = None, limit: int | None = None) -> None:

@@ -144,6 +144,7 @@ def clear_unfinished(folder: Path) -> None:
 def damage(folder: Path) -> str | None:
     """What is wrong with a checkpoint, naming the file, or None when every file is as it was written, and of the run in
     whose folder it stands."""
+    manifest: Any = None
     try:
         manifest = read_json(folder / _MANIFEST)
         wrong = misfit(manifest, {"sha256": Every(TEXT)}, ("sha256",))

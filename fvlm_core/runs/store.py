@@ -127,8 +127,9 @@ def open_run(folder: Path) -> Run:
 def read_part(file: Path) -> dict[str, Any]:
     """A small file of a record, checked against its shape. Raises `UsageError` when it is damaged."""
     expected, must = _SHAPES.get(file.name, ({}, ()))
+    found: Any = None
     try:
-        found: Any = read_json(file)
+        found = read_json(file)
         wrong = misfit(found, expected, must)
     except ValueError as error:
         wrong = str(error)

@@ -61,7 +61,7 @@ class Parquet:
                 check_data(file)
                 opened = pq.ParquetFile(file)
             except NotData as error:
-                problems.append(Problem(error.strerror, str(file)))
+                problems.append(Problem(error.reason, str(file)))
                 continue
             except _BROKEN as error:
                 text = f"no Parquet file, or cut short; fetch it again: {_first_line(error)}"

@@ -68,7 +68,7 @@ class Folder:
         try:
             check_data(target)
         except NotData as error:
-            reason = "no such file" if target.is_dir() else error.strerror
+            reason = "no such file" if target.is_dir() else error.reason
             raise Refused(f"{reason}: {target}", unseen=reason) from None
         except FileNotFoundError:
             raise Refused(f"no such file: {target}", unseen="no such file") from None
