@@ -6,6 +6,7 @@ import os
 import types
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -43,7 +44,7 @@ def structure(
     that the same table may hold and that are read elsewhere: `cls` does not get them, and an unknown key may be meant
     as one of them.
     """
-    converter = _converter(special or {})
+    converter = _converter(special) if special else _plain()
     return _read_class(converter, located, cls, beside) if beside else converter.structure(located, cls)
 
 
@@ -51,6 +52,12 @@ def did_you_mean(name: str, valid: list[str]) -> str:
     """`; did you mean "x"?` when some valid name is near, else the empty string."""
     near = get_close_matches(name, valid, n=1, cutoff=0.6)
     return f'; did you mean "{near[0]}"?' if near else ""
+
+
+@cache
+def _plain() -> Converter:
+    """Without readers of its own, made once: making one takes longer than what most tables take to be read."""
+    return _converter({})
 
 
 def _converter(special: dict[type, Reader]) -> Converter:
