@@ -104,6 +104,17 @@ def test_a_zip_member_unpacks_to_what_it_declares_and_no_further(tmp_path: Path)
         open_member(Member("a", (file,), "zip-deflated", 0, 100, 10**10))
 
 
+def test_a_flipped_bit_of_a_zip_member_is_noticed_by_its_checksum(tmp_path: Path) -> None:
+    """Noise is deflated to itself, so that a flipped bit of it unpacks without a complaint, to the declared size."""
+    noise = random.Random(0).randbytes(5000)
+    content = bytearray(published.zip_of({"a.mp4": noise}, zipfile.ZIP_DEFLATED))
+    content[content.index(noise[1000:1100])] ^= 1
+    file = published.write(tmp_path / "a.zip", bytes(content))
+    (listed,) = Archive((file,), "zip").members((".mp4",), [])
+    with pytest.raises(ValueError, match="size or checksum is not the declared one"):
+        open_member(Member(listed.name, (file,), *listed[1:]))
+
+
 @pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_a_zip_may_be_split_at_any_byte(packing: int, tmp_path: Path) -> None:
     members = {"a.mp4": b"first" * 50, "b.mp4": bytes(range(200))}

@@ -28,6 +28,7 @@ from fvlm_core.runs.metrics import MetricsWriter
 from fvlm_core.training import journal
 from fvlm_core.training.devices import peak_flops
 from fvlm_core.training.journal import Clock, training_row
+from fvlm_core.training.objective import TokenLoss
 from fvlm_core.training.optimiser import make_optimiser, named
 from fvlm_core.training.schedule import RateSchedule
 from fvlm_core.training.spent import Spent
@@ -164,6 +165,27 @@ def test_a_step_without_supervised_tokens_is_no_nan_and_changes_no_weight(
     assert math.isfinite(last["val_loss"])
 
 
+def test_memory_that_runs_out_once_changes_no_gradient(
+    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = gradients(data, tmp_path / "whole", 8, monkeypatch)
+    plain, asked = TokenLoss.contribution, [0]
+
+    def hungry(self: TokenLoss, model: VLM, batch: Any) -> Any:
+        asked[0] += 1
+        if asked[0] == 3:  # after the backward passes of two micro-batches
+            raise torch.OutOfMemoryError("out of memory")
+        return plain(self, model, batch)
+
+    monkeypatch.setattr(TokenLoss, "contribution", hungry)
+    cut = gradients(data, tmp_path / "cut", 8, monkeypatch)
+    assert asked[0] == 3 + 2 * 4  # two halves of each of four
+    total = torch.stack([gradient.norm() for gradient in whole.values()]).norm()
+    assert whole.keys() == cut.keys()
+    for name, gradient in whole.items():
+        assert (gradient - cut[name]).norm() <= 1e-5 * max(gradient.norm(), 1e-3 * total), name
+
+
 def test_memory_that_does_not_suffice_for_one_sample_stops_the_run(
     data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +222,18 @@ def test_a_spike_is_flagged_and_no_bad_number_enters_the_window() -> None:
     assert said is not None
     assert said.startswith("loss 4.0000")
     assert window.count == 1
+
+
+def test_a_spike_is_over_six_standard_deviations_above_the_mean() -> None:
+    """Of losses 1 and 3 by turns, the mean is 2 and the standard deviation 1 to the last bit."""
+    usual = [1.0, 3.0] * (WINDOW // 2)
+    for loss, spike in ((7.99, False), (8.01, True), (-100.0, False)):
+        assert (SpikeWindow(list(usual)).spike(loss) is not None) == spike
+    assert SpikeWindow(usual[: ENOUGH - 1]).spike(100.0) is None
+    window = SpikeWindow([50.0] * WINDOW)  # what lies further back than the window has no say
+    for loss in usual:
+        window.spike(loss)
+    assert window.spike(8.01) is not None
 
 
 def test_throughput_after_a_resume_counts_only_what_was_done_since(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,6 +74,13 @@ def test_variable_frame_rate_is_read_by_time(extension: str, tmp_path: Path) -> 
     assert indices(path)[:6] == expected
 
 
+@pytest.mark.parametrize("extension", ["mkv", "mp4"])
+def test_times_rounded_to_milliseconds_are_in_time(extension: str, tmp_path: Path) -> None:
+    """Matroska keeps 2/3 s as 667 ms: a picture later than it is asked for, in every third place."""
+    path = write_video(tmp_path / f"a.{extension}", 75, fps=15)
+    assert indices(path, fps=3.0) == [5 * k for k in range(15)]
+
+
 @pytest.mark.parametrize(("width", "height"), [(97, 63), (64, 200), (320, 180), (49, 49), (48, 48), (42, 60)])
 def test_any_size_is_scaled_and_cropped_to_the_centre(width: int, height: int, tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.avi", 3, fps=1, width=width, height=height, codec="mjpeg")
