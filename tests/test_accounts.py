@@ -126,7 +126,9 @@ def test_no_checkpoint_is_ahead_of_the_metrics_on_the_disk(seen: Seen) -> None:
     for event in seen.events:
         if isinstance(event, Synced) and event.path == metrics:
             on_disk = event.size
-        elif isinstance(event, Renamed) and event.target.startswith(str(seen.folder / "checkpoints" / "step-")):
+        elif isinstance(event, Renamed) and event.target.startswith(
+            str(seen.folder / "checkpoints" / "step-")
+        ):
             assert event.sizes == (on_disk,)
             saved += 1
     assert saved == 4

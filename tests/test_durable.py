@@ -1,4 +1,4 @@
-"""What is said to be kept is on the disk: a loss of power takes nothing of it, and nothing half-written has its name."""
+"""What is said to be kept is on the disk: a loss of power takes nothing of it, and no half-written file has a name."""
 
 from __future__ import annotations
 

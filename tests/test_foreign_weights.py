@@ -36,7 +36,9 @@ def earlier(name: str) -> str:
     """As transformers 4 called the attention of DINOv2."""
     for new, old in OLD.items():
         name = name.replace(f"attention.{new}.", f"attention.{old}.") if "encoder." in name else name
-    return name.replace("attention.o_proj.", "attention.output.dense.") if name.startswith("encoder.") else name
+    return (
+        name.replace("attention.o_proj.", "attention.output.dense.") if name.startswith("encoder.") else name
+    )
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,9 @@ def counted(tensors: Tensors) -> None:
         (counted, "expected floating point, got torch.int32"),
     ],
 )
-def test_a_tensor_that_does_not_fit_is_named(harm: Callable[[Tensors], None], said: str, tmp_path: Path) -> None:
+def test_a_tensor_that_does_not_fit_is_named(
+    harm: Callable[[Tensors], None], said: str, tmp_path: Path
+) -> None:
     tensors = stored()
     harm(tensors)
     with pytest.raises(Problems, match=said) as caught:
@@ -102,7 +106,9 @@ class Malicious:
 
 
 def test_a_checkpoint_that_would_run_code_is_refused_unread(tmp_path: Path) -> None:
-    torch.save({"model_state_dict": {"a": torch.ones(1)}, "note": Malicious(tmp_path / "ran")}, tmp_path / "w.pt")
+    torch.save(
+        {"model_state_dict": {"a": torch.ones(1)}, "note": Malicious(tmp_path / "ran")}, tmp_path / "w.pt"
+    )
     with pytest.raises(UsageError, match="refused: it holds the Python object"):
         read_foreign(tmp_path / "w.pt")
     assert not (tmp_path / "ran").exists()

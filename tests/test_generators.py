@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def test_sources_are_shuffled_within_a_block_and_otherwise_in_each(seed: int) ->
     blocks = [[mixture.at(BLOCK * block + place)[0] for place in range(BLOCK)] for block in range(2)]
     assert blocks[0] != blocks[1]
     for sources in blocks:
-        changes = sum(one != other for one, other in zip(sources, sources[1:], strict=False))
+        changes = sum(one != other for one, other in pairwise(sources))
         assert changes == pytest.approx(BLOCK / 2, abs=5 * (BLOCK / 4) ** 0.5)  # of coins that are fair
 
 

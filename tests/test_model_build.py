@@ -172,6 +172,19 @@ def test_the_language_model_is_transformers_with_weights_from_a_folder(tmp_path:
         torch.testing.assert_close(torch.cat(parts, 1), expected)
 
 
+def test_losses_are_in_float32_whatever_the_precision_of_the_head() -> None:
+    vlm = model()
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        losses, logits = vlm(CLIPS), vlm.logits(CLIPS)
+    assert losses.fine.dtype == losses.per_sample.dtype == torch.float32
+    assert logits[0].dtype == torch.bfloat16
+    for number, (rows, nats) in enumerate(zip(logits, losses.per_sample.tolist(), strict=True)):
+        length, wanted = int(CLIPS.lengths[number]), CLIPS.supervised[number]
+        text, ids = rows[int(CLIPS.counts[number]) :].double(), CLIPS.ids[number, :length]
+        each = torch.nn.functional.cross_entropy(text[:-1], ids[1:], reduction="none")
+        assert nats == pytest.approx(float(each[wanted[1:length]].sum()), rel=1e-4)
+
+
 def test_a_sequence_longer_than_the_models_positions_is_refused() -> None:
     speaker = llm(positions=70)
     assert speaker.hidden(torch.zeros(1, 70, 16)).shape == (1, 70, 16)

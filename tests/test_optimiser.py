@@ -18,7 +18,11 @@ from fvlm_core.training.spent import Spent
 
 SHAPES = {
     "connector": {"connector.map.weight": (3, 2), "connector.map.bias": (3,), "connector.q_static": (1, 4)},
-    "encoder": {"encoder.norm.weight": (5,), "encoder.conv.weight": (2, 1, 2, 2), "encoder.cls_token": (1, 1, 2)},
+    "encoder": {
+        "encoder.norm.weight": (5,),
+        "encoder.conv.weight": (2, 1, 2, 2),
+        "encoder.cls_token": (1, 1, 2),
+    },
     "llm": {"llm.embed_tokens.weight": (4, 2), "llm.mlp.weight": (2, 2)},
 }
 DECAYED = {"connector.map.weight", "encoder.conv.weight", "llm.mlp.weight"}
@@ -91,7 +95,9 @@ def test_a_state_that_was_saved_goes_on_as_if_it_had_not_been() -> None:
             gradients(flat(groups), step)
             optimiser.step()
     saved = {name: tensor.clone() for name, tensor in optimiser_tensors(first, lambda tensor: tensor).items()}
-    assert {f"{kind}.{name}" for name in flat(cut) for kind in ("step", "exp_avg", "exp_avg_sq")} == set(saved)
+    assert {f"{kind}.{name}" for name in flat(cut) for kind in ("step", "exp_avg", "exp_avg_sq")} == set(
+        saved
+    )
     again = ours(cut)
     restore_optimiser(again, saved, Copies(nn.Module()).part)
     for groups, optimiser in ((whole, straight), (cut, again)):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -122,22 +124,29 @@ def _save_for_ever(folder: Path) -> None:
 
 def test_a_kill_during_saving_loses_no_acknowledged_checkpoint(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
+    unfinished = 0
     for kill in range(5):
         folder = tmp_path / str(kill)
         folder.mkdir()
         process = context.Process(target=_save_for_ever, args=(folder,))
         process.start()
-        process.join(0.15 + 0.03 * kill)
+        end = time.monotonic() + 60
+        while not (folder / f"acknowledged-{kill + 1}").exists():
+            assert time.monotonic() < end
+        while not list(folder.glob(".tmp-[0-9]*")):  # in the middle of the next one
+            assert time.monotonic() < end
         process.kill()
         process.join()
-        acknowledged = max((int(f.name.split("-")[1]) for f in folder.glob("acknowledged-*")), default=0)
+        assert process.exitcode == -signal.SIGKILL
+        acknowledged = max(int(f.name.split("-")[1]) for f in folder.glob("acknowledged-*"))
+        unfinished += len(list(folder.glob(".tmp-*")))
         clear_unfinished(folder)
         found, damaged = latest_checkpoint(folder)
         assert damaged == []
-        if acknowledged:
-            assert found is not None
-            assert int(found.name.split("-")[1]) >= acknowledged
+        assert found is not None
+        assert int(found.name.split("-")[1]) >= acknowledged > kill
         assert not list(folder.glob(".tmp-*"))
+    assert unfinished, "no kill came while something was being saved"
 
 
 def test_what_a_killed_save_left_goes_when_the_run_is_found_again(tmp_path: Path) -> None:

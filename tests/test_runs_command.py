@@ -207,11 +207,22 @@ def test_two_listings_at_once_leave_a_whole_index(root: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from fvlm_core.runs.listing import list_entries\n"
         "root = Path(sys.argv[1])\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
         "for _ in range(20):\n"
         "    (root / '.cache' / 'listing.json').unlink(missing_ok=True)\n"
         "    assert len(list_entries(root)) == 4"
     )
-    both = [subprocess.Popen([sys.executable, "-c", program, str(root)]) for _ in range(2)]
+    command = [sys.executable, "-c", program, str(root)]
+    both = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    for process in both:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in both:  # both have imported all: they list at the same time
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.close()
     assert [process.wait() for process in both] == [0, 0]
     assert [item.name for item in (root / ".cache").iterdir()] == ["listing.json"]
 
@@ -292,19 +303,28 @@ def test_a_run_that_is_being_written_is_running_and_is_not_removed(root: Path, c
 def test_looking_does_not_keep_a_trainer_out(root: Path) -> None:
     folder = root / "phase" / "A2"
     (folder / ".owner.json").write_text("{}")
-    until = time.monotonic() + 1
     program = (
-        "import sys; from pathlib import Path; from fvlm_core.runs.lock import is_held\n"
-        "while True: is_held(Path(sys.argv[1]))"
+        "import sys; from pathlib import Path; from threading import Thread\n"
+        "from fvlm_core.runs.lock import is_held\n"
+        "folder, looks, held = Path(sys.argv[1]), 0, 0\n"
+        "end = Thread(target=sys.stdin.read); end.start()\n"
+        "while end.is_alive():\n"
+        "    held += is_held(folder); looks += 1\n"
+        "    if looks == 1: print('looking', flush=True)\n"
+        "print(looks, held)"
     )
-    looking = subprocess.Popen([sys.executable, "-c", program, str(folder)])
-    try:
-        while time.monotonic() < until:
-            with writing(folder):
-                pass
-    finally:
-        looking.kill()
-        looking.wait()
+    looking = subprocess.Popen(
+        [sys.executable, "-c", program, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert looking.stdout is not None
+    assert looking.stdout.readline() == "looking\n"
+    until = time.monotonic() + 1
+    while time.monotonic() < until:
+        with writing(folder):
+            pass
+    looks, held = map(int, looking.communicate()[0].split())
+    assert looks > 50
+    assert held > 5, "the looker never came while the run was being written"
     assert not is_held(folder)
 
 

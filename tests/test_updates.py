@@ -107,7 +107,9 @@ def test_a_step_is_that_of_the_mean_gradient_clipped_as_torch_clips_it(scale: fl
 
 
 def updates(model: nn.Module, optimiser: torch.optim.Optimizer, **training: Any) -> Updates:
-    settings = cast(Training, SimpleNamespace(**{"clip": 1.0, "non_finite": "stop", "max_skipped": 2, **training}))
+    settings = cast(
+        Training, SimpleNamespace(**{"clip": 1.0, "non_finite": "stop", "max_skipped": 2, **training})
+    )
     return Updates(optimiser, Copies(model), ("loss",), settings, Progress(), Ranks(), "r", False)
 
 
@@ -162,7 +164,9 @@ def test_a_run_stops_at_a_step_that_is_no_number_or_at_too_many_in_a_row() -> No
         step(made, model, number, loss)
     made.read(told, told)
     step(made, model, 5, math.nan)
-    with pytest.raises(FvlmError, match=r"at step 5; .* nor by the 2 steps before it \(training.max_skipped\)"):
+    with pytest.raises(
+        FvlmError, match=r"at step 5; .* nor by the 2 steps before it \(training.max_skipped\)"
+    ):
         made.read(told, told)
 
 

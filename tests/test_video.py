@@ -81,6 +81,12 @@ def test_times_rounded_to_milliseconds_are_in_time(extension: str, tmp_path: Pat
     assert indices(path, fps=3.0) == [5 * k for k in range(15)]
 
 
+def test_a_length_rounded_up_gives_no_frame_beyond_the_end(tmp_path: Path) -> None:
+    """Five pictures of a third of a second last 1.6667 s, which Matroska keeps as 1667 ms."""
+    path = write_video(tmp_path / "a.mkv", 5, fps=3)
+    assert indices(path, fps=3.0) == [0, 1, 2, 3, 4]
+
+
 @pytest.mark.parametrize(("width", "height"), [(97, 63), (64, 200), (320, 180), (49, 49), (48, 48), (42, 60)])
 def test_any_size_is_scaled_and_cropped_to_the_centre(width: int, height: int, tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.avi", 3, fps=1, width=width, height=height, codec="mjpeg")
