@@ -14,22 +14,23 @@ from typing import Any
 import pytest
 import torch
 from attrs import evolve
-from trainer import go, opened, outcome, small
+from trainer import Watch, go, opened, outcome, small
 
 from fvlm_core.compose import compose
 from fvlm_core.data import loader
-from fvlm_core.data.loader import Reading
+from fvlm_core.data.loader import BadReport, Reading
 from fvlm_core.data.planning import Share
 from fvlm_core.errors import FvlmError, Problems
 from fvlm_core.recipes.read import read_recipe
 from fvlm_core.recipes.schema import Training
 from fvlm_core.runs.checkpoint import Checkpoint, damage, latest_checkpoint, save_checkpoint
 from fvlm_core.runs.metrics import MetricsWriter
-from fvlm_core.training import journal
+from fvlm_core.training import journal, loop
 from fvlm_core.training.devices import peak_flops
 from fvlm_core.training.journal import Clock, training_row
 from fvlm_core.training.objective import TokenLoss
 from fvlm_core.training.optimiser import make_optimiser, named
+from fvlm_core.training.ranks import Ranks
 from fvlm_core.training.schedule import RateSchedule
 from fvlm_core.training.spent import Spent
 from fvlm_core.training.spikes import ENOUGH, WINDOW, SpikeWindow
@@ -163,6 +164,26 @@ def test_a_step_without_supervised_tokens_is_no_nan_and_changes_no_weight(
     last = after["rows"][-1]
     assert last["unchanged_steps"] == 1
     assert math.isfinite(last["val_loss"])
+
+
+@pytest.mark.parametrize(("samples", "allowed"), [(100, 10), (1000, 20)])
+def test_more_bad_samples_than_the_recipe_allows_stop_a_run(
+    samples: int, allowed: int, tmp_path: Path
+) -> None:
+    """2 % of what was seen, and 10 in any case; one that is met again is the same one."""
+    progress, watch = Progress(samples=samples), Watch(StopRequest())
+
+    def meet(name: str) -> None:
+        reading = Reading((), {}, 0, (BadReport(f"clips/{name}", "cut short"),))
+        loop._note_bad([reading], progress, 0.02, tmp_path, watch, Ranks())
+
+    for number in [*range(allowed), 0, 1]:
+        meet(str(number))
+    assert len(watch.said) == allowed
+    with pytest.raises(
+        FvlmError, match=rf"{allowed + 1} bad samples in {samples} \(data.max_bad allows {allowed}\)"
+    ):
+        meet("one more")
 
 
 def test_memory_that_runs_out_once_changes_no_gradient(

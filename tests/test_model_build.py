@@ -92,7 +92,8 @@ def test_seeded_linear_maps_have_unit_gain_and_embeddings_the_size_of_visual_tok
     torch.manual_seed(0)
     eye = encoder(width=256, depth=1, heads=4)
     speaker = llm(width=256, mlp=512, depth=1)
-    for part in (eye, speaker):
+    connector = build_foveated(Foveated(query_dim=256), eye.spec, speaker.spec)
+    for part in (eye, speaker, connector):
         for module in part.modules():
             if isinstance(module, torch.nn.Linear):
                 assert module.weight.std().item() * module.in_features**0.5 == pytest.approx(1, abs=0.02)
@@ -173,8 +174,8 @@ def test_the_language_model_is_transformers_with_weights_from_a_folder(tmp_path:
 
 
 def test_losses_are_in_float32_whatever_the_precision_of_the_head() -> None:
-    vlm = model()
-    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+    vlm = model().bfloat16()
+    with torch.no_grad():
         losses, logits = vlm(CLIPS), vlm.logits(CLIPS)
     assert losses.fine.dtype == losses.per_sample.dtype == torch.float32
     assert logits[0].dtype == torch.bfloat16
