@@ -49,8 +49,8 @@ def test_rows_after_the_step_a_run_continues_from_are_superseded(tmp_path: Path)
 def test_a_torn_line_costs_only_itself(tmp_path: Path) -> None:
     file = tmp_path / "metrics.jsonl"
     with MetricsWriter(file, "r", 0) as metrics:
-        metrics.write("train", step=1)
-        metrics.write("train", step=2)
+        for step in (1, 2, 3):
+            metrics.write("train", step=step)
     file.write_bytes(file.read_bytes()[:-9])
     with MetricsWriter(file, "r", 1) as metrics:
         metrics.write("train", step=2)

@@ -19,11 +19,12 @@ from run_folders import validation, write_run
 from test_start_up import modules_of
 from tiny import run_cli
 
-from fvlm_core.errors import FvlmError
+from fvlm_core.errors import FvlmError, UsageError
 from fvlm_core.runs.failure import failure_recorded
 from fvlm_core.runs.index import INDEX
 from fvlm_core.runs.listing import find_entries, list_entries
 from fvlm_core.runs.lock import is_held, writing
+from fvlm_core.runs.removal import remove_run
 from fvlm_core.runs.store import find_run
 from fvlm_core.training.stop import Stopped
 
@@ -188,12 +189,14 @@ def test_runs_that_come_and_go_are_noticed(root: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b'{"layout": "0", "crc32": 0}\n{}', b"\x00" * 100, b"cut"])
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"layout": "0", "crc32": 0}\n{}', b"\x00" * 100, b"cut", b"changed"])
 def test_a_damaged_index_is_made_again(root: Path, damage: bytes) -> None:
     first = list_entries(root)
     file = root / INDEX
     whole = file.read_bytes()
-    file.write_bytes(damage if damage != b"cut" else whole[:-40] + b"1" * 40)
+    assert b"1.35" in whole
+    harmed = {b"cut": whole[:-40] + b"1" * 40, b"changed": whole.replace(b"1.35", b"1.25")}
+    file.write_bytes(harmed.get(damage, damage))
     assert list_entries(root) == first
     assert file.read_bytes() == whole
 
@@ -461,6 +464,17 @@ def test_removing_checkpoints_keeps_the_record(root: Path, cli: Cli) -> None:
     assert (code, out) == (0, "removed the checkpoints of phase/A1 (2.0 MB)\n")
     assert {item.name for item in folder.iterdir()} - {".lock"} == before - {"checkpoints"}
     assert names(cli, "A1", "--state", "complete") == ["phase/A1"]
+
+
+def test_a_folder_is_removed_only_where_runs_of_the_store_are(root: Path, tmp_path: Path) -> None:
+    outside = write_run(tmp_path / "elsewhere", "mine/precious")
+    deeper = write_run(root / "phase", "A1/copy")
+    for folder in (outside, deeper, root / "phase", root):
+        with pytest.raises(UsageError, match="is no run of the store"):
+            remove_run(folder, root)
+    assert all((folder / "recipe.json").exists() for folder in (outside, deeper))
+    remove_run(root / "phase" / "A2", root)
+    assert not (root / "phase" / "A2").exists()
 
 
 def test_nothing_outside_the_store_is_removed(root: Path, cli: Cli, tmp_path: Path) -> None:
