@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -98,8 +99,13 @@ def test_a_zip_member_unpacks_to_what_it_declares_and_no_further(tmp_path: Path)
     assert len(open_member(whole).read()) == 10**7
     for size in (1000, 10**7 - 1, 10**7 + 1):
         lying = Member(listed.name, (file,), listed.packing, listed.start, listed.packed, size)
-        with pytest.raises(ValueError, match="size or checksum is not the declared one"):
-            open_member(lying)
+        tracemalloc.start()
+        try:
+            with pytest.raises(ValueError, match="size or checksum is not the declared one"):
+                open_member(lying)
+            assert tracemalloc.get_traced_memory()[1] < 3 * size + 4 * 10**6
+        finally:
+            tracemalloc.stop()
     with pytest.raises(ValueError, match="where at most"):
         open_member(Member("a", (file,), "zip-deflated", 0, 100, 10**10))
 
