@@ -19,18 +19,19 @@ from fvlm_core.compute import (
     vocabulary_parameters,
 )
 from fvlm_core.data.pairs import without_pairs
-from fvlm_core.errors import MissingWeights, Problem, UsageError
+from fvlm_core.errors import MissingWeights, UsageError
 from fvlm_core.interfaces.data import Progress
-from fvlm_core.missing import missing_weights, open_all
+from fvlm_core.missing import left_out, missing_libraries, missing_weights, open_all, unseen
 from fvlm_core.recipes.drift import Change, check_allowed, explain, refused
 from fvlm_core.recipes.read import Recipe, Run
 from fvlm_core.recipes.resolved import flat, plain, resolved
 from fvlm_core.recipes.schema import Data, RunRecipe
 from fvlm_core.runs.attempts import accepted_drift, begin_attempt
-from fvlm_core.runs.checkpoint import MODEL
+from fvlm_core.runs.belonging import CONFIGS, configs
+from fvlm_core.runs.checkpoint import MODEL, UNIDENTIFIED, is_identified
 from fvlm_core.runs.environment import describe_environment
 from fvlm_core.runs.failure import failure_recorded
-from fvlm_core.runs.files import read_json, write_json
+from fvlm_core.runs.files import refuse_link, write_json
 from fvlm_core.runs.identity import data_places, drift, identity, seen_data, software
 from fvlm_core.runs.initial import check_same_start, find_initial, load_initial
 from fvlm_core.runs.lock import writing
@@ -117,6 +118,7 @@ def prepare(recipe: Recipe, root: Path, progress: Progress) -> dict[str, Sources
     by_run: dict[str, Sources] = {}
     for run in recipe.runs:
         missing += missing_start(recipe, run, root)
+        missing += missing_libraries(run.config.trackers)
         shared = next((sources for data, sources in opened if data == run.config.data), None)
         if shared is None:
             shared = open_all(run.config.data)
@@ -124,13 +126,14 @@ def prepare(recipe: Recipe, root: Path, progress: Progress) -> dict[str, Sources
                 missing += shared
                 continue
             opened.append((run.config.data, shared))
+            missing += unseen(shared.every, run.config.data.max_bad)
         if run.config.training.preference:
-            missing += without_pairs((*shared.train, *shared.validation))
+            missing += without_pairs(shared.every)
         by_run[run.id] = shared
     if missing:
         raise UsageError("\n".join(["this recipe cannot run here yet:", *dict.fromkeys(missing)]))
     for _, sources in opened:
-        for source in (*sources.train, *sources.validation):
+        for source in sources.every:
             source.prepare(progress)
     return by_run
 
@@ -230,6 +233,7 @@ def _begin(
 ) -> _Begun | dict[str, Any]:
     """Take a run's folder, until `held` is closed; its summary when it is complete."""
     folder = run_folder(root, recipe, run)
+    refuse_link(folder.parent, folder)
     folder.mkdir(parents=True, exist_ok=True)
     held.enter_context(writing(folder))
     found = _drift(folder, run, data)
@@ -265,7 +269,7 @@ def _train_one(
     model = compose(config.model, chat.vocabulary, run.seed, weights=start is None and at_start)
     if initial is not None:
         if latest is not None:
-            check_same_start(initial, read_json(folder / RECIPE)["init_from"])
+            check_same_start(initial, read_part(folder / RECIPE).get("init_from"))
         load_initial(model, initial)
     elif latest is not None and any(change.kind == "model" for change in found):
         load_foreign(model, read_foreign(latest / MODEL))  # a model of other names or shapes is told here
@@ -305,13 +309,18 @@ def _train_one(
         if initial is not None:
             record["init_from"] = initial.record()
         elif (folder / RECIPE).exists():  # what a run that continues once started from
-            record["init_from"] = read_json(folder / RECIPE).get("init_from")
+            record["init_from"] = read_part(folder / RECIPE).get("init_from")
+        before = read_part(folder / RECIPE) if (folder / RECIPE).exists() else None
+        record[CONFIGS] = configs(record, before)
         if not begun.tokenizer:
+            (folder / TOKENIZER).unlink(missing_ok=True)  # a link that leads nowhere yet
             chat.save(folder / TOKENIZER)
         parallel = config.training.parallel if ranks.size > 1 else "single"
         device = pick_device(config.training.device)
         said = begin_attempt(folder, device, found, world=ranks.size, parallel=parallel)
         said += remarks(config.model)
+        if latest is not None and not is_identified(latest):
+            said.append(f"{latest}: {UNIDENTIFIED}")
         write_json(folder / ENVIRONMENT, describe_environment())
         if begun.found and (folder / SUMMARY).exists():  # before the record: what was complete may be no more
             write_json(folder / SUMMARY, _replanned(read_part(folder / SUMMARY), length))
@@ -320,8 +329,8 @@ def _train_one(
 
     for text in ranks.on_first(write):
         observer.warned(text)
-    left_out = _left_out(sources)
-    for name, problems in left_out.items():
+    named = left_out(sources.every)
+    for name, problems in named.items():
         observer.warned(
             f"{name}: {len(problems):,} left out of its data, first {problems[0]} (fvlm data check names all of them)"
         )
@@ -333,7 +342,7 @@ def _train_one(
         "total_params": parameters.total,
         "lr_schedule": config.training.schedule,
         "flops_per_sample": flops,
-        "left_out": [str(problem) for problems in left_out.values() for problem in problems],
+        "left_out": [str(problem) for problems in named.values() for problem in problems],
         "drift": accepted_drift(folder),
         **({"rehearsal": True} if rehearsal else {}),
     }
@@ -343,15 +352,6 @@ def _train_one(
     if ranks.first:
         write_json(folder / SUMMARY, summary)
     return summary
-
-
-def _left_out(sources: Sources) -> dict[str, tuple[Problem, ...]]:
-    """What each source named while it listed its samples. One may name the rows of both splits in each."""
-    every = (*sources.train, *sources.validation)
-    found: dict[str, dict[Problem, None]] = {}
-    for source in every:
-        found.setdefault(source.name, {}).update(dict.fromkeys(source.problems()))
-    return {name: tuple(problems) for name, problems in found.items() if problems}
 
 
 def _spent(before: Spent | None, each: float, samples: int) -> Spent:

@@ -31,6 +31,11 @@ class Sources:
     train: tuple[DataSource, ...]
     validation: tuple[DataSource, ...]
 
+    @property
+    def every(self) -> tuple[DataSource, ...]:
+        """Of training, then of validation."""
+        return (*self.train, *self.validation)
+
     def texts(self) -> Iterator[str]:
         """Every text of the training sources: the corpus of tokenizers made from the data."""
         for source in self.train:

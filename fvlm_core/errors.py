@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import field, frozen
+
+from fvlm_core.listed import lines
 
 
 class FvlmError(Exception):
@@ -30,12 +32,18 @@ class MissingWeights(UsageError):
 
 @frozen
 class Problem:
-    """One thing wrong with an input, and where: printed as `file:line: key: text`."""
+    """One thing wrong with an input, and where: printed as `file:line: key: text`.
+
+    unseen: of a sample that is left out because what it shows is missing or cannot be read, why, in words that samples
+    share; empty for everything else. samples: how many it stands for.
+    """
 
     text: str
     file: str = ""
     line: int | None = None
     key: str = ""
+    unseen: str = field(default="", kw_only=True)
+    samples: int = field(default=1, kw_only=True)
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line is not None else self.file
@@ -43,8 +51,9 @@ class Problem:
 
 
 class Problems(UsageError):
-    """Every problem found in one input, reported together rather than one a run."""
+    """Every problem found in one input, reported together rather than one a run: the first few in words, all of them in
+    `problems`."""
 
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = sorted(problems, key=lambda p: (p.file, p.line or 0))
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        super().__init__(lines(self.problems))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -16,9 +15,9 @@ from fvlm_core.errors import UsageError
 from fvlm_core.interfaces.data import DataSource, Progress, Split
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.interfaces.specs import Mode
-from fvlm_core.missing import open_all
+from fvlm_core.missing import open_all, unseen
 from fvlm_core.paths import user_path
-from fvlm_core.pretrained import known_architectures
+from fvlm_core.pretrained import check_weights, check_whole, known_architectures, read_config
 from fvlm_core.recipes.read import model_from_resolved, source_from_settings
 from fvlm_core.recipes.schema import Data, Evaluation, Training
 from fvlm_core.runs.restore import Checkpoint, restore
@@ -42,7 +41,7 @@ class Subject:
 
     training, eval: what its recipe says, or the defaults for weights that come without one. viewing: how it is shown
     things. data: what it was trained and validated on, None where that is not known. tables: `data` as the recipe's
-    tables.
+    tables. remark: of `Restored`.
     """
 
     name: str
@@ -56,6 +55,7 @@ class Subject:
     viewing: Viewing
     data: Data | None
     tables: Mapping[str, Any]
+    remark: str = ""
 
 
 @frozen
@@ -94,16 +94,20 @@ def open_subject(name: str, root: Path, checkpoint: Checkpoint = "best") -> Subj
         restored.viewing,
         config.data,
         run.record["resolved"]["data"],
+        restored.remark,
     )
 
 
 def _exported(folder: Path) -> Subject:
-    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8-sig"))
+    config = read_config(folder / "config.json")
     if config.get("model_type") != "fvlm":
         raise UsageError(
             f"{folder}: expected a run, or a folder that `fvlm weights export` wrote; its config.json says "
             f'"{config.get("model_type")}". `fvlm weights import FILE --recipe RECIPE` makes a run of other weights'
         )
+    for file in sorted(folder.glob("*.safetensors")):
+        check_whole(file)
+        check_weights(file)
     from fvlm_core.hf import FvlmModel
 
     with known_architectures(dict(config["architectures_read"])):
@@ -126,20 +130,29 @@ def _exported(folder: Path) -> Subject:
 
 
 def open_data(
-    subject: Subject, name: str | None, settings: Sequence[str], split: Split, progress: Progress
+    subject: Subject,
+    name: str | None,
+    settings: Sequence[str],
+    split: Split,
+    progress: Progress,
+    max_bad: float | None = None,
 ) -> tuple[DataSource, ...]:
     """The sources to measure on, ready to be decoded.
 
     name: a source of the run's recipe, or any installed data source; None for what the run validates on. settings:
-    "key=value" texts of the named source. Raises `UsageError`, `Problems`, or says how to get data that are missing.
+    "key=value" texts of the named source. max_bad: see `Data`; None for the run's own. Raises `UsageError`,
+    `Problems`, or says how to get data that are missing.
     """
     if name is None and settings:
         raise UsageError("-o belongs to a data source: name it with --data")
     data = _chosen(subject, name, settings, split)
+    allowed = max_bad if max_bad is not None else (subject.data or data).max_bad
     sources = open_all(data)
     if isinstance(sources, list):
         raise UsageError("\n".join(["these data are not here yet:", *sources]))
     opened = sources.train if split == "train" else sources.validation
+    if missing := unseen(sources.every, allowed, "--max-bad "):
+        raise UsageError("\n".join(missing))
     for source in opened:
         source.prepare(progress)
     return opened

@@ -35,7 +35,7 @@ from fvlm_core.gpus import GPU
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.interfaces.specs import ConnectorSpec
 from fvlm_core.ledger import Entry
-from fvlm_core.missing import missing_weights, open_all
+from fvlm_core.missing import missing_weights, open_all, unseen
 from fvlm_core.recipes.read import Recipe, Run
 from fvlm_core.recipes.schema import Data, Model, RunRecipe
 from fvlm_core.speed import ASSUMED_MFU, Speed, StatedSpeed, measure_speed
@@ -153,8 +153,14 @@ class _Planner:
         if not isinstance(sources, Sources):
             notes += sources
             sources = None
-        elif training.preference:
-            notes += without_pairs((*sources.train, *sources.validation))
+        else:
+            opened = sources
+            notes += self._once(
+                ("unseen", config.data),
+                lambda: unseen(opened.every, config.data.max_bad),
+            )
+            if training.preference:
+                notes += without_pairs(sources.every)
         chat = self._once(("chat", model.llm, config.data), lambda: _chat(model, sources))
         samples, lengths_from = self._lengths(config, sources, chat)
         vocabulary = self._vocabulary(model, chat, notes)

@@ -12,7 +12,7 @@ from attrs.validators import ge, gt
 from numpy.typing import NDArray
 
 from fvlm_core.data.frames import decode_frames
-from fvlm_core.data.kinds import is_picture
+from fvlm_core.data.moving import shows_still
 from fvlm_core.interfaces.data import Fit, ImageFile, Sample, Turn, VideoFile
 from fvlm_core.interfaces.decoder import Decoder
 
@@ -73,7 +73,7 @@ class Viewing:
 
         decoder: of videos, None for the core's own.
         """
-        if is_picture(file.name):
+        if shows_still(file):
             sample = Sample("", "", (), images=(ImageFile(file, fit=self.fit),))
         else:
             sample = Sample("", "", (), VideoFile(file, self.fps, self.max_frames, decoder=decoder))
@@ -81,7 +81,7 @@ class Viewing:
 
     def question(self, file: Path) -> str:
         """What the user asks about a file."""
-        return self.picture_prompt if is_picture(file.name) else self.prompt
+        return self.picture_prompt if shows_still(file) else self.prompt
 
     def asked(self, question: str) -> list[Turn]:
         """The chat up to a question."""

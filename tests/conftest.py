@@ -10,6 +10,10 @@ import pytest
 
 from fvlm_core import leaving
 
+# Models of width 16 gain nothing by threads, and two workers of tests with two each wait for one another: three times
+# as long on two cores. Read by torch when it is imported, here and in the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # What a shell starts in the background ignores Ctrl-C, and hands that on to the processes that tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -77,7 +77,7 @@ def openvid(root: Path) -> None:
         row("trap_missing.mp4", "Not there."),
         row("trap_empty.mp4", "Zero bytes."),
         row("deflated_0to50.mp4", "Packed.", seconds=""),
-        row("split_0to100.mp4", "trap: the same video again"),
+        row("split_0to100.mp4", "Ein Käfer läuft – 虫", motion=""),
         row("trap_no_caption.mp4", "  "),
     ]
     for name, kept in (("OpenVid-1M", rows), ("OpenVidHD", rows[:1])):

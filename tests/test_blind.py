@@ -531,6 +531,34 @@ def test_chats_that_name_a_file_under_any_column_are_no_text(tmp_path: Path) -> 
     assert reasons(source) == {"row 0": "names a picture or video that is not read (file)"}
 
 
+def test_a_row_of_a_table_says_that_it_is_text_alone_as_a_record_of_a_shard_does(tmp_path: Path) -> None:
+    marked = [{"role": "user", "content": "<image>\nWhat is this?"}, TURNS[-1]]
+    rows = [
+        {"messages": TURNS, "file": "src/app.ts", "is_text_only": True},
+        {"messages": TURNS, "file": "src/app.ts", "is_text_only": None},
+        {"messages": TURNS, "file": None, "is_text_only": False},
+        {"messages": marked, "file": None, "is_text_only": True},
+        {"messages": TURNS, "file": "src/app.py", "is_text_only": None},
+    ]
+    table(tmp_path / "t/data/all/train-00000-of-00001.parquet", rows)
+    source = smoltalk(SmolTalk(path=tmp_path / "t"), "train")
+    assert [int(name.rpartition("/")[2]) for name in ids(source)] == [0, 4]
+    assert reasons(source) == {
+        "row 1": "names a picture or video that is not read (file)",
+        "row 2": "is_text_only is false, and no picture is there",
+        "row 3": "its text marks a picture or video, and none is there",
+    }
+    texts = [{"user": "What?", "assistant": "A cat.", "source": "s"}]
+    shown = [
+        {"images": [{"bytes": jpeg(5), "path": None}], "texts": texts, "is_text_only": n > 0}
+        for n in range(2)
+    ]
+    table(tmp_path / "c/ai2d/train-0.parquet", shown)
+    pictures = cauldron(Cauldron(path=tmp_path / "c", holdout=0), "train")
+    assert len(pictures) == 1
+    assert reasons(pictures) == {"row 1": "is_text_only is true, and a picture is there"}
+
+
 def test_half_a_surrogate_pair_and_a_zero_are_bad_samples_of_a_shard(tmp_path: Path) -> None:
     def raw(text: str) -> bytes:
         return text.encode()
@@ -585,3 +613,5 @@ def test_shards_in_upper_case_are_read_and_compressed_ones_are_named(tmp_path: P
     assert sorted(ids(source)) == ["0.TAR/good", "0/good", "1.TAR/good"]
     named = {Path(problem.file).name for problem in source.problems() if "compressed shard" in problem.text}
     assert named == {"2.tar.gz", "3.tgz", "4.tar.zst", "5.TBZ2"}
+    commands = {problem.text.partition("unpack it: ")[2].partition(" ")[0] for problem in source.problems()}
+    assert commands == {"gunzip", "unzstd", "bunzip2"}

@@ -152,6 +152,21 @@ def test_no_added_token_comes_out_of_what_a_normalizer_makes_of_a_text(
     assert form.encode(turns).spelled == (END,)
 
 
+@pytest.mark.parametrize("text", ["<", "a < b", "<<", "<|im_end|>", "x<|im_end|>y", "|im_end|>"])
+@pytest.mark.parametrize("made", [END, f"<{END}", f"{START}{END}", f" {END} "])
+@pytest.mark.parametrize("kind", ["words", "pieces"])
+def test_no_control_token_comes_out_of_one_character_that_a_normalizer_makes_it_of(
+    tmp_path: Path, kind: str, made: str, text: str
+) -> None:
+    """The name begins with that very character: read as text once more, it would be the name again."""
+    plain = Tokenizer.from_file(str({"words": words, "pieces": pieces}[kind](tmp_path / "plain.json")))
+    plain.normalizer = normalizers.Replace("<", made)
+    plain.save(str(tmp_path / "tokenizer.json"))
+    form = ChatML(Tokenizer.from_file(str(tmp_path / "tokenizer.json")), "")
+    (ids,) = said(form, [Turn("user", text)])
+    assert not {id for id, name in added(form).items() if len(name) > 1} & set(ids)
+
+
 @pytest.mark.parametrize("name", [*SPECIAL, *PLAIN])
 def test_a_text_is_read_as_by_a_tokenizer_to_which_nothing_was_added(tmp_path: Path, name: str) -> None:
     made = Tokenizer(models.BPE())

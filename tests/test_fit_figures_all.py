@@ -19,8 +19,8 @@ from matplotlib.text import Text
 from measured import BATCH, SIZES, STEPS, TRUTH, points
 
 from fvlm_core.interfaces.figure import LawReport
+from fvlm_core.report.catalogue import load_figure, names
 from fvlm_core.report.figures import draw_figures
-from fvlm_core.report.figures.catalogue import load_figure, names
 from fvlm_core.report.figures.residuals import by_lag
 from fvlm_core.report.figures.style import MOST_LINES, wrap
 from fvlm_core.report.figures.ticks import label, log_ticks

@@ -107,7 +107,8 @@ BROKEN: dict[str, tuple[str | bytes, str]] = {
     ),
     "thousands": (
         PLAIN + '"40,000",4000,3.0\n',
-        'points.csv:5: N: expected a number, got "40,000": 40000 or 40.000? Write it without the comma',
+        'points.csv:5: N: expected a number, got "40,000": 40000 or 40.000? Write it without the comma, or say '
+        "which is the decimal mark: --decimal . or --decimal ,",
     ),
     "lines_are_an_editors": (
         'run,N,D,loss\n"two\nlines",40000,1000,3.5\n\nb,40000,2000,x\n',

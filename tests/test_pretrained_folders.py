@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -15,10 +16,19 @@ from fvlm_dinov2.config import DINOv2
 from fvlm_dinov2.model import build as build_eye
 from fvlm_smollm2.config import SmolLM2
 from fvlm_smollm2.model import build as build_llm
+from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import Dinov2Config, Dinov2Model, LlamaConfig, LlamaForCausalLM, MistralConfig
+from transformers import (
+    BitImageProcessor,
+    Dinov2Config,
+    Dinov2Model,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+)
 
 from fvlm_core.errors import FvlmError, MissingWeights, UsageError
+from fvlm_core.pretrained import known_architectures
 from fvlm_core.weights import read_foreign
 from fvlm_registry import registry
 
@@ -166,6 +176,63 @@ def test_tokens_of_a_dinov2_folder_are_transformers_own(tmp_path: Path, changes:
     torch.testing.assert_close(tokens, expected, rtol=1e-5, atol=1e-5)
     assert config.spec().width == 24
     assert config.spec().tokens == expected.shape[1]
+
+
+PREPROCESSORS: dict[str, dict[str, Any]] = {
+    "as published": {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]},
+    "halves": {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.4, 0.3]},
+    "not normalised": {"do_normalize": False, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]},
+    "bytes": {"do_rescale": False, "image_mean": [120.0, 110.0, 100.0], "image_std": [60.0, 50.0, 40.0]},
+    "from -1 to 1": {"rescale_factor": 2 / 255, "image_mean": [1.0, 1.0, 1.0], "image_std": [1.0, 1.0, 1.0]},
+}
+
+
+@pytest.mark.parametrize("said", PREPROCESSORS.values(), ids=list(PREPROCESSORS))
+def test_frames_are_normalised_as_the_folder_says(tmp_path: Path, said: dict[str, Any]) -> None:
+    """Against transformers' own image processor, which scales and crops nothing here."""
+    dino(tmp_path)
+    processor = BitImageProcessor(do_resize=False, do_center_crop=False, do_convert_rgb=True, **said)
+    processor.save_pretrained(tmp_path)
+    pixels = np.random.default_rng(1).integers(0, 256, (42, 42, 3), np.uint8)
+    expected = processor(Image.fromarray(pixels), return_tensors="np")["pixel_values"][0]
+    known: dict[str, dict[str, Any]] = {}
+    config = DINOv2(weights=str(tmp_path), image_size=42)
+    with known_architectures(known):
+        spec = config.spec()
+    mean, std = (np.array(one, np.float64)[:, None, None] for one in (spec.mean, spec.std))
+    np.testing.assert_allclose((pixels.transpose(2, 0, 1) / 255 - mean) / std, expected, rtol=1e-5, atol=1e-5)
+    # What a run and its export keep describes the encoder where the folder is gone.
+    shutil.rmtree(tmp_path)
+    with known_architectures(json.loads(json.dumps(known))):
+        assert config.spec() == spec
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("image_mean", value) for value in (0.5, [0.5], "imagenet", [0.5, 0.5, None])),
+        *(("image_std", value) for value in ([0.5, 0.0, 0.5], [1, 1, 1, 1], [-1.0, 1.0, 1.0])),
+        *(("rescale_factor", value) for value in (0, -1.0, "1/255")),
+        *(("do_normalize", "no"), ("do_rescale", 0), ("resample", 2), ("resample", "bilinear")),
+    ],
+)
+def test_a_preprocessor_that_cannot_be_followed_names_its_key(
+    tmp_path: Path, key: str, value: object
+) -> None:
+    dino(tmp_path)
+    said = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], "resample": 3, key: value}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
+    with pytest.raises(
+        UsageError, match=rf"^{key}: preprocessor_config\.json of {tmp_path} says .*, expected "
+    ):
+        DINOv2(weights=str(tmp_path), image_size=42).spec()
+
+
+def test_a_preprocessor_that_scales_without_a_mean_names_it(tmp_path: Path) -> None:
+    dino(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text('{"do_rescale": false}')
+    with pytest.raises(UsageError, match=r"^image_mean: missing in preprocessor_config\.json"):
+        DINOv2(weights=str(tmp_path), image_size=42).spec()
 
 
 SMALLEST = {

@@ -241,26 +241,29 @@ def test_an_unreadable_run_is_listed_with_its_reason(root: Path, cli: Cli) -> No
     ]
     assert "phase/A1: unreadable: recipe.json: JSONDecodeError" in err
     assert cli("show", "phase/A1")[0] == 2
-    assert cli("compare", "phase")[0] == 2
+    assert cli("compare", "phase/A1")[0] == 2
 
 
 @pytest.mark.parametrize(
     "command",
     [
         ["export", "--to", "out"],
-        ["fit"],
+        ["fit", "--plot", "out.png"],
         ["report", "--out", "out.html"],
         ["suggest", "--target-budget", "1e12", "--budget", "1e12"],
+        ["runs", "compare", "phase"],
     ],
 )
-def test_an_unreadable_run_is_named_by_what_reads_the_whole_store(
+def test_an_unreadable_run_is_named_and_passed_over_by_what_reads_the_whole_store(
     root: Path, command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (root / "phase" / "A1" / "recipe.json").write_text("{}")
     monkeypatch.chdir(root.parent)
     code, _, err = run_cli([*command, "--runs", str(root)], monkeypatch, capsys)
-    assert (code, "phase/A1" in err, "defect" in err) == (2, True, False), err
-    assert not list(root.parent.glob("out*"))
+    assert ("passed over: phase/A1: " in err, "recipe.json: damaged: lacks id" in err) == (True, True), err
+    assert "defect" not in err
+    assert code == 0 or command[0] in ("fit", "suggest")  # too few runs are left for a law
+    assert command[0] not in ("export", "report") or list(root.parent.glob("out*"))
 
 
 def test_a_damaged_run_is_not_in_the_way_of_another_that_is_named(root: Path) -> None:

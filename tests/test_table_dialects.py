@@ -101,11 +101,11 @@ AMBIGUOUS = {
     "thousands": ('N,D,loss\n"1,234,567",1,3\n', '2: N: expected a number, got "1,234,567": write it without '
                   "separators of thousands, 1234567"),
     "either": ("N;D;loss\n1,234;1;3\n", '2: N: expected a number, got "1,234": 1234 or 1.234? Write it without '
-               "the comma"),
+               "the comma, or say which is the decimal mark: --decimal . or --decimal ,"),
     "mixed": ("N;D;loss\n7;1;3,5\n7;1;3.5\n", '2: loss: expected a number, got "3,5": other numbers here have a '
               "decimal point; use one mark for all"),
     "points in commas": ("N;D;loss\n1.234;1;3,5\n", '2: N: expected a number, got "1.234": 1234 or 1,234? Write it '
-                         "without the point"),
+                         "without the point, or say which is the decimal mark: --decimal , or --decimal ."),
     "german": ("N;D;loss\n1.234.567,5;1;3,5\n", '2: N: expected a number, got "1.234.567,5": write it without '
                "separators of thousands, 1234567,5"),
     "milli": ("N,D,loss\n135m,1,3\n", '2: N: expected a number, got "135m"'),

@@ -113,7 +113,7 @@ def test_every_display_matrix_is_obeyed(name: str, width: int, height: int, tmp_
 
 
 def exif_film(path: Path, picture: Picture, orientation: int) -> Path:
-    """A QuickTime film of JPEGs that have EXIF data of their own."""
+    """A film of JPEGs that have EXIF data of their own."""
     data = Image.Exif()
     data[ExifTags.Base.Orientation] = orientation
     jpeg = BytesIO()
@@ -141,6 +141,17 @@ def test_exif_data_of_a_films_pictures_do_not_hide_its_matrix(
     if np.array_equal(shown, stored):  # the film turns nothing: its pictures have the word
         shown = {1: stored, 2: np.fliplr(stored), 6: np.rot90(stored, -1)}[orientation]
     agree(path, np.ascontiguousarray(shown))
+
+
+@pytest.mark.parametrize("kind", ["mkv", "avi", "mov"])
+@pytest.mark.parametrize("orientation", [1, 2, 6])
+def test_exif_data_of_pictures_have_the_word_where_the_film_says_nothing(
+    kind: str, orientation: int, tmp_path: Path
+) -> None:
+    """As the command ffmpeg (9.0.2) writes their first pictures."""
+    stored = squares(96, 64)
+    shown = {1: stored, 2: np.fliplr(stored), 6: np.rot90(stored, -1)}[orientation]
+    agree(exif_film(tmp_path / f"a.{kind}", stored, orientation), np.ascontiguousarray(shown))
 
 
 @pytest.mark.parametrize("name", MATRICES)

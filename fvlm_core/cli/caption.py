@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from fvlm_core.cli.console import print_json, stderr
+from fvlm_core.cli.console import note, print_json, stderr
 from fvlm_core.cli.options import frame_options, run_option, runs_option
-from fvlm_core.cli.path_types import ANY_PATH, FILE_PATH
-from fvlm_core.data.kinds import by_kind, is_picture, is_video
+from fvlm_core.cli.path_types import ANY_PATH, FILE_OR_STDOUT, STDOUT
+from fvlm_core.data.kinds import by_kind, is_video
 
 
 @click.command("caption")
@@ -25,7 +25,7 @@ from fvlm_core.data.kinds import by_kind, is_picture, is_video
 @click.option("--tokens", default=128, show_default=True, help="Longest answer, in tokens.")
 @click.option(
     "--out",
-    type=FILE_PATH,
+    type=FILE_OR_STDOUT,
     help="A .jsonl file to append to; videos it already holds are skipped. Default: standard output.",
 )
 def command(
@@ -39,12 +39,14 @@ def command(
     from rich.progress import track
 
     from fvlm_core.data.decoders import open_decoder
+    from fvlm_core.data.moving import shows_still
     from fvlm_core.data.video import BadSample
     from fvlm_core.errors import FvlmError
     from fvlm_core.looking import caption
     from fvlm_core.runs.restore import restore
     from fvlm_core.runs.store import find_run
 
+    out = None if out == STDOUT else out
     done = _captioned(out)
     if out is not None and out.exists() and not out.read_bytes().endswith(b"\n"):
         out.write_text(
@@ -52,9 +54,11 @@ def command(
         )  # a kill tore the last line; it must not swallow the next
     todo = [video for video in _files(videos) if str(video) not in done]
     restored = restore(find_run(run_name, root))
+    if restored.remark:
+        note(restored.remark)
     trained = restored.viewing
     stderr().print(
-        f"shown {trained.note(otherwise, pictures=any(is_picture(file.name) for file in todo))}",
+        f"shown {trained.note(otherwise, pictures=any(map(shows_still, todo)))}",
         soft_wrap=True,
     )
     viewing = trained.told(**otherwise)

@@ -26,6 +26,15 @@ cost_option = click.option(
     help="FLOPs of a sample: the ledger's, from points or planned from recipes; or 6ND, for text whose D is tokens.",
 )
 
+compute_option = click.option(
+    "--cost",
+    "cost_name",
+    type=Choice(["ledger", "6ND"]),
+    default="ledger",
+    show_default=True,
+    help="C, the training FLOPs of a point: as runs and tables hold it; or 6ND, for text whose D is tokens.",
+)
+
 
 def plan_recipes(names: Sequence[str]) -> tuple[list[Recipe], list[list[RunPlan]]]:
     """Read recipes and plan those of their runs that are meant for fits; no weights are read.

@@ -7,27 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fvlm_core.cli.costs import compute_option
 from fvlm_core.cli.figure_options import figure_options
 from fvlm_core.cli.fit_options import asked, fit_options
+from fvlm_core.cli.offered import completing
 from fvlm_core.cli.outputs import prepare, writing
-from fvlm_core.cli.path_types import FILE_PATH
+from fvlm_core.cli.path_types import FILE_OR_STDOUT, FILE_PATH, STDOUT
 from fvlm_core.cli.points_options import fit_points_options, load_points
 
 if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
     from fvlm_core.cli.figure_options import FigureRequest
     from fvlm_core.cli.points_options import PointsRequest
-
-
-def _names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Fit components, for shell completion."""
-    from click.shell_completion import CompletionItem
-
-    from fvlm_registry import registry
-
-    fits = [offer.component for offer in registry().offered("fit")]
-    return [CompletionItem(fit.name, help=fit.summary) for fit in fits if fit.name.startswith(incomplete)]
 
 
 @click.command("fit")
@@ -36,18 +26,19 @@ def _names(context: click.Context, parameter: click.Parameter, incomplete: str) 
     "models",
     multiple=True,
     metavar="NAME",
-    shell_complete=_names,
+    shell_complete=completing("fit"),
     help="The law: a fit component of any plugin; may be repeated. Default: per-size and joint-chinchilla.",
 )
 @fit_points_options
 @fit_options
+@compute_option
 @click.option("--strict", is_flag=True, help="Exit with 1 when anything is withheld.")
 @click.option(
     "--json",
     "json_file",
-    type=FILE_PATH,
+    type=FILE_OR_STDOUT,
     metavar="FILE",
-    help="Write all numbers, uncertainties and warnings as JSON.",
+    help="Write all numbers, uncertainties and warnings as JSON; -: to standard output, all else to standard error.",
 )
 @click.option(
     "--plot",
@@ -60,6 +51,7 @@ def _names(context: click.Context, parameter: click.Parameter, incomplete: str) 
 @figure_options
 def command(
     models: tuple[str, ...],
+    cost_name: str,
     strict: bool,
     json_file: Path | None,
     plot_file: Path | None,
@@ -72,24 +64,29 @@ def command(
     Parameters that the points cannot tell apart are withheld, with the reason; that is a result, and exits with 0.
     """
     from fvlm_core import __version__
-    from fvlm_core.cli.console import stdout
+    from fvlm_core.cli.console import print_json, stderr, stdout
     from fvlm_core.cli.fit_view import print_fit
     from fvlm_core.report.figures import check_format, scaling_law_plot
     from fvlm_core.runs.export import EXPORTED, PLOT, scaling_fits
-    from fvlm_core.runs.files import write_json
+    from fvlm_core.runs.files import json_text, write_text
+    from fvlm_core.scaling.cost import with_six_nd
     from fvlm_core.scaling.fitting import fit_points, load_model
 
     beside = Path() if request.files else request.root
-    plot = plot_file or (json_file.with_name(PLOT) if json_file else beside / PLOT)
+    printed = json_file == STDOUT
+    told = stderr() if printed else stdout()
+    plot = plot_file or (json_file.with_name(PLOT) if json_file and not printed else beside / PLOT)
     check_format(plot)
     drawn = figures.check()
     laws = [load_model(name) for name in models or EXPORTED]
     points = load_points(request, laws)
+    if cost_name == "6ND":
+        points = with_six_nd(points)
     objective, draws, options = asked(chosen)
     prepare(*filter(None, (json_file, plot)))
     reports = [fit_points(points, law, objective, draws, options) for law in laws]
     for report in reports:
-        print_fit(stdout(), report)
+        print_fit(told, report)
     if json_file:
         record = {
             "fvlm": __version__,
@@ -97,14 +94,17 @@ def command(
             "points": points.to_json(),
             "reports": [report.to_json() for report in reports],
         }
-        with writing(json_file):
-            write_json(json_file, record)
-        stdout().print(f"numbers: {json_file}", soft_wrap=True)
+        if printed:
+            print_json(record, indent=2)
+        else:
+            with writing(json_file):
+                write_text(json_file, json_text(record))
+            told.print(f"numbers: {json_file}", soft_wrap=True)
     with writing(plot):
         scaling_law_plot(reports, plot)
-    stdout().print(f"plot: {plot}", soft_wrap=True)
+    told.print(f"plot: {plot}", soft_wrap=True)
     with writing(figures.into(plot)):
         files = figures.draw(drawn, reports, plot) if drawn else []
     for file in files:
-        stdout().print(f"figure: {file}", soft_wrap=True)
+        told.print(f"figure: {file}", soft_wrap=True)
     return 1 if strict and any(report.status != "ok" for report in reports) else 0

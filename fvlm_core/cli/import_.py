@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fvlm_core.cli.options import runs_option
+from fvlm_core.cli.options import decimal_option, runs_option
 from fvlm_core.cli.path_types import ANY_PATH
 
 if TYPE_CHECKING:
     from fvlm_core.imports.keep import Group
+    from fvlm_core.scaling.dialect import Decimal
 
 _SHOWN = 50
 """Runs that are listed one by one."""
@@ -48,6 +49,7 @@ _SHOWN = 50
 )
 @click.option("--replace", is_flag=True, help="Put this import in the place of the one of the same name.")
 @click.option("--dry-run", is_flag=True, help="Say what would be imported, and write nothing.")
+@decimal_option
 @runs_option
 def command(
     paths: tuple[Path, ...],
@@ -59,6 +61,7 @@ def command(
     samples_per_step: tuple[str, ...],
     replace: bool,
     dry_run: bool,
+    decimal: Decimal | None,
     root: Path,
 ) -> None:
     """Make runs of measurements: PATH is a folder of an export, all_eval_points.csv or run_summaries.csv alone, any CSV
@@ -75,7 +78,14 @@ def command(
 
     given = Given(total_params, size, schedule, samples_per_step)
     groups = [
-        plan(read_source(source), root, in_fits=in_fits, given=given, replace=replace, named=name is not None)
+        plan(
+            read_source(source, decimal or ""),
+            root,
+            in_fits=in_fits,
+            given=given,
+            replace=replace,
+            named=name is not None,
+        )
         for source in find_sources(paths, name)
     ]
     for group in groups:
@@ -130,7 +140,13 @@ def _show(group: Group) -> None:
         stdout().print(f"  not meant for fits: {shorten(', '.join(controls))}", soft_wrap=True)
     for remark in read.remarks:
         stdout().print(f"  {remark}", soft_wrap=True)
-    lacking = [run.id for run in read.runs if any(row.get("samples_seen") is None for row in run.evaluations)]
+    if any(row.get("tokens_seen") is not None for run in read.runs for row in run.evaluations):
+        stdout().print("  D counts tokens: fit these runs with --d tokens", soft_wrap=True)
+    lacking = [
+        run.id
+        for run in read.runs
+        if any(row.get("samples_seen", row.get("tokens_seen")) is None for row in run.evaluations)
+    ]
     if lacking:
         stdout().print(
             f"  D, the samples seen, is not known of all points of {shorten(', '.join(lacking))}: fits leave these "

@@ -19,6 +19,8 @@ def writing(file: Path) -> Generator[None]:
         yield
     except OSError as error:
         if error.errno in (ENOSPC, EDQUOT, EFBIG):
+            if error.filename is None:  # of what is written to a file that is open
+                error.filename = str(file)
             raise
         beside = circumstances(Path(os.path.abspath(file)), error.errno)
         raise UsageError(f"{file}: cannot be written: {error.strerror or error}{beside}") from None

@@ -4,27 +4,46 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from fvlm_core.cli.offered import Place, offered
 from fvlm_core.paths import user_path
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 given: dict[Path, str] = {}
 """The paths that this command was given, with the words that give another: "--runs DIR (or FVLM_RUNS)"."""
 
 
 class UserPath(click.Path):
-    """As click's, as a `pathlib.Path`; see `fvlm_core.paths.user_path`."""
+    """As click's, as a `pathlib.Path`; see `fvlm_core.paths.user_path`.
 
-    def __init__(self, *, file_okay: bool = True, dir_okay: bool = True) -> None:
+    stdout: whether `-` may be given, for standard output: it is `STDOUT` then. Elsewhere it is refused, and no file of
+    that name is made.
+    """
+
+    def __init__(self, *, file_okay: bool = True, dir_okay: bool = True, stdout: bool = False) -> None:
         super().__init__(file_okay=file_okay, dir_okay=dir_okay, path_type=Path)
+        self.stdout = stdout
 
     def convert(
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
     ) -> Any:
         """Text to a path."""
+        if os.fspath(value) == "-":
+            if self.stdout:
+                return STDOUT
+            self.fail(
+                '"-", standard input or output, is not taken here: name a path (./- for one of that name)',
+                param,
+                ctx,
+            )
         path = _read(self, os.fspath(value), param, ctx)
+        if path == STDOUT:  # as ./- is called
+            path = path.absolute()
         if param is not None:
             given[path] = _words(param, ctx)
         return super().convert(path, param, ctx)
@@ -35,15 +54,33 @@ class NameOrPath(click.ParamType[str]):
 
     name = "text"
 
+    def __init__(self, *places: Place) -> None:
+        """places: what is named, for shells to complete."""
+        self.places = places
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Names as they are."""
         return str(_read(self, value, param, ctx)) if value.startswith(("~", "./~")) else value
 
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        """Names, and files beside them."""
+        from click.shell_completion import CompletionItem
 
+        return [*offered(self.places, ctx, incomplete), CompletionItem(incomplete, type="file")]
+
+
+STDOUT = Path("-")
+"""Where `-` was given for a file to write."""
+
+FILE_OR_STDOUT = UserPath(dir_okay=False, stdout=True)
 FILE_PATH = UserPath(dir_okay=False)
 FOLDER_PATH = UserPath(file_okay=False)
 ANY_PATH = UserPath()
-NAME_OR_PATH = NameOrPath()
+RECIPE_OR_PATH = NameOrPath("recipe")
+RUN_OR_PATH = NameOrPath("run")
+RUNS_OR_PATH = NameOrPath("run", "group")
 
 
 def _read(

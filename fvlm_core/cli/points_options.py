@@ -12,11 +12,13 @@ from attrs import fields, frozen
 from click.core import ParameterSource
 
 from fvlm_core.cli.choice import Choice
-from fvlm_core.cli.options import runs_option
+from fvlm_core.cli.offered import completing
+from fvlm_core.cli.options import decimal_option, runs_option
 from fvlm_core.cli.path_types import ANY_PATH
 
 if TYPE_CHECKING:
     from fvlm_core.interfaces import FitModel
+    from fvlm_core.scaling.dialect import Decimal
     from fvlm_core.scaling.kinds import DKind, NKind
     from fvlm_core.scaling.points import Points
 
@@ -37,6 +39,7 @@ class PointsRequest:
     drop_runs: tuple[str, ...]
     where: tuple[str, ...]
     warmup_steps: int | None
+    decimal: Decimal | None
 
 
 def points_options(command: Command) -> Command:
@@ -70,13 +73,15 @@ def load_points(request: PointsRequest, laws: Sequence[FitModel] = ()) -> Points
                 tuple(dict.fromkeys(extras)),
                 tuple(dict.fromkeys(column for law in laws for column in law.reads)),
                 request.warmup_steps or 0,
+                request.decimal or "",
             ),
         )
     else:
+        from fvlm_core.cli.console import note
         from fvlm_core.scaling.stored import from_runs, stored_runs
 
         points = from_runs(
-            stored_runs(request.root),
+            stored_runs(request.root, note),
             str(request.root),
             request.n_kind or "total",
             request.d_kind or "samples",
@@ -104,6 +109,7 @@ def _with_options(command: Command, n: tuple[str, ...], d: tuple[str, ...]) -> C
         click.option(
             "--columns",
             metavar="NAME=HEADER,...",
+            shell_complete=completing("column"),
             help="Where the columns of --data are: N=params,D=tokens,loss=loss_c4_val (also run, size, schedule, step, "
             "lr, compute). Others are found by their usual names.",
         ),
@@ -135,12 +141,18 @@ def _with_options(command: Command, n: tuple[str, ...], d: tuple[str, ...]) -> C
             help="Leave out the points of a run before a fraction of its D (0.05), or before a count of D (20k).",
         ),
         click.option(
-            "--drop-run", "drop_runs", multiple=True, metavar="RUN", help="Leave out a run. May be repeated."
+            "--drop-run",
+            "drop_runs",
+            multiple=True,
+            metavar="RUN",
+            shell_complete=completing("id"),
+            help="Leave out a run. May be repeated.",
         ),
         click.option(
             "--where",
             multiple=True,
             metavar="'KEY OP VALUE'",
+            shell_complete=completing("condition"),
             help='Only points that meet this, such as size=135M or "lr >= 1e-3": any column of the table '
             "(= or ==, !=, <, <=, >, >=). May be repeated.",
         ),
@@ -151,6 +163,7 @@ def _with_options(command: Command, n: tuple[str, ...], d: tuple[str, ...]) -> C
             help="Steps of a linear warm-up before the first step of each run of --data, for laws that read the "
             "learning rate. Runs recorded theirs.",
         ),
+        decimal_option,
         runs_option,
     )
     wrapped: Any = collected
@@ -164,6 +177,10 @@ def _check(request: PointsRequest) -> None:
     given = click.get_current_context().get_parameter_source("root") == ParameterSource.COMMANDLINE
     if request.files and given:
         raise click.UsageError("--data and --runs exclude each other: fit points of files or of runs")
-    for option, value in (("--columns", request.columns), ("--warmup-steps", request.warmup_steps)):
+    for option, value in (
+        ("--columns", request.columns),
+        ("--warmup-steps", request.warmup_steps),
+        ("--decimal", request.decimal),
+    ):
         if value is not None and not request.files:
             raise click.UsageError(f"{option} is for points of files: it goes with --data")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from fvlm_core.cli.path_types import FILE_PATH
+from fvlm_core.cli.path_types import FILE_OR_STDOUT, STDOUT
 
 
 @click.command("schema")
-@click.option("--out", type=FILE_PATH, metavar="FILE",
+@click.option("--out", type=FILE_OR_STDOUT, metavar="FILE",
               help="Write it there instead of printing it.")  # fmt: skip
 def command(out: Path | None) -> None:
     """The JSON Schema (2020-12) of recipes, with the plugins installed here: what an editor completes and underlines.
@@ -23,7 +23,7 @@ def command(out: Path | None) -> None:
     from fvlm_core.cli.outputs import prepare, writing
     from fvlm_core.recipes.json_schema import recipe_schema
 
-    if out is None:
+    if out is None or out == STDOUT:
         print_json(recipe_schema(), indent=1)
         return
     prepare(out)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
-from attrs import field, frozen
+from attrs import asdict, field, frozen
 
 from fvlm_core.cli.costs import choose_cost, plan_recipes
 from fvlm_core.cli.outputs import prepare, writing
@@ -25,6 +25,7 @@ from fvlm_core.scaling.fitting import fit_points, load_model
 from fvlm_core.scaling.noise import ASSUMED, Noise
 from fvlm_core.scaling.points import Points, size_label
 from fvlm_core.scaling.prediction import noise_of
+from fvlm_core.scaling.reach import Excess, beyond
 
 if TYPE_CHECKING:
     from fvlm_core.interfaces import FitModel
@@ -35,6 +36,8 @@ FEWEST_STEPS = 100
 
 HARDLY = 0.8
 """A plan that leaves so much of the standard error is said to help little."""
+
+_FAR = {"target": "the target lies", "runs": "suggested runs lie"}
 
 FLAT = "constant"
 """The schedule whose evaluations all count as ends of training."""
@@ -88,18 +91,27 @@ class Sized:
 
 @frozen
 class Suggestion:
-    """A plan, the budget in FLOPs or hours, the recipe's text ("" without recipes), its file, and what to know."""
+    """A plan, the budget in FLOPs or hours, the recipe's text ("" without recipes), its file, and what to know. beyond:
+    what of the target and of the runs lies farther outside the points than they carry."""
 
     advice: Advice
     budget: str
     text: str
     out: Path
     remarks: tuple[str, ...] = field(converter=tuple)
+    beyond: Mapping[str, Sequence[Excess]] = field(factory=dict[str, Sequence[Excess]])
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         file = str(self.out) if self.text else None
-        return {**self.advice.to_json(), "budget": self.budget, "recipe": file, "remarks": list(self.remarks)}
+        far = {what: [asdict(one) for one in excess] for what, excess in self.beyond.items()}
+        return {
+            **self.advice.to_json(),
+            "budget": self.budget,
+            "recipe": file,
+            "remarks": list(self.remarks),
+            "beyond": far,
+        }
 
 
 def suggest(
@@ -145,8 +157,22 @@ def suggest(
             f"what the budget pays for takes the standard error from {percent(advice.before)} to "
             f"{percent(advice.suggested.error)} only: another target, or other sizes, may be worth more"
         )
+    far = {} if points is None else _beyond(advice, points, cost)
+    remarks += [f"{_FAR[what]} beyond the points: {one}" for what, excess in far.items() for one in excess]
     text = _recipe(question, recipes, known, advice, out, budget) if recipes else ""
-    return Suggestion(advice, budget, text, out, remarks)
+    return Suggestion(advice, budget, text, out, remarks, far)
+
+
+def _beyond(advice: Advice, points: Points, cost: Cost | None) -> dict[str, list[Excess]]:
+    """What of the target, and of the runs that lie farthest outside, the points do not carry."""
+    compute = advice.target.budget
+    target = beyond(points.table, advice.n, advice.d, compute, cost)
+    farthest: dict[str, Excess] = {}
+    for run in advice.suggested.runs:
+        for one in beyond(points.table, run.n, run.d, run.flops, cost):
+            known = farthest.setdefault(one.quantity, one)
+            farthest[one.quantity] = max(known, one, key=lambda excess: excess.factor)
+    return {"target": target, "runs": list(farthest.values())}
 
 
 def _sized(recipes: Sequence[Recipe], plans: Sequence[Sequence[RunPlan]]) -> list[Sized]:
@@ -176,8 +202,14 @@ def _names(recipes: Sequence[Recipe]) -> str:
     return ", ".join(recipe.file for recipe in recipes)
 
 
+MOST_SIZES = 200
+"""Candidates: a plan has at most as many runs."""
+
+
 def _asked_sizes(text: str | None) -> list[float]:
     found = [parse_count(part) for part in text.split(",")] if text else []
+    if len(found) > MOST_SIZES:
+        raise UsageError(f"--sizes: {len(found):,} sizes; expected at most {MOST_SIZES}")
     if any(value is None or value <= 0 for value in found):
         raise UsageError(f'--sizes: expected numbers of parameters such as 20M,40M,80M, got "{text}"')
     return [value for value in found if value is not None]

@@ -9,15 +9,18 @@ from collections import Counter
 from collections.abc import Iterable
 from os.path import splitext
 
+ANIMATED_SUFFIXES = (".gif", ".webp", ".apng")
+"""Files that are read as videos and may hold a still picture, which is a video of one frame."""
+
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".ismv", ".mj2"),  # the family of QuickTime
     *(".mkv", ".mk3d", ".webm", ".avi", ".divx", ".flv", ".wmv", ".asf", ".ogv", ".ogm"),
     *(".ts", ".mts", ".m2ts", ".m2t", ".mpg", ".mpeg", ".mpe", ".vob", ".m1v", ".m2v", ".m2p", ".mpv"),
     *(".mxf", ".dv", ".rm", ".rmvb", ".wtv", ".nut", ".ivf", ".y4m"),
     *(".h264", ".264", ".avc", ".h265", ".265", ".hevc"),
-    *(".gif", ".webp", ".apng"),
+    *ANIMATED_SUFFIXES,
 )
-"""Files that are read as videos. A GIF, a WebP and an APNG that do not move are videos of one frame."""
+"""Files that are read as videos."""
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp")
 """Files that are read as still pictures; of a WebP that moves, the first frame where a picture is asked for."""

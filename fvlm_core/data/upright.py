@@ -8,11 +8,15 @@ from typing import Any, cast
 
 import numpy as np
 from attrs import frozen
+from av.codec.codec import UnknownCodecError
 from av.filter import Graph
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
+
+from fvlm_core.data.bad import Unusable
 
 
 @frozen
@@ -74,6 +78,28 @@ def _matrix(frame: VideoFrame) -> Any:
 def pixel_aspect(stream: VideoStream) -> float:
     """Width over height of one pixel, as the container says, else the codec; 1 where neither does."""
     return float(stream.sample_aspect_ratio or 0) or 1.0
+
+
+_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""What decodes the transparency of WebM, which FFmpeg's own decoders leave out: they show what lies behind it."""
+
+
+def alpha_decoder(stream: VideoStream, max_pixels: int) -> VideoCodecContext | None:
+    """What decodes a stream with its transparency; None for what has none, or whose own decoder sees it.
+
+    max_pixels: of its largest picture. Raises `Unusable` where this FFmpeg has none.
+    """
+    codec = _ALPHA.get(stream.codec_context.name)
+    if codec is None or stream.metadata.get("alpha_mode") != "1":
+        return None
+    try:
+        made = cast(VideoCodecContext, VideoCodecContext.create(codec, "r"))
+    except UnknownCodecError:
+        raise Unusable(f"transparent, which takes {codec}, and this FFmpeg has none") from None
+    made.width, made.height = stream.width, stream.height
+    made.thread_count = 1
+    made.options = {"max_pixels": str(max_pixels)}
+    return made
 
 
 @frozen

@@ -6,7 +6,6 @@ import os
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from math import ceil
-from stat import S_ISREG
 from typing import IO, Any, cast
 
 import av
@@ -15,6 +14,7 @@ import numpy as np
 from attrs import define
 from av.container import InputContainer
 from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
@@ -22,10 +22,14 @@ from numpy.typing import NDArray
 
 from fvlm_core.data import webp
 from fvlm_core.data.bad import BadSample as BadSample
+from fvlm_core.data.bad import Unusable
+from fvlm_core.data.kinds import ANIMATED_SUFFIXES
 from fvlm_core.data.members import open_member
+from fvlm_core.data.moving import is_still
 from fvlm_core.data.pictures import MAX_BYTES
+from fvlm_core.data.regular import check_data, open_data
 from fvlm_core.data.structure import avi_pictures, lost_bytes, track_matrix
-from fvlm_core.data.upright import Look, Turn, pixel_aspect, square, turn_of
+from fvlm_core.data.upright import Look, Turn, alpha_decoder, pixel_aspect, square, turn_of
 from fvlm_core.interfaces.data import VideoFile
 
 MAX_SIDE = 4096
@@ -64,10 +68,6 @@ _HIDDEN = ("vp8",)
 
 _STILLS = ("mjpeg", "png", "webp")
 """Codecs whose pictures may hold EXIF data, which FFmpeg lets replace the display matrix of the container."""
-
-
-class _Unusable(Exception):
-    """Why a file that FFmpeg can read gives no sample; `decode` adds the file."""
 
 
 def decoder_versions() -> dict[str, str]:
@@ -109,7 +109,7 @@ def count_frames(video: VideoFile) -> int:
 
 
 def _stated_seconds(video: VideoFile) -> float:
-    if content := _webp(video):
+    if content := _picture(video):
         return sum(webp.durations(content))
     with _opened(video) as container:
         declared = _declared(container, _video_track(container))
@@ -121,16 +121,15 @@ def _explained(video: VideoFile) -> Generator[None]:
     """Whatever is wrong with a file, as `BadSample`."""
     path = video.path
     try:
-        status = path.stat()
+        check_data(path)
+        size = path.stat().st_size
     except OSError as error:
         raise BadSample(path, f"cannot be read: {error.strerror}") from error
-    if not S_ISREG(status.st_mode):
-        raise BadSample(path, "not a file")
-    if status.st_size == 0 or (video.member is not None and not video.member.size):
+    if not size or (video.member is not None and not video.member.size):
         raise BadSample(path, "empty file (0 bytes)")
     try:
         yield
-    except _Unusable as error:
+    except Unusable as error:
         raise BadSample(path, str(error)) from error
     except (av.error.FFmpegError, EOFError, MemoryError, OverflowError, ValueError) as error:
         raise BadSample(path, _why(video, error)) from error
@@ -145,13 +144,18 @@ def _decode(
 
     as_decoded: the times of the pictures are those of their decoding; see `_Clip`.
     """
-    if content := _webp(video):
+    if content := _picture(video):
         lasting = webp.durations(content)
         times = _times(sum(lasting), video.fps, video.max_frames)
         return np.stack(_on_screen(webp.frames(content, lasting), times, size, Look())), times
     with _opened(video) as container:
         stream = _video_track(container)
-        clip = _Clip(container.format.name, stream.codec_context.name, as_decoded)
+        clip = _Clip(
+            container.format.name,
+            stream.codec_context.name,
+            as_decoded,
+            alpha_decoder(stream, MAX_SIDE * MAX_SIDE),
+        )
         declared = _declared(container, stream) or 0.0
         times = _times(seconds or declared, video.fps, video.max_frames)
         look = Look(pixel_aspect(stream), _container_turn(video, clip, stream))
@@ -171,7 +175,7 @@ def _length(video: VideoFile, clip: _Clip, declared: float, stream: int, tick: f
     """How many seconds a clip lasts: what its header declares, or what is really there where that is something else.
 
     Editing tools leave wrong durations behind, and MP4 counts decoding times, which fall behind those of the pictures
-    when the frame rate varies. declared: 0 if unsaid. tick: seconds of one chunk of an AVI. Raises `_Unusable` when the
+    when the frame rate varies. declared: 0 if unsaid. tick: seconds of one chunk of an AVI. Raises `Unusable` when the
     end of the file is missing, or may be.
     """
     told = declared - clip.doubt <= clip.seconds <= (1 + _TAIL) * declared
@@ -184,29 +188,33 @@ def _length(video: VideoFile, clip: _Clip, declared: float, stream: int, tick: f
     if chunks and length > declared - 0.5 * tick:
         return length
     if lost:
-        raise _Unusable(
-            f"cut short: pictures end after {length:.2f} s, and the file {lost:,} bytes too early"
-        )
+        raise Unusable(f"cut short: pictures end after {length:.2f} s, and the file {lost:,} bytes too early")
     if told or (1 - _TAIL) * declared <= length <= (1 + _TAIL) * declared:
         return declared
     if lost is None and length < declared:
-        raise _Unusable(f"cut short: pictures end after {length:.2f} s of the {declared:.2f} s declared")
+        raise Unusable(f"cut short: pictures end after {length:.2f} s of the {declared:.2f} s declared")
     return length
 
 
-def _webp(video: VideoFile) -> bytes:
-    """The content of a file that is called a WebP; empty for others."""
-    if not (video.member.name if video.member else video.path.name).lower().endswith(".webp"):
-        return b""
+def _picture(video: VideoFile) -> bytes:
+    """The content of a WebP that moves, or of a still picture that is called one that may move; empty for others."""
+    name = video.member.name if video.member else video.path.name
     with _file(video) as file:
+        still = is_still(file)
+        file.seek(0)
+        if not (
+            name.lower().endswith(ANIMATED_SUFFIXES) if still else still is False and file.read(4) == b"RIFF"
+        ):
+            return b""
+        file.seek(0)
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
-        raise _Unusable(f"more than {MAX_BYTES >> 20} MB, which no WebP has")
+        raise Unusable(f"more than {MAX_BYTES >> 20} MB, which no picture has")
     return content
 
 
 def _file(video: VideoFile) -> IO[bytes]:
-    return open_member(video.member) if video.member else video.path.open("rb")
+    return open_member(video.member) if video.member else open_data(video.path)
 
 
 @contextmanager
@@ -222,10 +230,10 @@ def _opened(video: VideoFile) -> Generator[InputContainer]:
 def _video_track(container: InputContainer) -> VideoStream:
     stream = container.streams.best("video")
     if not isinstance(stream, VideoStream) or stream.disposition & stream.disposition.attached_pic:
-        raise _Unusable("has no video track")
+        raise Unusable("has no video track")
     context = stream.codec_context
     if context is None:  # pyright: ignore[reportUnnecessaryComparison]: PyAV's stubs do not say so
-        raise _Unusable("corrupt, cut short, or in a codec that this FFmpeg cannot decode")
+        raise Unusable("corrupt, cut short, or in a codec that this FFmpeg cannot decode")
     _check_sides(context.width, context.height, pixel_aspect(stream))
     context.thread_count = 1
     return stream
@@ -246,7 +254,7 @@ def _check_sides(width: int, height: int, aspect: float) -> None:
     if max(width, height) > MAX_SIDE or long > MAX_ASPECT * short:
         limits = f"at most {MAX_SIDE} a side and 1:{MAX_ASPECT} are decoded"
         pixels = "" if aspect == 1 else f" of {aspect:.4g}:1"
-        raise _Unusable(f"{width} x {height} pixels{pixels}, where {limits}")
+        raise Unusable(f"{width} x {height} pixels{pixels}, where {limits}")
 
 
 def _declared(container: InputContainer, stream: VideoStream) -> float | None:
@@ -284,12 +292,14 @@ class _Clip:
     as_decoded: the times are those of decoding, for files whose presentation times are wrong: pictures leave the
     decoder in the order of presentation, whatever order their packets had, as in MPEG-4 whose packets hold two
     pictures and then none. falls: whether a picture is earlier than the one before it.
+    decoder: in place of the stream's own.
     packets: those that should give a picture. whole: pictures from packets that nothing is missing of.
     """
 
     container: str
     codec: str
     as_decoded: bool = False
+    decoder: VideoCodecContext | None = None
     falls: bool = False
     packets: int = 0
     whole: int = 0
@@ -325,7 +335,9 @@ class _Clip:
             yield from self._pictures(packet, step)  # PyAV's last packet, which empties the decoder
 
     def _pictures(self, packet: Packet[VideoStream], step: float) -> Iterator[tuple[float, VideoFrame]]:
-        for frame in packet.decode():
+        for frame in (
+            packet.decode() if self.decoder is None else self.decoder.decode(packet if packet.size else None)
+        ):
             assert frame.time_base is not None
             previous = self.last
             ticks = frame.dts if self.as_decoded else frame.pts
@@ -347,7 +359,7 @@ class _Clip:
     def check(self) -> None:
         """Raise when pictures are missing although the decoder did not complain."""
         if self.codec not in _HIDDEN and self.packets - self.whole > _LOST * self.packets:
-            raise _Unusable(f"corrupt or cut short: {self.whole} of its {self.packets} pictures are there")
+            raise Unusable(f"corrupt or cut short: {self.whole} of its {self.packets} pictures are there")
 
 
 def _on_screen(
@@ -369,7 +381,7 @@ def _on_screen(
             chosen.append(picture)
         shown, picture = frame, None
     if shown is None:
-        raise _Unusable("corrupt or cut short: no picture can be decoded")
+        raise Unusable("corrupt or cut short: no picture can be decoded")
     if len(chosen) < len(times):
         chosen += [seen(shown)] * (len(times) - len(chosen))
     return chosen

@@ -1,4 +1,4 @@
-"""WebP pictures that move, with Pillow: FFmpeg reads none."""
+"""Pictures that are read as videos with Pillow: WebP, of which FFmpeg reads none that moves, and what does not move."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from fvlm_core.data.pictures import open_image, to_rgb
 
 
 def durations(content: bytes) -> tuple[float, ...]:
-    """How long each frame is shown, in seconds; (0,) for a picture that does not move. Raises ValueError: no WebP."""
-    if content[:4] != b"RIFF" or content[8:12] != b"WEBP":
-        raise ValueError("not a WebP picture")
+    """How long each frame is shown, in seconds; (0,) for a picture that does not move."""
+    if content[:4] != b"RIFF":
+        return (0.0,)
     found: list[float] = []
     place = 12
     while place + 8 <= len(content):

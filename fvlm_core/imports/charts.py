@@ -5,19 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from fvlm_core.errors import Problem, Problems
 from fvlm_core.imports.exported import wrong_name
 from fvlm_core.imports.measured import MeasuredRun, Start
 from fvlm_core.runs.metrics import Row
-from fvlm_core.scaling.chart import STEP, ChartSheet, is_chart
-from fvlm_core.scaling.columns import Choice, find_columns, plainly
+from fvlm_core.scaling.chart import AXES, STEP, ChartSheet, is_chart
+from fvlm_core.scaling.columns import Choice, find_columns
 from fvlm_core.scaling.csvfile import CSVSheet
 from fvlm_core.scaling.files import Columns, load
+from fvlm_core.scaling.names import meant, plainly
 
 KIND = "W&B chart or history"
 AS_SAVED = (
-    'columns are found by their headers: a chart has "Step" as its axis and "RUN - val/loss" for each run, a history '
+    'columns are found by their headers: a chart has "Step" (or tokens, or samples) as its axis and "RUN - val/loss" '
+    "for each run, a history "
     '"_step" and "val/loss". Save it so, or correct the headers in the file'
 )
 
@@ -33,10 +36,18 @@ def runs_of_chart(sheet: CSVSheet, remarks: list[str]) -> list[MeasuredRun]:
     Raises `Problems` for a step that is no whole number, or that a run has twice with different losses.
     """
     table = ChartSheet(sheet) if is_chart(sheet.headers) else sheet
+    axis = {meant(header) for header in table.headers} & {*AXES}
+    needed = ("loss", *sorted(axis or {"step"}, reverse=True)[:1])
     found = find_columns(
-        str(sheet.file), sheet.line, table.headers, Choice(), needed=("step", "loss"), instead=AS_SAVED
+        str(sheet.file), sheet.line, table.headers, Choice(), needed=needed, instead=AS_SAVED
     )
     columns = load(table, found, remarks)
+    if "step" not in columns:
+        columns["step"] = _numbered(columns)
+        remarks.append(
+            f'{sheet.file}: the axis is "{found.headers["d"]}", which is D; it says no steps: the evaluations of each '
+            "run are numbered from 1"
+        )
     remarks += [f"{sheet.file}: {said}" for said in (table.said, ", ".join(found.usual)) if said]
     seen = "tokens_seen" if "tokens" in plainly(found.headers.get("d", "")) else "samples_seen"
     names = columns["run"].astype(object) if "run" in columns else [sheet.file.stem] * len(columns["loss"])
@@ -72,6 +83,12 @@ def runs_of_chart(sheet: CSVSheet, remarks: list[str]) -> list[MeasuredRun]:
     for run in runs.values():
         run.starts[0].rows.sort(key=lambda row: row["step"])
     return list(runs.values())
+
+
+def _numbered(columns: Columns) -> Any:
+    """Of each row, which of its run's amounts of data it is at, from 1: float [n]."""
+    runs = np.asarray(columns["run"]) if "run" in columns else np.zeros(len(columns["d"]))
+    return pd.Series(columns["d"]).groupby(runs).rank(method="dense").to_numpy(float)
 
 
 def _row(columns: Columns, at: int, seen: str) -> Row:

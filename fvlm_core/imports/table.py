@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 from attrs import field, frozen
 
 from fvlm_core.errors import Problem, Problems, UsageError
+from fvlm_core.listed import listed
 from fvlm_core.runs.tables import parse, written
-from fvlm_core.scaling.columns import plainly
 from fvlm_core.scaling.csvfile import CSVSheet, bare
-from fvlm_core.scaling.dialect import Dialect
+from fvlm_core.scaling.dialect import Decimal, Dialect
+from fvlm_core.scaling.names import plainly
 from fvlm_core.scaling.sheet import SHOWN, Faults
 from fvlm_registry.nearest import did_you_mean
 
@@ -83,10 +84,10 @@ class Table:
     remarks: list[str] = field(factory=list[str])
 
 
-def open_sheet(file: Path) -> CSVSheet:
+def open_sheet(file: Path, decimal: Decimal = "") -> CSVSheet:
     """The file as a sheet with its header read. Raises `UsageError` where it is no CSV file."""
     try:
-        return CSVSheet(file)
+        return CSVSheet(file, decimal)
     except OSError as error:
         raise UsageError(f"{file}: cannot be read: {error.strerror or error}") from None
 
@@ -107,7 +108,7 @@ def choose_format(sheet: CSVSheet, formats: Sequence[Format]) -> Format:
     missing = best.missing(headers)
     if len(problems) + len(missing) > len(best.columns) / 2:
         known = "\n".join(f"  {of.name}: {', '.join(of.columns)}" for of in formats)
-        found = ", ".join(headers) or "nothing"
+        found = listed(headers, none="nothing")
         raise UsageError(
             f"{sheet.file}:{sheet.line}: not the columns of any table that is imported. Found: {found}\n{known}\n"
             f"A table of points is fitted as it is: fvlm fit --data {shlex.quote(str(sheet.file))}"
@@ -176,8 +177,8 @@ def read_table(sheet: CSVSheet, of: Format, *, may_be_torn: bool = False) -> Tab
         for faults in odd.values()
         for problem in faults.problems(sheet)
     ]
-    if str(sheet.dialect):
-        remarks.append(f"{file}: {sheet.dialect}")
+    if sheet.said:
+        remarks.append(f"{file}: {sheet.said}")
     return Table(file, of, rows, extras, untold, remarks)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from attrs import Attribute, field, frozen
 from attrs.validators import and_, deep_iterable, ge, gt, le, lt, min_len, optional
 
+from fvlm_core.names import folder_name_fault
 from fvlm_core.recipes.merge import LENGTHS
 
 Schedule = Literal["cosine", "constant", "converging"]
@@ -78,7 +79,8 @@ class Data:
     video files, by name or as a table with its own settings; None for the core's own, PyAV.
 
     on_bad_sample: `skip` draws a replacement by a fixed rule and counts it; `stop` ends the run. max_bad: how large a
-    share of the samples seen may be bad before the run stops; never fewer than 10 distinct ones.
+    share of the samples seen may be bad before the run stops, and of those listed may be left out because what they
+    show is missing or cannot be read; never fewer than 10 distinct ones.
     """
 
     sources: tuple[Source, ...] = field(validator=min_len(1))
@@ -280,6 +282,11 @@ class Fit:
     config: Any = None
 
 
+def _names_a_folder(config: Any, attribute: Attribute[Any], name: str) -> None:
+    if fault := folder_name_fault(name):
+        raise ValueError(fault)
+
+
 @frozen(kw_only=True)
 class RunRecipe:
     """Everything that decides one run. in_fits: whether its points enter scaling fits (controls do not).
@@ -287,7 +294,7 @@ class RunRecipe:
     trackers: mirrors of the metrics; the run's own record is complete without any.
     """
 
-    name: str
+    name: str = field(validator=_names_a_folder)
     description: str = ""
     in_fits: bool = True
     model: Model

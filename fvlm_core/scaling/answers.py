@@ -14,44 +14,16 @@ from fvlm_core.interfaces import FitModel
 from fvlm_core.numeral import parse_count
 from fvlm_core.scaling.cost import SAME_SIZE, Cost
 from fvlm_core.scaling.noise import Noise
-from fvlm_core.scaling.objective import Floats
 from fvlm_core.scaling.points import MEANING, NUMBERS, size_label
 from fvlm_core.scaling.prediction import Best, Prediction, Predictor
+from fvlm_core.scaling.reach import FARTHEST, Excess, beyond
 from fvlm_core.scaling.report import Fit, FitReport, Status
 from fvlm_core.scaling.uncertainty import LEVEL
-
-FARTHEST = {"N": 30.0, "D": 30.0, "C": 300.0}
-"""How far beyond the points a law is followed at most: N and D by a factor of 30, C of 300 (the farthest published
-predictions that held: Gadre et al. 2024, arXiv:2403.08540, 300 times the compute). Points that span less carry less: as
-far beyond their range as the range is wide."""
 
 NO_COST = (
     "a budget needs the cost of a run, and these points do not hold their FLOPs: give a column C, recipes whose sizes "
     "are planned (--recipe FILE), or, for text, --cost 6ND"
 )
-
-
-@frozen
-class Excess:
-    """A quantity asked for beyond what the points carry. factor: how far outside their range [low, high]. allowed: how
-    far is carried."""
-
-    quantity: str
-    value: float
-    factor: float
-    allowed: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        side, edge = (
-            ("above the largest", self.high) if self.value > self.high else ("below the smallest", self.low)
-        )
-        return (
-            f"{self.quantity} = {self.value:.3g} is a factor of {self.factor:.3g} {side} of the points, {edge:.3g}; "
-            f"they span a factor of {self.high / self.low:.3g} and carry {self.allowed:.3g} beyond it (as far as they "
-            f"span, at most {FARTHEST[self.quantity]:g})"
-        )
 
 
 @frozen
@@ -123,7 +95,7 @@ def ask(asked: Asked, report: FitReport, cost: Cost | None, remarks: Sequence[st
         prediction = predictor.at(asked.n, d, label)
         answer = evolve(answer, prediction=prediction)
         warnings += [cost.about(asked.n) if cost else _UNCOUNTED]
-        excess = beyond(fit, asked.n, d, prediction.compute, cost)
+        excess = _beyond(fit, asked.n, d, prediction.compute, cost)
     else:
         assert asked.budget is not None
         assert cost is not None
@@ -132,9 +104,9 @@ def ask(asked: Asked, report: FitReport, cost: Cost | None, remarks: Sequence[st
         sizes = [(size.label, size.n) for size in cost.sizes]
         answer = evolve(answer, best=best, sizes=predictor.among(asked.budget, sizes))
         warnings += [_edge(best, low, high, cost), cost.about(best.n)]
-        excess = beyond(fit, best.n, best.d, asked.budget, cost)
+        excess = _beyond(fit, best.n, best.d, asked.budget, cost)
         warnings += [
-            f"{one.label}: {far}" for one in answer.sizes for far in beyond(fit, one.n, one.d, None, cost)
+            f"{one.label}: {far}" for one in answer.sizes for far in _beyond(fit, one.n, one.d, None, cost)
         ]
     warnings = list(dict.fromkeys(filter(None, warnings)))
     status: Status = "ok" if report.status == "ok" else "reduced"
@@ -183,23 +155,10 @@ def refuse_untold(model: FitModel) -> None:
         )
 
 
-def beyond(fit: Fit, n: float, d: float, compute: float | None, cost: Cost | None) -> list[Excess]:
-    """What of N, D and C lies farther outside the points than they carry."""
-    table = fit.problem.table
-    seen: list[tuple[str, float, Floats]] = [("D", d, table["d"].to_numpy())]
-    if "n" in fit.problem.model.columns:
-        seen.insert(0, ("N", n, table["n"].to_numpy()))
-    if compute is not None and cost is not None:
-        spent = cost.flops(table["n"].to_numpy()) * table["d"].to_numpy()
-        spent = spent[np.isfinite(spent)]
-        seen += [("C", compute, spent)] if len(spent) else []
-    out: list[Excess] = []
-    for quantity, value, values in seen:
-        low, high = float(values.min()), float(values.max())
-        factor, allowed = max(value / high, low / value), min(high / low, FARTHEST[quantity])
-        if factor > allowed * (1 + SAME_SIZE):
-            out.append(Excess(quantity, value, factor, allowed, low, high))
-    return out
+def _beyond(fit: Fit, n: float, d: float, compute: float | None, cost: Cost | None) -> list[Excess]:
+    """Of a law that reads no N, N cannot lie outside the points."""
+    of_sizes = "n" in fit.problem.model.columns
+    return beyond(fit.problem.table, n if of_sizes else None, d, compute, cost)
 
 
 def _carried(fit: Fit, cost: Cost) -> tuple[float, float]:

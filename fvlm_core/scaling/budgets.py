@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from fvlm_core.errors import UsageError
+from fvlm_core.scaling.points import NO_COMPUTE
 
 ALIKE = 0.1
 """Points whose training FLOPs lie within this share of the smallest of a budget are of that budget."""
@@ -19,7 +20,7 @@ def with_budgets(table: pd.DataFrame, source: str) -> pd.DataFrame:
     """
     if table["compute"].isna().any():
         raise UsageError(
-            f"{source}: iso-FLOP groups need C, the training FLOPs, of every point. Add a column C."
+            f"{source}: iso-FLOP groups need C, the training FLOPs, of every point. {NO_COMPUTE}"
         )
     ordered = table.sort_values("compute", kind="stable")
     compute = ordered["compute"].to_numpy(float)

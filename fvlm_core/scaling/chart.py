@@ -12,12 +12,13 @@ import pandas as pd
 
 from fvlm_core.errors import Problem, Problems
 from fvlm_core.interfaces import LRCurve
-from fvlm_core.scaling.columns import HEADERS, USUAL, plainly
 from fvlm_core.scaling.csvfile import CSVSheet
+from fvlm_core.scaling.names import meant
 from fvlm_core.scaling.sheet import Chunk, Place
 
 RUN = "run"
 BETWEEN = " - "
+AXES = ("step", "d")
 BINS = ("__MIN", "__MAX")
 STEP = "_step"
 """Its own count of a run's steps: a table with this column is a run's history, in which few rows have every metric."""
@@ -25,9 +26,9 @@ STEP = "_step"
 
 def is_chart(headers: Sequence[str]) -> bool:
     """Whether these are the columns of a chart: bins of a metric; or an axis and nothing but metrics of runs, where the
-    axis is a step, or one metric is there of two runs."""
+    axis counts steps or data, or one metric is there of two runs."""
     binned = any(header + BINS[0] in headers and BETWEEN in header for header in headers)
-    steps = headers[0].strip().lower() in ("step", STEP)
+    steps = meant(headers[0]) in AXES
     metrics = [header.rpartition(BETWEEN)[2] for header in headers[1:] if BETWEEN in header]
     alone = bool(metrics) and len(metrics) == len(headers) - 1
     return binned or (alone and (steps or len(set(metrics)) < len(metrics)))
@@ -57,14 +58,15 @@ class ChartSheet:
                 self._columns[name, metric] = header
         self.runs = list(dict.fromkeys(name for name, _ in self._columns))
         self.headers = [RUN, *self._own, *dict.fromkeys(metric for _, metric in self._columns)]
-        shown = f"a W&B chart of {len(self.runs)} runs: {', '.join(self.runs)}"
-        self.said = ", ".join(filter(None, [sheet.said, shown]))
+        self._shown = f"a W&B chart of {len(self.runs)} runs: {', '.join(self.runs)}"
+        self.said = ", ".join(filter(None, [sheet.said, self._shown]))
         told = [f"--total-params {shlex.quote(f'{run}=N')}" for run in self.runs]
-        steps = {*HEADERS["step"], *USUAL["step"]} & {plainly(header) for header in self.headers}
+        columns = {meant(header) for header in self.headers}
+        way = "" if columns & {*AXES} else "save it with Step as its axis, "
+        each = "" if "d" in columns else " --samples-per-step '*=BATCH_SIZE'"
         self.advice = (
             "a chart says no N of its runs, and D only as its axis or a metric. To add them, "
-            f"{'' if steps else 'save it with Step as its axis, '}import it and fit the "
-            f"runs: fvlm import {shlex.quote(str(self.file))} {' '.join(told)} --samples-per-step '*=BATCH_SIZE'"
+            f"{way}import it and fit the runs: fvlm import {shlex.quote(str(self.file))} {' '.join(told)}{each}"
         )
         self._rows: list[tuple[str, int]] = []
 
@@ -100,6 +102,7 @@ class ChartSheet:
                 }
                 yield chunk
             start += part.rows
+        self.said = ", ".join(filter(None, [self._sheet.said, self._shown]))
 
     def places(self, rows: Sequence[int], header: str) -> list[tuple[Place, str]]:
         """Lines of the file, and the run."""

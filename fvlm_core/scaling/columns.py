@@ -6,58 +6,17 @@ import csv
 import io
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from attrs import field, frozen
 
 from fvlm_core.errors import Problem, Problems
+from fvlm_core.listed import listed
+from fvlm_core.scaling.dialect import Decimal
 from fvlm_core.scaling.kinds import D_KINDS, N_KINDS, DKind, Kind, NKind
+from fvlm_core.scaling.names import HEADERS, LAST, SIZES, USUAL, meant, plainly
 from fvlm_core.scaling.points import AS_GIVEN, MEANING, NEEDED, NUMBERS, TEXT
 from fvlm_registry.nearest import did_you_mean
-
-HEADERS: dict[str, tuple[str, ...]] = {
-    "size": ("model_size", "size"),
-    "run": ("run_id", "run"),
-    "schedule": ("lr_schedule", "schedule"),
-    "n": ("total_params", "n"),
-    "d": ("samples_seen", "d"),
-    "loss": ("val_loss", "loss"),
-    "step": ("step",),
-    "lr": ("lr",),
-    "compute": ("flops", "c", "compute"),
-}
-"""Names of each column, in lower case: those of the export, and plain ones. Case does not count."""
-
-USUAL: dict[str, tuple[str, ...]] = {
-    "run": ("run_name",),
-    "n": (
-        "params", "parameters", "num_params", "n_params", "num_parameters", "n_parameters", "model_params",
-        "total_parameters", "number_of_parameters", "number_of_params",
-    ),
-    "d": (
-        "tokens", "train_tokens", "training_tokens", "num_tokens", "n_tokens", "total_tokens", "samples",
-        "train_samples", "training_samples", "tokens_trained", "trained_tokens", "number_of_tokens",
-        "number_of_samples", "num_samples", "n_samples",
-    ),
-    "loss": (
-        "valid_loss", "validation_loss", "eval_loss", "final_loss", "final_val_loss", "loss_val", "loss_validation",
-        "loss_final", "loss_nats", "val_loss_nats", "validation_loss_nats",
-    ),
-    "step": ("steps", "global_step", "trainer_global_step", "train_global_step", "iteration", "iterations", "iter"),
-    "lr": ("learning_rate", "train_lr", "train_learning_rate"),
-    "compute": ("training_flops", "train_flops", "total_flops"),
-}  # fmt: skip
-"""Names that others give them, as `plainly` writes them: read where a table has none of `HEADERS`."""
-
-LAST: dict[str, tuple[str, ...]] = {
-    "n": tuple(
-        name for kind in N_KINDS.values() for name in (kind.key, kind.key.replace("params", "parameters"))
-    ),
-    "d": ("dataset_size",),
-    "loss": ("l", "cross_entropy", "cross_entropy_loss"),
-}
-"""Names that mean a column only where nothing else does: L may also count layers, and a data set's size beside tokens
-is what is repeated."""
 
 UNITS = re.compile(r"(?:in_)?(?:k|m|b|t|g|mio|mrd|thousands?|millions?|billions?|trillions?|1e\d+|10_\d+)")
 
@@ -71,6 +30,7 @@ class Choice:
     named: the header of a column, by column. n, d: what N and D count, which also says under which header they are
     looked for; None: under the known ones, whatever they count. extras: other headers, which filters read. reads:
     others that laws read, where a table has them. warmup: steps of the linear warm-up before each run's first step.
+    decimal: "." or ",", the mark of decimals; "" for what the file shows.
     """
 
     named: Mapping[str, str] = field(factory=dict)
@@ -79,6 +39,7 @@ class Choice:
     extras: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     warmup: int = 0
+    decimal: Decimal = ""
 
 
 @frozen
@@ -129,12 +90,14 @@ def find_columns(
     needed: Sequence[str] = NEEDED,
     advice: str = "",
     instead: str = "",
+    counts: Callable[[str], bool] = lambda _: False,
 ) -> Found:
     """Where each column is.
 
     needed: those without which there is no point. advice: how else a file of this kind is given what it lacks. instead:
-    what to do where a command has no --columns. Raises `Problems`, with the option to type or what is to be done
-    instead, when a needed column is missing, or one has two candidates.
+    what to do where a command has no --columns. counts: whether a column holds nothing but parameter counts. Raises
+    `Problems`, with the option to type or what is to be done instead, when a needed column is missing, or one has two
+    candidates.
     """
     found: dict[str, str] = {}
     problems: list[Problem] = []
@@ -164,7 +127,7 @@ def find_columns(
         if column in given:
             header = given[column]
             if header not in headers:
-                near = did_you_mean(header, headers) or f"; found {', '.join(headers)}"
+                near = did_you_mean(header, headers) or f"; found {listed(headers)}"
                 wrong(f'no column "{header}", which --columns gives for {meaning}{near}')
             else:
                 one_of(header)
@@ -191,9 +154,10 @@ def find_columns(
             left = [header for header in headers if header not in found.values()]
             near = next(filter(None, (did_you_mean(name, left) for name in of)), "")
             expected = " or ".join(f'"{_upper(name)}"' for name in of)
-            wrong(f"no column with {meaning}: expected {expected}; found {', '.join(headers)}{near}")
+            wrong(f"no column with {meaning}: expected {expected}; found {listed(headers)}{near}")
             ready[column] = next((header for header in left if f'"{header}"' in near), "HEADER")
-    for header in choice.extras:
+    extras = tuple(header for header in choice.extras if header in headers or meant(header) not in found)
+    for header in extras:
         if header not in headers:
             near = did_you_mean(header, [*STANDARD, *headers])
             wrong(f'no column "{header}", which --where asks for{near}')
@@ -201,6 +165,8 @@ def find_columns(
             one_of(header)
     if ready.get("d") == "HEADER":
         ready["d"] = found.get("step", "HEADER")
+    if ready and "n" not in found and (sized := proposed_n(headers, counts)):
+        ready.setdefault("n", sized)
     if problems:
         last = [
             Problem(text, file, line) for text in (instead or _ready_line(ready), advice) if text and ready
@@ -208,11 +174,17 @@ def find_columns(
         raise Problems([*dict.fromkeys(problems), *last])
     return Found(
         found,
-        choice.extras,
+        extras,
         _words(found.get("n"), choice.n and N_KINDS[choice.n], N_KINDS.values()),
         _words(found.get("d"), choice.d and D_KINDS[choice.d], D_KINDS.values()),
         tuple(usual),
     )
+
+
+def proposed_n(headers: Sequence[str], counts: Callable[[str], bool]) -> str:
+    """The one column that may be N by its name, of sizes, and by what it holds; "" for none, or several."""
+    sized = [header for header in headers if plainly(header) in SIZES and counts(header)]
+    return sized[0] if len(sized) == 1 else ""
 
 
 def _spelt(header: str, headers: Sequence[str]) -> str:
@@ -242,12 +214,6 @@ def _scaled(column: str, names: Sequence[str], headers: Sequence[str]) -> str:
             if plain.startswith(f"{name}_") and UNITS.fullmatch(plain.removeprefix(f"{name}_")):
                 return header
     return ""
-
-
-def plainly(header: str) -> str:
-    """A header in lower case, with one underscore for all that is no letter or digit: "val/loss" and "Val Loss" are
-    val_loss."""
-    return re.sub(r"[^a-z0-9]+", "_", header.lower()).strip("_")
 
 
 def _ready_line(columns: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
-from attrs import frozen
+from attrs import evolve, frozen
 
 from fvlm_core.errors import UsageError
 from fvlm_core.scaling.objective import Floats
@@ -132,6 +132,18 @@ def six_nd(points: Points | None, sizes: Sequence[float] = ()) -> Cost:
         known = {n: label for n, label, _ in _sizes(table)}
     known |= {float(n): size_label(n) for n in sizes if not any(abs(n / k - 1) <= SAME_SIZE for k in known)}
     return Cost("6ND", tuple(Size(known[n], n, 6.0 * n) for n in sorted(known)), "a rule of thumb")
+
+
+def with_six_nd(points: Points) -> Points:
+    """The points with C = 6ND, 6 FLOPs for each parameter and unit of D, whatever C they had; and said. Raises
+    `UsageError` where N of a point is not known."""
+    points.require(["n"], "C = 6ND")
+    held = points.table["compute"].notna().any()
+    said = (
+        f"C = 6ND, 6 FLOPs for each parameter and unit of D{', in place of the C they hold' if held else ''}"
+    )
+    table = points.table.assign(compute=6.0 * points.table["n"] * points.table["d"])
+    return evolve(points, table=table, remarks=(*points.remarks, said))
 
 
 def cost_of_points(points: Points) -> tuple[Cost, list[str]] | None:

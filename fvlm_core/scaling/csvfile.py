@@ -9,28 +9,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from fvlm_core.csvtext import bare
 from fvlm_core.errors import UsageError
 from fvlm_core.interfaces import LRCurve
-from fvlm_core.scaling.dialect import find_dialect, is_blank
+from fvlm_core.scaling.dialect import Decimal, find_dialect, is_blank
 from fvlm_core.scaling.sheet import AT_ONCE, Chunk, Place
-
-FORMULA = ("=", "+", "-", "@")
-"""Text that begins so is a formula to a spreadsheet."""
 
 
 class CSVSheet:
     """A CSV file with a header, in any `Dialect`, quotes where needed. See `Sheet`."""
 
-    def __init__(self, file: Path) -> None:
-        """Raises `UsageError` for a file without a header, or that is no text."""
+    def __init__(self, file: Path, decimal: Decimal = "") -> None:
+        """decimal: the mark of decimals, where a user says it. Raises `UsageError` for a file without a header, or that
+        is no text."""
         self.file = file
         self.kinds: Mapping[str, str] = {}
         self.curves: Mapping[str, LRCurve] = {}
         _refuse_packed(file)
         with _explained(file):
-            self.dialect = find_dialect(file)
+            self.dialect = find_dialect(file, decimal)
             first = self._read(header=None, dtype=str, nrows=1)
         self.said, self.advice = str(self.dialect), ""
         self.line: int | None = 1 + self.dialect.skipped
@@ -44,7 +44,15 @@ class CSVSheet:
         types = {at[header]: str for header in labels}
         with _explained(self.file):
             reader = self._read(header=0, names=range(len(self.headers)), dtype=types, chunksize=AT_ONCE)
-            for rows in reader:
+            blank, ahead = 0, 0
+            for part in reader:
+                there = _filled(part)
+                if there.any():
+                    blank += ahead + int((~there[: np.flatnonzero(there)[-1]]).sum())
+                    ahead = 0
+                ahead += int(np.argmax(there[::-1])) if there.any() else len(there)
+                self.said = _with_blank(str(self.dialect), blank)
+                rows = part if there.all() else part[there]
                 chunk = Chunk(len(rows))
                 for header in numbers:
                     chunk.numbers[header], chunk.wrong[header] = self.dialect.numbers(rows[at[header]])
@@ -75,15 +83,17 @@ class CSVSheet:
         """The rows below the header as they are written, each with its (last) line. Raises `csv.Error`, and
         `UsageError` for what is no text."""
         with self.file.open(encoding=self.dialect.encoding, newline="") as text:
-            below = False
+            below, blank = False, 0
             try:
                 for _ in range(self.dialect.skipped):
                     next(text, "")
                 reader = csv.reader(text, delimiter=self.dialect.separator, skipinitialspace=True)
                 for cells in reader:
                     if is_blank(cells):
+                        blank += len(cells) > 1
                         continue
                     if below:
+                        self.said = _with_blank(str(self.dialect), blank)
                         yield reader.line_num + self.dialect.skipped, cells
                     below = True
             except UnicodeError as error:
@@ -105,6 +115,26 @@ class CSVSheet:
             compression=None,
             **options,
         )
+
+
+def _filled(rows: pd.DataFrame) -> Any:
+    """Which rows have something in a cell: bool [rows]."""
+    out = np.zeros(len(rows), bool)
+    for name in rows:
+        cells = rows[name]
+        left = np.flatnonzero(~out)
+        if not len(left):
+            break
+        texts = cells.iloc[left]
+        out[left] = texts.notna().to_numpy()
+        if not pd.api.types.is_numeric_dtype(cells):
+            out[left] &= np.array([bool(str(text).strip()) for text in texts], bool)
+    return out
+
+
+def _with_blank(said: str, blank: int) -> str:
+    """What is said of a file, and how many rows without a value are above others."""
+    return ", ".join(filter(None, [said, f"empty rows between others, left out: {blank}" if blank else ""]))
 
 
 @contextmanager
@@ -168,8 +198,3 @@ def _labels(cells: pd.Series[Any]) -> Any:
     if len(set(plain)) == len(plain):
         return pd.Categorical.from_codes(codes, categories=pd.Index(plain, dtype=object))
     return pd.Categorical(pd.Series([*plain, None], dtype=object).to_numpy()[codes])
-
-
-def bare(label: str) -> str:
-    """A label without the apostrophe that the export puts before spreadsheet formulas."""
-    return label[1:] if label[:1] == "'" and label.lstrip("'")[:1] in FORMULA else label

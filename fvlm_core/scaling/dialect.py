@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,10 +17,16 @@ from attrs import frozen
 from fvlm_core.errors import UsageError
 from fvlm_core.numeral import parse_count
 
+Decimal = Literal["", ".", ","]
+"""The mark of decimals; "": what a file shows."""
+
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 MISSING = ("nan", "na")
 """What stands for no number, in any case, besides an empty cell."""
+
+LONGEST = 4 << 20
+"""Bytes of a line that is read."""
 
 SAMPLE = 1000
 """Lines that are looked at. A later cell that does not fit what they say is an error, not another meaning."""
@@ -41,17 +47,22 @@ _WITH_POINT = re.compile(_NUMBER.format(mark="."))
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}([.,]\d{3})+")
 """Also what a number looks like whose thousands are separated: 1,234."""
 
+_GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
+"""A number whose thousands are separated by commas."""
+
 _SWAPPED = str.maketrans(",.", ".,")
 
 
 @frozen
 class Dialect:
-    """encoding: as `open` takes it. separator: of columns. decimal: "." or ",". skipped: lines before the header."""
+    """encoding: as `open` takes it. separator: of columns. decimal: "." or ",". skipped: lines before the header. told:
+    whether a user says the decimal mark; the other then separates thousands."""
 
     encoding: str
     separator: str = ","
     decimal: str = "."
     skipped: int = 0
+    told: bool = False
 
     def __str__(self) -> str:
         """In words, as far as it is not that of every CSV file."""
@@ -64,7 +75,8 @@ class Dialect:
 
     def plain(self, text: str) -> str:
         """A number with a decimal point, whatever the file writes. What then has a comma is no number."""
-        return text.translate(_SWAPPED) if self.decimal == "," else text
+        text = text.translate(_SWAPPED) if self.decimal == "," else text
+        return text.replace(",", "") if self.told and _GROUPED.fullmatch(text.strip()) else text
 
     def numbers(self, cells: pd.Series[Any]) -> tuple[Any, Any]:
         """Cells as floats, NaN where there is no number, and which of them hold something else: [n] each.
@@ -93,7 +105,10 @@ class Dialect:
         mark, names = text.strip(), {",": "comma", ".": "point"}
         if _THOUSANDS.fullmatch(mark) and mark.count(other) == 1 and self.decimal not in mark:
             whole, part = mark.replace(other, ""), mark.replace(other, self.decimal)
-            return f": {whole} or {part}? Write it without the {names[other]}"
+            return (
+                f": {whole} or {part}? Write it without the {names[other]}, or say which is the decimal mark: "
+                f"--decimal {self.decimal} or --decimal {other}"
+            )
         if _THOUSANDS.fullmatch(mark.split(self.decimal)[0]):
             return f": write it without separators of thousands, {mark.replace(other, '')}"
         return f": other numbers here have a decimal {names[self.decimal]}; use one mark for all"
@@ -112,9 +127,11 @@ def encoding_of(file: Path) -> str:
     return "utf-16-be" if not odd and even > len(start) / 4 else "utf-8-sig"
 
 
-def find_dialect(file: Path) -> Dialect:
-    """How a file is written. Raises `UsageError` for columns that only spaces separate."""
+def find_dialect(file: Path, decimal: Decimal = "") -> Dialect:
+    """How a file is written. decimal: as a user says. Raises `UsageError` for columns that spaces or other marks
+    separate, and for lines that no table has."""
     encoding = encoding_of(file)
+    _refuse_long_lines(file)
     with file.open(encoding=encoding, errors="replace", newline="") as text:
         lines = list(islice(text, SAMPLE + 1))
     cut = len(lines) > SAMPLE
@@ -125,7 +142,8 @@ def find_dialect(file: Path) -> Dialect:
         separator = hint[1]
     else:
         separator = _separator(file, lines, cut)
-    return Dialect(encoding, separator, _decimal(split(lines, separator)[1:]), skipped)
+    found = decimal or _decimal(split(lines, separator)[1:])
+    return Dialect(encoding, separator, found, skipped, bool(decimal))
 
 
 def split(lines: Sequence[str], separator: str) -> list[list[str]]:
@@ -137,8 +155,23 @@ def split(lines: Sequence[str], separator: str) -> list[list[str]]:
 
 
 def is_blank(cells: Sequence[str]) -> bool:
-    """Whether a line has nothing on it."""
-    return not cells or (len(cells) == 1 and not cells[0].strip(" \t"))
+    """Whether a line has nothing on it, or nothing in any of its cells."""
+    return not any(cell.strip() for cell in cells)
+
+
+def _refuse_long_lines(file: Path) -> None:
+    """Raise `UsageError` for a line that would be held in memory, several times over, and is none of a table."""
+    number, length = 1, 0
+    with file.open("rb") as data:
+        while piece := data.read(LONGEST):
+            first = max(piece.find(b"\n"), piece.find(b"\r"))
+            if length + (len(piece) if first < 0 else first) > LONGEST:
+                raise UsageError(
+                    f"{file}:{number}: more than {LONGEST:,} bytes in one line, which no table has"
+                )
+            last = max(piece.rfind(b"\n"), piece.rfind(b"\r"))
+            number += piece.count(b"\n")
+            length = length + len(piece) if last < 0 else len(piece) - last - 1
 
 
 def _separator(file: Path, lines: Sequence[str], cut: bool) -> str:
@@ -146,19 +179,22 @@ def _separator(file: Path, lines: Sequence[str], cut: bool) -> str:
     tables = {mark: split(lines, mark) for mark in SEPARATORS}
     tables = {mark: rows[: -1 if cut else None] for mark, rows in tables.items() if rows and len(rows[0]) > 1}
     if not tables:
-        _refuse_spaces(file, split(lines, ","))
+        _refuse_other(file, lines)
         return ","
     alike = [mark for mark, rows in tables.items() if all(len(row) == len(rows[0]) for row in rows)]
     return max(alike or tables, key=lambda mark: len(tables[mark][0]))
 
 
-def _refuse_spaces(file: Path, rows: Sequence[Sequence[str]]) -> None:
-    words = [row[0].split() for row in rows]
-    if len(words) > 1 and len(words[0]) > 1 and all(len(row) == len(words[0]) for row in words):
-        raise UsageError(
-            f"{file}:1: the columns are separated by spaces; expected {', '.join(SEPARATORS.values())}. "
-            f"To have commas: tr -s ' ' ',' < {file.name} > with_commas.csv"
-        )
+def _refuse_other(file: Path, lines: Sequence[str]) -> None:
+    """Raise `UsageError` where another mark splits the header and all rows alike."""
+    marks = {None: "spaces", ":": "colons", "^": "carets", "~": "tildes", "&": "ampersands", "/": "slashes"}
+    for mark, name in marks.items():
+        words = [len(line.split(mark)) for line in lines if line.strip()]
+        if len(words) > 1 and words[0] > 1 and len(set(words)) == 1:
+            raise UsageError(
+                f"{file}:1: the columns are separated by {name}; expected {', '.join(SEPARATORS.values())}. "
+                f"To have commas: tr -s '{mark or ' '}' ',' < {file.name} > with_commas.csv"
+            )
 
 
 def _decimal(rows: Sequence[Sequence[str]]) -> str:

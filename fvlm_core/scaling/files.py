@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import stat
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ from pandas.api.types import union_categoricals
 
 from fvlm_core.errors import Problem, Problems, UsageError
 from fvlm_core.interfaces import LRCurve
+from fvlm_core.listed import listed
 from fvlm_core.scaling.chart import STEP, ChartSheet, is_chart
-from fvlm_core.scaling.columns import STANDARD, Choice, Found, find_columns
+from fvlm_core.scaling.columns import STANDARD, Choice, Found, find_columns, proposed_n
 from fvlm_core.scaling.csvfile import CSVSheet
+from fvlm_core.scaling.dialect import Decimal
 from fvlm_core.scaling.jsonfile import JSONSheet
 from fvlm_core.scaling.kinds import N_KINDS
 from fvlm_core.scaling.marks import marks_beside
@@ -50,8 +54,9 @@ def read_points(files: Sequence[Path], choice: Choice | None = None) -> Points:
     ways_out: dict[str, str] = {}
     stems = [file.stem for file in files]
     for file in files:
-        sheet = _open(file)
-        found = find_columns(str(file), sheet.line, sheet.headers, choice, advice=sheet.advice)
+        sheet = _open(file, choice.decimal)
+        counts = partial(_holds_counts, sheet)
+        found = find_columns(str(file), sheet.line, sheet.headers, choice, advice=sheet.advice, counts=counts)
         table = load(sheet, found, remarks)
         remarks += [f"{file}: {said}" for said in (sheet.said, ", ".join(found.usual)) if said]
         n_kinds.append(sheet.kinds.get("n", found.n_kind))
@@ -64,6 +69,8 @@ def read_points(files: Sequence[Path], choice: Choice | None = None) -> Points:
             if "size" not in table:
                 remarks.append(f"{file}: N of its runs is not known: each is a size of its own")
                 table["size"] = table["run"]
+        elif "n" not in table and (sized := proposed_n(sheet.headers, counts)):
+            ways_out["n"] = f'{file}: "{sized}" may be N: --columns N={shlex.quote(sized)}'
         elif not {"n", "size"} & table.keys() and (unused := _unused(table, choice)):
             remarks.append(
                 f"{file}: no column was taken for N, so all rows are one size; if one of {shorten(', '.join(unused))} "
@@ -81,7 +88,7 @@ def read_points(files: Sequence[Path], choice: Choice | None = None) -> Points:
         )
     points = settle(
         _merged(tables),
-        ", ".join(map(str, files)),
+        listed(files),
         remarks,
         n_kind=" or ".join(dict.fromkeys(n_kinds)),
         d_kind=" or ".join(dict.fromkeys(d_kinds)),
@@ -91,7 +98,7 @@ def read_points(files: Sequence[Path], choice: Choice | None = None) -> Points:
     return evolve(points, curves={**points.curves, **curves}, ways_out=ways_out)
 
 
-def _open(file: Path) -> Sheet:
+def _open(file: Path, decimal: Decimal) -> Sheet:
     try:
         if not file.exists():
             raise UsageError(f"{file}: there is no such file")
@@ -100,13 +107,28 @@ def _open(file: Path) -> Sheet:
             raise UsageError(f"{file}: expected a file with a table, got {what}")
         suffix = file.suffix.lower()
         if suffix in (".parquet", ".pq"):
-            return ParquetSheet(file)
+            return ParquetSheet(file, decimal)
         if suffix in (".json", ".jsonl", ".ndjson"):
-            return JSONSheet(file, by_line=suffix != ".json")
-        sheet = CSVSheet(file)
+            return JSONSheet(file, by_line=suffix != ".json", decimal=decimal)
+        sheet = CSVSheet(file, decimal)
         return ChartSheet(sheet) if is_chart(sheet.headers) else sheet
     except OSError as error:
         raise UsageError(f"{file}: cannot be read: {error.strerror or error}") from None
+
+
+def _holds_counts(sheet: Sheet, header: str) -> bool:
+    """Whether the first rows hold numbers under a header: positive ones, such as 1.5e8 or 150M, and nothing else."""
+    try:
+        chunk = next(iter(sheet.chunks([header], [])), None)
+    except UsageError:
+        return False
+    if chunk is None or not chunk.rows or chunk.wrong[header].any():
+        return False
+    return bool((chunk.numbers[header] >= FEWEST_PARAMETERS).all())
+
+
+FEWEST_PARAMETERS = 1_000.0
+"""A column of smaller numbers holds no parameter counts: depths, or millions of them."""
 
 
 def load(sheet: Sheet, found: Found, remarks: list[str]) -> Columns:
@@ -223,7 +245,7 @@ def _leave_out_controls(file: Path, table: Columns, remarks: list[str]) -> None:
     controls = marks.controls(list(table["run"].categories))
     if not controls:
         return
-    remarks.append(f"left out, because they are not meant for fits ({marks.file}): {', '.join(controls)}")
+    remarks.append(f"left out, because they are not meant for fits ({marks.file}): {listed(controls)}")
     kept = ~table["run"].isin(controls)
     if not kept.any():
         raise UsageError(f"{file}: no point to fit: {remarks[-1]}")

@@ -41,6 +41,7 @@ from fvlm_core.scaling.uncertainty import (
     bootstrap,
     bootstrap_derived,
     standard_errors,
+    vague,
     without,
 )
 from fvlm_registry import registry
@@ -228,6 +229,8 @@ class _Asking:
             *here.undetermined,
             *(at for at, side in enumerate(solution.bounds) if side and not here.full),
         }
+        errors = standard_errors(problem, solution)
+        loose |= {*vague(problem, solution, errors)}
         nothing = nothing_left(problem, solution, here.rank)
         if nothing:
             autocorrelation, drawn = 0.0, without(problem, nothing)
@@ -251,7 +254,7 @@ class _Asking:
                 found += evidence.drift(problem, solution, tried) if not nothing else []
         errors = tuple(
             None if interval.missing else error
-            for error, interval in zip(standard_errors(problem, solution), drawn.intervals, strict=True)
+            for error, interval in zip(errors, drawn.intervals, strict=True)
         )
         for parameter, error in zip(solution.parameters.values(), errors, strict=True):
             parameter.stderr = error

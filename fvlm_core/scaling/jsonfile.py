@@ -10,28 +10,34 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fvlm_core.data.regular import read_data
 from fvlm_core.errors import Problem, Problems, UsageError
 from fvlm_core.interfaces import LRCurve
-from fvlm_core.scaling.dialect import encoding_of
+from fvlm_core.scaling.dialect import Decimal, Dialect, encoding_of
 from fvlm_core.scaling.points import POINT, shorten
 from fvlm_core.scaling.sheet import SHOWN, Chunk, Place
 
 _ABSENT = object()
 
+LARGEST = 256 << 20
+"""Bytes of a file that is read: it is held in memory, several times over."""
+
 
 class JSONSheet:
     """A JSON file, all of which is in memory. See `Sheet`."""
 
-    def __init__(self, file: Path, by_line: bool) -> None:
-        """by_line: a row a line, whatever the file looks like. Raises `UsageError` for what holds no rows."""
+    def __init__(self, file: Path, by_line: bool, decimal: Decimal = "") -> None:
+        """by_line: a row a line, whatever the file looks like. decimal: the mark of decimals in texts. Raises
+        `UsageError` for what holds no rows."""
         self.file = file
         self.line: int | None = None
         self.kinds: Mapping[str, str] = {}
         self.curves: Mapping[str, LRCurve] = {}
         self.said = self.advice = ""
+        self._dialect = Dialect("utf-8", decimal=decimal or ".", told=bool(decimal))
         self._lines: list[int] = []
         try:
-            text = file.read_bytes().decode(encoding_of(file))
+            text = read_data(file, LARGEST).decode(encoding_of(file))
         except UnicodeDecodeError as error:
             line = error.object.count(b"\n", 0, error.start) + 1
             raise UsageError(f"{file}:{line}: not UTF-8 text ({error.reason}); expected JSON") from None
@@ -66,7 +72,7 @@ class JSONSheet:
         problems: list[Problem] = []
         chunk = Chunk(len(next(iter(self._columns.values()), [])))
         for header in numbers:
-            chunk.numbers[header], chunk.wrong[header] = _numbers(self._columns[header])
+            chunk.numbers[header], chunk.wrong[header] = self._numbers(header)
         for header in labels:
             values = self._columns[header]
             bad = [row for row, value in enumerate(values) if not _is_label(value)]
@@ -84,7 +90,21 @@ class JSONSheet:
 
     def places(self, rows: Sequence[int], header: str) -> list[tuple[Place, str]]:
         """Lines of a file with a row a line; else row numbers, from 1."""
-        return [(self._place(row), _written(self._columns[header][row])) for row in rows]
+        found = [(self._place(row), self._columns[header][row]) for row in rows]
+        return [
+            (place, _written(value) + (self._dialect.way_out(value) if isinstance(value, str) else ""))
+            for place, value in found
+        ]
+
+    def _numbers(self, header: str) -> tuple[Any, Any]:
+        """As `_numbers`, and texts as the cells of a CSV file."""
+        values = self._columns[header]
+        numbers, wrong = _numbers(values)
+        texts = [row for row, value in enumerate(values) if isinstance(value, str)]
+        if texts:
+            cells = pd.Series([values[row].strip() or None for row in texts], dtype=object)
+            numbers[texts], wrong[texts] = self._dialect.numbers(cells)
+        return numbers, wrong
 
     def _place(self, row: int) -> Place:
         return (self._lines[row], "") if self._lines else (None, f"row {row + 1}")

@@ -14,19 +14,24 @@ import pyarrow.parquet as pq
 
 from fvlm_core.errors import Problem, Problems, UsageError
 from fvlm_core.interfaces import LRCurve
+from fvlm_core.scaling.dialect import Decimal, Dialect
 from fvlm_core.scaling.sheet import AT_ONCE, Chunk, Place
+
+LARGEST = 512 << 20
+"""Bytes of one column of texts in one row group."""
 
 
 class ParquetSheet:
     """A Parquet file. See `Sheet`."""
 
-    def __init__(self, file: Path) -> None:
-        """Raises `UsageError` for a file that is no Parquet."""
+    def __init__(self, file: Path, decimal: Decimal = "") -> None:
+        """decimal: the mark of decimals in texts. Raises `UsageError` for a file that is no Parquet."""
         self.file = file
         self.line: int | None = None
         self.kinds: Mapping[str, str] = {}
         self.curves: Mapping[str, LRCurve] = {}
         self.said = self.advice = ""
+        self._dialect = Dialect("utf-8", decimal=decimal or ".", told=bool(decimal))
         with _explained(file):
             self._types: Any = pq.read_schema(file)
         self.headers = list(self._types.names)
@@ -36,7 +41,9 @@ class ParquetSheet:
     ) -> Iterator[Chunk]:
         """The columns under these headers, some rows at a time."""
         problems = [
-            self._problem(header, "numbers") for header in numbers if not _is_number(self._type(header))
+            self._problem(header, "numbers")
+            for header in numbers
+            if not (_is_number(self._type(header)) or _is_text(self._type(header)))
         ]
         problems += [
             self._problem(header, "labels") for header in labels if not _is_label(self._type(header))
@@ -46,11 +53,11 @@ class ParquetSheet:
         others = [header for header in others if _is_label(self._type(header))]
         wanted = list(dict.fromkeys([*numbers, *labels, *others]))
         with _explained(self.file), pq.ParquetFile(self.file) as table:
+            self._refuse_long(table, [*labels, *others])
             for batch in table.iter_batches(AT_ONCE, columns=wanted):
                 chunk = Chunk(batch.num_rows)
                 for header in numbers:
-                    chunk.numbers[header] = _floats(batch.column(header))
-                    chunk.wrong[header] = np.zeros(batch.num_rows, bool)
+                    chunk.numbers[header], chunk.wrong[header] = self._numbers(batch.column(header))
                 chunk.labels = {header: _read(batch.column(header)) for header in labels}
                 chunk.others = {header: _read(batch.column(header)) for header in others}
                 yield chunk
@@ -61,9 +68,35 @@ class ParquetSheet:
             column = table.read(columns=[header]).column(0)
         values = [column[row].as_py() for row in rows]
         return [
-            ((None, f"row {row + 1}"), "null" if value is None else str(value))
+            (
+                (None, f"row {row + 1}"),
+                f'"{value}"{self._dialect.way_out(value)}'
+                if isinstance(value, str)
+                else "null"
+                if value is None
+                else str(value),
+            )
             for row, value in zip(rows, values, strict=True)
         ]
+
+    def _refuse_long(self, table: pq.ParquetFile, headers: Sequence[str]) -> None:
+        """Raise `Problems` for texts that would fill the memory, and are no labels."""
+        problems: list[Problem] = []
+        for group in range(table.metadata.num_row_groups):
+            of_group = table.metadata.row_group(group)
+            for part in map(of_group.column, range(of_group.num_columns)):
+                if part.path_in_schema in headers and part.total_uncompressed_size > LARGEST:
+                    text = f"{part.total_uncompressed_size:,} bytes in row group {group}, where {LARGEST:,} are read"
+                    problems.append(Problem(text, str(self.file), None, part.path_in_schema))
+        if problems:
+            raise Problems(problems)
+
+    def _numbers(self, column: Any) -> tuple[Any, Any]:
+        """Numbers, and which cells are something else: texts as the cells of a CSV file."""
+        if _is_number(column.type):
+            return _floats(column), np.zeros(len(column), bool)
+        texts = pd.Series(column.to_pylist(), dtype=object)
+        return self._dialect.numbers(texts.str.strip().replace("", None))
 
     def _type(self, header: str) -> Any:
         return self._types.field(self.headers.index(header)).type
@@ -83,8 +116,13 @@ def _is_number(of: Any) -> bool:
 def _is_label(of: Any) -> bool:
     if pa.types.is_dictionary(of):
         of = of.value_type
-    text = pa.types.is_string(of) or pa.types.is_large_string(of) or pa.types.is_string_view(of)
-    return text or _is_number(of) or pa.types.is_boolean(of)
+    return _is_text(of) or _is_number(of) or pa.types.is_boolean(of)
+
+
+def _is_text(of: Any) -> bool:
+    if pa.types.is_dictionary(of):
+        of = of.value_type
+    return pa.types.is_string(of) or pa.types.is_large_string(of) or pa.types.is_string_view(of)
 
 
 def _read(column: Any) -> Any:
@@ -107,6 +145,6 @@ def _categories(column: Any) -> Any:
 def _explained(file: Path) -> Generator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError, OverflowError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(f"{file}: not readable as Parquet: {reason}") from None

@@ -117,11 +117,14 @@ MEANING = {
     "compute": "C, the training FLOPs",
 }
 
+NO_COMPUTE = "Add a column C; or, for text whose D is tokens, compute C = 6ND: --cost 6ND."
+"""How points get their training FLOPs."""
+
 _WAY_OUT = {
     "n": "Put run_summaries.csv (columns run_id, total_params) beside the file, or add a column N.",
     "step": "Add a column step.",
     "lr": "Add a column lr.",
-    "compute": "Add a column C.",
+    "compute": NO_COMPUTE,
 }
 
 

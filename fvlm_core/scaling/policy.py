@@ -11,6 +11,7 @@ from attrs import evolve, field, frozen
 from fvlm_core.condition import Condition
 from fvlm_core.errors import Problem, Problems, UsageError
 from fvlm_core.numeral import parse_count
+from fvlm_core.scaling.names import meant
 from fvlm_registry.nearest import did_you_mean
 
 if TYPE_CHECKING:
@@ -181,8 +182,8 @@ def apply(policy: Policy, points: Points) -> Points:
 def _holds(condition: Condition, table: pd.DataFrame) -> Any:
     """Whether each row meets it: bool [rows]. A row without a number there does not. Raises `UsageError`."""
     key = condition.key
-    name = key if key in table else key.lower()
-    if name not in table:
+    name = next((one for one in (key, key.lower(), meant(key)) if one in table), "")
+    if not name:
         near = did_you_mean(key, table.columns) or f"; they have {', '.join(map(str, table.columns))}"
         raise UsageError(f'--where "{condition}": the points have no column "{key}"{near}')
     column: Any = table[name]

@@ -9,6 +9,7 @@ import numpy as np
 from attrs import asdict, evolve, frozen
 
 from fvlm_core.interfaces import Relation
+from fvlm_core.scaling.cost import SAME_SIZE
 from fvlm_core.scaling.leverage import EXACT
 from fvlm_core.scaling.uncertainty import UNBOUNDED, Interval, quantile
 
@@ -63,6 +64,9 @@ class FittedRelation:
         return f"{text}; {expected:g} {'lies inside' if low <= expected <= high else 'lies outside'}"
 
 
+LARGEST = 700.0
+"""ln of a scale that a float can hold."""
+
 TESTED = 3
 """Groups from which a power through them could fail."""
 
@@ -86,6 +90,8 @@ def relate(relation: Relation, fits: Sequence[Fit]) -> FittedRelation:
     x, y = np.log([group.at for group in groups]), np.log([group.value for group in groups])
     if len(groups) < 2 or np.ptp(x) == 0:
         return _without(found, f"{len(groups)} fitted; an exponent takes two or more")
+    if np.ptp(x) <= SAME_SIZE:
+        return _without(found, f"all groups lie at one {relation.against}; an exponent takes two or more")
     if not np.isfinite(y).all():
         return _without(found, "a group's value is 0")
     known = bool(np.isfinite(errors).all())
@@ -94,6 +100,8 @@ def relate(relation: Relation, fits: Sequence[Fit]) -> FittedRelation:
     across = float((weight * (x - middle) ** 2).sum())
     slope = float((weight * (x - middle) * y).sum() / across)
     level = float((weight * y).sum() / weight.sum()) - slope * middle
+    if level > LARGEST:
+        return _without(found, "the power is too steep to be written as scale * at^exponent")
     apart = y - level - slope * x
     spare = len(groups) - 2
     error = across**-0.5

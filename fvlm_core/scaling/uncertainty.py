@@ -13,7 +13,7 @@ from scipy.special import stdtrit
 
 from fvlm_core.errors import UsageError
 from fvlm_core.scaling.descent import descend
-from fvlm_core.scaling.identify import VANISHED
+from fvlm_core.scaling.identify import RANK_TOLERANCE, VANISHED, determined
 from fvlm_core.scaling.leverage import UNSEEN, Leverage, leverage
 from fvlm_core.scaling.objective import Floats
 from fvlm_core.scaling.problem import Problem
@@ -64,6 +64,9 @@ class Interval:
 
 
 UNBOUNDED = Interval(None, None)
+
+UNTOLD = "not identifiable from these points, whose information about it is singular or nearly so"
+"""Why a slot has no interval that can take any value beside others."""
 
 ALONE = "nearly all that tells it is fitted exactly, which leaves no residual to judge by"
 """Why one slot has no interval where others have."""
@@ -139,7 +142,8 @@ def quantile(freedom: int) -> float:
 
 
 def standard_errors(problem: Problem, solution: Solution) -> tuple[float | None, ...]:
-    """Standard errors of the values, for independent residuals; None for slots on a bound or without influence.
+    """Standard errors of the values, for independent residuals; None for slots on a bound, without influence,
+    or that the information H does not determine.
 
     The sandwich H^-1 (J' psi^2 J) H^-1 n/(n - p) of M-estimators (Huber 1967), H = J' psi' J: residuals may differ in
     spread, but not depend on each other. For Huber losses psi' is the density of residuals at 0, taken from the window
@@ -158,17 +162,24 @@ def standard_errors(problem: Problem, solution: Solution) -> tuple[float | None,
         return tuple(out)
     scaled = jacobian / size[:, None]
     psi = apart * problem.objective.weights(apart)
-    try:
-        inverse = np.linalg.inv((scaled * expected_slope(problem, apart)) @ scaled.T)
-    except np.linalg.LinAlgError:
-        return tuple(out)
-    variance = np.diag(inverse @ ((scaled * psi**2) @ scaled.T) @ inverse) * n / (n - len(free)) / size**2
-    for at, found in zip(free, variance, strict=True):
+    bent = scaled * np.sqrt(expected_slope(problem, apart))  # H = bent bent'
+    # What H does not determine is left out of its inverse, and so are those that share in it.
+    left, singular, _ = np.linalg.svd(bent, full_matrices=False)
+    kept = singular > RANK_TOLERANCE * singular.max(initial=0.0)
+    inverse = (left[:, kept] / singular[kept] ** 2) @ left[:, kept].T
+    spread = np.linalg.norm(inverse @ (scaled * psi), axis=1) * np.sqrt(n / (n - len(free))) / size
+    for place in determined(bent):
+        at, found = free[place], spread[place]
         if np.isfinite(found):
-            out[at] = float(
-                np.sqrt(found) * (solution.values[at] if problem.slots[at].parameter.log else 1.0)
-            )
+            out[at] = float(found * (solution.values[at] if problem.slots[at].parameter.log else 1.0))
     return tuple(out)
+
+
+def vague(problem: Problem, solution: Solution, errors: Sequence[float | None]) -> tuple[int, ...]:
+    """Positions of slots whose standard error is as wide as all the values they may take: no number is more than
+    another. A scale may be off by `FAR` at most."""
+    reach = np.where(problem.logs, FAR * solution.values, problem.upper - problem.lower)
+    return tuple(at for at, error in enumerate(errors) if error is not None and not error < reach[at])
 
 
 def expected_slope(problem: Problem, apart: Floats) -> Floats:
@@ -193,8 +204,9 @@ def bootstrap(
 ) -> Bootstrap:
     """Refit to resampled points, all draws at once, each from the optimum.
 
-    loose: slots that the points do not determine; whatever their draws say, they are unbounded. lag1: autocorrelation
-    of the residuals. rebuild: for points that are made from measured ones, the problem of one draw's weights.
+    loose: slots that the points do not determine; whatever their draws say, they have no interval. lag1:
+    autocorrelation of the residuals. rebuild: for points that are made from measured ones, the problem of one draw's
+    weights.
     """
     draws = min(draws, max(FEWEST, MOST_COUNTS // len(problem.table)))
     free = sum(bound is None for bound in solution.bounds)
@@ -271,8 +283,10 @@ def summarise(
     )
     hidden = found.hidden(np.eye(len(problem.slots)))
     intervals = tuple(
-        UNBOUNDED
-        if at in loose or not len(kept)
+        Interval(None, None, UNTOLD)
+        if at in loose
+        else UNBOUNDED
+        if not len(kept)
         else Interval(None, None, ALONE)
         if hidden[at]
         else _interval(problem, solution, found, kept, at)

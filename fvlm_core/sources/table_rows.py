@@ -21,7 +21,7 @@ from fvlm_core.sources.parquet import Parquet
 from fvlm_core.sources.rows import Record, Refused, of_another_shape
 from fvlm_core.sources.ties import tied_rows
 
-_VERSION = 3
+_VERSION = 4
 """Of what is kept in the cache: to be raised when rows come to mean something else."""
 
 
@@ -37,13 +37,13 @@ class TableEntry:
 @frozen(eq=False)
 class TableListing:
     """rows: the usable ones. groups: of each, what decides its split. unusable, faults: the others, and an index into
-    `reasons` for each."""
+    `reasons` for each: a text, and `Problem.unseen`."""
 
     rows: NDArray[np.int64]
     groups: NDArray[np.uint64]
     unusable: NDArray[np.int64]
     faults: NDArray[np.int64]
-    reasons: tuple[str, ...]
+    reasons: tuple[tuple[str, str], ...]
 
 
 class TableRows(DataSource):
@@ -106,7 +106,8 @@ class TableRows(DataSource):
         found: list[Problem] = []
         for row, fault in zip(self.listing.unusable, self.listing.faults, strict=True):
             path, number = self.table.place(int(row))
-            found.append(Problem(self.listing.reasons[fault], str(path), key=f"row {number}"))
+            text, unseen = self.listing.reasons[fault]
+            found.append(Problem(text, str(path), key=f"row {number}", unseen=unseen))
         return tuple(found)
 
     def fingerprint(self) -> str:
@@ -124,7 +125,8 @@ class TableRows(DataSource):
             rows, groups, unusable, faults = (
                 saved[name] for name in ("rows", "groups", "unusable", "faults")
             )
-            return TableListing(rows, groups, unusable, faults, tuple(json.loads(saved["reasons"].tobytes())))
+            reasons = tuple((text, unseen) for text, unseen in json.loads(saved["reasons"].tobytes()))
+            return TableListing(rows, groups, unusable, faults, reasons)
         listing = self._list()
         keep_arrays(
             kept,
@@ -139,17 +141,17 @@ class TableRows(DataSource):
     def _list(self) -> TableListing:
         rows, unusable, faults = array("q"), array("q"), array("q")
         counts, keys = array("q"), array("Q")
-        reasons: dict[str, int] = {}
+        reasons: dict[tuple[str, str], int] = {}
         for row, record in self.table.records(lambda _: True):
             try:
-                if record is None:
-                    raise Refused("not UTF-8 text")
+                if isinstance(record, str):
+                    raise Refused(record)
                 with of_another_shape():
                     entry = self.entry(record)
                 _refuse_blind(entry, record)
             except Refused as refused:
                 unusable.append(row)
-                faults.append(reasons.setdefault(str(refused), len(reasons)))
+                faults.append(reasons.setdefault((str(refused), refused.unseen), len(reasons)))
                 continue
             rows.append(row)
             counts.append(len(entry.pictures))
@@ -170,16 +172,27 @@ def picture_of(value: Any) -> bytes:
     if isinstance(content, bytes) and content:
         return content
     path = value.get("path") if isinstance(value, dict) else None
-    raise Refused(f"a picture without bytes{f' (only its path: {path})' if path else ''}")
+    text = "a picture without bytes"
+    raise Refused(f"{text} (only its path: {path})" if path else text, unseen=text)
 
 
 def _refuse_blind(entry: TableEntry, record: Record) -> None:
-    """Raise `Refused` for a row that names pictures or videos which the entry does not show."""
+    """Raise `Refused` for a row that names pictures or videos which the entry does not show.
+
+    A row says `is_text_only` where a name in it only looks like one (`src/app.ts`), as a record of a shard does.
+    """
     shown = (len(entry.pictures),) if entry.pictures else ()
-    if not shown and (keys := media_keys(record)):
-        raise Refused(f"names a picture or video that is not read ({', '.join(keys)})")
+    text_only: Any = record.get("is_text_only")
+    if text_only is True and shown:
+        raise Refused("is_text_only is true, and a picture is there")
+    if text_only is False and not shown:
+        text = "is_text_only is false, and no picture is there"
+        raise Refused(text, unseen=text)
+    if not shown and text_only is not True and (keys := media_keys(record)):
+        text = f"names a picture or video that is not read ({', '.join(keys)})"
+        raise Refused(text, unseen=text)
     if reason := unshown(entry.turns, *shown):
-        raise Refused(reason)
+        raise Refused(reason, unseen=reason)
 
 
 def _groups(counts: NDArray[np.int64], keys: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -28,8 +28,8 @@ _WHY = {
     AMBIGUOUS: "several different videos are called",
     EMPTY: "empty video (0 bytes)",
 }
-_COLUMNS = ("rows", "entries", "groups", "contents", "unusable", "faults")
-_VERSION = 3
+_COLUMNS = ("rows", "entries", "repeats", "groups", "contents", "unusable", "faults")
+_VERSION = 4
 """Of the listings that are kept: how rows are read."""
 _SHOWN = 5
 """Problems spelt out when nothing is left."""
@@ -37,7 +37,8 @@ _SHOWN = 5
 
 @frozen
 class VideoEntry:
-    """What a row says. id: unique in the data set. video: its name as the row has it. turns: the chat.
+    """What a row says. id: of its sample; where rows share one, the second on has its number, too (`a.mp4#2`).
+    video: its name as the row has it. turns: the chat.
 
     group: what decides the split, the same for all rows of one video. seconds: its length if the row states it.
     """
@@ -53,25 +54,28 @@ class VideoEntry:
 class Listing:
     """The usable rows of all files, and the unusable ones; columns of numbers only.
 
-    rows: [n, 4]: file, number, start, length. entries: the video of each. groups: what decides the split. contents: a
-    hash of id and turns.
-    unusable: [m, 4] as rows, with faults: an index into `reasons`, or below 0 as `Media.find` gives it.
+    rows: [n, 4]: file, number, start, length. entries: the video of each. repeats: rows above with the same id.
+    groups: what decides the split. contents: a hash of id and turns.
+    unusable: [m, 4] as rows, with faults: an index into `reasons` (a text, and `Problem.unseen`), or below 0 as
+    `Media.find` gives it.
     """
 
     files: tuple[RowFile, ...]
     media: Media
     rows: NDArray[np.int64]
     entries: NDArray[np.int64]
+    repeats: NDArray[np.int64]
     groups: NDArray[np.uint64]
     contents: NDArray[np.uint64]
     unusable: NDArray[np.int64]
     faults: NDArray[np.int64]
-    reasons: tuple[str, ...]
+    reasons: tuple[tuple[str, str], ...]
     unnamed: int
 
 
 class VideoRows(DataSource):
-    """Rows of one split, in the order of the files.
+    """Rows of one split, in the order of the files: one sample a row, but for copies (the same video, the same chat),
+    which count once.
 
     A row's split is decided by a hash of its video, so that no video is in both splits, by whatever names its rows call
     it, and none changes sides when others come or go. A child says what a row means: `entry`.
@@ -121,7 +125,8 @@ class VideoRows(DataSource):
         video = listing.media.video(
             int(listing.entries[row]), entry.video, config.fps, config.max_frames, entry.seconds
         )
-        return Sample(entry.id, self.name, entry.turns, video)
+        repeat = int(listing.repeats[row])
+        return Sample(f"{entry.id}#{repeat + 1}" if repeat else entry.id, self.name, entry.turns, video)
 
     def problems(self) -> tuple[Problem, ...]:
         """The rows left out in either split, then what is wrong with the archives."""
@@ -130,11 +135,12 @@ class VideoRows(DataSource):
         for (number, row), fault in zip(enumerate(listing.unusable), listing.faults, strict=True):
             file = listing.files[row[0]]
             if fault >= 0:
-                text = listing.reasons[fault]
+                text, unseen = listing.reasons[fault]
             else:
                 entry = self.entry(int(row[0]), int(row[1]), file.read(int(row[2]), int(row[3]))[0])
-                text = f"{_WHY[int(fault)]}: {entry.video}"
-            found.append(file.problem(int(listing.unusable[number, 1]), text))
+                unseen = _WHY[int(fault)]
+                text = f"{unseen}: {entry.video}"
+            found.append(file.problem(int(listing.unusable[number, 1]), text, unseen))
         found += listing.media.problems
         if listing.unnamed:
             text = f"videos that no row names, and that are not used: {listing.unnamed:,}"
@@ -149,9 +155,10 @@ class VideoRows(DataSource):
 
     def _list(self, files: Sequence[RowFile], media: Callable[[], Media]) -> Listing:
         rows, faulty = array("q"), array("q")
-        names, ids, groups, contents = array("Q"), array("Q"), array("Q"), array("Q")
+        names, ids, groups = array("Q"), array("Q"), array("Q")
+        chats, contents = array("Q"), array("Q")
         faults = array("q")
-        reasons: dict[str, int] = {}
+        reasons: dict[tuple[str, str], int] = {}
         videos = media()
         settings = (type(self).__name__, self.name, _VERSION, repr(self.config), videos.state())
         kept = cache_folder("listings") / f"{state_key([file.path for file in files], *settings)}.arrays"
@@ -165,24 +172,28 @@ class VideoRows(DataSource):
                     with of_another_shape():
                         entry = self.entry(file, number, record)
                     if reason := unshown(entry.turns, 1):
-                        raise Refused(reason)
+                        raise Refused(reason, unseen=reason)
                 except Refused as refused:
                     faulty.extend((file, number, start, length))
-                    faults.append(reasons.setdefault(str(refused), len(reasons)))
+                    faults.append(reasons.setdefault((str(refused), refused.unseen), len(reasons)))
                     continue
                 rows.extend((file, number, start, length))
                 names.append(videos.key(entry.video))
                 ids.append(key_of(entry.id))
                 groups.append(key_of(entry.group))
+                chats.append(key_of(repr(entry.turns)))
                 contents.append(key_of(repr((entry.id, entry.turns))))
         places = np.asarray(rows, np.int64).reshape(-1, 4)
         found = videos.find(np.asarray(names, np.uint64))
         code = np.where(found < 0, found, 0)
-        _, first, back = np.unique(np.asarray(ids, np.uint64), return_index=True, return_inverse=True)
+        # An unusable video has no copies: each of its rows is one that has none.
+        shows = np.where(found < 0, ~np.arange(len(found)), found)
+        said = np.stack([shows, np.asarray(chats, np.uint64).view(np.int64)], 1)
+        _, first, back = np.unique(said, axis=0, return_index=True, return_inverse=True)
         for row in np.flatnonzero(first[back] != np.arange(len(back))):
             place = places[first[back[row]]]
             reason = f"the same sample as {files[place[0]].problem(int(place[1]), '')}"
-            code[row] = 1 + reasons.setdefault(reason.rstrip(": "), len(reasons))
+            code[row] = 1 + reasons.setdefault((reason.rstrip(": "), ""), len(reasons))
         good = code == 0
         unusable = np.concatenate([np.asarray(faulty, np.int64).reshape(-1, 4), places[~good]])
         reason_of = np.concatenate([np.asarray(faults, np.int64), np.where(code > 0, code - 1, code)[~good]])
@@ -194,6 +205,7 @@ class VideoRows(DataSource):
             videos,
             places[good],
             found[good],
+            _repeats(np.asarray(ids, np.uint64)[good]),
             tied_rows(keys, np.concatenate([which, which]), shown),
             np.asarray(contents, np.uint64)[good],
             unusable[order],
@@ -232,8 +244,17 @@ class VideoRows(DataSource):
 
 def _restored(saved: dict[str, NDArray[Any]], files: tuple[RowFile, ...], media: Media) -> Listing:
     columns = {name: saved[name] for name in _COLUMNS}
-    reasons: list[str] = json.loads(saved["reasons"].tobytes())
-    return Listing(files, media, **columns, reasons=tuple(reasons), unnamed=int(saved["unnamed"]))
+    reasons = tuple((text, unseen) for text, unseen in json.loads(saved["reasons"].tobytes()))
+    return Listing(files, media, **columns, reasons=reasons, unnamed=int(saved["unnamed"]))
+
+
+def _repeats(ids: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Of each row, how many rows above it have the same id."""
+    order = np.argsort(ids, kind="stable")
+    alike = ids[order]
+    repeats = np.empty(len(ids), np.int64)
+    repeats[order] = np.arange(len(ids)) - np.searchsorted(alike, alike)
+    return repeats
 
 
 _LISTINGS: dict[Any, Any] = {}

@@ -22,24 +22,22 @@ from torch import Tensor
 from fvlm_core.compose import Sources
 from fvlm_core.data.collate import Preparer
 from fvlm_core.data.loader import (
-    BadReport,
     MicroBatch,
     Reading,
     TrainingData,
-    ValidationSet,
     micro_batches,
     validation_set,
 )
 from fvlm_core.data.order import Order
 from fvlm_core.data.planning import Planner, Share
 from fvlm_core.data.weighing import check_places, make_order
-from fvlm_core.errors import FvlmError
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.recipes.read import Run
 from fvlm_core.recipes.schema import Training
 from fvlm_core.runs.checkpoint import prune_checkpoints, rehearse
-from fvlm_core.runs.store import BAD_SAMPLES, CHECKPOINTS
+from fvlm_core.runs.store import CHECKPOINTS
 from fvlm_core.seeding import seed_micro_batch
+from fvlm_core.training.bad import note_bad, note_spelled, report_validation
 from fvlm_core.training.devices import autocast, peak_flops, pick_device, place, ran_out, set_up
 from fvlm_core.training.evaluate import evaluate
 from fvlm_core.training.journal import Clock, Journal, summarised, training_row
@@ -54,9 +52,6 @@ from fvlm_core.training.state import Latest, LossWindow, Progress, restore, save
 from fvlm_core.training.stop import LEAVING, Stopped, StopRequest
 from fvlm_core.training.updates import Updates, late
 from fvlm_core.vlm import VLM
-
-MIN_BAD = 10
-"""Distinct bad samples that are always tolerated under `on_bad_sample = "skip"`."""
 
 
 def train(
@@ -113,7 +108,7 @@ def train(
         pairs=preference is not None,
     )
     validation = validation_set(sources.validation, preparer, config.eval.samples, config.eval.batch_size)
-    ranks.on_first(lambda: _report_validation(validation, observer))
+    ranks.on_first(lambda: report_validation(validation, observer))
     progress = latest.progress
     if latest.folder is not None:
         restore(latest.folder, model, optimiser, replicas)
@@ -169,10 +164,10 @@ def train(
 
             # Accounts.
             progress.tokens += part.tokens
-            _note_spelled(part.readings, progress, observer)
+            note_spelled(part.readings, progress, observer)
             progress.note(part.readings)
             journal.bad(step, [bad for reading in part.readings for bad in reading.bad])
-            _note_bad(part.readings, progress, config.data.max_bad, folder, observer, ranks)
+            note_bad(part.readings, progress, config.data.max_bad, folder, observer, ranks)
             row: dict[str, Any] | None = None
             if logging or evaluating:
                 row = training_row(
@@ -357,48 +352,6 @@ def _order(now: Order, progress: Progress, observer: Observer) -> Order:
             f"the data stay in the order of seed {order.seed}: in another one samples would be read twice"
         )
     return order
-
-
-def _note_bad(
-    readings: list[Reading],
-    progress: Progress,
-    max_bad: float,
-    folder: Path,
-    observer: Observer,
-    ranks: Ranks,
-) -> None:
-    """Name bad samples; too many distinct ones stop the run."""
-    reports: list[BadReport] = [bad for reading in readings for bad in reading.bad]
-    for report in reports:
-        if report.sample not in progress.bad:
-            progress.bad[report.sample] = report.reason
-            observer.warned(
-                f"bad sample {report.sample}: {report.reason} (replaced; {len(progress.bad)} so far)"
-            )
-    allowed = max(MIN_BAD, max_bad * progress.samples)
-    if len(progress.bad) > allowed:
-        raise ranks.refusal(
-            f"{len(progress.bad)} bad samples in {progress.samples} (data.max_bad allows {allowed:.0f}); "
-            f"they are named in {folder / BAD_SAMPLES}"
-        )
-
-
-def _note_spelled(readings: list[Reading], progress: Progress, observer: Observer) -> None:
-    """Say once that a text spells out a control token; the metrics count such samples."""
-    found = [one for reading in readings for one in reading.spelled]
-    if found and not progress.spelled:
-        sample, token = found[0]
-        observer.warned(
-            f'{sample}: the text spells out the control token "{token}": it is read as text, here and in every '
-            "other sample (control_token_samples in the metrics counts them)"
-        )
-
-
-def _report_validation(validation: ValidationSet, observer: Observer) -> None:
-    for bad in validation.bad:
-        observer.warned(f"bad validation sample {bad.sample}: {bad.reason} (left out)")
-    if not validation.samples:
-        raise FvlmError("no usable validation sample; check [data.validation]")
 
 
 def _checkpoint_bytes(model: VLM, trained: list[str]) -> int:

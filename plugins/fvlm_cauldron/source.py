@@ -52,7 +52,7 @@ class CauldronSource(TableRows):
         if not isinstance(pictures, list):
             raise Refused(f"images: expected a list of pictures, got {type(pictures).__name__}")
         if not pictures:
-            raise Refused("no picture")
+            raise Refused("no picture", unseen="no picture")
         if len(pictures) > self.max_images:
             raise Refused(f"{len(pictures)} pictures, where at most {self.max_images} are shown")
         shown = tuple(map(picture_of, pictures))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from attrs import define, field
 
-from fvlm_core.interfaces import Refused, is_video, leads_out
+from fvlm_core.interfaces import NotData, Refused, check_data, is_video, leads_out
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
@@ -29,7 +29,7 @@ class Folder:
                 return name
             return self._resolved(name)
         except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL byte, links that go in circles
-            raise Refused(f"no file name: {error}") from error
+            raise Refused(f"no file name: {error}", unseen="no file name") from error
 
     def videos(self) -> Iterator[str]:
         """Every video in the folder and its subfolders, relative to it, in order of name."""
@@ -56,15 +56,22 @@ class Folder:
 
     def _resolved(self, name: str) -> str:
         if not name:
-            raise Refused("no file name")
+            raise Refused("no file name", unseen="no file name")
         if _SCHEME.match(name):
-            raise Refused(f'"{name}" names a URL or protocol; only files on this machine are read')
+            reason = "names a URL or protocol; only files on this machine are read"
+            raise Refused(f'"{name}" {reason}', unseen=reason)
         path = self.root / name
         if leads_out(path, self.root):
-            raise Refused(f'"{name}" leads out of {self.root}')
+            reason = f"leads out of {self.root}"
+            raise Refused(f'"{name}" {reason}', unseen=reason)
         target = path.resolve()
-        if not target.is_file():
-            raise Refused(f"no such file: {target}")
+        try:
+            check_data(target)
+        except NotData as error:
+            reason = "no such file" if target.is_dir() else error.reason
+            raise Refused(f"{reason}: {target}", unseen=reason) from None
+        except FileNotFoundError:
+            raise Refused(f"no such file: {target}", unseen="no such file") from None
         if not target.is_relative_to(self.root):  # a blob of a Hugging Face cache: only the link has a name
             target = path.parent.resolve() / path.name
         return target.relative_to(self.root).as_posix()

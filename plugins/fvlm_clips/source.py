@@ -11,6 +11,7 @@ from typing import NamedTuple
 from fvlm_clips.config import Clips
 from fvlm_clips.folder import Folder
 from fvlm_core.interfaces import (
+    MAX_ROW,
     CSVRows,
     DataSource,
     JSONLines,
@@ -28,6 +29,7 @@ from fvlm_core.interfaces import (
     by_kind,
     decoded,
     is_video,
+    read_data,
     string_of,
     text_of,
 )
@@ -108,12 +110,12 @@ class ClipSource(DataSource):
         counts: dict[int, int] = {}
         lines: dict[int, int | None] = {}
         for row in _rows(self._manifest, self.config) if self._manifest else _beside(folder):
-            video, error = _located(row, folder)
+            video, error, unseen = _located(row, folder)
             key, copy = _key(video), _key(f"{video}\0{row.caption}")
             if not error and copy in lines:
                 error = f"{video} with this caption is already in line {lines[copy]}"
             if error:
-                self._problems.append(Problem(error, row.file, row.line))
+                self._problems.append(Problem(error, row.file, row.line, unseen=unseen))
                 continue
             lines[copy] = row.line
             counts[key] = counts.get(key, 0) + 1
@@ -153,7 +155,9 @@ class ClipSource(DataSource):
         ]
         if others:
             text = f"passed over, of kinds that are not read or without a video: {by_kind(others)}"
-            yield Problem(text, str(folder.root))
+            lost = 0 if self._manifest else sum(map(_is_text, others))
+            unseen = "a caption without a video of a kind that is read" if lost else ""
+            yield Problem(text, str(folder.root), unseen=unseen, samples=lost or 1)
 
     def _nothing(self) -> UsageError:
         count = len(self._problems)
@@ -208,14 +212,14 @@ def _rows(manifest: RowFile, config: Clips) -> Iterator[_Row]:
         yield _Row(str(manifest.path), number, start, length, video, caption, error)
 
 
-def _located(row: _Row, folder: Folder) -> tuple[str, str]:
-    """A row's video below the folder, and why it cannot be used (empty if it can)."""
+def _located(row: _Row, folder: Folder) -> tuple[str, str, str]:
+    """A row's video below the folder, why the row cannot be used (empty if it can), and `Problem.unseen`."""
     if row.error:
-        return row.video, row.error
+        return row.video, row.error, ""
     try:
-        return folder.find(row.video), ""
+        return folder.find(row.video), "", ""
     except Refused as refused:
-        return row.video, str(refused)
+        return row.video, str(refused), refused.unseen
 
 
 def _key(video: str) -> int:
@@ -241,7 +245,10 @@ def _beside(folder: Folder) -> Iterator[_Row]:
             continue
         text = folder.root / found[0] if found else path.with_suffix(".txt")
         try:
-            caption, error = decoded(text.read_bytes()).strip(), f"empty caption: {text.name}"
+            caption, error = (
+                decoded(read_data(text, MAX_ROW, inside=folder.root)).strip(),
+                f"empty caption: {text.name}",
+            )
         except (OSError, NotText) as reason:
             why = getattr(reason, "strerror", None) or reason
             caption, error = "", f"no caption: {text.name}: {why}"
@@ -254,7 +261,7 @@ def _manifest(config: Clips) -> RowFile | None:
     if not path.exists():
         raise MissingData(f"{path}: no such file or folder{_way_out(config, path)}")
     if path.is_dir():
-        found = [file for file in sorted(path.iterdir()) if file.name.lower() in _INSIDE and file.is_file()]
+        found = [file for file in sorted(path.iterdir()) if file.name.lower() in _INSIDE]
         if len(found) > 1:
             names = f"{found[0].name} and {found[1].name}"
             raise UsageError(f"{path}: two manifests, {names}; name one of them as path")
@@ -263,9 +270,10 @@ def _manifest(config: Clips) -> RowFile | None:
         path = found[0]
     if path.suffix.lower() not in _KINDS:
         raise UsageError(f"{path}: expected a folder, or a file that ends in {', '.join(_KINDS)}")
+    root = config.path if config.path.is_dir() else None  # who names a file means it, wherever it leads
     if path.suffix.lower() == ".jsonl":
-        return JSONLines(path)
-    return CSVRows(path, columns=(config.video_column, config.caption_column))
+        return JSONLines(path, root=root)
+    return CSVRows(path, root=root, columns=(config.video_column, config.caption_column))
 
 
 def _way_out(config: Clips, missing: Path) -> str:

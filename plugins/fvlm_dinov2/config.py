@@ -11,6 +11,7 @@ from fvlm_core.interfaces import (
     COUNT,
     FLAG,
     POSITIVE,
+    PREPROCESSOR,
     SEEDED,
     EncoderSpec,
     architecture,
@@ -18,6 +19,7 @@ from fvlm_core.interfaces import (
     check_heads,
     check_kinds,
 )
+from fvlm_dinov2.normalisation import normalisation
 
 _SMALL = 128
 """Width up to which random weights are small enough to rehearse with as they are."""
@@ -32,6 +34,7 @@ class DINOv2:
     weights: a hub id ("facebook/dinov2-small"), a folder, or "seeded" for random weights.
     width, depth, heads: channels, layers and attention heads; needed with seeded weights. Pretrained weights are what
     their `config.json` says; what the recipe or the name of a `dinov2-SIZE` component says must agree with it.
+    Frames are normalised as their `preprocessor_config.json` says, where there is one.
     mlp_ratio: inner width of an MLP over `width`. swiglu: the gated MLP of the giant size.
     image_size: side in pixels of the square frames. patch_size: side in pixels of a patch.
     position_size: side in pixels of the frames the position table was made for (518 as published; interpolated to
@@ -76,7 +79,15 @@ class DINOv2:
             mlp=_inner_width(sizes),
             gated=sizes.get("use_swiglu_ffn", False),
             recompute=self.checkpoint_activations,
+            **self._normalisation(),
         )
+
+    def _normalisation(self) -> dict[str, Any]:
+        """Mean and standard deviation of `EncoderSpec`, as pretrained weights say; nothing where they do not."""
+        if self.weights == SEEDED:
+            return {}
+        config = architecture(self.weights, model_type="dinov2", needed=False)
+        return normalisation(self.weights, config[PREPROCESSOR]) if PREPROCESSOR in config else {}
 
     def rehearsal(self) -> DINOv2:
         """A small one for rehearsals: as many heads, 4 channels each; two layers; 3 x 3 patches; random weights."""

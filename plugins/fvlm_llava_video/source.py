@@ -55,7 +55,7 @@ class LLaVAVideoSource(VideoRows):
             "llava-video",
             config,
             split,
-            [JSONArray(file) for file in files],
+            [JSONArray(file, root=config.path) for file in files],
             lambda: find_media([root], by="path"),
             holdout=config.holdout,
         )
@@ -70,7 +70,7 @@ class LLaVAVideoSource(VideoRows):
         pairs = [(_ROLES.get(str(turn.get("from")), turn.get("from")), turn.get("value")) for turn in said]
         turns = chat_of(pairs)
         if reason := unshown(turns, 1):
-            raise Refused(reason)
+            raise Refused(reason, unseen=reason)
         turns = tuple(
             Turn(turn.role, _MARK.sub("", turn.content)) if turn.role == "user" else turn for turn in turns
         )

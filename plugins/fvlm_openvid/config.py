@@ -46,7 +46,7 @@ class OpenVid(HeldOutVideos):
                 ("which parts are split differs from upload to upload", "parts are found by their names"),
                 ("a part of a split zip is missing", "the zip is named as a problem, and so are its rows"),
                 ("a video is missing or empty", "its row is left out and named; no other takes its place"),
-                ("a file name stands in two rows", "the first is used, the others are named"),
+                ("a file name stands in several rows", "a sample each; copies count once and are named"),
                 ("motion scores are empty", "not read"),
             ),
             fetch=(self.table, "OpenVid_part*" if self.subset == "1m" else "OpenVidHD/*"),

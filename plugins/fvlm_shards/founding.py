@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from array import array
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 
+import attrs
 import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
 from fvlm_core.interfaces import (
+    NOTES,
     PICTURES,
     TEXTS,
     VIDEOS,
@@ -26,27 +29,32 @@ from fvlm_core.interfaces import (
     Shown,
     TarMember,
     UsageError,
+    lines,
+    listed,
+    open_data,
+    read_data,
     sample_keys,
     tar_members,
     tied_rows,
+    unreadable,
     unshown,
     write_index,
 )
 from fvlm_shards.config import Shards
-from fvlm_shards.records import Text, Unusable, object_of, read_record, says_text
+from fvlm_shards.records import Blind, Text, Unusable, object_of, read_record, says_text
 from fvlm_shards.token_ids import TokenIds
 
-_LAYOUT = 5
+_LAYOUT = 6
 """Raised when an index would come out otherwise for the same shards."""
 
-_PACKED = tuple(
-    f".{name}"
-    for kind in ("gz", "bz2", "xz", "zst", "lz4", "lzma", "z", "bz", "b2")
-    for name in (f"tar.{kind}", f"t{kind}")
-)
-_COMPRESSED = (
-    "a compressed shard is not read, for nothing in it has a place: unpack it (gunzip, unzstd, ...) to a .tar"
-)
+_UNPACK = {
+    **dict.fromkeys(("gz", "z"), "gunzip"),
+    **dict.fromkeys(("bz2", "bz", "b2"), "bunzip2"),
+    **dict.fromkeys(("xz", "lzma"), "unxz"),
+    "zst": "unzstd --rm",
+    "lz4": "unlz4 --rm",
+}
+"""The command that unpacks a compressed tar, by the end of its name."""
 
 _NUMBERED = re.compile(r"[0-9]+\.[^.]+")
 
@@ -76,10 +84,12 @@ def list_shards(config: Shards) -> Listed:
     """
     if packs := sorted({file.parent.relative_to(config.path) for file in config.path.rglob("pack.json")}):
         named = sorted({pack.parent if pack.name in ("train", "validation") else pack for pack in packs})
-        raise UsageError(f"{config.path}: holds packs; name one as path: {', '.join(map(str, named))}")
-    there = sorted(path for path in config.path.rglob("*") if path.is_file())
-    files = tuple(path for path in there if path.suffix.lower() == ".tar")
-    packed = [Problem(_COMPRESSED, str(path)) for path in there if path.name.lower().endswith(_PACKED)]
+        raise UsageError(f"{config.path}: holds packs; name one as path: {listed(named)}")
+    there = sorted(path for path in config.path.rglob("*") if not path.is_dir())
+    tars = [path for path in there if path.suffix.lower() == ".tar"]
+    files = tuple(path for path in tars if not unreadable(path))
+    packed = [Problem(text, str(path)) for path in there if (text := _compressed(path))]
+    packed += [Problem(reason, str(path)) for path in tars if (reason := unreadable(path))]
     if not files:
         more = "".join(f"\n  {problem}" for problem in packed[:5])
         raise MissingData(f"{config.path}: neither a pack (pack.json) nor shards (*.tar) are in it{more}")
@@ -98,6 +108,16 @@ def split_key(name: str) -> int:
     return int.from_bytes(blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big")
 
 
+def _compressed(path: Path) -> str:
+    """What to do with a compressed tar; empty for any other file."""
+    for kind, command in _UNPACK.items():
+        if path.name.lower().endswith((f".tar.{kind}", f".t{kind}")):
+            then = "" if path.name.lower().endswith(f".tar.{kind}") else ", and let its name end in .tar"
+            text = "a compressed shard is not read, for nothing in it has a place; unpack it"
+            return f"{text}: {command} {shlex.quote(str(path))}{then}"
+    return ""
+
+
 def _state(config: Shards, files: Iterable[Path]) -> str:
     """A hash of everything that decides the index."""
     digest = blake2b(_settings(config), digest_size=8)
@@ -109,7 +129,7 @@ def _state(config: Shards, files: Iterable[Path]) -> str:
 
 def _settings(config: Shards) -> bytes:
     """What decides how the same shards are read."""
-    tokenizer = config.tokenizer.read_bytes() if config.tokenizer and config.tokenizer.is_file() else b""
+    tokenizer = read_data(config.tokenizer, NOTES) if config.tokenizer and config.tokenizer.exists() else b""
     return repr((_LAYOUT, config.prompt, blake2b(tokenizer).digest())).encode()
 
 
@@ -129,8 +149,10 @@ def _make(config: Shards, files: tuple[Path, ...], folder: Path) -> None:
         except BadShard as error:
             broken.append(str(error))
             continue
+        if not members:
+            problems.append(Problem("no sample in it", str(file)))
         stem = file.relative_to(config.path).as_posix().removesuffix(".tar")  # 0.TAR may lie beside 0.tar
-        with file.open("rb") as opened:
+        with open_data(file) as opened:
             for key, group in _samples(members, problems, file):
                 try:
                     name = f"{stem}/{key}"
@@ -142,10 +164,11 @@ def _make(config: Shards, files: tuple[Path, ...], folder: Path) -> None:
                     digest.update(repr(entry).encode("utf-8", "surrogateescape"))
                     digest.update(os.pread(opened.fileno(), entry.json_size, entry.json_start))
                 except Unusable as reason:
-                    problems.append(Problem(str(reason), str(file), key=key))
+                    unseen = str(reason) if isinstance(reason, Blind) else ""
+                    problems.append(Problem(str(reason), str(file), key=key, unseen=unseen))
     if broken:
-        listed = "\n".join(f"  {text}" for text in broken)
-        raise UsageError(f"{config.path}: {len(broken)} of {len(files)} shards are not whole:\n{listed}")
+        text = f"{config.path}: {len(broken)} of {len(files)} shards are not whole:"
+        raise UsageError(f"{text}\n{lines(broken, indent='  ')}")
     if not entries:
         shown = "\n".join(f"  {problem}" for problem in problems[:5])
         raise UsageError(f"{config.path}: none of its {len(problems):,} samples can be used:\n{shown}")
@@ -159,7 +182,7 @@ def _make(config: Shards, files: tuple[Path, ...], folder: Path) -> None:
         (
             "problems.json",
             lambda out: out.write_text(
-                json.dumps([_plain(problem) for problem in problems]), encoding="utf-8"
+                json.dumps([attrs.asdict(problem) for problem in problems]), encoding="utf-8"
             ),
         ),
     ):
@@ -185,7 +208,8 @@ def _samples(
             problems.append(Problem(refused, str(file), key=member.name))
         elif key not in lost:
             lost.add(key)
-            problems.append(Problem(f"{refused}: the sample is left out", str(file), key=member.name))
+            text = f"{refused}: the sample is left out"
+            problems.append(Problem(text, str(file), key=member.name, unseen=refused))
     yield from ((key, group) for key, group in groups.items() if group and key not in lost)
 
 
@@ -225,16 +249,16 @@ def _entry(
 def _refuse_blind(record: Text, kind: Shown, shown: int) -> None:
     """Raise `Unusable` for a record that names other pictures than the shard holds."""
     if record.frames is not None and kind != "video" and record.frames != shown:
-        raise Unusable(f"its frame_count is {record.frames} and {shown} are there: its time would shift")
+        raise Blind(f"its frame_count is {record.frames} and {shown} are there: its time would shift")
     if kind == "text":
         if record.text_only is False:
-            raise Unusable("is_text_only is false, and no picture or video is there")
+            raise Blind("is_text_only is false, and no picture or video is there")
         if record.names and not record.text_only:
-            raise Unusable(f"names a picture or video that is not there ({', '.join(record.names)})")
+            raise Blind(f"names a picture or video that is not there ({listed(record.names)})")
     elif record.text_only:
         raise Unusable("is_text_only is true, and a picture or video is there")
     if reason := unshown(record.turns, *({"text": (), "frames": (1, shown)}.get(kind, (1,)))):
-        raise Unusable(reason)
+        raise Blind(reason)
 
 
 def _shown(group: dict[str, TarMember]) -> tuple[Shown, list[TarMember]]:
@@ -245,17 +269,17 @@ def _shown(group: dict[str, TarMember]) -> tuple[Shown, list[TarMember]]:
     named = set(numbered) | {member.kind for member in (*pictures, *videos)}
     others = [rest for rest in group if rest not in named | TEXTS]
     if any(group[rest].kind not in TEXTS for rest in others) or (others and not named):
-        raise Unusable(f"members that belong to no known layout: {', '.join(sorted(others))}")
+        raise Blind(f"members that belong to no known layout: {listed(sorted(others))}")
     if bool(numbered) + len(pictures) + len(videos) > 1:
-        raise Unusable(f"shows several things, of which one would be lost: {', '.join(sorted(named))}")
+        raise Blind(f"shows several things, of which one would be lost: {listed(sorted(named))}")
     if not numbered:
         return ("still", pictures) if pictures else ("video", videos) if videos else ("text", [])
     if strange := [rest for rest, member in numbered.items() if member.kind not in PICTURES]:
-        raise Unusable(f"numbered members that are no pictures: {', '.join(sorted(strange))}")
+        raise Blind(f"numbered members that are no pictures: {listed(sorted(strange))}")
     frames = {int(rest.partition(".")[0]): member for rest, member in numbered.items()}
     if sorted(frames) != list(range(len(numbered))):
         holes = sorted(set(range(max(frames) + 1)) - set(frames))
-        raise Unusable(f"frame {holes[0] if holes else 'twice'} is missing: its time would shift")
+        raise Blind(f"frame {holes[0] if holes else 'twice'} is missing: its time would shift")
     return "frames", [frames[number] for number in range(len(frames))]
 
 
@@ -272,7 +296,3 @@ def _what_is_shown(entry: IndexEntry, video: str, handle: int) -> Iterator[str]:
 def _save(out: Path, groups: NDArray[np.uint64]) -> None:
     with out.open("wb") as file:
         np.save(file, groups)
-
-
-def _plain(problem: Problem) -> dict[str, object]:
-    return {"text": problem.text, "file": problem.file, "line": problem.line, "key": problem.key}

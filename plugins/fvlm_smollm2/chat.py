@@ -13,7 +13,7 @@ from attrs import field, frozen
 from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from fvlm_core.interfaces import EncodedChat, Turn, UsageError
+from fvlm_core.interfaces import NOTES, EncodedChat, Turn, UsageError, check_data
 from fvlm_smollm2.config import SYSTEM
 
 _END_OF_TEXT, _START, _END, _UNKNOWN = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<unk>"
@@ -44,6 +44,7 @@ class ChatML:
     _start: int = field(init=False)
     _added: dict[int, str] = field(init=False, repr=False)
     _plain: Tokenizer = field(init=False, repr=False)
+    _bare: Any = field(init=False, repr=False)
     _unknown: int | None = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -54,6 +55,7 @@ class ChatML:
             "_start": found.token_to_id(_START),
             "_added": {id: token.content for id, token in found.get_added_tokens_decoder().items()},
             "_plain": _without_added(found),
+            "_bare": _without_added(found, normalized=False),
             "_unknown": _unknown(found),
         }.items():
             object.__setattr__(self, name, value)
@@ -143,9 +145,24 @@ class ChatML:
         ]
 
     def _in_parts(self, id: int) -> list[int]:
-        """The name of an added token as text."""
+        """The name of an added token as text: read in two parts, which no normalizer makes names of once more.
+
+        Raises `UsageError` for a tokenizer that reads a part of a name as one that is no shorter.
+        """
         name = self._added[id]
-        return [part for half in (name[:1], name[1:]) for part, _ in self._read(half)]
+        ids: list[int] = []
+        for half in (name[:1], name[1:]):
+            for part in self._bare.encode(half, add_special_tokens=False).ids:
+                if not self._is_named(part, half):
+                    ids.append(part)
+                elif len(self._added[part]) < len(name):
+                    ids += self._in_parts(part)
+                else:
+                    raise UsageError(
+                        f'this tokenizer reads "{half}" as its control token "{self._added[part]}": a text with '
+                        f'"{name}" in it cannot be read as text; expected another tokenizer.json'
+                    )
+        return ids
 
     def _is_named(self, id: int, characters: str) -> bool:
         """Whether a token is an added one that `characters` spell; what is unknown to the model spells none."""
@@ -161,6 +178,7 @@ def load(file: Path, system: str = SYSTEM) -> ChatML:
     """The chat format with the tokenizer of a `tokenizer.json`. Raises `UsageError` if it has no ChatML tokens, or
     none that stand alone: whose text beside them is read as if they were not there."""
     try:
+        check_data(file, limit=NOTES)
         tokenizer: Any = Tokenizer.from_file(str(file))
     except Exception as error:  # the tokenizers library raises nothing narrower
         raise UsageError(f"{file}: not a whole tokenizer.json: {error}") from None
@@ -204,11 +222,12 @@ def from_corpus(texts: Iterable[str], system: str = SYSTEM) -> ChatML:
     return ChatML(tokenizer, system)
 
 
-def _without_added(tokenizer: Any) -> Any:
+def _without_added(tokenizer: Any, *, normalized: bool = True) -> Any:
     """The same tokenizer without the tokens that were added to its model's own, and without a post-processor, which
     would add some, or trim white space off the offsets that masks are made from."""
     plain: Any = Tokenizer(tokenizer.model)
-    plain.normalizer = tokenizer.normalizer
+    if normalized:
+        plain.normalizer = tokenizer.normalizer
     plain.pre_tokenizer = tokenizer.pre_tokenizer
     return plain
 
