@@ -25,7 +25,8 @@ from fvlm_core.recipes.read import read_recipe
 from fvlm_core.recipes.schema import Training
 from fvlm_core.runs.checkpoint import Checkpoint, damage, latest_checkpoint, save_checkpoint
 from fvlm_core.runs.metrics import MetricsWriter
-from fvlm_core.training import journal, loop
+from fvlm_core.training import journal
+from fvlm_core.training.bad import note_bad
 from fvlm_core.training.devices import peak_flops
 from fvlm_core.training.journal import Clock, training_row
 from fvlm_core.training.objective import TokenLoss
@@ -175,7 +176,7 @@ def test_more_bad_samples_than_the_recipe_allows_stop_a_run(
 
     def meet(name: str) -> None:
         reading = Reading((), {}, 0, (BadReport(f"clips/{name}", "cut short"),))
-        loop._note_bad([reading], progress, 0.02, tmp_path, watch, Ranks())
+        note_bad([reading], progress, 0.02, tmp_path, watch, Ranks())
 
     for number in [*range(allowed), 0, 1]:
         meet(str(number))

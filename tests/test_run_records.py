@@ -158,7 +158,9 @@ def test_what_a_killed_save_left_goes_when_the_run_is_found_again(tmp_path: Path
     assert [item.name for item in (tmp_path / "checkpoints").iterdir()] == [kept.name]
 
 
-def test_the_best_weights_are_those_of_the_best_evaluation_unless_they_are_damaged(tmp_path: Path) -> None:
+def test_the_best_weights_are_those_of_the_best_evaluation_and_no_others_take_their_place(
+    tmp_path: Path,
+) -> None:
     for step in (2, 4, 6):
         save_checkpoint(tmp_path / "checkpoints", checkpoint(step))
     run = Run(tmp_path, {"resolved": {}, "id": "r", "recipe": "r"})
@@ -166,7 +168,8 @@ def test_the_best_weights_are_those_of_the_best_evaluation_unless_they_are_damag
     write_json(tmp_path / "summary.json", {"best_val_step": 4})
     assert best_checkpoint(run).name == "step-00000004"
     (tmp_path / "checkpoints" / "step-00000004" / "model.safetensors").write_bytes(b"damaged")
-    assert best_checkpoint(run).name == "step-00000006"
+    with pytest.raises(UsageError, match="It is the run's best checkpoint: put it back"):
+        best_checkpoint(run)
 
 
 def test_a_run_goes_on_from_the_weights_that_it_started_from_and_from_no_others(tmp_path: Path) -> None:

@@ -189,7 +189,9 @@ def test_runs_that_come_and_go_are_noticed(root: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b'{"layout": "0", "crc32": 0}\n{}', b"\x00" * 100, b"cut", b"changed"])
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b'{"layout": "0", "crc32": 0}\n{}', b"\x00" * 100, b"cut", b"changed"]
+)
 def test_a_damaged_index_is_made_again(root: Path, damage: bytes) -> None:
     first = list_entries(root)
     file = root / INDEX
