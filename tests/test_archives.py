@@ -9,6 +9,7 @@ import tracemalloc
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import published_videos as published
 import pytest
 from fvlm_llava_video.config import LLaVAVideo
@@ -24,7 +25,7 @@ from fvlm_core.data.members import open_member
 from fvlm_core.errors import FvlmError, Problem
 from fvlm_core.interfaces import Member, find_media
 from fvlm_core.sources.archives import Archive
-from fvlm_core.sources.media import ABSENT, Media
+from fvlm_core.sources.media import ABSENT, AMBIGUOUS, Media
 
 HOSTILE = [
     *(
@@ -119,6 +120,15 @@ def test_a_flipped_bit_of_a_zip_member_is_noticed_by_its_checksum(tmp_path: Path
     (listed,) = Archive((file,), "zip").members((".mp4",), [])
     with pytest.raises(ValueError, match="size or checksum is not the declared one"):
         open_member(Member(listed.name, (file,), *listed[1:]))
+
+
+def test_two_videos_of_one_name_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    for name, content in (("a", b"one video"), ("b", b"another one")):
+        published.write(tmp_path / f"{name}.zip", published.zip_of({"x.mp4": content, "same.mp4": b"1"}))
+    media = find_media([tmp_path], by="name")
+    found = media.find(np.array([media.key(name) for name in ("x.mp4", "same.mp4")], np.uint64))
+    assert found[0] == AMBIGUOUS
+    assert found[1] >= 0  # copies are one
 
 
 @pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
