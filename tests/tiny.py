@@ -124,6 +124,7 @@ def train(
     data = prepare(read, root, lambda what, done, total: None)
     with StopRequest() as stop, suppress(Stopped):
         run_all(read, root, data, observer, stop, allow)
+        assert until is None, f"the run was not stopped after step {until}"
     return observer
 
 

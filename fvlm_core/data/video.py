@@ -278,7 +278,9 @@ def _declared(container: InputContainer, stream: VideoStream) -> float | None:
 
 def _times(seconds: float, fps: float, max_frames: int) -> list[float]:
     """When to look, in seconds after the first picture."""
-    count = max(1, ceil((seconds - _CLOCK) * fps))
+    count = max(
+        1, ceil((seconds - 2 * _CLOCK) * fps)
+    )  # the last picture's time and its own length are rounded
     step = 1 / fps if count <= max_frames else seconds / max_frames
     return [k * step for k in range(min(count, max_frames))]
 
