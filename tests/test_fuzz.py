@@ -22,6 +22,7 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(240)
 def test_a_few_hostile_inputs_of_each_kind_are_told_in_words() -> None:
     said = run("10", "--seed", "1")
