@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from fvlm_registry.listing import HOOKS
 FIRST_PARTY = {
     (offer.component.target, offer.component.config): (offer.kind, offer.qualified)
     for offer in registry().offers
-    if offer.origin.startswith("fvlm ")
+    if offer.origin.startswith("fvlm ") and (offer.component.name != "trackio" or find_spec("trackio"))
 }
 """One component of each family: the sizes of one differ only in presets that the example replaces."""
 
