@@ -53,3 +53,18 @@ def test_many_seeds_have_the_noise_of_the_samples_besides() -> None:
     of_samples = 400 / 399 * ((parts[0] - parts[0].mean()) ** 2).sum()
     # The seeds' parts are alike: nothing is counted twice.
     assert found.error**2 == pytest.approx(losses.var(ddof=1) / 30 + of_samples, rel=1e-9)
+
+
+def test_what_every_seed_has_of_its_own_on_every_sample_is_in_both_and_counted_once() -> None:
+    """Seeds crossed with samples (Cameron, Gelbach and Miller 2011): of the seeds, plus of the samples, less of each cell
+    by itself."""
+    rng = np.random.default_rng(2)
+    cells = (rng.standard_normal(400) + 1.5 * rng.standard_normal((12, 400))) / 400
+    losses = 1.3 + 0.1 * rng.standard_normal(12)
+    found = over_both([group(1.0, losses, cells)], np.zeros(400, np.int64))
+    assert found is not None
+    mean = cells.mean(axis=0)
+    of_seeds, of_samples = losses.var(ddof=1) / 12, 400 / 399 * ((mean - mean.mean()) ** 2).sum()
+    of_cells = cells.var(axis=0, ddof=1).sum() / 12
+    assert of_cells > 0.05 * of_samples
+    assert found.error**2 == pytest.approx(of_seeds + of_samples - of_cells, rel=1e-9)
