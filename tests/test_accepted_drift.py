@@ -8,6 +8,7 @@ import pytest
 
 from fvlm_core.errors import UsageError
 from fvlm_core.recipes.drift import changes, check_allowed, classify, refused
+from fvlm_core.recipes.parent import differences
 
 BEFORE: dict[str, Any] = {
     "training": {"lr": 1e-3, "lr_ratio": 10.0, "clip": 1.0, "workers": 0, "seed": 42, "init_from": None},
@@ -67,6 +68,11 @@ def test_a_name_accepts_its_key_or_what_is_in_its_table_and_nothing_like_it(
     allowed: list[str], left: list[str]
 ) -> None:
     assert sorted(keys(refused(changes(BEFORE, AFTER), allowed))) == left
+
+
+def test_what_a_recipe_changes_of_its_parent_is_what_it_sets_adds_and_drops() -> None:
+    found = differences({"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 4, "d": 5})
+    assert sorted(map(str, found)) == ["b: 2 -> 4", "c: 3 -> not set", "d: not set -> 5"]
 
 
 def test_a_name_of_no_key_is_misuse() -> None:

@@ -279,6 +279,8 @@ def test_a_breach_names_the_line_of_the_contract(
     name = f"wrong-{kind}-{list(WRONG[kind]).index(wrong)}"
     change = (old.replace("$name", name), new.replace("$name", name))
     made = component(kind, name, tmp_path, monkeypatch, change)
+    monkeypatch.setattr("fvlm_core.scaling.solver.STARTS", 8)
+    monkeypatch.setattr("fvlm_core.scaling.solver.FINALISTS", 2)
     if "heavy" not in wrong:  # what others import is no matter here, and costs an interpreter each
         monkeypatch.setattr(general, "_imported", lambda _: set())
     with pytest.raises(ContractError) as error:
