@@ -1,4 +1,4 @@
-"""Intervals are as wide as the textbooks say (Student's t, degrees of freedom, leverages), and hold the truth that often."""
+"""Intervals are as wide as the textbooks say (Student's t, freedom, leverages), and hold the truth that often."""
 
 from __future__ import annotations
 

@@ -56,8 +56,8 @@ def test_many_seeds_have_the_noise_of_the_samples_besides() -> None:
 
 
 def test_what_every_seed_has_of_its_own_on_every_sample_is_in_both_and_counted_once() -> None:
-    """Seeds crossed with samples (Cameron, Gelbach and Miller 2011): of the seeds, plus of the samples, less of each cell
-    by itself."""
+    """Seeds crossed with samples (Cameron, Gelbach and Miller 2011): of the seeds, plus of the samples, less of each
+    cell by itself."""
     rng = np.random.default_rng(2)
     cells = (rng.standard_normal(400) + 1.5 * rng.standard_normal((12, 400))) / 400
     losses = 1.3 + 0.1 * rng.standard_normal(12)
