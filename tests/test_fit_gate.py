@@ -213,8 +213,10 @@ def test_every_parameter_of_every_law_can_be_given(name: str, monkeypatch: pytes
     monkeypatch.setattr("fvlm_core.scaling.solver.FINALISTS", 2)
     monkeypatch.setattr("fvlm_core.scaling.solver.SURE", 20)  # more points than this need no polish
     table, curves = _rates(name)
-    points = evolve(tidy(table, "made"), curves=curves)
     model = load_model(name)
+    if model.split == "size":  # of single groups two are as good as four
+        table = table[table["size"].isin(table["size"].unique()[:2])]
+    points = evolve(tidy(table, "made"), curves=curves)
     for parameter in model.parameters:
         given = f"{parameter.guess:.6g}"
         constraints = Constraints(fixed=(f"{parameter.name}={given}",))

@@ -14,6 +14,7 @@ from scipy import stats
 from fvlm_core.scaling import uncertainty
 from fvlm_core.scaling.fitting import fit_points, load_model
 from fvlm_core.scaling.identify import rank_of
+from fvlm_core.scaling.leverage import nothing_left
 from fvlm_core.scaling.options import Options
 from fvlm_core.scaling.points import tidy
 from fvlm_core.scaling.prediction import Predictor
@@ -84,13 +85,19 @@ def test_what_lies_beyond_an_interval_is_a_twentieth(freedom: int) -> None:
     assert stats.t.cdf(quantile(freedom), freedom) == pytest.approx(0.975)
 
 
-@pytest.mark.parametrize(("apart", "told"), [(1e-6, True), (1e-8, False)])
+@pytest.mark.parametrize(("apart", "told"), [(1e-6, True), (1e-7, False)])
 def test_slots_whose_effects_agree_to_seven_digits_are_not_told_apart(apart: float, told: bool) -> None:
     """Two columns at an angle of `apart` have singular values in the ratio apart / 2."""
     first = np.array([1.0, 0.0, 0.0, 0.0])
     second = np.array([np.cos(apart), np.sin(apart), 0.0, 0.0])
     found = rank_of(1e3 * np.stack([first, second]))
     assert (found.full, found.undetermined) == ((True, ()) if told else (False, (0, 1)))
+
+
+def test_as_many_parameters_as_points_leave_nothing_over_whatever_the_residuals() -> None:
+    problem, solution = solved(LINE, table([1.0, 2.0], [3.0, 4.0]), (3.1, 1.0))
+    assert "2 points for 2 parameters leave no residual" in nothing_left(problem, solution, 2)
+    assert nothing_left(problem, solution, 1) == ""
 
 
 def hits(count: int, points: int, law: str, monkeypatch: pytest.MonkeyPatch) -> float:
