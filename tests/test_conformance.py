@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
+import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +19,7 @@ from manual import examples
 
 import fvlm_core.testing as kit
 from fvlm_core.errors import Problems, UsageError
-from fvlm_core.testing import ContractError, Finding, check, examine
+from fvlm_core.testing import ContractError, Finding, check, examine, general
 from fvlm_core.testing.clause import clause
 from fvlm_core.testing.conformance import _MODULES  # pyright: ignore[reportPrivateUsage]
 from fvlm_registry import registry
@@ -29,6 +31,23 @@ FIRST_PARTY = {
     if offer.origin.startswith("fvlm ") and (offer.component.name != "trackio" or find_spec("trackio"))
 }
 """One component of each family: the sizes of one differ only in presets that the example replaces."""
+
+
+@pytest.fixture(autouse=True)
+def few_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Laws are near enough to their guess that few starts find them."""
+    monkeypatch.setattr("fvlm_core.scaling.solver.STARTS", 64)
+
+
+@pytest.fixture(scope="module")
+def imported() -> set[str]:
+    """What all first-party plugins and configs together bring into one fresh interpreter: none brings more."""
+    configs = {config.partition(":")[0] for _, config in FIRST_PARTY}
+    plugins = {plugin.module.partition(":")[0] for plugin in registry().plugins if plugin.status == "ok"}
+    command = [sys.executable, "-c", general._RECORD, *sorted(configs | plugins)]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
+    return set().union(*json.loads(done.stdout.splitlines()[-1]).values())
+
 
 WRONG: dict[str, dict[str, tuple[str, str, str]]] = {
     # kind: what is wrong: text, its replacement, and the line of the contract
@@ -207,9 +226,10 @@ WRONG: dict[str, dict[str, tuple[str, str, str]]] = {
     ("kind", "name"), FIRST_PARTY.values(), ids=[f"{kind} {name}" for kind, name in FIRST_PARTY.values()]
 )
 def test_first_party_components_keep_the_contract(
-    kind: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: Any, name: str, imported: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FVLM_CACHE", str(tmp_path))
+    monkeypatch.setattr(general, "_imported", lambda _: imported)
     found = examine(name, kind=kind)
     assert [str(one) for one in found if one.outcome == "failed"] == []
     if kind == "data" and name != "shapes:shapes":
@@ -260,6 +280,10 @@ def test_a_breach_names_the_line_of_the_contract(
     name = f"wrong-{kind}-{list(WRONG[kind]).index(wrong)}"
     change = (old.replace("$name", name), new.replace("$name", name))
     made = component(kind, name, tmp_path, monkeypatch, change)
+    monkeypatch.setattr("fvlm_core.scaling.solver.STARTS", 8)
+    monkeypatch.setattr("fvlm_core.scaling.solver.FINALISTS", 2)
+    if "heavy" not in wrong:  # what others import is no matter here, and costs an interpreter each
+        monkeypatch.setattr(general, "_imported", lambda _: set())
     with pytest.raises(ContractError) as error:
         check(made, kind=kind)
     named = [found.clause for found in error.value.findings if found.clause]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from fvlm_core.report.figures.ticks import label, log_ticks
 from fvlm_core.report.figures.view import view
 from fvlm_core.scaling.cost import cost_of_points
 from fvlm_core.scaling.fitting import fit_points, load_model
+from fvlm_core.scaling.options import Options
 from fvlm_core.scaling.points import tidy
 from fvlm_core.scaling.prediction import Predictor
 from fvlm_core.scaling.report import FitReport
@@ -47,14 +49,33 @@ OWN = [
 ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_starts() -> Iterator[None]:
+    """Made points lie near enough to their law."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fvlm_core.scaling.solver.STARTS", 64)
+        yield
+
+
 def fitted(
-    sizes: list[float], samples: list[int], *, flops: bool = True, law: str = "joint-chinchilla"
+    sizes: list[float],
+    samples: list[int],
+    *,
+    flops: bool = True,
+    law: str = "joint-chinchilla",
+    **options: Any,
 ) -> FitReport:
     table = points(TRUTH, sizes, samples, noise=0.003)
     table["run"] = [f"run-{n:.0f}" for n in table["n"]]
     if flops:
         table["compute"] = 6 * table["n"] * table["d"]
-    return fit_points(tidy(table, "points"), load_model(law), draws=40)
+    return fit_points(tidy(table, "points"), load_model(law), draws=40, options=Options(**options))
+
+
+@pytest.fixture(scope="module")
+def six() -> FitReport:
+    """Six sizes, which tell the law well."""
+    return fitted(list(np.geomspace(3e4, 3e6, 6)), [1000, 4000, 16000, 64000, 256000], sensitivity=False)
 
 
 @pytest.fixture(scope="module")
@@ -172,9 +193,10 @@ def test_a_frontier_is_drawn_only_for_a_law_that_is_believed(cases: dict[str, li
 
 
 def test_what_a_figure_has_no_room_for_is_said(cases: dict[str, list[FitReport]]) -> None:
-    many = fitted(list(np.geomspace(1e4, 1e7, 12)), [1000, 4000, 16000, 64000], law="per-size")
+    sizes, quick = list(np.geomspace(1e4, 1e7, 12)), Options(sensitivity=False)
+    many = fitted(sizes, [1000, 4000, 16000, 64000], law="per-size", sensitivity=False)
     assert "per-size: 5 more groups not drawn." in words(drawn("profiles", [view(many)]))
-    offset = view(fit_points(many.points, load_model("two-floor"), draws=20))
+    offset = view(fit_points(many.points, load_model("two-floor"), draws=20, options=quick))
     assert "two-floor: 8 more parameters not drawn." in words(drawn("parameter-pairs", [offset]))
     assert "two-floor: 2 more parameters not drawn." in words(drawn("profiles", [offset]))
     assert "Curves of 7 of 12 sizes." in words(drawn("loss-data", [offset]))
@@ -187,9 +209,9 @@ def test_a_long_reason_leaves_room_for_what_is_drawn() -> None:
     assert lines[-3].startswith("… The rest")
 
 
-def test_bands_and_draws_in_figures_are_as_wide_as_the_intervals() -> None:
+def test_bands_and_draws_in_figures_are_as_wide_as_the_intervals(six: FitReport) -> None:
     """Draws of small random weights lie closer to the estimate than its own error is."""
-    report = fitted(list(np.geomspace(3e4, 3e6, 6)), [1000, 4000, 16000, 64000, 256000])
+    report = six
     fit, seen = report.fits[0], view(report)
     at = [one.name for one in fit.estimates].index("beta")
     error = fit.drawn.error_of(at, fit.solution.values[at], fit.drawn.values[:, at])
@@ -204,10 +226,9 @@ def test_bands_and_draws_in_figures_are_as_wide_as_the_intervals() -> None:
     assert found.n[1:, middle] == pytest.approx(best.n_interval, rel=0.02)
 
 
-def test_the_frontier_is_the_minimum_over_sizes_at_equal_compute() -> None:
-    report = fitted(list(np.geomspace(3e4, 3e6, 6)), [1000, 4000, 16000, 64000, 256000])
-    seen = view(report)
-    assert seen.frontier is not None, "the law was not believed"
+def test_the_frontier_is_the_minimum_over_sizes_at_equal_compute(six: FitReport) -> None:
+    report, seen = six, view(six)
+    assert seen.frontier is not None
     found = seen.frontier()
     inside = np.isfinite(found.n[0])
     assert inside.sum() > 10
@@ -285,6 +306,7 @@ def test_a_third_partys_figure_is_drawn_by_name(tmp_path: Path) -> None:
     assert wrong.returncode == 2
     assert 'none of the figures is called "worse": did you mean "worst"?' in wrong.stderr
     asked = ("--figures", "worst,residuals", "--figures-to", "out", "--format", "svg", "--format", "png")
+    asked += ("--draws", "20", "--model", "joint-chinchilla")
     done = fvlm("fit", "--data", "points.csv", *asked)
     assert done.returncode == 0, done.stderr
     assert {file.name for file in (tmp_path / "out").iterdir()} == {

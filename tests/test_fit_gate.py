@@ -207,13 +207,20 @@ def test_a_law_with_one_parameter_given_is_the_law_there(name: str) -> None:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.soak] * (name == "multi-power")) for name in LAWS]
 )
-def test_every_parameter_of_every_law_can_be_given(name: str) -> None:
+def test_every_parameter_of_every_law_can_be_given(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From few starts: where the others end is no matter here."""
+    monkeypatch.setattr("fvlm_core.scaling.solver.STARTS", 16)
+    monkeypatch.setattr("fvlm_core.scaling.solver.FINALISTS", 2)
+    monkeypatch.setattr("fvlm_core.scaling.solver.SURE", 20)  # more points than this need no polish
     table, curves = _rates(name)
-    points = evolve(tidy(table, "made"), curves=curves)
     model = load_model(name)
+    if model.split == "size":  # of single groups two are as good as four
+        table = table[table["size"].isin(table["size"].unique()[:2])]
+    points = evolve(tidy(table, "made"), curves=curves)
     for parameter in model.parameters:
         given = f"{parameter.guess:.6g}"
-        asked = Options(constraints=Constraints(fixed=(f"{parameter.name}={given}",)), force=True)
+        constraints = Constraints(fixed=(f"{parameter.name}={given}",))
+        asked = Options(constraints=constraints, force=True, sensitivity=False)
         found = fit_points(points, model, draws=2, options=asked)
         assert found.fits
         for fit in found.fits:
@@ -301,10 +308,10 @@ def test_points_of_one_budget_are_told_from_the_next() -> None:
 def test_steps_of_noise_are_no_jump() -> None:
     rng = np.random.default_rng(0)
     false = 0
+    table = pd.DataFrame(
+        {"size": "a", "run": np.repeat(["x", "y"], 30), "d": np.tile(np.arange(30.0) + 1, 2)}
+    )
     for _ in range(200):
-        table = pd.DataFrame(
-            {"size": "a", "run": np.repeat(["x", "y"], 30), "d": np.tile(np.arange(30.0) + 1, 2)}
-        )
         walk = np.zeros(60)
         for at in range(1, 60):
             walk[at] = 0.8 * walk[at - 1] + 0.003 * rng.standard_normal()

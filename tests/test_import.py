@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,6 +34,7 @@ from fvlm_core.runs.store import Run, list_runs, open_run, with_cache
 from fvlm_core.runs.tables import POINT_COLUMNS, SUMMARY_COLUMNS, write_tables
 from fvlm_core.scaling.files import read_points
 from fvlm_core.scaling.fitting import fit_points, load_model
+from fvlm_core.scaling.options import Options
 from fvlm_core.scaling.stored import from_runs
 
 POINTS, SUMMARIES = "all_eval_points.csv", "run_summaries.csv"
@@ -92,6 +94,13 @@ def summaries_file(folder: Path, *rows: str) -> Path:
 
 def named(runs: list[Run]) -> dict[str, Run]:
     return {run.id: run for run in runs}
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How sure an exported fit is is no matter here."""
+    quick = partial(fit_points, draws=10, options=Options(sensitivity=False))
+    monkeypatch.setattr("fvlm_core.runs.export.fit_points", quick)
 
 
 # What comes in goes out
@@ -242,7 +251,7 @@ def _on_disk(root: Path, recipe: str, name: str, order: int, about: dict[str, An
     (folder / "recipe.json").write_text(json.dumps(record))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.dictionaries(st.tuples(st.sampled_from(["r", "s"]), _TEXT), _RUN, min_size=1, max_size=4))
 def test_any_export_imported_and_exported_again_is_equal(runs: dict[tuple[str, str], dict[str, Any]]) -> None:
     with TemporaryDirectory() as place:
@@ -728,7 +737,7 @@ def test_the_command_shows_what_it_imports_and_a_dry_run_writes_nothing(
     code, _, err = run_cli(["import", published, str(alone), "--name", "x"], monkeypatch, capsys)
     assert (code, "import them one by one" in err) == (2, True)
     code, _, err = run_cli(["import", published, "--name", "../x"], monkeypatch, capsys)
-    assert (code, '"../x" cannot name a folder' in err) == (2, True)
+    assert (code, 'got "../x"' in err) == (2, True)
 
 
 def test_predict_reads_imported_runs(

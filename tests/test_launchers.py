@@ -153,6 +153,10 @@ def test_a_run_waits_for_the_run_it_starts_from_and_slots_are_never_exceeded(
     one = Scripted({"r1": [0], "r2": [0], "r3": [0]})
     pool(read, tmp_path / "one", one, slots=1)[0].run(never)
     assert one.slots == [0, 0, 0]
+    enough = Scripted({"r1": [0], "r2": [0], "r3": [0]})
+    made, heard, _ = pool(read, tmp_path / "enough", enough, slots=3)
+    made.run(never)  # with a slot free all the time
+    assert heard.lines.index("r3: started: somewhere") > heard.lines.index("r1: complete")
 
 
 @pytest.mark.parametrize(

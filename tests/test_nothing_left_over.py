@@ -34,6 +34,12 @@ FAST = [law for law in laws.LAWS if law not in ("envelope", "multi-power")]
 JOINT = load_model("joint-chinchilla")
 
 
+@pytest.fixture(autouse=True)
+def few_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a fit arrives is no matter here: what it claims is."""
+    monkeypatch.setattr("fvlm_core.scaling.solver.STARTS", 32)
+
+
 def measured(law: str, spare: int, noise: float, seed: int) -> FitReport:
     """A fit to as many points as parameters, and `spare` more (of each group of a law of single groups)."""
     rng = np.random.default_rng(seed)
@@ -67,7 +73,7 @@ def measured(law: str, spare: int, noise: float, seed: int) -> FitReport:
     if model.split == "budget":
         table["d"] = table["compute"] / 6 / table["n"]
     points = evolve(tidy(table.drop(columns=["source", "budget"]), "made"), curves=laws.CURVES)
-    return fit_points(points, model, draws=50, options=Options(force=True))
+    return fit_points(points, model, draws=20, options=Options(force=True))
 
 
 def claims_nothing(report: FitReport) -> None:
@@ -92,15 +98,14 @@ def claims_nothing(report: FitReport) -> None:
 
 @pytest.mark.parametrize("law", FAST)
 def test_as_many_points_as_parameters_leave_no_interval_in_any_law(law: str) -> None:
-    for seed in range(2):
-        report = measured(law, 0, 0.01, seed)
-        claims_nothing(report)
-        assert any(one.interval.missing for fit in report.fits for one in fit.estimates) or not report.fits
+    report = measured(law, 0, 0.01, 0)
+    claims_nothing(report)
+    assert any(one.interval.missing for fit in report.fits for one in fit.estimates) or not report.fits
 
 
 @given(law=st.sampled_from(FAST), spare=st.integers(0, 3), noise=st.sampled_from([0.0, 1e-9, 0.003]),
        seed=st.integers(0, 2**16))  # fmt: skip
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True)
 def test_no_interval_is_without_width(law: str, spare: int, noise: float, seed: int) -> None:
     report = measured(law, spare, noise, seed)
     claims_nothing(report)
@@ -190,7 +195,7 @@ def test_figures_cope_and_say_why(name: str, shared: Path) -> None:
 
     table = pd.read_csv(shared / "cases/tables/exact_parabolas.csv").rename(columns=str.lower)
     figure = FigureCanvasAgg(Figure()).figure
-    load_figure(name)([view(fit_points(tidy(table, "cases"), load_model("lr-optimum")))], figure)
+    load_figure(name)([view(fit_points(tidy(table, "cases"), load_model("lr-optimum"), draws=2))], figure)
     figure.draw_without_rendering()
     said = " ".join(" ".join(text.get_text().split()) for text in figure.findobj(Text))
     assert "leave no residual" in said or name in ("isoflop", "sensitivity")
@@ -219,48 +224,35 @@ def test_exact_parabolas_give_best_rates_without_intervals_and_no_verdict(
     assert "unbounded" not in told
 
 
-def test_an_exponent_is_judged_by_its_groups_scatter_where_they_have_no_errors() -> None:
-    """Five sizes of three rates: nothing is left over of any, three are of the line through the five."""
+@pytest.mark.parametrize(("exponent", "inside"), [(-0.5, True), (-0.2, False)])
+def test_an_exponent_is_judged_by_its_groups_scatter_where_they_have_no_errors(
+    exponent: float, inside: bool
+) -> None:
+    """Five sizes of three rates: nothing is left over of any, three are of the line through the five. How wide the
+    interval is, and that it holds the truth as often, is in test_intervals."""
     rng = np.random.default_rng(0)
-    exponents: list[bool] = []
-    for _ in range(30):
-        rows: list[dict[str, float]] = []
-        for n in np.geomspace(1e6, 1e8, 5):
-            best = 1e-3 * (n / 1e7) ** -0.5 * np.exp(0.1 * rng.standard_normal())
-            rows += [
-                {"n": n, "d": 1e9, "lr": lr, "loss": 2 + 0.1 * np.log(lr / best) ** 2}
-                for lr in best * np.array([0.4, 1.2, 3.0])
-            ]
-        found = fit_points(tidy(pd.DataFrame(rows), "sweep"), load_model("lr-optimum"), draws=2).relation
-        assert found is not None
-        low, high = found.interval.low, found.interval.high
-        assert low is not None
-        assert high is not None
-        exponents.append(low <= -0.5 <= high)
-        assert ("-0.5 lies inside" in str(found)) == exponents[-1]
-    assert np.mean(exponents) > 0.83  # 95 % of 30, less than three standard deviations below
-
-
-@pytest.mark.parametrize("spare", [1, 2])
-def test_intervals_with_few_residuals_hold_the_truth(spare: int) -> None:
-    held: list[bool] = []
-    for seed in range(40):
-        rng = np.random.default_rng(seed)
-        lr = np.geomspace(3e-4, 5e-3, 3 + spare)
-        loss = (2.5 + 0.1 * np.log(lr / 1.3e-3) ** 2) * np.exp(0.002 * rng.standard_normal(len(lr)))
-        table = pd.DataFrame({"n": 1e7, "d": 1e9, "lr": lr, "loss": loss})
-        report = fit_points(tidy(table, "sweep"), load_model("lr-optimum"), "log-mse", draws=150)
-        for fit in report.fits:
-            ends = {one.name: one.interval for one in fit.estimates}["best"]
-            held.append((ends.low or 0.0) <= 1.3e-3 <= (ends.high or np.inf))
-    assert np.mean(held) > 0.84
+    rows = [
+        {"n": n, "d": 1e9, "lr": lr, "loss": 2 + 0.1 * np.log(lr / best) ** 2}
+        for n in np.geomspace(1e6, 1e8, 5)
+        for best in [1e-3 * (n / 1e7) ** exponent * np.exp(0.1 * rng.standard_normal())]
+        for lr in best * np.array([0.4, 1.2, 3.0])
+    ]
+    points, law = tidy(pd.DataFrame(rows), "sweep"), load_model("lr-optimum")
+    found = fit_points(points, law, draws=2, options=Options(sensitivity=False)).relation
+    assert found is not None
+    low, high = found.interval.low, found.interval.high
+    assert low is not None
+    assert high is not None
+    assert low < exponent < high
+    assert (low <= -0.5 <= high) == inside
+    assert ("-0.5 lies inside" in str(found)) == inside
 
 
 @given(
     series=st.lists(st.floats(-1e3, 1e3) | st.just(float("nan")), min_size=1, max_size=12),
     runs=st.integers(1, 3),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_an_autocorrelation_lies_between_minus_one_and_one(series: list[float], runs: int) -> None:
     values = np.array(series)
     table = pd.DataFrame({"size": "a", "run": [f"r{at % runs}" for at in range(len(values))]})

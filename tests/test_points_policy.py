@@ -178,6 +178,18 @@ def test_runs_say_which_n_and_which_d(tmp_path: Path) -> None:
         from_runs(list_runs(tmp_path / "old"), "runs", "llm")
 
 
+def test_d_in_tokens_is_the_tokens_that_were_seen(tmp_path: Path) -> None:
+    metrics = run(tmp_path / "runs", "a") / "metrics.jsonl"
+    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+    rows = [
+        {**row, "tokens_seen": 17 * row["samples_seen"]} if "samples_seen" in row else row for row in rows
+    ]
+    metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = from_runs(list_runs(tmp_path / "runs"), "runs", d="tokens")
+    assert found.d_kind == "supervised text tokens"
+    assert found.table["d"].tolist() == [17 * 32 * step for step in STEPS]
+
+
 def test_the_options_reach_the_fit_and_its_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

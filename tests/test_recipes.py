@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 from tiny import ENCODER, RECIPE
 
 from fvlm_core.errors import Problems
+from fvlm_core.recipes import choose
 from fvlm_core.recipes.drift import changes
 from fvlm_core.recipes.files import shipped
 from fvlm_core.recipes.located import read_toml
 from fvlm_core.recipes.read import read_recipe
 from fvlm_core.recipes.resolved import resolved
+from fvlm_registry import Registry, registry
 
 
 def write(folder: Path, text: str, name: str = "mine.toml") -> str:
@@ -142,3 +145,21 @@ def test_a_source_that_is_not_there_or_there_twice_is_an_error(key: str, tmp_pat
         Problems, match=r"data\.sources: of its entries, .* they are 0 shapes, 1 clips, 2 shapes"
     ):
         read_recipe(str(tmp_path / "three.toml"), [f"{key}=/elsewhere"])
+
+
+def test_a_connector_that_its_encoder_cannot_answer_is_refused_with_those_that_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the recipe's encoder gave patches alone."""
+    found = registry()
+    blind = [
+        evolve(offer, component=evolve(offer.component, provides=("patches",)))
+        if offer.kind == "encoder" and offer.plugin == "dinov2"
+        else offer
+        for offer in found.offers
+    ]
+    monkeypatch.setattr(choose, "registry", lambda: Registry(found.plugins, tuple(blind)))
+    with pytest.raises(Problems) as caught:
+        read_recipe(write(tmp_path, RECIPE))
+    assert '"foveated" needs an encoder that provides query; "dinov2" provides patches.' in str(caught.value)
+    assert "Encoders that can: timm" in str(caught.value)

@@ -292,6 +292,9 @@ def test_an_unknown_name_says_what_exists(install: Install, monkeypatch: pytest.
         'none of the connectors is called "per-size"\n  "per-size" is among the fit models\n'
         "  connectors: mlp, resampler"
     )
+    assert message("connector", "MLP").startswith(
+        'none of the connectors is called "MLP": did you mean "mlp"?'
+    )
     assert message("llm", "x") == 'none of the LLMs is called "x"\n  LLMs: none installed'
     assert message("connector", "acne:resampler") == (
         'no plugin is called "acne": did you mean "acme"?\n  plugins: acme, fits, other'

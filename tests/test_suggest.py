@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any
 
@@ -117,17 +118,18 @@ def test_checkpoints_of_one_run_are_not_counted_as_runs() -> None:
     assert curves > noise.run
 
 
-def test_exchanges_find_the_best_of_all_designs_of_two_runs() -> None:
+@pytest.mark.parametrize(("most", "budget"), [(2, 2e18), (3, 3e18)])
+def test_exchanges_find_the_best_of_all_designs_of_few_runs(most: int, budget: float) -> None:
+    """Of three runs greedy starts alone lead to a standard error that is 1.6 times as large."""
     problem = problem_of(points(TRUTH, [2e7, 6e8], [3e8, 1e10]))
     runs = [Candidate("", n, d, n * d, n * d) for n in (2e7, 1e8, 6e8) for d in (3e8, 2e9, 1e10)]
     known = stakes(
         problem, prior(problem, 24), runs, Noise(0.005, 0.0), (np.full(24, 3e9), np.full(24, 6e10))
     )
     prices = np.array([run.price for run in runs])
-    budget = 2e18
-    pairs = [[a, b] for a in range(9) for b in range(a, 9) if prices[[a, b]].sum() <= budget]
-    best = min(map(known.error, pairs))
-    assert known.error(choose(known, prices, budget, 2)) == pytest.approx(best, rel=1e-3)
+    designs = [list(one) for one in combinations_with_replacement(range(9), most)]
+    best = min(known.error(one) for one in designs if prices[one].sum() <= budget)
+    assert known.error(choose(known, prices, budget, most)) == pytest.approx(best, rel=1e-3)
 
 
 def test_noise_is_told_apart_into_runs_and_evaluations() -> None:

@@ -481,6 +481,8 @@ def test_the_heaviest_source_decides_and_the_others_are_said(sources: list[Shown
     assert found.fit == (pictures[0].fit if pictures else "letterbox")
     prompts = [one.prompt for one in (*videos, *pictures) if one.prompt]
     assert found.prompt == (prompts[0] if prompts else QUESTION)
+    asked = [one.prompt for one in (*pictures, *videos) if one.prompt]
+    assert found.picture_prompt == (asked[0] if asked else QUESTION)
     assert found.system == next((one.system for one in (*videos, *pictures) if one.system), "own")
     note = found.note({})
     assert "\n" not in note
