@@ -181,6 +181,14 @@ def study(name: str, simulations: int, seed: int) -> pd.DataFrame:
     return pd.DataFrame([campaign(law, scenario, seed + at, whole, pilot) for at in range(simulations)])
 
 
+def ratio(ours: Any, grid: Any) -> str:
+    """The ratio of the median errors less 1, with 95 % of 2,000 bootstraps over campaigns: "-30 % (-45 to -12 %)"."""
+    picks = np.random.default_rng(0).integers(len(grid), size=(2000, len(grid)))
+    drawn = np.median(ours[picks], axis=1) / np.median(grid[picks], axis=1) - 1
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return f"{np.median(ours) / np.median(grid) - 1:+.0%} ({low:+.0%} to {high:+.0%})"
+
+
 def row(name: str, found: pd.DataFrame) -> str:
     """A line of the table."""
     grid, once, twice = (found[column].to_numpy() for column in ("grid", "one plan", "pilot, then plan"))
@@ -189,7 +197,7 @@ def row(name: str, found: pd.DataFrame) -> str:
     cells = [
         SCENARIOS[name].about,
         *(f"{value:.2%}" for value in middle),
-        *(f"{value / middle[0] - 1:+.0%}" for value in middle[1:]),
+        *(ratio(one, grid) for one in (once, twice)),
         " / ".join(f"{value:.1%}" for value in far),
         f"{(twice > grid).mean():.0%}",
     ]

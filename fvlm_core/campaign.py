@@ -21,16 +21,17 @@ from fvlm_core.compute import (
 from fvlm_core.data.pairs import without_pairs
 from fvlm_core.errors import MissingWeights, UsageError
 from fvlm_core.interfaces.data import Progress
-from fvlm_core.missing import left_out, missing_weights, open_all, unseen
+from fvlm_core.missing import left_out, missing_libraries, missing_weights, open_all, unseen
 from fvlm_core.recipes.drift import Change, check_allowed, explain, refused
 from fvlm_core.recipes.read import Recipe, Run
 from fvlm_core.recipes.resolved import flat, plain, resolved
 from fvlm_core.recipes.schema import Data, RunRecipe
 from fvlm_core.runs.attempts import accepted_drift, begin_attempt
-from fvlm_core.runs.checkpoint import MODEL
+from fvlm_core.runs.belonging import CONFIGS, configs
+from fvlm_core.runs.checkpoint import MODEL, UNIDENTIFIED, is_identified
 from fvlm_core.runs.environment import describe_environment
 from fvlm_core.runs.failure import failure_recorded
-from fvlm_core.runs.files import read_json, write_json
+from fvlm_core.runs.files import refuse_link, write_json
 from fvlm_core.runs.identity import data_places, drift, identity, seen_data, software
 from fvlm_core.runs.initial import check_same_start, find_initial, load_initial
 from fvlm_core.runs.lock import writing
@@ -117,6 +118,7 @@ def prepare(recipe: Recipe, root: Path, progress: Progress) -> dict[str, Sources
     by_run: dict[str, Sources] = {}
     for run in recipe.runs:
         missing += missing_start(recipe, run, root)
+        missing += missing_libraries(run.config.trackers)
         shared = next((sources for data, sources in opened if data == run.config.data), None)
         if shared is None:
             shared = open_all(run.config.data)
@@ -231,6 +233,7 @@ def _begin(
 ) -> _Begun | dict[str, Any]:
     """Take a run's folder, until `held` is closed; its summary when it is complete."""
     folder = run_folder(root, recipe, run)
+    refuse_link(folder.parent, folder)
     folder.mkdir(parents=True, exist_ok=True)
     held.enter_context(writing(folder))
     found = _drift(folder, run, data)
@@ -266,7 +269,7 @@ def _train_one(
     model = compose(config.model, chat.vocabulary, run.seed, weights=start is None and at_start)
     if initial is not None:
         if latest is not None:
-            check_same_start(initial, read_json(folder / RECIPE)["init_from"])
+            check_same_start(initial, read_part(folder / RECIPE).get("init_from"))
         load_initial(model, initial)
     elif latest is not None and any(change.kind == "model" for change in found):
         load_foreign(model, read_foreign(latest / MODEL))  # a model of other names or shapes is told here
@@ -306,13 +309,18 @@ def _train_one(
         if initial is not None:
             record["init_from"] = initial.record()
         elif (folder / RECIPE).exists():  # what a run that continues once started from
-            record["init_from"] = read_json(folder / RECIPE).get("init_from")
+            record["init_from"] = read_part(folder / RECIPE).get("init_from")
+        before = read_part(folder / RECIPE) if (folder / RECIPE).exists() else None
+        record[CONFIGS] = configs(record, before)
         if not begun.tokenizer:
+            (folder / TOKENIZER).unlink(missing_ok=True)  # a link that leads nowhere yet
             chat.save(folder / TOKENIZER)
         parallel = config.training.parallel if ranks.size > 1 else "single"
         device = pick_device(config.training.device)
         said = begin_attempt(folder, device, found, world=ranks.size, parallel=parallel)
         said += remarks(config.model)
+        if latest is not None and not is_identified(latest):
+            said.append(f"{latest}: {UNIDENTIFIED}")
         write_json(folder / ENVIRONMENT, describe_environment())
         if begun.found and (folder / SUMMARY).exists():  # before the record: what was complete may be no more
             write_json(folder / SUMMARY, _replanned(read_part(folder / SUMMARY), length))

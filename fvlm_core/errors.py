@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
+from fvlm_core.listed import lines
+
 
 class FvlmError(Exception):
     """Something failed that the user can understand: the message says what, where, and the way out.
@@ -49,8 +51,9 @@ class Problem:
 
 
 class Problems(UsageError):
-    """Every problem found in one input, reported together rather than one a run."""
+    """Every problem found in one input, reported together rather than one a run: the first few in words, all of them in
+    `problems`."""
 
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = sorted(problems, key=lambda p: (p.file, p.line or 0))
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        super().__init__(lines(self.problems))

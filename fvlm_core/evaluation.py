@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -18,7 +17,7 @@ from fvlm_core.interfaces.llm import Chat
 from fvlm_core.interfaces.specs import Mode
 from fvlm_core.missing import open_all, unseen
 from fvlm_core.paths import user_path
-from fvlm_core.pretrained import known_architectures
+from fvlm_core.pretrained import check_weights, check_whole, known_architectures, read_config
 from fvlm_core.recipes.read import model_from_resolved, source_from_settings
 from fvlm_core.recipes.schema import Data, Evaluation, Training
 from fvlm_core.runs.restore import Checkpoint, restore
@@ -42,7 +41,7 @@ class Subject:
 
     training, eval: what its recipe says, or the defaults for weights that come without one. viewing: how it is shown
     things. data: what it was trained and validated on, None where that is not known. tables: `data` as the recipe's
-    tables.
+    tables. remark: of `Restored`.
     """
 
     name: str
@@ -56,6 +55,7 @@ class Subject:
     viewing: Viewing
     data: Data | None
     tables: Mapping[str, Any]
+    remark: str = ""
 
 
 @frozen
@@ -94,16 +94,20 @@ def open_subject(name: str, root: Path, checkpoint: Checkpoint = "best") -> Subj
         restored.viewing,
         config.data,
         run.record["resolved"]["data"],
+        restored.remark,
     )
 
 
 def _exported(folder: Path) -> Subject:
-    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8-sig"))
+    config = read_config(folder / "config.json")
     if config.get("model_type") != "fvlm":
         raise UsageError(
             f"{folder}: expected a run, or a folder that `fvlm weights export` wrote; its config.json says "
             f'"{config.get("model_type")}". `fvlm weights import FILE --recipe RECIPE` makes a run of other weights'
         )
+    for file in sorted(folder.glob("*.safetensors")):
+        check_whole(file)
+        check_weights(file)
     from fvlm_core.hf import FvlmModel
 
     with known_architectures(dict(config["architectures_read"])):

@@ -25,6 +25,7 @@ from fvlm_core.compose import compose, make_chat
 from fvlm_core.data.batch import Batch
 from fvlm_core.errors import FvlmError
 from fvlm_core.interfaces.llm import Chat
+from fvlm_core.listed import listed
 from fvlm_core.pretrained import known_architectures
 from fvlm_core.recipes.read import model_from_resolved
 from fvlm_core.runs.viewing import exported_viewing
@@ -90,8 +91,9 @@ class FvlmModel(PreTrainedModel):
         loaded: Any = super().from_pretrained(*where, output_loading_info=True, **options)
         model, info = loaded
         if info["missing_keys"]:
-            missing = ", ".join(sorted(info["missing_keys"]))
-            raise FvlmError(f"{where[0]}: the weight file does not hold {missing}")
+            raise FvlmError(
+                f"{where[0]}: the weight file does not hold {listed(sorted(info['missing_keys']))}"
+            )
         with torch.no_grad():
             for module, constants in model._constants.items():
                 for name, value in constants.items():

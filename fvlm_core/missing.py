@@ -13,7 +13,8 @@ from fvlm_core.data.bad import allowed_bad
 from fvlm_core.errors import MissingData, MissingWeights, Problem
 from fvlm_core.interfaces.data import DataSource
 from fvlm_core.pretrained import SEEDED, pretrained_folder
-from fvlm_core.recipes.schema import Data, Model, Source
+from fvlm_core.recipes.schema import Chosen, Data, Model, Source
+from fvlm_registry import MissingLibrary, registry
 
 _SHOWN = 5
 """Samples, and reasons, that are spelt out."""
@@ -32,6 +33,19 @@ def missing_weights(model: Model) -> list[str]:
             locate()
         except MissingWeights as error:
             missing.append(str(error))
+    return missing
+
+
+def missing_libraries(trackers: Iterable[Chosen]) -> list[str]:
+    """The libraries that trackers need and this machine lacks. What else is wrong with one ends that tracker alone."""
+    missing: list[str] = []
+    for chosen in trackers:
+        try:
+            registry().load(registry().find("tracker", chosen.component).component.target)
+        except MissingLibrary as error:
+            missing.append(f"tracker {chosen.name}: {error}")
+        except (Exception, SystemExit):  # told with the run that goes on without it
+            continue
     return missing
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from math import inf
 from pathlib import Path
 from typing import Any
 
+from fvlm_core.data.regular import NOTES, check_data, read_data
 from fvlm_core.errors import MissingWeights, Problem, Problems, UsageError
 from fvlm_core.paths import user_path
 
@@ -102,7 +103,7 @@ def architecture(weights: str, *, model_type: str, needed: bool = True) -> dict[
 def read_config(file: Path) -> dict[str, Any]:
     """A `config.json`, or another file of settings beside weights. Raises `UsageError` when it is none."""
     try:
-        config: Any = json.loads(file.read_text(encoding="utf-8-sig"))
+        config: Any = json.loads(read_data(file, NOTES).decode("utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{file}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
@@ -215,6 +216,10 @@ def read_weights(weights: str, kind: Any) -> dict[str, Any]:
     wrong = dict.fromkeys(found["missing_keys"], "missing")
     for name, there, here in found["mismatched_keys"]:
         wrong[name] = f"expected shape {list(here)}, as config.json says, got {list(there)}"
+    prefix = f"{kind.base_model_prefix}."
+    known = {*own, *(f"{prefix}{name}" for name in own), *(name.removeprefix(prefix) for name in own)}
+    for file in sorted(folder.glob("*.safetensors")):
+        check_weights(file, known)
     roots = {name.partition(".")[0] for name in own}
     for name in found["unexpected_keys"]:  # a classifier beside the model is passed over
         parts = name.split(".")
@@ -229,6 +234,7 @@ def check_whole(file: Path) -> None:
     """Raise `UsageError` unless a file is of safetensors and as long as it says."""
     from safetensors import SafetensorError, safe_open
 
+    check_data(file)
     try:
         with safe_open(file, framework="pt"):
             pass
@@ -237,6 +243,35 @@ def check_whole(file: Path) -> None:
             f"{file}: not a whole safetensors file ({file.stat().st_size:,} bytes): {error}. Fetch it again"
             + of_gguf(file)
         ) from None
+
+
+def no_weight(tensor: Any) -> str:
+    """Why a tensor is none that a model could start from, or nothing: it is no floating point of 16 bits or more, or
+    holds what is no finite number. Of 8 bits and below, the scales that make numbers of them are apart."""
+    if not tensor.is_floating_point() or tensor.dtype.itemsize < 2:
+        return f"expected floating point of 16, 32 or 64 bits, got {str(tensor.dtype).removeprefix('torch.')}"
+    finite = tensor.isfinite()
+    if finite.all():
+        return ""
+    count, nans = int((~finite).sum()), int(tensor.isnan().sum())
+    kind = "NaN" if nans == count else "infinite" if not nans else "NaN or infinite"
+    return f"{count:,} of its {tensor.numel():,} numbers are {kind}: these weights are damaged, or the run diverged"
+
+
+def check_weights(file: Path, names: Collection[str] | None = None) -> None:
+    """Raise `Problems` that name every tensor of a safetensors file that is none to start from; see `no_weight`.
+
+    names: those that matter; None for all."""
+    from safetensors import safe_open
+
+    with safe_open(file, framework="pt") as tensors:
+        problems = [
+            Problem(fault, str(file), key=name)
+            for name in sorted(tensors.keys())
+            if (names is None or name in names) and (fault := no_weight(tensors.get_tensor(name)))
+        ]
+    if problems:
+        raise Problems(problems)
 
 
 _A_FOLDER = (

@@ -6,30 +6,34 @@ request is checked, so that a site whose name was pointed at this machine cannot
 
 from __future__ import annotations
 
+import io
 import json
 import socket
+import time
 from collections.abc import Callable, Sequence
 from errno import EACCES, EADDRINUSE
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
-from threading import Lock
-from typing import ClassVar
+from threading import BoundedSemaphore, Lock
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 from attrs import define, field
 
 from fvlm_core.errors import FvlmError, UsageError
 from fvlm_core.report.html import Content, fragments, page
-from fvlm_core.report.html.gathered import state_of
-from fvlm_core.runs.store import Run
+from fvlm_core.runs.lock import is_running
 
 Look = Callable[[], Content]
 """Reads the runs as they are now."""
 
 _SECONDS = 10.0
-"""A client that says nothing for so long is dropped."""
+"""A client has so long to say what it wants, and as long to take the answer; one that takes longer is dropped."""
+
+_CLIENTS = 32
+"""At once; one browser has a few. More wait until one is done, which the deadline sees to."""
 
 
 class Server(ThreadingHTTPServer):
@@ -47,6 +51,7 @@ class Server(ThreadingHTTPServer):
         self.board = board
         self.names = frozenset(name.lower() for name in ("localhost", host, *names))
         self.remote = not is_loopback(host)
+        self._room = BoundedSemaphore(_CLIENTS)
         try:
             super().__init__((host, port), _Handler)
         except (OSError, OverflowError) as error:
@@ -67,6 +72,18 @@ class Server(ThreadingHTTPServer):
         """What to open."""
         host = str(self.server_address[0])
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """In a thread of its own, once there is room for it."""
+        self._room.acquire()
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """To the end of the connection."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that went away is no event."""
@@ -115,15 +132,15 @@ class Board:
         return content
 
 
-def stamp_of(runs: Sequence[Run]) -> str:
-    """Sizes and times of all small files of runs and of their recipes, and who holds them."""
+def stamp_of(runs: Sequence[Path]) -> str:
+    """Sizes and times of all small files in folders of runs and of their recipes, and which of the runs are held."""
     found: list[str] = []
-    for folder in dict.fromkeys(folder for run in runs for folder in (run.folder.parent, run.folder)):
+    for folder in dict.fromkeys(folder for run in runs for folder in (run.parent, run)):
         found += [
             _stamp(file) for file in sorted(folder.iterdir()) if not file.is_dir() and file.name != ".lock"
         ]
-    found += [f"{run.folder} {state_of(run)}" for run in runs]  # a killed owner leaves its note behind
-    return sha256("\n".join(found).encode()).hexdigest()
+    found += [f"{run} {is_running(run)}" for run in runs]  # a killed owner leaves its note behind
+    return sha256("\n".join(found).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def is_loopback(host: str) -> bool:
@@ -142,6 +159,29 @@ def _stamp(file: Path) -> str:
     return f"{file} {seen.st_size} {seen.st_mtime_ns}"
 
 
+class _Within(io.RawIOBase):
+    """What comes through a socket until a deadline (of the monotonic clock); `TimeoutError` after it."""
+
+    def __init__(self, connection: socket.socket, deadline: float) -> None:
+        self._connection, self._deadline = connection, deadline
+
+    def readable(self) -> bool:
+        """As any stream that is read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """What is there, or comes in time."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        whole = self._connection.gettimeout()
+        self._connection.settimeout(left)
+        try:
+            return self._connection.recv_into(buffer)
+        finally:
+            self._connection.settimeout(whole)  # of the answer, which has as long from its own beginning
+
+
 class _Handler(BaseHTTPRequestHandler):
     server_version = "fvlm"
     sys_version = ""
@@ -156,6 +196,18 @@ class _Handler(BaseHTTPRequestHandler):
         "Cross-Origin-Resource-Policy": "same-origin",
         "Cross-Origin-Opener-Policy": "same-origin",
     }
+
+    def setup(self) -> None:
+        """Read the request within `timeout`, all of it: a client that sends a byte now and then holds nothing open."""
+        super().setup()
+        self.rfile = io.BufferedReader(
+            _Within(self.connection, time.monotonic() + (self.timeout or _SECONDS))
+        )
+
+    def handle_one_request(self) -> None:
+        """One alone: what a client sends after it is not asked for."""
+        super().handle_one_request()
+        self.close_connection = True
 
     def do_GET(self) -> None:
         """The page or its state."""

@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from fvlm_core.errors import Problem, Problems, UsageError
-from fvlm_core.pretrained import check_whole, of_gguf
+from fvlm_core.listed import MOST, listed
+from fvlm_core.pretrained import check_whole, no_weight, of_gguf
 from fvlm_core.vlm import VLM
 
 _WRAPPERS = ("module.", "_orig_mod.", "vlm.")
@@ -57,7 +58,7 @@ def read_foreign(file: Path) -> Foreign:
     content = _unpickled(file)
     tensors = content.get(_TRAINING) if isinstance(content, dict) else None
     if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
-        got = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
+        got = listed(content) if isinstance(content, dict) else type(content).__name__
         raise UsageError(
             f'{file}: expected a training checkpoint with "{_TRAINING}" (names to tensors), got {got}'
         )
@@ -78,8 +79,8 @@ def our_name(vlm: VLM, name: str) -> str:
 def load_foreign(vlm: VLM, foreign: Foreign) -> None:
     """Put the tensors of a file, whatever their precision, into a model: every parameter, and nothing else.
 
-    Raises `Problems` that name every tensor that is missing, unexpected, of another shape, or stored twice (a tied
-    head) with two values, each with the nearest name on the other side.
+    Raises `Problems` that name every tensor that is missing, unexpected, of another shape, no weights (see
+    `no_weight`), or stored twice (a tied head) with two values, each with the nearest name on the other side.
     """
     wanted = dict(vlm.named_parameters())
     stored: dict[str, str] = {}
@@ -88,6 +89,11 @@ def load_foreign(vlm: VLM, foreign: Foreign) -> None:
 
     def wrong(name: str, text: str) -> None:
         problems.append(Problem(text, str(foreign.file), key=name))
+
+    def nearest(
+        name: str, names: Collection[str]
+    ) -> str | None:  # of those that are told: it is a search each
+        return _nearest(name, names) if len(problems) < MOST and len(names) < 10_000 else None
 
     for there, tensor in foreign.tensors.items():
         name = our_name(vlm, there)
@@ -100,14 +106,14 @@ def load_foreign(vlm: VLM, foreign: Foreign) -> None:
             stored[name] = there
             if tensor.shape != wanted[name].shape:
                 wrong(there, f"expected shape {list(wanted[name].shape)}, got {list(tensor.shape)}")
-            elif not tensor.is_floating_point():
-                wrong(there, f"expected floating point, got {tensor.dtype}")
+            elif fault := no_weight(tensor):
+                wrong(there, fault)
     missing = [name for name in wanted if name not in stored]
     for name in missing:
-        near = _nearest(name, unexpected)
+        near = nearest(name, unexpected)
         wrong(name, "missing" + (f'; the nearest in the file is "{unexpected[near]}"' if near else ""))
     for name, there in unexpected.items():
-        near = _nearest(name, missing)
+        near = nearest(name, missing)
         wrong(there, "unexpected" + (f'; did you mean "{near}"?' if near else ""))
     if problems:
         raise Problems(problems)

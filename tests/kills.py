@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -81,20 +82,23 @@ def main(kills: int, results: Path) -> None:
     longest = time.monotonic() - begun  # of a whole run
     expected = outcome(recipes[0], whole)
     told: dict[str, Any] = {
-        "kills": 0, "runs": 0, "acknowledged": 0, "lost": 0, "damaged": 0, "failed starts": 0,
+        "kills": 0, "kills of something saved": 0, "runs": 0, "acknowledged": 0, "lost": 0, "damaged": 0,
+        "failed starts": 0,
         "differences": [], "unfinished saves cleared": 0, "whole run, seconds": longest,
     }  # fmt: skip
     while told["kills"] < kills or process.exitcode != 0:
         recipe, root = recipes[told["runs"] % 2], folder / f"run-{told['runs']}"
-        process = start(recipe, root)
+        process, landed = start(recipe, root), False
         process.join(generator.uniform(0.0, 0.6 * longest) if told["kills"] < kills else None)
         if process.exitcode is None:
             process.kill()
             process.join()
-            told["kills"] += 1
+            landed = process.exitcode == -signal.SIGKILL  # else it came to its end just before
+            told["kills"] += landed
         checkpoints = run_folder(root, recipe, recipe.runs[0]) / "checkpoints"
         file = root / "acknowledged"
         steps = [int(step) for step in file.read_text().split()] if file.exists() else []
+        told["kills of something saved"] += landed and bool(steps)
         newest, damaged = latest_checkpoint(checkpoints)
         told["damaged"] += len(damaged)
         told["unfinished saves cleared"] += len(list(checkpoints.glob(".tmp-*")))

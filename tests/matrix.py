@@ -30,12 +30,17 @@ WORKERS = (0, 2, 4)
 
 
 @contextmanager
-def dying_in_save(function: str, step: int) -> Iterator[None]:
-    """A save of this step dies where the checkpoint's `function` is called, as a killed process would leave it."""
+def dying_in_save(function: str, step: int, saves: bool) -> Iterator[None]:
+    """A save of this step dies where the checkpoint's `function` is called, as a killed process would leave it.
+
+    saves: whether this process is the one that saves.
+    """
     plain: Callable[..., Any] = getattr(checkpoint, function)
+    died: list[Any] = []
 
     def dies(*arguments: Any) -> Any:
-        if f".tmp-{step}-" in str(arguments[0]):
+        if any(isinstance(one, Path) and f".tmp-{step}-" in str(one) for one in arguments):
+            died.append(arguments)
             raise Killed
         return plain(*arguments)
 
@@ -44,14 +49,15 @@ def dying_in_save(function: str, step: int) -> Iterator[None]:
         yield
     finally:
         setattr(checkpoint, function, plain)
+    assert bool(died) == saves, f"{function} was never called: nothing died there"
 
 
-def cases(train: Callable[..., Any]) -> dict[str, Callable[[Path], Any]]:
+def cases(train: Callable[..., Any], saves: bool) -> dict[str, Callable[[Path], Any]]:
     """What disturbs a run, by name; the run is finished afterwards."""
 
     def saving(function: str) -> Callable[[Path], Any]:
         def dies(root: Path) -> None:
-            with dying_in_save(function, 10):
+            with dying_in_save(function, 10, saves):
                 train(root, die=0)
 
         return dies
@@ -101,9 +107,12 @@ def matrix(mode: str, workers: int, folder: Path, ranks: Ranks) -> tuple[list[st
     train(whole)
     expected = outcome(recipe, whole)
     gaps: dict[str, str] = {}
-    for number, (name, disturb) in enumerate(cases(train).items()):
+    for number, (name, disturb) in enumerate(cases(train, ranks.first).items()):
         root = folder / f"cut-{workers}-{number}"
         disturb(root)
+        if ranks.first:
+            (last,) = sorted(root.glob("small/small/checkpoints/step-*"))[-1:] or [Path("step-0")]
+            assert int(last.name.removeprefix("step-")) < STEPS, f"{name}: nothing disturbed the run"
         train(root)
         gaps[name] = difference(outcome(recipe, root), expected)
         ranks.exchange(None)

@@ -36,6 +36,7 @@ def matrix_table(results: dict[str, dict[str, Any]]) -> str:
         cells: list[str] = []
         for mode, workers in columns:
             found = [gap for name, gap in results[mode]["cases"][workers].items() if name.startswith(begins)]
+            assert found, f"{mode}, {workers} workers: no case is called {begins}..."
             cells.append(f"{found.count('')} of {len(found)} equal")
         lines.append(f"| {kind} | " + " | ".join(cells) + " |")
     hashes = [results[mode]["hashes"][workers][0][:12] for mode, workers in columns]
@@ -50,6 +51,7 @@ def kills_table(told: dict[str, Any]) -> str:
     """The random kills."""
     rows = {
         "SIGKILLs at random moments": told["kills"],
+        "of these, of runs that had acknowledged a checkpoint": told["kills of something saved"],
         "runs finished between them": told["runs"],
         "checkpoints acknowledged by those runs": told["acknowledged"],
         "acknowledged checkpoints lost": told["lost"],

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import random
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import published_videos as published
 import pytest
 from fvlm_llava_video.config import LLaVAVideo
@@ -23,7 +25,7 @@ from fvlm_core.data.members import open_member
 from fvlm_core.errors import FvlmError, Problem
 from fvlm_core.interfaces import Member, find_media
 from fvlm_core.sources.archives import Archive
-from fvlm_core.sources.media import ABSENT, Media
+from fvlm_core.sources.media import ABSENT, AMBIGUOUS, Media
 
 HOSTILE = [
     *(
@@ -98,10 +100,35 @@ def test_a_zip_member_unpacks_to_what_it_declares_and_no_further(tmp_path: Path)
     assert len(open_member(whole).read()) == 10**7
     for size in (1000, 10**7 - 1, 10**7 + 1):
         lying = Member(listed.name, (file,), listed.packing, listed.start, listed.packed, size)
-        with pytest.raises(ValueError, match="size or checksum is not the declared one"):
-            open_member(lying)
+        tracemalloc.start()
+        try:
+            with pytest.raises(ValueError, match="size or checksum is not the declared one"):
+                open_member(lying)
+            assert tracemalloc.get_traced_memory()[1] < 3 * size + 4 * 10**6
+        finally:
+            tracemalloc.stop()
     with pytest.raises(ValueError, match="where at most"):
         open_member(Member("a", (file,), "zip-deflated", 0, 100, 10**10))
+
+
+def test_a_flipped_bit_of_a_zip_member_is_noticed_by_its_checksum(tmp_path: Path) -> None:
+    """Noise is deflated to itself, so that a flipped bit of it unpacks without a complaint, to the declared size."""
+    noise = random.Random(0).randbytes(5000)
+    content = bytearray(published.zip_of({"a.mp4": noise}, zipfile.ZIP_DEFLATED))
+    content[content.index(noise[1000:1100])] ^= 1
+    file = published.write(tmp_path / "a.zip", bytes(content))
+    (listed,) = Archive((file,), "zip").members((".mp4",), [])
+    with pytest.raises(ValueError, match="size or checksum is not the declared one"):
+        open_member(Member(listed.name, (file,), *listed[1:]))
+
+
+def test_two_videos_of_one_name_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    for name, content in (("a", b"one video"), ("b", b"another one")):
+        published.write(tmp_path / f"{name}.zip", published.zip_of({"x.mp4": content, "same.mp4": b"1"}))
+    media = find_media([tmp_path], by="name")
+    found = media.find(np.array([media.key(name) for name in ("x.mp4", "same.mp4")], np.uint64))
+    assert found[0] == AMBIGUOUS
+    assert found[1] >= 0  # copies are one
 
 
 @pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])

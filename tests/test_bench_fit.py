@@ -60,6 +60,7 @@ def test_an_end_above_the_published_one_is_not_hidden() -> None:
     assert not Ends(0.0018 + 2e-9, 0.0018, 1, 1, None, 0.0).holds
 
 
+@pytest.mark.soak
 def test_both_sides_end_alike_and_figures_are_told_with_the_machine_and_what_they_are_scaled_from(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from attrs import evolve
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from fvlm_core.compose import compose
-from fvlm_core.compute import count_parameters, nominal_flops, six_nd
+from fvlm_core.compute import count_parameters, nominal_flops, six_nd, vocabulary_parameters
 from fvlm_core.data.batch import Batch
 from fvlm_core.ledger import Ledger, ledger, mean_ledger
 from fvlm_core.recipes.choose import choose
@@ -229,6 +230,12 @@ def test_parameters_are_exact(size: str) -> None:
     frozen = count_parameters(model, ("encoder", "llm"))
     assert (frozen.total, frozen.trainable) == (PARAMETERS[size], NEW[size])
     assert frozen.groups == {"connector": NEW[size]}
+
+
+def test_a_vocabulary_is_counted_once_where_it_is_tied() -> None:
+    _, _, llm = specs_of("135M", "foveated")
+    assert vocabulary_parameters(llm) == 576 * 49_152
+    assert vocabulary_parameters(evolve(llm, tied=False)) == 2 * 576 * 49_152
 
 
 def test_nominal_accounting_gives_the_founding_sample_counts() -> None:

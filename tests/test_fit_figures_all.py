@@ -20,8 +20,8 @@ from matplotlib.text import Text
 from measured import BATCH, SIZES, STEPS, TRUTH, points
 
 from fvlm_core.interfaces.figure import LawReport
+from fvlm_core.report.catalogue import load_figure, names
 from fvlm_core.report.figures import draw_figures
-from fvlm_core.report.figures.catalogue import load_figure, names
 from fvlm_core.report.figures.residuals import by_lag
 from fvlm_core.report.figures.style import MOST_LINES, wrap
 from fvlm_core.report.figures.ticks import label, log_ticks
@@ -228,7 +228,7 @@ def test_bands_and_draws_in_figures_are_as_wide_as_the_intervals(six: FitReport)
 
 def test_the_frontier_is_the_minimum_over_sizes_at_equal_compute(six: FitReport) -> None:
     report, seen = six, view(six)
-    assert seen.frontier is not None
+    assert seen.frontier is not None, "the law was not believed"
     found = seen.frontier()
     inside = np.isfinite(found.n[0])
     assert inside.sum() > 10

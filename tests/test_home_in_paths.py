@@ -16,7 +16,7 @@ import pytest
 from tiny import RECIPE, run_cli
 
 from fvlm_core.cli.main import fvlm
-from fvlm_core.cli.path_types import NAME_OR_PATH, UserPath
+from fvlm_core.cli.path_types import NameOrPath, UserPath
 from fvlm_core.errors import Problems, UsageError
 from fvlm_core.evaluation import open_subject
 from fvlm_core.interfaces import cache_folder
@@ -78,8 +78,8 @@ def test_every_parameter_that_may_be_a_path_takes_a_home(
     command: click.Command, parameter: click.Parameter, home: Path, request: pytest.FixtureRequest
 ) -> None:
     name = request.node.callspec.id
-    if isinstance(parameter.type, click.Path) or parameter.type is NAME_OR_PATH:
-        assert parameter.type is NAME_OR_PATH or isinstance(parameter.type, UserPath)
+    if isinstance(parameter.type, click.Path | NameOrPath):
+        assert isinstance(parameter.type, NameOrPath | UserPath)
         context = click.Context(command)
         several = parameter.multiple if isinstance(parameter, click.Option) else parameter.nargs != 1
         given = ("~/x", "./~/x", "x/~") if several else "~/x"

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import torch
 from attrs import evolve
-from trainer import go, opened, outcome, small
+from trainer import Watch, go, opened, outcome, small
 
 from fvlm_core.compose import compose
 from fvlm_core.data import loader
-from fvlm_core.data.loader import Reading
+from fvlm_core.data.loader import BadReport, Reading
 from fvlm_core.data.planning import Share
 from fvlm_core.errors import FvlmError, Problems
 from fvlm_core.recipes.read import read_recipe
@@ -26,9 +26,12 @@ from fvlm_core.recipes.schema import Training
 from fvlm_core.runs.checkpoint import Checkpoint, damage, latest_checkpoint, save_checkpoint
 from fvlm_core.runs.metrics import MetricsWriter
 from fvlm_core.training import journal
+from fvlm_core.training.bad import note_bad
 from fvlm_core.training.devices import peak_flops
 from fvlm_core.training.journal import Clock, training_row
+from fvlm_core.training.objective import TokenLoss
 from fvlm_core.training.optimiser import make_optimiser, named
+from fvlm_core.training.ranks import Ranks
 from fvlm_core.training.schedule import RateSchedule
 from fvlm_core.training.spent import Spent
 from fvlm_core.training.spikes import ENOUGH, WINDOW, SpikeWindow
@@ -164,6 +167,47 @@ def test_a_step_without_supervised_tokens_is_no_nan_and_changes_no_weight(
     assert math.isfinite(last["val_loss"])
 
 
+@pytest.mark.parametrize(("samples", "allowed"), [(100, 10), (1000, 20)])
+def test_more_bad_samples_than_the_recipe_allows_stop_a_run(
+    samples: int, allowed: int, tmp_path: Path
+) -> None:
+    """2 % of what was seen, and 10 in any case; one that is met again is the same one."""
+    progress, watch = Progress(samples=samples), Watch(StopRequest())
+
+    def meet(name: str) -> None:
+        reading = Reading((), {}, 0, (BadReport(f"clips/{name}", "cut short"),))
+        note_bad([reading], progress, 0.02, tmp_path, watch, Ranks())
+
+    for number in [*range(allowed), 0, 1]:
+        meet(str(number))
+    assert len(watch.said) == allowed
+    with pytest.raises(
+        FvlmError, match=rf"{allowed + 1} bad samples in {samples} \(data.max_bad allows {allowed}\)"
+    ):
+        meet("one more")
+
+
+def test_memory_that_runs_out_once_changes_no_gradient(
+    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = gradients(data, tmp_path / "whole", 8, monkeypatch)
+    plain, asked = TokenLoss.contribution, [0]
+
+    def hungry(self: TokenLoss, model: VLM, batch: Any) -> Any:
+        asked[0] += 1
+        if asked[0] == 3:  # after the backward passes of two micro-batches
+            raise torch.OutOfMemoryError("out of memory")
+        return plain(self, model, batch)
+
+    monkeypatch.setattr(TokenLoss, "contribution", hungry)
+    cut = gradients(data, tmp_path / "cut", 8, monkeypatch)
+    assert asked[0] == 3 + 2 * 4  # two halves of each of four
+    total = torch.stack([gradient.norm() for gradient in whole.values()]).norm()
+    assert whole.keys() == cut.keys()
+    for name, gradient in whole.items():
+        assert (gradient - cut[name]).norm() <= 1e-5 * max(gradient.norm(), 1e-3 * total), name
+
+
 def test_memory_that_does_not_suffice_for_one_sample_stops_the_run(
     data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +244,18 @@ def test_a_spike_is_flagged_and_no_bad_number_enters_the_window() -> None:
     assert said is not None
     assert said.startswith("loss 4.0000")
     assert window.count == 1
+
+
+def test_a_spike_is_over_six_standard_deviations_above_the_mean() -> None:
+    """Of losses 1 and 3 by turns, the mean is 2 and the standard deviation 1 to the last bit."""
+    usual = [1.0, 3.0] * (WINDOW // 2)
+    for loss, spike in ((7.99, False), (8.01, True), (-100.0, False)):
+        assert (SpikeWindow(list(usual)).spike(loss) is not None) == spike
+    assert SpikeWindow(usual[: ENOUGH - 1]).spike(100.0) is None
+    window = SpikeWindow([50.0] * WINDOW)  # what lies further back than the window has no say
+    for loss in usual:
+        window.spike(loss)
+    assert window.spike(8.01) is not None
 
 
 def test_throughput_after_a_resume_counts_only_what_was_done_since(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,7 +92,8 @@ def test_seeded_linear_maps_have_unit_gain_and_embeddings_the_size_of_visual_tok
     torch.manual_seed(0)
     eye = encoder(width=256, depth=1, heads=4)
     speaker = llm(width=256, mlp=512, depth=1)
-    for part in (eye, speaker):
+    connector = build_foveated(Foveated(query_dim=256), eye.spec, speaker.spec)
+    for part in (eye, speaker, connector):
         for module in part.modules():
             if isinstance(module, torch.nn.Linear):
                 assert module.weight.std().item() * module.in_features**0.5 == pytest.approx(1, abs=0.02)
@@ -170,6 +171,19 @@ def test_the_language_model_is_transformers_with_weights_from_a_folder(tmp_path:
             ours.logits(ours.hidden(ours.embed(part), cache=cache)) for part in ids.split((4, 1, 3, 1), 1)
         ]
         torch.testing.assert_close(torch.cat(parts, 1), expected)
+
+
+def test_losses_are_in_float32_whatever_the_precision_of_the_head() -> None:
+    vlm = model().bfloat16()
+    with torch.no_grad():
+        losses, logits = vlm(CLIPS), vlm.logits(CLIPS)
+    assert losses.fine.dtype == losses.per_sample.dtype == torch.float32
+    assert logits[0].dtype == torch.bfloat16
+    for number, (rows, nats) in enumerate(zip(logits, losses.per_sample.tolist(), strict=True)):
+        length, wanted = int(CLIPS.lengths[number]), CLIPS.supervised[number]
+        text, ids = rows[int(CLIPS.counts[number]) :].double(), CLIPS.ids[number, :length]
+        each = torch.nn.functional.cross_entropy(text[:-1], ids[1:], reduction="none")
+        assert nats == pytest.approx(float(each[wanted[1:length]].sum()), rel=1e-4)
 
 
 def test_a_sequence_longer_than_the_models_positions_is_refused() -> None:

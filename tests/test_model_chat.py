@@ -14,6 +14,7 @@ from fvlm_smollm2.chat import ChatML
 from fvlm_smollm2.config import SmolLM2
 from tokenizers import Tokenizer, models
 
+from fvlm_core.byte_chat import ByteChat
 from fvlm_core.errors import UsageError
 from fvlm_core.interfaces import Turn
 
@@ -149,6 +150,14 @@ def test_masks_hold_with_a_tokenizer_that_trims_white_space_off_its_offsets(
     form = chat.load(tmp_path / "tokenizer.json")
     encoded = form.encode([Turn("user", "Hi"), Turn("assistant", " It moves. ")])
     assert form.decode(encoded.ids[encoded.content].tolist()) == " It moves. "
+
+
+def test_bytes_are_labels_in_answers_alone() -> None:
+    turns = [Turn("user", "Käfer?"), Turn("assistant", "Ja."), Turn("user", "So?"), Turn("assistant", "Ü")]
+    read = ByteChat().encode(turns)
+    assert bytes(token for token in read.ids[read.answer].tolist() if token < 256).decode() == "Ja.Ü"
+    assert bytes(read.ids[read.content].tolist()).decode() == "Ja.Ü"
+    assert (read.ids[read.answer] == ByteChat.end_of_turn).sum() == 2  # where an answer ends is learned
 
 
 def test_a_tokenizer_without_chat_tokens_is_refused(tmp_path: Path) -> None:

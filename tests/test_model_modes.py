@@ -12,7 +12,7 @@ import torch
 from attrs import evolve
 from fvlm_foveated.model import FoveatedConnector
 from safetensors.torch import load_file
-from small import SIDE, batch, model, only
+from small import SIDE, batch, encoder, model, only
 from torch import Tensor
 
 from fvlm_core import vlm as composed
@@ -82,6 +82,53 @@ def test_the_cache_is_not_copied_from_frame_to_frame() -> None:
         homes.append(stream.cache._keys[0].data_ptr())
     assert stream.cache.length == 60
     assert len(set(homes)) == 2  # it moved once, when 32 positions were full
+
+
+@torch.no_grad()
+def test_a_cache_that_grew_remembers_what_it_held() -> None:
+    """Position by position over 70 of them, through two moves: the states of reading all at once."""
+    speaker = model().llm
+    read = speaker.embed(torch.randint(0, 50, (1, 70), generator=torch.Generator().manual_seed(0)))
+    cache = speaker.new_cache()
+    one_by_one = torch.cat([speaker.hidden(read[:, at : at + 1], cache=cache) for at in range(70)], 1)
+    torch.testing.assert_close(one_by_one, speaker.hidden(read), rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("depth", ["deep", "shallow"])
+def test_a_query_is_answered_as_the_equations_say(depth: str) -> None:
+    """From the hidden states of transformers' own model: one more token that attends to all and that none attends to.
+    A shallow one attends once, unprojected, over the final states as the last layer would key them."""
+    torch.manual_seed(0)
+    eye = encoder().double()
+    for parameter in eye.parameters():
+        parameter.normal_(std=0.4)
+    frames = torch.randn(3, 3, SIDE, SIDE, dtype=torch.float64)
+    states = eye.dino(frames, output_hidden_states=True)
+
+    def look(block: Any, hidden: Tensor, asked: Tensor) -> Tensor:
+        normed, attention = block.norm1(hidden), block.attention
+        split = lambda x: x.unflatten(-1, (2, 8)).transpose(-2, -3)
+        key, value = split(attention.k_proj(normed)), split(attention.v_proj(normed))
+        scores = torch.einsum("fhd,fhnd->fhn", asked.unflatten(-1, (2, 8)), key) / 8**0.5
+        shares = scores.exp() / scores.exp().sum(-1, keepdim=True)
+        return torch.einsum("fhn,fhnd->fhd", shares, value).flatten(1)
+
+    query = torch.randn(3, 16, dtype=torch.float64)
+    expected = query
+    blocks = list(eye.dino.encoder.layer)
+    if depth == "deep":
+        for block, hidden in zip(blocks, states.hidden_states, strict=False):
+            seen = look(block, hidden, block.attention.q_proj(block.norm1(expected)))
+            expected = expected + block.layer_scale1.lambda1 * block.attention.o_proj(seen)
+            expected = expected + block.layer_scale2.lambda1 * block.mlp(block.norm2(expected))
+    else:
+        expected = look(blocks[-1], states.last_hidden_state, query)
+    expected = eye.dino.layernorm(expected)
+    features = eye.encode(frames)
+    torch.testing.assert_close(features.tokens, states.last_hidden_state, rtol=0, atol=1e-9)
+    found = eye.attend(query, features, depth=depth)  # type: ignore[arg-type]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
 
 
 @torch.no_grad()

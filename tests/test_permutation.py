@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fvlm_core.data.mixture import Mixture
@@ -17,6 +17,7 @@ MANY = 50_000_000
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 300_000), st.integers(0, 2**62))
+@example(DRAWN + 4_321, 5)  # computed, not drawn
 def test_every_place_holds_another_sample(size: int, seed: int) -> None:
     order = Permutation(size, seed)
     found = order.many(np.arange(size))

@@ -317,3 +317,12 @@ def test_a_colour_of_16_bits_is_transparent_only_where_all_its_bits_agree(off: i
     seen = np.asarray(open_picture(content))
     assert (seen[:, :32] == ((255, 255, 255) if not off else near >> 8)).all()
     assert not seen[:, 32:].any()
+
+
+def test_sixteen_bits_of_grey_are_scaled_to_eight() -> None:
+    deep = np.repeat(np.array([[0, 257 * 100, 65_535, 257 * 200]], np.uint16), 4, axis=0)
+    out = io.BytesIO()
+    Image.fromarray(deep).save(out, "PNG")
+    read = decode_picture(out.getvalue(), 4)
+    assert read[:, :, 0].tolist() == [[0, 100, 255, 200]] * 4
+    assert (read == read[:, :, :1]).all()

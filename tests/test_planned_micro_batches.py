@@ -19,7 +19,7 @@ from videos import write_video
 
 from fvlm_core.compose import Sources, make_chat, open_sources
 from fvlm_core.data.bad import BadSample
-from fvlm_core.data.collate import Example, Preparer, fillers
+from fvlm_core.data.collate import Example, Preparer, fillers, fitted
 from fvlm_core.data.loader import MicroBatch, TrainingData, micro_batches
 from fvlm_core.data.mixture import Mixture
 from fvlm_core.data.planning import Planner, Room, Share, first_fit
@@ -56,6 +56,18 @@ def test_groups_hold_everything_once_within_the_caps(lengths: list[Room], frames
         both = [lengths[number] for number in first + later]  # no two groups could have been one
         fits = sum(room.frames for room in both) <= frames
         assert not fits or sum(room.tokens for room in both) > tokens
+
+
+def test_more_frames_than_there_is_room_for_are_evenly_spaced() -> None:
+    frames = np.arange(9, dtype=np.uint8)[:, None, None, None] * np.ones((1, 3, 2, 2), np.uint8)
+    every = np.ones(6, np.bool_)
+    example = Example("x/1", frames, np.arange(6), every, every)
+    short = fitted(example, 3, 4, replaced=True)
+    assert short.frames[:, 0, 0, 0].tolist() == [0, 3, 6]
+    assert (short.ids.tolist(), short.truncated) == ([0, 1, 2, 3], 2)
+    assert fitted(example, 9, 6, replaced=False) is example
+    with pytest.raises(BadSample, match="has 9 frames and 6 text tokens, where 3 and 4 were planned"):
+        fitted(example, 3, 4, replaced=False)
 
 
 @pytest.fixture(scope="module")

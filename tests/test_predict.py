@@ -86,6 +86,7 @@ def test_a_budget_is_spent_under_the_ledgers_cost_and_not_6nd() -> None:
     assert sum(one.best or 0 for one in answer.sizes) == pytest.approx(1)
 
 
+@pytest.mark.soak
 def test_intervals_of_a_new_run_hold_it() -> None:
     """95 % of new runs: of 60 simulated ones at least 50 lie inside, and a band of the law alone is narrower."""
     law = load_model("joint-chinchilla")

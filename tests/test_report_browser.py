@@ -319,7 +319,10 @@ def test_watching_follows_runs_without_loading_again(browser: Browser, tmp_path:
     server = Server(
         "127.0.0.1",
         0,
-        Board(lambda: gather(list_runs(root), draw_fits=False), lambda: stamp_of(list_runs(root))),
+        Board(
+            lambda: gather(list_runs(root), draw_fits=False),
+            lambda: stamp_of([run.folder for run in list_runs(root)]),
+        ),
     )
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import signal
+import time
 from pathlib import Path
 
 import pytest
 import torch
+from attrs import evolve
 
-from fvlm_core.errors import FvlmError
+from fvlm_core.data.loader import Reading
+from fvlm_core.errors import FvlmError, UsageError
 from fvlm_core.runs.checkpoint import (
     Checkpoint,
     clear_unfinished,
@@ -19,9 +23,14 @@ from fvlm_core.runs.checkpoint import (
     prune_checkpoints,
     save_checkpoint,
 )
+from fvlm_core.runs.files import write_json
+from fvlm_core.runs.initial import Initial, check_same_start
 from fvlm_core.runs.lock import writing
 from fvlm_core.runs.metrics import MetricsWriter, read_metrics
+from fvlm_core.runs.restore import best_checkpoint
 from fvlm_core.runs.scored import Scored, read_scored, write_scored
+from fvlm_core.runs.store import Run
+from fvlm_core.training.state import Progress, find_latest
 
 
 def test_rows_after_the_step_a_run_continues_from_are_superseded(tmp_path: Path) -> None:
@@ -40,8 +49,8 @@ def test_rows_after_the_step_a_run_continues_from_are_superseded(tmp_path: Path)
 def test_a_torn_line_costs_only_itself(tmp_path: Path) -> None:
     file = tmp_path / "metrics.jsonl"
     with MetricsWriter(file, "r", 0) as metrics:
-        metrics.write("train", step=1)
-        metrics.write("train", step=2)
+        for step in (1, 2, 3):
+            metrics.write("train", step=step)
     file.write_bytes(file.read_bytes()[:-9])
     with MetricsWriter(file, "r", 1) as metrics:
         metrics.write("train", step=2)
@@ -115,22 +124,76 @@ def _save_for_ever(folder: Path) -> None:
 
 def test_a_kill_during_saving_loses_no_acknowledged_checkpoint(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
+    unfinished = 0
     for kill in range(5):
         folder = tmp_path / str(kill)
         folder.mkdir()
         process = context.Process(target=_save_for_ever, args=(folder,))
         process.start()
-        process.join(0.15 + 0.03 * kill)
+        end = time.monotonic() + 60
+        while not (folder / f"acknowledged-{kill + 1}").exists():
+            assert time.monotonic() < end
+        while not list(folder.glob(".tmp-[0-9]*")):  # in the middle of the next one
+            assert time.monotonic() < end
         process.kill()
         process.join()
-        acknowledged = max((int(f.name.split("-")[1]) for f in folder.glob("acknowledged-*")), default=0)
+        assert process.exitcode == -signal.SIGKILL
+        acknowledged = max(int(f.name.split("-")[1]) for f in folder.glob("acknowledged-*"))
+        unfinished += len(list(folder.glob(".tmp-*")))
         clear_unfinished(folder)
         found, damaged = latest_checkpoint(folder)
         assert damaged == []
-        if acknowledged:
-            assert found is not None
-            assert int(found.name.split("-")[1]) >= acknowledged
+        assert found is not None
+        assert int(found.name.split("-")[1]) >= acknowledged > kill
         assert not list(folder.glob(".tmp-*"))
+    assert unfinished, "no kill came while something was being saved"
+
+
+def test_what_a_killed_save_left_goes_when_the_run_is_found_again(tmp_path: Path) -> None:
+    state = {"step": 1, "samples": 4, "window": {}, "spikes": {}}
+    kept = save_checkpoint(tmp_path / "checkpoints", evolve(checkpoint(1), state=state))
+    for name in (".tmp-2-99", ".tmp-rehearsal-99"):
+        (tmp_path / "checkpoints" / name).mkdir()
+    assert find_latest(tmp_path).folder == kept
+    assert [item.name for item in (tmp_path / "checkpoints").iterdir()] == [kept.name]
+
+
+def test_the_best_weights_are_those_of_the_best_evaluation_and_no_others_take_their_place(
+    tmp_path: Path,
+) -> None:
+    for step in (2, 4, 6):
+        save_checkpoint(tmp_path / "checkpoints", checkpoint(step))
+    run = Run(tmp_path, {"resolved": {}, "id": "r", "recipe": "r"})
+    assert best_checkpoint(run).name == "step-00000006"  # none is known to be the best
+    write_json(tmp_path / "summary.json", {"best_val_step": 4})
+    assert best_checkpoint(run).name == "step-00000004"
+    (tmp_path / "checkpoints" / "step-00000004" / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(UsageError, match="It is the run's best checkpoint: put it back"):
+        best_checkpoint(run)
+
+
+def test_a_run_goes_on_from_the_weights_that_it_started_from_and_from_no_others(tmp_path: Path) -> None:
+    file = tmp_path / "w.safetensors"
+    file.write_bytes(b"weights")
+    recorded = Initial("w.safetensors", (file,)).record()
+    check_same_start(Initial("w.safetensors", (file,)), recorded)
+    file.write_bytes(b"Weights")
+    with pytest.raises(UsageError, match="not the weights that this run started from"):
+        check_same_start(Initial("w.safetensors", (file,)), recorded)
+
+
+def test_the_hash_over_all_samples_tells_every_sample_and_every_order() -> None:
+    def hashed(*steps: str) -> str:
+        progress = Progress()
+        for step in steps:
+            progress.note([Reading(tuple(step.split()), {}, 0, ())])
+        assert (progress.samples, progress.place) == (len(" ".join(steps).split()),) * 2
+        return progress.read
+
+    same = [hashed("a b", "c d"), hashed("a b", "c d")]
+    others = [hashed("x b", "c d"), hashed("b a", "c d"), hashed("a b", "c"), hashed("c d", "a b")]
+    assert same[0] == same[1]
+    assert len({same[0], *others}) == 5
 
 
 def test_a_second_writer_is_refused_and_told_who_has_it(tmp_path: Path) -> None:

@@ -169,6 +169,7 @@ def test_a_stop_while_drawing_is_continued(end: signal.Signals, tmp_path: Path) 
     clips = source(tmp_path / "cache", 1_000)
     process = start(tmp_path / "prepare.py", tmp_path / "cache", 1_000, end)
     assert "Process Spawn" not in process.communicate(timeout=60)[1]  # the workers leave without a word
+    assert process.returncode == -end, "the signal came too late to stop anything"
 
     def count() -> int:
         return len(list(clips.film.folder.rglob("*.mp4")))
@@ -202,8 +203,9 @@ def test_workers_are_fresh_interpreters(tmp_path: Path) -> None:
     script = tmp_path / "prepare.py"
     script.write_text(f"import os\nopen(f'{tmp_path}/{{os.getpid()}}.pid', 'w').close()\n{PREPARE}")
     subprocess.run([sys.executable, str(script), str(tmp_path / "cache"), "130"], check=True)
-    if len(os.sched_getaffinity(0)) > 1:
-        assert len(list(tmp_path.glob("*.pid"))) > 2
+    if len(os.sched_getaffinity(0)) == 1:
+        pytest.skip("one core: everything is drawn in one process")
+    assert len(list(tmp_path.glob("*.pid"))) > 2
 
 
 # What the clips say

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from soak import MODES, report
+from trainer import STEPS
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
 
@@ -39,6 +40,7 @@ def test_every_stop_continues_bit_for_bit(mode: str, folder: Path) -> None:
     found = results("matrix.py", mode, folder / f"{mode}.json")
     gaps = {(w, name): gap for w, cases in found["cases"].items() for name, gap in cases.items() if gap}
     assert gaps == {}
+    assert {len(cases) for cases in found["cases"].values()} == {STEPS - 1 + 3 + 3 + 1}
     assert len({tuple(hashes) for hashes in found["hashes"].values()}) == 1  # loader workers change nothing
 
 
@@ -46,4 +48,6 @@ def test_random_kills_lose_nothing(folder: Path) -> None:
     told = results("kills.py", str(KILLS), folder / "kills.json")
     assert told["kills"] == KILLS
     assert told["runs"] > 0
+    assert told["acknowledged"] >= told["runs"]
+    assert told["kills of something saved"] >= KILLS / 10, "most kills came before anything was acknowledged"
     assert (told["lost"], told["damaged"], told["failed starts"], told["differences"]) == (0, 0, 0, [])

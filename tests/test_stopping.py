@@ -14,6 +14,7 @@ import pytest
 from tiny import RECIPE
 
 from fvlm_core.runs.checkpoint import latest_checkpoint
+from fvlm_core.training.stop import Stopped
 
 SLOW = """
 import hashlib, sys, time
@@ -69,6 +70,14 @@ def until(process: subprocess.Popen[str], line: str) -> None:
             time.sleep(0.2)
             return
     raise AssertionError(process.communicate()[1])
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGUSR1", 75), ("SIGUSR2", 75)]
+)
+def test_a_stop_has_the_exit_code_that_shells_and_schedulers_know(number: str, code: int) -> None:
+    """128 + the signal's number; EX_TEMPFAIL of sysexits.h for the signals by which Slurm asks for a requeue."""
+    assert Stopped(getattr(signal, number)).exit_code == code
 
 
 @pytest.mark.parametrize("how", ["python", "library"])

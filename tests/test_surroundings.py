@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -115,6 +116,44 @@ def test_a_working_directory_that_is_gone_is_told(command: str, tmp_path: Path) 
     assert (
         done.stderr == "the working directory is gone, or cannot be read: change to one that is there (cd)\n"
     )
+
+
+SETTLED = """
+import getpass, json, os
+from fvlm_core.paths import settle_home
+settle_home()
+print(json.dumps([getpass.getuser(), os.path.expanduser("~"), os.environ.get("MPLCONFIGDIR"),
+                  os.environ.get("TRITON_CACHE_DIR")]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "home", "kept"),
+    [
+        ({"HOME": None, "FVLM_CACHE": "{open}/c"}, NO_HOME, "{open}/c/libraries"),
+        ({"HOME": "/", "FVLM_CACHE": "{open}/c"}, "/", "{open}/c/libraries"),
+        ({"HOME": "{shut}", "FVLM_CACHE": "{open}/c"}, "{shut}", "{open}/c/libraries"),
+        ({"HOME": NO_HOME}, NO_HOME, None),
+        ({"HOME": None, "FVLM_CACHE": "~nobody-of-that-name"}, NO_HOME, None),
+        ({"HOME": "{open}", "FVLM_CACHE": "{open}/c"}, "{open}", None),
+    ],
+)
+def test_libraries_keep_their_files_where_they_can_be_kept(
+    environment: dict[str, str | None], home: str, kept: str | None, somebody: list[str], place: Path
+) -> None:
+    """And a user without a name has one for them."""
+    names = {"shut": place / "shut", "open": place / "open"}
+    given = {name: value and value.format(**names) for name, value in environment.items()}
+    done = subprocess.run(
+        [*somebody, sys.executable, "-c", SETTLED],
+        env={"PATH": os.environ["PATH"], **{name: value for name, value in given.items() if value}},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    folder = kept and kept.format(**names)
+    libraries = [f"{folder}/matplotlib", f"{folder}/triton"] if folder else [None, None]
+    assert json.loads(done.stdout) == [f"uid{USER}", home.format(**names), *libraries]
 
 
 ERRNOS = {name: number for number, name in errno.errorcode.items()}
@@ -233,7 +272,8 @@ def test_commands_that_compute_say_the_same_and_need_no_home(
     done = fvlm(*line.format(**names).split(), user=somebody, cwd=place / "open", **given)
     assert done.returncode == code, done.stderr
     assert done.stderr.strip().endswith(end)
-    assert not any(word in done.stderr for word in ("defect", "Traceback", "unexpected"))
+    spoken = ("defect", "Traceback", "unexpected", "MPLCONFIGDIR", "Warning")
+    assert not any(word in done.stderr for word in spoken)
 
 
 @pytest.mark.soak

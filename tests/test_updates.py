@@ -106,6 +106,95 @@ def test_a_step_is_that_of_the_mean_gradient_clipped_as_torch_clips_it(scale: fl
     assert (norm > clip) == (scale > 1)
 
 
+def updates(model: nn.Module, optimiser: torch.optim.Optimizer, **training: Any) -> Updates:
+    settings = cast(
+        Training, SimpleNamespace(**{"clip": 1.0, "non_finite": "stop", "max_skipped": 2, **training})
+    )
+    return Updates(optimiser, Copies(model), ("loss",), settings, Progress(), Ranks(), "r", False)
+
+
+def step(made: Updates, model: nn.Module, number: int, loss: float) -> None:
+    """A step of 4 tokens whose gradient is `loss` everywhere."""
+    found = {name: torch.full_like(p, loss) for name, p in model.named_parameters()}
+    total = torch.tensor(loss)
+    made.make(number, *summed(found, [total], model, list(found), Ranks()), [total], 4)
+
+
+class Told:
+    """A journal and an observer that keep what they are told."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, int]] = []
+
+    def write(self, event_type: str, row: dict[str, Any]) -> None:
+        self.rows.append((event_type, row["step"]))
+
+    def warned(self, text: str) -> None: ...
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_step_that_is_no_number_moves_no_weight_and_no_moment(bad: float) -> None:
+    model = nn.Linear(3, 2)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    made, told = updates(model, optimiser, non_finite="skip"), cast(Any, Told())
+    step(made, model, 1, 1.0)
+    before = [p.detach().clone() for p in model.parameters()]
+    moments = [state["exp_avg"].clone() for state in optimiser.state.values()]
+    step(made, model, 2, bad)
+    assert all(map(torch.equal, before, model.parameters()))
+    assert all(map(torch.equal, moments, [state["exp_avg"] for state in optimiser.state.values()]))
+    step(made, model, 3, 1.0)
+    assert not any(map(torch.equal, before, model.parameters()))
+    made.read(told, told)
+    assert told.rows == [("skipped", 2)]
+    assert made.progress.unchanged == 1
+    assert made.progress.window.count == 8  # tokens of the two steps that count
+    assert math.isfinite(made.progress.window.means()["loss"])
+
+
+def test_a_run_stops_at_a_step_that_is_no_number_or_at_too_many_in_a_row() -> None:
+    model, told = nn.Linear(3, 2), cast(Any, Told())
+    optimiser = torch.optim.AdamW(model.parameters(), fused=True)
+    made = updates(model, optimiser)
+    step(made, model, 7, math.nan)
+    with pytest.raises(FvlmError, match="the loss is not finite at step 7; no weight was changed by it"):
+        made.read(told, told)
+    made = updates(model, optimiser, non_finite="skip")
+    for number, loss in enumerate([math.nan, math.nan, 1.0, math.nan, math.nan]):
+        step(made, model, number, loss)
+    made.read(told, told)
+    step(made, model, 5, math.nan)
+    with pytest.raises(
+        FvlmError, match=r"at step 5; .* nor by the 2 steps before it \(training.max_skipped\)"
+    ):
+        made.read(told, told)
+
+
+def test_gradients_of_two_ranks_are_summed_and_one_that_only_the_other_used_is_there() -> None:
+    model = nn.ParameterDict({name: nn.Parameter(torch.zeros(2)) for name in ("a", "b", "c", "idle")})
+    names = [name for name, _ in model.named_parameters()]
+    mine = {"a": torch.tensor([1.0, 2.0]), "c": torch.tensor([0.5, 0.5])}
+    theirs = {"b": torch.tensor([3.0, 4.0]), "c": torch.tensor([1.5, -0.5])}
+    zero = torch.zeros(2)
+    said = [
+        torch.tensor([20.0, *(float(name in theirs) for name in names)], dtype=torch.float64),
+        torch.cat([theirs.get(name, zero) for name in names if name in {**mine, **theirs}]),
+    ]
+
+    class Two(Ranks):
+        """The first of two; what the other says is known."""
+
+        def add(self, tensor: torch.Tensor) -> None:
+            tensor.add_(said.pop(0))
+
+    found, numbers = summed(dict(mine), [torch.tensor(10.0)], model, names, Two(0, 2))
+    assert not said
+    expected = {"a": [1.0, 2.0], "b": [3.0, 4.0], "c": [2.0, 0.0]}
+    assert {name: gradient.tolist() for name, gradient in found.items()} == expected
+    squares = sum(value * value for gradient in expected.values() for value in gradient)
+    assert numbers.tolist() == pytest.approx([30.0, math.sqrt(squares)])
+
+
 def train(tmp_path: Path, root: str, *overrides: str, **how: Any) -> tuple[dict[str, Any], Watch]:
     one = small(tmp_path, *SPARSE, *overrides)
     watch = go(one, tmp_path / root, opened(one, tmp_path / "none"), **how)

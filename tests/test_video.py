@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import struct
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from videos import index_of, picture, write_video
 
+from fvlm_core.data import video
 from fvlm_core.data.video import BadSample, decode, decoder_versions
 from fvlm_core.interfaces.data import VideoFile
 
@@ -72,6 +74,21 @@ def test_variable_frame_rate_is_read_by_time(extension: str, tmp_path: Path) -> 
     path = write_video(tmp_path / f"a.{extension}", len(times), times_ms=times)
     expected = [max(i for i, time in enumerate(times) if time <= 1000 * k) for k in range(6)]
     assert indices(path)[:6] == expected
+
+
+@pytest.mark.parametrize("extension", ["mkv", "mp4"])
+def test_times_rounded_to_milliseconds_are_in_time(extension: str, tmp_path: Path) -> None:
+    """Matroska keeps 2/3 s as 667 ms: a picture later than it is asked for, in every third place."""
+    path = write_video(tmp_path / f"a.{extension}", 75, fps=15)
+    assert indices(path, fps=3.0) == [5 * k for k in range(15)]
+
+
+@pytest.mark.parametrize("frames", [2, 4, 5])
+def test_a_length_rounded_up_gives_no_frame_beyond_the_end(frames: int, tmp_path: Path) -> None:
+    """At 15 a second: four pictures last 266.67 ms, which Matroska keeps as 267, and two 133.33 ms, which it keeps as
+    134, for it rounds the time of the last picture and how long that one lasts."""
+    path = write_video(tmp_path / "a.mkv", frames, fps=15)
+    assert indices(path, fps=15.0) == list(range(frames))
 
 
 @pytest.mark.parametrize(("width", "height"), [(97, 63), (64, 200), (320, 180), (49, 49), (48, 48), (42, 60)])
@@ -146,7 +163,10 @@ def test_sound_without_pictures_is_named(tmp_path: Path) -> None:
     assert bad(path) == "has no video track"
 
 
-def test_pictures_beyond_the_cap_are_refused_before_decoding(tmp_path: Path) -> None:
+def test_pictures_beyond_the_cap_are_refused_before_decoding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(video, "_on_screen", lambda *_: pytest.fail("it was decoded"))
     assert "4160 x 208 pixels" in bad(write_video(tmp_path / "a.mp4", 1, width=4160, height=208))
     assert "1600 x 16 pixels" in bad(write_video(tmp_path / "b.mp4", 1, width=1600, height=16))
 
@@ -178,6 +198,25 @@ def test_pictures_that_vanish_without_a_complaint_are_counted(tmp_path: Path) ->
         content[start : stop - 40] = bytes(stop - 40 - start)
     path.write_bytes(content)
     bad(path)
+
+
+def test_a_stream_with_lost_packets_is_counted(tmp_path: Path) -> None:
+    """What reception loses of a transport stream leaves pictures that decode, half of them from nothing."""
+    path = write_video(tmp_path / "a.ts", 40, fps=10, codec="mpeg4", options={"g": "1"})
+    content = path.read_bytes()
+    packets = [content[at : at + 188] for at in range(0, len(content), 188)]
+    quarter = len(packets) // 4
+    path.write_bytes(b"".join(p for n, p in enumerate(packets) if not quarter < n < 2 * quarter or n % 3))
+    assert re.fullmatch(r"corrupt or cut short: \d+ of its \d+ pictures are there", bad(path))
+
+
+def test_a_cut_file_whose_structure_tells_nothing_is_held_to_its_declared_length(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.ivf", 40, fps=10, codec="libvpx-vp9")
+    with av.open(str(path)) as container:
+        after = [packet.pos for packet in container.demux(video=0) if packet.size][20]
+    assert after is not None
+    path.write_bytes(path.read_bytes()[:after])  # between two pictures
+    assert bad(path) == "cut short: pictures end after 2.00 s of the 4.00 s declared"
 
 
 def test_bad_samples_cross_processes() -> None:

@@ -375,6 +375,20 @@ def sample(
     return Sample(str(number), "listed", turns, None if isinstance(shown, ImageFile) else shown, images)
 
 
+def test_a_video_is_looked_at_as_a_viewing_says(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", 300, fps=10)
+    seen = Viewing(size=48, fps=3.0, max_frames=4).frames(path)
+    assert tuple(index_of(frame) for frame in seen) == EVENLY
+    assert len(Viewing(size=48).frames(path)) == 30
+
+
+def test_a_chat_begins_with_the_system_turn_of_training() -> None:
+    assert Viewing(size=8).asked("Why?") == [Turn("user", "Why?")]
+    assert Viewing(size=8, system="Be brief.").asked("Why?") == [
+        *(Turn("system", "Be brief."), Turn("user", "Why?"))
+    ]
+
+
 def test_a_source_shows_what_its_samples_say() -> None:
     video = VideoFile(Path("a.mp4"), 2.0, 8)
     [of_videos] = shown_by(Listed(*(sample(n, video, system="Be brief.") for n in range(40))), 0.5)

@@ -33,7 +33,7 @@ def served(root: Path) -> Server:
     def look() -> Content:
         return gather(list_runs(root), draw_fits=False)
 
-    return Server("127.0.0.1", 0, Board(look, lambda: stamp_of(list_runs(root))))
+    return Server("127.0.0.1", 0, Board(look, lambda: stamp_of([run.folder for run in list_runs(root)])))
 
 
 @pytest.fixture

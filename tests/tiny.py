@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 
 ENCODER = """
 [model.encoder]
@@ -75,15 +75,10 @@ def run_cli(
     return code, captured.out, captured.err
 
 
-def fvlm(*arguments: str, cwd: Path, cache: Path, **environment: str) -> subprocess.Popen[str]:
+def fvlm(*arguments: str, cwd: Path, cache: Path, **environment: str) -> warm.Started:
     """`fvlm ARGUMENTS` as a process of its own."""
-    return subprocess.Popen(
-        [str(Path(sys.executable).with_name("fvlm")), *arguments],
-        cwd=cwd,
-        env={**os.environ, "FVLM_CACHE": str(cache), "COLUMNS": "120", **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+    return warm.start(
+        *arguments, cwd=cwd, env={**os.environ, "FVLM_CACHE": str(cache), "COLUMNS": "120", **environment}
     )
 
 
@@ -129,6 +124,7 @@ def train(
     data = prepare(read, root, lambda what, done, total: None)
     with StopRequest() as stop, suppress(Stopped):
         run_all(read, root, data, observer, stop, allow)
+        assert until is None, f"the run was not stopped after step {until}"
     return observer
 
 

@@ -74,12 +74,13 @@ class Watch:
         self.stop, self.at, self.die = stop, at, die
         self.said: list[str] = []
         self.rows: list[dict[str, Any]] = []
+        self.steps = 0
 
     def skipped(self, run: Any) -> None:
         """Nothing to do."""
 
     def started(self, run: Run, step: int, steps: int) -> None:
-        self.began = step
+        self.began, self.steps = step, steps
         if self.at == step + 1:
             self.stop.number = signal.SIGTERM
 
@@ -121,11 +122,13 @@ def go(
     ranks: Ranks | None = None,
 ) -> Watch:
     """Train on. at: the step to stop after when asked. die: the step to die after, saving nothing; 0 when something
-    else kills the run."""
+    else kills the run. What should end it has to: a run that got to its last step all the same proves nothing."""
     stop = StopRequest()
     watch = Watch(stop, at, die)
     try:
         run_all(recipe, root, data, watch, stop, (), ranks)
+        assert die is None, "nothing killed the run"
+        assert at is None or at >= watch.steps > 0, f"the run was not stopped after step {at}"
     except Stopped:
         pass
     except Killed:

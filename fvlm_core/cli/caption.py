@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from fvlm_core.cli.console import print_json, stderr
+from fvlm_core.cli.console import note, print_json, stderr
 from fvlm_core.cli.options import frame_options, run_option, runs_option
 from fvlm_core.cli.path_types import ANY_PATH, FILE_OR_STDOUT, STDOUT
 from fvlm_core.data.kinds import by_kind, is_video
@@ -54,6 +54,8 @@ def command(
         )  # a kill tore the last line; it must not swallow the next
     todo = [video for video in _files(videos) if str(video) not in done]
     restored = restore(find_run(run_name, root))
+    if restored.remark:
+        note(restored.remark)
     trained = restored.viewing
     stderr().print(
         f"shown {trained.note(otherwise, pictures=any(map(shows_still, todo)))}",

@@ -1,9 +1,8 @@
-"""`fvlm completion SHELL`: the script that makes a shell complete fvlm's commands and options."""
+"""`fvlm completion SHELL`: the script that makes a shell complete fvlm's commands, options and what they name."""
 
 from __future__ import annotations
 
 import click
-from click.shell_completion import get_completion_class
 
 from fvlm_core.cli.choice import Choice
 
@@ -19,6 +18,6 @@ def command(ctx: click.Context, shell: str) -> None:
     zsh:  fvlm completion zsh > ~/.zfunc/_fvlm     (with ~/.zfunc in fpath)
     fish: fvlm completion fish > ~/.config/fish/completions/fvlm.fish
     """
-    completion = get_completion_class(shell)
-    assert completion is not None  # click brings these three
-    click.echo(completion(ctx.find_root().command, {}, "fvlm", "_FVLM_COMPLETE").source())
+    from fvlm_core.cli.shells import SHELLS, VARIABLE
+
+    click.echo(SHELLS[shell](ctx.find_root().command, {}, "fvlm", VARIABLE).source())

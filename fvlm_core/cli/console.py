@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
 
-from fvlm_core.cli.streams import is_utf8
+from fvlm_core.cli.streams import Styled, is_utf8
+from fvlm_core.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,6 +35,17 @@ def stdout() -> Console:
 def stderr() -> Console:
     """For progress, notes and errors."""
     return _console(stderr=True)
+
+
+def note(text: str) -> None:
+    """One line on stderr: what a person should know of a command that goes on."""
+    stderr().print(text, soft_wrap=True)
+
+
+def heading(text: str) -> None:
+    """One line on stdout, bold on a terminal; for commands that are done before rich would be imported."""
+    shown = visible(text)
+    Styled(error=False).write(f"\x1b[1m{shown}\x1b[0m\n" if sys.stdout.isatty() else f"{shown}\n")
 
 
 def nowhere() -> Console:
@@ -69,5 +82,19 @@ def print_json(value: Any, indent: int | None = 2) -> None:
 
 def _console(*, stderr: bool, width: int | None = None) -> Console:
     from rich.console import Console
+    from rich.segment import Segment
+    from rich.text import Text
 
-    return Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
+    class Visible(Console):
+        """What is not rich's own is spelt out: texts before they are laid out, whatever else as it is written."""
+
+        def render_str(self, text: str, **how: Any) -> Text:
+            return super().render_str(visible(text), **how)
+
+        def _render_buffer(self, buffer: Iterable[Segment]) -> str:
+            return super()._render_buffer(
+                [one if one.control else Segment(visible(one.text), one.style) for one in buffer]
+            )
+
+    file = cast("IO[str]", Styled(stderr))
+    return Visible(file=file, stderr=stderr, width=width, markup=False, emoji=False, highlight=False)

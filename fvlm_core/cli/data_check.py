@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fvlm_core.cli.path_types import NAME_OR_PATH
+from fvlm_core.cli.offered import completing
+from fvlm_core.cli.path_types import RECIPE_OR_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,12 +22,13 @@ SIDE = 224
 
 
 @click.command("check")
-@click.argument("data", type=NAME_OR_PATH, metavar="FOLDER|RECIPE")
+@click.argument("data", type=RECIPE_OR_PATH, metavar="FOLDER|RECIPE")
 @click.option(
     "-o",
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
+    shell_complete=completing("key"),
     help="Change one key of the recipe, or of the shards.",
 )
 @click.option("--hash/--sizes", "hashes", default=True, show_default=True,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from fvlm_core.cli.offered import completing
 from fvlm_core.cli.path_types import FOLDER_PATH
 
 
 @click.command("fetch")
-@click.argument("name")
+@click.argument("name", shell_complete=completing("data"))
 @click.option(
     "--to",
     type=FOLDER_PATH,
@@ -18,7 +20,14 @@ from fvlm_core.cli.path_types import FOLDER_PATH
     metavar="DIR",
     help="Where the files go; a recipe's `path` for this source.",
 )
-@click.option("-o", "settings", multiple=True, metavar="KEY=VALUE", help="One of the source's own keys.")
+@click.option(
+    "-o",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    shell_complete=completing("data setting"),
+    help="One of the source's own keys.",
+)
 @click.option(
     "--only",
     "patterns",
@@ -49,5 +58,18 @@ def command(name: str, to: Path, settings: tuple[str, ...], patterns: tuple[str,
         out.print(f"note: {card.legal}", soft_wrap=True)
     files = look_up(card.hub, wanted)
     out.print(f"{files.count:,} files, {files.size / 1e9:,.2f} GB, to {to}", soft_wrap=True)
-    download(files, to)
+    download(files, to, _bars())
     out.print(f"look at it with: fvlm data describe {name} --at {to}", soft_wrap=True)
+
+
+def _bars() -> type[Any]:
+    """The hub's bars, which draw over themselves."""
+    from huggingface_hub.utils import tqdm
+
+    from fvlm_core.cli.streams import Styled
+
+    class Bars(tqdm):
+        def __init__(self, *of: Any, **how: Any) -> None:
+            super().__init__(*of, **{**how, "file": Styled(error=True)})
+
+    return Bars

@@ -38,12 +38,15 @@ def command(
     from fvlm_core.cli.data_named import find_data
     from fvlm_core.cli.display import Display
     from fvlm_core.errors import UsageError
+    from fvlm_core.names import LONGEST, folder_name_fault
     from fvlm_core.shards.freeze import LEAKS, freeze
     from fvlm_core.shards.settings import PackSettings
     from fvlm_registry import registry
 
-    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
-        raise UsageError(f"--name {name}: expected lower-case letters, digits, dots, dashes and underscores")
+    if folder_name_fault(name) or not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
+        raise UsageError(
+            f"--name {name}: expected at most {LONGEST} lower-case letters, digits, dots, dashes and underscores"
+        )
     taken = [offer for offer in registry().offered("data") if offer.component.name == name]
     if taken and not (root / name).is_dir():
         raise UsageError(f"--name {name}: a data source is called that already ({taken[0].origin})")

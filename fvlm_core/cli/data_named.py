@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from attrs import frozen
 
-from fvlm_core.cli.path_types import NAME_OR_PATH
+from fvlm_core.cli.offered import completing
+from fvlm_core.cli.path_types import NameOrPath
+from fvlm_core.names import file_stem
 
 if TYPE_CHECKING:
     from fvlm_core.interfaces.data import DataSource, Split
@@ -25,8 +27,15 @@ _SETTINGS = "Change one key: of the recipe, or of the source (-o path=...)."
 
 def named_data(command: F) -> F:
     """The argument and option that name data."""
-    option = click.option("-o", "settings", multiple=True, metavar="KEY=VALUE", help=_SETTINGS)
-    return click.argument("data", type=NAME_OR_PATH, metavar="RECIPE|SOURCE")(option(command))
+    option = click.option(
+        "-o",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        shell_complete=completing("key"),
+        help=_SETTINGS,
+    )
+    return click.argument("data", type=NameOrPath("data", "recipe"), metavar="RECIPE|SOURCE")(option(command))
 
 
 @frozen
@@ -82,7 +91,7 @@ def find_data(name: str, settings: tuple[str, ...], splits: tuple[Split, ...]) -
                 raise
         else:
             chosen = read_data_source(name, settings)
-            label = name.replace(":", "-")
+            label = file_stem(name.replace(":", "-"))
             return NamedData(tuple(Named(label, chosen, split) for split in splits), None)
     recipe = read_recipe(name, settings)
     found: list[tuple[Chosen, Split]] = []
@@ -109,7 +118,7 @@ def _labelled(found: list[tuple[Chosen, Split]], decoder: Chosen | None) -> Iter
     for chosen, split in found:
         label = next((label for other, label in labels if other == chosen), "")
         if not label:
-            name = chosen.component.partition(":")[2]
+            name = file_stem(chosen.component.partition(":")[2])
             taken = sum(label == name or label.startswith(f"{name}-") for _, label in labels)
             label = f"{name}-{taken + 1}" if taken else name
             labels.append((chosen, label))

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import runs_option
-from fvlm_core.cli.path_types import NAME_OR_PATH
+from fvlm_core.cli.path_types import RUN_OR_PATH
 
 if TYPE_CHECKING:
     from fvlm_core.evaluation import Measured, Subject
@@ -20,14 +21,20 @@ _MODES = ("coarse_only", "coarse_fine", "autoregressive")
 
 
 @click.command("eval", short_help="Losses of a trained model, by source and mode, on any data.")
-@click.argument("run_name", type=NAME_OR_PATH, metavar="RUN")
+@click.argument("run_name", type=RUN_OR_PATH, metavar="RUN")
 @click.option(
     "--data",
     metavar="NAME",
+    shell_complete=completing("data"),
     help="A source of the run's recipe, or any installed data source.  [default: the run's own validation]",
 )
 @click.option(
-    "-o", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of that source: -o path=clips."
+    "-o",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    shell_complete=completing("data setting"),
+    help="A setting of that source: -o path=clips.",
 )
 @click.option(
     "--mode",
@@ -68,11 +75,13 @@ def command(
     passes, the same ones whatever --mode says. A source that the run does not know is shown as its training data were,
     where its settings (fps, max_frames, fit, prompt) can say so and no -o says otherwise.
     """
-    from fvlm_core.cli.console import stderr
+    from fvlm_core.cli.console import note, stderr
     from fvlm_core.cli.display import Display
     from fvlm_core.evaluation import how_shown, measure, open_data, open_subject
 
     subject = open_subject(run_name, root)
+    if subject.remark:
+        note(subject.remark)
     with Display(stderr(), 1) as display:
         sources = open_data(subject, data, settings, cast("Split", split), display.work, max_bad)
     for text in how_shown(subject, sources, named=data is not None):

@@ -9,14 +9,14 @@ import click
 
 from fvlm_core.cli.fit_options import objective_option
 from fvlm_core.cli.options import runs_option
-from fvlm_core.cli.path_types import FOLDER_PATH, NAME_OR_PATH
+from fvlm_core.cli.path_types import FOLDER_PATH, RUNS_OR_PATH
 
 if TYPE_CHECKING:
     from fvlm_core.scaling.objective import ObjectiveName
 
 
 @click.command("export")
-@click.argument("names", type=NAME_OR_PATH, nargs=-1, metavar="[RUN]...")
+@click.argument("names", type=RUNS_OR_PATH, nargs=-1, metavar="[RUN]...")
 @click.option(
     "--to",
     type=FOLDER_PATH,
@@ -33,22 +33,23 @@ def command(names: tuple[str, ...], to: Path, objective: ObjectiveName, root: Pa
     RUN is a recipe (all its runs), "recipe/id", an id, a pattern such as 'phase1a/A*', or a run's folder. Without any,
     all runs are exported. The same runs give the same bytes.
     """
-    from fvlm_core.cli.console import stderr, stdout
+    from fvlm_core.cli.console import note, stderr, stdout
     from fvlm_core.cli.outputs import writing
+    from fvlm_core.listed import listed
     from fvlm_core.runs.export import export, not_in_fits
     from fvlm_core.runs.select import listing, select_runs
     from fvlm_core.runs.store import in_order
     from fvlm_core.scaling.marks import FITS, MARKS
     from fvlm_core.scaling.stored import stored_runs
 
-    runs = in_order(select_runs(names, root)) if names else stored_runs(root)
+    runs = in_order(select_runs(names, root, note)) if names else stored_runs(root, note)
     with writing(to):
         files = export(runs, to, objective)
     count = f"{len(runs)} run{'s' * (len(runs) != 1)}"
     stderr().print(f"exported {count}: {listing(runs)}", soft_wrap=True)
     if controls := not_in_fits(runs):
         stderr().print(
-            f"not meant for fits, and marked so in {MARKS} and {FITS}: {', '.join(controls)}", soft_wrap=True
+            f"not meant for fits, and marked so in {MARKS} and {FITS}: {listed(controls)}", soft_wrap=True
         )
     for file in files:
         stdout().print(str(file), soft_wrap=True)

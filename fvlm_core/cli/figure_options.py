@@ -10,11 +10,10 @@ import click
 from attrs import frozen
 
 from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.offered import completing
 from fvlm_core.cli.path_types import FOLDER_PATH
 
 if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
     from fvlm_core.scaling.report import FitReport
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -38,7 +37,7 @@ class FigureRequest:
             if self.folder or self.formats:
                 raise click.UsageError("--figures-to and --format need --figures: write --figures all")
             return []
-        from fvlm_core.report.figures.catalogue import load_figure, names
+        from fvlm_core.report.catalogue import load_figure, names
 
         written = [name.strip() for part in self.names for name in part.split(",") if name.strip()]
         found = [name for one in written for name in (names() if one == "all" else [one])]
@@ -55,16 +54,6 @@ class FigureRequest:
         from fvlm_core.report.figures import draw_figures
 
         return draw_figures(reports, names, self.into(plot), self.formats or ("png",))
-
-
-def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Figure names after the last comma, for shell completion."""
-    from click.shell_completion import CompletionItem
-
-    from fvlm_core.report.figures.catalogue import names
-
-    before, comma, last = incomplete.rpartition(",")
-    return [CompletionItem(before + comma + name) for name in ["all", *names()] if name.startswith(last)]
 
 
 def figure_options(command: F) -> F:
@@ -84,7 +73,7 @@ def figure_options(command: F) -> F:
             "--figures",
             multiple=True,
             metavar="NAME[,NAME]",
-            shell_complete=_complete,
+            shell_complete=completing("figure"),
             help="Draw figures beside the plot: all, or names such as residuals,profiles. May be repeated.",
         ),
         click.option(

@@ -10,25 +10,14 @@ import click
 from fvlm_core.cli.costs import compute_option
 from fvlm_core.cli.figure_options import figure_options
 from fvlm_core.cli.fit_options import asked, fit_options
+from fvlm_core.cli.offered import completing
 from fvlm_core.cli.outputs import prepare, writing
 from fvlm_core.cli.path_types import FILE_OR_STDOUT, FILE_PATH, STDOUT
 from fvlm_core.cli.points_options import fit_points_options, load_points
 
 if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
     from fvlm_core.cli.figure_options import FigureRequest
     from fvlm_core.cli.points_options import PointsRequest
-
-
-def _names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Fit components, for shell completion."""
-    from click.shell_completion import CompletionItem
-
-    from fvlm_registry import registry
-
-    fits = [offer.component for offer in registry().offered("fit")]
-    return [CompletionItem(fit.name, help=fit.summary) for fit in fits if fit.name.startswith(incomplete)]
 
 
 @click.command("fit")
@@ -37,7 +26,7 @@ def _names(context: click.Context, parameter: click.Parameter, incomplete: str) 
     "models",
     multiple=True,
     metavar="NAME",
-    shell_complete=_names,
+    shell_complete=completing("fit"),
     help="The law: a fit component of any plugin; may be repeated. Default: per-size and joint-chinchilla.",
 )
 @fit_points_options
@@ -79,7 +68,7 @@ def command(
     from fvlm_core.cli.fit_view import print_fit
     from fvlm_core.report.figures import check_format, scaling_law_plot
     from fvlm_core.runs.export import EXPORTED, PLOT, scaling_fits
-    from fvlm_core.runs.files import write_json
+    from fvlm_core.runs.files import json_text, write_text
     from fvlm_core.scaling.cost import with_six_nd
     from fvlm_core.scaling.fitting import fit_points, load_model
 
@@ -109,7 +98,7 @@ def command(
             print_json(record, indent=2)
         else:
             with writing(json_file):
-                write_json(json_file, record)
+                write_text(json_file, json_text(record))
             told.print(f"numbers: {json_file}", soft_wrap=True)
     with writing(plot):
         scaling_law_plot(reports, plot)

@@ -35,7 +35,7 @@ _OPTIONS = (
         help="Where the Huber loss turns from square to linear.",
     ),
     click.option(
-        "--draws", type=click.IntRange(min=2), default=1000, show_default=True, help="Bootstrap draws."
+        "--draws", type=click.IntRange(2, 100_000), default=1000, show_default=True, help="Bootstrap draws."
     ),
     click.option(
         "--bootstrap",

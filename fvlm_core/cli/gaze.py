@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from fvlm_core.cli.console import stderr, stdout
+from fvlm_core.cli.console import note, stderr, stdout
 from fvlm_core.cli.options import frame_options, run_option, runs_option
 from fvlm_core.cli.path_types import ANY_PATH, FILE_PATH
 
@@ -41,6 +41,8 @@ def command(video: Path, run_name: str, root: Path, out: Path, **otherwise: Any)
         raise UsageError(f"--out {out}: expected a file name ending in {', '.join(SUFFIXES)}")
     run = find_run(run_name, root)
     restored = restore(run)
+    if restored.remark:
+        note(restored.remark)
     viewing = restored.viewing
     stderr().print(f"shown {viewing.note(otherwise, pictures=shows_still(video))}", soft_wrap=True)
     frames = viewing.told(**otherwise).frames(video, open_decoder(restored.config.data.decoder))

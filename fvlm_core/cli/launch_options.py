@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 from attrs import fields, frozen
 
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
+from fvlm_core.cli.offered import completing
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -45,7 +44,7 @@ def launch_options(command: Command) -> Command:
         click.option(
             "--launcher",
             metavar="NAME",
-            shell_complete=_launchers,
+            shell_complete=completing("launcher"),
             help="Run the runs beside each other, each in a job of its own: local, slurm, or a plugin's.",
         ),
         click.option(
@@ -57,6 +56,7 @@ def launch_options(command: Command) -> Command:
             "settings",
             multiple=True,
             metavar="KEY=VALUE",
+            shell_complete=completing("launcher setting"),
             help="A setting of the launcher: -l partition=gpu.",
         ),
         click.option(
@@ -87,15 +87,3 @@ def _check(request: LaunchRequest) -> None:
     lonely = [name for name, is_given in given.items() if is_given]
     if lonely:
         raise click.UsageError(f"{', '.join(lonely)}: only with --launcher NAME")
-
-
-def _launchers(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from click.shell_completion import CompletionItem
-
-    from fvlm_registry import registry
-
-    return [
-        CompletionItem(offer.component.name, help=offer.component.summary)
-        for offer in registry().offered("launcher")
-        if offer.component.name.startswith(incomplete)
-    ]

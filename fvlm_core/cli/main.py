@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failure, 2 misuse, 130 interrupted from the keyboard.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 
@@ -61,6 +62,9 @@ def fvlm(ctx: click.Context) -> None:
     """The laboratory for small vision-language models: compose a model from plugins, run ablations and
     scaling grids, export the measurements, and fit scaling laws that say what to train next."""
     need_stdout(ctx.invoked_subcommand not in MAKERS)
+    ctx.color = True  # click shall take nothing out of what it prints: `Stream` spells it out
+    if ctx.invoked_subcommand != "data":  # bars of libraries write past rich, and for moments only
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.getcwd()  # raises where that is gone; what a command imports (MKL) ends the process then, with words of its own
 
 
@@ -74,6 +78,8 @@ def _run() -> int:
     open_streams()
     settle_home()
     need_stdout(True)
+    if "_FVLM_COMPLETE" in os.environ:  # a shell's Tab: the scripts of `fvlm completion` set it
+        importlib.import_module("fvlm_core.cli.shells")  # takes the place of click's own
     try:
         outcome = fvlm.main(prog_name="fvlm", standalone_mode=False)
         sys.stdout.flush()
@@ -95,7 +101,7 @@ def _report(error: Exception) -> int:
     from fvlm_core.cli.hindrance import hindrance
     from fvlm_core.crash import debugging, described, place
     from fvlm_core.errors import FvlmError
-    from fvlm_registry import LookupFailure
+    from fvlm_registry import LookupFailure, missing_library
 
     if debugging():
         import traceback
@@ -107,6 +113,9 @@ def _report(error: Exception) -> int:
         return error.exit_code
     if isinstance(error, LookupFailure):
         click.echo(f"{error}{place(error)}", err=True)
+        return 2
+    if lacking := missing_library(error):
+        click.echo(lacking, err=True)
         return 2
     if found := hindrance(error):
         click.echo(found[0], err=True)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from fvlm_core.cli.choice import Choice
-from fvlm_core.cli.path_types import FOLDER_PATH, NAME_OR_PATH
+from fvlm_core.cli.path_types import FOLDER_PATH, RUN_OR_PATH
 
 runs_option = click.option(
     "--runs",
@@ -31,7 +31,7 @@ decimal_option = click.option(
 run_option = click.option(
     "--run",
     "run_name",
-    type=NAME_OR_PATH,
+    type=RUN_OR_PATH,
     required=True,
     metavar="RUN",
     help='A run\'s folder, its id, or "recipe/id".',

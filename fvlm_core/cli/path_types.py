@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from fvlm_core.cli.offered import Place, offered
 from fvlm_core.paths import user_path
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 given: dict[Path, str] = {}
 """The paths that this command was given, with the words that give another: "--runs DIR (or FVLM_RUNS)"."""
@@ -50,9 +54,21 @@ class NameOrPath(click.ParamType[str]):
 
     name = "text"
 
+    def __init__(self, *places: Place) -> None:
+        """places: what is named, for shells to complete."""
+        self.places = places
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Names as they are."""
         return str(_read(self, value, param, ctx)) if value.startswith(("~", "./~")) else value
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        """Names, and files beside them."""
+        from click.shell_completion import CompletionItem
+
+        return [*offered(self.places, ctx, incomplete), CompletionItem(incomplete, type="file")]
 
 
 STDOUT = Path("-")
@@ -62,7 +78,9 @@ FILE_OR_STDOUT = UserPath(dir_okay=False, stdout=True)
 FILE_PATH = UserPath(dir_okay=False)
 FOLDER_PATH = UserPath(file_okay=False)
 ANY_PATH = UserPath()
-NAME_OR_PATH = NameOrPath()
+RECIPE_OR_PATH = NameOrPath("recipe")
+RUN_OR_PATH = NameOrPath("run")
+RUNS_OR_PATH = NameOrPath("run", "group")
 
 
 def _read(

@@ -8,6 +8,7 @@ import click
 
 from fvlm_core.cli import console
 from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.offered import completing
 from fvlm_registry import KINDS
 
 if TYPE_CHECKING:
@@ -18,9 +19,15 @@ if TYPE_CHECKING:
 
 
 @click.command("check")
-@click.argument("names", metavar="DISTRIBUTION|PLUGIN|COMPONENT...", nargs=-1, required=True)
+@click.argument(
+    "names",
+    metavar="DISTRIBUTION|PLUGIN|COMPONENT...",
+    nargs=-1,
+    required=True,
+    shell_complete=completing("component"),
+)
 @click.option("--kind", type=Choice(KINDS), help="Only components of this kind.")
-@click.option("-o", "settings", multiple=True, metavar="KEY=VALUE",
+@click.option("-o", "settings", multiple=True, metavar="KEY=VALUE", shell_complete=completing("setting"),
               help="A setting of the component, as in a recipe (-o path=...).")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 def command(names: tuple[str, ...], kind: Kind | None, settings: tuple[str, ...], as_json: bool) -> int:

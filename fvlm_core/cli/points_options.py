@@ -12,6 +12,7 @@ from attrs import fields, frozen
 from click.core import ParameterSource
 
 from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import decimal_option, runs_option
 from fvlm_core.cli.path_types import ANY_PATH
 
@@ -76,10 +77,11 @@ def load_points(request: PointsRequest, laws: Sequence[FitModel] = ()) -> Points
             ),
         )
     else:
+        from fvlm_core.cli.console import note
         from fvlm_core.scaling.stored import from_runs, stored_runs
 
         points = from_runs(
-            stored_runs(request.root),
+            stored_runs(request.root, note),
             str(request.root),
             request.n_kind or "total",
             request.d_kind or "samples",
@@ -107,6 +109,7 @@ def _with_options(command: Command, n: tuple[str, ...], d: tuple[str, ...]) -> C
         click.option(
             "--columns",
             metavar="NAME=HEADER,...",
+            shell_complete=completing("column"),
             help="Where the columns of --data are: N=params,D=tokens,loss=loss_c4_val (also run, size, schedule, step, "
             "lr, compute). Others are found by their usual names.",
         ),
@@ -138,12 +141,18 @@ def _with_options(command: Command, n: tuple[str, ...], d: tuple[str, ...]) -> C
             help="Leave out the points of a run before a fraction of its D (0.05), or before a count of D (20k).",
         ),
         click.option(
-            "--drop-run", "drop_runs", multiple=True, metavar="RUN", help="Leave out a run. May be repeated."
+            "--drop-run",
+            "drop_runs",
+            multiple=True,
+            metavar="RUN",
+            shell_complete=completing("id"),
+            help="Leave out a run. May be repeated.",
         ),
         click.option(
             "--where",
             multiple=True,
             metavar="'KEY OP VALUE'",
+            shell_complete=completing("condition"),
             help='Only points that meet this, such as size=135M or "lr >= 1e-3": any column of the table '
             "(= or ==, !=, <, <=, >, >=). May be repeated.",
         ),

@@ -9,7 +9,8 @@ import click
 from fvlm_core.cli.costs import cost_option
 from fvlm_core.cli.counts import COUNT
 from fvlm_core.cli.fit_options import fit_options
-from fvlm_core.cli.path_types import NAME_OR_PATH
+from fvlm_core.cli.offered import completing
+from fvlm_core.cli.path_types import RECIPE_OR_PATH
 from fvlm_core.cli.points_options import points_options
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     default="joint-chinchilla",
     show_default=True,
     metavar="NAME",
+    shell_complete=completing("fit"),
     help="The law: a fit component.",
 )
 @click.option(
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 @click.option(
     "--recipe",
     "recipes",
-    type=NAME_OR_PATH,
+    type=RECIPE_OR_PATH,
     multiple=True,
     metavar="RECIPE",
     help="Plan this recipe's sizes and use their cost (a file, or the name of a shipped one). May be repeated.",

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from fvlm_core.cli import console
-from fvlm_core.cli.path_types import NAME_OR_PATH
+from fvlm_core.cli.path_types import RECIPE_OR_PATH
 
 
 @click.group(name="recipes")
@@ -36,7 +36,7 @@ def list_(as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("name", type=NAME_OR_PATH)
+@click.argument("name", type=RECIPE_OR_PATH)
 @click.option("--resolved", is_flag=True, help="Print what it comes to: bases followed, defaults filled in.")
 def show(name: str, resolved: bool) -> None:
     """Print recipe NAME (or a file) with its comments: what it does, needs, and where its numbers are from."""

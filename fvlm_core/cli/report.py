@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from fvlm_core.cli.options import runs_option
-from fvlm_core.cli.path_types import FILE_PATH, NAME_OR_PATH
+from fvlm_core.cli.path_types import FILE_PATH, RUNS_OR_PATH
 
 
 @click.command("report")
-@click.argument("names", type=NAME_OR_PATH, nargs=-1, metavar="[RUN|RECIPE]...")
+@click.argument("names", type=RUNS_OR_PATH, nargs=-1, metavar="[RUN|RECIPE]...")
 @click.option(
     "--out",
     type=FILE_PATH,
@@ -41,7 +41,7 @@ def command(
     RUN is a recipe (its name or its file), "recipe/id", an id, a pattern, or a run's folder; without any, all runs.
     The file needs no other one and no network.
     """
-    from fvlm_core.cli.console import stderr
+    from fvlm_core.cli.console import note, stderr
     from fvlm_core.cli.named import recipe_names
     from fvlm_core.cli.outputs import prepare, writing
     from fvlm_core.report.html import gather, page
@@ -50,7 +50,7 @@ def command(
     from fvlm_core.runs.store import in_order
     from fvlm_core.scaling.stored import stored_runs
 
-    runs = in_order(select_runs(recipe_names(names), root)) if names else stored_runs(root)
+    runs = in_order(select_runs(recipe_names(names), root, note)) if names else stored_runs(root, note)
     prepare(out)
     text = page(gather(runs, baseline=baseline, gaze=gaze))
     with writing(out):

@@ -11,8 +11,9 @@ import click
 from fvlm_core.cli.console import nowhere, stdout
 from fvlm_core.cli.counts import Finite
 from fvlm_core.cli.launch_options import LaunchRequest, launch_options
+from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import runs_option
-from fvlm_core.cli.path_types import NAME_OR_PATH
+from fvlm_core.cli.path_types import RECIPE_OR_PATH
 from fvlm_core.cli.streams import need_stdout
 
 if TYPE_CHECKING:
@@ -25,9 +26,14 @@ if TYPE_CHECKING:
 
 
 @click.command("run")
-@click.argument("recipe", type=NAME_OR_PATH)
+@click.argument("recipe", type=RECIPE_OR_PATH)
 @click.option(
-    "-o", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key: -o training.steps=10."
+    "-o",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    shell_complete=completing("key"),
+    help="Change one key: -o training.steps=10.",
 )
 @runs_option
 @click.option(
@@ -35,12 +41,14 @@ if TYPE_CHECKING:
     "allowed",
     multiple=True,
     metavar="KEY",
+    shell_complete=completing("changed key"),
     help="Continue a run although this key of its recipe has changed; recorded with the run.",
 )
 @click.option(
     "--only",
     multiple=True,
     metavar="RUN",
+    shell_complete=completing("own run"),
     help="Train this run of the recipe alone, or those that match (*, ? and [..]), and make no fits; repeatable.",
 )
 @launch_options
@@ -49,6 +57,7 @@ if TYPE_CHECKING:
 @click.option(
     "--device",
     metavar="GPU",
+    shell_complete=completing("gpu"),
     help='With --dry-run: plan for a GPU that is not here, as in "RTX 5090".',
 )
 @click.option(

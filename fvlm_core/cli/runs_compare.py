@@ -7,16 +7,20 @@ from pathlib import Path
 import click
 
 from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import runs_option
-from fvlm_core.cli.path_types import FILE_OR_STDOUT, NAME_OR_PATH, STDOUT
+from fvlm_core.cli.path_types import FILE_OR_STDOUT, RUNS_OR_PATH, STDOUT
 
 _FORMATS = ("rich", "markdown", "latex", "csv", "json")
 
 
 @click.command("compare")
-@click.argument("names", type=NAME_OR_PATH, nargs=-1, required=True, metavar="RUN|RECIPE...")
+@click.argument("names", type=RUNS_OR_PATH, nargs=-1, required=True, metavar="RUN|RECIPE...")
 @click.option(
-    "--baseline", metavar="ID", help='What the others are compared with. Default: "baseline", or the first.'
+    "--baseline",
+    metavar="ID",
+    shell_complete=completing("id"),
+    help='What the others are compared with. Default: "baseline", or the first.',
 )
 @click.option(
     "--metric",
@@ -58,6 +62,7 @@ def command(
     (A1-s0, A1-s1, ...) are taken together.
     """
     from fvlm_core.cli.comparison_view import show_tables
+    from fvlm_core.cli.console import note
     from fvlm_core.cli.named import recipe_names
     from fvlm_core.comparison import compare, table
     from fvlm_core.comparison.formats import FORMATS, SUFFIXES
@@ -72,7 +77,7 @@ def command(
             )
     if out is not None and form == "rich":
         raise click.UsageError("--format rich is for the terminal; --out takes markdown, latex, csv or json")
-    runs = select_runs(recipe_names(names), root)
+    runs = select_runs(recipe_names(names), root, note)
     asked = tuple(filter(None, factors.split(","))) if factors else ()
     tables = [table(compare(runs, baseline, metric, asked)) for metric in metrics or ("val_loss",)]
     if form in (None, "rich"):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import runs_option
 
 if TYPE_CHECKING:
@@ -23,9 +24,14 @@ _STATES = ("complete", "interrupted", "running", "failed", "imported", "unreadab
 
 
 @click.command("list")
-@click.argument("patterns", nargs=-1, metavar="[PATTERN]...")
+@click.argument("patterns", nargs=-1, metavar="[PATTERN]...", shell_complete=completing("run", "group"))
 @click.option(
-    "--recipe", "recipes", multiple=True, metavar="NAME", help="Only runs of this recipe; *, ? and [..]."
+    "--recipe",
+    "recipes",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completing("group"),
+    help="Only runs of this recipe; *, ? and [..].",
 )
 @click.option("--state", "states", multiple=True, type=Choice(_STATES), help="Only runs in this state.")
 @click.option(
@@ -122,20 +128,17 @@ def _say_none(entries: Sequence[Entry], root: Path) -> None:
 
 
 def _print_csv(entries: Sequence[Entry]) -> None:
-    import csv
-    import io
+    from fvlm_core.csvtext import csv_text
 
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    rows = [entry.to_json() for entry in entries]
+    rows = [{**entry.to_json(), "tags": " ".join(entry.tags)} for entry in entries]
     if rows:
-        writer.writerow(rows[0])
-    writer.writerows([[*row.values()] for row in ({**row, "tags": " ".join(row["tags"])} for row in rows)])
-    click.echo(text.getvalue(), nl=False)
+        click.echo(csv_text([*rows[0]], [[*row.values()] for row in rows]), nl=False)
 
 
 def _print_lines(entries: Sequence[Entry]) -> None:
     from time import localtime, strftime
+
+    from fvlm_core.cli.console import heading
 
     head = ("run", "state", "size", "best val", "step", "samples", "seed", "written", "tags")
     rows = [
@@ -155,5 +158,5 @@ def _print_lines(entries: Sequence[Entry]) -> None:
     width = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     right = {3, 4, 5, 6}
     layout = "  ".join(f"{{:{'>' if at in right else '<'}{wide}}}" for at, wide in enumerate(width))
-    click.secho(layout.format(*head).rstrip(), bold=True)
+    heading(layout.format(*head).rstrip())
     click.echo("\n".join(layout.format(*row).rstrip() for row in rows))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fvlm_core.cli.options import runs_option
-from fvlm_core.cli.path_types import NAME_OR_PATH
+from fvlm_core.cli.path_types import RUNS_OR_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command("rm")
-@click.argument("names", type=NAME_OR_PATH, nargs=-1, required=True, metavar="RUN...")
+@click.argument("names", type=RUNS_OR_PATH, nargs=-1, required=True, metavar="RUN...")
 @click.option("--checkpoints", is_flag=True, help="Only the checkpoints; the record stays.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @runs_option

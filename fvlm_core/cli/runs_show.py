@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fvlm_core.cli.console import heading
 from fvlm_core.cli.options import runs_option
-from fvlm_core.cli.path_types import NAME_OR_PATH
+from fvlm_core.cli.path_types import RUN_OR_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +21,7 @@ _SHOWN = 10
 
 
 @click.command("show")
-@click.argument("name", type=NAME_OR_PATH, metavar="RUN")
+@click.argument("name", type=RUN_OR_PATH, metavar="RUN")
 @click.option("--settings", is_flag=True, help="Every key of the resolved recipe, not only the main ones.")
 @click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
 @runs_option
@@ -47,7 +48,7 @@ def command(name: str, settings: bool, as_json: bool, root: Path) -> None:
 
 def _show(seen: Overview, settings: bool) -> None:
     entry, record, summary = seen.entry, seen.record, seen.summary
-    click.secho(entry.name, bold=True)
+    heading(entry.name)
     parameters = f"{entry.total_params:,}" if entry.total_params else ""
     trained = record.get("trainable_params")
     _section(
@@ -112,7 +113,7 @@ def _lines(title: str, lines: Iterable[str]) -> None:
     found = list(lines)
     if found and title:
         click.echo()
-        click.secho(title, bold=True)
+        heading(title)
     for line in found:
         click.echo(f"  {line}")
 

@@ -12,7 +12,9 @@ import os
 import sys
 import unicodedata
 from errno import EPIPE
-from typing import TextIO
+from typing import IO, Any, TextIO
+
+from fvlm_core.visible import visible
 
 SPELT = "fvlm.spelt"
 """The error handler: as `backslashreplace`, but the marks that people write in ASCII, and Greek letters by name."""
@@ -34,7 +36,9 @@ _MARKS = dict(zip("×·−–—‑‘’“”≈■□•↵", "x.----''\"\"~#
 
 
 class Stream(io.TextIOWrapper):
-    """stdout or stderr. lost: what hindered writing, once something did; what is written then goes nowhere.
+    """stdout or stderr: the door to the terminal, through which no text passes that commands it.
+
+    lost: what hindered writing, once something did; what is written then goes nowhere.
 
     needed: whether what is written is what the command was called for. If so, what hinders it ends the process with
     exit code 1: without a word when the reader has gone away, as `head` does.
@@ -44,7 +48,12 @@ class Stream(io.TextIOWrapper):
     needed = False
 
     def write(self, text: str) -> int:
-        """As any text stream."""
+        """As any text stream, but that what would command the terminal is spelt out (`fvlm_core.visible`)."""
+        self.write_styled(visible(text, keep="\n\t"))
+        return len(text)
+
+    def write_styled(self, text: str) -> int:
+        """Text whose control sequences are the program's own."""
         try:
             return super().write(text)
         except OSError as error:
@@ -81,6 +90,28 @@ def open_streams() -> None:
         sys.stdout = sys.__stdout__ = _opened(sys.stdout, 1)
     if sys.stderr is sys.__stderr__:
         sys.stderr = sys.__stderr__ = _opened(sys.stderr, 2)
+
+
+class Styled:
+    """stdout or stderr as rich writes to it: its console has made texts visible before it styled them."""
+
+    def __init__(self, error: bool) -> None:
+        self._error = error
+
+    @property
+    def _stream(self) -> IO[str]:
+        stream = sys.stderr if self._error else sys.stdout
+        return getattr(
+            stream, "rich_proxied_file", stream
+        )  # while rich draws, what others print goes to rich
+
+    def write(self, text: str) -> int:
+        """As any text stream."""
+        stream = self._stream
+        return stream.write_styled(text) if isinstance(stream, Stream) else stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def need_stdout(needed: bool) -> None:

@@ -9,16 +9,18 @@ import click
 
 from fvlm_core.cli.costs import cost_option
 from fvlm_core.cli.counts import COUNT, Finite
-from fvlm_core.cli.path_types import FILE_PATH, NAME_OR_PATH
+from fvlm_core.cli.offered import completing
+from fvlm_core.cli.path_types import FILE_PATH, RECIPE_OR_PATH
 from fvlm_core.cli.points_options import points_options
 
 if TYPE_CHECKING:
     from fvlm_core.cli.points_options import PointsRequest
+    from fvlm_core.runs.store import Run
     from fvlm_core.scaling.points import Points
 
 
 @click.command("suggest")
-@click.argument("recipes", type=NAME_OR_PATH, nargs=-1, metavar="[RECIPE]...")
+@click.argument("recipes", type=RECIPE_OR_PATH, nargs=-1, metavar="[RECIPE]...")
 @click.option("--budget", type=COUNT, metavar="FLOPS", help="Training FLOPs that the runs may take together.")
 @click.option("--hours", type=COUNT, metavar="H", help="Hours that they may take one after the other.")
 @click.option(
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     default="joint-chinchilla",
     show_default=True,
     metavar="NAME",
+    shell_complete=completing("fit"),
     help="The law: a fit component.",
 )
 @cost_option
@@ -134,22 +137,28 @@ def command(
 def _points(request: PointsRequest) -> Points | None:
     """The points there are; None before the first run."""
     from fvlm_core.cli.points_options import load_points
-    from fvlm_core.runs.store import list_runs
 
-    if not request.files and not any(run.in_fits and run.evaluations() for run in list_runs(request.root)):
+    if not request.files and not any(run.in_fits and run.evaluations() for run in _runs(request.root)):
         return None
     return load_points(request)
+
+
+def _runs(root: Path) -> list[Run]:
+    """Those that can be read; `load_points` names the others."""
+    from fvlm_core.runs.listing import list_entries
+    from fvlm_core.runs.sound import sound
+
+    folders = [root / entry.folder for entry in list_entries(root)]
+    return sound(folders, lambda text: None) if folders else []
 
 
 def _measured_rate(request: PointsRequest) -> float | None:
     """FLOPs a second of the runs there are: the median of what each trained, over its time, evaluations included."""
     from statistics import median
 
-    from fvlm_core.runs.store import list_runs
-
     rates = [
         rows[-1]["flops"] / rows[-1]["wall_time_sec"]
-        for run in list_runs(request.root)
+        for run in _runs(request.root)
         if (rows := [row for row in run.rows() if row.get("flops") and row.get("wall_time_sec")])
     ]
     return median(rates) if rates and not request.files else None

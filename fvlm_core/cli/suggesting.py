@@ -202,8 +202,14 @@ def _names(recipes: Sequence[Recipe]) -> str:
     return ", ".join(recipe.file for recipe in recipes)
 
 
+MOST_SIZES = 200
+"""Candidates: a plan has at most as many runs."""
+
+
 def _asked_sizes(text: str | None) -> list[float]:
     found = [parse_count(part) for part in text.split(",")] if text else []
+    if len(found) > MOST_SIZES:
+        raise UsageError(f"--sizes: {len(found):,} sizes; expected at most {MOST_SIZES}")
     if any(value is None or value <= 0 for value in found):
         raise UsageError(f'--sizes: expected numbers of parameters such as 20M,40M,80M, got "{text}"')
     return [value for value in found if value is not None]

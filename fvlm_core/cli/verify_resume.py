@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import runs_option
-from fvlm_core.cli.path_types import NAME_OR_PATH
+from fvlm_core.cli.path_types import RECIPE_OR_PATH
 
 if TYPE_CHECKING:
     from fvlm_core.recipes.read import Recipe, Run
@@ -18,8 +19,14 @@ STEPS = 5
 
 
 @click.command("verify-resume", short_help="Prove on this machine that a killed run continues bit for bit.")
-@click.argument("recipe", type=NAME_OR_PATH)
-@click.option("--run", "run_id", metavar="ID", help="Which run of the recipe.  [default: the first]")
+@click.argument("recipe", type=RECIPE_OR_PATH)
+@click.option(
+    "--run",
+    "run_id",
+    metavar="ID",
+    shell_complete=completing("own run"),
+    help="Which run of the recipe.  [default: the first]",
+)
 @click.option(
     "--steps",
     "n",
@@ -28,7 +35,12 @@ STEPS = 5
     help=f"Steps before the checkpoint that is resumed from, and again after it.  [default: {STEPS}]",
 )
 @click.option(
-    "-o", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one key: -o training.steps=10."
+    "-o",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    shell_complete=completing("key"),
+    help="Change one key: -o training.steps=10.",
 )
 @runs_option
 def command(recipe: str, run_id: str | None, n: int | None, overrides: tuple[str, ...], root: Path) -> None:

@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING
 import click
 
 from fvlm_core.cli.options import runs_option
-from fvlm_core.cli.path_types import NAME_OR_PATH
+from fvlm_core.cli.path_types import RUNS_OR_PATH
 
 if TYPE_CHECKING:
     from fvlm_core.report.html import Content
-    from fvlm_core.runs.store import Run
 
 PORT = 8437
 
 
 @click.command("watch")
-@click.argument("names", type=NAME_OR_PATH, nargs=-1, metavar="[RUN|RECIPE]...")
+@click.argument("names", type=RUNS_OR_PATH, nargs=-1, metavar="[RUN|RECIPE]...")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 takes a free one."
 )
@@ -39,6 +38,8 @@ def command(
     RUN is as for `fvlm report`; without any, all runs of the store. A recipe's file may be named before its first run
     has begun. The page follows the runs without being loaded again, and says when they are complete.
     """
+    from fvlm_core.cli.console import note
+    from fvlm_core.runs.sound import each_once
     from fvlm_core.watch import Board, Server, is_loopback, stamp_of
 
     if not is_loopback(host) and not allow_remote:
@@ -50,7 +51,8 @@ def command(
     choose = _chooser(names, root)
     choose()  # what is wrong with the names is said before anything is served
     remote = not is_loopback(host)
-    board = Board(lambda: _look(*choose()), lambda: stamp_of(choose()[0]))
+    tell = each_once(note)
+    board = Board(lambda: _look(*choose(), tell), lambda: stamp_of(choose()[0]))
     server = Server(host, port, board, _own_names() if remote else ())
     with server:
         click.echo(f"{server.url}  (Ctrl-C ends it)")
@@ -61,33 +63,36 @@ def command(
         server.serve_forever(poll_interval=0.2)
 
 
-def _chooser(names: Sequence[str], root: Path) -> Callable[[], tuple[list[Run], list[str]]]:
-    """What finds the runs that are meant, and the ids of those that have not begun."""
+def _chooser(names: Sequence[str], root: Path) -> Callable[[], tuple[list[Path], list[str]]]:
+    """What finds the folders of the runs that are meant, and the ids of those that have not begun."""
     from fvlm_core.cli.named import recipe_names
     from fvlm_core.recipes.read import Recipe, read_recipe
-    from fvlm_core.runs.select import select_runs
-    from fvlm_core.runs.store import in_order, list_runs
+    from fvlm_core.runs.listing import list_entries
+    from fvlm_core.runs.select import named_folders
 
     recipes: list[Recipe] = [read_recipe(name) for name in names if name.endswith(".toml")]
     planned = {f"{recipe.name}/{run.id}": recipe.name for recipe in recipes for run in recipe.runs}
     plain = recipe_names(names)
 
-    def choose() -> tuple[list[Run], list[str]]:
-        runs = list_runs(root)
-        begun = {f"{run.recipe}/{run.id}" for run in runs}
+    def choose() -> tuple[list[Path], list[str]]:
+        entries = list_entries(root)
+        begun = {entry.name for entry in entries}
         waiting = [name for name in planned if name not in begun]
-        absent = set(planned.values()) - {run.recipe for run in runs}
+        absent = set(planned.values()) - {entry.recipe for entry in entries}
         asked = [name for name in plain if name not in absent]
         if plain and not asked:
             return [], waiting
-        return in_order(select_runs(asked, root)) if asked else runs, waiting
+        return named_folders(asked, root) if asked else [root / e.folder for e in entries], waiting
 
     return choose
 
 
-def _look(runs: Sequence[Run], waiting: Sequence[str]) -> Content:
+def _look(folders: Sequence[Path], waiting: Sequence[str], passed_over: Callable[[str], None]) -> Content:
     from fvlm_core.report.html import gather
+    from fvlm_core.runs.sound import sound
+    from fvlm_core.runs.store import in_order
 
+    runs = in_order(sound(folders, passed_over))
     return gather(runs, draw_fits=False, waiting=waiting)
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
+from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import runs_option
-from fvlm_core.cli.path_types import ANY_PATH, FOLDER_PATH, NAME_OR_PATH
+from fvlm_core.cli.path_types import ANY_PATH, FOLDER_PATH, RECIPE_OR_PATH, RUN_OR_PATH
 
 
 @click.group(name="weights")
@@ -19,11 +20,17 @@ def command() -> None:
 @click.argument("file", type=ANY_PATH)
 @click.option(
     "--recipe",
-    type=NAME_OR_PATH,
+    type=RECIPE_OR_PATH,
     required=True,
     help="The recipe that describes the model: a file or a shipped name.",
 )
-@click.option("--run", "run_id", metavar="ID", help="Which run of the recipe, when it has several.")
+@click.option(
+    "--run",
+    "run_id",
+    metavar="ID",
+    shell_complete=completing("own run"),
+    help="Which run of the recipe, when it has several.",
+)
 @click.option(
     "--to",
     type=FOLDER_PATH,
@@ -47,7 +54,7 @@ def import_(file: Path, recipe: str, run_id: str | None, to: Path | None, root: 
 
 
 @command.command(name="export", short_help="Write a Hugging Face folder with a model card.")
-@click.argument("run_name", type=NAME_OR_PATH, metavar="RUN")
+@click.argument("run_name", type=RUN_OR_PATH, metavar="RUN")
 @click.option(
     "--to", type=FOLDER_PATH, required=True, metavar="DIR", help="The folder to write; new or empty."
 )

@@ -14,6 +14,7 @@ from fvlm_core.comparison.measured import LOSS, Variant, variants
 from fvlm_core.comparison.multiplier import Multiplier, multiplier
 from fvlm_core.comparison.statistics import LEVEL, Interval, holm
 from fvlm_core.errors import UsageError
+from fvlm_core.listed import listed
 from fvlm_core.runs.store import Run
 from fvlm_registry.nearest import did_you_mean
 
@@ -145,7 +146,7 @@ def _choose(name: str | None, found: Sequence[Variant]) -> Variant:
         runs = [run.run for run in variant.runs]
         if name == variant.name or any(name in (run.id, f"{run.recipe}/{run.id}") for run in runs):
             return variant
-    near = did_you_mean(name, names) or f"; there are {', '.join(names)}"
+    near = did_you_mean(name, names) or f"; there are {listed(names)}"
     raise UsageError(f'--baseline: no variant is called "{name}"{near}')
 
 

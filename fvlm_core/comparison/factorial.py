@@ -11,6 +11,7 @@ from attrs import frozen
 from fvlm_core.comparison.contrast import Contrast, contrast
 from fvlm_core.comparison.measured import Variant
 from fvlm_core.errors import UsageError
+from fvlm_core.listed import listed
 from fvlm_registry.nearest import did_you_mean
 
 _ABSENT = "not set"
@@ -81,7 +82,7 @@ def named_square(names: Sequence[str], baseline: Variant, others: Sequence[Varia
         )
     for name in names:
         if name not in known:
-            near = did_you_mean(name, known) or f"; there are {', '.join(known)}"
+            near = did_you_mean(name, known) or f"; there are {listed(known)}"
             raise UsageError(f'--factors: no variant is called "{name}"{near}')
     first, second = known[names[0]], known[names[1]]
     if len(names) == 3:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections.abc import Callable, Sequence
 
 from fvlm_core.comparison.table import Table
+from fvlm_core.csvtext import csv_text
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -35,12 +34,8 @@ def to_latex(tables: Sequence[Table]) -> str:
 
 def to_csv(tables: Sequence[Table]) -> str:
     """One line a row of all tables, every value at full precision; notes are in the other formats."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(tables[0].keys)
-    for table in tables:
-        writer.writerows([[row[key] for key in table.keys] for row in table.rows])
-    return text.getvalue()
+    rows = [[row[key] for key in table.keys] for table in tables for row in table.rows]
+    return csv_text(tables[0].keys, rows)
 
 
 def to_json(tables: Sequence[Table]) -> str:

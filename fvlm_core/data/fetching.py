@@ -7,6 +7,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from attrs import frozen
 
@@ -40,8 +41,11 @@ def look_up(hub: str, patterns: Sequence[str]) -> HubFiles:
     return HubFiles(hub, info.sha or "main", tuple(patterns), len(matching), size)
 
 
-def download(files: HubFiles, to: Path) -> None:
-    """Get the files that are not there yet. Raises `FvlmError` when the disk is too small or the hub goes away."""
+def download(files: HubFiles, to: Path, bars: type[Any] | None = None) -> None:
+    """Get the files that are not there yet. bars: what shows how far it is, a class as tqdm's.
+
+    Raises `FvlmError` when the disk is too small or the hub goes away.
+    """
     from huggingface_hub import snapshot_download
 
     to.mkdir(parents=True, exist_ok=True)
@@ -57,6 +61,7 @@ def download(files: HubFiles, to: Path) -> None:
             revision=files.revision,
             local_dir=to,
             allow_patterns=list(files.patterns),
+            tqdm_class=bars,
         )
 
 

@@ -9,6 +9,7 @@ from typing import IO, Any
 
 import indexed_gzip
 
+from fvlm_core.data.regular import check_data
 from fvlm_core.paths import cache_folder
 from fvlm_core.sources.cache import state, state_key
 
@@ -24,6 +25,7 @@ def open_gz(path: Path) -> IO[bytes]:
 
     Reading raises OSError or ValueError where the file is damaged.
     """
+    check_data(path)
     return _opened(str(path), state(path))
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from attrs import evolve, field, frozen
@@ -19,6 +20,7 @@ from fvlm_core.data.mixture import Mixture
 from fvlm_core.data.planning import Piece, Pieces, Room, Share
 from fvlm_core.data.realised import Realised, count_batch
 from fvlm_core.data.video import BadSample
+from fvlm_core.errors import UsageError
 from fvlm_core.interfaces.data import DataSource
 from fvlm_core.seeding import derive, seed_sample
 
@@ -136,8 +138,11 @@ def micro_batches(
 ) -> Iterator[MicroBatch]:
     """This rank's micro-batches after `step` steps of its share, to its end, in order whatever the workers.
 
-    Raises `FvlmError` when a worker dies, fails, or says nothing for `timeout` seconds: with the samples in flight.
+    Raises `FvlmError` when a worker dies, fails, or says nothing for `timeout` seconds: with the samples in flight;
+    `UsageError` where workers have no room to hand batches over.
     """
+    if workers:
+        _need_shared_memory()
     flight = InFlight(workers)
     loader: DataLoader[MicroBatch] = DataLoader(
         evolve(data, flight=flight) if workers else data,
@@ -152,6 +157,24 @@ def micro_batches(
     batches = iter(loader)
     with flight.explained():
         yield from batches
+
+
+_SHARED = Path("/dev/shm")
+_SHARED_BYTES = 16 * 2**20
+"""Less than a worker's first batches of real frames take; containers have 64 MiB unless told."""
+
+
+def _need_shared_memory() -> None:
+    """Workers hand batches over through memory that has a file; without room for it they would wait for ever."""
+    free = 0
+    if os.access(_SHARED, os.W_OK):
+        about = os.statvfs(_SHARED)
+        free = about.f_bavail * about.f_frsize
+    if free < _SHARED_BYTES:
+        raise UsageError(
+            f"{_SHARED} has {free / 2**20:.1f} MiB free, and data workers need {_SHARED_BYTES / 2**20:.0f} at least: "
+            "give the container more (--shm-size=1g), or read without workers: -o training.workers=0"
+        )
 
 
 @frozen

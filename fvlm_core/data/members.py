@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from fvlm_core.data.gz import open_gz
+from fvlm_core.data.regular import data_handle
 from fvlm_core.interfaces.data import Member
 
 MAX_MEMBER = 2 << 30
@@ -56,7 +57,8 @@ class Parts(RawIOBase):
         super().__init__()
         self._handles: list[int] = []
         try:
-            self._handles += [os.open(file, os.O_RDONLY) for file in files]
+            for file in files:
+                self._handles.append(data_handle(file))
         except OSError:
             self.close()
             raise

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from fvlm_core.data.bad import BadSample
+from fvlm_core.data.regular import data_handle
 from fvlm_core.interfaces.data import StoredFrames
 
 MAX_PIXELS = 50_000_000
@@ -56,7 +57,7 @@ def read_stored(stored: StoredFrames) -> list[bytes]:
         raise BadSample(stored.path, f"{len(stored.starts)} pictures, where {limits} are read")
     pictures: list[bytes] = []
     try:
-        handle = os.open(stored.path, os.O_RDONLY)
+        handle = data_handle(stored.path)
     except OSError as error:
         raise BadSample(stored.path, error.strerror or str(error)) from error
     try:

@@ -11,6 +11,7 @@ from PIL import Image
 from fvlm_core.data.bad import BadSample
 from fvlm_core.data.members import open_member
 from fvlm_core.data.pictures import MAX_BYTES, fit_square, letterbox, open_picture, to_rgb
+from fvlm_core.data.regular import open_data
 from fvlm_core.interfaces.data import Fit, ImageFile
 
 
@@ -38,7 +39,7 @@ def _content(still: ImageFile) -> bytes:
     if still.data is not None:
         content = still.data
     else:
-        with open_member(still.member) if still.member else still.path.open("rb") as file:
+        with open_member(still.member) if still.member else open_data(still.path) as file:
             content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise ValueError(f"more than {MAX_BYTES >> 20} MB")

@@ -6,7 +6,6 @@ import os
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from math import ceil
-from stat import S_ISREG
 from typing import IO, Any, cast
 
 import av
@@ -28,6 +27,7 @@ from fvlm_core.data.kinds import ANIMATED_SUFFIXES
 from fvlm_core.data.members import open_member
 from fvlm_core.data.moving import is_still
 from fvlm_core.data.pictures import MAX_BYTES
+from fvlm_core.data.regular import check_data, open_data
 from fvlm_core.data.structure import avi_pictures, lost_bytes, track_matrix
 from fvlm_core.data.upright import Look, Turn, alpha_decoder, pixel_aspect, square, turn_of
 from fvlm_core.interfaces.data import VideoFile
@@ -121,12 +121,11 @@ def _explained(video: VideoFile) -> Generator[None]:
     """Whatever is wrong with a file, as `BadSample`."""
     path = video.path
     try:
-        status = path.stat()
+        check_data(path)
+        size = path.stat().st_size
     except OSError as error:
         raise BadSample(path, f"cannot be read: {error.strerror}") from error
-    if not S_ISREG(status.st_mode):
-        raise BadSample(path, "not a file")
-    if status.st_size == 0 or (video.member is not None and not video.member.size):
+    if not size or (video.member is not None and not video.member.size):
         raise BadSample(path, "empty file (0 bytes)")
     try:
         yield
@@ -215,7 +214,7 @@ def _picture(video: VideoFile) -> bytes:
 
 
 def _file(video: VideoFile) -> IO[bytes]:
-    return open_member(video.member) if video.member else video.path.open("rb")
+    return open_member(video.member) if video.member else open_data(video.path)
 
 
 @contextmanager
@@ -279,7 +278,9 @@ def _declared(container: InputContainer, stream: VideoStream) -> float | None:
 
 def _times(seconds: float, fps: float, max_frames: int) -> list[float]:
     """When to look, in seconds after the first picture."""
-    count = max(1, ceil((seconds - _CLOCK) * fps))
+    count = max(
+        1, ceil((seconds - 2 * _CLOCK) * fps)
+    )  # the last picture's time and its own length are rounded
     step = 1 / fps if count <= max_frames else seconds / max_frames
     return [k * step for k in range(min(count, max_frames))]
 

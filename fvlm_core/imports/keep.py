@@ -16,7 +16,8 @@ from fvlm_core.errors import UsageError
 from fvlm_core.imports.given import Given, apply_given
 from fvlm_core.imports.measured import MeasuredRun
 from fvlm_core.imports.sources import Read
-from fvlm_core.runs.files import read_json, sync_folder, write_json
+from fvlm_core.names import LONGEST, folder_name_fault
+from fvlm_core.runs.files import read_json, refuse_link, sync_folder, write_json
 from fvlm_core.runs.lock import writing
 from fvlm_core.runs.metrics import MetricsWriter
 from fvlm_core.runs.store import IMPORTED, METRICS, RECIPE, SUMMARY
@@ -51,9 +52,9 @@ def plan(read: Read, root: Path, *, in_fits: bool | None, given: Given, replace:
     the name is taken, the same files are there under another name, or something else is there under this one.
     """
     name = read.source.name
-    if not _NAME.fullmatch(name):
+    if folder_name_fault(name) or not _NAME.fullmatch(name):
         raise UsageError(
-            f'--name: expected letters, digits and . _ + - (a letter or digit first), got "{name}"'
+            f'--name: expected at most {LONGEST} letters, digits and . _ + - (a letter or digit first), got "{name}"'
         )
     if in_fits is not None:
         for run in read.runs:
@@ -87,6 +88,7 @@ def keep(group: Group) -> None:
         return
     root, folder = group.folder.parent, group.folder
     work = root / WORK
+    refuse_link(work, folder, *(work / part for part in ("new", "old")))
     work.mkdir(parents=True, exist_ok=True)
     with writing(work):
         new, old = work / "new" / folder.name, work / "old" / folder.name

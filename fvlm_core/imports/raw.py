@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fvlm_core.data.regular import NOTES, read_data
 from fvlm_core.errors import Problem, Problems, UsageError
 from fvlm_core.imports.exported import EXTRA, wrong_name
 from fvlm_core.imports.measured import MeasuredRun, Start
@@ -164,8 +165,8 @@ def _add_summary(
 
 def _read_summary(file: Path, problems: list[Problem]) -> dict[str, Any] | None:
     try:
-        said = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+        said = json.loads(read_data(file, NOTES).decode("utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{file}: not readable as JSON: {error}") from None
     if not isinstance(said, dict):
         raise UsageError(f"{file}: expected an object with {', '.join(SUMMARY_COLUMNS)}")

@@ -14,6 +14,7 @@ from fvlm_core.imports.exported import POINTS_FORMAT, SUMMARIES_FORMAT, runs_of_
 from fvlm_core.imports.measured import MeasuredRun
 from fvlm_core.imports.raw import METRICS_FILES, RAW_FORMAT, SUMMARY_FILES, natural, runs_of_metrics
 from fvlm_core.imports.table import Format, Table, choose_format, open_sheet, read_table
+from fvlm_core.listed import listed
 from fvlm_core.runs.files import sha256
 from fvlm_core.runs.tables import POINTS, SUMMARIES
 from fvlm_core.scaling.dialect import Decimal
@@ -101,7 +102,7 @@ def read_source(source: Source, decimal: Decimal = "") -> Read:
         of = choose_format(sheet, _expected(file))
         table = read_table(sheet, of, may_be_torn=of is RAW_FORMAT)
         if table.extras:
-            kept = ", ".join(table.extras)
+            kept = listed(table.extras)
             remarks.append(f"{file}: columns that are kept in the record and not exported: {kept}")
         remarks += table.remarks
         tables[of.name].append(table)
@@ -145,9 +146,7 @@ def _in_folder(folder: Path) -> tuple[Path, ...]:
         )
     if not exported and not raw:
         there = sorted(path.name for path in folder.iterdir())
-        found = (
-            f"; found {', '.join(there[:8])}{', …' if len(there) > 8 else ''}" if there else "; it is empty"
-        )
+        found = f"; found {listed(there)}" if there else "; it is empty"
         raise UsageError(
             f"{folder}: nothing to import: expected {POINTS} or {SUMMARIES} of an export, or {METRICS_FILES} and "
             f"{SUMMARY_FILES} of raw metrics{found}"
@@ -157,7 +156,7 @@ def _in_folder(folder: Path) -> tuple[Path, ...]:
 
 def _listed(files: Sequence[Path], *, short: bool = False) -> str:
     names = [file.name if short else str(file) for file in files]
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return listed(names, 3)
 
 
 def _plain(name: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from attrs import field, frozen
 
 from fvlm_core.errors import Problem, Problems, UsageError
+from fvlm_core.listed import listed
 from fvlm_core.runs.tables import parse, written
 from fvlm_core.scaling.csvfile import CSVSheet, bare
 from fvlm_core.scaling.dialect import Decimal, Dialect
@@ -107,7 +108,7 @@ def choose_format(sheet: CSVSheet, formats: Sequence[Format]) -> Format:
     missing = best.missing(headers)
     if len(problems) + len(missing) > len(best.columns) / 2:
         known = "\n".join(f"  {of.name}: {', '.join(of.columns)}" for of in formats)
-        found = ", ".join(headers) or "nothing"
+        found = listed(headers, none="nothing")
         raise UsageError(
             f"{sheet.file}:{sheet.line}: not the columns of any table that is imported. Found: {found}\n{known}\n"
             f"A table of points is fitted as it is: fvlm fit --data {shlex.quote(str(sheet.file))}"

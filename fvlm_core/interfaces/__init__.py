@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from fvlm_core.data.kinds import PICTURE_SUFFIXES, VIDEO_SUFFIXES, by_kind, is_picture, is_video
     from fvlm_core.data.members import open_member
     from fvlm_core.data.named import media_keys, unshown
+    from fvlm_core.data.regular import (
+        NOTES,
+        NotData,
+        check_data,
+        data_handle,
+        leads_out,
+        open_data,
+        read_data,
+        unreadable,
+    )
     from fvlm_core.encodings import NotText, decoded, fault_of
     from fvlm_core.errors import FvlmError, MissingData, MissingWeights, Problem, Problems, UsageError
     from fvlm_core.interfaces.connector import Auxiliary, Connector, VisualTokens
@@ -64,6 +74,7 @@ if TYPE_CHECKING:
     )
     from fvlm_core.interfaces.tracker import TrackedRun, Tracker, numbers
     from fvlm_core.launching.tied import tied
+    from fvlm_core.listed import lines, listed
     from fvlm_core.paths import cache_folder, environment_path, user_path
     from fvlm_core.pretrained import (
         ACTIVATION,
@@ -80,6 +91,7 @@ if TYPE_CHECKING:
         check_kinds,
         check_whole,
         is_folder,
+        no_weight,
         pretrained_folder,
         read_config,
         read_weights,
@@ -91,10 +103,19 @@ if TYPE_CHECKING:
     from fvlm_core.shards.tar import PICTURES, TEXTS, VIDEOS, BadShard, TarMember, sample_keys, tar_members
     from fvlm_core.sources.chats import chat_of
     from fvlm_core.sources.csv_rows import CSVRows
-    from fvlm_core.sources.links import leads_out
     from fvlm_core.sources.media import Media, find_media
     from fvlm_core.sources.parquet import Parquet
-    from fvlm_core.sources.rows import JSONArray, JSONLines, Record, Refused, Row, RowFile, string_of, text_of
+    from fvlm_core.sources.rows import (
+        MAX_ROW,
+        JSONArray,
+        JSONLines,
+        Record,
+        Refused,
+        Row,
+        RowFile,
+        string_of,
+        text_of,
+    )
     from fvlm_core.sources.settings import HeldOutVideos, VideoSettings, missing
     from fvlm_core.sources.table_rows import TableEntry, TableRows, picture_of
     from fvlm_core.sources.ties import tied_rows
@@ -105,6 +126,17 @@ _HOME = {
     "data.kinds": ("PICTURE_SUFFIXES", "VIDEO_SUFFIXES", "by_kind", "is_picture", "is_video"),
     "data.members": ("open_member",),
     "data.named": ("media_keys", "unshown"),
+    "data.regular": (
+        "NOTES",
+        "NotData",
+        "check_data",
+        "data_handle",
+        "leads_out",
+        "open_data",
+        "read_data",
+        "unreadable",
+    ),
+    "listed": ("lines", "listed"),
     "encodings": ("NotText", "decoded", "fault_of"),
     "errors": ("FvlmError", "MissingData", "MissingWeights", "Problem", "Problems", "UsageError"),
     "interfaces.connector": ("Auxiliary", "Connector", "VisualTokens"),
@@ -128,7 +160,7 @@ _HOME = {
     "pretrained": (
         *("SEEDED", "architecture", "check_architecture", "check_heads", "check_kinds", "check_whole"),
         *("ACTIVATION", "COUNT", "FLAG", "POSITIVE", "PREPROCESSOR", "TABLE", "Kind"),
-        *("is_folder", "pretrained_folder", "read_config", "read_weights"),
+        *("is_folder", "no_weight", "pretrained_folder", "read_config", "read_weights"),
     ),
     "report.figures": ("style",),
     "data.bad": ("BadSample",),
@@ -137,12 +169,11 @@ _HOME = {
     "shards.manifest": ("read_manifest", "wrong_sizes"),
     "shards.tar": ("PICTURES", "TEXTS", "VIDEOS", "BadShard", "TarMember", "sample_keys", "tar_members"),
     "sources.chats": ("chat_of",),
-    "sources.links": ("leads_out",),
     "sources.media": ("Media", "find_media"),
     "sources.parquet": ("Parquet",),
     "sources.csv_rows": ("CSVRows",),
     "sources.rows": (
-        *("JSONArray", "JSONLines", "Record", "Refused", "Row", "RowFile"),
+        *("MAX_ROW", "JSONArray", "JSONLines", "Record", "Refused", "Row", "RowFile"),
         *("string_of", "text_of"),
     ),
     "sources.settings": ("HeldOutVideos", "VideoSettings", "missing"),
@@ -158,6 +189,8 @@ __all__ = [
     "FLAG",
     "KINDS",
     "LLM_WIDTH",
+    "MAX_ROW",
+    "NOTES",
     "PICTURES",
     "PICTURE_SUFFIXES",
     "POSITIVE",
@@ -211,6 +244,7 @@ __all__ = [
     "MissingData",
     "MissingWeights",
     "Mode",
+    "NotData",
     "NotText",
     "Parameter",
     "Parquet",
@@ -255,9 +289,11 @@ __all__ = [
     "cache_folder",
     "chat_of",
     "check_architecture",
+    "check_data",
     "check_heads",
     "check_kinds",
     "check_whole",
+    "data_handle",
     "decoded",
     "environment_path",
     "fault_of",
@@ -267,13 +303,18 @@ __all__ = [
     "is_picture",
     "is_video",
     "leads_out",
+    "lines",
+    "listed",
     "media_keys",
     "missing",
+    "no_weight",
     "numbers",
+    "open_data",
     "open_member",
     "picture_of",
     "pretrained_folder",
     "read_config",
+    "read_data",
     "read_manifest",
     "read_weights",
     "sample_keys",
@@ -283,6 +324,7 @@ __all__ = [
     "text_of",
     "tied",
     "tied_rows",
+    "unreadable",
     "unshown",
     "user_path",
     "write_index",

@@ -10,6 +10,7 @@ from fvlm_core.interfaces.launcher import Launcher
 from fvlm_core.launching.entry import Entry
 from fvlm_core.launching.jobs import CommandLine, earlier_runs, make_job
 from fvlm_core.launching.pool import Policy, Pool, Watcher
+from fvlm_core.listed import listed
 from fvlm_core.recipes.read import Recipe
 from fvlm_core.recipes.schema import Chosen
 from fvlm_core.runs.files import read_json
@@ -55,7 +56,7 @@ def open_grid(recipe: Recipe, line: CommandLine) -> Grid:
         if completed_run(recipe, run, line.root) is not None:
             entry.state, entry.found = "complete", True
         elif entry.after:
-            entry.state, entry.note = "waiting", f"for {', '.join(entry.after)}"
+            entry.state, entry.note = "waiting", f"for {listed(entry.after)}"
         entries.append(entry)
     return Grid(recipe, line, entries)
 

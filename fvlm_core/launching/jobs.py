@@ -13,6 +13,7 @@ from fvlm_core.campaign import run_folder
 from fvlm_core.interfaces.launcher import Job
 from fvlm_core.paths import user_path
 from fvlm_core.recipes.read import Recipe, Run
+from fvlm_core.runs.files import refuse_link
 
 _LOGS = "log"
 _TAIL = 8 * 1024
@@ -95,6 +96,7 @@ def latest_log(folder: Path) -> Path:
 def _next_log(folder: Path) -> Path:
     """`log/start-N.txt`, N counted from 1."""
     logs = folder / _LOGS
+    refuse_link(folder.parent, folder, logs)
     logs.mkdir(parents=True, exist_ok=True)
     return logs / f"start-{_last(logs) + 1}.txt"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from itertools import product
 from string import Formatter
@@ -10,10 +11,15 @@ from typing import Any
 from attrs import evolve, frozen
 
 from fvlm_core.errors import Problem, Problems
+from fvlm_core.names import LONGEST
 from fvlm_core.recipes.located import Key, Located
 from fvlm_core.recipes.merge import merge
+from fvlm_core.recipes.structure import got
 
 EXPANSIONS = ("runs", "grid", "ablate")
+MOST_RUNS = 10_000
+"""Runs of one recipe: each is built and checked before the first begins."""
+
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
@@ -36,14 +42,15 @@ def expand(recipe: Located, name: str) -> list[Expanded]:
         text = f"choose one of {', '.join(EXPANSIONS)}; this recipe has {' and '.join(used)}"
         raise Problems([recipe.problem((used[1],), text)])
     base = evolve(recipe, value={k: v for k, v in recipe.value.items() if k not in (*EXPANSIONS, "seeds")})
-    if not used:
-        runs = [(name, (), base)]
-    else:
-        runs = {"runs": _listed, "grid": _grid, "ablate": _ablate}[used[0]](recipe, base)
-    _check_ids(recipe, runs)
     seeds = recipe.value["seeds"].value if "seeds" in recipe.value else 1
     if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
         raise Problems([recipe.problem(("seeds",), f"expected a whole number of at least 1, got {seeds!r}")])
+    _check_count(recipe, seeds)
+    if not used:
+        runs: _Runs = [(name, ("name",), base)]
+    else:
+        runs = {"runs": _listed, "grid": _grid, "ablate": _ablate}[used[0]](recipe, base)
+    _check_ids(recipe, runs)
     return [
         Expanded(run if seeds == 1 else f"{run}-s{repeat}", table, repeat)
         for run, _, table in runs
@@ -52,6 +59,32 @@ def expand(recipe: Located, name: str) -> list[Expanded]:
 
 
 _Runs = list[tuple[str, Key, Located]]
+
+
+def _check_count(recipe: Located, seeds: int) -> None:
+    """Raise `Problems` where a recipe has more runs than anybody means. They are counted, and none is made."""
+    parts: dict[str, int] = {}
+    key: Key = ("seeds",)
+    for kind in ("runs", "ablate"):
+        if kind in recipe.value and isinstance(found := recipe.value[kind].value, list | dict):
+            parts[kind], key = len(found), (kind,)
+    axes = recipe.at(("grid", "axes")).value if "grid" in recipe.value else {}
+    if isinstance(axes, dict) and "grid" in recipe.value and "axes" in recipe.value["grid"].value:
+        key = ("grid", "axes")
+        parts |= {f"axis {name}": len(of.value) for name, of in axes.items() if isinstance(of.value, dict)}
+    if seeds > 1:
+        parts["seeds"] = seeds
+    total = math.prod(parts.values())
+    if total > MOST_RUNS:
+        told = " x ".join(f"{count:,} ({name})" for name, count in parts.items())
+        raise Problems(
+            [
+                recipe.problem(
+                    ("seeds",) if seeds > MOST_RUNS else key,
+                    f"{total:,} runs = {told}; expected at most {MOST_RUNS:,}: take fewer, or several recipes",
+                )
+            ]
+        )
 
 
 def _listed(recipe: Located, base: Located) -> _Runs:
@@ -63,7 +96,7 @@ def _listed(recipe: Located, base: Located) -> _Runs:
     for index, entry in enumerate(entries.value):
         key: Key = ("runs", index)
         if not isinstance(entry.value, dict):
-            problems.append(recipe.problem(key, f"expected a table, got {entry.value!r}"))
+            problems.append(recipe.problem(key, f"expected a table, got {got(entry.value)}"))
         elif "id" not in entry.value:
             problems.append(recipe.problem(key, 'expected an id, as in id = "360M-scaling"'))
         else:
@@ -113,7 +146,7 @@ def _grid(recipe: Located, base: Located) -> _Runs:
 def _table(recipe: Located, key: Key) -> dict[str, Located]:
     found: Any = recipe.at(key).value
     if not isinstance(found, dict):
-        raise Problems([recipe.problem(key, f"expected a table of changes, got {found!r}")])
+        raise Problems([recipe.problem(key, f"expected a table of changes, got {got(found)}")])
     return found
 
 
@@ -121,8 +154,11 @@ def _check_ids(recipe: Located, runs: _Runs) -> None:
     problems: list[Problem] = []
     seen: set[str] = set()
     for run, key, _ in runs:
-        if not _RUN_ID.fullmatch(run):
-            text = f'"{run}" cannot name a folder: use letters, digits, ".", "_", "+" and "-"'
+        if not _RUN_ID.fullmatch(run) or len(run) > LONGEST:
+            shown = run if len(run) <= LONGEST else f"{run[:40]}..."
+            text = f'"{shown}" cannot name a folder: use letters, digits, ".", "_", "+" and "-"' + (
+                f"; {len(run)} are more than {LONGEST}" if len(run) > LONGEST else ""
+            )
             problems.append(recipe.problem(key, text))
         if run in seen:
             problems.append(recipe.problem(key, f'two runs have the id "{run}"'))

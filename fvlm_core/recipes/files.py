@@ -7,6 +7,7 @@ from pathlib import Path
 
 import fvlm_core
 from fvlm_core.errors import Problem, Problems
+from fvlm_core.listed import listed
 from fvlm_core.paths import user_path
 from fvlm_core.recipes.structure import did_you_mean
 
@@ -48,8 +49,7 @@ def find_recipe(name: str) -> tuple[Path, str]:
 def _no_recipe(folder: Path) -> str:
     """What to give instead of a folder: a recipe in it, or a shipped one."""
     files = sorted(str(file) for file in folder.glob("*.toml") if not file.name.startswith("_"))
-    more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
-    there = f"; in it: {', '.join(files[:NAMED])}{more}" if files else _shipped_names()
+    there = f"; in it: {listed(files, NAMED)}" if files else _shipped_names()
     return f"a folder; expected a recipe, which is a TOML file or the name of a shipped one{there}"
 
 

@@ -35,6 +35,13 @@ _SCALARS: dict[Any, str] = {bool: "boolean", int: "integer", float: "number", st
 _BOUNDS = {">=": "minimum", ">": "exclusiveMinimum", "<=": "maximum", "<": "exclusiveMaximum"}
 _INHERITING = ("extends", *EXPANSIONS)
 
+SEEDS: Schema = {
+    "type": "integer",
+    "minimum": 1,
+    "default": 1,
+    "description": "Repeats every run with seed, seed + 1, ...",
+}
+
 
 def recipe_schema() -> Schema:
     """The schema of recipe files, as JSON values. Imports the config modules of all components, and nothing heavy."""
@@ -47,12 +54,7 @@ def recipe_schema() -> Schema:
             "type": "string",
             "description": "Another recipe that this one changes: a file beside it, or a shipped one.",
         },
-        "seeds": {
-            "type": "integer",
-            "minimum": 1,
-            "default": 1,
-            "description": "Repeats every run with seed, seed + 1, ...",
-        },
+        "seeds": SEEDS,
         **expansions,
     }
     # A recipe without a name is called as its file is.
@@ -78,6 +80,19 @@ def recipe_schema() -> Schema:
         ],
         "$defs": made.found,
     }
+
+
+def changes_schema() -> Schema:
+    """What `-o` may change of a recipe: the loose table of a run and `seeds`, with their `$defs`."""
+    made = _Definitions()
+    loose = made.table(schema.RunRecipe, False)
+    return {**loose, "properties": {**loose["properties"], "seeds": SEEDS}, "$defs": made.found}
+
+
+def settings_schema(offer: Offer) -> Schema:
+    """The table of a component's own settings, with its `$defs`. Raises `LookupFailure` where it cannot be imported."""
+    made = _Definitions()
+    return {**made.own(offer, False), "$defs": made.found}
 
 
 def _expansions(changes: Schema) -> Schema:
@@ -200,7 +215,7 @@ class _Definitions:
         keys: dict[str, list[Schema]] = {}
         cases: list[Schema] = []
         for offer in offers:
-            own = self._own(offer, complete)
+            own = self.own(offer, complete)
             for name, one in own["properties"].items():
                 keys.setdefault(name, [])
                 if one not in keys[name]:
@@ -219,7 +234,8 @@ class _Definitions:
         }
         return {**made, "required": [key]} if complete else made
 
-    def _own(self, offer: Offer, complete: bool) -> Schema:
+    def own(self, offer: Offer, complete: bool) -> Schema:
+        """The table of a component's own settings."""
         component = offer.component
         made = self.table(registry().load(component.config), complete, component.preset)
         if "required" in made and component.rest:  # "timm:NAME" holds it

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from attrs import define, field
 
 from fvlm_core.errors import Problem, Problems
+from fvlm_core.regular import open_regular
+
+LARGEST = 2**20
+"""Bytes of a recipe; ten thousand runs have about as many."""
+
+MOST_VALUES = 100_000
+"""In the lists of one recipe, all together."""
+
+DEEPEST = 32
+"""Tables and arrays inside each other; a recipe has about six."""
 
 Key = tuple[str | int, ...]
 """A path into nested tables and arrays: ("data", "sources", 0, "name")."""
@@ -68,7 +78,10 @@ def read_toml(file: Path, shown: str | None = None) -> Located:
     """Read one TOML file. Raises `Problems` when it is missing or not TOML."""
     shown = shown or str(file)
     try:
-        text = file.read_bytes().decode("utf-8-sig")  # editors on Windows begin a file with a byte order mark
+        with open_regular(file, LARGEST) as handle:
+            text = handle.read(LARGEST).decode(
+                "utf-8-sig"
+            )  # editors on Windows begin a file with a byte order mark
     except FileNotFoundError:
         raise Problems([Problem("no such file", file=shown)]) from None
     except OSError as error:
@@ -77,12 +90,81 @@ def read_toml(file: Path, shown: str | None = None) -> Located:
         line = error.object[: error.start].count(b"\n") + 1
         wrong = f"byte 0x{error.object[error.start]:02x} is not UTF-8; save the file in that encoding"
         raise Problems([Problem(wrong, file=shown, line=line)]) from None
+    except ValueError as error:  # no file, or too large a one
+        raise Problems([Problem(f"cannot be read: {error}", file=shown)]) from None
+    document = parse_toml(text, shown)
+    return _locate(document, (), _lines(text), shown, file.resolve().parent, 1)
+
+
+class InvalidTOML(Problems):
+    """A text that is no TOML at all."""
+
+
+def parse_toml(text: str, shown: str, *, lines: bool = True) -> dict[str, Any]:
+    """The tables of a TOML text, no deeper than `DEEPEST`, with whole numbers of at most 64 bits, as TOML has them.
+
+    shown: the file, or the option, as users know it. lines: whether problems have one. Raises `Problems`.
+    """
+
+    def problem(reason: str, line: int) -> Problems:
+        return Problems([Problem(reason, file=shown, line=line if lines else None)])
+
+    commas = text.count(",")  # before anything is made of them
+    if commas > MOST_VALUES:
+        line = _line_of(text, lambda line: line.count(","))
+        raise problem(f"lists of {commas:,} values; expected at most {MOST_VALUES:,} in one recipe", line)
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         line, reason = _toml_error(str(error), text)
-        raise Problems([Problem(f"not valid TOML: {reason}", file=shown, line=line)]) from None
-    return _locate(document, (), _lines(text), shown, file.resolve().parent, 1)
+        raise InvalidTOML(problem(f"not valid TOML: {reason}", line).problems) from None
+    except RecursionError:
+        document = None
+    except ValueError:  # Python's own, of numbers with thousands of digits
+        document = {"": 2**63}
+    if document is None or _too_deep(document):
+        line = _line_of(text, lambda line: max(_nesting(line), line.partition("=")[0].count(".")))
+        raise problem(f"nested deeper than {DEEPEST} tables and arrays; nothing in a recipe is", line)
+    if any(isinstance(leaf, int) and not -(2**63) <= leaf < 2**63 for leaf in _leaves(document)):
+        line = _line_of(text, lambda line: max(map(len, re.findall(r"[0-9A-Fa-f_]+", line)), default=0))
+        raise problem("a whole number of more than 64 bits; expected at most 9223372036854775807", line)
+    return document
+
+
+def _too_deep(document: Any) -> bool:
+    """Whether something is nested deeper than `DEEPEST`."""
+    level: list[Any] = [document]
+    for _ in range(DEEPEST + 1):
+        level = [child for value in level for child in _children(value)]
+        if not level:
+            return False
+    return True
+
+
+def _leaves(document: Any) -> Iterator[Any]:
+    waiting = [document]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict | list):
+            waiting += _children(value)
+        else:
+            yield value
+
+
+def _children(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
+
+
+def _nesting(line: str) -> int:
+    return line.count("[") + line.count("{")
+
+
+def _line_of(text: str, measure: Callable[[str], int]) -> int:
+    """The number of the line that has most of something."""
+    found = text.splitlines() or [""]
+    return max(range(len(found)), key=lambda at: measure(found[at])) + 1
 
 
 def _toml_error(message: str, text: str) -> tuple[int, str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os.path
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,11 +14,12 @@ from attrs import evolve, frozen
 
 from fvlm_core.errors import Problem, Problems, UsageError
 from fvlm_core.interfaces.decoder import PyAVSettings
+from fvlm_core.listed import listed
 from fvlm_core.paths import user_path
 from fvlm_core.recipes.choose import check_model, choose
 from fvlm_core.recipes.expand import EXPANSIONS, expand
 from fvlm_core.recipes.files import NAMED, find_recipe, shipped
-from fvlm_core.recipes.located import Key, Located, read_toml
+from fvlm_core.recipes.located import InvalidTOML, Key, Located, parse_toml, read_toml
 from fvlm_core.recipes.merge import merge
 from fvlm_core.recipes.schema import (
     Chosen,
@@ -33,6 +34,9 @@ from fvlm_core.recipes.schema import (
 )
 from fvlm_core.recipes.structure import Invalid, Reader, did_you_mean, structure
 from fvlm_registry import Kind
+
+MOST_BASES = 32
+"""Recipes that one may be laid over, each over the next."""
 
 _T = TypeVar("_T")
 
@@ -119,9 +123,7 @@ def _nearest_runs(name: str, ids: list[str]) -> str:
     pieces = [piece for piece in re.split(r"[*?]|\[.*?\]", name) if piece]
     holding = [run for run in ids if pieces and all(piece.lower() in run.lower() for piece in pieces)]
     near = "" if holding else did_you_mean("".join(pieces), ids)
-    listed = holding or ids
-    more = f" and {len(listed) - NAMED} more" if len(listed) > NAMED else ""
-    return near or f"; {'nearest' if holding else 'its runs'}: {', '.join(listed[:NAMED])}{more}"
+    return near or f"; {'nearest' if holding else 'its runs'}: {listed(holding or ids, NAMED)}"
 
 
 def _unmatched(tree: Located, runs: Sequence[Run]) -> list[Problem]:
@@ -162,6 +164,9 @@ def _extended(file: Path, shown: str, above: tuple[Path, ...]) -> Located:
     base = tree.value.pop("extends", None)
     if base is None:
         return tree
+    if len(above) >= MOST_BASES:
+        text = f"extends the last of {MOST_BASES} recipes that extend each other; expected fewer: put some together"
+        raise Problems([Problem(text, shown, base.line, "extends")])
     parent = _parent(file, shown, base)
     if parent.resolve() in (file.resolve(), *above):
         raise Problems([Problem(f"{base.value} extends this file in turn", shown, base.line, "extends")])
@@ -186,10 +191,15 @@ def _parent(file: Path, shown: str, base: Located) -> Path:
     except UsageError as error:
         raise Problems([Problem(str(error), shown, base.line, "extends")]) from None
     for found in (parent, shipped() / base.value, shipped() / f"{base.value}.toml"):
-        if found.is_file():
-            return found
+        with suppress(OSError):  # a name that no file system takes
+            if found.is_file():
+                return found
     near = did_you_mean(base.value, [other.name for other in file.parent.glob("*.toml")])
     raise Problems([Problem(f'no such file "{base.value}"{near}', shown, base.line, "extends")])
+
+
+_SHOWN = 200
+"""Characters of an option that an error repeats."""
 
 
 def _override(text: str, option: str = "-o") -> Located:
@@ -199,11 +209,14 @@ def _override(text: str, option: str = "-o") -> Located:
     if not equals or not all(keys):
         example = {"-o": "-o training.steps=10", "-l": "-l processes=2"}[option]
         raise Problems([Problem(f"expected key=value, as in {example}", file=f"{option} {text}")])
+    shown = f"{option} {text if len(text) <= _SHOWN else text[:_SHOWN] + '...'}"
     try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value.strip()
-    shown = f"{option} {text}"
+        table = parse_toml(f"value = {value}", shown, lines=False)
+    except InvalidTOML:
+        table = {"value": value.strip()}
+    if table.keys() != {"value"}:
+        raise Problems([Problem("expected one value", file=shown)])
+    parsed = table["value"]
     located = from_plain(parsed, shown)
     for part in reversed(keys):
         located = Located({part: located}, shown)

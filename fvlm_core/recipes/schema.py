@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from attrs import Attribute, field, frozen
 from attrs.validators import and_, deep_iterable, ge, gt, le, lt, min_len, optional
 
+from fvlm_core.names import folder_name_fault
 from fvlm_core.recipes.merge import LENGTHS
 
 Schedule = Literal["cosine", "constant", "converging"]
@@ -281,6 +282,11 @@ class Fit:
     config: Any = None
 
 
+def _names_a_folder(config: Any, attribute: Attribute[Any], name: str) -> None:
+    if fault := folder_name_fault(name):
+        raise ValueError(fault)
+
+
 @frozen(kw_only=True)
 class RunRecipe:
     """Everything that decides one run. in_fits: whether its points enter scaling fits (controls do not).
@@ -288,7 +294,7 @@ class RunRecipe:
     trackers: mirrors of the metrics; the run's own record is complete without any.
     """
 
-    name: str
+    name: str = field(validator=_names_a_folder)
     description: str = ""
     in_fits: bool = True
     model: Model

@@ -6,6 +6,7 @@ import os
 import types
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -43,7 +44,7 @@ def structure(
     that the same table may hold and that are read elsewhere: `cls` does not get them, and an unknown key may be meant
     as one of them.
     """
-    converter = _converter(special or {})
+    converter = _converter(special) if special else _plain()
     return _read_class(converter, located, cls, beside) if beside else converter.structure(located, cls)
 
 
@@ -51,6 +52,12 @@ def did_you_mean(name: str, valid: list[str]) -> str:
     """`; did you mean "x"?` when some valid name is near, else the empty string."""
     near = get_close_matches(name, valid, n=1, cutoff=0.6)
     return f'; did you mean "{near[0]}"?' if near else ""
+
+
+@cache
+def _plain() -> Converter:
+    """Without readers of its own, made once: making one takes longer than what most tables take to be read."""
+    return _converter({})
 
 
 def _converter(special: dict[type, Reader]) -> Converter:
@@ -89,8 +96,8 @@ _SHOWN: dict[Any, str] = {
 }
 
 
-def _got(value: Located) -> str:
-    plain = value.value
+def got(plain: Any) -> str:
+    """What stands where something else was expected, in words."""
     if isinstance(plain, dict):
         return "a table"
     if isinstance(plain, list):
@@ -108,7 +115,7 @@ def _scalar(value: Located, cls: type) -> Any:
         return plain
     if cls is float and type(plain) is int:
         return float(plain)
-    raise Invalid([((), f"expected {_SHOWN[cls]}, got {_got(value)}")])
+    raise Invalid([((), f"expected {_SHOWN[cls]}, got {got(value.value)}")])
 
 
 def _path(value: Located) -> Path:
@@ -125,12 +132,12 @@ def _literal(value: Located, cls: Any) -> Any:
         return value.value
     expected = " or ".join(_quote(option) for option in options)
     hint = did_you_mean(value.value, list(options)) if isinstance(value.value, str) else ""
-    raise Invalid([((), f"expected {expected}, got {_got(value)}{hint}")])
+    raise Invalid([((), f"expected {expected}, got {got(value.value)}{hint}")])
 
 
 def _tuple(converter: Converter, value: Located, cls: Any) -> tuple[Any, ...]:
     if not isinstance(value.value, list):
-        raise Invalid([((), f"expected an array, got {_got(value)}")])
+        raise Invalid([((), f"expected an array, got {got(value.value)}")])
     inner = get_args(cls)
     if inner[-1] is Ellipsis:
         inner = (inner[0],) * len(value.value)
@@ -159,7 +166,7 @@ def _union(converter: Converter, value: Located, cls: Any) -> Any:
         except Invalid:
             continue
     expected = " or ".join(_SHOWN.get(option, str(option)) for option in choice)
-    raise Invalid([((), f"expected {expected}, got {_got(value)}")])
+    raise Invalid([((), f"expected {expected}, got {got(value.value)}")])
 
 
 def _read_class(converter: Converter, value: Located, cls: type[T], beside: Sequence[str] = ()) -> T:
@@ -168,7 +175,7 @@ def _read_class(converter: Converter, value: Located, cls: type[T], beside: Sequ
     A field with a converter is read as what the converter takes. beside: see `structure`.
     """
     if not isinstance(value.value, dict):
-        raise Invalid([((), f"expected a table, got {_got(value)}")])
+        raise Invalid([((), f"expected a table, got {got(value.value)}")])
     fields = {a.name: a for a in attrs.fields(cls) if a.init}
     hints = get_type_hints(cls, include_extras=True)
     known = [*fields, *beside]

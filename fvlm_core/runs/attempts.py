@@ -11,8 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from fvlm_core.errors import UsageError
 from fvlm_core.recipes.drift import Change
+from fvlm_core.runs.files import ends_torn, open_to_append, read_rows
 from fvlm_core.runs.metrics import next_attempt
+from fvlm_core.runs.shape import ATTEMPT, MUST, misfit
 from fvlm_core.runs.store import ATTEMPTS, METRICS
 
 _SAID = {"torch": "torch", "device": "device", "world": "world size", "parallel": "parallel mode"}
@@ -40,11 +43,9 @@ def begin_attempt(
         "runtime": [_change(change) for change in found if change.free],
         "drift": [_change(change) for change in found if not change.free],
     }
-    file = folder / ATTEMPTS
-    torn = file.exists() and not file.read_bytes().endswith(b"\n")  # a kill can tear the last line
-    with file.open("a", encoding="utf-8") as out:
-        out.write("\n" * torn + json.dumps(entry) + "\n")
-        out.flush()
+    torn = ends_torn(folder / ATTEMPTS)
+    with open_to_append(folder / ATTEMPTS) as out:
+        out.write(("\n" * torn + json.dumps(entry) + "\n").encode())
         os.fsync(out.fileno())
     said = [f"continues under another recipe, as accepted: {change}" for change in found if not change.free]
     said += [f"continues with {change}" for change in found if change.free]
@@ -58,14 +59,16 @@ def begin_attempt(
 
 
 def read_attempts(folder: Path) -> list[dict[str, Any]]:
-    """Every start of a run, in order; torn lines left out."""
+    """Every start of a run, in order; torn lines left out. Raises `UsageError` for a line that is none."""
     file = folder / ATTEMPTS
     entries: list[dict[str, Any]] = []
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []:
-        try:
-            entries.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue  # torn by a kill before the attempt had begun
+    try:
+        for number, entry in read_rows(file):
+            if wrong := misfit(entry, ATTEMPT, MUST["attempt"]):
+                raise ValueError(f"line {number}: {wrong}")
+            entries.append(entry)
+    except ValueError as error:
+        raise UsageError(f"{file}: damaged: {error}") from None
     return entries
 
 

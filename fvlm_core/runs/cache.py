@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from attrs import field, frozen
 
-from fvlm_core.runs.files import read_json, sha256, write_json
+from fvlm_core.errors import UsageError
+from fvlm_core.runs.files import read_json, refuse_link, sha256, write_json
 from fvlm_core.runs.metrics import Row, read_metrics
 
 CACHE = Path(".cache") / "metrics.parquet"
@@ -130,12 +131,13 @@ def _write(table: pa.Table, places: Mapping[Path, _Place], root: Path) -> None:
     file = root / CACHE
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
+        refuse_link(file.parent)
         file.parent.mkdir(exist_ok=True)
         pq.write_table(table, temporary, compression="zstd")
         about = {"version": VERSION, "sha256": sha256(temporary), "runs": runs}
         temporary.replace(file)
         write_json(root / INDEX, about)
-    except OSError:
+    except (OSError, UsageError):
         with suppress(OSError):  # a read-only disk refuses that too
             temporary.unlink()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fvlm_core.errors import FvlmError
-from fvlm_core.runs.files import read_json, sha256, sync_folder, usual_modes, write_json
+from fvlm_core.runs.belonging import OWNER, owner_of_folder, stranger
+from fvlm_core.runs.files import read_json, refuse_link, sha256, sync_folder, usual_modes, write_json
+from fvlm_core.runs.shape import TEXT, Every, misfit
 
 MODEL = "model.safetensors"
 STATE = "state.json"
 _MANIFEST = "manifest.json"
+
+UNIDENTIFIED = "does not say which run it is of, as those of earlier versions; it is taken for this one's"
+"""Of a checkpoint that is not `is_identified`."""
 
 
 @frozen(eq=False)
@@ -31,12 +36,15 @@ class Checkpoint:
     state: dict[str, Any]
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, run: Mapping[str, str] | None = None) -> Path:
     """Write `step-N` under `folder` and return it. Atomic: written beside, hashed, synced, renamed. It is the newest
     from then on: those of later steps, which the run did not continue from, are removed.
 
+    run: whose it is (`belonging.owner`); None for the run in whose folder `folder` stands.
+
     Raises `FvlmError`, saying what is needed and what there is, when there is no room; earlier ones stay as they are.
     """
+    refuse_link(folder)
     final = folder / f"step-{checkpoint.state['step']:08d}"
     temporary = folder / f".tmp-{checkpoint.state['step']}-{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
@@ -50,7 +58,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
             hashes[file.name] = sha256(file)
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
-        write_json(temporary / _MANIFEST, {"sha256": hashes})
+        of = run or owner_of_folder(folder)
+        write_json(temporary / _MANIFEST, {"sha256": hashes, **({OWNER: of} if of else {})})
         usual_modes(temporary)
         sync_folder(temporary)
     if final.exists():  # an earlier attempt's, damaged or superseded
@@ -126,24 +135,34 @@ def latest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
 def clear_unfinished(folder: Path) -> None:
     """Clear away what killed saves left behind. For the run's one writer: a reader would take away a save under way."""
     for left in folder.glob(".tmp-*"):
-        if left.is_dir():
+        if left.is_dir() and not left.is_symlink():
             shutil.rmtree(left)
         else:
             left.unlink()
 
 
 def damage(folder: Path) -> str | None:
-    """What is wrong with a checkpoint, naming the file, or None when every file is as it was written."""
+    """What is wrong with a checkpoint, naming the file, or None when every file is as it was written, and of the run in
+    whose folder it stands."""
+    manifest: Any = None
     try:
-        hashes: dict[str, str] = read_json(folder / _MANIFEST)["sha256"]
-    except (OSError, ValueError, KeyError):
-        return f"{folder / _MANIFEST} is missing or unreadable"
-    for name, expected in hashes.items():
+        manifest = read_json(folder / _MANIFEST)
+        wrong = misfit(manifest, {"sha256": Every(TEXT)}, ("sha256",))
+    except (OSError, ValueError) as error:
+        wrong = str(error)
+    if wrong:
+        return f"{folder / _MANIFEST} is missing or unreadable ({wrong})"
+    for name, expected in manifest["sha256"].items():
         if not (folder / name).is_file():
             return f"{folder / name} is missing"
         if sha256(folder / name) != expected:
             return f"{folder / name} is not as it was written (truncated or altered)"
-    return None
+    return stranger(folder, manifest) or None
+
+
+def is_identified(folder: Path) -> bool:
+    """Whether an intact checkpoint says which run it is of; older versions wrote none that did."""
+    return OWNER in read_json(folder / _MANIFEST)
 
 
 def prune_checkpoints(folder: Path, keep_last: int, best_step: int | None) -> None:
@@ -155,7 +174,11 @@ def prune_checkpoints(folder: Path, keep_last: int, best_step: int | None) -> No
 
 def _remove(folder: Path) -> None:
     # Renamed first: a kill half-way through the removal must not leave something that looks like a checkpoint.
+    refuse_link(folder.parent)
     doomed = folder.with_name(f".tmp-{folder.name}")
     shutil.rmtree(doomed, ignore_errors=True)
     folder.rename(doomed)
-    shutil.rmtree(doomed)
+    if doomed.is_symlink():
+        doomed.unlink()
+    else:
+        shutil.rmtree(doomed)

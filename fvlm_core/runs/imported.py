@@ -10,8 +10,10 @@ import fvlm_core
 from fvlm_core.compose import compose, make_chat, open_sources, read_architectures
 from fvlm_core.compute import count_parameters, short_count
 from fvlm_core.errors import UsageError
+from fvlm_core.listed import listed
 from fvlm_core.recipes.read import Recipe, Run
 from fvlm_core.recipes.resolved import plain, resolved
+from fvlm_core.runs.belonging import CONFIGS, configs, owner
 from fvlm_core.runs.checkpoint import Checkpoint, save_checkpoint
 from fvlm_core.runs.environment import describe_environment
 from fvlm_core.runs.files import empty_folder, sha256, write_json
@@ -26,7 +28,7 @@ def choose_run(recipe: Recipe, run_id: str | None) -> Run:
     named = [run for run in recipe.runs if run_id in (None, run.id)]
     if len(named) == 1:
         return named[0]
-    ids = ", ".join(run.id for run in recipe.runs)
+    ids = listed(run.id for run in recipe.runs)
     if run_id is None:
         raise UsageError(f"{recipe.file} has {len(recipe.runs)} runs; say which one with --run: {ids}")
     raise UsageError(f'--run: {recipe.file} has no run "{run_id}"; its runs: {ids}')
@@ -54,8 +56,6 @@ def import_weights(file: Path, run: Run, to: Path) -> Path:
     to.mkdir(parents=True, exist_ok=True)
     chat.save(to / TOKENIZER)
     write_json(to / ENVIRONMENT, describe_environment())
-    progress = asdict(Progress(step=step))
-    save_checkpoint(to / CHECKPOINTS, Checkpoint(tensors, {}, progress))
     summary = {
         "run_id": run.id,
         "model_size": size,
@@ -85,5 +85,8 @@ def import_weights(file: Path, run: Run, to: Path) -> Path:
         ARCHITECTURES: read_architectures(config.model),
         IMPORTED: origin,
     }
+    record[CONFIGS] = configs(record)
+    progress = asdict(Progress(step=step))
+    save_checkpoint(to / CHECKPOINTS, Checkpoint(tensors, {}, progress), owner(record))
     write_json(to / RECIPE, record)  # last: a folder without it is no run
     return to

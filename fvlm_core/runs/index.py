@@ -18,6 +18,9 @@ from typing import Any
 
 from attrs import define, field
 
+from fvlm_core.errors import UsageError
+from fvlm_core.runs.files import refuse_link
+
 INDEX = Path(".cache") / "listing.json"
 """Inside a run store."""
 
@@ -87,9 +90,10 @@ class Index:
         head = json.dumps({"layout": self.layout, "crc32": zlib.crc32(body)}).encode()
         temporary = self.file.with_name(f".{self.file.name}.{os.getpid()}")
         try:
+            refuse_link(self.file.parent)
             self.file.parent.mkdir(exist_ok=True)
             temporary.write_bytes(head + b"\n" + body)
             temporary.replace(self.file)
-        except OSError:
+        except (OSError, UsageError):
             with suppress(OSError):
                 temporary.unlink()

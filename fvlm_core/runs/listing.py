@@ -6,7 +6,6 @@ torch, pandas or numpy: a listing of 10,000 runs is mostly the system's time to 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -16,7 +15,11 @@ from typing import Any, Literal
 from attrs import asdict, evolve, field, fields, frozen
 
 from fvlm_core.errors import UsageError
+from fvlm_core.listed import listed
+from fvlm_core.runs import shape
+from fvlm_core.runs.files import read_json
 from fvlm_core.runs.index import Index, Stamp
+from fvlm_core.runs.shape import MUST, Shape, misfit
 from fvlm_core.runs.store import FAILURE, IMPORTED, RECIPE, SUMMARY, no_run
 from fvlm_core.runs.tags import TAGS, read_tags
 from fvlm_registry.nearest import did_you_mean
@@ -148,7 +151,7 @@ def _named(
     for known, text in zip(exact, (name, folder, name), strict=True):
         here = known.get(text, [])
         if len(here) > 1:
-            places = ", ".join(str(root / entry.folder) for entry in here)
+            places = listed(root / entry.folder for entry in here)
             raise UsageError(
                 f'"{name}" is the name of several runs under {root}: {places}; name one by its folder'
             )
@@ -208,7 +211,7 @@ def _read(folder: str, path: Path, stamps: Sequence[os.stat_result | None]) -> E
     written = max(stamp.st_mtime for stamp in stamps[:2] if stamp is not None)
     file = RECIPE
     try:
-        record: dict[str, Any] = json.loads((path / file).read_bytes())
+        record: dict[str, Any] = _table(path / file, shape.RECORD, MUST["recipe"][:2])
         entry: dict[str, Any] = {
             "recipe": str(record["recipe"]),
             "id": str(record["id"]),
@@ -220,7 +223,7 @@ def _read(folder: str, path: Path, stamps: Sequence[os.stat_result | None]) -> E
             "in_fits": bool(record.get("in_fits", True)),
         }
         file = SUMMARY
-        summary: dict[str, Any] = json.loads((path / file).read_bytes()) if stamps[1] is not None else {}
+        summary: dict[str, Any] = _table(path / file, shape.SUMMARY) if stamps[1] is not None else {}
         entry |= {
             "state": _state(record, summary),
             "step": int(summary.get("total_steps") or 0),
@@ -234,12 +237,19 @@ def _read(folder: str, path: Path, stamps: Sequence[os.stat_result | None]) -> E
         entry["tags"] = read_tags(path) if stamps[2] is not None else ()
         file = FAILURE
         if stamps[3] is not None and entry["state"] != "complete":
-            entry["problem"] = str(json.loads((path / file).read_bytes())["message"])
+            entry["problem"] = str(_table(path / file, {}, ("message",))["message"])
             entry["state"] = "failed"
         return Entry(folder, **entry, written=written)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         problem = f"{file}: {type(error).__name__}: {error}"
         return Entry(folder, recipe, name, state="unreadable", problem=problem, written=written)
+
+
+def _table(file: Path, of: Shape, must: tuple[str, ...] = ()) -> dict[str, Any]:
+    found: Any = read_json(file)
+    if wrong := misfit(found, of, must):
+        raise ValueError(wrong)
+    return found
 
 
 def _state(record: Mapping[str, Any], summary: Mapping[str, Any]) -> State:
@@ -254,7 +264,7 @@ def _known(kind: Callable[[Any], Any], value: Any) -> Any:
 
 
 def _held(path: str) -> bool:
-    """Whether a process is writing the run now. Only folders with an owner's note are asked for their lock."""
+    """As `lock.is_running`; its module is imported for folders with an owner's note alone."""
     if not os.path.exists(f"{path}/{_OWNER}"):
         return False
     from fvlm_core.runs.lock import is_held

@@ -13,7 +13,9 @@ from filelock import FileLock, Timeout
 
 from fvlm_core.errors import FvlmError
 from fvlm_core.runs.files import read_json, write_json
+from fvlm_core.runs.shape import TEXT, WHOLE, misfit
 
+OWNER = ".owner.json"
 _LOCK = ".lock"
 _PATIENCE = 0.2
 """Seconds to ask for a lock: those who only look whether it is held (`is_held`) hold it for a moment."""
@@ -33,10 +35,10 @@ def writing(folder: Path) -> Generator[None]:
             "pid": os.getpid(),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        write_json(folder / ".owner.json", note)
+        write_json(folder / OWNER, note)
         yield
     finally:
-        (folder / ".owner.json").unlink(missing_ok=True)
+        (folder / OWNER).unlink(missing_ok=True)
         lock.release()
 
 
@@ -58,9 +60,17 @@ def is_held(folder: Path) -> bool:
     return False
 
 
+def is_running(folder: Path) -> bool:
+    """Whether a process trains the run now. Only folders with an owner's note are asked for their lock: the others have
+    no writer."""
+    return (folder / OWNER).exists() and is_held(folder)
+
+
 def _owner(folder: Path) -> str:
     try:
-        owner = read_json(folder / ".owner.json")
+        owner = read_json(folder / OWNER)
     except (OSError, ValueError):
+        return "another process"
+    if misfit(owner, dict.fromkeys(("host", "since"), TEXT) | {"pid": WHOLE}, ("pid", "host", "since")):
         return "another process"
     return f"process {owner['pid']} on {owner['host']} since {owner['since']}"

@@ -9,7 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from fvlm_core.errors import FvlmError
+from fvlm_core.errors import FvlmError, UsageError
+from fvlm_core.runs.files import ends_torn, open_to_append, read_rows
+from fvlm_core.runs.shape import MUST, ROW, misfit
 
 Row = dict[str, Any]
 
@@ -29,10 +31,8 @@ class MetricsWriter:
         self._run_id = run_id
         self._file = file
         # A kill can tear the last line; a newline first keeps it from swallowing the next row.
-        torn = file.exists() and file.stat().st_size > 0 and not file.read_bytes().endswith(b"\n")
-        self._out = file.open(
-            "ab", buffering=0
-        )  # one write of the system a row: nothing is ever half-flushed
+        torn = ends_torn(file)
+        self._out = open_to_append(file)  # one write of the system a row: nothing is ever half-flushed
         if torn:
             self._out.write(b"\n")
         self.write("attempt", step=from_step)
@@ -89,6 +89,7 @@ def read_metrics(file: Path, skip: str = "") -> list[Row]:
     the step and a batch size that had changed (the file keeps what it wrote).
 
     skip: an event type that is not wanted; most lines of a long run are training rows, and need not be decoded.
+    Raises `UsageError`, naming the line, for one that is whole and no row.
     """
     kept: list[Row] = []
     for row in _rows(file, skip):
@@ -116,15 +117,13 @@ def _recounted(rows: list[Row]) -> list[Row]:
 
 
 def _rows(file: Path, skip: str = "") -> list[Row]:
-    if not file.exists():
-        return []
     rows: list[Row] = []
-    marked = f'"event_type": "{skip}"' if skip else "\n"  # no line holds that
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-        if marked in line:
-            continue
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue  # torn by a kill; the attempt after it wrote the step again
+    marked = f'"event_type": "{skip}"'.encode() if skip else b""
+    try:
+        for number, row in read_rows(file, marked):
+            if wrong := misfit(row, ROW, MUST["row"]):
+                raise ValueError(f"line {number}: {wrong}")
+            rows.append(row)
+    except ValueError as error:
+        raise UsageError(f"{file}: damaged: {error}") from None
     return rows

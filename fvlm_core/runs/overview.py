@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
+from fvlm_core.errors import UsageError
 from fvlm_core.recipes.resolved import flat
 from fvlm_core.runs.attempts import accepted_drift, read_attempts
+from fvlm_core.runs.files import read_rows
 from fvlm_core.runs.listing import Entry
 from fvlm_core.runs.metrics import Row, read_metrics
 from fvlm_core.runs.removal import size_on_disk
+from fvlm_core.runs.shape import misfit
 from fvlm_core.runs.store import BAD_SAMPLES, METRICS, open_run
 
 MAIN = (
@@ -102,12 +104,13 @@ def _is_main(key: str) -> bool:
 def _bad_samples(file: Path) -> list[dict[str, Any]]:
     """Each bad sample once, as it was met first."""
     found: dict[str, dict[str, Any]] = {}
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []:
-        try:
-            row: dict[str, Any] = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # torn by a kill
-        found.setdefault(str(row.get("sample")), row)
+    try:
+        for number, row in read_rows(file):
+            if wrong := misfit(row, {}):
+                raise ValueError(f"line {number}: {wrong}")
+            found.setdefault(str(row.get("sample")), row)
+    except ValueError as error:
+        raise UsageError(f"{file}: damaged: {error}") from None
     return list(found.values())
 
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fvlm_core.errors import UsageError
+from fvlm_core.runs.files import refuse_link
 from fvlm_core.runs.lock import writing
 from fvlm_core.runs.store import CHECKPOINTS, RECIPE
 
@@ -61,6 +62,7 @@ def size_on_disk(folder: Path) -> int:
 def _discard(folder: Path, bin_folder: Path, name: str) -> None:
     """Rename into the bin, so that a kill leaves the whole or nothing, then empty the bin."""
     while True:
+        refuse_link(bin_folder)
         bin_folder.mkdir(exist_ok=True)
         try:
             folder.rename(bin_folder / f"{name}-{os.getpid()}")

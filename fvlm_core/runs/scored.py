@@ -12,7 +12,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from fvlm_core.runs.files import read_json, write_json
+from fvlm_core.runs.files import read_json, refuse_link, write_json
 
 SCORED = "validation"
 
@@ -29,6 +29,7 @@ class Scored:
 
 def write_scored(folder: Path, step: int, samples: Sequence[Scored], best: int | None) -> None:
     """Write the losses of an evaluation below a run's folder; those of others than the one at step `best` go."""
+    refuse_link(folder / SCORED)
     (folder / SCORED).mkdir(exist_ok=True)
     columns = {
         "step": step,

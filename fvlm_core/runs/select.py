@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from fvlm_core.errors import UsageError
 from fvlm_core.paths import user_path
-from fvlm_core.runs.listing import Entry, find_entries
-from fvlm_core.runs.store import RECIPE, Run, open_run
+from fvlm_core.runs.listing import find_entries
+from fvlm_core.runs.sound import PassedOver, sound
+from fvlm_core.runs.store import RECIPE, Run
 
 
-def select_runs(names: Sequence[str], root: Path) -> list[Run]:
-    """The runs that are named, each once, in the order they are named.
+def select_runs(names: Sequence[str], root: Path, passed_over: PassedOver | None = None) -> list[Run]:
+    """The runs that are named, each once, in the order they are named. Raises as `named_folders`; passed_over: see
+    `sound`."""
+    return sound(named_folders(names, root), passed_over)
+
+
+def named_folders(names: Sequence[str], root: Path) -> list[Path]:
+    """The folders of the runs that are named, each once, in the order they are named.
 
     A name is as for `find_entries`, or the folder of a run, which may lie outside the store `root`. Raises one
-    `UsageError` that tells every name that means nothing, an id of several runs, and runs whose files cannot be read.
+    `UsageError` that tells every name that means nothing, and an id of several runs.
     """
     folders: list[Path] = []
     inside: list[str] = []
@@ -26,17 +32,8 @@ def select_runs(names: Sequence[str], root: Path) -> list[Run]:
         else:
             inside.append(name)
     entries = find_entries(inside, root) if inside else []
-    refuse_unreadable(entries)
     found = [root / entry.folder for entry in entries] + folders
-    return [open_run(folder) for folder in {folder.resolve(): folder for folder in found}.values()]
-
-
-def refuse_unreadable(entries: Iterable[Entry]) -> None:
-    """Raise one `UsageError` that names every run whose record is damaged, and how."""
-    broken = [f"{entry.name}: {entry.problem}" for entry in entries if entry.state == "unreadable"]
-    if broken:
-        way_out = "Put their files back, or remove them: fvlm runs rm NAME"
-        raise UsageError("\n".join(["these runs cannot be read:", *broken, way_out]))
+    return list({folder.resolve(): folder for folder in found}.values())
 
 
 def listing(runs: Sequence[Run]) -> str:

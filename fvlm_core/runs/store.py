@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any, cast
 from attrs import evolve, field, frozen
 
 from fvlm_core.errors import UsageError
+from fvlm_core.listed import listed
 from fvlm_core.paths import user_path
+from fvlm_core.runs import shape
 from fvlm_core.runs.files import read_json
 from fvlm_core.runs.metrics import Row, read_metrics
+from fvlm_core.runs.shape import MUST, Shape, misfit
 
 if TYPE_CHECKING:
     from fvlm_core.runs.cache import MetricsCache
@@ -61,22 +64,22 @@ class Run:
     @property
     def size(self) -> str:
         """The model size's label ("135M")."""
-        return self.record["size"]
+        return self.record.get("size", "")
 
     @property
     def total_params(self) -> int | None:
         """All parameters of the model, trained or not; None of an imported run whose files do not say."""
-        return self.record["total_params"]
+        return self.record.get("total_params")
 
     @property
     def schedule(self) -> str:
         """The learning-rate schedule."""
-        return self.record["schedule"]
+        return self.record.get("schedule", "")
 
     @property
     def in_fits(self) -> bool:
         """Whether its points enter scaling fits; controls (a blind run) do not."""
-        return self.record["in_fits"]
+        return self.record.get("in_fits", True)
 
     @property
     def state(self) -> str:
@@ -118,25 +121,34 @@ class Run:
 
 def open_run(folder: Path) -> Run:
     """The run in a folder. Raises `UsageError` when its record is damaged."""
-    record = read_part(folder / RECIPE)
-    if missing := {"id", "recipe", "order"} - record.keys():
-        raise UsageError(f"{folder / RECIPE}: damaged: it lacks {', '.join(sorted(missing))}")
-    return Run(folder, record)
+    return Run(folder, read_part(folder / RECIPE))
 
 
 def read_part(file: Path) -> dict[str, Any]:
-    """A small file of a record. Raises `UsageError` when it is damaged."""
+    """A small file of a record, checked against its shape. Raises `UsageError` when it is damaged."""
+    expected, must = _SHAPES.get(file.name, ({}, ()))
+    found: Any = None
     try:
-        found: Any = read_json(file)
+        found = read_json(file)
+        wrong = misfit(found, expected, must)
     except ValueError as error:
-        raise UsageError(f"{file}: damaged: {error}{_way_out(file)}") from None
-    if not isinstance(found, dict):
-        raise UsageError(f"{file}: damaged: expected a table of values{_way_out(file)}")
+        wrong = str(error)
+    if wrong:
+        raise UsageError(f"{file}: damaged: {wrong}{_way_out(file)}")
     return cast(dict[str, Any], found)
 
 
+_SHAPES: Mapping[str, tuple[Shape, tuple[str, ...]]] = {
+    RECIPE: (shape.RECORD, MUST["recipe"]),
+    SUMMARY: (shape.SUMMARY, ()),
+    ENVIRONMENT: (shape.ENVIRONMENT, ()),
+    FAILURE: ({"message": shape.TEXT}, ("message",)),
+}
+
+
 def _way_out(file: Path) -> str:
-    return ". Remove this file: `fvlm run` writes it again" if file.name == SUMMARY else ""
+    again = file.name in (SUMMARY, ENVIRONMENT, FAILURE)
+    return ". Remove this file: `fvlm run` writes it again" if again else ""
 
 
 def no_run(folder: Path) -> str:
@@ -160,7 +172,7 @@ def find_run(name: str, root: Path) -> Run:
             return open_run(folder)
     runs: list[Run] = []
     for file in root.glob(f"*/*/{RECIPE}"):
-        with suppress(UsageError):
+        with suppress(OSError, UsageError):
             runs.append(open_run(file.parent))
     runs = in_order(runs)
     found = [run for run in runs if name in (run.id, f"{run.recipe}/{run.id}")]
@@ -168,18 +180,28 @@ def find_run(name: str, root: Path) -> Run:
         return found[0]
     names = [f"{run.recipe}/{run.id}" for run in found or runs]
     if found:
-        raise UsageError(f'"{name}" is the id of several runs under {root}: {", ".join(names)}')
+        raise UsageError(f'"{name}" is the id of several runs under {root}: {listed(names)}')
     if Path(name).is_dir():
         raise UsageError(no_run(Path(name)))
     near = get_close_matches(name, [*names, *(run.id for run in runs)], n=1)
     hint = f'; did you mean "{near[0]}"?' if near else ""
-    listed = f"; runs there: {', '.join(names)}" if names and not hint else ""
-    raise UsageError(f'no run folder and no run under {root} is called "{name}"{hint}{listed}')
+    there = f"; runs there: {listed(names)}" if names and not hint else ""
+    raise UsageError(f'no run folder and no run under {root} is called "{name}"{hint}{there}')
 
 
-def list_runs(root: Path) -> list[Run]:
-    """Every run under a run store, by recipe and in the order the recipe has them."""
-    runs = [open_run(file.parent) for file in root.glob(f"*/*/{RECIPE}")]
+def list_runs(root: Path, passed_over: Callable[[str], None] | None = None) -> list[Run]:
+    """Every run under a run store, by recipe and in the order the recipe has them.
+
+    passed_over: is told of every run whose record is damaged; without it, the first of them is a `UsageError`.
+    """
+    runs: list[Run] = []
+    for file in root.glob(f"*/*/{RECIPE}"):
+        try:
+            runs.append(open_run(file.parent))
+        except (OSError, UsageError) as error:
+            if passed_over is None:
+                raise
+            passed_over(f"{file.parent.parent.name}/{file.parent.name} is passed over: {error}")
     return in_order(runs)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
 from bisect import bisect_right
@@ -11,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fvlm_core.csvtext import Number, csv_text
 from fvlm_core.numeral import parse_count
 from fvlm_core.runs.store import IMPORTED, Run
-from fvlm_core.scaling.csvfile import FORMULA
 from fvlm_core.scaling.dialect import MISSING
 from fvlm_core.scaling.marks import MARKS
 from fvlm_core.scaling.stored import run_names
@@ -172,14 +170,12 @@ def parse(column: str, text: str, whole: bool | None = None) -> Any:
 
 
 def written(column: str, value: Any) -> str:
-    """The text of a cell: empty for what is not known; an apostrophe keeps text from being a formula in a
-    spreadsheet, and one more keeps the apostrophe of a text that looks like that."""
+    """The text of a cell, before `csv_text` guards it: empty for what is not known."""
     if column in TEXTS:
-        text = "" if value is None else str(value)
-        return f"'{text}" if text.lstrip("'")[:1] in FORMULA else text
+        return "" if value is None else str(value)
     if value is None or not math.isfinite(value):
         return ""
-    return str(int(value)) if column in WHOLE and value == int(value) else repr(float(value))
+    return Number(int(value) if column in WHOLE and value == int(value) else repr(float(value)))
 
 
 def _known(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,12 +191,9 @@ def _in_place(
 
 
 def _write(file: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([[_cell(row, column) for column in columns] for row in rows])
+    text = csv_text(columns, [[_cell(row, column) for column in columns] for row in rows])
     temporary = file.with_name(f".{file.name}")
-    temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
+    temporary.write_text(text, encoding="utf-8", newline="")
     temporary.replace(file)
 
 
@@ -208,4 +201,6 @@ def _cell(row: Mapping[str, Any], column: str) -> str:
     """As the file spelt it, while the value is still that one; else as we write it."""
     value = row[column]
     text = row.get(AS_WRITTEN, {}).get(column)
-    return text if text is not None and parse(column, text) == value else written(column, value)
+    if text is None or parse(column, text) != value:
+        return written(column, value)
+    return text if column in TEXTS else Number(text)

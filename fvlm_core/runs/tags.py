@@ -8,15 +8,21 @@ from pathlib import Path
 
 from fvlm_core.errors import UsageError
 from fvlm_core.runs.files import read_json, write_json
+from fvlm_core.runs.shape import LIST, misfit
 
 TAGS = "tags.json"
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:-]*")
 
 
 def read_tags(folder: Path) -> tuple[str, ...]:
-    """The tags of the run in a folder, in alphabetical order."""
+    """The tags of the run in a folder, in alphabetical order. Raises `ValueError` where their file is damaged."""
     file = folder / TAGS
-    return tuple(str(tag) for tag in read_json(file)["tags"]) if file.exists() else ()
+    if not file.exists():
+        return ()
+    found = read_json(file)
+    if wrong := misfit(found, {"tags": LIST}, ("tags",)):
+        raise ValueError(wrong)
+    return tuple(str(tag) for tag in found["tags"])
 
 
 def change_tags(folder: Path, add: Iterable[str] = (), remove: Iterable[str] = ()) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from attrs import field, frozen
 
 from fvlm_core.errors import Problem, Problems
+from fvlm_core.listed import listed
 from fvlm_core.scaling.dialect import Decimal
 from fvlm_core.scaling.kinds import D_KINDS, N_KINDS, DKind, Kind, NKind
 from fvlm_core.scaling.names import HEADERS, LAST, SIZES, USUAL, meant, plainly
@@ -126,7 +127,7 @@ def find_columns(
         if column in given:
             header = given[column]
             if header not in headers:
-                near = did_you_mean(header, headers) or f"; found {', '.join(headers)}"
+                near = did_you_mean(header, headers) or f"; found {listed(headers)}"
                 wrong(f'no column "{header}", which --columns gives for {meaning}{near}')
             else:
                 one_of(header)
@@ -153,7 +154,7 @@ def find_columns(
             left = [header for header in headers if header not in found.values()]
             near = next(filter(None, (did_you_mean(name, left) for name in of)), "")
             expected = " or ".join(f'"{_upper(name)}"' for name in of)
-            wrong(f"no column with {meaning}: expected {expected}; found {', '.join(headers)}{near}")
+            wrong(f"no column with {meaning}: expected {expected}; found {listed(headers)}{near}")
             ready[column] = next((header for header in left if f'"{header}"' in near), "HEADER")
     extras = tuple(header for header in choice.extras if header in headers or meant(header) not in found)
     for header in extras:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -110,17 +110,78 @@ def _split(
 
 
 def _expression(value: str, name: str, text: str, parameters: Mapping[str, Parameter]) -> str:
-    words = set(re.findall(r"[A-Za-z_]\w*", value)) - {"exp", "log", "sqrt", "e"}
     others = [other for other in parameters if other != name]
+    tree: ast.expr = ast.Constant(None)
+    try:
+        tree = ast.parse(value, mode="eval").body
+        words = _words(tree)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        words = set[str]()
     unknown = sorted(words - set(others))
-    if unknown or not words or not re.fullmatch(r"[\w\s.+\-*/()]+", value):
+    if unknown or not words:
         raise UsageError(
             f'--fix: "{text}": expected a number, or an expression of {", ".join(others)}'
             + (f"; {unknown[0]} is not one of them" if unknown else "")
         )
-    if any(parameters[word].expr for word in words if word in parameters):
+    if any(parameters[word].expr for word in words):
         raise UsageError(f'--fix: "{text}": tied to a parameter that is itself tied')
+    guesses = {word: parameters[word].guess for word in words}
+    with np.errstate(all="ignore"):
+        found = _value(tree, guesses)
+    if not np.isfinite(found):
+        at = ", ".join(f"{word} = {guess:g}" for word, guess in guesses.items())
+        raise UsageError(f'--fix: "{text}": no finite number at {at}, where the fit begins')
     return value
+
+
+_FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {"exp": np.exp, "log": np.log, "sqrt": np.sqrt}
+_OPERATORS: Mapping[type[ast.AST], Callable[..., Any]] = {
+    ast.Add: np.add,
+    ast.Sub: np.subtract,
+    ast.Mult: np.multiply,
+    ast.Div: np.divide,
+    ast.Pow: np.float_power,
+    ast.UAdd: np.positive,
+    ast.USub: np.negative,
+}
+
+
+def _words(node: ast.AST) -> set[str]:
+    """The parameters in an expression. Raises ValueError for what is no arithmetic with numbers and `_FUNCTIONS`."""
+    match node:
+        case ast.Name(id=word):
+            return {word}
+        case ast.Constant(value=int() | float()) if not isinstance(node.value, bool):
+            return set()
+        case ast.UnaryOp(op=op, operand=inner) if type(op) in _OPERATORS:
+            return _words(inner)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            return _words(left) | _words(right)
+        case ast.Call(func=ast.Name(id=word), args=[inner], keywords=[]) if word in _FUNCTIONS:
+            return _words(inner)
+        case _:
+            raise ValueError(ast.dump(node))
+
+
+def _value(node: ast.AST, values: Mapping[str, float]) -> np.float64:
+    """What an expression is where its parameters have these values: in floating point, so that no number is without
+    end. As `_words` has let it through."""
+    match node:
+        case ast.Name(id=word):
+            return np.float64(values[word])
+        case ast.UnaryOp(op=op, operand=inner):
+            return _OPERATORS[type(op)](_value(inner, values))
+        case ast.BinOp(left=left, op=op, right=right):
+            return _OPERATORS[type(op)](_value(left, values), _value(right, values))
+        case ast.Call(func=ast.Name(id=word), args=[inner]):
+            return _FUNCTIONS[word](_value(inner, values))
+        case ast.Constant(value=int() | float() as number):
+            try:
+                return np.float64(number)
+            except OverflowError:  # a whole number that is larger than any other
+                return np.float64(np.inf)
+        case _:
+            raise AssertionError(ast.dump(node))
 
 
 def _bounded(parameter: Parameter, value: str, text: str) -> Parameter:

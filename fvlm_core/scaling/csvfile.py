@@ -12,13 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fvlm_core.csvtext import bare
 from fvlm_core.errors import UsageError
 from fvlm_core.interfaces import LRCurve
 from fvlm_core.scaling.dialect import Decimal, find_dialect, is_blank
 from fvlm_core.scaling.sheet import AT_ONCE, Chunk, Place
-
-FORMULA = ("=", "+", "-", "@")
-"""Text that begins so is a formula to a spreadsheet."""
 
 
 class CSVSheet:
@@ -200,8 +198,3 @@ def _labels(cells: pd.Series[Any]) -> Any:
     if len(set(plain)) == len(plain):
         return pd.Categorical.from_codes(codes, categories=pd.Index(plain, dtype=object))
     return pd.Categorical(pd.Series([*plain, None], dtype=object).to_numpy()[codes])
-
-
-def bare(label: str) -> str:
-    """A label without the apostrophe that the export puts before spreadsheet formulas."""
-    return label[1:] if label[:1] == "'" and label.lstrip("'")[:1] in FORMULA else label

@@ -25,6 +25,9 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bar
 MISSING = ("nan", "na")
 """What stands for no number, in any case, besides an empty cell."""
 
+LONGEST = 4 << 20
+"""Bytes of a line that is read."""
+
 SAMPLE = 1000
 """Lines that are looked at. A later cell that does not fit what they say is an error, not another meaning."""
 
@@ -126,8 +129,9 @@ def encoding_of(file: Path) -> str:
 
 def find_dialect(file: Path, decimal: Decimal = "") -> Dialect:
     """How a file is written. decimal: as a user says. Raises `UsageError` for columns that spaces or other marks
-    separate."""
+    separate, and for lines that no table has."""
     encoding = encoding_of(file)
+    _refuse_long_lines(file)
     with file.open(encoding=encoding, errors="replace", newline="") as text:
         lines = list(islice(text, SAMPLE + 1))
     cut = len(lines) > SAMPLE
@@ -153,6 +157,21 @@ def split(lines: Sequence[str], separator: str) -> list[list[str]]:
 def is_blank(cells: Sequence[str]) -> bool:
     """Whether a line has nothing on it, or nothing in any of its cells."""
     return not any(cell.strip() for cell in cells)
+
+
+def _refuse_long_lines(file: Path) -> None:
+    """Raise `UsageError` for a line that would be held in memory, several times over, and is none of a table."""
+    number, length = 1, 0
+    with file.open("rb") as data:
+        while piece := data.read(LONGEST):
+            first = max(piece.find(b"\n"), piece.find(b"\r"))
+            if length + (len(piece) if first < 0 else first) > LONGEST:
+                raise UsageError(
+                    f"{file}:{number}: more than {LONGEST:,} bytes in one line, which no table has"
+                )
+            last = max(piece.rfind(b"\n"), piece.rfind(b"\r"))
+            number += piece.count(b"\n")
+            length = length + len(piece) if last < 0 else len(piece) - last - 1
 
 
 def _separator(file: Path, lines: Sequence[str], cut: bool) -> str:

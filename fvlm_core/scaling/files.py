@@ -16,6 +16,7 @@ from pandas.api.types import union_categoricals
 
 from fvlm_core.errors import Problem, Problems, UsageError
 from fvlm_core.interfaces import LRCurve
+from fvlm_core.listed import listed
 from fvlm_core.scaling.chart import STEP, ChartSheet, is_chart
 from fvlm_core.scaling.columns import STANDARD, Choice, Found, find_columns, proposed_n
 from fvlm_core.scaling.csvfile import CSVSheet
@@ -87,7 +88,7 @@ def read_points(files: Sequence[Path], choice: Choice | None = None) -> Points:
         )
     points = settle(
         _merged(tables),
-        ", ".join(map(str, files)),
+        listed(files),
         remarks,
         n_kind=" or ".join(dict.fromkeys(n_kinds)),
         d_kind=" or ".join(dict.fromkeys(d_kinds)),
@@ -244,7 +245,7 @@ def _leave_out_controls(file: Path, table: Columns, remarks: list[str]) -> None:
     controls = marks.controls(list(table["run"].categories))
     if not controls:
         return
-    remarks.append(f"left out, because they are not meant for fits ({marks.file}): {', '.join(controls)}")
+    remarks.append(f"left out, because they are not meant for fits ({marks.file}): {listed(controls)}")
     kept = ~table["run"].isin(controls)
     if not kept.any():
         raise UsageError(f"{file}: no point to fit: {remarks[-1]}")

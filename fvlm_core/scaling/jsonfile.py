@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fvlm_core.data.regular import read_data
 from fvlm_core.errors import Problem, Problems, UsageError
 from fvlm_core.interfaces import LRCurve
 from fvlm_core.scaling.dialect import Decimal, Dialect, encoding_of
@@ -17,6 +18,9 @@ from fvlm_core.scaling.points import POINT, shorten
 from fvlm_core.scaling.sheet import SHOWN, Chunk, Place
 
 _ABSENT = object()
+
+LARGEST = 256 << 20
+"""Bytes of a file that is read: it is held in memory, several times over."""
 
 
 class JSONSheet:
@@ -33,7 +37,7 @@ class JSONSheet:
         self._dialect = Dialect("utf-8", decimal=decimal or ".", told=bool(decimal))
         self._lines: list[int] = []
         try:
-            text = file.read_bytes().decode(encoding_of(file))
+            text = read_data(file, LARGEST).decode(encoding_of(file))
         except UnicodeDecodeError as error:
             line = error.object.count(b"\n", 0, error.start) + 1
             raise UsageError(f"{file}:{line}: not UTF-8 text ({error.reason}); expected JSON") from None

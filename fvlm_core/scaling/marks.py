@@ -9,7 +9,9 @@ from typing import Any
 
 from attrs import frozen
 
+from fvlm_core.data.regular import NOTES, read_data
 from fvlm_core.errors import Problem, Problems, UsageError
+from fvlm_core.listed import listed
 from fvlm_core.scaling.csvfile import CSVSheet
 
 MARKS = "in_fits.csv"
@@ -51,7 +53,7 @@ def _read_marks(file: Path) -> dict[str, bool]:
     sheet = CSVSheet(file)
     columns = ("run_id", "in_fits")
     missing = [
-        Problem(f'no column "{name}"; found {", ".join(sheet.headers)}', str(file), sheet.line)
+        Problem(f'no column "{name}"; found {listed(sheet.headers)}', str(file), sheet.line)
         for name in columns
         if name not in sheet.headers
     ]
@@ -78,8 +80,8 @@ def _read_marks(file: Path) -> dict[str, bool]:
 
 def _read_names(file: Path) -> list[str]:
     try:
-        content: Any = json.loads(file.read_bytes())
-    except ValueError as error:
+        content: Any = json.loads(read_data(file, NOTES))
+    except (ValueError, RecursionError) as error:
         raise UsageError(
             f"{file}: not readable as JSON: {error}; it may say which runs are no fit points"
         ) from None

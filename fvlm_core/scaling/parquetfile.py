@@ -17,6 +17,9 @@ from fvlm_core.interfaces import LRCurve
 from fvlm_core.scaling.dialect import Decimal, Dialect
 from fvlm_core.scaling.sheet import AT_ONCE, Chunk, Place
 
+LARGEST = 512 << 20
+"""Bytes of one column of texts in one row group."""
+
 
 class ParquetSheet:
     """A Parquet file. See `Sheet`."""
@@ -50,6 +53,7 @@ class ParquetSheet:
         others = [header for header in others if _is_label(self._type(header))]
         wanted = list(dict.fromkeys([*numbers, *labels, *others]))
         with _explained(self.file), pq.ParquetFile(self.file) as table:
+            self._refuse_long(table, [*labels, *others])
             for batch in table.iter_batches(AT_ONCE, columns=wanted):
                 chunk = Chunk(batch.num_rows)
                 for header in numbers:
@@ -74,6 +78,18 @@ class ParquetSheet:
             )
             for row, value in zip(rows, values, strict=True)
         ]
+
+    def _refuse_long(self, table: pq.ParquetFile, headers: Sequence[str]) -> None:
+        """Raise `Problems` for texts that would fill the memory, and are no labels."""
+        problems: list[Problem] = []
+        for group in range(table.metadata.num_row_groups):
+            of_group = table.metadata.row_group(group)
+            for part in map(of_group.column, range(of_group.num_columns)):
+                if part.path_in_schema in headers and part.total_uncompressed_size > LARGEST:
+                    text = f"{part.total_uncompressed_size:,} bytes in row group {group}, where {LARGEST:,} are read"
+                    problems.append(Problem(text, str(self.file), None, part.path_in_schema))
+        if problems:
+            raise Problems(problems)
 
     def _numbers(self, column: Any) -> tuple[Any, Any]:
         """Numbers, and which cells are something else: texts as the cells of a CSV file."""
@@ -129,6 +145,6 @@ def _categories(column: Any) -> Any:
 def _explained(file: Path) -> Generator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError, OverflowError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(f"{file}: not readable as Parquet: {reason}") from None

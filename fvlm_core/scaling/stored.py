@@ -15,8 +15,8 @@ from fvlm_core.errors import UsageError
 from fvlm_core.interfaces import LRCurve
 from fvlm_core.runs.listing import list_entries
 from fvlm_core.runs.metrics import Row
-from fvlm_core.runs.select import refuse_unreadable
-from fvlm_core.runs.store import Run, list_runs, with_cache
+from fvlm_core.runs.sound import PassedOver, sound
+from fvlm_core.runs.store import Run, in_order, with_cache
 from fvlm_core.scaling.curves import curves_of
 from fvlm_core.scaling.kinds import D_KINDS, N_KINDS, DKind, NKind
 from fvlm_core.scaling.points import Points, shorten, tidy
@@ -88,17 +88,16 @@ def from_runs(runs: Sequence[Run], source: str, n: NKind = "total", d: DKind = "
     return evolve(points, ways_out={"n": _COUNT_IMPORTED})
 
 
-def stored_runs(root: Path) -> list[Run]:
-    """The runs kept in a folder. Raises `UsageError`, with the way to get some, when there are none, and for runs whose
-    record is damaged: what they measured would be missing without a word."""
-    refuse_unreadable(list_entries(root))
-    runs = list_runs(root)
-    if not runs:
+def stored_runs(root: Path, passed_over: PassedOver | None = None) -> list[Run]:
+    """The runs kept in a folder. passed_over: see `sound`; without it, what a damaged run measured would be missing
+    without a word, and that is an error. Raises `UsageError`, with the way to get some, when there are none."""
+    folders = [root / entry.folder for entry in list_entries(root)]
+    if not folders:
         raise UsageError(
             f"{root}: no runs are kept there. Train some with `fvlm run recipes/quickstart.toml`, "
             "or name another folder with --runs DIR"
         )
-    return with_cache(runs, root)
+    return with_cache(in_order(sound(folders, passed_over)), root)
 
 
 def run_names(runs: Sequence[Run]) -> dict[object, str]:

@@ -18,6 +18,7 @@ from fvlm_core.data.frames import decode_frames
 from fvlm_core.data.members import open_member
 from fvlm_core.data.named import refuse_blind
 from fvlm_core.data.pictures import open_picture, read_stored
+from fvlm_core.data.regular import open_data
 from fvlm_core.interfaces.data import Sample, StoredFrames, Turn, VideoFile
 from fvlm_core.shards.index import Shown
 from fvlm_core.shards.settings import PackSettings
@@ -121,13 +122,13 @@ def frame_hashes(frames: NDArray[np.uint8]) -> tuple[int, ...]:
 def _files(sample: Sample) -> list[IO[bytes]]:
     if isinstance(sample.video, VideoFile):
         clip = sample.video
-        return [open_member(clip.member) if clip.member else clip.path.open("rb")]
+        return [open_member(clip.member) if clip.member else open_data(clip.path)]
     return [
         BytesIO(image.data)
         if image.data is not None
         else open_member(image.member)
         if image.member
-        else image.path.open("rb")
+        else open_data(image.path)
         for image in sample.images
     ]
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from attrs import frozen
 from numpy.typing import NDArray
 
+from fvlm_core.data.regular import check_data
 from fvlm_core.errors import UsageError
 
 Shown = Literal["text", "still", "stills", "frames", "video"]
@@ -70,6 +71,7 @@ class Index:
 
     def _open(self) -> None:
         try:
+            check_data(self.file)
             with pa.memory_map(str(self.file), "r") as source:
                 table = pa.ipc.open_file(source).read_all()
         except (pa.ArrowException, OSError) as error:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from attrs import asdict, frozen
 
+from fvlm_core.data.regular import NOTES, read_data
 from fvlm_core.errors import UsageError
-from fvlm_core.runs.files import read_json, write_json
+from fvlm_core.runs.files import write_json
 
 MANIFEST = "pack.json"
 INDEX = "index.arrow"
@@ -51,7 +53,7 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of a folder. Raises `UsageError` when there is none that can be read."""
     file = folder / MANIFEST
     try:
-        record = read_json(file)
+        record = json.loads(read_data(file, NOTES, inside=folder))
         if record.pop("format") != FORMAT:
             raise UsageError(
                 f"{file}: expected the format {FORMAT}: pack again, or use the fvlm that wrote it"
@@ -59,7 +61,7 @@ def read_manifest(folder: Path) -> Manifest:
         record["shards"] = tuple(PackedFile(**shard) for shard in record["shards"])
         record["index"] = PackedFile(**record["index"])
         return Manifest(**record)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UsageError(f"{file}: not the manifest of a pack: {error}") from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -133,7 +132,7 @@ def finished_shard(folder: Path, number: int) -> ShardReport | None:
     """The report of a shard that an earlier call wrote; None when it has to be written."""
     try:
         record = read_json(_report_file(folder, number))
-    except (OSError, json.JSONDecodeError):
+    except (OSError, ValueError):
         return None
     packed = PackedFile(**record["packed"]) if record["packed"] else None
     if packed is not None:

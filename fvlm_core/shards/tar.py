@@ -11,6 +11,8 @@ from typing import BinaryIO
 from attrs import frozen
 
 from fvlm_core.data.kinds import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+from fvlm_core.data.regular import open_data
+from fvlm_core.data.tar_headers import Headers
 from fvlm_core.errors import FvlmError
 
 PICTURES = frozenset(suffix[1:] for suffix in PICTURE_SUFFIXES)
@@ -61,6 +63,12 @@ MAX_PICTURE = 64 << 20
 MAX_VIDEO = 2 << 30
 """Largest members that are read, in bytes."""
 
+_BROKEN = (
+    *(tarfile.TarError, OSError, EOFError, ValueError, OverflowError, IndexError),
+    *(MemoryError, RecursionError),
+)
+"""What tarfile raises for files that are damaged."""
+
 BLOCK = 512
 _END = bytes(2 * BLOCK)
 
@@ -71,12 +79,12 @@ class BadShard(FvlmError):
 
 @frozen
 class TarMember:
-    """A file in a tar. start, size: of its content, in bytes. regular: no link, device or sparse file."""
+    """A file in a tar. start, size: of its content, in bytes. unread: why a link, a device or the like is not read."""
 
     name: str
     start: int
     size: int
-    regular: bool = True
+    unread: str = ""
 
     @property
     def key(self) -> str:
@@ -96,8 +104,8 @@ class TarMember:
 
     def refused(self) -> str:
         """Why it is not read; empty if it is."""
-        if not self.regular:
-            return "a link, a device or a sparse file, which are not read"
+        if self.unread:
+            return self.unread
         if "." not in self.name.rpartition("/")[2]:
             return "a member without a suffix is not read"
         if self.kind not in PICTURES | VIDEOS | TEXTS:
@@ -143,15 +151,12 @@ def tar_members(path: Path) -> Iterator[TarMember]:
     tarfile itself stops at such a place without a word, and the samples behind it would be lost.
     """
     try:
-        with tarfile.open(path, "r:") as archive:
-            for info in archive:
-                if not info.isdir():
-                    regular = info.isreg() and not info.issparse()
-                    yield TarMember(info.name, info.offset_data, info.size, regular)
-            end = archive.offset
-    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, IndexError) as error:
+        with open_data(path) as file:
+            for header in (headers := Headers(file)):
+                yield TarMember(*header)
+    except _BROKEN as error:
         raise BadShard(f"{path}: {_what(path, error)}") from error
-    _check_end(path, end)
+    _check_end(path, headers.end)
 
 
 def sample_keys(members: Sequence[TarMember]) -> list[str]:
@@ -185,7 +190,7 @@ def _check_end(path: Path, end: int) -> None:
     with path.open("rb") as file:
         file.seek(end)
         while rest := file.read(1 << 20):
-            if any(rest):
+            if rest != bytes(len(rest)):
                 raise BadShard(f"{path}: altered: no header of a member at byte {end:,} of {size:,}")
 
 

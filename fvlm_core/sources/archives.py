@@ -10,13 +10,14 @@ import zlib
 from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 from attrs import frozen
 
 from fvlm_core.data.gz import open_gz, save_index
 from fvlm_core.data.members import Parts
+from fvlm_core.data.tar_headers import Headers
 from fvlm_core.errors import Problem
 from fvlm_core.interfaces.data import Packing
 from fvlm_core.paths import cache_folder
@@ -33,9 +34,6 @@ PACKINGS: tuple[Packing, ...] = ("tar", "tar.gz", "zip-stored", "zip-deflated")
 
 _VERSION = 2
 """Of the lists that are kept."""
-
-MAX_HEADER = 1 << 20
-"""Largest header of names and times inside a tar, in bytes; one that declares more would fill the memory."""
 
 _PART = re.compile(r"(?P<base>.+?)(?:\.zip)?_part_?(?P<part>[a-z]{2})(?:\.zip)?")
 """`OpenVid_part89_partaa`: what `split` makes of a zip."""
@@ -118,18 +116,14 @@ class Archive:
         found = len(problems)
         stream: Any = open_gz(self.files[0]) if self.kind == "tar.gz" else BufferedReader(Parts(self.files))
         stream.seek(0)
-        archive: Any
-        with tarfile.open(fileobj=stream, mode="r:", tarinfo=_StrictInfo, errorlevel=1) as archive:
-            while info := archive.next():
-                archive.members = []  # it would keep every header
-                if not info.name.lower().endswith(suffixes):
-                    continue
-                if not info.isreg() or info.issparse():
-                    text = f"{info.name}: a link, a device or a sparse file, which are not read"
-                    problems.append(Problem(text, str(self.files[0])))
-                    continue
-                packing = "tar.gz" if self.kind == "tar.gz" else "tar"
-                yield Listed(info.name, packing, info.offset_data, info.size, info.size)
+        for member in Headers(stream):
+            if not member.name.lower().endswith(suffixes):
+                continue
+            if member.refused:
+                problems.append(Problem(f"{member.name}: {member.refused}", str(self.files[0])))
+                continue
+            packing = "tar.gz" if self.kind == "tar.gz" else "tar"
+            yield Listed(member.name, packing, member.start, member.size, member.size)
         if self.kind == "tar":
             stream.close()
         elif len(problems) == found:
@@ -180,26 +174,3 @@ def _unusable(info: zipfile.ZipInfo) -> str:
     if info.compress_type == zipfile.ZIP_STORED and info.compress_size != info.file_size:
         return "declares two sizes"
     return ""
-
-
-class _StrictInfo(tarfile.TarInfo):
-    """Headers that tell a damaged archive from one that ends: tarfile takes both for the end, without a word."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """As tarfile's. Raises `tarfile.ReadError` where the archive is cut short or a header is damaged."""
-        try:
-            info = super().frombuf(buf, encoding, errors)
-        except tarfile.HeaderError as error:
-            if type(error).__name__ == "EOFHeaderError":  # blocks of zeros: the end
-                raise
-            raise tarfile.ReadError(f"it ends too soon, or a header is damaged: {error}") from error
-        if info.size > MAX_HEADER and info.type in _EXTRA_HEADERS:
-            raise tarfile.ReadError(f"a header of {info.size:,} bytes")
-        return info
-
-
-_EXTRA_HEADERS = (
-    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
-    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
-)

@@ -16,11 +16,15 @@ from attrs import field, frozen
 from fvlm_core.data.kinds import is_video
 from fvlm_core.encodings import fault_of
 from fvlm_core.errors import Problem, Problems, UsageError
+from fvlm_core.listed import listed
 from fvlm_core.sources.rows import MAX_ROW, Record, Refused, Row, RowFile, lines_of
 from fvlm_registry.nearest import did_you_mean
 
 # Of the whole process: the module takes no limit from a reader. Its own, of 131,072 characters, ends a long caption.
 csv.field_size_limit(MAX_ROW)
+
+_LONGEST = 4 * MAX_ROW
+"""Bytes of the lines of one row, all its fields together."""
 
 _SEPARATORS = (",", ";", "\t", "|")
 _DECLARED = re.compile(r'"?sep=(.)"?\s*')
@@ -97,7 +101,7 @@ class CSVRows(RowFile):
         next(reader, None)
         while True:
             number, start = texts.number + 1, texts.offset
-            texts.taken.clear()
+            texts.begin_row()
             try:
                 values = next(reader, None)
             except csv.Error as error:
@@ -166,7 +170,7 @@ def _wrong(header: tuple[str, ...], columns: tuple[str, ...]) -> Iterator[str]:
     for name in columns:
         if not counts[name]:
             near = did_you_mean(name, header)
-            yield f'no column "{name}" among {", ".join(header) or "none"}{near or data}'
+            yield f'no column "{name}" among {listed(header)}{near or data}'
         elif counts[name] > 1:
             yield f'column "{name}" stands {counts[name]} times in the header'
 
@@ -192,13 +196,18 @@ def _in_words(error: csv.Error) -> str:
 
 
 class _Texts:
-    """The lines of a file as text, counting the lines and bytes handed out. taken: those since it was emptied."""
+    """The lines of a file as text, counting the lines and bytes handed out. taken, length: those of a row."""
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self.path = path
-        self.lines = lines_of(file)
-        self.number = self.offset = 0
+        self.lines = lines_of(file, beyond=False)
+        self.number = self.offset = self.length = 0
         self.taken: list[str] = []
+
+    def begin_row(self) -> None:
+        """Forget the lines of the row before."""
+        self.taken.clear()
+        self.length = 0
 
     def __iter__(self) -> _Texts:
         return self
@@ -208,6 +217,10 @@ class _Texts:
         self.offset = start + length
         if length > MAX_ROW:
             raise UsageError(f"{self.path}:{self.number}: more than {MAX_ROW:,} bytes in one line")
+        self.length += length
+        if self.length > _LONGEST:
+            begun = self.number - len(self.taken)
+            raise UsageError(f"{self.path}:{begun}: more than {_LONGEST:,} bytes in the row that begins here")
         text = raw.decode("utf-8", "surrogateescape")
         self.taken.append(text.removeprefix("\ufeff") if not start else text)
         return self.taken[-1]

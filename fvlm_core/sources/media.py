@@ -14,10 +14,10 @@ from attrs import field, frozen
 from numpy.typing import NDArray
 
 from fvlm_core.data.kinds import VIDEO_SUFFIXES
+from fvlm_core.data.regular import leads_out, unreadable
 from fvlm_core.errors import Problem
 from fvlm_core.interfaces.data import Member, VideoFile
 from fvlm_core.sources.archives import PACKINGS, Archive, archive_kind, archives
-from fvlm_core.sources.links import leads_out
 
 By = Literal["name", "path"]
 """How rows name a video: by its file name, wherever it lies, or by the end of its path."""
@@ -198,6 +198,8 @@ def _walk(
                 continue
             elif entry.is_dir(follow_symlinks=False):
                 below.append(entry.path)
+            elif not entry.is_dir():
+                problems.append(Problem(unreadable(Path(entry.path)), entry.path))
         yield folder, files
         waiting += reversed(below)
 

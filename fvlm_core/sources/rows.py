@@ -14,8 +14,10 @@ from typing import Any, BinaryIO, NamedTuple
 
 from attrs import field, frozen
 
+from fvlm_core.data.regular import check_data, open_data
 from fvlm_core.encodings import NotText, decoded, encoding_of, fault_of
 from fvlm_core.errors import MissingData, Problem, UsageError
+from fvlm_core.listed import listed
 from fvlm_core.paths import cache_folder
 from fvlm_core.sources.cache import state, state_key
 from fvlm_registry.nearest import did_you_mean
@@ -62,20 +64,25 @@ class Row(NamedTuple):
 
 @frozen
 class RowFile(ABC):
-    """A file of rows. state: size and time of change when it was opened. encoding: by its mark; UTF-8 without one.
+    """A file of rows. root: the folder that it must lie in, where it is one of a download's. state: size and time of
+    change when it was opened. encoding: by its mark; UTF-8 without one.
 
-    Raises `UsageError` for a file in another encoding than its byte order mark, or the lack of one, says.
+    Raises `MissingData` where there is none, and `UsageError` for what is no regular file, or a link out of `root`, and
+    for a file in another encoding than its byte order mark, or the lack of one, says.
     """
 
     path: Path
+    root: Path | None = field(default=None, kw_only=True, eq=False)
     state: tuple[int, int] = field(init=False, default=(0, 0), eq=False)
     encoding: str = field(init=False, default="utf-8", eq=False)
 
     def __attrs_post_init__(self) -> None:
-        if not self.path.is_file():
-            raise MissingData(f"{self.path}: no such file")
+        try:
+            check_data(self.path, inside=self.root)
+        except FileNotFoundError:
+            raise MissingData(f"{self.path}: no such file") from None
         object.__setattr__(self, "state", state(self.path))
-        with self.path.open("rb") as file:
+        with open_data(self.path) as file:
             try:
                 object.__setattr__(self, "encoding", encoding_of(file.read(_CHUNK))[0])
             except NotText as error:
@@ -97,7 +104,7 @@ class RowFile(ABC):
 
     def open(self) -> BinaryIO:
         """The file in UTF-8: itself, or a copy in the cache, whose lines are the same. Places are counted in it."""
-        return (self.path if self.encoding == "utf-8" else _utf8_copy(self.path, self.encoding)).open("rb")
+        return open_data(self.path if self.encoding == "utf-8" else _utf8_copy(self.path, self.encoding))
 
     def problem(self, number: int, text: str, unseen: str = "") -> Problem:
         """A problem of a row."""
@@ -178,16 +185,20 @@ class JSONArray(RowFile):
             at = end
 
 
-def lines_of(file: BinaryIO) -> Iterator[tuple[int, int, bytes, int]]:
-    """Number, first byte, content and length of every line; of one longer than `MAX_ROW`, the beginning."""
+def lines_of(file: BinaryIO, *, beyond: bool = True) -> Iterator[tuple[int, int, bytes, int]]:
+    """Number, first byte, content and length of every line; of one longer than `MAX_ROW`, the beginning. beyond:
+    whether such a one is gone through to its end, for what follows; else its length is not that of all of it."""
     number = start = 0
     while raw := file.readline(MAX_ROW + 1):
         number += 1
         length = len(raw)
-        if length > MAX_ROW:
-            while not (rest := file.readline(_CHUNK)).endswith(b"\n") and rest:
-                length += len(rest)
-            length += len(rest)
+        if length > MAX_ROW and beyond:
+            while rest := file.read(_CHUNK):  # which is far faster than `readline` for gigabytes
+                end = rest.find(b"\n") + 1
+                length += end or len(rest)
+                if end:
+                    file.seek(start + length)
+                    break
         yield number, start, raw, length
         start += length
 
@@ -228,7 +239,7 @@ def string_of(record: Record, key: str) -> str:
     """The string under a key. Raises `Refused` when it is missing or no text."""
     if key not in record:
         near = did_you_mean(key, record)
-        raise Refused(f'no column "{key}" among {", ".join(map(str, record)) or "none"}{near}')
+        raise Refused(f'no column "{key}" among {listed(record)}{near}')
     value = record[key]
     if not isinstance(value, str):
         raise Refused(f"{key}: expected a string, got {type(value).__name__}")

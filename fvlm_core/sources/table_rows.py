@@ -144,8 +144,8 @@ class TableRows(DataSource):
         reasons: dict[tuple[str, str], int] = {}
         for row, record in self.table.records(lambda _: True):
             try:
-                if record is None:
-                    raise Refused("not UTF-8 text")
+                if isinstance(record, str):
+                    raise Refused(record)
                 with of_another_shape():
                     entry = self.entry(record)
                 _refuse_blind(entry, record)

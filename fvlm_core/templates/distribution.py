@@ -15,6 +15,7 @@ from string import Template
 from attrs import frozen
 
 from fvlm_core.errors import UsageError
+from fvlm_core.names import folder_name_fault
 from fvlm_registry import registry
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -109,7 +110,7 @@ def write(name: str, kind: str, folder: Path) -> list[Path]:
 
 def _check_name(name: str, kind: str) -> None:
     """Raises `UsageError` for a name that cannot be one, or that something installed has."""
-    if not _NAME.fullmatch(name):
+    if folder_name_fault(name) or not _NAME.fullmatch(name):
         better = "-".join(re.findall(r"[a-z0-9]+", name.lower())).lstrip("0123456789-")
         hint = f': "{better}" would do' if _NAME.fullmatch(better) else ""
         raise UsageError(

@@ -15,7 +15,7 @@ from attrs import asdict, define
 
 from fvlm_core.data.loader import BadReport
 from fvlm_core.data.realised import samples
-from fvlm_core.runs.files import write_json
+from fvlm_core.runs.files import open_to_append, write_json
 from fvlm_core.runs.metrics import MetricsWriter
 from fvlm_core.runs.scored import Scored, write_scored
 from fvlm_core.runs.store import BAD_SAMPLES, METRICS, SUMMARY
@@ -88,10 +88,10 @@ class Journal:
         """Append bad samples to their file."""
         if self._metrics is None or not reports:
             return
-        with (self._folder / BAD_SAMPLES).open("a", encoding="utf-8") as out:
-            for report in reports:
-                row = {"step": step, "attempt": self._metrics.attempt, **asdict(report)}
-                out.write(json.dumps(row) + "\n")
+        attempt = self._metrics.attempt
+        rows = [{"step": step, "attempt": attempt, **asdict(report)} for report in reports]
+        with open_to_append(self._folder / BAD_SAMPLES) as out:
+            out.write("".join(json.dumps(row) + "\n" for row in rows).encode())
 
     def scored(self, step: int, samples: Sequence[Scored], best: int | None) -> None:
         """Keep every validation sample's loss at this evaluation; of the earlier ones, the best one's stay."""

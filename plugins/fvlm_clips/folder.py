@@ -9,7 +9,7 @@ from pathlib import Path
 
 from attrs import define, field
 
-from fvlm_core.interfaces import Refused, is_video, leads_out
+from fvlm_core.interfaces import NotData, Refused, check_data, is_video, leads_out
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
@@ -65,8 +65,13 @@ class Folder:
             reason = f"leads out of {self.root}"
             raise Refused(f'"{name}" {reason}', unseen=reason)
         target = path.resolve()
-        if not target.is_file():
-            raise Refused(f"no such file: {target}", unseen="no such file")
+        try:
+            check_data(target)
+        except NotData as error:
+            reason = "no such file" if target.is_dir() else error.reason
+            raise Refused(f"{reason}: {target}", unseen=reason) from None
+        except FileNotFoundError:
+            raise Refused(f"no such file: {target}", unseen="no such file") from None
         if not target.is_relative_to(self.root):  # a blob of a Hugging Face cache: only the link has a name
             target = path.parent.resolve() / path.name
         return target.relative_to(self.root).as_posix()

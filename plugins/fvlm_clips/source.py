@@ -11,6 +11,7 @@ from typing import NamedTuple
 from fvlm_clips.config import Clips
 from fvlm_clips.folder import Folder
 from fvlm_core.interfaces import (
+    MAX_ROW,
     CSVRows,
     DataSource,
     JSONLines,
@@ -28,6 +29,7 @@ from fvlm_core.interfaces import (
     by_kind,
     decoded,
     is_video,
+    read_data,
     string_of,
     text_of,
 )
@@ -243,7 +245,10 @@ def _beside(folder: Folder) -> Iterator[_Row]:
             continue
         text = folder.root / found[0] if found else path.with_suffix(".txt")
         try:
-            caption, error = decoded(text.read_bytes()).strip(), f"empty caption: {text.name}"
+            caption, error = (
+                decoded(read_data(text, MAX_ROW, inside=folder.root)).strip(),
+                f"empty caption: {text.name}",
+            )
         except (OSError, NotText) as reason:
             why = getattr(reason, "strerror", None) or reason
             caption, error = "", f"no caption: {text.name}: {why}"
@@ -256,7 +261,7 @@ def _manifest(config: Clips) -> RowFile | None:
     if not path.exists():
         raise MissingData(f"{path}: no such file or folder{_way_out(config, path)}")
     if path.is_dir():
-        found = [file for file in sorted(path.iterdir()) if file.name.lower() in _INSIDE and file.is_file()]
+        found = [file for file in sorted(path.iterdir()) if file.name.lower() in _INSIDE]
         if len(found) > 1:
             names = f"{found[0].name} and {found[1].name}"
             raise UsageError(f"{path}: two manifests, {names}; name one of them as path")
@@ -265,9 +270,10 @@ def _manifest(config: Clips) -> RowFile | None:
         path = found[0]
     if path.suffix.lower() not in _KINDS:
         raise UsageError(f"{path}: expected a folder, or a file that ends in {', '.join(_KINDS)}")
+    root = config.path if config.path.is_dir() else None  # who names a file means it, wherever it leads
     if path.suffix.lower() == ".jsonl":
-        return JSONLines(path)
-    return CSVRows(path, columns=(config.video_column, config.caption_column))
+        return JSONLines(path, root=root)
+    return CSVRows(path, root=root, columns=(config.video_column, config.caption_column))
 
 
 def _way_out(config: Clips, missing: Path) -> str:

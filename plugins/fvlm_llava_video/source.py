@@ -55,7 +55,7 @@ class LLaVAVideoSource(VideoRows):
             "llava-video",
             config,
             split,
-            [JSONArray(file) for file in files],
+            [JSONArray(file, root=config.path) for file in files],
             lambda: find_media([root], by="path"),
             holdout=config.holdout,
         )

@@ -28,7 +28,7 @@ class OpenVidSource(VideoRows):
     def __init__(self, config: OpenVid, split: Split) -> None:
         self.prompt = config.prompt
         table = config.path / config.table
-        if not table.is_file():
+        if not table.exists():
             raise missing(table, "openvid", config.path)
         large = config.path / "OpenVidHD"
         root = config.videos or (config.path if config.subset == "1m" else large)
@@ -38,7 +38,7 @@ class OpenVidSource(VideoRows):
             "openvid",
             config,
             split,
-            [CSVRows(table, columns=("video", "caption"))],
+            [CSVRows(table, root=config.path, columns=("video", "caption"))],
             lambda: find_media([root], by="name", skip=[large] if config.subset == "1m" else []),
             holdout=config.holdout,
         )

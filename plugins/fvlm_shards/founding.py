@@ -17,6 +17,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from fvlm_core.interfaces import (
+    NOTES,
     PICTURES,
     TEXTS,
     VIDEOS,
@@ -28,9 +29,14 @@ from fvlm_core.interfaces import (
     Shown,
     TarMember,
     UsageError,
+    lines,
+    listed,
+    open_data,
+    read_data,
     sample_keys,
     tar_members,
     tied_rows,
+    unreadable,
     unshown,
     write_index,
 )
@@ -78,10 +84,12 @@ def list_shards(config: Shards) -> Listed:
     """
     if packs := sorted({file.parent.relative_to(config.path) for file in config.path.rglob("pack.json")}):
         named = sorted({pack.parent if pack.name in ("train", "validation") else pack for pack in packs})
-        raise UsageError(f"{config.path}: holds packs; name one as path: {', '.join(map(str, named))}")
-    there = sorted(path for path in config.path.rglob("*") if path.is_file())
-    files = tuple(path for path in there if path.suffix.lower() == ".tar")
+        raise UsageError(f"{config.path}: holds packs; name one as path: {listed(named)}")
+    there = sorted(path for path in config.path.rglob("*") if not path.is_dir())
+    tars = [path for path in there if path.suffix.lower() == ".tar"]
+    files = tuple(path for path in tars if not unreadable(path))
     packed = [Problem(text, str(path)) for path in there if (text := _compressed(path))]
+    packed += [Problem(reason, str(path)) for path in tars if (reason := unreadable(path))]
     if not files:
         more = "".join(f"\n  {problem}" for problem in packed[:5])
         raise MissingData(f"{config.path}: neither a pack (pack.json) nor shards (*.tar) are in it{more}")
@@ -121,7 +129,7 @@ def _state(config: Shards, files: Iterable[Path]) -> str:
 
 def _settings(config: Shards) -> bytes:
     """What decides how the same shards are read."""
-    tokenizer = config.tokenizer.read_bytes() if config.tokenizer and config.tokenizer.is_file() else b""
+    tokenizer = read_data(config.tokenizer, NOTES) if config.tokenizer and config.tokenizer.exists() else b""
     return repr((_LAYOUT, config.prompt, blake2b(tokenizer).digest())).encode()
 
 
@@ -141,8 +149,10 @@ def _make(config: Shards, files: tuple[Path, ...], folder: Path) -> None:
         except BadShard as error:
             broken.append(str(error))
             continue
+        if not members:
+            problems.append(Problem("no sample in it", str(file)))
         stem = file.relative_to(config.path).as_posix().removesuffix(".tar")  # 0.TAR may lie beside 0.tar
-        with file.open("rb") as opened:
+        with open_data(file) as opened:
             for key, group in _samples(members, problems, file):
                 try:
                     name = f"{stem}/{key}"
@@ -157,8 +167,8 @@ def _make(config: Shards, files: tuple[Path, ...], folder: Path) -> None:
                     unseen = str(reason) if isinstance(reason, Blind) else ""
                     problems.append(Problem(str(reason), str(file), key=key, unseen=unseen))
     if broken:
-        listed = "\n".join(f"  {text}" for text in broken)
-        raise UsageError(f"{config.path}: {len(broken)} of {len(files)} shards are not whole:\n{listed}")
+        text = f"{config.path}: {len(broken)} of {len(files)} shards are not whole:"
+        raise UsageError(f"{text}\n{lines(broken, indent='  ')}")
     if not entries:
         shown = "\n".join(f"  {problem}" for problem in problems[:5])
         raise UsageError(f"{config.path}: none of its {len(problems):,} samples can be used:\n{shown}")
@@ -244,7 +254,7 @@ def _refuse_blind(record: Text, kind: Shown, shown: int) -> None:
         if record.text_only is False:
             raise Blind("is_text_only is false, and no picture or video is there")
         if record.names and not record.text_only:
-            raise Blind(f"names a picture or video that is not there ({', '.join(record.names)})")
+            raise Blind(f"names a picture or video that is not there ({listed(record.names)})")
     elif record.text_only:
         raise Unusable("is_text_only is true, and a picture or video is there")
     if reason := unshown(record.turns, *({"text": (), "frames": (1, shown)}.get(kind, (1,)))):
@@ -259,13 +269,13 @@ def _shown(group: dict[str, TarMember]) -> tuple[Shown, list[TarMember]]:
     named = set(numbered) | {member.kind for member in (*pictures, *videos)}
     others = [rest for rest in group if rest not in named | TEXTS]
     if any(group[rest].kind not in TEXTS for rest in others) or (others and not named):
-        raise Blind(f"members that belong to no known layout: {', '.join(sorted(others))}")
+        raise Blind(f"members that belong to no known layout: {listed(sorted(others))}")
     if bool(numbered) + len(pictures) + len(videos) > 1:
-        raise Blind(f"shows several things, of which one would be lost: {', '.join(sorted(named))}")
+        raise Blind(f"shows several things, of which one would be lost: {listed(sorted(named))}")
     if not numbered:
         return ("still", pictures) if pictures else ("video", videos) if videos else ("text", [])
     if strange := [rest for rest, member in numbered.items() if member.kind not in PICTURES]:
-        raise Blind(f"numbered members that are no pictures: {', '.join(sorted(strange))}")
+        raise Blind(f"numbered members that are no pictures: {listed(sorted(strange))}")
     frames = {int(rest.partition(".")[0]): member for rest, member in numbered.items()}
     if sorted(frames) != list(range(len(numbered))):
         holes = sorted(set(range(max(frames) + 1)) - set(frames))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
-from fvlm_core.interfaces import NotText, Turn, decoded, fault_of, media_keys
+from fvlm_core.interfaces import NotText, Turn, decoded, fault_of, listed, media_keys
 from fvlm_shards.token_ids import TokenIds
 
 PROMPTS = {
@@ -127,7 +127,7 @@ def _founding(
                 return chosen_turns, token_ids.turns(record[other]) if other in record else ()
             except ValueError as error:
                 raise Unusable(f"{key}: {error}") from None
-    raise Unusable(f"no text among its keys: {', '.join(map(str, record)) or 'none'}")
+    raise Unusable(f"no text among its keys: {listed(record)}")
 
 
 def _turns(value: Any) -> tuple[Turn, ...]:

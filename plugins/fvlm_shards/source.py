@@ -26,6 +26,8 @@ from fvlm_core.interfaces import (
     StoredFrames,
     UsageError,
     VideoFile,
+    data_handle,
+    lines,
     read_manifest,
     tied_rows,
     wrong_sizes,
@@ -136,10 +138,9 @@ class ShardSource(DataSource):
     def _open_pack(self, folder: Path) -> None:
         manifest = read_manifest(folder)
         if wrong := wrong_sizes(folder, manifest):
-            listed = "\n".join(f"  {text}" for text in wrong)
             raise UsageError(
                 f"{folder}: {len(wrong)} of its files are not what was written "
-                f"(fvlm data check {folder} looks closer):\n{listed}"
+                f"(fvlm data check {folder} looks closer):\n" + lines(wrong, indent="  ")
             )
         self.name = str(manifest.recipe["source"]["name"])
         self._chosen = _as_packed(manifest.recipe)
@@ -169,7 +170,7 @@ class ShardSource(DataSource):
     def _text(self, name: str, file: Path, start: int, size: int) -> Text:
         """What the record of a sample says. Raises `BadSample`: the shard was altered after it was indexed."""
         try:
-            handle = os.open(file, os.O_RDONLY)
+            handle = data_handle(file)
             try:
                 content = os.pread(handle, size, start)
             finally:

@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import define
 
-from fvlm_core.interfaces import MissingData, Turn
+from fvlm_core.interfaces import NOTES, MissingData, Turn, check_data
 
 _TURN = re.compile(r"<\|im_start\|>(system|user|assistant)\n(.*?)<\|im_end\|>\n?", re.DOTALL)
 _START = "<|im_start|>"
@@ -25,8 +25,9 @@ class TokenIds:
     def tokenizer(self) -> Any:
         from tokenizers import Tokenizer
 
-        if not self.file.is_file():
+        if not self.file.exists():
             raise MissingData(f"{self.file}: the tokenizer that made the shards' token ids is not there")
+        check_data(self.file, limit=NOTES)
         return Tokenizer.from_file(str(self.file))
 
     def turns(self, ids: Any) -> tuple[Turn, ...]:

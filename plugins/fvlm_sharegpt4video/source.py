@@ -33,7 +33,7 @@ class ShareGPT4VideoSource(VideoRows):
     def __init__(self, config: ShareGPT4Video, split: Split) -> None:
         self.prompt = config.prompt
         captions = config.path / CAPTIONS
-        if not captions.is_file():
+        if not captions.exists():
             raise missing(captions, "sharegpt4video", config.path)
         zips = config.path / VIDEOS
         root = config.videos or (zips if zips.is_dir() else config.path)
@@ -43,7 +43,7 @@ class ShareGPT4VideoSource(VideoRows):
             "sharegpt4video",
             config,
             split,
-            [JSONLines(captions)],
+            [JSONLines(captions, root=config.path)],
             lambda: find_media([root], by="name"),
             holdout=config.holdout,
         )

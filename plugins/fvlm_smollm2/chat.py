@@ -13,7 +13,7 @@ from attrs import field, frozen
 from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from fvlm_core.interfaces import EncodedChat, Turn, UsageError
+from fvlm_core.interfaces import NOTES, EncodedChat, Turn, UsageError, check_data
 from fvlm_smollm2.config import SYSTEM
 
 _END_OF_TEXT, _START, _END, _UNKNOWN = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<unk>"
@@ -178,6 +178,7 @@ def load(file: Path, system: str = SYSTEM) -> ChatML:
     """The chat format with the tokenizer of a `tokenizer.json`. Raises `UsageError` if it has no ChatML tokens, or
     none that stand alone: whose text beside them is read as if they were not there."""
     try:
+        check_data(file, limit=NOTES)
         tokenizer: Any = Tokenizer.from_file(str(file))
     except Exception as error:  # the tokenizers library raises nothing narrower
         raise UsageError(f"{file}: not a whole tokenizer.json: {error}") from None

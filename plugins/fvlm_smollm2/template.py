@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 from typing import Any, cast
 
-from fvlm_core.interfaces import NotText, UsageError, decoded, read_config
+from fvlm_core.interfaces import NotText, UsageError, decoded, read_config, read_data
 
 _ASKED = [{"role": "user", "content": "Hi"}]
 _TALK = [{"role": "system", "content": "Be brief."}, *_ASKED, {"role": "assistant", "content": "Yes."}]
+
+_LONGEST = 4 << 20
+"""Bytes of a template that is read."""
 
 _WAY_OUT = "Chats here are ChatML: a copy of the folder without its chat template is trained in that format"
 
@@ -49,7 +52,7 @@ def _template(folder: Path) -> tuple[Path, str | None, dict[str, str]]:
     alone = folder / "chat_template.jinja"
     if alone.exists():
         try:
-            return alone, decoded(alone.read_bytes()), special
+            return alone, decoded(read_data(alone, _LONGEST)), special
         except NotText as error:
             raise UsageError(f"{alone}: {error}") from None
         except OSError as error:

@@ -17,6 +17,8 @@ from fvlm_core.interfaces import (
     Problems,
     UsageError,
     check_whole,
+    listed,
+    no_weight,
     pretrained_folder,
     read_config,
     user_path,
@@ -56,10 +58,13 @@ def load(vit: Any, model: str, file: Path) -> None:
     """Put the weights of `file` into a timm model as float32. Raises `UsageError` when they are not its own."""
     check_whole(file)
     module: Any = eva if isinstance(vit, eva.Eva) else vision_transformer
-    state = {
-        name: tensor.float() for name, tensor in module.checkpoint_filter_fn(load_file(file), vit).items()
-    }
+    found = module.checkpoint_filter_fn(load_file(file), vit)
     own = vit.state_dict()
+    if faulty := {
+        name: fault for name in sorted(own.keys() & found.keys()) if (fault := no_weight(found[name]))
+    }:
+        raise Problems([Problem(fault, str(file), key=name) for name, fault in faulty.items()])
+    state = {name: tensor.float() for name, tensor in found.items()}
     if "norm.weight" in own and "norm.weight" not in state:  # the norm of models pooled by a mean
         state |= {
             name.removeprefix("fc_"): state[name] for name in list(state) if name.startswith("fc_norm.")
@@ -69,8 +74,8 @@ def load(vit: Any, model: str, file: Path) -> None:
     unequal = sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape)
     if missing or strange or unequal:
         parts = (("missing", missing), ("unknown", strange), ("of another shape", unequal))
-        found = "; ".join(f"{what}: {_some(names)}" for what, names in parts if names)
-        raise UsageError(f'weights: {file} does not hold the weights of "{model}": {found}')
+        told = "; ".join(f"{what}: {listed(names, 3)}" for what, names in parts if names)
+        raise UsageError(f'weights: {file} does not hold the weights of "{model}": {told}')
     with torch.no_grad():
         vit.load_state_dict({name: state[name] for name in own}, assign=True)  # no second copy of the weights
 
@@ -113,8 +118,3 @@ def _published(model: str) -> Path:
         )
     needed = about.hf_hub_filename or _FILE
     return pretrained_folder(about.hf_hub_id, needs=needed) / needed
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import trackio  # pyright: ignore[reportMissingImports]  # raises ImportError without the extra
+
 from fvlm_core.interfaces import TrackedRun, Tracker, numbers
 from fvlm_trackio.config import Trackio
 
@@ -13,8 +15,6 @@ class TrackioRun(Tracker):
     """Every number of a row under `train/NAME` or `eval/NAME`, at the row's step; all attempts are one run."""
 
     def __init__(self, config: Trackio, run: TrackedRun) -> None:
-        import trackio  # pyright: ignore[reportMissingImports]  # here, so that this module loads without the extra
-
         self._run = trackio.init(
             project=config.project or run.recipe,
             name=run.id,

@@ -30,7 +30,7 @@ class VriptSource(VideoRows):
     def __init__(self, config: Vript, split: Split) -> None:
         self.prompt = config.prompt
         captions = config.path / config.captions
-        if not captions.is_file():
+        if not captions.exists():
             raise missing(captions, "vript", config.path)
         clips = config.path / config.clips
         root = config.videos or (clips if clips.is_dir() else config.path)
@@ -40,7 +40,7 @@ class VriptSource(VideoRows):
             "vript",
             config,
             split,
-            [JSONLines(captions)],
+            [JSONLines(captions, root=config.path)],
             lambda: find_media([root], by="name"),
             holdout=config.holdout,
         )

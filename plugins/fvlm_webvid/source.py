@@ -45,7 +45,7 @@ class WebVidSource(VideoRows):
             "webvid",
             config,
             split,
-            [CSVRows(file, columns=("videoid", "page_dir", "name")) for file in files],
+            [CSVRows(file, root=config.path, columns=("videoid", "page_dir", "name")) for file in files],
             lambda: find_media([root], by="path"),
             holdout=0.0,
         )

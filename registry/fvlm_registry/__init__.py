@@ -14,7 +14,8 @@ from fvlm_registry.components import KINDS, Component, Kind
 
 if TYPE_CHECKING:
     from fvlm_registry.discovery import Offer, Plugin
-    from fvlm_registry.lookup import LookupFailure, Registry, registry
+    from fvlm_registry.libraries import missing_library
+    from fvlm_registry.lookup import LookupFailure, MissingLibrary, Registry, registry
 
 hookimpl = pluggy.HookimplMarker("fvlm")
 """Marks a plugin's hook functions; plugins import it from `fvlm_core.interfaces`."""
@@ -24,18 +25,22 @@ __all__ = [
     "Component",
     "Kind",
     "LookupFailure",
+    "MissingLibrary",
     "Offer",
     "Plugin",
     "Registry",
     "hookimpl",
+    "missing_library",
     "registry",
 ]
 
 _HOME = {
     "LookupFailure": "lookup",
+    "MissingLibrary": "lookup",
     "Offer": "discovery",
     "Plugin": "discovery",
     "Registry": "lookup",
+    "missing_library": "libraries",
     "registry": "lookup",
 }
 

@@ -11,6 +11,7 @@ from attrs import frozen
 
 from fvlm_registry.components import Kind
 from fvlm_registry.discovery import Offer, Plugin, discover
+from fvlm_registry.libraries import missing_library
 from fvlm_registry.nearest import did_you_mean
 
 _PLURAL: dict[Kind, str] = {
@@ -31,6 +32,10 @@ class LookupFailure(Exception):
 
     The message says what was written, what exists, and what to write instead.
     """
+
+
+class MissingLibrary(LookupFailure):
+    """A component that is there, and a library that it needs is not; the message ends with what installs it."""
 
 
 @frozen
@@ -75,12 +80,15 @@ class Registry:
     def load(self, target: str) -> Any:
         """What an import string "package.module:name" stands for.
 
-        Raises `LookupFailure` when the module cannot be imported or has no such name.
+        Raises `LookupFailure` when the module cannot be imported or has no such name; `MissingLibrary` when what it
+        lacks is a library that its plugin needs.
         """
         module_name, _, attribute = target.partition(":")
         try:
             module = import_module(module_name)
         except Exception as error:
+            if lacking := missing_library(error):
+                raise MissingLibrary(f'"{target}" cannot be loaded: {lacking}') from error
             message = f'cannot import {module_name} of "{target}": {type(error).__name__}: {error}'
             raise LookupFailure(message) from error
         try:

@@ -1,6 +1,6 @@
 """Mutants: one small change of the code each, that breaks one promise, and the tests that must notice.
 
-A list is a TOML file beside this one. Each `[[mutant]]` has
+A list is a TOML file beside this one, whose first line is a comment that says what it is of. Each `[[mutant]]` has
 
 - `file`: what is changed, from the root of the tree;
 - `before`, `after`: text that stands there exactly once, and what takes its place;
@@ -21,6 +21,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from attrs import field, frozen
+from warm import LIBRARIES
 
 ROOT = Path(__file__).resolve().parents[2]
 LISTS = Path(__file__).parent
@@ -28,18 +29,6 @@ PROMISED_SHARE = 0.95
 """Of all mutants, the least that is killed by tests that `pytest` alone runs."""
 SECONDS = 240
 """A mutant whose tests take longer than this is killed: what does not end is noticed."""
-WARM = [
-    "torch",
-    "transformers",
-    "pandas",
-    "scipy.stats",
-    "lmfit",
-    "matplotlib.pyplot",
-    "hypothesis",
-    "pytest",
-    "av",
-]
-"""What every process of tests would import anew: 6 s of 9 in the shortest ones. Nothing of ours is among it."""
 
 
 @frozen
@@ -75,6 +64,11 @@ def mutants() -> list[Mutant]:
     ]
 
 
+def about(name: str) -> str:
+    """What a list is of, in its own words."""
+    return (LISTS / f"{name}.toml").read_text().partition("\n")[0].removeprefix("# ")
+
+
 def copy_tree(to: Path) -> None:
     """What git tracks, and what is new, so that work that is not committed yet is what is tried."""
     listed = subprocess.run(
@@ -99,7 +93,7 @@ def run(
     if mutant and changed:
         changed.write_text(mutant.applied(original))
     context = get_context("forkserver")
-    context.set_forkserver_preload(WARM)
+    context.set_forkserver_preload(list(LIBRARIES))
     process = context.Process(target=_test, args=(tree, tests, log))
     try:
         process.start()

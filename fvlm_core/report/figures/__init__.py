@@ -1,6 +1,7 @@
 """Figures for papers, of what was fitted and what was not: `scaling_law_plot` is the one that every fit leaves behind.
 
-One file a figure; `catalogue` knows them by name, `style` is what they share, `view` what they get to see.
+One file a figure; `fvlm_core.report.catalogue` knows them by name, `style` is what they share, `view` what they get to
+see.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from fvlm_core.names import file_stem
+from fvlm_core.report.catalogue import load_figure
 from fvlm_core.report.figures import loss, style
-from fvlm_core.report.figures.catalogue import load_figure
 from fvlm_core.report.figures.files import DPI, check_format, house_style, save
 from fvlm_core.report.figures.style import COLOURS
 from fvlm_core.report.figures.view import view
@@ -56,6 +58,6 @@ def draw_figures(
             figure = Figure(dpi=DPI)
             draw(seen, figure)
             for suffix in formats:
-                files.append(folder / f"{name.replace(':', '_')}.{suffix}")
+                files.append(folder / f"{file_stem(name)}.{suffix}")
                 save(figure, files[-1])
     return files

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -11,10 +10,9 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from fvlm_core.runs.attempts import read_attempts
-from fvlm_core.runs.files import read_json
-from fvlm_core.runs.lock import is_held
+from fvlm_core.runs.lock import is_running
 from fvlm_core.runs.metrics import Row
-from fvlm_core.runs.store import ENVIRONMENT, FAILURE, Run
+from fvlm_core.runs.store import ENVIRONMENT, FAILURE, Run, read_part
 from fvlm_core.scaling.stored import run_names
 
 State = Literal["complete", "running", "interrupted", "failed", "imported"]
@@ -91,7 +89,7 @@ def _one(run: Run, label: str) -> Gathered:
         state,
         problem,
         run.summary,
-        read_json(file) if file.is_file() else {},
+        read_part(file) if file.exists() else {},
         read_attempts(run.folder),
         _curve([row for row in rows if row["event_type"] == "train"], "train_loss"),
         _curve([row for row in rows if row["event_type"] == "eval"], "val_loss"),
@@ -100,15 +98,11 @@ def _one(run: Run, label: str) -> Gathered:
 
 def state_of(run: Run) -> tuple[State, str]:
     """What a run is doing, and why it failed if it did."""
-    # Only folders with an owner's note are asked for their lock: the others have no writer.
-    if (run.folder / ".owner.json").exists() and is_held(run.folder):
+    if is_running(run.folder):
         return "running", ""
     failure = run.folder / FAILURE
-    if run.state == "interrupted" and failure.is_file():
-        try:
-            return "failed", str(read_json(failure)["message"])
-        except (OSError, json.JSONDecodeError, KeyError, TypeError):
-            return "failed", ""
+    if run.state == "interrupted" and failure.exists():
+        return "failed", str(read_part(failure)["message"])
     return run.state, ""  # pyright: ignore[reportReturnType]: the store's three words are among ours
 
 

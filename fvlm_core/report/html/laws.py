@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -49,21 +49,25 @@ def section(runs: Sequence[Gathered], draw: bool = True) -> Section:
                 Block("", [f"{named}no scaling law was fitted to these runs; `fvlm fit` fits one."])
             )
             continue
-        blocks += [
-            _block(
-                report, _points(folder, runs, report) if draw else None, f"law-{number_}-{at}", named, draw
-            )
-            for at, report in enumerate(found)
-        ]
+        for at, report in enumerate(found):
+            try:
+                points = _points(folder, runs, report) if draw else None
+                blocks.append(_block(report, points, f"law-{number_}-{at}", named, draw))
+            except (LookupError, TypeError, ValueError, AttributeError) as error:  # written by another hand
+                words = (
+                    f"{named}fit {at + 1} in {folder / FITS} cannot be read: {type(error).__name__}: {error}"
+                )
+                blocks.append(Block("", [words]))
     return Section("scaling", "Scaling laws", blocks)
 
 
 def _stored(file: Path) -> list[Json]:
     try:
         found = read_json(file)
-    except (OSError, json.JSONDecodeError):
+    except (OSError, ValueError):
         return []
-    return [report for report in found.get("reports", []) if isinstance(report, dict)]
+    found = found.get("reports") if isinstance(found, dict) else None
+    return [report for report in found if isinstance(report, dict)] if isinstance(found, list) else []
 
 
 def _points(folder: Path, runs: Sequence[Gathered], report: Json) -> Points | None:
@@ -72,9 +76,10 @@ def _points(folder: Path, runs: Sequence[Gathered], report: Json) -> Points | No
     from fvlm_core.scaling.stored import from_runs
 
     known = {one.run.folder: one.run for one in runs}
-    every: list[Run] = [
-        known.get(file.parent) or open_run(file.parent) for file in sorted(folder.glob(f"*/{RECIPE}"))
-    ]
+    every: list[Run] = []
+    for file in sorted(folder.glob(f"*/{RECIPE}")):
+        with suppress(FvlmError, OSError):  # whoever gathered the runs has named those that cannot be read
+            every.append(known.get(file.parent) or open_run(file.parent))
     pattern = str(report["data"].get("of", "*"))
     try:
         return from_runs(in_order([run for run in every if fnmatchcase(run.id, pattern)]), str(folder))

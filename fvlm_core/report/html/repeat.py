@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from typing import Any
@@ -55,14 +54,15 @@ def _block(recipe: str, runs: Sequence[Gathered], named: bool) -> Block:
 def _fits(one: Gathered) -> list[dict[str, Any]]:
     """The fits that the recipe asked for, as far as their reports say."""
     try:
-        reports = read_json(one.run.folder.parent / FITS).get("reports", [])
-    except (OSError, json.JSONDecodeError):
+        reports = read_json(one.run.folder.parent / FITS)["reports"]
+        return [_fit(report) for report in reports]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # damaged: as good as not kept
         return []
-    return [
-        {
-            "model": report["model"],
-            "objective": report["objective"]["name"],
-            **({"runs": report["data"]["of"]} if report["data"].get("of") else {}),
-        }
-        for report in reports
-    ]
+
+
+def _fit(report: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "model": report["model"],
+        "objective": report["objective"]["name"],
+        **({"runs": report["data"]["of"]} if report["data"].get("of") else {}),
+    }

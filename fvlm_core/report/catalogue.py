@@ -47,8 +47,8 @@ def catalogue() -> Registry:
             "figure",
             Component(
                 name,
-                target=f"{__package__}.{target}",
-                config=f"{__package__}.config:{config}",
+                target=f"{__package__}.figures.{target}",
+                config=f"{__package__}.figures.config:{config}",
                 preset=preset,
                 summary=summary,
             ),

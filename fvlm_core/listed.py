@@ -1,0 +1,31 @@
+"""Lists inside a message: the first few, and how many more there are. Files of others decide how long they would be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+
+MOST = 10
+"""Names or lines of one message."""
+
+_LONGEST = 80
+"""Characters of one name."""
+
+
+def listed(names: Iterable[object], most: int = MOST, *, none: str = "none") -> str:
+    """`a, b, c`; of more than `most` the first, `a, b and 12 more`; `none` where there is no name."""
+    texts = [*map(str, names)]
+    more = f" and {len(texts) - most:,} more" if len(texts) > most else ""
+    return (", ".join(map(_short, texts[:most])) or none) + more
+
+
+def lines(texts: Iterable[object], most: int = MOST, *, indent: str = "") -> str:
+    """The first `most`, a line each, and a line that counts the others."""
+    found = iter(texts)
+    shown = [f"{indent}{text}" for text in islice(found, most)]
+    left = sum(1 for _ in found)
+    return "\n".join([*shown, f"{indent}and {left:,} more"] if left else shown)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
