@@ -8,7 +8,7 @@ from itertools import islice
 MOST = 10
 """Names or lines of one message."""
 
-_LONGEST = 80
+_LONGEST = 300
 """Characters of one name."""
 
 

@@ -295,7 +295,7 @@ def test_llava_video_rows_mark_the_one_video_that_they_name(tmp_path: Path) -> N
 
     rows = [
         row("<image>\nWho?", video="a.mp4"),
-        row("Who?", video="a.mp4"),
+        row("What?", video="a.mp4"),
         row("<image>\n<image>\nWho?", video="a.mp4"),
         row("<image>\nWho?"),
         row("<image>\nWho?", video=""),
@@ -303,7 +303,7 @@ def test_llava_video_rows_mark_the_one_video_that_they_name(tmp_path: Path) -> N
     ]
     (tmp_path / "part/0_30_s_oe.json").write_text(json.dumps(rows))
     source = llava_video(LLaVAVideo(path=tmp_path, holdout=0), "train")
-    assert [source[n].turns[0].content for n in range(len(source))] == ["Who?", "Who?"]
+    assert [source[n].turns[0].content for n in range(len(source))] == ["Who?", "What?"]
     said = list(reasons(source).values())
     assert said[0] == "its text marks 2 pictures or videos, where 1 can be shown"
     assert said[1].startswith('no column "video" among')

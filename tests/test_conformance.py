@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from fvlm_registry.listing import HOOKS
 FIRST_PARTY = {
     (offer.component.target, offer.component.config): (offer.kind, offer.qualified)
     for offer in registry().offers
-    if offer.origin.startswith("fvlm ")
+    if offer.origin.startswith("fvlm ") and (offer.component.name != "trackio" or find_spec("trackio"))
 }
 """One component of each family: the sizes of one differ only in presets that the example replaces."""
 

@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from textwrap import dedent
 
@@ -328,6 +329,8 @@ def test_every_first_party_component_loads() -> None:
     ours = [plugin for plugin in registry.plugins if plugin.distribution == "fvlm"]
     assert {plugin.name: plugin.reason for plugin in ours if plugin.status != "ok"} == {}
     for offer in registry.offers:
+        if offer.component.name == "trackio" and find_spec("trackio") is None:
+            continue  # the one whose library no extra of the tests holds: it wants an older Pillow
         registry.load(offer.component.target)
         registry.load(offer.component.config)
 

@@ -167,7 +167,7 @@ def everything_said(build: Callable[[Path], DataSource], root: Path) -> tuple[st
         return "", str(error)
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("kind", "place"),
     [
@@ -320,7 +320,7 @@ def pax(name: str, **records: str) -> Any:
     return info, content
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     "what",
     {

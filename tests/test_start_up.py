@@ -103,7 +103,12 @@ def test_the_completion_script_completes_commands(shell: str) -> None:
     script = fvlm("completion", shell)
     assert script.returncode == 0
     assert f"_FVLM_COMPLETE={shell}_complete" in script.stdout
-    words = {"COMP_WORDS": "fvlm plug", "COMP_CWORD": "plug" if shell == "fish" else "1"}
+    words = {
+        "COMP_WORDS": "fvlm plug",
+        "COMP_CWORD": "plug" if shell == "fish" else "1",
+        "COMP_POINT": "9",
+        "COMP_LINE": "fvlm plug",
+    }
     done = fvlm(_FVLM_COMPLETE=f"{shell}_complete", **words)
     assert "plugins" in done.stdout
     assert "export" not in done.stdout

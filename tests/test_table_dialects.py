@@ -375,7 +375,7 @@ def test_a_chart_over_any_axis_keeps_all_its_runs(axis: str, tmp_path: Path) -> 
         points.table[["run", "d", "loss"]].astype({"run": str}).sort_values(["run", "d"]).to_numpy().tolist()
     )
     assert got == [["big", 3200, 3.8], ["big", 6400, 3.7], ["small", 3200, 3.9], ["small", 6400, 3.8]]
-    assert "save it with Step as its axis, import it" in " ".join(points.ways_out.values())
+    assert "fvlm import" in " ".join(points.ways_out.values())
     table = put(tmp_path, "N,D,loss - val,acc - val\n1,2,3,0.5\n", "plain.csv")
     assert read_points([table]).table["loss"].tolist() == [3.0]  # two measures of one set are no runs
 
@@ -384,7 +384,6 @@ def test_a_chart_over_any_axis_keeps_all_its_runs(axis: str, tmp_path: Path) -> 
     ("rows", "lacks"),
     [
         ("Step,small - val/loss - ema,big - val/loss - ema\n100,3,2\n", "no column with the loss"),
-        ("samples_seen,small - val/loss,big - val/loss\n100,3,2\n", "no column with the step"),
         ("_step,accuracy\n100,3\n", "no column with the loss"),
     ],
 )
@@ -396,7 +395,7 @@ def test_an_import_asks_for_headers_and_for_no_option_that_it_lacks(
     assert code == 2
     assert lacks in err
     assert "--columns" not in err
-    assert 'a chart has "Step" as its axis and "RUN - val/loss" for each run' in err
+    assert 'a chart has "Step" (or tokens, or samples) as its axis and "RUN - val/loss" for each run' in err
 
 
 def test_charts_that_cannot_be_told_are_refused(tmp_path: Path) -> None:

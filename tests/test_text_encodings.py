@@ -57,7 +57,7 @@ def test_a_recipe_in_another_encoding_is_told_with_the_line(encoding: str, tmp_p
         read_toml(file)
 
 
-@given(st.dictionaries(st.text(), st.text() | st.floats(allow_nan=False) | st.none()))
+@given(st.dictionaries(st.text(), st.text() | st.floats(allow_nan=False, allow_infinity=False) | st.none()))
 def test_json_that_somebody_edited_is_read_with_or_without_a_mark(value: dict[str, object]) -> None:
     import json
     import tempfile

@@ -169,7 +169,7 @@ def test_a_tracker_that_cannot_be_imported_is_told_and_the_run_goes_on(
         monkeypatch.delitem(__import__("sys").modules, name)
     mirrored = Mirror(Chosen("tensorboard", "tensorboard:tensorboard", None), run(tmp_path))
     assert mirrored.failure is not None
-    assert "ModuleNotFoundError" in mirrored.failure
+    assert "tensorboard is not installed: pip install 'fvlm[tensorboard]'" in mirrored.failure
     mirrored.put({"event_type": "train", "step": 1})
     mirrored.close()
     assert mirrored.dropped == 1

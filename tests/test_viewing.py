@@ -139,11 +139,14 @@ def the_run(place: Path) -> Run:
 
 
 def rewritten(place: Path, name: str, **changes: Any) -> None:
-    """A copy of the run whose record says otherwise; None takes a key out."""
+    """A copy of the run, and of its checkpoints, whose record says otherwise; None takes a key out."""
     shutil.copytree(place / "runs/rolls/rolls", place / "runs/rolls" / name)
     file = place / "runs/rolls" / name / "recipe.json"
     record = {**json.loads(file.read_text()), "id": name, **changes}
     file.write_text(json.dumps({key: value for key, value in record.items() if value is not None}))
+    for manifest in file.parent.glob("checkpoints/*/manifest.json"):
+        told = json.loads(manifest.read_text())
+        manifest.write_text(json.dumps({**told, "run": {**told["run"], "id": name}}))
 
 
 # One run, every way to show it something

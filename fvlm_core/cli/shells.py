@@ -33,7 +33,11 @@ class _Quiet(ShellComplete):
     def complete(self) -> str:
         """A line (or three) for each completion; nothing where that fails: files are completed then."""
         try:
-            with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+            with (
+                open(os.devnull, "w", encoding="utf-8") as nowhere,
+                redirect_stdout(nowhere),
+                redirect_stderr(nowhere),
+            ):
                 args, incomplete = self.get_completion_args()
                 items = self.get_completions(args, incomplete)
         except (Exception, SystemExit):  # a broken plugin, recipe or store: no matter of who presses Tab

@@ -100,7 +100,7 @@ SUMMARY: Shape = {
     "as_written": Every(TEXT),
     "bad_samples": PERHAPS,
     "left_out": LIST,
-    "drift": Each({"key": TEXT}, _CHANGED),
+    "drift": Each({"key": TEXT}, ("key",)),
     "complete": FLAG,
 }
 """`summary.json`."""
