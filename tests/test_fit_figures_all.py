@@ -228,7 +228,7 @@ def test_bands_and_draws_in_figures_are_as_wide_as_the_intervals(six: FitReport)
 
 def test_the_frontier_is_the_minimum_over_sizes_at_equal_compute(six: FitReport) -> None:
     report, seen = six, view(six)
-    assert seen.frontier is not None
+    assert seen.frontier is not None, "the law was not believed"
     found = seen.frontier()
     inside = np.isfinite(found.n[0])
     assert inside.sum() > 10
