@@ -78,7 +78,7 @@ def counted(tensors: Tensors) -> None:
         (beyond, "connector.q_third: unexpected"),
         (cut, r"connector.q_init: expected shape \[1, 12\], got \[1, 5\]"),
         (untied, "here both are one weight"),
-        (counted, "expected floating point, got torch.int32"),
+        (counted, "expected floating point of 16, 32 or 64 bits, got int32"),
     ],
 )
 def test_a_tensor_that_does_not_fit_is_named(
