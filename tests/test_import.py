@@ -404,7 +404,9 @@ def test_changed_files_or_options_under_a_name_are_refused_until_replaced(tmp_pa
     (run,) = list_runs(root)
     assert (run.evaluations()[0]["val_loss"], run.in_fits) == (2.25, False)
     assert sorted(path.name for path in root.iterdir()) == [".importing", "in"]
-    assert [path.name for path in (root / ".importing").iterdir()] == [".lock"]
+    assert {path.name for path in (root / ".importing").iterdir()} <= {
+        ".lock"
+    }  # which some filelocks take away
 
 
 def test_runs_removed_since_are_said_and_brought_back(tmp_path: Path) -> None:
@@ -445,7 +447,9 @@ def test_an_import_that_fails_half_way_leaves_the_store_as_it_was(
         import_(file, root=root, replace=True)
     assert [run.evaluations()[0]["val_loss"] for run in list_runs(root)] == [2.5, 2.5]
     assert sorted(path.name for path in root.iterdir()) == [".importing", "in"]
-    assert [path.name for path in (root / ".importing").iterdir()] == [".lock"]
+    assert {path.name for path in (root / ".importing").iterdir()} <= {
+        ".lock"
+    }  # which some filelocks take away
 
 
 def test_what_a_kill_in_the_middle_of_replacing_took_away_is_put_back(tmp_path: Path) -> None:
