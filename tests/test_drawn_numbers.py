@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from measured import BATCH, SIZES, STEPS, TRUTH, chinchilla, points, run
 
 from fvlm_core.interfaces.figure import LawReport
-from fvlm_core.report.figures.catalogue import load_figure
+from fvlm_core.report.catalogue import load_figure
 from fvlm_core.report.figures.view import view
 from fvlm_core.report.html import gather
 from fvlm_core.report.html.page import charts

@@ -90,7 +90,7 @@ PAGE = Path(__file__).parent.parent / "docs/small_install.md"
 def test_the_steps_of_a_small_install_name_every_dependency_but_timm() -> None:
     """The list in the documentation is the package's own, so that pip is asked for all of it and never for timm."""
     own = [line for line in requires("fvlm") or () if "extra ==" not in line]
-    listed = re.search(r"requirements-small\.txt <<'END'\n(.*?)\nEND", PAGE.read_text(), re.DOTALL)
+    listed = re.search(r"requirements-small\.txt -->\n```text\n(.*?)\n```", PAGE.read_text(), re.DOTALL)
     assert listed
     normal = lambda lines: sorted(line.replace("_", "-").lower() for line in lines)
     assert normal(listed[1].split()) == normal(line for line in own if not line.startswith("timm"))

@@ -69,7 +69,7 @@ def _problems(words: Sequence[str]) -> Iterator[str]:
         given = {pair.partition("=")[0] for pair in rest[rest.index("--model_args") + 1].split(",")}
         if unknown := given - {field.name for field in fields(Settings)}:
             yield f"--model_args: unknown: {', '.join(sorted(unknown))}"
-    elif program not in ("pytest", "cp", "cat", "cd", "git", "sphinx-build", "head", "ssh"):
+    elif program not in (".", "pytest", "cp", "cat", "cd", "git", "sphinx-build", "head", "ssh", "uv"):
         yield f'"{program}" is no program that the documentation uses'
 
 
