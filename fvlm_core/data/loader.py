@@ -153,6 +153,8 @@ def micro_batches(
         timeout=timeout if workers else 0,
         pin_memory=pin,
         worker_init_fn=_die_with(os.getpid()) if workers else None,
+        # Not Python's own, which is a server's from 3.14 on: sources are read where they lie, and not sent.
+        multiprocessing_context="fork" if workers else None,
     )
     batches = iter(loader)
     with flight.explained():
