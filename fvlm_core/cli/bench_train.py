@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from fvlm_core.cli.choice import Choice
-from fvlm_core.cli.offered import completing
+from fvlm_core.cli.options import key_option
 from fvlm_core.cli.path_types import FILE_PATH, RECIPE_OR_PATH
 
 NAMES = ("bare", "plain", "compile", "mix", "stream", "growth")
@@ -15,14 +15,7 @@ NAMES = ("bare", "plain", "compile", "mix", "stream", "growth")
 
 @click.command("train")
 @click.argument("recipe", type=RECIPE_OR_PATH, default="phase1b_135m")
-@click.option(
-    "-o",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    shell_complete=completing("key"),
-    help="Change one key of the recipe.",
-)
+@key_option("overrides", "key", "Change one key of the recipe.")
 @click.option(
     "--only",
     "names",

@@ -17,22 +17,19 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-cost_option = click.option(
-    "--cost",
-    "cost_name",
-    type=Choice(["ledger", "6ND"]),
-    default="ledger",
-    show_default=True,
-    help="FLOPs of a sample: the ledger's, from points or planned from recipes; or 6ND, for text whose D is tokens.",
+
+def _cost_option(help: str) -> Callable[[F], F]:
+    return click.option(
+        "--cost", "cost_name", type=Choice(["ledger", "6ND"]), default="ledger", show_default=True, help=help
+    )
+
+
+cost_option = _cost_option(
+    "FLOPs of a sample: the ledger's, from points or planned from recipes; or 6ND, for text whose D is tokens."
 )
 
-compute_option = click.option(
-    "--cost",
-    "cost_name",
-    type=Choice(["ledger", "6ND"]),
-    default="ledger",
-    show_default=True,
-    help="C, the training FLOPs of a point: as runs and tables hold it; or 6ND, for text whose D is tokens.",
+compute_option = _cost_option(
+    "C, the training FLOPs of a point: as runs and tables hold it; or 6ND, for text whose D is tokens."
 )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fvlm_core.cli.offered import completing
+from fvlm_core.cli.options import key_option
 from fvlm_core.cli.path_types import RECIPE_OR_PATH
 
 if TYPE_CHECKING:
@@ -23,14 +23,7 @@ SIDE = 224
 
 @click.command("check")
 @click.argument("data", type=RECIPE_OR_PATH, metavar="FOLDER|RECIPE")
-@click.option(
-    "-o",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    shell_complete=completing("key"),
-    help="Change one key of the recipe, or of the shards.",
-)
+@key_option("settings", "key", "Change one key of the recipe, or of the shards.")
 @click.option("--hash/--sizes", "hashes", default=True, show_default=True,
               help="SHA-256 of every file, or sizes alone, which is done at once.")  # fmt: skip
 @click.option("--decode", is_flag=True, help="Decode every sample, too.")

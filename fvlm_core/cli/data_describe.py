@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fvlm_core.cli.offered import completing
+from fvlm_core.cli.options import key_option
 from fvlm_core.cli.path_types import FOLDER_PATH
 
 if TYPE_CHECKING:
@@ -25,14 +26,7 @@ SHOWN = 10
     metavar="DIR",
     help="Also list what is in DIR: samples of each split, and every row that cannot be used.",
 )
-@click.option(
-    "-o",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    shell_complete=completing("data setting"),
-    help="One of the source's own keys.",
-)
+@key_option("settings", "data setting", "One of the source's own keys.")
 @click.option("--all", "every", is_flag=True, help="With --at: print every problem, not the first ten.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(name: str, at: Path | None, settings: tuple[str, ...], every: bool, as_json: bool) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from fvlm_core.cli.offered import completing
+from fvlm_core.cli.options import key_option
 from fvlm_core.cli.path_types import FOLDER_PATH
 
 
@@ -20,14 +21,7 @@ from fvlm_core.cli.path_types import FOLDER_PATH
     metavar="DIR",
     help="Where the files go; a recipe's `path` for this source.",
 )
-@click.option(
-    "-o",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    shell_complete=completing("data setting"),
-    help="One of the source's own keys.",
-)
+@key_option("settings", "data setting", "One of the source's own keys.")
 @click.option(
     "--only",
     "patterns",

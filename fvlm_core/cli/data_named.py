@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from attrs import frozen
 
-from fvlm_core.cli.offered import completing
+from fvlm_core.cli.options import key_option
 from fvlm_core.cli.path_types import NameOrPath
 from fvlm_core.names import file_stem
 
@@ -27,14 +27,7 @@ _SETTINGS = "Change one key: of the recipe, or of the source (-o path=...)."
 
 def named_data(command: F) -> F:
     """The argument and option that name data."""
-    option = click.option(
-        "-o",
-        "settings",
-        multiple=True,
-        metavar="KEY=VALUE",
-        shell_complete=completing("key"),
-        help=_SETTINGS,
-    )
+    option = key_option("settings", "key", _SETTINGS)
     return click.argument("data", type=NameOrPath("data", "recipe"), metavar="RECIPE|SOURCE")(option(command))
 
 

@@ -9,7 +9,7 @@ import click
 
 from fvlm_core.cli.choice import Choice
 from fvlm_core.cli.offered import completing
-from fvlm_core.cli.options import runs_option
+from fvlm_core.cli.options import key_option, runs_option
 from fvlm_core.cli.path_types import RUN_OR_PATH
 
 if TYPE_CHECKING:
@@ -28,14 +28,7 @@ _MODES = ("coarse_only", "coarse_fine", "autoregressive")
     shell_complete=completing("data"),
     help="A source of the run's recipe, or any installed data source.  [default: the run's own validation]",
 )
-@click.option(
-    "-o",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    shell_complete=completing("data setting"),
-    help="A setting of that source: -o path=clips.",
-)
+@key_option("settings", "data setting", "A setting of that source: -o path=clips.")
 @click.option(
     "--mode",
     "modes",

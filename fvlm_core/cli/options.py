@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.offered import Place, completing
 from fvlm_core.cli.path_types import FOLDER_PATH, RUN_OR_PATH
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 runs_option = click.option(
     "--runs",
@@ -36,6 +39,13 @@ run_option = click.option(
     metavar="RUN",
     help='A run\'s folder, its id, or "recipe/id".',
 )
+
+
+def key_option(name: str, place: Place, help: str) -> Callable[[F], F]:
+    """`-o KEY=VALUE`, any number of times. name: of the parameter. place: what completes it."""
+    return click.option(
+        "-o", name, multiple=True, metavar="KEY=VALUE", shell_complete=completing(place), help=help
+    )
 
 
 def frame_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,6 +9,7 @@ import click
 from fvlm_core.cli import console
 from fvlm_core.cli.choice import Choice
 from fvlm_core.cli.offered import completing
+from fvlm_core.cli.options import key_option
 from fvlm_registry import KINDS
 
 if TYPE_CHECKING:
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
     shell_complete=completing("component"),
 )
 @click.option("--kind", type=Choice(KINDS), help="Only components of this kind.")
-@click.option("-o", "settings", multiple=True, metavar="KEY=VALUE", shell_complete=completing("setting"),
-              help="A setting of the component, as in a recipe (-o path=...).")  # fmt: skip
+@key_option("settings", "setting", "A setting of the component, as in a recipe (-o path=...).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 def command(names: tuple[str, ...], kind: Kind | None, settings: tuple[str, ...], as_json: bool) -> int:
     """Try what the interfaces promise on every component of a distribution or plugin, or on one component: shapes,

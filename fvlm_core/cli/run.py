@@ -12,7 +12,7 @@ from fvlm_core.cli.console import nowhere, stdout
 from fvlm_core.cli.counts import Finite
 from fvlm_core.cli.launch_options import LaunchRequest, launch_options
 from fvlm_core.cli.offered import completing
-from fvlm_core.cli.options import runs_option
+from fvlm_core.cli.options import key_option, runs_option
 from fvlm_core.cli.path_types import RECIPE_OR_PATH
 from fvlm_core.cli.streams import need_stdout
 
@@ -27,14 +27,7 @@ if TYPE_CHECKING:
 
 @click.command("run")
 @click.argument("recipe", type=RECIPE_OR_PATH)
-@click.option(
-    "-o",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    shell_complete=completing("key"),
-    help="Change one key: -o training.steps=10.",
-)
+@key_option("overrides", "key", "Change one key: -o training.steps=10.")
 @runs_option
 @click.option(
     "--allow-drift",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fvlm_core.cli.offered import completing
-from fvlm_core.cli.options import runs_option
+from fvlm_core.cli.options import key_option, runs_option
 from fvlm_core.cli.path_types import RECIPE_OR_PATH
 
 if TYPE_CHECKING:
@@ -34,14 +34,7 @@ STEPS = 5
     metavar="N",
     help=f"Steps before the checkpoint that is resumed from, and again after it.  [default: {STEPS}]",
 )
-@click.option(
-    "-o",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    shell_complete=completing("key"),
-    help="Change one key: -o training.steps=10.",
-)
+@key_option("overrides", "key", "Change one key: -o training.steps=10.")
 @runs_option
 def command(recipe: str, run_id: str | None, n: int | None, overrides: tuple[str, ...], root: Path) -> None:
     """Train a run of RECIPE for 2N steps; train it again, kill it (SIGKILL) past step N, resume it to 2N; compare.
