@@ -282,17 +282,17 @@ def summarise(
         known,
     )
     hidden = found.hidden(np.eye(len(problem.slots)))
-    intervals = tuple(
-        Interval(None, None, UNTOLD)
-        if at in loose
-        else UNBOUNDED
-        if not len(kept)
-        else Interval(None, None, ALONE)
-        if hidden[at]
-        else _interval(problem, solution, found, kept, at)
-        for at in range(len(problem.slots))
-    )
-    return evolve(found, intervals=intervals)
+
+    def interval(at: int) -> Interval:
+        if at in loose:
+            return Interval(None, None, UNTOLD)
+        if not len(kept):
+            return UNBOUNDED
+        if hidden[at]:
+            return Interval(None, None, ALONE)
+        return _interval(problem, solution, found, kept, at)
+
+    return evolve(found, intervals=tuple(map(interval, range(len(problem.slots)))))
 
 
 def without(problem: Problem, why: str) -> Bootstrap:
