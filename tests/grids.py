@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import warm
 from tiny import RECIPE, fvlm
 
 from fvlm_core.runs.metrics import deterministic, read_metrics
@@ -111,7 +112,7 @@ def preempt(folder: Path) -> None:
 
 def kill_all(process: subprocess.Popen[str]) -> None:
     """SIGKILL to a process and to all that it has started, itself first."""
-    below = psutil.Process(process.pid).children(recursive=True)
+    below = list(warm.below(process.pid))
     process.kill()
     for child in below:
         with suppress(psutil.NoSuchProcess):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from tiny import RECIPE, run_cli, train, trained
 
 from fvlm_core.errors import FvlmError
@@ -275,7 +276,7 @@ def test_a_quota_stops_the_run_with_the_last_checkpoint_intact(undisturbed: Path
         "sys.argv = ['fvlm', 'run', 'tiny.toml']\n"
         "from fvlm_core.cli.main import main; sys.exit(main())"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([warm.python(), "-c", program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1, done.stderr
     assert "no checkpoint could be written: it needs 0.2 MB" in done.stderr
     assert "runs/tiny/tiny/checkpoints" in done.stderr

@@ -9,11 +9,11 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+import warm
 from tiny import RECIPE, run_cli
 
 PAIR = Path(__file__).with_name("pair.py")
@@ -28,7 +28,7 @@ CHECKS = [
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     file = tmp_path_factory.mktemp("pair") / "results.json"
     out = subprocess.run(
-        [sys.executable, str(PAIR), str(file)],
+        [warm.python(), str(PAIR), str(file)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -54,7 +54,7 @@ def test_torchrun_stops_on_sigterm_and_one_process_continues(
     )
     log = tmp_path / "log.txt"
     ran = [
-        sys.executable,
+        warm.python(),
         "-m",
         "torch.distributed.run",
         "--nproc-per-node",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import warm
 from tiny import RECIPE
 
 from fvlm_core.runs.checkpoint import latest_checkpoint
@@ -52,7 +52,7 @@ def start(tmp_path: Path, cache: Path) -> Start:
 
     def run(how: str, seconds: float) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "slow.py", how, str(seconds)],
+            [warm.python(), "slow.py", how, str(seconds)],
             cwd=tmp_path,
             env={**os.environ, "FVLM_CACHE": str(cache)},
             stdout=subprocess.PIPE,

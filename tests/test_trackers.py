@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from tiny import RECIPE, train
 
 from fvlm_core.interfaces import TrackedRun, Tracker, numbers
@@ -354,7 +354,7 @@ def test_the_process_ends_though_a_trackers_library_would_have_it_wait(rate: str
     """After a run that is complete, and after one that failed: with its own exit code."""
     (tmp_path / "tiny.toml").write_text(RECIPE + '[[trackers]]\nname = "tensorboard"\n')
     (tmp_path / "clinging.py").write_text(CLINGING)
-    command = [sys.executable, "clinging.py", "tiny.toml", "-o", f"training.lr={rate}"]
+    command = [warm.python(), "clinging.py", "tiny.toml", "-o", f"training.lr={rate}"]
     seconds, code, said = seconds_after_the_run(command, tmp_path, FVLM_CACHE=str(tmp_path / "cache"))
     assert code == (1 if rate == "1e38" else 0), said
     assert code or seconds < 10, said
@@ -364,7 +364,7 @@ def test_wandb_that_cannot_be_reached_does_not_keep_the_process_beyond_five_seco
     pytest.importorskip("wandb", reason="the extra fvlm[wandb] is not installed")
     (tmp_path / "tiny.toml").write_text(RECIPE + '[[trackers]]\nname = "wandb"\nmode = "online"\n')
     seconds, code, said = seconds_after_the_run(
-        [sys.executable, "-m", "fvlm_core", "run", "tiny.toml"],
+        [warm.python(), "-m", "fvlm_core", "run", "tiny.toml"],
         tmp_path,
         FVLM_CACHE=str(tmp_path / "cache"),
         WANDB_API_KEY="0" * 40,
