@@ -36,24 +36,21 @@ def sample_ledger(config: RunRecipe, vocabulary: int, samples: Collection[Length
     encoder, llm = specs(model, vocabulary)
     connector: ConnectorSpec = model.connector.config.spec(encoder)
     labels = sum(sample.supervised for sample in samples) / len(samples) * samples_at_once(training, samples)
-    return mean_ledger(
-        [
-            ledger(
-                encoder,
-                connector,
-                llm,
-                frames=sample.frames,
-                text=sample.text,
-                supervised=sample.supervised,
-                frozen=training.frozen,
-                recompute_head=labels * (llm.vocabulary or 0) > LOGITS_AT_ONCE,
-                rejected=(sample.rejected or (sample.text, sample.supervised))
-                if training.preference
-                else None,
-            )
-            for sample in samples
-        ]
-    )
+    each = {  # many samples are of the same lengths
+        sample: ledger(
+            encoder,
+            connector,
+            llm,
+            frames=sample.frames,
+            text=sample.text,
+            supervised=sample.supervised,
+            frozen=training.frozen,
+            recompute_head=labels * (llm.vocabulary or 0) > LOGITS_AT_ONCE,
+            rejected=(sample.rejected or (sample.text, sample.supervised)) if training.preference else None,
+        )
+        for sample in set(samples)
+    }
+    return mean_ledger([each[sample] for sample in samples])
 
 
 def samples_at_once(training: Training, samples: Collection[Lengths]) -> float:
