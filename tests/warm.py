@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -79,18 +79,10 @@ def python() -> str:
     return str(folder() / "python")
 
 
-def forked(program: int) -> int | None:
-    """The process that was forked for a program, by its id; None where the id is not of such a program."""
-    record = folder() / str(program)
-    return int(record.read_text()) if record.exists() else None
-
-
-def below(program: int) -> Iterator[psutil.Process]:
-    """All processes that a process has started, what was forked for programs among them."""
-    own = forked(program)
-    if own is not None:
-        yield psutil.Process(own)
-    yield from psutil.Process(program if own is None else own).children(recursive=True)
+def below(program: int) -> list[psutil.Process]:
+    """What was forked for a program, and all processes that this has started. program: the program's process id."""
+    own = psutil.Process(int((folder() / str(program)).read_text()))
+    return [own, *own.children(recursive=True)]
 
 
 def start(

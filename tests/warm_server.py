@@ -8,8 +8,10 @@ from __future__ import annotations
 import atexit
 import gc
 import json
+import multiprocessing.process
 import os
 import selectors
+import shutil
 import signal
 import socket
 import struct
@@ -45,6 +47,8 @@ def serve(address: Path) -> dict[str, Any] | None:
     waiting.register(listener, selectors.EVENT_READ)
     while ready := waiting.select(IDLE if len(waiting.get_map()) == 1 else None):
         for key, _ in ready:
+            if key.fd not in waiting.get_map():  # its process has ended, as was reported just before
+                continue
             if key.fileobj is listener:
                 waiting.register(listener.accept()[0], selectors.EVENT_READ)
             elif isinstance(key.fileobj, int):
@@ -65,7 +69,7 @@ def serve(address: Path) -> dict[str, Any] | None:
                     os.close(other.fd)
                 waiting.close()
                 return request
-    address.unlink()
+    shutil.rmtree(address.parent)
     return None
 
 
@@ -79,7 +83,9 @@ def _request(client: Any) -> dict[str, Any] | None:
 
 
 def _pass_on(child: Child, waiting: selectors.BaseSelector) -> None:
-    numbers = child.client.recv(16)
+    numbers = b""
+    with suppress(ConnectionResetError):
+        numbers = child.client.recv(16)
     for number in numbers or (signal.SIGKILL,):
         signal.pidfd_send_signal(child.ended, number)
     if not numbers:
@@ -91,7 +97,7 @@ def _report(child: Child, waiting: selectors.BaseSelector) -> None:
     code = os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
     os.close(child.ended)
     child.record.unlink()
-    if child.client in {key.fileobj for key in waiting.get_map().values()}:
+    if child.client.fileno() in waiting.get_map():
         waiting.unregister(child.client)
         with suppress(BrokenPipeError):
             child.client.sendall(struct.pack("i", code))
@@ -103,6 +109,7 @@ def become(request: dict[str, Any], paths: list[str]) -> None:
     os.setsid()
     folder, *given = request["descriptors"]
     os.fchdir(folder)
+    multiprocessing.process.ORIGINAL_DIR = os.getcwd()  # what a spawned process is told
     os.close(folder)
     for number in range(3):  # the server's own, so that what came has other numbers
         os.close(number)
@@ -183,7 +190,7 @@ def _run(arguments: list[str]) -> None:
     elif not how.startswith("-"):
         sys.argv[:] = [how, *rest]
         sys.path[:0] = [] if safe else [str(Path(how).resolve().parent)]
-        main.__file__ = how
+        main.__file__ = str(Path(how).resolve())
         exec(compile(Path(how).read_bytes(), how, "exec"), main.__dict__)
     else:
         raise SystemExit(f"warm_server.py knows -P, -m, -c and files: {arguments}")
