@@ -15,7 +15,7 @@ from fvlm_core.interfaces import DataSource, Progress, Sample, Split, Turn, Vide
 from fvlm_shapes.config import Shapes
 from fvlm_shapes.pairs import worse
 from fvlm_shapes.render import Film, render
-from fvlm_shapes.scenes import scene
+from fvlm_shapes.scenes import Scene, scene
 
 _DRAWS = ("draw.py", "draws.py", "render.py", "scenes.py")
 """The modules that decide what the files hold: when one changes, nothing is taken from the cache of before."""
@@ -38,13 +38,13 @@ class ShapesSource(DataSource):
         return self.config.clips if self.film.split == "train" else self.config.validation_clips
 
     def __getitem__(self, index: int) -> Sample:
-        config = self.config
+        config, drawn = self.config, self._scene(index)
         return Sample(
             f"{config.level}-{config.seed}-{self.film.split}-{index:06d}",
             self.name,
-            (Turn("user", config.prompt), Turn("assistant", self._caption(index))),
+            (Turn("user", config.prompt), Turn("assistant", drawn.caption())),
             None if config.text_only else self._clip(index),
-            rejected=self._rejected(index) if config.pairs else (),
+            rejected=self._rejected(index, drawn) if config.pairs else (),
         )
 
     def prepare(self, progress: Progress) -> None:
@@ -58,9 +58,8 @@ class ShapesSource(DataSource):
                 render(self.film, missing, progress)
             self._write_manifest()
 
-    def _rejected(self, index: int) -> tuple[Turn, ...]:
+    def _rejected(self, index: int, drawn: Scene) -> tuple[Turn, ...]:
         film = self.film
-        drawn = scene(film.level, film.seed, film.split, index, film.frames)
         random = Random(f"worse/{film.level}/{film.seed}/{film.split}/{index}")
         return Turn("user", self.config.prompt), Turn("assistant", worse(drawn, random))
 
@@ -68,9 +67,9 @@ class ShapesSource(DataSource):
         frames = self.config.frames
         return VideoFile(self.film.file(index), max_frames=frames, seconds=frames)
 
-    def _caption(self, index: int) -> str:
+    def _scene(self, index: int) -> Scene:
         film = self.film
-        return scene(film.level, film.seed, film.split, index, film.frames).caption()
+        return scene(film.level, film.seed, film.split, index, film.frames)
 
     def _write_manifest(self) -> None:
         """One row a clip; a manifest that lists as many or more stays."""
@@ -81,7 +80,7 @@ class ShapesSource(DataSource):
         with temporary.open("w", encoding="utf-8") as out:
             for index in range(len(self)):
                 video = self.film.file(index).relative_to(self.film.folder).as_posix()
-                out.write(json.dumps({"video": video, "caption": self._caption(index)}) + "\n")
+                out.write(json.dumps({"video": video, "caption": self._scene(index).caption()}) + "\n")
         temporary.rename(file)
 
 

@@ -46,6 +46,7 @@ class ChatML:
     _plain: Tokenizer = field(init=False, repr=False)
     _bare: Any = field(init=False, repr=False)
     _unknown: int | None = field(init=False, repr=False)
+    _line: tuple[int, ...] = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         found: Any = self.tokenizer
@@ -59,6 +60,7 @@ class ChatML:
             "_unknown": _unknown(found),
         }.items():
             object.__setattr__(self, name, value)
+        object.__setattr__(self, "_line", tuple(id for id, _ in self._read("\n")))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ChatML, (self.tokenizer, self.system)
@@ -73,14 +75,13 @@ class ChatML:
         answer: list[bool] = []
         content: list[bool] = []
         spelled: set[str] = set()
-        line = [id for id, _ in self._read("\n")]
         for turn in self._with_system(turns):
             head, said = f"{turn.role}\n", turn.role == "assistant"
             read = self._read(head + turn.content)
             own = [said and end > len(head) for _, end in read]
-            ids += [self._start, *(id for id, _ in read), self.end_of_turn, *line]
-            answer += [False, *own, said, *[said] * len(line)]
-            content += [False, *own, False, *[False] * len(line)]
+            ids += [self._start, *(id for id, _ in read), self.end_of_turn, *self._line]
+            answer += [False, *own, said, *[said] * len(self._line)]
+            content += [False, *own, False, *[False] * len(self._line)]
             forms = turn.content, self._normalized(turn.content)
             spelled.update(name for name in self._added.values() if any(name in form for form in forms))
         return EncodedChat(
