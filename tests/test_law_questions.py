@@ -44,11 +44,18 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer starts: here laws are asked, not solved."""
+    monkeypatch.setattr("fvlm_core.scaling.solver.STARTS", 32)
+    monkeypatch.setattr("fvlm_core.scaling.solver.FINALISTS", 4)
+
+
 @pytest.mark.parametrize("law", LAWS)
 def test_every_law_is_fitted_and_drawn(
     law: str, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    quick(monkeypatch)
     call = ["fit", "--data", str(table), "--model", law, "--draws", "5"]
     code, out, err = run_cli(call, monkeypatch, capsys)
     assert "defect" not in err
@@ -60,6 +67,7 @@ def test_every_law_is_fitted_and_drawn(
 def test_every_law_predicts_or_says_what_it_needs(
     law: str, table: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    quick(monkeypatch)
     call = [
         "predict",
         "--data",

@@ -118,7 +118,7 @@ def test_nodes_stand_for_every_step_of_schedules_that_end_at_zero(steps: int) ->
     assert np.abs(problem.predict(in_order(problem, values))[0] - exact(values, at, curve)).max() < 3e-5
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", ["100", pytest.param("25", marks=pytest.mark.soak)])
 def test_the_fit_reaches_the_best_known_training_objective(
     size: str, folder: Path, expected: dict[str, Any]
 ) -> None:

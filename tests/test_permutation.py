@@ -39,11 +39,12 @@ def test_fifty_million_samples_are_planned_in_little_memory() -> None:
     assert peak < 4 << 20
 
 
-def test_fifty_million_places_hold_fifty_million_samples() -> None:
-    order = Permutation(MANY, 7)
-    seen = np.zeros(MANY, dtype=np.bool_)
-    for start in range(0, MANY, 1 << 20):
-        seen[order.many(np.arange(start, min(start + (1 << 20), MANY)))] = True
+@pytest.mark.parametrize("size", [3_000_001, pytest.param(MANY, marks=pytest.mark.soak)])
+def test_millions_of_places_hold_as_many_samples(size: int) -> None:
+    order = Permutation(size, 7)
+    seen = np.zeros(size, dtype=np.bool_)
+    for start in range(0, size, 1 << 20):
+        seen[order.many(np.arange(start, min(start + (1 << 20), size)))] = True
     assert seen.all()
 
 
