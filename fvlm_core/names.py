@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
 LONGEST = 200
 """Bytes of a name; 255 fit, and files are written under longer names first."""
@@ -42,7 +41,7 @@ def _fault(name: str) -> str:
     for character in name:
         if character == "/":
             return 'holds "/"'
-        if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
+        if not character.isprintable():
             return f"holds a character that cannot be seen (U+{ord(character):04X})"
     size = len(name.encode("utf-8", "surrogatepass"))
     return f"has {size} bytes, and {LONGEST} are allowed" if size > LONGEST else ""

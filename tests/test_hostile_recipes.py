@@ -35,7 +35,7 @@ NAMES = [
         "-rf",
         " a",
     ),
-    *("a/b", "a\u202eb", "\u200b", "a\x1b[31m", "a\rb", "a\u2028b", "\ufeffa", "a\x85"),
+    *("a/b", "a\u202eb", "\u200b", "a\x1b[31m", "a\rb", "a\u2028b", "a\u1680b", "a\u00a0b", "\ufeffa", "a\x85"),
 ]
 
 

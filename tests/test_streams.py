@@ -6,6 +6,7 @@ import codecs
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import warm
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import trained
@@ -34,7 +36,7 @@ def shell(
     line: str, folder: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        ["bash", "-c", line.replace("fvlm", str(FVLM))],
+        ["bash", "-c", re.sub(r"(?<![/\w-])fvlm\b", str(FVLM), line)],
         cwd=folder,
         env={**os.environ, "FVLM_CACHE": str(folder / "cache"), **(environment or {})},
         capture_output=True,
@@ -83,7 +85,7 @@ def test_a_stream_that_is_gone(line: str, code: int, error: str, store: Path) ->
 def test_a_run_whose_streams_are_gone_ends_well_and_keeps_its_record(
     line: str, error: str, store: Path, tmp_path: Path
 ) -> None:
-    run = f"fvlm run tiny.toml -o training.steps=2 --runs {tmp_path}"
+    run = f"{warm.folder()}/fvlm run tiny.toml -o training.steps=2 --runs {tmp_path}"
     done = shell(line.replace("RUN", run), store)
     assert (done.returncode, done.stderr.decode()) == (0, error)
     written, other = (root / "tiny/tiny" for root in (tmp_path, store / "runs"))
@@ -176,8 +178,14 @@ def test_reports_and_exports_are_utf8_under_an_ascii_locale(store: Path, tmp_pat
     said = json.loads(record.read_bytes())
     said["resolved"]["description"] = "α → β"
     record.write_text(json.dumps(said, ensure_ascii=False), encoding="utf-8")
-    line = "fvlm report --runs R --out R/x.html && fvlm export --runs R --to R/x"
-    done = shell(line.replace("R", str(tmp_path)), store, BARE)
+    program = (
+        "import sys\nfrom fvlm_core.cli import main\n"
+        "for line in ('report --runs R --out R/x.html', 'export --runs R --to R/x'):\n"
+        "    sys.argv = ['fvlm', *line.split()]\n    assert main.main() == 0"
+    ).replace("R", str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=store, env={**os.environ, **BARE}, capture_output=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     done.stdout.decode("ascii")
     assert "α → β" in (tmp_path / "x.html").read_text(encoding="utf-8")
