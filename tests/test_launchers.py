@@ -12,10 +12,12 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
+import warm
 from attrs import evolve
 from filelock import FileLock
 from fvlm_local.config import Local
@@ -23,7 +25,7 @@ from fvlm_local.launcher import LocalLauncher
 from fvlm_slurm.config import Slurm
 from fvlm_slurm.launcher import SlurmLauncher
 from grids import history, kill_run, outcome, preempt, recipe, step, until
-from tiny import fvlm, run_cli, train
+from tiny import run_cli, train
 
 from fvlm_core.cli.launch_view import launch_table
 from fvlm_core.errors import FvlmError, UsageError
@@ -615,9 +617,33 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+WARM = """
+import sys, types
+from fvlm_core.cli.main import main
+from fvlm_core.launching import jobs
+jobs.sys = types.SimpleNamespace(executable=sys.argv.pop(1))
+sys.exit(main())
+"""
+
+
+def started(place: Path, *arguments: str) -> subprocess.Popen[str]:
+    """`fvlm run grid.toml ARGUMENTS` as a process of its own, its jobs warm programs as well."""
+    return subprocess.Popen(
+        [warm.python(), "-c", WARM, warm.python(), "run", "grid.toml", *arguments],
+        cwd=place,
+        env={**os.environ, "FVLM_CACHE": str(place / "cache"), "COLUMNS": "120"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
 def cli(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
 ) -> tuple[int, str, str]:
+    """`fvlm run grid.toml ARGUMENTS`, its jobs warm programs where no library stands between."""
+    if "slurm" not in arguments:
+        monkeypatch.setattr("fvlm_core.launching.jobs.sys", SimpleNamespace(executable=warm.python()))
     monkeypatch.chdir(place)
     monkeypatch.setenv("FVLM_CACHE", str(place / "cache"))
     return run_cli(["run", "grid.toml", *arguments], monkeypatch, capsys)
@@ -628,7 +654,7 @@ def test_after_kills_the_same_command_finishes_what_is_missing_and_only_that(
 ) -> None:
     command = ["--launcher", "local", "--slots", "2", "--runs", "local"]
     runs = place / "local" / "grid"
-    first = fvlm("run", "grid.toml", *command, cwd=place, cache=place / "cache")
+    first = started(place, *command)
     until(lambda: step(runs / "r2") >= 6)
     kill_run(runs / "r2")
     until(lambda: (runs / "r2" / "log" / "start-2.txt").exists() and (runs / "r1" / "summary.json").exists())
@@ -693,21 +719,8 @@ def test_a_failed_run_is_shown_with_the_end_of_its_log(
 
 def test_ctrl_c_lets_every_job_save(place: Path) -> None:
     runs = place / "stopped" / "grid"
-    process = fvlm(
-        *(
-            "run",
-            "grid.toml",
-            "--launcher",
-            "local",
-            "--runs",
-            "stopped",
-            "--only",
-            "r1",
-            "-o",
-            "training.steps=4000",
-        ),
-        cwd=place,
-        cache=place / "cache",
+    process = started(
+        place, "--launcher", "local", "--runs", "stopped", "--only", "r1", "-o", "training.steps=4000"
     )
     until(lambda: step(runs / "r1") >= 2)
     process.send_signal(signal.SIGINT)

@@ -184,7 +184,11 @@ def test_reports_and_exports_are_utf8_under_an_ascii_locale(store: Path, tmp_pat
         "    sys.argv = ['fvlm', *line.split()]\n    assert main.main() == 0"
     ).replace("R", str(tmp_path))
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=store, env={**os.environ, **BARE}, capture_output=True, check=False
+        [sys.executable, "-c", program],
+        cwd=store,
+        env={**os.environ, **BARE},
+        capture_output=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     done.stdout.decode("ascii")
