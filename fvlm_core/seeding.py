@@ -18,7 +18,6 @@ def seed_sample(seed: int, place: int) -> None:
     A source that draws at random thus reads the same whatever process asks, and after whichever other samples.
     """
     import numpy as np
-    import torch
 
     value = derive(seed, "sample", place)
     random.seed(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -663,7 +664,7 @@ def test_after_kills_the_same_command_finishes_what_is_missing_and_only_that(
     first.wait()
     code, out, err = cli(place, monkeypatch, capsys, *command)
     assert code == 0, err
-    assert "grid: 1 of 3 runs are complete" in out
+    assert re.search("grid: [12] of 3 runs are complete", out)  # r2 may have ended before the kill
     told = {name: history(runs / name) for name in ("r1", "r2", "r3")}
     assert (told["r1"]["logs"], told["r1"]["attempts"]) == (1, [(0, 40)])
     assert told["r2"]["twice"] <= 4  # the kill cost the steps since a checkpoint

@@ -56,19 +56,30 @@ def first_lengths(config: RunRecipe, sources: Sources, chat: Chat) -> list[Lengt
     )
     found: list[Lengths] = []
     problem: BadSample | None = None
-    for sample in _first(config, sources, chat, LOOKED_AT):
-        try:
-            text = preparer.example(evolve(sample, video=None, images=()))
-            frames = count_frames(sample, config.data.image_repeats)
-        except BadSample as error:
-            problem = error
-            continue
-        worse = text.rejected
-        rejected = (len(worse.ids), int(worse.supervised.sum())) if worse else None
-        found.append(Lengths(frames, len(text.ids), int(text.supervised.sum()), rejected))
+    known: dict[tuple[int, int], Lengths | BadSample] = {}
+    for source, index in _first(config, sources, chat, LOOKED_AT):
+        read = known.get((source, index))  # few samples come again and again
+        if read is None:
+            read = _lengths(preparer, sources.train[source][index], config.data.image_repeats)
+            known[source, index] = read
+        if isinstance(read, BadSample):
+            problem = read
+        else:
+            found.append(read)
     if not found and problem:
         raise problem
     return found
+
+
+def _lengths(preparer: Preparer, sample: Sample, image_repeats: int) -> Lengths | BadSample:
+    try:
+        text = preparer.example(evolve(sample, video=None, images=()))
+        frames = count_frames(sample, image_repeats)
+    except BadSample as error:
+        return error
+    worse = text.rejected
+    rejected = (len(worse.ids), int(worse.supervised.sum())) if worse else None
+    return Lengths(frames, len(text.ids), int(text.supervised.sum()), rejected)
 
 
 def decoding_seconds(
@@ -76,7 +87,8 @@ def decoding_seconds(
 ) -> float | None:
     """How long one core takes to decode a sample to frames of `size` pixels; None while there is no clip to decode."""
     times: list[float] = []
-    for sample in _first(config, sources, chat, DECODED + 1):
+    for source, index in _first(config, sources, chat, DECODED + 1):
+        sample = sources.train[source][index]
         begun = time.perf_counter()
         try:
             if sample.visual:
@@ -88,9 +100,8 @@ def decoding_seconds(
     return sum(decoded) / len(decoded) if decoded else None
 
 
-def _first(config: RunRecipe, sources: Sources, chat: Chat | None, count: int) -> Iterator[Sample]:
-    """The first samples of the training mixture, under the recipe's own seed."""
+def _first(config: RunRecipe, sources: Sources, chat: Chat | None, count: int) -> Iterator[tuple[int, int]]:
+    """(source, index) of the first samples of the training mixture, under the recipe's own seed."""
     mixture = make_mixture(config.data, sources.train, chat, config.training.seed)
     for place in range(count if mixture.places is None else min(count, mixture.places)):
-        source, index = mixture.at(place)
-        yield sources.train[source][index]
+        yield mixture.at(place)
