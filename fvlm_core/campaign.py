@@ -10,7 +10,7 @@ from typing import Any
 from attrs import frozen
 
 import fvlm_core
-from fvlm_core.compose import Sources, compose, make_chat, read_architectures, remarks, specs
+from fvlm_core.compose import compose, make_chat, read_architectures, remarks, specs
 from fvlm_core.compute import (
     count_parameters,
     flops_per_sample,
@@ -19,9 +19,10 @@ from fvlm_core.compute import (
     vocabulary_parameters,
 )
 from fvlm_core.data.pairs import without_pairs
+from fvlm_core.data.sources import Sources, left_out, open_all, unseen
 from fvlm_core.errors import MissingWeights, UsageError
 from fvlm_core.interfaces.data import Progress
-from fvlm_core.missing import left_out, missing_libraries, missing_weights, open_all, unseen
+from fvlm_core.missing import missing_libraries, missing_weights
 from fvlm_core.recipes.drift import Change, check_allowed, explain, refused
 from fvlm_core.recipes.read import Recipe, Run
 from fvlm_core.recipes.resolved import flat, plain, resolved

@@ -2,60 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from attrs import evolve, frozen
+from attrs import evolve
 
-from fvlm_core.data.filtered import FilteredSource
-from fvlm_core.data.opened import open_source
 from fvlm_core.errors import UsageError
-from fvlm_core.interfaces.data import DataSource, Split
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec
 from fvlm_core.pretrained import known_architectures
-from fvlm_core.recipes.schema import Chosen, Data, Model
+from fvlm_core.recipes.schema import Chosen, Model
 from fvlm_core.seeding import derive
 from fvlm_core.vlm import VLM
 from fvlm_registry import Kind, registry
 
 Corpus = Callable[[], Iterable[str]]
-
-
-@frozen
-class Sources:
-    """The data of a run. train: one source a recipe entry, in order. validation: likewise."""
-
-    train: tuple[DataSource, ...]
-    validation: tuple[DataSource, ...]
-
-    @property
-    def every(self) -> tuple[DataSource, ...]:
-        """Of training, then of validation."""
-        return (*self.train, *self.validation)
-
-    def texts(self) -> Iterator[str]:
-        """Every text of the training sources: the corpus of tokenizers made from the data."""
-        for source in self.train:
-            yield from source.texts()
-
-
-def open_sources(data: Data) -> Sources:
-    """List the sources of a recipe. Raises `MissingData` for the first that is not on this machine."""
-
-    def opened(chosen: Chosen, split: Split) -> DataSource:
-        source = open_source(chosen, split, data.decoder)
-        if data.min_frames is None and data.max_frames is None:
-            return source
-        return FilteredSource(source, data.min_frames, data.max_frames)
-
-    held_out = [data.validation] if data.validation else data.sources
-    return Sources(
-        tuple(opened(chosen, "train") for chosen, _ in data.mixed),
-        tuple(opened(entry.source, "validation") for entry in held_out),
-    )
 
 
 def make_chat(model: Model, corpus: Corpus, file: Path | None = None) -> Chat:

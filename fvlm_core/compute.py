@@ -9,8 +9,9 @@ from collections.abc import Collection
 
 from attrs import frozen
 
-from fvlm_core.compose import Sources, specs
+from fvlm_core.compose import specs
 from fvlm_core.data.lengths import Lengths, first_lengths
+from fvlm_core.data.sources import Sources
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.interfaces.specs import ConnectorSpec, EncoderSpec, LLMSpec, Look
 from fvlm_core.ledger import Ledger, ledger, mean_ledger

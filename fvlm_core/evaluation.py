@@ -11,11 +11,11 @@ from attrs import evolve, fields, frozen, has
 from fvlm_core.data.collate import Preparer
 from fvlm_core.data.loader import BadReport, validation_set
 from fvlm_core.data.shown import shown_by
+from fvlm_core.data.sources import open_all, unseen
 from fvlm_core.errors import UsageError
 from fvlm_core.interfaces.data import DataSource, Progress, Split
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.interfaces.specs import Mode
-from fvlm_core.missing import open_all, unseen
 from fvlm_core.paths import user_path
 from fvlm_core.pretrained import check_weights, check_whole, known_architectures, read_config
 from fvlm_core.recipes.read import model_from_resolved, source_from_settings

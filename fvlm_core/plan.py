@@ -14,7 +14,7 @@ import torch
 from attrs import define, field, frozen
 
 from fvlm_core.capacity import Capacity, Need, capacity_here, capacity_of, gib, need
-from fvlm_core.compose import Sources, compose, make_chat, remarks, specs
+from fvlm_core.compose import compose, make_chat, remarks, specs
 from fvlm_core.compute import (
     Parameters,
     count_parameters,
@@ -27,6 +27,7 @@ from fvlm_core.compute import (
 from fvlm_core.data.bad import BadSample
 from fvlm_core.data.lengths import LOOKED_AT, TYPICAL, Lengths, decoding_seconds, first_lengths
 from fvlm_core.data.pairs import without_pairs
+from fvlm_core.data.sources import Sources, open_all, unseen
 from fvlm_core.data.weighing import make_mixture
 from fvlm_core.disk import Disk, disk_need
 from fvlm_core.duration import micro_batch_layers, run_seconds
@@ -35,7 +36,7 @@ from fvlm_core.gpus import GPU
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.interfaces.specs import ConnectorSpec
 from fvlm_core.ledger import Entry
-from fvlm_core.missing import missing_weights, open_all, unseen
+from fvlm_core.missing import missing_weights
 from fvlm_core.recipes.read import Recipe, Run
 from fvlm_core.recipes.schema import Data, Model, RunRecipe
 from fvlm_core.speed import ASSUMED_MFU, Speed, StatedSpeed, measure_speed

@@ -25,7 +25,7 @@ import torch.distributed as dist
 from attrs import evolve
 from trainer import Watch, difference, go, opened, outcome, small
 
-from fvlm_core.compose import Sources
+from fvlm_core.data.sources import Sources
 from fvlm_core.errors import FvlmError
 from fvlm_core.training.ranks import Ranks, join, leave
 from fvlm_core.vlm import VLM

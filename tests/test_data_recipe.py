@@ -14,9 +14,9 @@ from PIL import Image
 from shard_fixtures import clip, jpeg, write_tar
 from tiny import CONNECTOR, ENCODER, LLM, TRAINING, run_cli
 
-from fvlm_core.compose import open_sources
 from fvlm_core.data.collate import Preparer
 from fvlm_core.data.loader import validation_set
+from fvlm_core.data.sources import open_sources
 from fvlm_core.data.weighing import make_mixture
 from fvlm_core.errors import FvlmError, Problems, UsageError
 from fvlm_core.recipes.read import read_recipe

@@ -14,9 +14,9 @@ from manual import examples
 from tiny import RECIPE, run_cli, train
 from videos import index_of, write_video
 
-from fvlm_core.compose import open_sources
 from fvlm_core.data.decoders import decode_timed, open_decoder
 from fvlm_core.data.frames import count_frames, decode_frames
+from fvlm_core.data.sources import open_sources
 from fvlm_core.errors import FvlmError, Problems
 from fvlm_core.interfaces.data import VideoFile
 from fvlm_core.recipes.read import from_resolved, read_recipe

@@ -13,9 +13,10 @@ from tiny import CONNECTOR, ENCODER, LLM, RECIPE, TRAINING, run_cli
 from videos import write_video
 
 from fvlm_core.cli.plan_view import about, plan_json, resolved_text, show_plan
-from fvlm_core.compose import make_chat, open_sources
+from fvlm_core.compose import make_chat
 from fvlm_core.compute import flops_per_sample
 from fvlm_core.data.lengths import decoding_seconds, first_lengths
+from fvlm_core.data.sources import open_sources
 from fvlm_core.data.video import BadSample, count_frames, decode
 from fvlm_core.interfaces.data import VideoFile
 from fvlm_core.plan import ASSUMED_VOCABULARY, RunPlan, plan

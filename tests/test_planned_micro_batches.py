@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from trainer import go, opened, outcome, small
 from videos import write_video
 
-from fvlm_core.compose import Sources, make_chat, open_sources
+from fvlm_core.compose import make_chat
 from fvlm_core.data.bad import BadSample
 from fvlm_core.data.collate import Example, Preparer, fillers, fitted
 from fvlm_core.data.loader import MicroBatch, TrainingData, micro_batches
 from fvlm_core.data.mixture import Mixture
 from fvlm_core.data.planning import Planner, Room, Share, first_fit
+from fvlm_core.data.sources import Sources, open_sources
 from fvlm_core.errors import Problems, UsageError
 from fvlm_core.interfaces.data import DataSource, Sample
 from fvlm_core.shards.pack import pack

@@ -20,12 +20,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from trainer import difference, go, opened, outcome
 from trainer import small as recipe
 
-from fvlm_core.compose import make_chat, open_sources
+from fvlm_core.compose import make_chat
 from fvlm_core.data.bad import BadSample
 from fvlm_core.data.batch import Batch
 from fvlm_core.data.collate import Preparer, collate
 from fvlm_core.data.lengths import first_lengths
 from fvlm_core.data.realised import Realised, count_batch
+from fvlm_core.data.sources import open_sources
 from fvlm_core.errors import FvlmError, Problems, UsageError
 from fvlm_core.interfaces.data import Sample, Turn
 from fvlm_core.ledger import ledger

@@ -9,7 +9,7 @@ import pytest
 import torch
 from trainer import EPOCH, STEPS, go, opened, outcome, small
 
-from fvlm_core.compose import Sources
+from fvlm_core.data.sources import Sources
 from fvlm_core.recipes.read import Recipe
 
 

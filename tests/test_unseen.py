@@ -39,9 +39,9 @@ from hypothesis import strategies as st
 from shard_fixtures import jpeg, write_tar
 from tiny import CONNECTOR, ENCODER, LLM, TRAINING, run_cli
 
+from fvlm_core.data.sources import unseen
 from fvlm_core.errors import Problem
 from fvlm_core.interfaces import DataSource, Sample
-from fvlm_core.missing import unseen
 
 CLIP = b"no video, and no listing opens it"
 LOST, THERE = 12, 2

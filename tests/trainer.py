@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fvlm_core.campaign import prepare, run_all, run_folder
-from fvlm_core.compose import Sources
+from fvlm_core.data.sources import Sources
 from fvlm_core.recipes.read import Recipe, Run, read_recipe
 from fvlm_core.runs.metrics import deterministic, read_metrics
 from fvlm_core.training.ranks import Elsewhere, Ranks

@@ -7,8 +7,9 @@ from pathlib import Path
 from attrs import asdict
 
 import fvlm_core
-from fvlm_core.compose import compose, make_chat, open_sources, read_architectures
+from fvlm_core.compose import compose, make_chat, read_architectures
 from fvlm_core.compute import count_parameters, short_count
+from fvlm_core.data.sources import open_sources
 from fvlm_core.errors import UsageError
 from fvlm_core.listed import listed
 from fvlm_core.recipes.read import Recipe, Run

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fvlm_core.data.shown import shown_by
+from fvlm_core.data.sources import open_all
 from fvlm_core.errors import FvlmError, Problems
 from fvlm_core.interfaces.data import DataSource
 from fvlm_core.interfaces.llm import Chat
-from fvlm_core.missing import open_all
 from fvlm_core.recipes.read import from_plain
 from fvlm_core.recipes.schema import Chosen, Data, Model
 from fvlm_core.recipes.structure import Invalid, structure

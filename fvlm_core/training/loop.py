@@ -19,7 +19,6 @@ import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
-from fvlm_core.compose import Sources
 from fvlm_core.data.collate import Preparer
 from fvlm_core.data.loader import (
     MicroBatch,
@@ -30,6 +29,7 @@ from fvlm_core.data.loader import (
 )
 from fvlm_core.data.order import Order
 from fvlm_core.data.planning import Planner, Share
+from fvlm_core.data.sources import Sources
 from fvlm_core.data.weighing import check_places, make_order
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.recipes.read import Run

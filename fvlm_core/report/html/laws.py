@@ -16,9 +16,9 @@ from fvlm_core.report.html.charts import Axes, Line, chart
 from fvlm_core.report.html.gathered import Gathered
 from fvlm_core.report.html.palette import colours
 from fvlm_core.report.html.parts import Block, Cell, Chart, Column, Key, Section, Table, minus, number
-from fvlm_core.runs.export import FITS
 from fvlm_core.runs.files import read_json
 from fvlm_core.runs.store import Run
+from fvlm_core.scaling.marks import FITS
 from fvlm_registry import LookupFailure
 
 if TYPE_CHECKING:

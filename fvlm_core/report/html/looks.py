@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fvlm_core.compose import open_sources
 from fvlm_core.data.bad import BadSample
 from fvlm_core.data.frames import decode_frames
+from fvlm_core.data.sources import open_sources
 from fvlm_core.errors import FvlmError
 from fvlm_core.interfaces.data import Sample
 from fvlm_core.looking import look

@@ -9,9 +9,9 @@ from typing import Any
 from fvlm_core.recipes.written import whole
 from fvlm_core.report.html.gathered import Gathered
 from fvlm_core.report.html.parts import Block, Listing, Section
-from fvlm_core.runs.export import FITS
 from fvlm_core.runs.files import read_json
 from fvlm_core.runs.store import IMPORTED
+from fvlm_core.scaling.marks import FITS
 
 
 def section(runs: Sequence[Gathered]) -> Section:
