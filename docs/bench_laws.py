@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fvlm_core.interfaces import LRCurve
+from fvlm_core.plugin_api import LRCurve
 from fvlm_core.scaling.fitting import load_model
 from fvlm_core.scaling.objective import Objective
 from fvlm_core.scaling.problem import Problem

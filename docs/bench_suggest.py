@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from attrs import evolve, frozen
 
-from fvlm_core.interfaces import FitModel
+from fvlm_core.plugin_api import FitModel
 from fvlm_core.scaling.advice import Advice, Choices, Target, advise, flops_price
 from fvlm_core.scaling.cost import Cost, Size
 from fvlm_core.scaling.design import Candidate, curve

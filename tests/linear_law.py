@@ -9,7 +9,7 @@ import pandas as pd
 from lmfit import Parameters
 from numpy.typing import NDArray
 
-from fvlm_core.interfaces import FitModel, Parameter
+from fvlm_core.plugin_api import FitModel, Parameter
 from fvlm_core.scaling.objective import Objective
 from fvlm_core.scaling.problem import Problem
 from fvlm_core.scaling.solver import Solution

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fvlm_core.interfaces import LawReport
+from fvlm_core.plugin_api import LawReport
 from fvlm_core.runs.metrics import MetricsWriter
 from fvlm_core.runs.store import Run, list_runs
 

@@ -23,7 +23,7 @@ from fvlm_core.data.bad import BadSample
 from fvlm_core.data.frames import decode_frames
 from fvlm_core.data.members import open_member
 from fvlm_core.errors import FvlmError, Problem
-from fvlm_core.interfaces import Member, find_media
+from fvlm_core.plugin_api import Member, find_media
 from fvlm_core.sources.archives import Archive
 from fvlm_core.sources.media import ABSENT, AMBIGUOUS, Media
 

@@ -30,7 +30,7 @@ from fvlm_core.data.bad import BadSample
 from fvlm_core.data.collate import Preparer
 from fvlm_core.data.frames import decode_frames
 from fvlm_core.data.named import media_keys
-from fvlm_core.interfaces import ByteChat, DataSource, ImageFile, Sample, Turn, UsageError
+from fvlm_core.plugin_api import ByteChat, DataSource, ImageFile, Sample, Turn, UsageError
 from fvlm_core.shards.encode import encode
 from fvlm_core.shards.settings import PackSettings
 

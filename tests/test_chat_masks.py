@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from fvlm_core.data.bad import BadSample
 from fvlm_core.data.collate import Preparer
-from fvlm_core.interfaces import Sample, Turn
+from fvlm_core.plugin_api import Sample, Turn
 
 CORPUS = [
     "The cat sat on the mat.\n\nThe dog did not.\n\n\nYes. No. assistant\n\nuser\n\nsystem\n\n",

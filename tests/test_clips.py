@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from videos import index_of, write_video
 
 from fvlm_core.data.video import decode
-from fvlm_core.interfaces import MissingData, Problems, Sample, UsageError
+from fvlm_core.plugin_api import MissingData, Problems, Sample, UsageError
 
 OPENVID = (
     "video,caption,aesthetic score,motion score,temporal consistency score,camera motion,frame,fps,seconds"

@@ -83,8 +83,8 @@ WRONG: dict[str, dict[str, tuple[str, str, str]]] = {
             "VisionEncoder.attend: weights: a list to which each layer's attention probabilities",
         ),
         "a heavy library in the config": (
-            "from fvlm_core.interfaces import EncoderSpec",
-            "import matplotlib\nfrom fvlm_core.interfaces import EncoderSpec",
+            "from fvlm_core.plugin_api import EncoderSpec",
+            "import matplotlib\nfrom fvlm_core.plugin_api import EncoderSpec",
             "Component: must import nothing heavy",
         ),
         "a query that nobody may ask": (
@@ -142,16 +142,16 @@ WRONG: dict[str, dict[str, tuple[str, str, str]]] = {
             "LLMBackend.hidden: lengths: of the samples that lie one after the other",
         ),
         "names that become what they name": (
-            "return interfaces.ByteChat()",
-            "chat = interfaces.ByteChat(); encode = chat.encode; chat.encode = lambda turns: encode("
-            "[interfaces.Turn(turn.role, part) for turn in turns for part in turn.content.split('</s>')]); "
+            "return plugin_api.ByteChat()",
+            "chat = plugin_api.ByteChat(); encode = chat.encode; chat.encode = lambda turns: encode("
+            "[plugin_api.Turn(turn.role, part) for turn in turns for part in turn.content.split('</s>')]); "
             "return chat",
             "Chat.encode: What a turn says is text",
         ),
         "questions scored as answers": (
-            "return interfaces.ByteChat()",
-            "chat = interfaces.ByteChat(); encode = chat.encode; chat.encode = lambda turns: encode("
-            "[interfaces.Turn('assistant', turn.content) for turn in turns]); return chat",
+            "return plugin_api.ByteChat()",
+            "chat = plugin_api.ByteChat(); encode = chat.encode; chat.encode = lambda turns: encode("
+            "[plugin_api.Turn('assistant', turn.content) for turn in turns]); return chat",
             "EncodedChat: content: the assistant's text alone",
         ),
     },

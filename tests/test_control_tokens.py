@@ -25,8 +25,8 @@ from fvlm_core.byte_chat import ByteChat
 from fvlm_core.campaign import run_folder
 from fvlm_core.data.collate import Preparer
 from fvlm_core.errors import UsageError
-from fvlm_core.interfaces import Turn
 from fvlm_core.interfaces.data import Sample
+from fvlm_core.plugin_api import Turn
 from fvlm_core.runs.metrics import read_metrics
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<repo_name>", "<empty_output>", "<|fim|>")

@@ -12,7 +12,7 @@ import torch
 from disk import Event, Synced, around, durable, watch
 
 from fvlm_core.errors import FvlmError
-from fvlm_core.interfaces import Sample, Turn
+from fvlm_core.plugin_api import Sample, Turn
 from fvlm_core.runs import checkpoint as checkpoints
 from fvlm_core.runs.attempts import begin_attempt
 from fvlm_core.runs.checkpoint import Checkpoint, latest_checkpoint, save_checkpoint

@@ -196,7 +196,7 @@ def test_data_and_runs_exclude_each_other(cli: Any, two_sizes: Path) -> None:
 LAW = """
     import numpy as np
     from attrs import frozen
-    from fvlm_core.interfaces import Component, FitModel, Parameter, hookimpl
+    from fvlm_core.plugin_api import Component, FitModel, Parameter, hookimpl
 
 
     @frozen

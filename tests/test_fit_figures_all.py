@@ -269,7 +269,7 @@ def test_an_unknown_figure_names_the_nearest(tmp_path: Path) -> None:
 
 FIGURE = """
 from attrs import frozen
-from fvlm_core.interfaces import Component, hookimpl
+from fvlm_core.plugin_api import Component, hookimpl
 
 
 @frozen
@@ -278,7 +278,7 @@ class Worst:
 
 
 def draw(config, reports, figure):
-    from fvlm_core.interfaces import style
+    from fvlm_core.plugin_api import style
 
     axes = style.sheet(figure, 1, 1, caption=["The worst residual of each law."]).every[0]
     for at, report in enumerate(reports):

@@ -12,7 +12,7 @@ from measured import TRUTH, chinchilla
 
 from fvlm_core.cli.fit_view import sensitivity_lines
 from fvlm_core.errors import UsageError
-from fvlm_core.interfaces import FitModel, LRCurve, Parameter, Relation
+from fvlm_core.plugin_api import FitModel, LRCurve, Parameter, Relation
 from fvlm_core.scaling import evidence
 from fvlm_core.scaling.constraints import Constraints, freed
 from fvlm_core.scaling.fitting import fit_points, load_model

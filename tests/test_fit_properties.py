@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from measured import SIZES, STEPS, TRUTH, points
 
-from fvlm_core.interfaces import FitModel, FvlmError, Parameter, UsageError
+from fvlm_core.plugin_api import FitModel, FvlmError, Parameter, UsageError
 from fvlm_core.scaling.fitting import fit_points, load_model
 from fvlm_core.scaling.points import tidy
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fvlm_core.interfaces import FitModel, Parameter
+from fvlm_core.plugin_api import FitModel, Parameter
 from fvlm_core.scaling.fitting import fit_points, load_model
 from fvlm_core.scaling.objective import Objective
 from fvlm_core.scaling.options import Options

@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from fvlm_core.compose import compose
 from fvlm_core.errors import UsageError
-from fvlm_core.interfaces import Turn
+from fvlm_core.plugin_api import Turn
 from fvlm_core.recipes.read import read_recipe
 
 SMOL = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"

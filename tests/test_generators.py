@@ -14,7 +14,7 @@ from fvlm_core.data.collate import Preparer
 from fvlm_core.data.loader import TrainingData
 from fvlm_core.data.mixture import BLOCK, Mixture
 from fvlm_core.data.planning import Piece
-from fvlm_core.interfaces import DataSource, Sample, Turn
+from fvlm_core.plugin_api import DataSource, Sample, Turn
 from fvlm_core.seeding import seed_micro_batch
 
 

@@ -19,9 +19,9 @@ from fvlm_core.cli.main import fvlm
 from fvlm_core.cli.path_types import NameOrPath, UserPath
 from fvlm_core.errors import Problems, UsageError
 from fvlm_core.evaluation import open_subject
-from fvlm_core.interfaces import cache_folder
 from fvlm_core.lmms_eval.settings import read_settings
 from fvlm_core.paths import NO_HOME, environment_path, user_path
+from fvlm_core.plugin_api import cache_folder
 from fvlm_core.pretrained import pretrained_folder
 from fvlm_core.recipes import schema
 from fvlm_core.recipes.located import Located

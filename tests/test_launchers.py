@@ -30,11 +30,11 @@ from tiny import run_cli, train
 
 from fvlm_core.cli.launch_view import launch_table
 from fvlm_core.errors import FvlmError, UsageError
-from fvlm_core.interfaces import Ended, Job, Launcher, Task, tied
 from fvlm_core.launching.entry import Entry
 from fvlm_core.launching.jobs import CommandLine, earlier_runs, make_job, tail
 from fvlm_core.launching.pool import Policy, Pool
 from fvlm_core.launching.reached import Reached, reached
+from fvlm_core.plugin_api import Ended, Job, Launcher, Task, tied
 from fvlm_core.recipes.read import Recipe, only, read_recipe
 
 # ---------------------------------------------------------------- a launcher whose jobs end as they are told
@@ -473,7 +473,7 @@ def test_nothing_of_a_job_outlives_it(tmp_path: Path) -> None:
 def test_a_command_that_is_tied_is_asked_to_stop_when_its_starter_is_killed(tmp_path: Path) -> None:
     command = "trap 'echo saved > saved; exit' TERM; echo ready > ready; while :; do sleep 0.05; done"
     program = (
-        "import subprocess, time\nfrom fvlm_core.interfaces import tied\n"
+        "import subprocess, time\nfrom fvlm_core.plugin_api import tied\n"
         f"subprocess.Popen(tied(['sh', '-c', {command!r}]), start_new_session=True)\ntime.sleep(600)"
     )
     starter = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from fvlm_fits.config import Envelope
 
-from fvlm_core.interfaces import UsageError
+from fvlm_core.plugin_api import UsageError
 from fvlm_core.scaling.files import read_points
 from fvlm_core.scaling.fitting import fit_points, load_model
 from fvlm_core.scaling.objective import Objective

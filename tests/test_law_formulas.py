@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from fvlm_fits.config import Envelope, Repetition, Tissue
 
-from fvlm_core.interfaces import LRCurve
+from fvlm_core.plugin_api import LRCurve
 from fvlm_core.scaling.fitting import load_model
 from fvlm_core.scaling.objective import Objective
 from fvlm_core.scaling.problem import Problem

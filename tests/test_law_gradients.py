@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from attrs import evolve
 
-from fvlm_core.interfaces import LRCurve
+from fvlm_core.plugin_api import LRCurve
 from fvlm_core.scaling.fitting import load_model
 from fvlm_core.scaling.objective import Objective, ObjectiveName
 from fvlm_core.scaling.problem import Problem

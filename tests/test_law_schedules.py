@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fvlm_core.interfaces import LRCurve, UsageError
+from fvlm_core.plugin_api import LRCurve, UsageError
 from fvlm_core.scaling.fitting import load_model
 from fvlm_core.scaling.objective import Objective
 from fvlm_core.scaling.problem import Problem

@@ -20,8 +20,8 @@ from fvlm_core.data.frames import decode_frames
 from fvlm_core.data.kinds import PICTURE_SUFFIXES, VIDEO_SUFFIXES, by_kind, is_picture, is_video
 from fvlm_core.data.video import decode
 from fvlm_core.errors import UsageError
-from fvlm_core.interfaces import Sample, find_media
 from fvlm_core.interfaces.data import VideoFile
+from fvlm_core.plugin_api import Sample, find_media
 
 WRITTEN = {
     "mov": ("mp4 m4v mov qt 3gp 3g2 f4v ismv mj2", "libx264"),

@@ -17,7 +17,7 @@ from fvlm_clips.source import build as clips
 
 from fvlm_core.data.bad import BadSample
 from fvlm_core.errors import FvlmError, Problems, UsageError
-from fvlm_core.interfaces import DataSource
+from fvlm_core.plugin_api import DataSource
 from fvlm_core.scaling import dialect, jsonfile, parquetfile
 from fvlm_core.scaling.files import read_points
 from fvlm_core.sources import csv_rows, parquet, rows

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models
 
 from fvlm_core.byte_chat import ByteChat
 from fvlm_core.errors import UsageError
-from fvlm_core.interfaces import Turn
+from fvlm_core.plugin_api import Turn
 
 CAPTIONS = [
     "A red square, then\ta blue one.",

@@ -11,7 +11,7 @@ from small import batch, model, only
 from torch import Tensor
 
 from fvlm_core.data.batch import Batch
-from fvlm_core.interfaces import Mode
+from fvlm_core.plugin_api import Mode
 from fvlm_core.vlm import VLM
 
 CONNECTORS = {

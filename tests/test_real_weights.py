@@ -21,8 +21,8 @@ from videos import write_video
 
 from fvlm_core.compose import compose, make_chat
 from fvlm_core.data.collate import Preparer, collate
-from fvlm_core.interfaces import Sample, Turn
 from fvlm_core.looking import caption, load_frames
+from fvlm_core.plugin_api import Sample, Turn
 from fvlm_core.recipes.read import read_recipe
 from fvlm_core.runs.restore import restore
 from fvlm_core.runs.store import find_run

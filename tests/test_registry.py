@@ -25,7 +25,7 @@ from fvlm_registry.listing import HOOKS
 Install = Callable[..., None]
 
 GOOD = """
-from fvlm_core.interfaces import Component, hookimpl
+from fvlm_core.plugin_api import Component, hookimpl
 
 @hookimpl
 def fvlm_connectors():
@@ -65,7 +65,7 @@ def plugin(registry: Registry, name: str) -> Plugin:
     return match
 
 
-HEAD = "from fvlm_core.interfaces import Component, hookimpl\n"
+HEAD = "from fvlm_core.plugin_api import Component, hookimpl\n"
 MLP = 'Component("mlp", target="m:f", config="m:C")'
 BROKEN = {
     "missing module": (
@@ -106,7 +106,7 @@ BROKEN = {
     ),
     "not marked": (
         HEAD + f"def fvlm_connectors():\n    yield {MLP}",
-        "fvlm_connectors is not marked with @hookimpl of fvlm_core.interfaces",
+        "fvlm_connectors is not marked with @hookimpl of fvlm_core.plugin_api",
     ),
     "no hook at all": (
         "x = 1",
@@ -140,7 +140,7 @@ BROKEN = {
     ),
     "not a component": (
         HEAD + '@hookimpl\ndef fvlm_connectors():\n    yield "mlp"',
-        "fvlm_connectors offers 'mlp': expected a Component of fvlm_core.interfaces",
+        "fvlm_connectors offers 'mlp': expected a Component of fvlm_core.plugin_api",
     ),
     "one component, not an iterable": (
         HEAD + f"@hookimpl\ndef fvlm_connectors():\n    return {MLP}",
@@ -363,7 +363,7 @@ def test_the_examples_of_the_manual_work(
         assert weights[0].shape == (3, encoder.spec.heads, encoder.spec.tokens)
         torch.testing.assert_close(weights[0].sum(-1), torch.ones(3, 1))
     elif hook == "fvlm_connectors":
-        from fvlm_core.interfaces import EncoderSpec, LLMSpec, PatchFeatures
+        from fvlm_core.plugin_api import EncoderSpec, LLMSpec, PatchFeatures
 
         encoder = EncoderSpec(width=8, image_size=28, patch_grid=(2, 2), depth=1, heads=1)
         llm = LLMSpec(width=16, mlp=32, depth=1, heads=1, kv_heads=1, vocabulary=9, positions=64)
@@ -379,7 +379,7 @@ def test_the_examples_of_the_manual_work(
         assert [build(config, split)[0].id for split in ("validation", "train")] == ["a", "b"]
         assert build(config, "train")[1].turns[1].content == "caption c"
     elif hook == "fvlm_decoders":
-        from fvlm_core.interfaces import VideoFile
+        from fvlm_core.plugin_api import VideoFile
 
         decoder, video = build(config_class()), VideoFile(tmp_path / "a.mp4", fps=2.0, seconds=2.0)
         frames, times = decoder.decode(video, 14)
@@ -393,14 +393,14 @@ def test_the_examples_of_the_manual_work(
         assert [label.get_text() for label in axes.get_yticklabels()] == ["joint-chinchilla "]
         assert axes.get_xlabel() == "E (nats per token)"
     elif hook == "fvlm_trackers":
-        from fvlm_core.interfaces import TrackedRun
+        from fvlm_core.plugin_api import TrackedRun
 
         tracker = build(config_class(), TrackedRun("recipe", "id", tmp_path, {}, 0))
         tracker.log({"event_type": "train", "step": 3, "train_loss": 2.5})
         tracker.close()
         assert (tmp_path / "losses.csv").read_text() == "3,2.5\n"
     elif hook == "fvlm_launchers":
-        from fvlm_core.interfaces import Ended, Job
+        from fvlm_core.plugin_api import Ended, Job
 
         job = Job(
             "recipe/id",

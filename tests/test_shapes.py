@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fvlm_core.data.video import decode
-from fvlm_core.interfaces import Split
+from fvlm_core.plugin_api import Split
 
 LEVELS: tuple[Level, ...] = ("easy", "gaze")
 

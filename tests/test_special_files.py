@@ -36,7 +36,7 @@ from fvlm_core.data.regular import NotData, read_data
 from fvlm_core.data.stills import decode_still
 from fvlm_core.data.video import BadSample, decode
 from fvlm_core.errors import FvlmError
-from fvlm_core.interfaces import DataSource, ImageFile, StoredFrames, VideoFile
+from fvlm_core.plugin_api import DataSource, ImageFile, StoredFrames, VideoFile
 from fvlm_core.pretrained import check_whole, read_config
 
 SECRET = "root:hunter2:0"

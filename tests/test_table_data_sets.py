@@ -18,7 +18,7 @@ from videos import index_of
 
 from fvlm_core.data.bad import BadSample
 from fvlm_core.data.frames import count_frames, decode_frames
-from fvlm_core.interfaces import DataSource, ImageFile, MissingData, Problems, Sample, UsageError
+from fvlm_core.plugin_api import DataSource, ImageFile, MissingData, Problems, Sample, UsageError
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ import pytest
 import warm
 from tiny import RECIPE, train
 
-from fvlm_core.interfaces import TrackedRun, Tracker, numbers
+from fvlm_core.plugin_api import TrackedRun, Tracker, numbers
 from fvlm_core.recipes.schema import Chosen
 from fvlm_core.runs import mirror
 from fvlm_core.runs.mirror import Mirror, Mirrored
@@ -312,7 +312,7 @@ def test_the_end_of_a_run_waits_for_all_its_trackers_together(
 CLINGING = """
 import atexit, sys, threading, time
 from fvlm_core.cli.main import main
-from fvlm_core.interfaces import Tracker
+from fvlm_core.plugin_api import Tracker
 from fvlm_core.runs import mirror
 class Clinging(Tracker):
     def __init__(self, config, run):

@@ -41,7 +41,7 @@ from tiny import CONNECTOR, ENCODER, LLM, TRAINING, run_cli
 
 from fvlm_core.data.sources import unseen
 from fvlm_core.errors import Problem
-from fvlm_core.interfaces import DataSource, Sample
+from fvlm_core.plugin_api import DataSource, Sample
 
 CLIP = b"no video, and no listing opens it"
 LOST, THERE = 12, 2

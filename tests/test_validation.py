@@ -10,7 +10,7 @@ from attrs import evolve
 from small import batch, model, only
 
 from fvlm_core.data.loader import chosen_validation
-from fvlm_core.interfaces import Sample
+from fvlm_core.plugin_api import Sample
 from fvlm_core.recipes.schema import Training
 from fvlm_core.runs.scored import Scored
 from fvlm_core.shards.freeze import ChosenSamples

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(280)
 FORGETFUL = {
     "acme_forgetful/__init__.py": "",
     "acme_forgetful/plugin.py": """
-from fvlm_core.interfaces import Component, hookimpl
+from fvlm_core.plugin_api import Component, hookimpl
 
 
 @hookimpl

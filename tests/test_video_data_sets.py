@@ -23,7 +23,7 @@ from fvlm_webvid.source import build as webvid
 from videos import index_of
 
 from fvlm_core.data.video import decode
-from fvlm_core.interfaces import DataSource, MissingData, UsageError, VideoFile
+from fvlm_core.plugin_api import DataSource, MissingData, UsageError, VideoFile
 
 
 @pytest.fixture(autouse=True)

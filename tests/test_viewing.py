@@ -28,8 +28,8 @@ from fvlm_core.data.frames import decode_frames
 from fvlm_core.data.opened import open_source
 from fvlm_core.data.shown import shown_by
 from fvlm_core.errors import Problems
-from fvlm_core.interfaces import DataSource, ImageFile, Sample, StoredFrames, Turn, VideoFile
 from fvlm_core.looking import caption, load_frames
+from fvlm_core.plugin_api import DataSource, ImageFile, Sample, StoredFrames, Turn, VideoFile
 from fvlm_core.recipes.read import read_data_source
 from fvlm_core.runs.restore import restore
 from fvlm_core.runs.store import Run, find_run

@@ -25,8 +25,8 @@ from transformers import AutoModel, AutoTokenizer
 from fvlm_core.data.batch import Batch
 from fvlm_core.errors import FvlmError
 from fvlm_core.hf import FvlmConfig, FvlmModel
-from fvlm_core.interfaces import Turn
 from fvlm_core.looking import caption
+from fvlm_core.plugin_api import Turn
 from fvlm_core.runs.release import release
 from fvlm_core.runs.restore import Restored, restore
 from fvlm_core.runs.store import Run, open_run

@@ -17,7 +17,7 @@ from fvlm_core.cli.options import decimal_option, runs_option
 from fvlm_core.cli.path_types import ANY_PATH
 
 if TYPE_CHECKING:
-    from fvlm_core.interfaces import FitModel
+    from fvlm_core.interfaces.fit import FitModel
     from fvlm_core.scaling.dialect import Decimal
     from fvlm_core.scaling.kinds import DKind, NKind
     from fvlm_core.scaling.points import Points

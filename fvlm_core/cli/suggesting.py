@@ -28,7 +28,7 @@ from fvlm_core.scaling.prediction import noise_of
 from fvlm_core.scaling.reach import Excess, beyond
 
 if TYPE_CHECKING:
-    from fvlm_core.interfaces import FitModel
+    from fvlm_core.interfaces.fit import FitModel
     from fvlm_core.plan import RunPlan
 
 FEWEST_STEPS = 100

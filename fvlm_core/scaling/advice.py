@@ -10,7 +10,7 @@ import pandas as pd
 from attrs import asdict, evolve, frozen
 
 from fvlm_core.errors import UsageError
-from fvlm_core.interfaces import FitModel
+from fvlm_core.interfaces.fit import FitModel
 from fvlm_core.scaling.beliefs import Beliefs, learn, logarithmic, prior
 from fvlm_core.scaling.cost import Cost, Size
 from fvlm_core.scaling.design import SPARED, Candidate, choose, estimable, even_grid, stakes

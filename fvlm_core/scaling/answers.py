@@ -10,7 +10,7 @@ import pandas as pd
 from attrs import asdict, evolve, frozen
 
 from fvlm_core.errors import UsageError
-from fvlm_core.interfaces import FitModel
+from fvlm_core.interfaces.fit import FitModel
 from fvlm_core.numeral import parse_count
 from fvlm_core.scaling.cost import SAME_SIZE, Cost
 from fvlm_core.scaling.noise import Noise

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from fvlm_core.errors import Problem, Problems
-from fvlm_core.interfaces import LRCurve
+from fvlm_core.interfaces.fit import LRCurve
 from fvlm_core.scaling.csvfile import CSVSheet
 from fvlm_core.scaling.names import meant
 from fvlm_core.scaling.sheet import Chunk, Place

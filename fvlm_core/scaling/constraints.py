@@ -11,7 +11,7 @@ import numpy as np
 from attrs import evolve, frozen
 
 from fvlm_core.errors import UsageError
-from fvlm_core.interfaces import FitModel, Parameter
+from fvlm_core.interfaces.fit import FitModel, Parameter
 from fvlm_registry.nearest import did_you_mean
 
 

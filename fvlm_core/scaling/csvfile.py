@@ -14,7 +14,7 @@ import pandas as pd
 
 from fvlm_core.csvtext import bare
 from fvlm_core.errors import UsageError
-from fvlm_core.interfaces import LRCurve
+from fvlm_core.interfaces.fit import LRCurve
 from fvlm_core.scaling.dialect import Decimal, find_dialect, is_blank
 from fvlm_core.scaling.sheet import AT_ONCE, Chunk, Place
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fvlm_core.interfaces import LRCurve
+from fvlm_core.interfaces.fit import LRCurve
 
 
 def curves_of(

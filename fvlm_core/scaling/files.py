@@ -15,7 +15,7 @@ from attrs import evolve
 from pandas.api.types import union_categoricals
 
 from fvlm_core.errors import Problem, Problems, UsageError
-from fvlm_core.interfaces import LRCurve
+from fvlm_core.interfaces.fit import LRCurve
 from fvlm_core.listed import listed
 from fvlm_core.scaling.chart import STEP, ChartSheet, is_chart
 from fvlm_core.scaling.columns import STANDARD, Choice, Found, find_columns, proposed_n

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from attrs import define, evolve, field
 
-from fvlm_core.interfaces import FitModel
+from fvlm_core.interfaces.fit import FitModel
 from fvlm_core.recipes.resolved import plain
 from fvlm_core.recipes.schema import Fit as FitRequest
 from fvlm_core.runs.store import Run

@@ -12,7 +12,7 @@ import pandas as pd
 
 from fvlm_core.data.regular import read_data
 from fvlm_core.errors import Problem, Problems, UsageError
-from fvlm_core.interfaces import LRCurve
+from fvlm_core.interfaces.fit import LRCurve
 from fvlm_core.scaling.dialect import Decimal, Dialect, encoding_of
 from fvlm_core.scaling.points import POINT, shorten
 from fvlm_core.scaling.sheet import SHOWN, Chunk, Place

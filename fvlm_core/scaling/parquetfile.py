@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fvlm_core.errors import Problem, Problems, UsageError
-from fvlm_core.interfaces import LRCurve
+from fvlm_core.interfaces.fit import LRCurve
 from fvlm_core.scaling.dialect import Decimal, Dialect
 from fvlm_core.scaling.sheet import AT_ONCE, Chunk, Place
 

@@ -12,7 +12,7 @@ import pandas as pd
 from attrs import field, frozen
 
 from fvlm_core.errors import UsageError
-from fvlm_core.interfaces import LRCurve
+from fvlm_core.interfaces.fit import LRCurve
 from fvlm_core.scaling.curves import curves_of
 from fvlm_core.scaling.policy import Policy
 

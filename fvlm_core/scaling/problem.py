@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from attrs import define, evolve, field, frozen
 
-from fvlm_core.interfaces import FitModel, LRCurve, Parameter
+from fvlm_core.interfaces.fit import FitModel, LRCurve, Parameter
 from fvlm_core.scaling.objective import Floats, Objective
 
 LOG_REACH = 40.0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from attrs import asdict, evolve, frozen
 
-from fvlm_core.interfaces import Relation
+from fvlm_core.interfaces.fit import Relation
 from fvlm_core.scaling.cost import SAME_SIZE
 from fvlm_core.scaling.leverage import EXACT
 from fvlm_core.scaling.uncertainty import UNBOUNDED, Interval, quantile

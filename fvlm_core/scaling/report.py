@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from attrs import asdict, field, frozen
 
-from fvlm_core.interfaces import FitModel, LRCurve
+from fvlm_core.interfaces.fit import FitModel, LRCurve
 from fvlm_core.scaling.evidence import Jump
 from fvlm_core.scaling.objective import Floats, Objective
 from fvlm_core.scaling.options import DEFAULT, Options

@@ -10,7 +10,7 @@ import numpy as np
 from attrs import define, field
 
 from fvlm_core.errors import Problem
-from fvlm_core.interfaces import LRCurve
+from fvlm_core.interfaces.fit import LRCurve
 
 SHOWN = 5
 """Bad cells of a column that are named one by one; the others are counted."""

@@ -12,7 +12,7 @@ import pandas as pd
 from attrs import evolve
 
 from fvlm_core.errors import UsageError
-from fvlm_core.interfaces import LRCurve
+from fvlm_core.interfaces.fit import LRCurve
 from fvlm_core.runs.listing import list_entries
 from fvlm_core.runs.metrics import Row
 from fvlm_core.runs.sound import PassedOver, sound

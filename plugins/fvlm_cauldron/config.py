@@ -6,7 +6,7 @@ from pathlib import Path
 
 from attrs import field, frozen, validators
 
-from fvlm_core.interfaces import DataCard, Fit
+from fvlm_core.plugin_api import DataCard, Fit
 
 
 @frozen(kw_only=True)

@@ -6,7 +6,7 @@ from itertools import chain
 from typing import Any
 
 from fvlm_cauldron.config import Cauldron
-from fvlm_core.interfaces import (
+from fvlm_core.plugin_api import (
     Parquet,
     Record,
     Refused,

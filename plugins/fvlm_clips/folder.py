@@ -9,7 +9,7 @@ from pathlib import Path
 
 from attrs import define, field
 
-from fvlm_core.interfaces import NotData, Refused, check_data, is_video, leads_out
+from fvlm_core.plugin_api import NotData, Refused, check_data, is_video, leads_out
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 

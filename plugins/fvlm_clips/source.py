@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from fvlm_clips.config import Clips
 from fvlm_clips.folder import Folder
-from fvlm_core.interfaces import (
+from fvlm_core.plugin_api import (
     MAX_ROW,
     CSVRows,
     DataSource,

@@ -6,7 +6,7 @@ from typing import Any
 
 from attrs import evolve, field, fields, frozen, validators
 
-from fvlm_core.interfaces import (
+from fvlm_core.plugin_api import (
     ACTIVATION,
     COUNT,
     FLAG,

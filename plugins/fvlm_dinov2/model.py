@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import Dinov2Config, Dinov2Model
 from transformers.models.dinov2.modeling_dinov2 import Dinov2Layer
 
-from fvlm_core.interfaces import SEEDED, Depth, KeyValue, PatchFeatures, VisionEncoder, read_weights
+from fvlm_core.plugin_api import SEEDED, Depth, KeyValue, PatchFeatures, VisionEncoder, read_weights
 from fvlm_dinov2.config import DINOv2
 
 _SEEDED_TOKEN_STD = 1.0  # class token and positions as large as what a seeded patch projection gives

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any, cast
 
-from fvlm_core.interfaces import PREPROCESSOR, Problem, Problems
+from fvlm_core.plugin_api import PREPROCESSOR, Problem, Problems
 
 _BICUBIC = 3
 """Pillow's number of the filter that pictures are scaled with here."""

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from attrs import frozen
 
-from fvlm_core.interfaces import LRCurve
+from fvlm_core.plugin_api import LRCurve
 from fvlm_fits.rates import run_rates
 
 NODES = ((0.12, 1), (0.5, 2), (1.5, 3), (8.0, 5), (np.inf, 10))

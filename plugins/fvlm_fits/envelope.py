@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from fvlm_core.interfaces import FitModel, Parameter, UsageError
+from fvlm_core.plugin_api import FitModel, Parameter, UsageError
 from fvlm_fits.config import Envelope
 
 BUDGETS = 1_500

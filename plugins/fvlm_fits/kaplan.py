@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fvlm_core.interfaces import FitModel, Parameter
+from fvlm_core.plugin_api import FitModel, Parameter
 from fvlm_fits.config import NoSettings
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fvlm_core.interfaces import FitModel, Parameter, Relation
+from fvlm_core.plugin_api import FitModel, Parameter, Relation
 from fvlm_fits.config import NoSettings
 from fvlm_fits.parabola import checks, valley, valley_slopes
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fvlm_core.interfaces import FitModel, Parameter
+from fvlm_core.plugin_api import FitModel, Parameter
 from fvlm_fits.annealing import Annealing, annealing
 from fvlm_fits.config import NoSettings
 from fvlm_fits.rates import summed

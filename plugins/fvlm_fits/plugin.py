@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fvlm_core.interfaces import Component, hookimpl
+from fvlm_core.plugin_api import Component, hookimpl
 
 LAWS = {
     "per-size": "L = a*D^-b + E for each model size",

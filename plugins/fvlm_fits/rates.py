@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fvlm_core.interfaces import LRCurve, UsageError
+from fvlm_core.plugin_api import LRCurve, UsageError
 
 
 def run_rates(table: pd.DataFrame, curves: Mapping[str, LRCurve]) -> Iterator[tuple[Any, Any, Any, LRCurve]]:

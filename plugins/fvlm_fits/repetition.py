@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fvlm_core.interfaces import FitModel, LRCurve, Parameter, UsageError
+from fvlm_core.plugin_api import FitModel, LRCurve, Parameter, UsageError
 from fvlm_fits.config import Repetition
 
 COLUMN = "unique"

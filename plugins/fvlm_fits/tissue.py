@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.signal import lfilter
 
-from fvlm_core.interfaces import FitModel, LRCurve, Parameter
+from fvlm_core.plugin_api import FitModel, LRCurve, Parameter
 from fvlm_fits.config import Tissue
 from fvlm_fits.rates import run_rates
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fvlm_core.interfaces import FitModel, Parameter
+from fvlm_core.plugin_api import FitModel, Parameter
 from fvlm_fits.config import NoSettings
 from fvlm_fits.joint_chinchilla import floors, floors_gradient
 

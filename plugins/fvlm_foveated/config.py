@@ -6,7 +6,7 @@ from typing import Literal
 
 from attrs import evolve, field, frozen, validators
 
-from fvlm_core.interfaces import (
+from fvlm_core.plugin_api import (
     LLM_WIDTH,
     ConnectorSpec,
     EncoderSpec,

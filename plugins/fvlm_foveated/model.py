@@ -8,7 +8,7 @@ import torch
 from attrs import define, frozen
 from torch import Tensor, nn
 
-from fvlm_core.interfaces import (
+from fvlm_core.plugin_api import (
     Auxiliary,
     Connector,
     Depth,

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fvlm_core.interfaces import (
+from fvlm_core.plugin_api import (
     JSONArray,
     Record,
     Refused,

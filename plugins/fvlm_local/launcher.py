@@ -7,7 +7,7 @@ import signal
 import subprocess
 from contextlib import suppress
 
-from fvlm_core.interfaces import Ended, Job, Launcher, Task, UsageError, tied
+from fvlm_core.plugin_api import Ended, Job, Launcher, Task, UsageError, tied
 from fvlm_local.config import Local
 
 _GPUS = "CUDA_VISIBLE_DEVICES"

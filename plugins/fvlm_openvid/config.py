@@ -6,7 +6,7 @@ from typing import Literal
 
 from attrs import frozen
 
-from fvlm_core.interfaces import DataCard, HeldOutVideos
+from fvlm_core.plugin_api import DataCard, HeldOutVideos
 
 
 @frozen(kw_only=True)

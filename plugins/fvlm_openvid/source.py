@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fvlm_core.interfaces import (
+from fvlm_core.plugin_api import (
     CSVRows,
     Record,
     Refused,

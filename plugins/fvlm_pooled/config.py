@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import evolve, field, frozen, validators
 
-from fvlm_core.interfaces import LLM_WIDTH, ConnectorSpec, EncoderSpec, LinearMap, UsageError
+from fvlm_core.plugin_api import LLM_WIDTH, ConnectorSpec, EncoderSpec, LinearMap, UsageError
 
 
 @frozen(kw_only=True)

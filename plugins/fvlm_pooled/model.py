@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fvlm_core.interfaces import (
+from fvlm_core.plugin_api import (
     Connector,
     EncoderSpec,
     LLMBackend,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fvlm_core.interfaces import Component, hookimpl
+from fvlm_core.plugin_api import Component, hookimpl
 
 
 @hookimpl
@@ -13,6 +13,6 @@ def fvlm_decoders() -> Iterator[Component]:
     yield Component(
         "pyav",
         target="fvlm_core.data.decoders:build",
-        config="fvlm_core.interfaces:PyAVSettings",
+        config="fvlm_core.plugin_api:PyAVSettings",
         summary="FFmpeg through PyAV, one thread a worker; the default",
     )

@@ -8,7 +8,7 @@ from typing import Literal
 from attrs import evolve, field, frozen
 from attrs.validators import ge, in_, min_len
 
-from fvlm_core.interfaces import cache_folder
+from fvlm_core.plugin_api import cache_folder
 
 Level = Literal["easy", "gaze"]
 

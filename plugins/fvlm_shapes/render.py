@@ -14,7 +14,7 @@ import av
 from attrs import frozen
 from PIL import Image
 
-from fvlm_core.interfaces import Progress, Split
+from fvlm_core.plugin_api import Progress, Split
 from fvlm_shapes.config import Level
 from fvlm_shapes.scenes import scene
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from attrs import frozen
 from PIL import Image
 
-from fvlm_core.interfaces import Split
+from fvlm_core.plugin_api import Split
 from fvlm_shapes.config import Level
 from fvlm_shapes.draw import COLOURS, GLYPHS, GRID, band, blank, card, fill
 from fvlm_shapes.draws import pick, rank_pick, several

@@ -11,7 +11,7 @@ from random import Random
 
 from filelock import FileLock
 
-from fvlm_core.interfaces import DataSource, Progress, Sample, Split, Turn, VideoFile
+from fvlm_core.plugin_api import DataSource, Progress, Sample, Split, Turn, VideoFile
 from fvlm_shapes.config import Shapes
 from fvlm_shapes.pairs import worse
 from fvlm_shapes.render import Film, render

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from attrs import field, frozen, validators
 
-from fvlm_core.interfaces import cache_folder
+from fvlm_core.plugin_api import cache_folder
 
 
 @frozen(kw_only=True)

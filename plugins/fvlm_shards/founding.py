@@ -16,7 +16,7 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-from fvlm_core.interfaces import (
+from fvlm_core.plugin_api import (
     NOTES,
     PICTURES,
     TEXTS,

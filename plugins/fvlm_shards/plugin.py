@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fvlm_core.interfaces import Component, environment_path, hookimpl
+from fvlm_core.plugin_api import Component, environment_path, hookimpl
 
 _TARGET, _CONFIG = "fvlm_shards.source:build", "fvlm_shards.config:Shards"
 

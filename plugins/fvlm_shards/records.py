@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
-from fvlm_core.interfaces import NotText, Turn, decoded, fault_of, listed, media_keys
+from fvlm_core.plugin_api import NotText, Turn, decoded, fault_of, listed, media_keys
 from fvlm_shards.token_ids import TokenIds
 
 PROMPTS = {

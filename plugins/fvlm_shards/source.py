@@ -12,7 +12,7 @@ import numpy as np
 from attrs import evolve
 from numpy.typing import NDArray
 
-from fvlm_core.interfaces import (
+from fvlm_core.plugin_api import (
     KINDS,
     BadSample,
     DataSource,

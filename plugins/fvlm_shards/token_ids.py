@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import define
 
-from fvlm_core.interfaces import NOTES, MissingData, Turn, check_data
+from fvlm_core.plugin_api import NOTES, MissingData, Turn, check_data
 
 _TURN = re.compile(r"<\|im_start\|>(system|user|assistant)\n(.*?)<\|im_end\|>\n?", re.DOTALL)
 _START = "<|im_start|>"

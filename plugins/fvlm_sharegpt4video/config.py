@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from fvlm_core.interfaces import DataCard, HeldOutVideos
+from fvlm_core.plugin_api import DataCard, HeldOutVideos
 
 CAPTIONS = "sharegpt4video_40k.jsonl"
 VIDEOS = "zip_folder"

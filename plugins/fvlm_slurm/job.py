@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Timer
 from types import FrameType
 
-from fvlm_core.interfaces import tied
+from fvlm_core.plugin_api import tied
 
 _MARGIN = 5.0
 """Seconds beyond the command's own time to save."""

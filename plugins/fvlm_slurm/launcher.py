@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fvlm_core.interfaces import Ended, FvlmError, Job, Launcher, Task, UsageError
+from fvlm_core.plugin_api import Ended, FvlmError, Job, Launcher, Task, UsageError
 from fvlm_slurm.config import Slurm
 from fvlm_slurm.job import ended_file, write
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, fields, frozen, validators
 
-from fvlm_core.interfaces import (
+from fvlm_core.plugin_api import (
     ACTIVATION,
     COUNT,
     FLAG,

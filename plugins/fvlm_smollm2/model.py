@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm, rotate_half
 
-from fvlm_core.interfaces import SEEDED, LLMBackend, UsageError, read_weights
+from fvlm_core.plugin_api import SEEDED, LLMBackend, UsageError, read_weights
 from fvlm_smollm2.attention import Lengths, attend_causally
 from fvlm_smollm2.cache import KeyValueCache
 from fvlm_smollm2.config import SmolLM2

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, cast
 
-from fvlm_core.interfaces import NotText, UsageError, decoded, read_config, read_data
+from fvlm_core.plugin_api import NotText, UsageError, decoded, read_config, read_data
 
 _ASKED = [{"role": "user", "content": "Hi"}]
 _TALK = [{"role": "system", "content": "Be brief."}, *_ASKED, {"role": "assistant", "content": "Yes."}]

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from attrs import frozen
 
-from fvlm_core.interfaces import DataCard
+from fvlm_core.plugin_api import DataCard
 
 Subset = Literal[
     "all",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fvlm_core.interfaces import Parquet, Record, Refused, Split, TableEntry, TableRows, chat_of, missing
+from fvlm_core.plugin_api import Parquet, Record, Refused, Split, TableEntry, TableRows, chat_of, missing
 from fvlm_smoltalk.config import SmolTalk
 
 _FILES = {"train": "train-*.parquet", "validation": "test-*.parquet"}

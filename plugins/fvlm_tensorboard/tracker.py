@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter  # raises ImportError without the package `tensorboard`
 
-from fvlm_core.interfaces import TrackedRun, Tracker, numbers, user_path
+from fvlm_core.plugin_api import TrackedRun, Tracker, numbers, user_path
 from fvlm_tensorboard.config import TensorBoard
 
 

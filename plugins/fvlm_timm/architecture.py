@@ -17,7 +17,7 @@ from timm.models.eva import Eva, EvaAttention, EvaBlock, EvaBlockPostNorm
 from timm.models.vision_transformer import Block, ResPostBlock, VisionTransformer
 from torch import nn
 
-from fvlm_core.interfaces import SEEDED, EncoderSpec, UsageError
+from fvlm_core.plugin_api import SEEDED, EncoderSpec, UsageError
 from fvlm_timm.config import Timm
 
 POST_NORM = (ResPostBlock, EvaBlockPostNorm)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from attrs import evolve, field, frozen, validators
 
-from fvlm_core.interfaces import SEEDED, EncoderSpec
+from fvlm_core.plugin_api import SEEDED, EncoderSpec
 
 PRETRAINED = "pretrained"
 """The weights that timm publishes under the model's name, from the Hugging Face cache."""

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from fvlm_core.interfaces import SEEDED, Depth, KeyValue, PatchFeatures, VisionEncoder
+from fvlm_core.plugin_api import SEEDED, Depth, KeyValue, PatchFeatures, VisionEncoder
 from fvlm_timm.architecture import create
 from fvlm_timm.blocks import attention_input, finish, project, rotate
 from fvlm_timm.config import Timm

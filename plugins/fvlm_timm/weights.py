@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from timm.models import eva, get_pretrained_cfg, vision_transformer
 
-from fvlm_core.interfaces import (
+from fvlm_core.plugin_api import (
     SEEDED,
     MissingWeights,
     Problem,

@@ -7,7 +7,7 @@ from typing import Any
 
 import trackio  # pyright: ignore[reportMissingImports]  # raises ImportError without the extra
 
-from fvlm_core.interfaces import TrackedRun, Tracker, numbers
+from fvlm_core.plugin_api import TrackedRun, Tracker, numbers
 from fvlm_trackio.config import Trackio
 
 

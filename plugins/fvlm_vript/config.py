@@ -6,7 +6,7 @@ from typing import Literal
 
 from attrs import frozen
 
-from fvlm_core.interfaces import DataCard, HeldOutVideos
+from fvlm_core.plugin_api import DataCard, HeldOutVideos
 
 _SIZE = {
     "long": "about 400,000 clips of 12,000 videos, 822 GB (the uncut videos, not needed: 667 GB)",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fvlm_core.interfaces import (
+from fvlm_core.plugin_api import (
     JSONLines,
     Record,
     Refused,

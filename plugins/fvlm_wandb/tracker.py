@@ -8,7 +8,7 @@ from typing import Any
 
 import wandb
 
-from fvlm_core.interfaces import TrackedRun, Tracker, numbers
+from fvlm_core.plugin_api import TrackedRun, Tracker, numbers
 from fvlm_wandb.config import WandB
 
 

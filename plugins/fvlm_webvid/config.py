@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from fvlm_core.interfaces import DataCard, VideoSettings
+from fvlm_core.plugin_api import DataCard, VideoSettings
 
 LEGAL = (
     "withdrawn: captions and URLs were taken down on 2024-02-23 after a demand by Shutterstock, whose watermark the "

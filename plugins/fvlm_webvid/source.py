@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from fvlm_core.interfaces import (
+from fvlm_core.plugin_api import (
     CSVRows,
     MissingData,
     Record,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fvlm_registry.lookup import LookupFailure, MissingLibrary, Registry, registry
 
 hookimpl = pluggy.HookimplMarker("fvlm")
-"""Marks a plugin's hook functions; plugins import it from `fvlm_core.interfaces`."""
+"""Marks a plugin's hook functions; plugins import it from `fvlm_core.plugin_api`."""
 
 __all__ = [
     "KINDS",

@@ -43,7 +43,7 @@ def fvlm_encoders() -> Iterable[Component]:
 
         # acme_tiles/plugin.py
         from attrs import frozen
-        from fvlm_core.interfaces import Component, EncoderSpec, hookimpl
+        from fvlm_core.plugin_api import Component, EncoderSpec, hookimpl
 
 
         @frozen(kw_only=True)
@@ -62,7 +62,7 @@ def fvlm_encoders() -> Iterable[Component]:
             yield Component("tiles", **names, summary="linear tiles", provides=("patches", "query"))
 
         # acme_tiles/model.py
-        from fvlm_core.interfaces import KeyValue, PatchFeatures, VisionEncoder
+        from fvlm_core.plugin_api import KeyValue, PatchFeatures, VisionEncoder
         from torch import nn
 
 
@@ -98,7 +98,7 @@ def fvlm_connectors() -> Iterable[Component]:
 
         # acme_mean/plugin.py
         from attrs import frozen
-        from fvlm_core.interfaces import Component, ConnectorSpec, hookimpl
+        from fvlm_core.plugin_api import Component, ConnectorSpec, hookimpl
 
 
         @frozen(kw_only=True)
@@ -120,7 +120,7 @@ def fvlm_connectors() -> Iterable[Component]:
             )
 
         # acme_mean/model.py
-        from fvlm_core.interfaces import Connector, VisualTokens
+        from fvlm_core.plugin_api import Connector, VisualTokens
         from torch import nn
 
 
@@ -151,7 +151,7 @@ def fvlm_llms() -> Iterable[Component]:
 
         # acme_llm/plugin.py
         from attrs import field, frozen, validators
-        from fvlm_core.interfaces import Component, LLMSpec, hookimpl
+        from fvlm_core.plugin_api import Component, LLMSpec, hookimpl
 
         SIZES = {"9m": {"width": 256, "depth": 8}, "30m": {"width": 512, "depth": 10}}
 
@@ -199,7 +199,7 @@ def fvlm_data_sources() -> Iterable[Component]:
         from pathlib import Path
 
         from attrs import frozen
-        from fvlm_core.interfaces import Component, hookimpl
+        from fvlm_core.plugin_api import Component, hookimpl
 
 
         @frozen(kw_only=True)
@@ -218,7 +218,7 @@ def fvlm_data_sources() -> Iterable[Component]:
             )
 
         # acme_pairs/source.py
-        from fvlm_core.interfaces import DataSource, MissingData, Sample, Turn, VideoFile
+        from fvlm_core.plugin_api import DataSource, MissingData, Sample, Turn, VideoFile
 
 
         class Pairs(DataSource):
@@ -251,7 +251,7 @@ def fvlm_decoders() -> Iterable[Component]:
 
         # acme_still/plugin.py
         from attrs import frozen
-        from fvlm_core.interfaces import Component, hookimpl
+        from fvlm_core.plugin_api import Component, hookimpl
 
 
         @frozen(kw_only=True)
@@ -272,7 +272,7 @@ def fvlm_decoders() -> Iterable[Component]:
         from math import ceil
 
         import numpy as np
-        from fvlm_core.interfaces import BadSample, Decoder
+        from fvlm_core.plugin_api import BadSample, Decoder
 
 
         class Still(Decoder):
@@ -306,7 +306,7 @@ def fvlm_fit_models() -> Iterable[Component]:
 
         # acme_power/plugin.py
         from attrs import frozen
-        from fvlm_core.interfaces import Component, FitModel, Parameter, hookimpl
+        from fvlm_core.plugin_api import Component, FitModel, Parameter, hookimpl
 
 
         @frozen(kw_only=True)
@@ -350,7 +350,7 @@ def fvlm_figures() -> Iterable[Component]:
 
         # acme_floors/plugin.py
         from attrs import frozen
-        from fvlm_core.interfaces import Component, hookimpl
+        from fvlm_core.plugin_api import Component, hookimpl
 
 
         @frozen(kw_only=True)
@@ -364,7 +364,7 @@ def fvlm_figures() -> Iterable[Component]:
             yield Component("floors", **names, summary="a parameter of each law with its interval")
 
         # acme_floors/floors.py
-        from fvlm_core.interfaces import style
+        from fvlm_core.plugin_api import style
 
 
         def draw(config, reports, figure):
@@ -398,7 +398,7 @@ def fvlm_trackers() -> Iterable[Component]:
 
         # acme_csv/plugin.py
         from attrs import frozen
-        from fvlm_core.interfaces import Component, hookimpl
+        from fvlm_core.plugin_api import Component, hookimpl
 
 
         @frozen(kw_only=True)
@@ -416,7 +416,7 @@ def fvlm_trackers() -> Iterable[Component]:
             )
 
         # acme_csv/tracker.py
-        from fvlm_core.interfaces import Tracker
+        from fvlm_core.plugin_api import Tracker
 
 
         class Csv(Tracker):
@@ -441,7 +441,7 @@ def fvlm_launchers() -> Iterable[Component]:
 
         # acme_nice/plugin.py
         from attrs import field, frozen, validators
-        from fvlm_core.interfaces import Component, hookimpl
+        from fvlm_core.plugin_api import Component, hookimpl
 
 
         @frozen(kw_only=True)
@@ -458,7 +458,7 @@ def fvlm_launchers() -> Iterable[Component]:
         import os
         import subprocess
 
-        from fvlm_core.interfaces import Ended, Launcher, Task, tied
+        from fvlm_core.plugin_api import Ended, Launcher, Task, tied
 
 
         class NiceLauncher(Launcher):

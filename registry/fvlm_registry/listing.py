@@ -74,7 +74,7 @@ def _check_hooks(plugin: Any, manager: pluggy.PluginManager) -> None:
         options = manager.parse_hookimpl_opts(plugin, name)
         if options is None:
             if name in HOOKS:
-                problems.append(f"{name} is not marked with @hookimpl of fvlm_core.interfaces")
+                problems.append(f"{name} is not marked with @hookimpl of fvlm_core.plugin_api")
             continue
         hook = options["specname"] or name
         marked[name] = hook
@@ -107,7 +107,7 @@ def _listed(hook: pluggy.HookCaller) -> Iterator[Component]:
             raise Breach(f"{hook.name} returned one {got}: expected an iterable of Component, `yield` it")
         for item in cast(Iterable[object], result):
             if not isinstance(item, Component):
-                raise Breach(f"{hook.name} offers {item!r}: expected a Component of fvlm_core.interfaces")
+                raise Breach(f"{hook.name} offers {item!r}: expected a Component of fvlm_core.plugin_api")
             yield item
 
 
