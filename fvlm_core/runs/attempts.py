@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from fvlm_core.errors import UsageError
+from fvlm_core.json_shape import misfit
 from fvlm_core.recipes.drift import Change
 from fvlm_core.runs.files import ends_torn, open_to_append, read_rows
 from fvlm_core.runs.metrics import next_attempt
-from fvlm_core.runs.shape import ATTEMPT, MUST, misfit
+from fvlm_core.runs.shape import ATTEMPT, MUST
 from fvlm_core.runs.store import ATTEMPTS, METRICS
 
 _SAID = {"torch": "torch", "device": "device", "world": "world size", "parallel": "parallel mode"}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fvlm_core.errors import UsageError
-from fvlm_core.runs.shape import TEXT, misfit
+from fvlm_core.json_shape import TEXT, misfit
 from fvlm_core.runs.store import RECIPE, read_part
 
 CONFIGS = "configs"

@@ -15,11 +15,12 @@ from typing import Any, Literal
 from attrs import asdict, evolve, field, fields, frozen
 
 from fvlm_core.errors import UsageError
+from fvlm_core.json_shape import Shape, misfit
 from fvlm_core.listed import listed
 from fvlm_core.runs import shape
 from fvlm_core.runs.files import read_json
 from fvlm_core.runs.index import Index, Stamp
-from fvlm_core.runs.shape import MUST, Shape, misfit
+from fvlm_core.runs.shape import MUST
 from fvlm_core.runs.store import FAILURE, IMPORTED, RECIPE, SUMMARY, no_run
 from fvlm_core.runs.tags import TAGS, read_tags
 from fvlm_registry.nearest import did_you_mean

@@ -12,8 +12,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from fvlm_core.errors import FvlmError
+from fvlm_core.json_shape import TEXT, WHOLE, misfit
 from fvlm_core.runs.files import read_json, write_json
-from fvlm_core.runs.shape import TEXT, WHOLE, misfit
 
 OWNER = ".owner.json"
 _LOCK = ".lock"

@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import Any
 
 from fvlm_core.errors import FvlmError, UsageError
+from fvlm_core.json_shape import misfit
 from fvlm_core.runs.files import ends_torn, open_to_append, read_rows
-from fvlm_core.runs.shape import MUST, ROW, misfit
+from fvlm_core.runs.shape import MUST, ROW
 
 Row = dict[str, Any]
 

@@ -9,13 +9,13 @@ from typing import Any
 from attrs import frozen
 
 from fvlm_core.errors import UsageError
+from fvlm_core.json_shape import misfit
 from fvlm_core.recipes.resolved import flat
 from fvlm_core.runs.attempts import accepted_drift, read_attempts
 from fvlm_core.runs.files import read_rows
 from fvlm_core.runs.listing import Entry
 from fvlm_core.runs.metrics import Row, read_metrics
 from fvlm_core.runs.removal import size_on_disk
-from fvlm_core.runs.shape import misfit
 from fvlm_core.runs.store import BAD_SAMPLES, METRICS, open_run
 
 MAIN = (

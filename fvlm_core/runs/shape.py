@@ -1,58 +1,21 @@
-"""Of what kind the values of a run's files are. What stands there may come from anywhere; readers rely on these kinds.
-
-A key that is not named here may hold anything: nothing reads it but to show it. One that is missing is no misfit.
-"""
+"""The kinds of values in a run's files; see `json_shape`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from attrs import frozen
-
-
-@frozen
-class Kind:
-    """A kind of values. words: as an error says it. empty: whether null is one of them, and stands for "not known"."""
-
-    words: str
-    types: tuple[type, ...]
-    empty: bool = False
-
-    def holds(self, value: Any) -> bool:
-        """Whether a value is of this kind; true and false are no numbers."""
-        if value is None:
-            return self.empty
-        return isinstance(value, self.types) and (bool in self.types or not isinstance(value, bool))
-
-
-TEXT = Kind("text", (str,))
-FLAG = Kind("true or false", (bool,))
-WHOLE = Kind("a whole number", (int,))
-COUNT = Kind("a whole number, or null", (int,), empty=True)
-NUMBER = Kind("a number", (int, float))
-MEASURED = Kind("a number, or null", (int, float), empty=True)
-TABLE = Kind("a table", (dict,))
-PERHAPS = Kind("a table, or null", (dict,), empty=True)
-LIST = Kind("a list", (list,))
-
-
-@frozen
-class Each:
-    """A list whose entries are tables of this shape. must: keys that none of them lacks."""
-
-    shape: Shape
-    must: tuple[str, ...] = ()
-
-
-@frozen
-class Every:
-    """A table, or null, whose values are all of this kind or shape."""
-
-    of: Kind | Shape | Every
-
-
-Shape = Mapping[str, "Kind | Shape | Each | Every"]
+from fvlm_core.json_shape import (
+    COUNT,
+    FLAG,
+    LIST,
+    MEASURED,
+    NUMBER,
+    PERHAPS,
+    TABLE,
+    TEXT,
+    WHOLE,
+    Each,
+    Every,
+    Shape,
+)
 
 _COMPONENT: Shape = {"name": TEXT, "weights": TEXT}
 
@@ -138,43 +101,3 @@ ROW: Shape = {
 
 MUST = {"recipe": ("id", "recipe", "order"), "row": ("event_type", "step"), "attempt": ("attempt", "drift")}
 """Keys that no record, no line of the metrics and no attempt lacks."""
-
-
-def misfit(value: Any, shape: Shape, must: tuple[str, ...] = (), key: str = "") -> str:
-    """The first thing that is not as `shape` has it, in words; the empty string where all is.
-
-    must: keys that may not be missing.
-    """
-    if not isinstance(value, dict):
-        return f"{key or 'the whole'} is {_shown(value)}; expected a table of values"
-    if missing := [name for name in must if name not in value]:
-        return f"{key + ' ' if key else ''}lacks {', '.join(missing)}"
-    for name, of in shape.items():
-        if name in value and (found := _differs(value[name], of, f"{key}.{name}" if key else name)):
-            return found
-    return ""
-
-
-def _differs(value: Any, of: Kind | Shape | Each | Every, key: str) -> str:
-    if isinstance(of, Kind):
-        return "" if of.holds(value) else f"{key} is {_shown(value)}; expected {of.words}"
-    if isinstance(of, Each):
-        if not isinstance(value, list):
-            return f"{key} is {_shown(value)}; expected a list of tables"
-        found = (misfit(entry, of.shape, of.must, f"{key}[{at}]") for at, entry in enumerate(value))
-        return next(filter(None, found), "")
-    if isinstance(of, Every):
-        if not PERHAPS.holds(value):
-            return f"{key} is {_shown(value)}; expected {PERHAPS.words}"
-        found = (_differs(inner, of.of, f"{key}.{name}") for name, inner in (value or {}).items())
-        return next(filter(None, found), "")
-    return misfit(value, of, key=key)
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, dict | list):
-        return "a table" if isinstance(value, dict) else "a list"
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:40]}..."

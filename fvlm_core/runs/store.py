@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, cast
 from attrs import evolve, field, frozen
 
 from fvlm_core.errors import UsageError
+from fvlm_core.json_shape import Shape, misfit
 from fvlm_core.listed import listed
 from fvlm_core.paths import user_path
 from fvlm_core.runs import shape
 from fvlm_core.runs.files import read_json
 from fvlm_core.runs.metrics import Row, read_metrics
-from fvlm_core.runs.shape import MUST, Shape, misfit
+from fvlm_core.runs.shape import MUST
 
 if TYPE_CHECKING:
     from fvlm_core.runs.cache import MetricsCache
