@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fvlm_core.scaling.fitting import fit_points, load_model
-from fvlm_core.scaling.points import tidy
+from fvlm_core.scaling.fit.fitting import fit_points, load_model
+from fvlm_core.scaling.points.points import tidy
 
 TRUTH = {"E": 1.7, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
 FAR = (2e10, 4e11)

@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 
 from fvlm_core.plugin_api import LRCurve
-from fvlm_core.scaling.fitting import load_model
-from fvlm_core.scaling.objective import Objective
-from fvlm_core.scaling.problem import Problem
-from fvlm_core.scaling.solver import solve
+from fvlm_core.scaling.fit.fitting import load_model
+from fvlm_core.scaling.fit.objective import Objective
+from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.solver import solve
 
 SIZES = ("25", "100")
 WARMUP = 2159

@@ -13,9 +13,9 @@ import time
 import numpy as np
 import pandas as pd
 
-from fvlm_core.scaling.fitting import fit_points, load_model
-from fvlm_core.scaling.options import Options
-from fvlm_core.scaling.points import tidy
+from fvlm_core.scaling.fit.fitting import fit_points, load_model
+from fvlm_core.scaling.fit.options import Options
+from fvlm_core.scaling.points.points import tidy
 
 RUNS, EACH = 1_000, 1_000
 

@@ -28,8 +28,8 @@ from fvlm_smollm2.config import SmolLM2
 from fvlm_smollm2.model import build as build_llm
 
 from fvlm_core.data.batch import Batch
-from fvlm_core.training.optimiser import GROUPS, make_optimiser
-from fvlm_core.vlm import VLM
+from fvlm_core.model.vlm import VLM
+from fvlm_core.training.optimizer import GROUPS, make_optimiser
 
 VOCABULARY = 49_152
 ENCODER = DINOv2(weights="seeded", width=384, depth=12, heads=6, position_size=518)

@@ -19,16 +19,16 @@ import pandas as pd
 from attrs import evolve, frozen
 
 from fvlm_core.plugin_api import FitModel
-from fvlm_core.scaling.advice import Advice, Choices, Target, advise, flops_price
-from fvlm_core.scaling.cost import Cost, Size
-from fvlm_core.scaling.design import Candidate, curve
-from fvlm_core.scaling.fitting import load_model
-from fvlm_core.scaling.noise import ASSUMED, Noise
-from fvlm_core.scaling.objective import Objective
-from fvlm_core.scaling.optimum import optimum
-from fvlm_core.scaling.points import size_label, tidy
-from fvlm_core.scaling.problem import Problem
-from fvlm_core.scaling.solver import solve
+from fvlm_core.scaling.fit.fitting import load_model
+from fvlm_core.scaling.fit.noise import ASSUMED, Noise
+from fvlm_core.scaling.fit.objective import Objective
+from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.solver import solve
+from fvlm_core.scaling.points.points import size_label, tidy
+from fvlm_core.scaling.predict.advice import Advice, Choices, Target, advise, flops_price
+from fvlm_core.scaling.predict.cost import Cost, Size
+from fvlm_core.scaling.predict.design import Candidate, curve
+from fvlm_core.scaling.predict.optimum import optimum
 
 SEED = 20_261_124
 """Of the campaigns that the documentation reports; nothing was tuned on them."""

@@ -19,7 +19,7 @@ from fvlm_smollm2.model import build as build_llm
 from torch import Tensor
 
 from fvlm_core.data.batch import Batch
-from fvlm_core.vlm import VLM
+from fvlm_core.model.vlm import VLM
 
 QUERY_SETTINGS: dict[str, dict[str, Any]] = {
     "default": {},

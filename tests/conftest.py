@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fvlm_core import leaving
+from fvlm_core.utils import process_exit as leaving
 
 # Models of width 16 gain nothing by threads, and two workers of tests with two each wait for one another: three times
 # as long on two cores. Read by torch when it is imported, here and in the processes that tests start.

@@ -387,13 +387,6 @@ def spoil(file: Path, kind: Kind, draw: random.Random) -> str:
 
 def warm() -> None:
     """Import, once, what every command needs; no tensor is made, so that a fork is safe."""
-    import fvlm_core.campaign
-    import fvlm_core.cli.main
-    import fvlm_core.evaluation
-    import fvlm_core.report.html
-    import fvlm_core.runs.export
-    import fvlm_core.scaling.report
-    import fvlm_core.sources.parquet  # noqa: F401
 
 
 def ended(arguments: Iterable[str], root: Path) -> tuple[int | None, float, float, str]:

@@ -23,8 +23,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from fvlm_core.data.batch import Batch
-from fvlm_core.vlm import VLM
-from fvlm_core.weights import our_name
+from fvlm_core.model.vlm import VLM
+from fvlm_core.weights.matching import our_name
 
 LOSS, VALUES, ATTENTION, NORM, NORM_FLOOR = 5e-6, 1e-4, 1e-5, 2e-3, 1e-4
 """What holds between library versions: losses, logits and tokens, attention probabilities, gradient norms (relative,

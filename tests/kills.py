@@ -23,9 +23,9 @@ from matrix import counted_once
 from trainer import difference, go, opened, outcome, small
 
 import fvlm_core.training.state as state
-from fvlm_core import campaign
-from fvlm_core.campaign import run_folder
-from fvlm_core.compose import compose, make_chat
+from fvlm_core.execution import sequential as campaign
+from fvlm_core.execution.sequential import run_folder
+from fvlm_core.model.build import compose, make_chat
 from fvlm_core.runs.checkpoint import latest_checkpoint
 
 OVERRIDES = ["checkpoints.every=2", "eval.every=10"]

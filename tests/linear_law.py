@@ -10,9 +10,9 @@ from lmfit import Parameters
 from numpy.typing import NDArray
 
 from fvlm_core.plugin_api import FitModel, Parameter
-from fvlm_core.scaling.objective import Objective
-from fvlm_core.scaling.problem import Problem
-from fvlm_core.scaling.solver import Solution
+from fvlm_core.scaling.fit.objective import Objective
+from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.solver import Solution
 
 Floats = NDArray[np.float64]
 

@@ -23,8 +23,8 @@ import torch.distributed as dist
 from trainer import EPOCH, STEPS, Killed, difference, go, opened, outcome, small
 
 import fvlm_core.runs.checkpoint as checkpoint
-from fvlm_core import campaign
-from fvlm_core.training.ranks import Ranks, join, leave
+from fvlm_core.execution import sequential as campaign
+from fvlm_core.training.process_group import Ranks, join, leave
 
 WORKERS = (0, 2, 4)
 

@@ -44,8 +44,8 @@ def chinchilla_report(**truth: float) -> LawReport:
     from fvlm_fits.joint_chinchilla import build
 
     from fvlm_core.report.figures.view import view
-    from fvlm_core.scaling.fitting import fit_points
-    from fvlm_core.scaling.points import tidy
+    from fvlm_core.scaling.fit.fitting import fit_points
+    from fvlm_core.scaling.points.points import tidy
 
     table = points(TRUTH | truth, list(SIZES.values()), [step * BATCH for step in STEPS], noise=0.003)
     return view(fit_points(tidy(table, "points"), build(NoSettings()), draws=20))

@@ -26,9 +26,9 @@ from attrs import evolve
 from trainer import Watch, difference, go, opened, outcome, small
 
 from fvlm_core.data.sources import Sources
-from fvlm_core.errors import FvlmError
-from fvlm_core.training.ranks import Ranks, join, leave
-from fvlm_core.vlm import VLM
+from fvlm_core.model.vlm import VLM
+from fvlm_core.training.process_group import Ranks, join, leave
+from fvlm_core.utils.errors import FvlmError
 
 FEW = ["training.steps=8"]
 PAIRS = [

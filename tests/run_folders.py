@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fvlm_core.runs.metrics import MetricsWriter
-from fvlm_core.runs.scored import Scored, write_scored
+from fvlm_core.runs.per_sample_loss import Scored, write_scored
 
 SETTINGS: dict[str, Any] = {
     "name": "phase",

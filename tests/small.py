@@ -17,7 +17,7 @@ from fvlm_smollm2.model import LlamaBackend
 from fvlm_smollm2.model import build as build_llm
 
 from fvlm_core.data.batch import Batch
-from fvlm_core.vlm import VLM
+from fvlm_core.model.vlm import VLM
 
 SIDE, VOCABULARY = 42, 50
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from fvlm_core.errors import UsageError
 from fvlm_core.recipes.drift import changes, check_allowed, classify, refused
 from fvlm_core.recipes.parent import differences
+from fvlm_core.utils.errors import UsageError
 
 BEFORE: dict[str, Any] = {
     "training": {"lr": 1e-3, "lr_ratio": 10.0, "clip": 1.0, "workers": 0, "seed": 42, "init_from": None},

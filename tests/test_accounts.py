@@ -14,7 +14,7 @@ from disk import Event, Renamed, Synced, watch
 from trainer import go, opened, small
 
 from fvlm_core.runs.metrics import read_metrics
-from fvlm_core.runs.scored import Scored
+from fvlm_core.runs.per_sample_loss import Scored
 from fvlm_core.training import loop
 from fvlm_core.training.objective import Contribution, TokenLoss
 

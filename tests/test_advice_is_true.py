@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import run_cli
 
-from fvlm_core.scaling.files import read_points
-from fvlm_core.scaling.fitting import fit_points, load_model
-from fvlm_core.scaling.points import Points, tidy
+from fvlm_core.scaling.fit.fitting import fit_points, load_model
+from fvlm_core.scaling.points.files import read_points
+from fvlm_core.scaling.points.points import Points, tidy
 
 COLUMNS = {"isoflop": ("n", "sizes"), "lr-optimum": ("lr", "learning rates")}
 

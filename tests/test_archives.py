@@ -19,13 +19,13 @@ from fvlm_openvid.source import build as openvid
 from fvlm_vript.config import Vript
 from fvlm_vript.source import build as vript
 
-from fvlm_core.data.bad import BadSample
-from fvlm_core.data.frames import decode_frames
-from fvlm_core.data.members import open_member
-from fvlm_core.errors import FvlmError, Problem
+from fvlm_core.datasets.sources.archives import Archive
+from fvlm_core.datasets.sources.media import ABSENT, AMBIGUOUS, Media
+from fvlm_core.media.archive_members import open_member
+from fvlm_core.media.bad_sample import BadSample
+from fvlm_core.media.frames import decode_frames
 from fvlm_core.plugin_api import Member, find_media
-from fvlm_core.sources.archives import Archive
-from fvlm_core.sources.media import ABSENT, AMBIGUOUS, Media
+from fvlm_core.utils.errors import FvlmError, Problem
 
 HOSTILE = [
     *(

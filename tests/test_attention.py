@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from small import batch
 from torch import Tensor
 
-from fvlm_core.sequences import PADDING, plan, positions
+from fvlm_core.model.sequences import PADDING, plan, positions
 
 HEADS, KV_HEADS, HEAD = 6, 2, 8
 

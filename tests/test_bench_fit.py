@@ -13,8 +13,8 @@ from tiny import run_cli
 from fvlm_core.bench.fit import Ends, bound, made_points, plain
 from fvlm_core.bench.published import GRID, refit
 from fvlm_core.cli.bench_fit import MOST
-from fvlm_core.scaling.points import Points, tidy
-from fvlm_core.scaling.resampling import resample
+from fvlm_core.scaling.fit.resampling import resample
+from fvlm_core.scaling.points.points import Points, tidy
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from tiny import run_cli
 
-from fvlm_core.scaling.cost import six_nd
-from fvlm_core.scaling.reach import beyond
+from fvlm_core.scaling.predict.cost import six_nd
+from fvlm_core.scaling.predict.reach import beyond
 
 GRID = [(n, d) for n in (1e7, 3e7, 1e8) for d in (1e8, 1e9, 1e10)]
 TABLE = pd.DataFrame(GRID, columns=["n", "d"])

@@ -26,13 +26,13 @@ from shard_fixtures import clip, jpeg, write_tar
 from tiny import CONNECTOR, ENCODER, LLM, TRAINING, run_cli
 from videos import index_of, write_video
 
-from fvlm_core.data.bad import BadSample
 from fvlm_core.data.collate import Preparer
-from fvlm_core.data.frames import decode_frames
-from fvlm_core.data.named import media_keys
+from fvlm_core.datasets.shards.encode import encode
+from fvlm_core.datasets.shards.settings import PackSettings
+from fvlm_core.media.bad_sample import BadSample
+from fvlm_core.media.frames import decode_frames
+from fvlm_core.media.named_media import media_keys
 from fvlm_core.plugin_api import ByteChat, DataSource, ImageFile, Sample, Turn, UsageError
-from fvlm_core.shards.encode import encode
-from fvlm_core.shards.settings import PackSettings
 
 
 @pytest.fixture(autouse=True)

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from videos import write_video
 
-from fvlm_core.data.moving import shows_still
-from fvlm_core.data.video import BadSample, decode
 from fvlm_core.interfaces.data import VideoFile
-from fvlm_core.viewing import Viewing
+from fvlm_core.media.moving_pictures import shows_still
+from fvlm_core.media.video import BadSample, decode
+from fvlm_core.media.viewing import Viewing
 
 SIDE = 48
 COLOURS = ((200, 0, 0), (0, 200, 0), (0, 0, 200))

@@ -8,10 +8,10 @@ import pytest
 from attrs import evolve
 from small import model
 
-from fvlm_core.capacity import Alternative, Capacity, Need
-from fvlm_core.compute import count_parameters
-from fvlm_core.kept import MicroBatch
-from fvlm_core.memory import GIB, Memory, Trained, training_memory
+from fvlm_core.planning.activation_memory import MicroBatch
+from fvlm_core.planning.compute import count_parameters
+from fvlm_core.planning.memory import GIB, Memory, Trained, training_memory
+from fvlm_core.planning.memory_fit import Alternative, Capacity, Need
 
 COUNTS = {"encoder": 1_000, "connector": 200, "llm": 5_000}
 MICRO = MicroBatch(samples=1, frames=1, followed=0, positions=4, labels=2)

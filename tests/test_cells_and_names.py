@@ -11,10 +11,10 @@ import pytest
 from test_table_dialects import put, told
 from tiny import run_cli
 
-from fvlm_core.imports.sources import Source, read_source
-from fvlm_core.scaling.columns import Choice
-from fvlm_core.scaling.files import read_points
-from fvlm_core.scaling.policy import Policy, apply
+from fvlm_core.interchange.sources import Source, read_source
+from fvlm_core.scaling.points.columns import Choice
+from fvlm_core.scaling.points.files import read_points
+from fvlm_core.scaling.points.point_selection import Policy, apply
 
 EITHER = {
     ";": ("N;D;loss\n1,234;1;3\n", [1234.0, 1.234]),

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from fvlm_core.data.bad import BadSample
 from fvlm_core.data.collate import Preparer
+from fvlm_core.media.bad_sample import BadSample
 from fvlm_core.plugin_api import Sample, Turn
 
 CORPUS = [

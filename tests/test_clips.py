@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from videos import index_of, write_video
 
-from fvlm_core.data.video import decode
+from fvlm_core.media.video import decode
 from fvlm_core.plugin_api import MissingData, Problems, Sample, UsageError
 
 OPENVID = (

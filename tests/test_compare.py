@@ -19,9 +19,9 @@ from tiny import run_cli
 from fvlm_core.comparison import Comparison, compare, table
 from fvlm_core.comparison.formats import FORMATS
 from fvlm_core.comparison.statistics import Group, holm, influence, over_both, over_samples, paired
-from fvlm_core.errors import UsageError
-from fvlm_core.runs.scored import Scored
+from fvlm_core.runs.per_sample_loss import Scored
 from fvlm_core.runs.store import Run, list_runs, open_run
+from fvlm_core.utils.errors import UsageError
 
 Cli = Callable[..., tuple[int, str, str]]
 

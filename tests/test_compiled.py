@@ -10,8 +10,8 @@ import torch
 from small import batch, model
 from trainer import go, opened, outcome, small
 
-from fvlm_core.errors import Problems
-from fvlm_core.training import devices
+from fvlm_core.hardware import devices
+from fvlm_core.utils.errors import Problems
 
 
 def test_a_recipe_that_asks_for_it_compiles_the_layers_of_both_components(

@@ -14,14 +14,14 @@ from attrs import evolve
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from fvlm_core.compose import compose
-from fvlm_core.compute import count_parameters, nominal_flops, six_nd, vocabulary_parameters
 from fvlm_core.data.batch import Batch
-from fvlm_core.ledger import Ledger, ledger, mean_ledger
+from fvlm_core.model.build import compose
+from fvlm_core.model.vlm import LOGITS_AT_ONCE, VLM
+from fvlm_core.planning.compute import count_parameters, nominal_flops, six_nd, vocabulary_parameters
+from fvlm_core.planning.flops import Ledger, ledger, mean_ledger
 from fvlm_core.recipes.choose import choose
 from fvlm_core.recipes.located import Located
 from fvlm_core.recipes.schema import Model
-from fvlm_core.vlm import LOGITS_AT_ONCE, VLM
 
 TOLERANCE = 0.01
 SIZES = ("135M", "360M", "1.7B")

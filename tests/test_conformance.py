@@ -18,10 +18,10 @@ from kit import component
 from manual import examples
 
 import fvlm_core.testing as kit
-from fvlm_core.errors import Problems, UsageError
 from fvlm_core.testing import ContractError, Finding, check, examine, general
 from fvlm_core.testing.clause import clause
 from fvlm_core.testing.conformance import _MODULES  # pyright: ignore[reportPrivateUsage]
+from fvlm_core.utils.errors import Problems, UsageError
 from fvlm_registry import registry
 from fvlm_registry.listing import HOOKS
 
@@ -36,7 +36,7 @@ FIRST_PARTY = {
 @pytest.fixture(autouse=True)
 def few_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Laws are near enough to their guess that few starts find them."""
-    monkeypatch.setattr("fvlm_core.scaling.solver.STARTS", 64)
+    monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)
 
 
 @pytest.fixture(scope="module")
@@ -280,8 +280,8 @@ def test_a_breach_names_the_line_of_the_contract(
     name = f"wrong-{kind}-{list(WRONG[kind]).index(wrong)}"
     change = (old.replace("$name", name), new.replace("$name", name))
     made = component(kind, name, tmp_path, monkeypatch, change)
-    monkeypatch.setattr("fvlm_core.scaling.solver.STARTS", 8)
-    monkeypatch.setattr("fvlm_core.scaling.solver.FINALISTS", 2)
+    monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 8)
+    monkeypatch.setattr("fvlm_core.scaling.fit.solver.FINALISTS", 2)
     if "heavy" not in wrong:  # what others import is no matter here, and costs an interpreter each
         monkeypatch.setattr(general, "_imported", lambda _: set())
     with pytest.raises(ContractError) as error:

@@ -21,13 +21,13 @@ from trainer import go, opened, small
 from transformers import PreTrainedTokenizerFast
 from videos import write_video
 
-from fvlm_core.byte_chat import ByteChat
-from fvlm_core.campaign import run_folder
 from fvlm_core.data.collate import Preparer
-from fvlm_core.errors import UsageError
+from fvlm_core.execution.sequential import run_folder
 from fvlm_core.interfaces.data import Sample
+from fvlm_core.model.byte_tokenizer import ByteChat
 from fvlm_core.plugin_api import Turn
 from fvlm_core.runs.metrics import read_metrics
+from fvlm_core.utils.errors import UsageError
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<repo_name>", "<empty_output>", "<|fim|>")
 PLAIN = ("<think>", "</think>", "<tool_call>", "  ")

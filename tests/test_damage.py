@@ -24,11 +24,11 @@ from fvlm_shards.source import build as build_shards
 from shard_fixtures import clip, jpeg, write_tar
 from videos import write_video
 
-from fvlm_core.data.bad import BadSample
-from fvlm_core.data.frames import decode_frames
-from fvlm_core.errors import FvlmError
-from fvlm_core.shards.pack import pack
-from fvlm_core.shards.settings import PackSettings
+from fvlm_core.datasets.shards.pack import pack
+from fvlm_core.datasets.shards.settings import PackSettings
+from fvlm_core.media.bad_sample import BadSample
+from fvlm_core.media.frames import decode_frames
+from fvlm_core.utils.errors import FvlmError
 
 TIMEOUT = 20.0
 
@@ -125,7 +125,7 @@ def check_shards(seeds: range, folder: Path) -> None:
 
 def check_pictures(seeds: range) -> None:
     """Damaged pictures decode or say why."""
-    from fvlm_core.data.pictures import decode_picture
+    from fvlm_core.media.pictures import decode_picture
 
     whole = [jpeg(300, 80, 60), jpeg(300, 80, 60, "PNG"), jpeg(300, 80, 60, "WEBP")]
     for seed in seeds:

@@ -16,12 +16,12 @@ from tiny import CONNECTOR, ENCODER, LLM, TRAINING, run_cli
 
 from fvlm_core.data.collate import Preparer
 from fvlm_core.data.loader import validation_set
+from fvlm_core.data.mixture_weights import make_mixture
 from fvlm_core.data.sources import open_sources
-from fvlm_core.data.weighing import make_mixture
-from fvlm_core.errors import FvlmError, Problems, UsageError
 from fvlm_core.recipes.read import read_recipe
 from fvlm_core.recipes.schema import RunRecipe
 from fvlm_core.runs.store import find_run
+from fvlm_core.utils.errors import FvlmError, Problems, UsageError
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,13 @@ from manual import examples
 from tiny import RECIPE, run_cli, train
 from videos import index_of, write_video
 
-from fvlm_core.data.decoders import decode_timed, open_decoder
-from fvlm_core.data.frames import count_frames, decode_frames
 from fvlm_core.data.sources import open_sources
-from fvlm_core.errors import FvlmError, Problems
 from fvlm_core.interfaces.data import VideoFile
+from fvlm_core.media.decoders import decode_timed, open_decoder
+from fvlm_core.media.frames import count_frames, decode_frames
 from fvlm_core.recipes.read import from_resolved, read_recipe
 from fvlm_core.recipes.resolved import resolved
+from fvlm_core.utils.errors import FvlmError, Problems
 from fvlm_registry import registry
 
 STILL = 'data.decoder={ name = "still", grey = 90 }'

@@ -13,18 +13,18 @@ import small
 import torch
 from tiny import RECIPE, train
 
-from fvlm_core.compose import compose, make_chat
 from fvlm_core.data.collate import Preparer
 from fvlm_core.data.loader import TrainingData, micro_batches, validation_set
 from fvlm_core.data.mixture import Mixture
 from fvlm_core.data.planning import Share
 from fvlm_core.interfaces.data import DataSource, Sample, Turn, VideoFile
+from fvlm_core.model.build import compose, make_chat
 from fvlm_core.recipes import schema
 from fvlm_core.recipes.read import read_recipe
 from fvlm_core.runs.checkpoint import latest_checkpoint, load_checkpoint
 from fvlm_core.runs.store import find_run
 from fvlm_core.training.evaluate import evaluate
-from fvlm_core.training.optimiser import make_optimiser
+from fvlm_core.training.optimizer import make_optimiser
 
 
 class Said(DataSource):

@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 import test_law_gradients as laws
 
-from fvlm_core.scaling.fitting import fit_points, load_model
-from fvlm_core.scaling.objective import Objective
-from fvlm_core.scaling.options import Options
-from fvlm_core.scaling.points import tidy
-from fvlm_core.scaling.problem import Problem
-from fvlm_core.scaling.report import FitReport
-from fvlm_core.scaling.solver import solve
-from fvlm_core.scaling.uncertainty import FAR, standard_errors
+from fvlm_core.scaling.fit.fitting import fit_points, load_model
+from fvlm_core.scaling.fit.objective import Objective
+from fvlm_core.scaling.fit.options import Options
+from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.report import FitReport
+from fvlm_core.scaling.fit.solver import solve
+from fvlm_core.scaling.fit.uncertainty import FAR, standard_errors
+from fvlm_core.scaling.points.points import tidy
 
 LAWS = [law for law in laws.LAWS if law not in ("multi-power", "tissue")]
 """Those that read no curve of learning rates."""

@@ -24,9 +24,9 @@ from fvlm_core.report.html import gather
 from fvlm_core.report.html.page import charts
 from fvlm_core.report.html.parts import Chart, Section, Table
 from fvlm_core.runs.store import list_runs
-from fvlm_core.scaling.fitting import fit_points, load_model
-from fvlm_core.scaling.options import Options
-from fvlm_core.scaling.points import tidy
+from fvlm_core.scaling.fit.fitting import fit_points, load_model
+from fvlm_core.scaling.fit.options import Options
+from fvlm_core.scaling.points.points import tidy
 
 # ---------------------------------------------------------------- pages
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tiny import RECIPE, run_cli, train
 
-from fvlm_core.runs import identity
+from fvlm_core.runs import fingerprint as identity
 from fvlm_core.runs.attempts import begin_attempt, read_attempts
 from fvlm_core.runs.checkpoint import latest_checkpoint
 
@@ -232,7 +232,7 @@ def test_a_complete_run_that_is_killed_under_more_steps_is_complete_no_more(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("fvlm_core.campaign.train", killed)
+        patch.setattr("fvlm_core.execution.sequential.train", killed)
         assert cli(*more, "--allow-drift", "training.steps")[0] == 130
     code, out, _ = cli(*more)
     assert code == 0

@@ -15,13 +15,13 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from trainer import TEXT, Killed, Watch
 
-from fvlm_core.campaign import prepare, run_all
 from fvlm_core.data.batch import Batch
+from fvlm_core.execution.sequential import prepare, run_all
 from fvlm_core.recipes.read import read_recipe
 from fvlm_core.runs.metrics import read_metrics
 from fvlm_core.runs.store import list_runs
 from fvlm_core.training import loop
-from fvlm_core.training.stop import Stopped, StopRequest
+from fvlm_core.training.signals import Stopped, StopRequest
 
 LENGTHS = {"1": 11, "2": 7, "3": 5}
 """Samples of each source, by the seed in the ids of its samples; all three have one name."""

@@ -11,16 +11,16 @@ import pytest
 import torch
 from disk import Event, Synced, around, durable, watch
 
-from fvlm_core.errors import FvlmError
+from fvlm_core.data.frozen_validation import ChosenSamples
+from fvlm_core.datasets.shards.settings import PackSettings
+from fvlm_core.datasets.shards.shard import WORK, PackJob, write_shard
 from fvlm_core.plugin_api import Sample, Turn
 from fvlm_core.runs import checkpoint as checkpoints
 from fvlm_core.runs.attempts import begin_attempt
 from fvlm_core.runs.checkpoint import Checkpoint, latest_checkpoint, save_checkpoint
-from fvlm_core.runs.files import write_text
 from fvlm_core.runs.metrics import MetricsWriter, read_metrics
-from fvlm_core.shards.freeze import ChosenSamples
-from fvlm_core.shards.settings import PackSettings
-from fvlm_core.shards.shard import WORK, PackJob, write_shard
+from fvlm_core.utils.atomic_files import write_text
+from fvlm_core.utils.errors import FvlmError
 
 
 @pytest.fixture

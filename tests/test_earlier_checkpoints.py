@@ -11,10 +11,10 @@ from tiny import RECIPE, train
 
 from fvlm_core.runs.checkpoint import latest_checkpoint
 from fvlm_core.runs.earlier import counted
-from fvlm_core.runs.files import read_json, sha256, write_json
 from fvlm_core.runs.metrics import deterministic
 from fvlm_core.runs.store import list_runs
-from fvlm_core.scaling.stored import from_runs
+from fvlm_core.scaling.points.points_from_runs import from_runs
+from fvlm_core.utils.atomic_files import read_json, sha256, write_json
 
 NEW = ("samples", "place", "spent", "nominal", "order")
 

@@ -11,7 +11,7 @@ from tiny import run_cli
 
 from fvlm_core.cli import main
 from fvlm_core.cli.hindrance import hindrance
-from fvlm_core.errors import FvlmError, UsageError
+from fvlm_core.utils.errors import FvlmError, UsageError
 from fvlm_registry import LookupFailure
 
 RAISED: list[tuple[BaseException, int, str]] = [

@@ -17,12 +17,12 @@ from measured import SIZES, STEPS, TRUTH, grid, run
 from PIL import Image
 from tiny import run_cli
 
-from fvlm_core.errors import UsageError
-from fvlm_core.runs.export import export
+from fvlm_core.interchange.export import export
 from fvlm_core.runs.store import list_runs
-from fvlm_core.scaling.files import read_points
-from fvlm_core.scaling.fitting import fit_points, load_model
-from fvlm_core.scaling.stored import from_runs
+from fvlm_core.scaling.fit.fitting import fit_points, load_model
+from fvlm_core.scaling.points.files import read_points
+from fvlm_core.scaling.points.points_from_runs import from_runs
+from fvlm_core.utils.errors import UsageError
 
 POINTS_HEADER = (
     "model_size,run_id,lr_schedule,step,samples_seen,val_loss,train_loss,lr,throughput_sps,attention_entropy"
@@ -80,7 +80,7 @@ def test_no_path_and_no_order_of_arguments_gets_into_the_files(tmp_path: Path) -
 def test_runs_are_chosen_by_recipe_id_pattern_and_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("fvlm_core.runs.export.EXPORTED", ())
+    monkeypatch.setattr("fvlm_core.interchange.export.EXPORTED", ())
     grid(tmp_path / "runs")
     run(tmp_path / "runs", "40k", recipe="second")
     monkeypatch.setenv("FVLM_RUNS", str(tmp_path / "runs"))

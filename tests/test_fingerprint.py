@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fvlm_core.scaling.points import tidy
+from fvlm_core.scaling.points.points import tidy
 
 TABLE = pd.DataFrame(
     {

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from measured import STEPS, TRUTH, points
 from PIL import Image
 
-from fvlm_core.errors import UsageError
 from fvlm_core.report.figures import COLOURS, scaling_law_plot
-from fvlm_core.scaling.fitting import fit_points, load_model
-from fvlm_core.scaling.points import tidy
-from fvlm_core.scaling.report import FitReport
+from fvlm_core.scaling.fit.fitting import fit_points, load_model
+from fvlm_core.scaling.fit.report import FitReport
+from fvlm_core.scaling.points.points import tidy
+from fvlm_core.utils.errors import UsageError
 
 SAMPLES = [step * 32 for step in STEPS]
 

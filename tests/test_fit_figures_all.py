@@ -26,12 +26,12 @@ from fvlm_core.report.figures.residuals import by_lag
 from fvlm_core.report.figures.style import MOST_LINES, wrap
 from fvlm_core.report.figures.ticks import label, log_ticks
 from fvlm_core.report.figures.view import view
-from fvlm_core.scaling.cost import cost_of_points
-from fvlm_core.scaling.fitting import fit_points, load_model
-from fvlm_core.scaling.options import Options
-from fvlm_core.scaling.points import tidy
-from fvlm_core.scaling.prediction import Predictor
-from fvlm_core.scaling.report import FitReport
+from fvlm_core.scaling.fit.fitting import fit_points, load_model
+from fvlm_core.scaling.fit.options import Options
+from fvlm_core.scaling.fit.report import FitReport
+from fvlm_core.scaling.points.points import tidy
+from fvlm_core.scaling.predict.cost import cost_of_points
+from fvlm_core.scaling.predict.prediction import Predictor
 from fvlm_registry import LookupFailure
 
 SAMPLES = [step * BATCH for step in STEPS]
@@ -53,7 +53,7 @@ OWN = [
 def few_starts() -> Iterator[None]:
     """Made points lie near enough to their law."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fvlm_core.scaling.solver.STARTS", 64)
+        patch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)
         yield
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fvlm_core.errors import UsageError
-from fvlm_core.scaling.files import read_points
+from fvlm_core.scaling.points.files import read_points
+from fvlm_core.utils.errors import UsageError
 
 PLAIN = "N,D,loss\n40000,1000,3.5\n40000,2000,3.1\n120000,1000,3.2\n"
 EXPORT = (

@@ -11,17 +11,17 @@ from attrs import evolve
 from measured import TRUTH, chinchilla
 
 from fvlm_core.cli.fit_view import sensitivity_lines
-from fvlm_core.errors import UsageError
 from fvlm_core.plugin_api import FitModel, LRCurve, Parameter, Relation
-from fvlm_core.scaling import evidence
-from fvlm_core.scaling.constraints import Constraints, freed
-from fvlm_core.scaling.fitting import fit_points, load_model
-from fvlm_core.scaling.objective import Objective
-from fvlm_core.scaling.options import Options
-from fvlm_core.scaling.points import tidy
-from fvlm_core.scaling.problem import Problem
-from fvlm_core.scaling.report import FitReport
+from fvlm_core.scaling.fit import residual_checks as evidence
+from fvlm_core.scaling.fit.constraints import Constraints, freed
+from fvlm_core.scaling.fit.fitting import fit_points, load_model
+from fvlm_core.scaling.fit.objective import Objective
+from fvlm_core.scaling.fit.options import Options
+from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.report import FitReport
+from fvlm_core.scaling.points.points import tidy
 from fvlm_core.testing import law as law_bench
+from fvlm_core.utils.errors import UsageError
 from fvlm_registry import registry
 
 SIZES = (1e4, 4e4, 1.6e5, 6.4e5)
@@ -209,9 +209,9 @@ def test_a_law_with_one_parameter_given_is_the_law_there(name: str) -> None:
 )
 def test_every_parameter_of_every_law_can_be_given(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """From few starts: where the others end is no matter here."""
-    monkeypatch.setattr("fvlm_core.scaling.solver.STARTS", 16)
-    monkeypatch.setattr("fvlm_core.scaling.solver.FINALISTS", 2)
-    monkeypatch.setattr("fvlm_core.scaling.solver.SURE", 20)  # more points than this need no polish
+    monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 16)
+    monkeypatch.setattr("fvlm_core.scaling.fit.solver.FINALISTS", 2)
+    monkeypatch.setattr("fvlm_core.scaling.fit.solver.SURE", 20)  # more points than this need no polish
     table, curves = _rates(name)
     model = load_model(name)
     if model.split == "size":  # of single groups two are as good as four
@@ -298,7 +298,7 @@ def test_a_relation_across_groups_gives_the_exponent_of_their_optima() -> None:
 
 
 def test_points_of_one_budget_are_told_from_the_next() -> None:
-    from fvlm_core.scaling.budgets import with_budgets
+    from fvlm_core.scaling.fit.budgets import with_budgets
 
     compute = np.array([1.0, 1.04, 0.99, 3.0, 3.1, 3.35, 10.0]) * 1e16
     table = with_budgets(pd.DataFrame({"compute": compute}), "made")

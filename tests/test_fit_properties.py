@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from measured import SIZES, STEPS, TRUTH, points
 
 from fvlm_core.plugin_api import FitModel, FvlmError, Parameter, UsageError
-from fvlm_core.scaling.fitting import fit_points, load_model
-from fvlm_core.scaling.points import tidy
+from fvlm_core.scaling.fit.fitting import fit_points, load_model
+from fvlm_core.scaling.points.points import tidy
 
 QUICK = settings(
     max_examples=15,

@@ -9,10 +9,10 @@ import lmfit
 import pandas as pd
 import pytest
 
-from fvlm_core.scaling.files import read_points
-from fvlm_core.scaling.fitting import fit_points, load_model
-from fvlm_core.scaling.options import Options
-from fvlm_core.scaling.points import Points, tidy
+from fvlm_core.scaling.fit.fitting import fit_points, load_model
+from fvlm_core.scaling.fit.options import Options
+from fvlm_core.scaling.points.files import read_points
+from fvlm_core.scaling.points.points import Points, tidy
 
 
 @pytest.fixture(scope="module")

@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fvlm_core.plugin_api import FitModel, Parameter
-from fvlm_core.scaling.fitting import fit_points, load_model
-from fvlm_core.scaling.objective import Objective
-from fvlm_core.scaling.options import Options
-from fvlm_core.scaling.points import tidy
-from fvlm_core.scaling.problem import Problem
-from fvlm_core.scaling.resampling import SCHEMES, block_length, resample
-from fvlm_core.scaling.selection import effective_points
-from fvlm_core.scaling.solver import solve
-from fvlm_core.scaling.uncertainty import MANY, bootstrap
+from fvlm_core.scaling.fit.fitting import fit_points, load_model
+from fvlm_core.scaling.fit.model_selection import effective_points
+from fvlm_core.scaling.fit.objective import Objective
+from fvlm_core.scaling.fit.options import Options
+from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.resampling import SCHEMES, block_length, resample
+from fvlm_core.scaling.fit.solver import solve
+from fvlm_core.scaling.fit.uncertainty import MANY, bootstrap
+from fvlm_core.scaling.points.points import tidy
 
 
 def mean(d: object, *, level: object) -> object:
@@ -98,7 +98,7 @@ def test_very_many_points_take_one_step_to_the_same_errors(monkeypatch: pytest.M
         solution = solve(problem)
         refits = bootstrap(problem, solution, (), 0.0, 300, "iid")
         with monkeypatch.context() as patch:
-            patch.setattr("fvlm_core.scaling.uncertainty.MANY", 100)
+            patch.setattr("fvlm_core.scaling.fit.uncertainty.MANY", 100)
             steps = bootstrap(problem, solution, (), 0.0, 300, "iid")
         assert MANY > 1200
         ratio = steps.values.std(axis=0) / refits.values.std(axis=0)

@@ -16,10 +16,10 @@ from tiny import CONNECTOR, DATA, ENCODER, TRAINING, run_cli, train
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from fvlm_core.compose import compose
-from fvlm_core.errors import UsageError
+from fvlm_core.model.build import compose
 from fvlm_core.plugin_api import Turn
 from fvlm_core.recipes.read import read_recipe
+from fvlm_core.utils.errors import UsageError
 
 SMOL = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 TURN = "{{'<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n'}}"

@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from small import model
 from torch import Tensor
 
-from fvlm_core.errors import Problems, UsageError
-from fvlm_core.weights import load_foreign, read_foreign
+from fvlm_core.utils.errors import Problems, UsageError
+from fvlm_core.weights.matching import load_foreign, read_foreign
 
 Tensors = dict[str, Tensor]
 OLD = {"q_proj": "attention.query", "k_proj": "attention.key", "v_proj": "attention.value"}

@@ -14,12 +14,12 @@ from shard_fixtures import clip, jpeg, write_tar
 from videos import index_of, write_video
 
 from fvlm_core.data.collate import Preparer
-from fvlm_core.data.frames import decode_frames
 from fvlm_core.data.loader import TrainingData, micro_batches
 from fvlm_core.data.mixture import Mixture
 from fvlm_core.data.planning import Share
-from fvlm_core.errors import MissingData, UsageError
 from fvlm_core.interfaces.data import Turn
+from fvlm_core.media.frames import decode_frames
+from fvlm_core.utils.errors import MissingData, UsageError
 
 SYSTEM = "You are a helpful AI assistant."
 

@@ -15,8 +15,8 @@ from PIL import Image
 from shard_fixtures import write_tar
 from tiny import run_cli
 
-from fvlm_core.errors import UsageError
-from fvlm_core.shards.leaks import Known, Signatures, sign
+from fvlm_core.datasets.shards.leaks import Known, Signatures, sign
+from fvlm_core.utils.errors import UsageError
 
 
 def scene(seed: int, frame: int) -> Image.Image:

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from fvlm_core.byte_chat import ByteChat
 from fvlm_core.data.collate import Preparer
 from fvlm_core.data.loader import TrainingData
 from fvlm_core.data.mixture import BLOCK, Mixture
 from fvlm_core.data.planning import Piece
+from fvlm_core.model.byte_tokenizer import ByteChat
 from fvlm_core.plugin_api import DataSource, Sample, Turn
-from fvlm_core.seeding import seed_micro_batch
+from fvlm_core.utils.seeding import seed_micro_batch
 
 
 class Drawing(DataSource):

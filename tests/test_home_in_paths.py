@@ -17,19 +17,19 @@ from tiny import RECIPE, run_cli
 
 from fvlm_core.cli.main import fvlm
 from fvlm_core.cli.path_types import NameOrPath, UserPath
-from fvlm_core.errors import Problems, UsageError
-from fvlm_core.evaluation import open_subject
+from fvlm_core.evaluation.subject import open_subject
 from fvlm_core.lmms_eval.settings import read_settings
-from fvlm_core.paths import NO_HOME, environment_path, user_path
 from fvlm_core.plugin_api import cache_folder
-from fvlm_core.pretrained import pretrained_folder
 from fvlm_core.recipes import schema
 from fvlm_core.recipes.located import Located
 from fvlm_core.recipes.read import from_plain, read_recipe
 from fvlm_core.recipes.structure import structure
-from fvlm_core.runs.initial import find_initial
 from fvlm_core.runs.select import select_runs
 from fvlm_core.runs.store import find_run
+from fvlm_core.utils.errors import Problems, UsageError
+from fvlm_core.utils.paths import NO_HOME, environment_path, user_path
+from fvlm_core.utils.pretrained import pretrained_folder
+from fvlm_core.weights.init_from import find_initial
 from fvlm_registry import Offer, registry
 
 

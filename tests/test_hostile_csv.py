@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from run_folders import write_run
 from tiny import run_cli
 
-from fvlm_core.csvtext import FORMULA, Number, bare, csv_text, guarded
+from fvlm_core.utils.csv_text import FORMULA, Number, bare, csv_text, guarded
 
 STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 """OWASP, CSV injection."""

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fvlm_core.errors import UsageError
-from fvlm_core.scaling.constraints import Constraints, completion
-from fvlm_core.scaling.fitting import load_model
+from fvlm_core.scaling.fit.constraints import Constraints, completion
+from fvlm_core.scaling.fit.fitting import load_model
+from fvlm_core.utils.errors import UsageError
 
 JOINT = load_model("joint-chinchilla")
 

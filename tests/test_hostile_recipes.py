@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tiny import RECIPE
 
-from fvlm_core.campaign import run_folder
-from fvlm_core.errors import Problems
-from fvlm_core.names import LONGEST, file_stem, folder_name_fault
+from fvlm_core.execution.sequential import run_folder
 from fvlm_core.recipes.expand import MOST_RUNS
 from fvlm_core.recipes.read import read_recipe
+from fvlm_core.utils.errors import Problems
+from fvlm_core.utils.file_names import LONGEST, file_stem, folder_name_fault
 
 NAMES = [
     *(

@@ -13,9 +13,9 @@ from run_folders import write_run
 from tiny import run_cli
 
 from fvlm_core.cli.watch import _chooser, _look  # pyright: ignore[reportPrivateUsage]
-from fvlm_core.runs.files import open_to_append, parse_json, read_json, write_json
 from fvlm_core.runs.listing import list_entries
 from fvlm_core.runs.sound import sound
+from fvlm_core.utils.atomic_files import open_to_append, parse_json, read_json, write_json
 
 FILES = ("recipe.json", "summary.json", "environment.json", "attempts.jsonl", "metrics.jsonl", "failure.json")
 """Those that every reader of the whole store reads."""

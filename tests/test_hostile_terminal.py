@@ -18,7 +18,7 @@ from tiny import RECIPE
 from fvlm_core.cli import console
 from fvlm_core.cli.main import main
 from fvlm_core.cli.streams import SPELT, Stream, open_streams
-from fvlm_core.visible import visible
+from fvlm_core.utils.visible_text import visible
 
 EVIL = "\x1b[31mred\x1b]0;title\x07\x9b2J\r\x08\u202egnp\u2066\u200b\x7f"
 """Colour, the window's title, an 8-bit "clear", overwriting, and text that runs backwards or is not seen."""

@@ -19,23 +19,23 @@ from raw_metrics import BATCH, RAW_HEADER, loss_of, two_starts, write_start, wri
 from tiny import RECIPE, run_cli
 
 from fvlm_core.comparison import compare, table
-from fvlm_core.errors import FvlmError, MissingWeights, Problems, UsageError
-from fvlm_core.imports.given import Given
-from fvlm_core.imports.keep import Group, keep, plan
-from fvlm_core.imports.raw import RAW_FORMAT
-from fvlm_core.imports.sources import find_sources, read_source
-from fvlm_core.runs.export import export
-from fvlm_core.runs.initial import find_initial
+from fvlm_core.interchange.export import export
+from fvlm_core.interchange.export_tables import POINT_COLUMNS, SUMMARY_COLUMNS, write_tables
+from fvlm_core.interchange.overrides import Given
+from fvlm_core.interchange.raw import RAW_FORMAT
+from fvlm_core.interchange.sources import find_sources, read_source
+from fvlm_core.interchange.write_runs import Group, keep, plan
 from fvlm_core.runs.listing import list_entries
-from fvlm_core.runs.lock import writing
 from fvlm_core.runs.metrics import MetricsWriter
-from fvlm_core.runs.restore import restore
 from fvlm_core.runs.store import Run, list_runs, open_run, with_cache
-from fvlm_core.runs.tables import POINT_COLUMNS, SUMMARY_COLUMNS, write_tables
-from fvlm_core.scaling.files import read_points
-from fvlm_core.scaling.fitting import fit_points, load_model
-from fvlm_core.scaling.options import Options
-from fvlm_core.scaling.stored import from_runs
+from fvlm_core.scaling.fit.fitting import fit_points, load_model
+from fvlm_core.scaling.fit.options import Options
+from fvlm_core.scaling.points.files import read_points
+from fvlm_core.scaling.points.points_from_runs import from_runs
+from fvlm_core.utils.errors import FvlmError, MissingWeights, Problems, UsageError
+from fvlm_core.utils.folder_lock import writing
+from fvlm_core.weights.init_from import find_initial
+from fvlm_core.weights.restore import restore
 
 POINTS, SUMMARIES = "all_eval_points.csv", "run_summaries.csv"
 
@@ -100,7 +100,7 @@ def named(runs: list[Run]) -> dict[str, Run]:
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """How sure an exported fit is is no matter here."""
     quick = partial(fit_points, draws=10, options=Options(sensitivity=False))
-    monkeypatch.setattr("fvlm_core.runs.export.fit_points", quick)
+    monkeypatch.setattr("fvlm_core.interchange.export.fit_points", quick)
 
 
 # What comes in goes out
@@ -442,7 +442,7 @@ def test_an_import_that_fails_half_way_leaves_the_store_as_it_was(
             raise OSError(28, "No space left on device")
         arguments[0].write_text(json.dumps(arguments[1]))
 
-    monkeypatch.setattr("fvlm_core.imports.keep.write_json", fail)
+    monkeypatch.setattr("fvlm_core.interchange.write_runs.write_json", fail)
     with pytest.raises(OSError, match="No space"):
         import_(file, root=root, replace=True)
     assert [run.evaluations()[0]["val_loss"] for run in list_runs(root)] == [2.5, 2.5]
@@ -536,7 +536,7 @@ def test_what_needs_weights_says_that_there_are_none(
 
 
 def test_a_recipe_is_not_trained_on_top_of_an_import(tmp_path: Path) -> None:
-    from fvlm_core.campaign import check_drift
+    from fvlm_core.execution.sequential import check_drift
     from fvlm_core.recipes.read import read_recipe
 
     (tmp_path / "tiny.toml").write_text(RECIPE)

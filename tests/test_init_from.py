@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file
 from tiny import RECIPE, run_cli, train, trained
 
-from fvlm_core.runs.files import sha256
 from fvlm_core.runs.store import find_run
 from fvlm_core.training import loop
+from fvlm_core.utils.atomic_files import sha256
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -53,7 +53,7 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, torch.Tensor]]:
         seen.append({name: p.detach().clone() for name, p in model.named_parameters()})
         return real(run, model, *others)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("fvlm_core.campaign.train", spy)
+    monkeypatch.setattr("fvlm_core.execution.sequential.train", spy)
     return seen
 
 

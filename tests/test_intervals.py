@@ -11,17 +11,17 @@ from attrs import evolve
 from linear_law import LINE, MEAN, hat, solved, table
 from scipy import stats
 
-from fvlm_core.scaling import uncertainty
-from fvlm_core.scaling.fitting import fit_points, load_model
-from fvlm_core.scaling.identify import rank_of
-from fvlm_core.scaling.leverage import nothing_left
-from fvlm_core.scaling.options import Options
-from fvlm_core.scaling.points import tidy
-from fvlm_core.scaling.prediction import Predictor
-from fvlm_core.scaling.relation import relate
-from fvlm_core.scaling.report import FitReport
-from fvlm_core.scaling.resampling import resample
-from fvlm_core.scaling.uncertainty import bootstrap, quantile, standard_errors
+from fvlm_core.scaling.fit import uncertainty
+from fvlm_core.scaling.fit.fitting import fit_points, load_model
+from fvlm_core.scaling.fit.identifiability import rank_of
+from fvlm_core.scaling.fit.leverage import nothing_left
+from fvlm_core.scaling.fit.options import Options
+from fvlm_core.scaling.fit.relation import relate
+from fvlm_core.scaling.fit.report import FitReport
+from fvlm_core.scaling.fit.resampling import resample
+from fvlm_core.scaling.fit.uncertainty import bootstrap, quantile, standard_errors
+from fvlm_core.scaling.points.points import tidy
+from fvlm_core.scaling.predict.prediction import Predictor
 
 FAST = Options(bootstrap="wild", sensitivity=False)
 """Residuals with random signs: of a linear law the spread of the draws is the textbook's, to 1/sqrt(2 draws)."""

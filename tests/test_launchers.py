@@ -29,13 +29,13 @@ from grids import history, kill_run, outcome, preempt, recipe, step, until
 from tiny import run_cli, train
 
 from fvlm_core.cli.launch_view import launch_table
-from fvlm_core.errors import FvlmError, UsageError
-from fvlm_core.launching.entry import Entry
-from fvlm_core.launching.jobs import CommandLine, earlier_runs, make_job, tail
-from fvlm_core.launching.pool import Policy, Pool
-from fvlm_core.launching.reached import Reached, reached
+from fvlm_core.execution.grid_run import Entry
+from fvlm_core.execution.jobs import CommandLine, earlier_runs, make_job, tail
+from fvlm_core.execution.run_progress import Reached, reached
+from fvlm_core.execution.scheduler import Policy, Pool
 from fvlm_core.plugin_api import Ended, Job, Launcher, Task, tied
 from fvlm_core.recipes.read import Recipe, only, read_recipe
+from fvlm_core.utils.errors import FvlmError, UsageError
 
 # ---------------------------------------------------------------- a launcher whose jobs end as they are told
 
@@ -265,7 +265,7 @@ def test_a_job_that_found_its_run_taken_is_no_failure(read: Recipe, tmp_path: Pa
 def test_a_stop_asks_every_job_and_ends_those_that_do_not_listen(
     read: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fvlm_core.launching.pool._MARGIN", -24.5)
+    monkeypatch.setattr("fvlm_core.execution.scheduler._MARGIN", -24.5)
     launcher = Deaf({"r1": [0], "r2": [0]})
     made, _, entries = pool(read, tmp_path, launcher)
     made.run(lambda: len(launcher.started) == 2)
@@ -621,7 +621,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 WARM = """
 import sys, types
 from fvlm_core.cli.main import main
-from fvlm_core.launching import jobs
+from fvlm_core.execution import jobs
 jobs.sys = types.SimpleNamespace(executable=sys.argv.pop(1))
 sys.exit(main())
 """
@@ -644,7 +644,7 @@ def cli(
 ) -> tuple[int, str, str]:
     """`fvlm run grid.toml ARGUMENTS`, its jobs warm programs where no library stands between."""
     if "slurm" not in arguments:
-        monkeypatch.setattr("fvlm_core.launching.jobs.sys", SimpleNamespace(executable=warm.python()))
+        monkeypatch.setattr("fvlm_core.execution.jobs.sys", SimpleNamespace(executable=warm.python()))
     monkeypatch.chdir(place)
     monkeypatch.setenv("FVLM_CACHE", str(place / "cache"))
     return run_cli(["run", "grid.toml", *arguments], monkeypatch, capsys)

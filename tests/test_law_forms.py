@@ -12,12 +12,12 @@ import pytest
 from fvlm_fits.config import Envelope
 
 from fvlm_core.plugin_api import UsageError
-from fvlm_core.scaling.files import read_points
-from fvlm_core.scaling.fitting import fit_points, load_model
-from fvlm_core.scaling.objective import Objective
-from fvlm_core.scaling.points import tidy
-from fvlm_core.scaling.problem import Problem
-from fvlm_core.scaling.solver import solve
+from fvlm_core.scaling.fit.fitting import fit_points, load_model
+from fvlm_core.scaling.fit.objective import Objective
+from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.solver import solve
+from fvlm_core.scaling.points.files import read_points
+from fvlm_core.scaling.points.points import tidy
 
 SIZES = [1e5, 4e5, 1.6e6, 6.4e6]
 SAMPLES = [1e4, 1e5, 1e6, 1e7]

@@ -12,9 +12,9 @@ import pytest
 from fvlm_fits.config import Envelope, Repetition, Tissue
 
 from fvlm_core.plugin_api import LRCurve
-from fvlm_core.scaling.fitting import load_model
-from fvlm_core.scaling.objective import Objective
-from fvlm_core.scaling.problem import Problem
+from fvlm_core.scaling.fit.fitting import load_model
+from fvlm_core.scaling.fit.objective import Objective
+from fvlm_core.scaling.fit.problem import Problem
 
 N, D = (1e7, 3e8, 7e10, 1e9), (1.4e12, 2e9, 1e11, 6e8)
 UNIQUE = (1.4e12, 5e8, 2e10, 9e9)

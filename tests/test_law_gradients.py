@@ -8,9 +8,9 @@ import pytest
 from attrs import evolve
 
 from fvlm_core.plugin_api import LRCurve
-from fvlm_core.scaling.fitting import load_model
-from fvlm_core.scaling.objective import Objective, ObjectiveName
-from fvlm_core.scaling.problem import Problem
+from fvlm_core.scaling.fit.fitting import load_model
+from fvlm_core.scaling.fit.objective import Objective, ObjectiveName
+from fvlm_core.scaling.fit.problem import Problem
 from fvlm_registry import registry
 
 LAWS = [

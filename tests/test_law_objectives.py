@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fvlm_core.scaling.fitting import load_model
-from fvlm_core.scaling.objective import Objective
-from fvlm_core.scaling.problem import Problem
-from fvlm_core.scaling.solver import solve
+from fvlm_core.scaling.fit.fitting import load_model
+from fvlm_core.scaling.fit.objective import Objective
+from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.solver import solve
 
 TOLERANCE = {"A": 1.0, "B": 5.0, "E": 2e-4, "alpha": 2e-4, "beta": 2e-4}
 """Absolute."""

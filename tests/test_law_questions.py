@@ -46,8 +46,8 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer starts: here laws are asked, not solved."""
-    monkeypatch.setattr("fvlm_core.scaling.solver.STARTS", 32)
-    monkeypatch.setattr("fvlm_core.scaling.solver.FINALISTS", 4)
+    monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 32)
+    monkeypatch.setattr("fvlm_core.scaling.fit.solver.FINALISTS", 4)
 
 
 @pytest.mark.parametrize("law", LAWS)

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 from fvlm_core.plugin_api import LRCurve, UsageError
-from fvlm_core.scaling.fitting import load_model
-from fvlm_core.scaling.objective import Objective
-from fvlm_core.scaling.problem import Problem
-from fvlm_core.scaling.solver import solve
+from fvlm_core.scaling.fit.fitting import load_model
+from fvlm_core.scaling.fit.objective import Objective
+from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.solver import solve
 
 LAST_OF_RAMP = 2159
 """The published warm-up: 2160 rates from 0 to the peak, so that step 2159 is the first at the peak."""

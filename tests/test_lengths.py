@@ -15,11 +15,11 @@ from fvlm_core.cli.display import rate
 from fvlm_core.data.mixture import Mixture
 from fvlm_core.data.order import Order
 from fvlm_core.data.planning import Pieces, Share
-from fvlm_core.errors import FvlmError
 from fvlm_core.recipes.schema import Training
 from fvlm_core.runs.store import list_runs
+from fvlm_core.training.flops_spent import Spent
 from fvlm_core.training.length import Length, schedules
-from fvlm_core.training.spent import Spent
+from fvlm_core.utils.errors import FvlmError
 
 
 def trained(**goal: Any) -> Training:

@@ -9,13 +9,13 @@ import pytest
 from run_folders import write_run
 from tiny import RECIPE, run_cli
 
-from fvlm_core.errors import UsageError
 from fvlm_core.recipes.read import read_recipe
-from fvlm_core.runs.files import write_json
 from fvlm_core.runs.listing import list_entries
+from fvlm_core.runs.per_sample_loss import write_scored
 from fvlm_core.runs.removal import REMOVED
-from fvlm_core.runs.scored import write_scored
 from fvlm_core.runs.store import list_runs, with_cache
+from fvlm_core.utils.atomic_files import write_json
+from fvlm_core.utils.errors import UsageError
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_what_is_removed_is_not_moved_through_a_link(
 def test_no_run_is_trained_through_a_link(
     linked: str, outside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fvlm_core.campaign import _begin  # pyright: ignore[reportPrivateUsage]
+    from fvlm_core.execution.sequential import _begin  # pyright: ignore[reportPrivateUsage]
     from fvlm_core.runs.checkpoint import Checkpoint, save_checkpoint
 
     monkeypatch.setenv("FVLM_CACHE", str(tmp_path / "cache"))

@@ -15,9 +15,9 @@ from fvlm_openvid.source import build as openvid
 from fvlm_vript.config import Vript
 from fvlm_vript.source import build as vript
 
+from fvlm_core.datasets.sources import video_rows
+from fvlm_core.datasets.sources.archives import Archive
 from fvlm_core.interfaces.data import DataSource
-from fvlm_core.sources import video_rows
-from fvlm_core.sources.archives import Archive
 
 
 @pytest.fixture(autouse=True)

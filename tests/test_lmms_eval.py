@@ -22,16 +22,16 @@ from PIL import Image
 from tiny import RECIPE, train
 from videos import index_of, write_video
 
-from fvlm_core.data.bad import BadSample
 from fvlm_core.data.collate import Preparer, collate
-from fvlm_core.data.frames import decode_frames
-from fvlm_core.errors import FvlmError, UsageError
-from fvlm_core.evaluation import MODES
+from fvlm_core.evaluation.subject import MODES
 from fvlm_core.interfaces.data import ImageFile, Sample, Turn, VideoFile
 from fvlm_core.lmms_eval.settings import choose_device, read_settings
 from fvlm_core.lmms_eval.visuals import Eye
-from fvlm_core.runs.restore import Restored, restore
+from fvlm_core.media.bad_sample import BadSample
+from fvlm_core.media.frames import decode_frames
 from fvlm_core.runs.store import find_run
+from fvlm_core.utils.errors import FvlmError, UsageError
+from fvlm_core.weights.restore import Restored, restore
 
 pytestmark = pytest.mark.timeout(200)
 QUESTION = "What moves here?"
@@ -234,7 +234,7 @@ def test_a_target_has_its_log_probability_and_what_the_model_would_say_is_greedy
 def test_the_last_checkpoint_and_exported_weights_answer_for_themselves(
     opened: Callable[..., Any], place: Path, clips: list[Path], tmp_path: Path
 ) -> None:
-    from fvlm_core.runs.release import release
+    from fvlm_core.hf.export import release
 
     run = find_run("tiny", place / "runs")
     release(run, tmp_path / "exported")

@@ -16,28 +16,28 @@ import torch
 from attrs import evolve
 from trainer import Watch, go, opened, outcome, small
 
-from fvlm_core.compose import compose
 from fvlm_core.data import loader
 from fvlm_core.data.loader import BadReport, Reading
 from fvlm_core.data.planning import Share
-from fvlm_core.errors import FvlmError, Problems
+from fvlm_core.hardware.devices import peak_flops
+from fvlm_core.model.build import compose
+from fvlm_core.model.vlm import VLM
 from fvlm_core.recipes.read import read_recipe
 from fvlm_core.recipes.schema import Training
 from fvlm_core.runs.checkpoint import Checkpoint, damage, latest_checkpoint, save_checkpoint
 from fvlm_core.runs.metrics import MetricsWriter
-from fvlm_core.training import journal
+from fvlm_core.training import metrics_log as journal
 from fvlm_core.training.bad import note_bad
-from fvlm_core.training.devices import peak_flops
-from fvlm_core.training.journal import Clock, training_row
+from fvlm_core.training.flops_spent import Spent
+from fvlm_core.training.metrics_log import Clock, training_row
 from fvlm_core.training.objective import TokenLoss
-from fvlm_core.training.optimiser import make_optimiser, named
-from fvlm_core.training.ranks import Ranks
+from fvlm_core.training.optimizer import make_optimiser, named
+from fvlm_core.training.process_group import Ranks
 from fvlm_core.training.schedule import RateSchedule
-from fvlm_core.training.spent import Spent
+from fvlm_core.training.signals import StopRequest
 from fvlm_core.training.spikes import ENOUGH, WINDOW, SpikeWindow
 from fvlm_core.training.state import Progress
-from fvlm_core.training.stop import StopRequest
-from fvlm_core.vlm import VLM
+from fvlm_core.utils.errors import FvlmError, Problems
 
 
 def test_schedules_are_the_published_tables(shared: Path) -> None:
@@ -123,9 +123,9 @@ def test_micro_batches_only_split_the_gradient(
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_ranks_and_workers_only_split_a_step(workers: int, data: Any, tmp_path: Path) -> None:
-    from fvlm_core.compose import make_chat
     from fvlm_core.data.collate import Preparer
     from fvlm_core.data.mixture import Mixture
+    from fvlm_core.model.build import make_chat
 
     (run,) = small(tmp_path).runs
     sources = data[run.id]

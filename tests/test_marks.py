@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from measured import grid, run
 from tiny import run_cli
 
-from fvlm_core.errors import UsageError
-from fvlm_core.imports.given import Given
-from fvlm_core.imports.keep import Group, keep, plan
-from fvlm_core.imports.sources import find_sources, read_source
-from fvlm_core.runs.export import export
+from fvlm_core.interchange.export import export
+from fvlm_core.interchange.export_tables import POINT_COLUMNS, SUMMARY_COLUMNS
+from fvlm_core.interchange.overrides import Given
+from fvlm_core.interchange.sources import find_sources, read_source
+from fvlm_core.interchange.write_runs import Group, keep, plan
 from fvlm_core.runs.store import Run, list_runs
-from fvlm_core.runs.tables import POINT_COLUMNS, SUMMARY_COLUMNS
-from fvlm_core.scaling.files import read_points
-from fvlm_core.scaling.points import Points
-from fvlm_core.scaling.stored import from_runs
+from fvlm_core.scaling.points.files import read_points
+from fvlm_core.scaling.points.points import Points
+from fvlm_core.scaling.points.points_from_runs import from_runs
+from fvlm_core.utils.errors import UsageError
 
 COLUMNS = ["size", "run", "schedule", "n", "d", "loss", "step", "lr"]
 
@@ -150,7 +150,7 @@ def test_a_mark_that_cannot_be_read_is_an_error_and_not_ignored(content: str, tm
 def test_the_commands_say_which_runs_are_no_fit_points(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("fvlm_core.runs.export.EXPORTED", ())
+    monkeypatch.setattr("fvlm_core.interchange.export.EXPORTED", ())
     grid(tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
     code, out, err = run_cli(["export", "--to", "out"], monkeypatch, capsys)

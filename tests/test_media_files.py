@@ -15,13 +15,13 @@ from fvlm_shards.config import Shards
 from fvlm_shards.source import build as shards
 from videos import index_of, write_video
 
-from fvlm_core.data import video
-from fvlm_core.data.frames import decode_frames
-from fvlm_core.data.kinds import PICTURE_SUFFIXES, VIDEO_SUFFIXES, by_kind, is_picture, is_video
-from fvlm_core.data.video import decode
-from fvlm_core.errors import UsageError
 from fvlm_core.interfaces.data import VideoFile
+from fvlm_core.media import video
+from fvlm_core.media.frames import decode_frames
+from fvlm_core.media.suffixes import PICTURE_SUFFIXES, VIDEO_SUFFIXES, by_kind, is_picture, is_video
+from fvlm_core.media.video import decode
 from fvlm_core.plugin_api import Sample, find_media
+from fvlm_core.utils.errors import UsageError
 
 WRITTEN = {
     "mov": ("mp4 m4v mov qt 3gp 3g2 f4v ismv mj2", "libx264"),

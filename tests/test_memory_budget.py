@@ -15,12 +15,14 @@ from fvlm_cauldron.source import build as cauldron
 from fvlm_clips.config import Clips
 from fvlm_clips.source import build as clips
 
-from fvlm_core.data.bad import BadSample
-from fvlm_core.errors import FvlmError, Problems, UsageError
+from fvlm_core.datasets.sources import csv_rows, parquet, rows
+from fvlm_core.media.bad_sample import BadSample
 from fvlm_core.plugin_api import DataSource
-from fvlm_core.scaling import dialect, jsonfile, parquetfile
-from fvlm_core.scaling.files import read_points
-from fvlm_core.sources import csv_rows, parquet, rows
+from fvlm_core.scaling.points.files import read_points
+from fvlm_core.scaling.points.points import dialect
+from fvlm_core.scaling.points.points import json_file as jsonfile
+from fvlm_core.scaling.points.points import parquet_file as parquetfile
+from fvlm_core.utils.errors import FvlmError, Problems, UsageError
 
 
 @pytest.fixture(autouse=True)

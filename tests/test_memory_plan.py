@@ -15,15 +15,15 @@ from tiny import RECIPE, run_cli, trained
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from fvlm_core.capacity import Capacity
-from fvlm_core.compute import count_parameters
-from fvlm_core.gpus import find_gpu, recognise
-from fvlm_core.kept import MicroBatch
-from fvlm_core.memory import GIB, Memory, Trained, training_memory
-from fvlm_core.plan import Target, plan
+from fvlm_core.hardware.gpus import find_gpu, recognise
+from fvlm_core.model.vlm import LOGITS_AT_ONCE, VLM
+from fvlm_core.planning.activation_memory import MicroBatch
+from fvlm_core.planning.compute import count_parameters
+from fvlm_core.planning.memory import GIB, Memory, Trained, training_memory
+from fvlm_core.planning.memory_fit import Capacity
+from fvlm_core.planning.plan import Target, plan
 from fvlm_core.recipes.parent import parentage
 from fvlm_core.recipes.read import read_recipe
-from fvlm_core.vlm import LOGITS_AT_ONCE, VLM
 
 SAMPLES, FRAMES, TEXT = 4, 4, 24
 EYE = {"width": 48, "depth": 3, "heads": 4}
@@ -175,7 +175,7 @@ def test_plan_knows_the_gradients_of_a_tied_embedding(
 
 
 def test_logits_that_are_made_twice_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fvlm_core.vlm.LOGITS_AT_ONCE", 500)
+    monkeypatch.setattr("fvlm_core.model.vlm.LOGITS_AT_ONCE", 500)
     vlm = model(encoder_changes=EYE, llm_changes=SPEAKER)
     kept, _, labels = held(vlm, False)
     memory = predicted(vlm, False, labels, chunk=500)
@@ -246,7 +246,7 @@ def cramped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A recipe on a machine with less memory than Python takes."""
     monkeypatch.setenv("FVLM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(
-        "fvlm_core.plan.capacity_here", lambda device: Capacity("this machine", "cpu", 0.5 * GIB)
+        "fvlm_core.planning.plan.capacity_here", lambda device: Capacity("this machine", "cpu", 0.5 * GIB)
     )
     file = tmp_path / "tiny.toml"
     file.write_text(RECIPE)

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fvlm_core.interchange.export_tables import point_rows
 from fvlm_core.runs import cache as module
 from fvlm_core.runs.cache import CACHE, INDEX, open_cache
 from fvlm_core.runs.metrics import MetricsWriter
 from fvlm_core.runs.store import METRICS, Run, list_runs, with_cache
-from fvlm_core.runs.tables import point_rows
-from fvlm_core.scaling.stored import from_runs
+from fvlm_core.scaling.points.points_from_runs import from_runs
 
 COLUMNS = (
     "step",

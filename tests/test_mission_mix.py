@@ -15,8 +15,8 @@ import published_videos as published
 import pytest
 from tiny import fvlm
 
+from fvlm_core.datasets.sources.media import key_of
 from fvlm_core.runs.store import list_runs
-from fvlm_core.sources.media import key_of
 
 HOLDOUT = 0.01
 """The share of the videos that the sources keep for validation by default."""

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fvlm_core.data.mixture import BLOCK, Mixture
-from fvlm_core.errors import FvlmError
+from fvlm_core.utils.errors import FvlmError
 
 
 @settings(max_examples=25, deadline=None)

@@ -17,9 +17,9 @@ from fvlm_smollm2.model import LlamaBackend
 from small import SIDE, VOCABULARY, batch, encoder, llm, model
 from transformers import Dinov2Config, Dinov2Model, LlamaConfig, LlamaForCausalLM
 
-from fvlm_core import vlm as composed
-from fvlm_core.errors import MissingWeights, UsageError
-from fvlm_core.vlm import VLM
+from fvlm_core.model import vlm as composed
+from fvlm_core.model.vlm import VLM
+from fvlm_core.utils.errors import MissingWeights, UsageError
 from fvlm_registry import registry
 
 CLIPS = batch([3, 0, 2], [6, 8, 4])

@@ -14,9 +14,9 @@ from fvlm_smollm2.chat import ChatML
 from fvlm_smollm2.config import SmolLM2
 from tokenizers import Tokenizer, models
 
-from fvlm_core.byte_chat import ByteChat
-from fvlm_core.errors import UsageError
+from fvlm_core.model.byte_tokenizer import ByteChat
 from fvlm_core.plugin_api import Turn
+from fvlm_core.utils.errors import UsageError
 
 CAPTIONS = [
     "A red square, then\ta blue one.",

@@ -11,8 +11,8 @@ from small import batch, model, only
 from torch import Tensor
 
 from fvlm_core.data.batch import Batch
+from fvlm_core.model.vlm import VLM
 from fvlm_core.plugin_api import Mode
-from fvlm_core.vlm import VLM
 
 CONNECTORS = {
     "foveated": {"lambda_coarse": 0.5, "fine_iterations": 2},

@@ -21,8 +21,8 @@ from safetensors.torch import load_file, save_file
 from tiny import run_cli, train, trained
 from transformers import Dinov2Config, Dinov2Model, LlamaConfig, LlamaForCausalLM
 
-from fvlm_core.errors import FvlmError, Problem, Problems
-from fvlm_core.listed import lines, listed
+from fvlm_core.utils.errors import FvlmError, Problem, Problems
+from fvlm_core.utils.listing import lines, listed
 
 LLAMA: dict[str, Any] = {
     "hidden_size": 16,

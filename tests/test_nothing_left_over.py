@@ -17,18 +17,18 @@ from tiny import run_cli
 
 from fvlm_core.report.figures import load_figure
 from fvlm_core.report.figures.view import view
-from fvlm_core.scaling.answers import Asked, ask
-from fvlm_core.scaling.constraints import Constraints
-from fvlm_core.scaling.cost import Cost
-from fvlm_core.scaling.fitting import fit_points, load_model
-from fvlm_core.scaling.identify import design_rank
-from fvlm_core.scaling.objective import Objective
-from fvlm_core.scaling.options import Options
-from fvlm_core.scaling.points import tidy
-from fvlm_core.scaling.problem import Problem
-from fvlm_core.scaling.remarks import lag1
-from fvlm_core.scaling.report import FitReport
-from fvlm_core.scaling.resampling import SCHEMES
+from fvlm_core.scaling.fit.constraints import Constraints
+from fvlm_core.scaling.fit.diagnostics import lag1
+from fvlm_core.scaling.fit.fitting import fit_points, load_model
+from fvlm_core.scaling.fit.identifiability import design_rank
+from fvlm_core.scaling.fit.objective import Objective
+from fvlm_core.scaling.fit.options import Options
+from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.report import FitReport
+from fvlm_core.scaling.fit.resampling import SCHEMES
+from fvlm_core.scaling.points.points import tidy
+from fvlm_core.scaling.predict.cost import Cost
+from fvlm_core.scaling.predict.prediction_gate import Asked, ask
 
 FAST = [law for law in laws.LAWS if law not in ("envelope", "multi-power")]
 JOINT = load_model("joint-chinchilla")
@@ -37,7 +37,7 @@ JOINT = load_model("joint-chinchilla")
 @pytest.fixture(autouse=True)
 def few_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a fit arrives is no matter here: what it claims is."""
-    monkeypatch.setattr("fvlm_core.scaling.solver.STARTS", 32)
+    monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 32)
 
 
 def measured(law: str, spare: int, noise: float, seed: int) -> FitReport:

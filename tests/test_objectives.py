@@ -9,8 +9,8 @@ import pytest
 from linear_law import LINE, solved, table
 from scipy.special import huber
 
-from fvlm_core.scaling.objective import Objective
-from fvlm_core.scaling.selection import criteria
+from fvlm_core.scaling.fit.model_selection import criteria
+from fvlm_core.scaling.fit.objective import Objective
 
 RESIDUALS = np.array([0.0, 1e-9, -3e-4, 9.99e-4, -1e-3, 1.01e-3, 0.02, -0.5, 7.0])
 

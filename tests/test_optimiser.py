@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from fvlm_core.recipes.schema import LRRatio, Training
+from fvlm_core.training.flops_spent import Spent
 from fvlm_core.training.length import Length, peak_rates, schedules
-from fvlm_core.training.optimiser import make_optimiser, optimiser_tensors, restore_optimiser
-from fvlm_core.training.replicas import Copies
+from fvlm_core.training.optimizer import make_optimiser, optimiser_tensors, restore_optimiser
+from fvlm_core.training.parallel import Copies
 from fvlm_core.training.schedule import RateSchedule
-from fvlm_core.training.spent import Spent
 
 SHAPES = {
     "connector": {"connector.map.weight": (3, 2), "connector.map.bias": (3,), "connector.q_static": (1, 4)},

@@ -13,7 +13,7 @@ from golden import Case
 from torch import Tensor
 
 from fvlm_core.data.batch import Batch
-from fvlm_core.vlm import VLM, attention_entropy
+from fvlm_core.model.vlm import VLM, attention_entropy
 
 _CASES = golden.cases()
 _NONE = f"{golden.folder()} holds no golden tensors (FVLM_PARITY_DIR says where they are)"

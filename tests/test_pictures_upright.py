@@ -16,11 +16,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from fvlm_core.data.frames import decode_frames
-from fvlm_core.data.pictures import MAX_PIXELS, decode_picture, open_picture, to_rgb
-from fvlm_core.data.stills import decode_still
 from fvlm_core.interfaces.data import ImageFile
 from fvlm_core.lmms_eval.visuals import Eye
+from fvlm_core.media.frames import decode_frames
+from fvlm_core.media.pictures import MAX_PIXELS, decode_picture, open_picture, to_rgb
+from fvlm_core.media.stills import decode_still
 
 Picture = NDArray[np.uint8]
 

@@ -13,16 +13,16 @@ from tiny import CONNECTOR, ENCODER, LLM, RECIPE, TRAINING, run_cli
 from videos import write_video
 
 from fvlm_core.cli.plan_view import about, plan_json, resolved_text, show_plan
-from fvlm_core.compose import make_chat
-from fvlm_core.compute import flops_per_sample
 from fvlm_core.data.lengths import decoding_seconds, first_lengths
 from fvlm_core.data.sources import open_sources
-from fvlm_core.data.video import BadSample, count_frames, decode
+from fvlm_core.hardware.throughput import Speed
 from fvlm_core.interfaces.data import VideoFile
-from fvlm_core.plan import ASSUMED_VOCABULARY, RunPlan, plan
+from fvlm_core.media.video import BadSample, count_frames, decode
+from fvlm_core.model.build import make_chat
+from fvlm_core.planning.compute import flops_per_sample
+from fvlm_core.planning.plan import ASSUMED_VOCABULARY, RunPlan, plan
 from fvlm_core.recipes.read import Recipe, read_recipe
 from fvlm_core.recipes.resolved import resolved
-from fvlm_core.speed import Speed
 
 
 @pytest.fixture(autouse=True)

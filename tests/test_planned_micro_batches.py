@@ -17,18 +17,18 @@ from hypothesis import strategies as st
 from trainer import go, opened, outcome, small
 from videos import write_video
 
-from fvlm_core.compose import make_chat
-from fvlm_core.data.bad import BadSample
 from fvlm_core.data.collate import Example, Preparer, fillers, fitted
 from fvlm_core.data.loader import MicroBatch, TrainingData, micro_batches
 from fvlm_core.data.mixture import Mixture
 from fvlm_core.data.planning import Planner, Room, Share, first_fit
 from fvlm_core.data.sources import Sources, open_sources
-from fvlm_core.errors import Problems, UsageError
+from fvlm_core.datasets.shards.pack import pack
+from fvlm_core.datasets.shards.settings import PackSettings
 from fvlm_core.interfaces.data import DataSource, Sample
-from fvlm_core.shards.pack import pack
-from fvlm_core.shards.settings import PackSettings
-from fvlm_core.training.optimiser import named
+from fvlm_core.media.bad_sample import BadSample
+from fvlm_core.model.build import make_chat
+from fvlm_core.training.optimizer import named
+from fvlm_core.utils.errors import Problems, UsageError
 
 CLIPS, BATCH = 24, 12
 FRAMES, TOKENS = 12, 160

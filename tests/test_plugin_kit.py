@@ -13,9 +13,9 @@ import warm
 from kit import KINDS, code_lines, component, install
 from tiny import run_cli
 
-from fvlm_core.errors import UsageError
 from fvlm_core.templates.distribution import write
 from fvlm_core.testing import check
+from fvlm_core.utils.errors import UsageError
 
 RECIPE = """
 name = "four"

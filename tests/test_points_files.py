@@ -15,11 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fvlm_core.errors import UsageError
-from fvlm_core.scaling.columns import Choice, parse_columns
-from fvlm_core.scaling.files import read_points
-from fvlm_core.scaling.points import tidy
-from fvlm_core.scaling.policy import Policy, apply
+from fvlm_core.scaling.points.columns import Choice, parse_columns
+from fvlm_core.scaling.points.files import read_points
+from fvlm_core.scaling.points.point_selection import Policy, apply
+from fvlm_core.scaling.points.points import tidy
+from fvlm_core.utils.errors import UsageError
 
 ROWS: list[dict[str, Any]] = [
     {"run": "a", "N": 40_000, "D": 1000, "loss": 3.5, "step": 10, "lr": 1e-3},

@@ -12,12 +12,12 @@ import pytest
 from measured import STEPS, grid, run
 from tiny import run_cli
 
-from fvlm_core.errors import UsageError
-from fvlm_core.numeral import parse_count
 from fvlm_core.runs.store import list_runs
-from fvlm_core.scaling.points import Points, tidy
-from fvlm_core.scaling.policy import Policy, apply
-from fvlm_core.scaling.stored import from_runs
+from fvlm_core.scaling.points.point_selection import Policy, apply
+from fvlm_core.scaling.points.points import Points, tidy
+from fvlm_core.scaling.points.points_from_runs import from_runs
+from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.parse_number import parse_count
 
 
 def table() -> pd.DataFrame:

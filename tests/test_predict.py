@@ -12,14 +12,14 @@ import pytest
 from measured import TRUTH, chinchilla, grid
 from tiny import run_cli
 
-from fvlm_core.errors import UsageError
-from fvlm_core.scaling.answers import Asked, ask
-from fvlm_core.scaling.cost import Cost, Size, cost_of_points, six_nd
-from fvlm_core.scaling.fitting import fit_points, load_model
-from fvlm_core.scaling.optimum import optimum
-from fvlm_core.scaling.points import Points, tidy
-from fvlm_core.scaling.prediction import Predictor
-from fvlm_core.scaling.problem import Problem
+from fvlm_core.scaling.fit.fitting import fit_points, load_model
+from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.points.points import Points, tidy
+from fvlm_core.scaling.predict.cost import Cost, Size, cost_of_points, six_nd
+from fvlm_core.scaling.predict.optimum import optimum
+from fvlm_core.scaling.predict.prediction import Predictor
+from fvlm_core.scaling.predict.prediction_gate import Asked, ask
+from fvlm_core.utils.errors import UsageError
 
 SIZES = (40_000, 120_000, 400_000, 1_200_000)
 

@@ -20,21 +20,21 @@ from torch.utils.flop_counter import FlopCounterMode
 from trainer import difference, go, opened, outcome
 from trainer import small as recipe
 
-from fvlm_core.compose import make_chat
-from fvlm_core.data.bad import BadSample
 from fvlm_core.data.batch import Batch
 from fvlm_core.data.collate import Preparer, collate
 from fvlm_core.data.lengths import first_lengths
-from fvlm_core.data.realised import Realised, count_batch
+from fvlm_core.data.mixture_counts import Realised, count_batch
 from fvlm_core.data.sources import open_sources
-from fvlm_core.errors import FvlmError, Problems, UsageError
 from fvlm_core.interfaces.data import Sample, Turn
-from fvlm_core.ledger import ledger
+from fvlm_core.media.bad_sample import BadSample
+from fvlm_core.model.build import make_chat
+from fvlm_core.model.vlm import VLM
+from fvlm_core.planning.flops import ledger
 from fvlm_core.recipes.schema import Preference
 from fvlm_core.runs.metrics import read_metrics
-from fvlm_core.runs.scored import read_scored
+from fvlm_core.runs.per_sample_loss import read_scored
 from fvlm_core.training.preference import PreferenceLoss
-from fvlm_core.vlm import VLM
+from fvlm_core.utils.errors import FvlmError, Problems, UsageError
 
 PAIRS = (
     *(

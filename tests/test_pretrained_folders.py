@@ -27,9 +27,9 @@ from transformers import (
     MistralConfig,
 )
 
-from fvlm_core.errors import FvlmError, MissingWeights, UsageError
-from fvlm_core.pretrained import known_architectures
-from fvlm_core.weights import read_foreign
+from fvlm_core.utils.errors import FvlmError, MissingWeights, UsageError
+from fvlm_core.utils.pretrained import known_architectures
+from fvlm_core.weights.matching import read_foreign
 from fvlm_registry import registry
 
 LLAMA: dict[str, Any] = {

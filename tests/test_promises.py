@@ -17,12 +17,12 @@ import pytest
 import warm
 from tiny import RECIPE, run_cli, train, trained
 
-from fvlm_core.errors import FvlmError
 from fvlm_core.runs.checkpoint import latest_checkpoint
-from fvlm_core.runs.files import sha256
-from fvlm_core.runs.lock import writing
 from fvlm_core.runs.metrics import deterministic
 from fvlm_core.runs.store import Run, find_run
+from fvlm_core.utils.atomic_files import sha256
+from fvlm_core.utils.errors import FvlmError
+from fvlm_core.utils.folder_lock import writing
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -167,7 +167,7 @@ def test_a_second_writer_is_refused_with_who_and_since_when_and_touches_nothing(
 
 def test_the_lock_of_a_killed_owner_is_free(tmp_path: Path) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from fvlm_core.runs.lock import writing\n"
+        "import sys, time; from pathlib import Path; from fvlm_core.utils.folder_lock import writing\n"
         "with writing(Path(sys.argv[1])):\n    print('mine', flush=True); time.sleep(60)"
     )
     owner = subprocess.Popen(
@@ -186,7 +186,7 @@ def test_the_lock_of_a_killed_owner_is_free(tmp_path: Path) -> None:
 FULL_DISK = """
 import json, sys, torch
 from pathlib import Path
-from fvlm_core.errors import FvlmError
+from fvlm_core.utils.errors import FvlmError
 from fvlm_core.runs.checkpoint import Checkpoint, clear_unfinished, latest_checkpoint, rehearse, save_checkpoint
 from fvlm_core.runs.metrics import MetricsWriter, read_metrics
 

@@ -19,13 +19,13 @@ from tiny import run_cli, train
 from transformers import AutoModel, AutoModelForCausalLM, AutoProcessor, Dinov2Model
 from videos import write_video
 
-from fvlm_core.compose import compose, make_chat
 from fvlm_core.data.collate import Preparer, collate
-from fvlm_core.looking import caption, load_frames
+from fvlm_core.evaluation.inference import caption, load_frames
+from fvlm_core.model.build import compose, make_chat
 from fvlm_core.plugin_api import Sample, Turn
 from fvlm_core.recipes.read import read_recipe
-from fvlm_core.runs.restore import restore
 from fvlm_core.runs.store import find_run
+from fvlm_core.weights.restore import restore
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
 

@@ -8,12 +8,12 @@ import pytest
 from run_folders import write_run
 from tiny import RECIPE
 
-from fvlm_core.errors import Problems
 from fvlm_core.recipes.read import read_recipe
 from fvlm_core.recipes.resolved import resolved
 from fvlm_core.recipes.schema import Fit
 from fvlm_core.runs.store import open_run
-from fvlm_core.scaling.fitting import fit_runs
+from fvlm_core.scaling.fit.fitting import fit_runs
+from fvlm_core.utils.errors import Problems
 
 FAMILIES = """
 [grid]

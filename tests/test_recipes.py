@@ -8,13 +8,13 @@ import pytest
 from attrs import evolve
 from tiny import ENCODER, RECIPE
 
-from fvlm_core.errors import Problems
 from fvlm_core.recipes import choose
 from fvlm_core.recipes.drift import changes
 from fvlm_core.recipes.files import shipped
 from fvlm_core.recipes.located import read_toml
 from fvlm_core.recipes.read import read_recipe
 from fvlm_core.recipes.resolved import resolved
+from fvlm_core.utils.errors import Problems
 from fvlm_registry import Registry, registry
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from tiny import RECIPE, run_cli
 
-from fvlm_core.plan import plan
+from fvlm_core.planning.plan import plan
+from fvlm_core.planning.rehearsal import Rehearsal, rehearsed
 from fvlm_core.recipes.read import Recipe, read_recipe
-from fvlm_core.rehearsal import Rehearsal, rehearsed
 from fvlm_core.report.figures import scaling_law_plot
 from fvlm_core.runs.store import list_runs
 

@@ -24,11 +24,11 @@ from fvlm_core.recipes.resolved import resolved
 from fvlm_core.recipes.schema import Fit
 from fvlm_core.recipes.written import whole
 from fvlm_core.report.html import gather, page
-from fvlm_core.report.html.gathered import thin
+from fvlm_core.report.html.run_data import thin
 from fvlm_core.runs.store import list_runs
-from fvlm_core.scaling.fitting import fit_points, fit_runs, load_model
-from fvlm_core.scaling.options import Options
-from fvlm_core.scaling.stored import from_runs
+from fvlm_core.scaling.fit.fitting import fit_points, fit_runs, load_model
+from fvlm_core.scaling.fit.options import Options
+from fvlm_core.scaling.points.points_from_runs import from_runs
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
 VOID = {"meta", "link", "input", "img", "br", "hr", "line", "circle"}

@@ -17,10 +17,10 @@ from run_folders import write_run
 from tiny import fvlm
 
 from fvlm_core.report.html import gather, page
-from fvlm_core.runs.lock import writing
+from fvlm_core.report.watch import Board, Server, stamp_of
 from fvlm_core.runs.metrics import MetricsWriter
 from fvlm_core.runs.store import list_runs
-from fvlm_core.watch import Board, Server, stamp_of
+from fvlm_core.utils.folder_lock import writing
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fvlm_core.errors import Problems, UsageError
-from fvlm_core.sources import rows
-from fvlm_core.sources.csv_rows import CSVRows
-from fvlm_core.sources.rows import JSONArray, JSONLines, RowFile
+from fvlm_core.datasets.sources import rows
+from fvlm_core.datasets.sources.csv_rows import CSVRows
+from fvlm_core.datasets.sources.rows import JSONArray, JSONLines, RowFile
+from fvlm_core.utils.errors import Problems, UsageError
 
 values = st.dictionaries(
     st.text(max_size=5), st.text(max_size=40) | st.integers() | st.lists(st.text(max_size=5))

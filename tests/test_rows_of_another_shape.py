@@ -20,7 +20,7 @@ from fvlm_smoltalk.source import build as smoltalk
 from shard_fixtures import jpeg
 from videos import write_video
 
-from fvlm_core.sources.rows import Refused, of_another_shape
+from fvlm_core.datasets.sources.rows import Refused, of_another_shape
 
 ASKED, ANSWERED = {"role": "user", "content": "What?"}, {"role": "assistant", "content": "A cat."}
 

@@ -13,7 +13,6 @@ import torch
 from attrs import evolve
 
 from fvlm_core.data.loader import Reading
-from fvlm_core.errors import FvlmError, UsageError
 from fvlm_core.runs.checkpoint import (
     Checkpoint,
     clear_unfinished,
@@ -23,14 +22,15 @@ from fvlm_core.runs.checkpoint import (
     prune_checkpoints,
     save_checkpoint,
 )
-from fvlm_core.runs.files import write_json
-from fvlm_core.runs.initial import Initial, check_same_start
-from fvlm_core.runs.lock import writing
 from fvlm_core.runs.metrics import MetricsWriter, read_metrics
-from fvlm_core.runs.restore import best_checkpoint
-from fvlm_core.runs.scored import Scored, read_scored, write_scored
+from fvlm_core.runs.per_sample_loss import Scored, read_scored, write_scored
 from fvlm_core.runs.store import Run
 from fvlm_core.training.state import Progress, find_latest
+from fvlm_core.utils.atomic_files import write_json
+from fvlm_core.utils.errors import FvlmError, UsageError
+from fvlm_core.utils.folder_lock import writing
+from fvlm_core.weights.init_from import Initial, check_same_start
+from fvlm_core.weights.restore import best_checkpoint
 
 
 def test_rows_after_the_step_a_run_continues_from_are_superseded(tmp_path: Path) -> None:

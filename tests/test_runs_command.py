@@ -19,14 +19,14 @@ from run_folders import validation, write_run
 from test_start_up import modules_of
 from tiny import run_cli
 
-from fvlm_core.errors import FvlmError, UsageError
-from fvlm_core.runs.failure import failure_recorded
 from fvlm_core.runs.index import INDEX
 from fvlm_core.runs.listing import find_entries, list_entries
-from fvlm_core.runs.lock import is_held, writing
 from fvlm_core.runs.removal import remove_run
 from fvlm_core.runs.store import find_run
-from fvlm_core.training.stop import Stopped
+from fvlm_core.training.failure import failure_recorded
+from fvlm_core.training.signals import Stopped
+from fvlm_core.utils.errors import FvlmError, UsageError
+from fvlm_core.utils.folder_lock import is_held, writing
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -288,7 +288,7 @@ def test_show_says_of_which_evaluation_the_losses_by_source_are(root: Path, cli:
 def test_a_run_that_is_being_written_is_running_and_is_not_removed(root: Path, cli: Cli) -> None:
     folder = root / "phase" / "A2"
     program = (
-        "import sys; from pathlib import Path; from fvlm_core.runs.lock import writing\n"
+        "import sys; from pathlib import Path; from fvlm_core.utils.folder_lock import writing\n"
         "with writing(Path(sys.argv[1])):\n    print('mine', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
@@ -313,7 +313,7 @@ def test_looking_does_not_keep_a_trainer_out(root: Path) -> None:
     (folder / ".owner.json").write_text("{}")
     program = (
         "import sys; from pathlib import Path; from threading import Thread\n"
-        "from fvlm_core.runs.lock import is_held\n"
+        "from fvlm_core.utils.folder_lock import is_held\n"
         "folder, looks, held = Path(sys.argv[1]), 0, 0\n"
         "end = Thread(target=sys.stdin.read); end.start()\n"
         "while end.is_alive():\n"
@@ -360,7 +360,7 @@ def test_a_failed_training_is_recorded(tmp_path: Path, monkeypatch: pytest.Monke
         raise FvlmError("the model cannot be made")
 
     with monkeypatch.context() as patched:
-        patched.setattr("fvlm_core.campaign.train", broken)
+        patched.setattr("fvlm_core.execution.sequential.train", broken)
         with pytest.raises(FvlmError):
             go(recipe, tmp_path / "runs", data)
     (entry,) = list_entries(tmp_path / "runs")

@@ -23,7 +23,7 @@ from fvlm_shapes.source import ShapesSource, build
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fvlm_core.data.video import decode
+from fvlm_core.media.video import decode
 from fvlm_core.plugin_api import Split
 
 LEVELS: tuple[Level, ...] = ("easy", "gaze")

@@ -20,12 +20,12 @@ from hostile import Hostile
 from tiny import fvlm, run_cli
 from videos import index_of, write_video
 
-from fvlm_core.data.frames import decode_frames
-from fvlm_core.errors import UsageError
+from fvlm_core.datasets.shards.index import Index, IndexEntry, write_index
+from fvlm_core.datasets.shards.pack import Packed, pack
+from fvlm_core.datasets.shards.settings import PackSettings
 from fvlm_core.interfaces.data import DataSource
-from fvlm_core.shards.index import Index, IndexEntry, write_index
-from fvlm_core.shards.pack import Packed, pack
-from fvlm_core.shards.settings import PackSettings
+from fvlm_core.media.frames import decode_frames
+from fvlm_core.utils.errors import UsageError
 
 CLIPS = 13
 
@@ -234,7 +234,7 @@ def test_a_million_samples_open_at_once_and_cost_little(tmp_path: Path, record_p
 
     import pyarrow as pa
 
-    from fvlm_core.shards.index import SCHEMA
+    from fvlm_core.datasets.shards.index import SCHEMA
 
     million, frames = 1_000_000, 8
     file = tmp_path / "index.arrow"
@@ -260,7 +260,7 @@ def private():
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6
 before, whole = private(), resident()
-from fvlm_core.shards.index import Index
+from fvlm_core.datasets.shards.index import Index
 index = Index(Path({str(file)!r}))
 assert len(index) == {million} and int(index.column("frames").sum()) == 3 * {million}
 opened = resident() - whole

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fvlm_core.data import loader
-from fvlm_core.errors import UsageError
+from fvlm_core.utils.errors import UsageError
 
 
 @pytest.mark.parametrize("kind", ["absent", "tiny"])

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from tiny import run_cli
 
-from fvlm_core.plan import RunPlan, plan
+from fvlm_core.hardware.throughput import Speed
+from fvlm_core.planning.plan import RunPlan, plan
 from fvlm_core.recipes.files import shipped, shipped_recipes
 from fvlm_core.recipes.read import Recipe, read_recipe
 from fvlm_core.recipes.resolved import flat, resolved
-from fvlm_core.speed import Speed
 
 FIXED = Speed("cpu", "bf16", 2, 1e11, 0.65)
 RUNS = {
@@ -71,7 +71,7 @@ def read(name: str) -> Recipe:
 def planned(name: str) -> dict[str, RunPlan]:
     """The plan of a recipe, without the second that looking at this machine's speed takes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fvlm_core.plan.measure_speed", lambda *_: FIXED)
+        patch.setattr("fvlm_core.planning.plan.measure_speed", lambda *_: FIXED)
         return {run.id: run for run in plan(read(name))}
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from fvlm_core import watch
-from fvlm_core.watch import Board, Server
+from fvlm_core.report import watch
+from fvlm_core.report.watch import Board, Server
 
 SECONDS, CLIENTS = 0.6, 3
 

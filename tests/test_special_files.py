@@ -32,12 +32,12 @@ from fvlm_webvid.config import WebVid
 from fvlm_webvid.source import build as webvid
 from shard_fixtures import jpeg, write_tar
 
-from fvlm_core.data.regular import NotData, read_data
-from fvlm_core.data.stills import decode_still
-from fvlm_core.data.video import BadSample, decode
-from fvlm_core.errors import FvlmError
+from fvlm_core.media.stills import decode_still
+from fvlm_core.media.video import BadSample, decode
 from fvlm_core.plugin_api import DataSource, ImageFile, StoredFrames, VideoFile
-from fvlm_core.pretrained import check_whole, read_config
+from fvlm_core.utils.data_files import NotData, read_data
+from fvlm_core.utils.errors import FvlmError
+from fvlm_core.utils.pretrained import check_whole, read_config
 
 SECRET = "root:hunter2:0"
 GIVE_UP = 20.0
@@ -211,7 +211,7 @@ def test_no_reader_of_one_file_opens_what_is_none(kind: str, tmp_path: Path) -> 
 
 
 def test_pictures_of_a_shard_that_was_replaced_by_a_pipe_are_a_bad_sample(tmp_path: Path) -> None:
-    from fvlm_core.data.pictures import read_stored
+    from fvlm_core.media.pictures import read_stored
 
     os.mkfifo(tmp_path / "0.tar")
     with pytest.raises(BadSample, match=r"a pipe, not a file"):
@@ -286,8 +286,8 @@ def test_a_sample_with_a_member_that_is_no_file_is_left_out_and_named(what: str,
 
 
 def test_a_hard_link_has_the_content_of_the_member_that_it_names(tmp_path: Path) -> None:
-    from fvlm_core.data.pictures import read_stored
-    from fvlm_core.sources.media import find_media
+    from fvlm_core.datasets.sources.media import find_media
+    from fvlm_core.media.pictures import read_stored
 
     tar_of(
         tmp_path / "s" / "0.tar",

@@ -119,7 +119,7 @@ def run_main(body: str, **environment: str) -> subprocess.CompletedProcess[str]:
     program = (
         "import os, sys, types, click\n"
         "from fvlm_core.cli import main\n"
-        "from fvlm_core.errors import *\n"
+        "from fvlm_core.utils.errors import *\n"
         "@click.command()\n"
         f"def command():\n    {body}\n"
         "sys.modules['trial'] = types.SimpleNamespace(command=command)\n"

@@ -14,7 +14,7 @@ import warm
 from tiny import RECIPE
 
 from fvlm_core.runs.checkpoint import latest_checkpoint
-from fvlm_core.training.stop import Stopped
+from fvlm_core.training.signals import Stopped
 
 SLOW = """
 import hashlib, sys, time

@@ -15,16 +15,16 @@ from measured import TRUTH, points
 from tiny import RECIPE, run_cli
 
 from fvlm_core.recipes.read import read_recipe
-from fvlm_core.scaling.advice import Choices, Target, advise, flops_price
-from fvlm_core.scaling.beliefs import learn, logarithmic, prior
-from fvlm_core.scaling.cost import Size
-from fvlm_core.scaling.design import Candidate, choose, stakes
-from fvlm_core.scaling.fitting import load_model
-from fvlm_core.scaling.noise import Noise, measured_noise
-from fvlm_core.scaling.objective import Objective
-from fvlm_core.scaling.optimum import bound
-from fvlm_core.scaling.points import tidy
-from fvlm_core.scaling.problem import Problem
+from fvlm_core.scaling.fit.fitting import load_model
+from fvlm_core.scaling.fit.noise import Noise, measured_noise
+from fvlm_core.scaling.fit.objective import Objective
+from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.points.points import tidy
+from fvlm_core.scaling.predict.advice import Choices, Target, advise, flops_price
+from fvlm_core.scaling.predict.cost import Size
+from fvlm_core.scaling.predict.design import Candidate, choose, stakes
+from fvlm_core.scaling.predict.optimum import bound
+from fvlm_core.scaling.predict.prior import learn, logarithmic, prior
 
 SIZES = tuple(Size(f"{n:.0f}", n, 6 * n) for n in (2e7, 6e7, 2e8, 6e8))
 GRID = """

@@ -14,7 +14,7 @@ import pytest
 from tiny import RECIPE, run_cli, trained
 
 from fvlm_core.cli import hindrance, path_types
-from fvlm_core.paths import NO_HOME
+from fvlm_core.utils.paths import NO_HOME
 
 FVLM = Path(sys.executable).with_name("fvlm")
 USER = 54321
@@ -120,7 +120,7 @@ def test_a_working_directory_that_is_gone_is_told(command: str, tmp_path: Path) 
 
 SETTLED = """
 import getpass, json, os
-from fvlm_core.paths import settle_home
+from fvlm_core.utils.paths import settle_home
 settle_home()
 print(json.dumps([getpass.getuser(), os.path.expanduser("~"), os.environ.get("MPLCONFIGDIR"),
                   os.environ.get("TRITON_CACHE_DIR")]))

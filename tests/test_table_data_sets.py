@@ -16,8 +16,8 @@ from fvlm_smoltalk.config import SmolTalk
 from fvlm_smoltalk.source import build as smoltalk
 from videos import index_of
 
-from fvlm_core.data.bad import BadSample
-from fvlm_core.data.frames import count_frames, decode_frames
+from fvlm_core.media.bad_sample import BadSample
+from fvlm_core.media.frames import count_frames, decode_frames
 from fvlm_core.plugin_api import DataSource, ImageFile, MissingData, Problems, Sample, UsageError
 
 

@@ -11,17 +11,17 @@ import pandas as pd
 import pytest
 from tiny import run_cli
 
-from fvlm_core.errors import UsageError
-from fvlm_core.imports.given import Given
-from fvlm_core.imports.keep import keep, plan
-from fvlm_core.imports.sources import find_sources, read_source
+from fvlm_core.interchange.export_tables import POINT_COLUMNS, POINTS
+from fvlm_core.interchange.overrides import Given
+from fvlm_core.interchange.sources import find_sources, read_source
+from fvlm_core.interchange.write_runs import keep, plan
 from fvlm_core.runs.store import list_runs
-from fvlm_core.runs.tables import POINT_COLUMNS, POINTS
-from fvlm_core.scaling.columns import Choice, parse_columns
-from fvlm_core.scaling.files import read_points
-from fvlm_core.scaling.points import Points
-from fvlm_core.scaling.policy import Policy, apply
-from fvlm_core.scaling.stored import from_runs
+from fvlm_core.scaling.points.columns import Choice, parse_columns
+from fvlm_core.scaling.points.files import read_points
+from fvlm_core.scaling.points.point_selection import Policy, apply
+from fvlm_core.scaling.points.points import Points
+from fvlm_core.scaling.points.points_from_runs import from_runs
+from fvlm_core.utils.errors import UsageError
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]

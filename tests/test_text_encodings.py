@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import RECIPE
 
-from fvlm_core.errors import Problems
 from fvlm_core.recipes.located import read_toml
 from fvlm_core.recipes.read import read_recipe
-from fvlm_core.runs.files import read_json
+from fvlm_core.utils.atomic_files import read_json
+from fvlm_core.utils.errors import Problems
 
 
 def test_a_recipe_that_begins_with_a_byte_order_mark_is_read_as_any(shared: Path) -> None:

@@ -15,10 +15,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tiny import run_cli
 
-from fvlm_core.encodings import NotText, decoded
-from fvlm_core.errors import Problems, UsageError
-from fvlm_core.sources.csv_rows import CSVRows
-from fvlm_core.sources.rows import JSONArray, JSONLines
+from fvlm_core.datasets.sources.csv_rows import CSVRows
+from fvlm_core.datasets.sources.rows import JSONArray, JSONLines
+from fvlm_core.utils.errors import Problems, UsageError
+from fvlm_core.utils.text_encodings import NotText, decoded
 
 HEADER = "video,caption\n"
 

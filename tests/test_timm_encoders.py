@@ -22,9 +22,9 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from fvlm_core.errors import MissingWeights, UsageError
 from fvlm_core.interfaces.encoder import Depth
-from fvlm_core.vlm import VLM
+from fvlm_core.model.vlm import VLM
+from fvlm_core.utils.errors import MissingWeights, UsageError
 
 DINO, SIGLIP, DINOV3 = "vit_small_patch14_dinov2", "vit_base_patch16_siglip_224", "vit_small_patch16_dinov3"
 FAMILIES = (

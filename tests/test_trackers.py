@@ -17,9 +17,9 @@ from tiny import RECIPE, train
 
 from fvlm_core.plugin_api import TrackedRun, Tracker, numbers
 from fvlm_core.recipes.schema import Chosen
-from fvlm_core.runs import mirror
-from fvlm_core.runs.mirror import Mirror, Mirrored
 from fvlm_core.runs.store import Run, list_runs
+from fvlm_core.training import tracker_thread as mirror
+from fvlm_core.training.tracker_thread import Mirror, Mirrored
 
 
 class Recorder(Tracker):
@@ -313,7 +313,7 @@ CLINGING = """
 import atexit, sys, threading, time
 from fvlm_core.cli.main import main
 from fvlm_core.plugin_api import Tracker
-from fvlm_core.runs import mirror
+from fvlm_core.training import tracker_thread as mirror
 class Clinging(Tracker):
     def __init__(self, config, run):
         atexit.register(time.sleep, 600)

@@ -13,7 +13,7 @@ from tiny import RECIPE, fvlm
 
 from fvlm_core.runs.metrics import deterministic
 from fvlm_core.runs.store import Run, list_runs
-from fvlm_core.scaling.stored import from_runs
+from fvlm_core.scaling.points.points_from_runs import from_runs
 
 pytestmark = pytest.mark.timeout(280)
 

@@ -40,8 +40,8 @@ from shard_fixtures import jpeg, write_tar
 from tiny import CONNECTOR, ENCODER, LLM, TRAINING, run_cli
 
 from fvlm_core.data.sources import unseen
-from fvlm_core.errors import Problem
 from fvlm_core.plugin_api import DataSource, Sample
+from fvlm_core.utils.errors import Problem
 
 CLIP = b"no video, and no listing opens it"
 LOST, THERE = 12, 2

@@ -14,14 +14,14 @@ from attrs import evolve
 from torch import nn
 from trainer import Watch, difference, go, opened, outcome, small
 
-from fvlm_core.errors import FvlmError
 from fvlm_core.recipes.schema import Training
 from fvlm_core.training import loop
 from fvlm_core.training.objective import TokenLoss
-from fvlm_core.training.ranks import Ranks
-from fvlm_core.training.replicas import Copies, summed
+from fvlm_core.training.optimizer_step import Updates
+from fvlm_core.training.parallel import Copies, summed
+from fvlm_core.training.process_group import Ranks
 from fvlm_core.training.state import Progress
-from fvlm_core.training.updates import Updates
+from fvlm_core.utils.errors import FvlmError
 
 SPARSE = ("training.steps=12", "training.log_every=4", "eval.every=6")
 Poison = Callable[..., None]

@@ -9,11 +9,11 @@ import torch
 from attrs import evolve
 from small import batch, model, only
 
+from fvlm_core.data.frozen_validation import ChosenSamples
 from fvlm_core.data.loader import chosen_validation
 from fvlm_core.plugin_api import Sample
 from fvlm_core.recipes.schema import Training
-from fvlm_core.runs.scored import Scored
-from fvlm_core.shards.freeze import ChosenSamples
+from fvlm_core.runs.per_sample_loss import Scored
 from fvlm_core.training.evaluate import evaluate
 from fvlm_core.training.objective import Measured, TokenLoss
 

@@ -12,9 +12,9 @@ import pytest
 from safetensors.torch import load_file, save_file
 from tiny import RECIPE, fvlm, train
 
+from fvlm_core.execution.verify_resume.compare import Difference, compare_checkpoints, compare_metrics
 from fvlm_core.runs.checkpoint import latest_checkpoint
-from fvlm_core.runs.files import write_json
-from fvlm_core.verify.compare import Difference, compare_checkpoints, compare_metrics
+from fvlm_core.utils.atomic_files import write_json
 
 pytestmark = pytest.mark.timeout(280)
 

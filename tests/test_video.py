@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from videos import index_of, picture, write_video
 
-from fvlm_core.data import video
-from fvlm_core.data.video import BadSample, decode, decoder_versions
 from fvlm_core.interfaces.data import VideoFile
+from fvlm_core.media import video
+from fvlm_core.media.video import BadSample, decode, decoder_versions
 
 KINDS = [
     ("libx264", "mp4"),
@@ -235,7 +235,7 @@ def test_thousands_of_clips_leave_no_open_file_and_no_message(tmp_path: Path) ->
     script = f"""
 import os
 from pathlib import Path
-from fvlm_core.data.video import BadSample, decode
+from fvlm_core.media.video import BadSample, decode
 from fvlm_core.interfaces.data import VideoFile
 def burst(n):
     for _ in range(n):

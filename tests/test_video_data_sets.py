@@ -22,7 +22,7 @@ from fvlm_webvid.config import WebVid
 from fvlm_webvid.source import build as webvid
 from videos import index_of
 
-from fvlm_core.data.video import decode
+from fvlm_core.media.video import decode
 from fvlm_core.plugin_api import DataSource, MissingData, UsageError, VideoFile
 
 
@@ -177,8 +177,8 @@ def test_llava_video_reads_chosen_parts_and_kinds_and_leaves_sources_out_by_name
 def test_a_tar_gz_is_gone_through_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import tarfile
 
-    from fvlm_core.data import gz
-    from fvlm_core.sources import video_rows
+    from fvlm_core.datasets.sources import video_rows
+    from fvlm_core.media import seekable_gzip as gz
 
     published.llava_video(tmp_path)
     config = LLaVAVideo(path=tmp_path, holdout=0)

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from videos import index_of, picture, write_video
 
-from fvlm_core.data.video import BadSample, decode
 from fvlm_core.interfaces.data import Member, VideoFile
+from fvlm_core.media.video import BadSample, decode
 
 CODECS = {"mpeg4": {}, "mjpeg": {}, "libx264": {}, "libx264 without B": {"bf": "0"}}
 

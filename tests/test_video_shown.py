@@ -14,9 +14,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from fvlm_core.data.upright import turn_of
-from fvlm_core.data.video import BadSample, decode
 from fvlm_core.interfaces.data import VideoFile
+from fvlm_core.media.upright import turn_of
+from fvlm_core.media.video import BadSample, decode
 
 Picture = NDArray[np.uint8]
 ONE = 1 << 16

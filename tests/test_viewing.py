@@ -24,21 +24,21 @@ from torch import Tensor
 from transformers import AutoModel, AutoProcessor
 from videos import index_of, write_video
 
-from fvlm_core.data.frames import decode_frames
-from fvlm_core.data.opened import open_source
-from fvlm_core.data.shown import shown_by
-from fvlm_core.errors import Problems
-from fvlm_core.looking import caption, load_frames
+from fvlm_core.data.frozen_validation import ChosenSamples
+from fvlm_core.datasets.open_source import open_source
+from fvlm_core.datasets.shards.pack import origin_of, pack
+from fvlm_core.datasets.shards.settings import PackSettings
+from fvlm_core.evaluation.inference import caption, load_frames
+from fvlm_core.media.frames import decode_frames
+from fvlm_core.media.shown import shown_by
+from fvlm_core.media.viewing import QUESTION, Shown, Viewing, viewing
+from fvlm_core.model.vlm import VLM
 from fvlm_core.plugin_api import DataSource, ImageFile, Sample, StoredFrames, Turn, VideoFile
 from fvlm_core.recipes.read import read_data_source
-from fvlm_core.runs.restore import restore
 from fvlm_core.runs.store import Run, find_run
 from fvlm_core.runs.viewing import differences
-from fvlm_core.shards.freeze import ChosenSamples
-from fvlm_core.shards.pack import origin_of, pack
-from fvlm_core.shards.settings import PackSettings
-from fvlm_core.viewing import QUESTION, Shown, Viewing, viewing
-from fvlm_core.vlm import VLM
+from fvlm_core.utils.errors import Problems
+from fvlm_core.weights.restore import restore
 
 pytestmark = pytest.mark.timeout(300)
 Cli = Callable[..., tuple[int, str, str]]
@@ -99,7 +99,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
 @pytest.fixture(scope="module")
 def exported(place: Path) -> Path:
-    from fvlm_core.runs.release import release
+    from fvlm_core.hf.export import release
 
     release(find_run("rolls", place / "runs"), place / "exported")
     return place / "exported"

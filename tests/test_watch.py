@@ -19,10 +19,10 @@ from run_folders import write_run
 from tiny import fvlm, run_cli
 
 from fvlm_core.report.html import Content, gather
-from fvlm_core.runs.lock import writing
+from fvlm_core.report.watch import Board, Server, is_loopback, stamp_of
 from fvlm_core.runs.metrics import MetricsWriter
 from fvlm_core.runs.store import list_runs
-from fvlm_core.watch import Board, Server, is_loopback, stamp_of
+from fvlm_core.utils.folder_lock import writing
 
 Told = tuple[int, dict[str, str], bytes]
 

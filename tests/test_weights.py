@@ -23,13 +23,13 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
 from fvlm_core.data.batch import Batch
-from fvlm_core.errors import FvlmError
+from fvlm_core.evaluation.inference import caption
 from fvlm_core.hf import FvlmConfig, FvlmModel
-from fvlm_core.looking import caption
+from fvlm_core.hf.export import release
 from fvlm_core.plugin_api import Turn
-from fvlm_core.runs.release import release
-from fvlm_core.runs.restore import Restored, restore
 from fvlm_core.runs.store import Run, open_run
+from fvlm_core.utils.errors import FvlmError
+from fvlm_core.weights.restore import Restored, restore
 
 pytestmark = pytest.mark.timeout(200)
 Cli = Callable[..., tuple[int, str, str]]

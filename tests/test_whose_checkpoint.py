@@ -9,13 +9,13 @@ import pytest
 import torch
 from tiny import run_cli, train, trained
 
-from fvlm_core.errors import UsageError
 from fvlm_core.runs.belonging import configs, owner
 from fvlm_core.runs.checkpoint import Checkpoint, damage, is_identified, latest_checkpoint, save_checkpoint
-from fvlm_core.runs.files import read_json, write_json
-from fvlm_core.runs.initial import find_initial
-from fvlm_core.runs.restore import best_checkpoint, restore
 from fvlm_core.runs.store import find_run, open_run
+from fvlm_core.utils.atomic_files import read_json, write_json
+from fvlm_core.utils.errors import UsageError
+from fvlm_core.weights.init_from import find_initial
+from fvlm_core.weights.restore import best_checkpoint, restore
 
 
 @pytest.fixture(scope="module")

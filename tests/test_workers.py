@@ -12,7 +12,7 @@ from fvlm_core.data.collate import Preparer
 from fvlm_core.data.loader import TrainingData, micro_batches
 from fvlm_core.data.mixture import Mixture
 from fvlm_core.data.planning import Share
-from fvlm_core.errors import FvlmError
+from fvlm_core.utils.errors import FvlmError
 
 
 def data(source: Hostile) -> TrainingData:

@@ -115,9 +115,9 @@ def train(
     recipe: Path, root: Path, *overrides: str, until: int | None = None, allow: Sequence[str] = ()
 ) -> StopAfter:
     """Train the runs of a recipe in this process, as `fvlm run` does; until: stop once this step is done."""
-    from fvlm_core.campaign import prepare, run_all
+    from fvlm_core.execution.sequential import prepare, run_all
     from fvlm_core.recipes.read import read_recipe
-    from fvlm_core.training.stop import Stopped, StopRequest
+    from fvlm_core.training.signals import Stopped, StopRequest
 
     read = read_recipe(str(recipe), overrides)
     observer = StopAfter(until)

@@ -8,12 +8,12 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from fvlm_core.campaign import prepare, run_all, run_folder
 from fvlm_core.data.sources import Sources
+from fvlm_core.execution.sequential import prepare, run_all, run_folder
 from fvlm_core.recipes.read import Recipe, Run, read_recipe
 from fvlm_core.runs.metrics import deterministic, read_metrics
-from fvlm_core.training.ranks import Elsewhere, Ranks
-from fvlm_core.training.stop import EXIT_CODES, Stopped, StopRequest
+from fvlm_core.training.process_group import Elsewhere, Ranks
+from fvlm_core.training.signals import EXIT_CODES, Stopped, StopRequest
 
 STEPS = 20
 EPOCH = 7

@@ -28,15 +28,15 @@ from fvlm_core.bench.processes import run
 from fvlm_core.data.collate import Example, Preparer, collate
 from fvlm_core.data.loader import TrainingData, micro_batches
 from fvlm_core.data.mixture import Mixture
-from fvlm_core.data.pictures import decode_stored, read_stored
 from fvlm_core.data.planning import Share
-from fvlm_core.data.video import decode
+from fvlm_core.datasets.shards.index import Index
+from fvlm_core.datasets.shards.manifest import INDEX
+from fvlm_core.datasets.shards.pack import pack
+from fvlm_core.datasets.shards.settings import PackSettings
 from fvlm_core.interfaces.data import DataSource, Sample, StoredFrames, Turn, VideoFile
 from fvlm_core.interfaces.llm import EncodedChat
-from fvlm_core.shards.index import Index
-from fvlm_core.shards.manifest import INDEX
-from fvlm_core.shards.pack import pack
-from fvlm_core.shards.settings import PackSettings
+from fvlm_core.media.pictures import decode_stored, read_stored
+from fvlm_core.media.video import decode
 
 CLIPS, SECONDS, WIDTH, HEIGHT, FPS = 4, 10, 480, 270, 25
 SIDE = 224

@@ -13,8 +13,8 @@ from fvlm_core.bench.setting import Setting
 from fvlm_core.data.batch import Batch
 from fvlm_core.interfaces.connector import ConnectorSpec
 from fvlm_core.interfaces.specs import VisualPass
-from fvlm_core.training.optimiser import GROUPS, make_optimiser
-from fvlm_core.vlm import VLM
+from fvlm_core.model.vlm import VLM
+from fvlm_core.training.optimizer import GROUPS, make_optimiser
 
 FRAMES, TEXT = 8, 128
 RATE = 1e-5

@@ -26,17 +26,17 @@ from attrs import asdict, frozen
 from fvlm_core.bench.pairs import Pair, in_pairs, paired
 from fvlm_core.bench.processes import ONE_THREAD, run
 from fvlm_core.bench.published import GRID, LogPoints, follow, refit
-from fvlm_core.errors import UsageError
-from fvlm_core.runs.export import JOINT
-from fvlm_core.scaling.files import read_points
-from fvlm_core.scaling.fitting import load_model
-from fvlm_core.scaling.identify import design_rank
-from fvlm_core.scaling.objective import Floats, Objective
-from fvlm_core.scaling.points import Points
-from fvlm_core.scaling.problem import Problem
-from fvlm_core.scaling.resampling import resample
-from fvlm_core.scaling.solver import Solution, solve
-from fvlm_core.scaling.uncertainty import DRAWS, SEED, bootstrap
+from fvlm_core.interchange.export import JOINT
+from fvlm_core.scaling.fit.fitting import load_model
+from fvlm_core.scaling.fit.identifiability import design_rank
+from fvlm_core.scaling.fit.objective import Floats, Objective
+from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.resampling import resample
+from fvlm_core.scaling.fit.solver import Solution, solve
+from fvlm_core.scaling.fit.uncertainty import DRAWS, SEED, bootstrap
+from fvlm_core.scaling.points.files import read_points
+from fvlm_core.scaling.points.points import Points
+from fvlm_core.utils.errors import UsageError
 
 STARTS = 150
 """Starts of the published grid that are followed in each round, by default."""

@@ -16,7 +16,7 @@ from fvlm_core.bench.setting import Setting
 from fvlm_core.data.batch import Batch
 from fvlm_core.data.collate import Example, collate, fillers
 from fvlm_core.data.planning import Room, first_fit
-from fvlm_core.seeding import derive
+from fvlm_core.utils.seeding import derive
 
 SAMPLES, BATCH, PADDED = 192, 64, 8
 """Of the mix, of an optimiser step, and of a padded micro-batch."""

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from fvlm_core.bench.dense import FRAMES, TEXT, Step, dense_batch, updating
 from fvlm_core.bench.setting import Setting
-from fvlm_core.compose import specs
-from fvlm_core.errors import UsageError
 from fvlm_core.interfaces.connector import ConnectorSpec
 from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec, Look
+from fvlm_core.model.build import specs
+from fvlm_core.utils.errors import UsageError
 
 SCALE = 0.14
 ROTARY_BASE = 100_000.0

@@ -15,11 +15,11 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from fvlm_core.bench.dense import FRAMES, TEXT, dense_batch, updating
 from fvlm_core.bench.setting import Setting
-from fvlm_core.compose import specs
 from fvlm_core.interfaces.connector import ConnectorSpec
 from fvlm_core.interfaces.specs import TextPass, VisualPass
-from fvlm_core.ledger import ledger
-from fvlm_core.vlm import VLM
+from fvlm_core.model.build import specs
+from fvlm_core.model.vlm import VLM
+from fvlm_core.planning.flops import ledger
 
 PATCHES, LOOKS, CONNECTOR = "encoder, patches", "encoder, queries", "connector"
 VISUAL, READ, HEAD = "LLM, visual pass", "LLM, text", "head and loss"

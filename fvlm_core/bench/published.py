@@ -14,7 +14,7 @@ import numpy as np
 from attrs import frozen
 from scipy.optimize import least_squares, minimize
 
-from fvlm_core.scaling.objective import HUBER_DELTA, Floats
+from fvlm_core.scaling.fit.objective import HUBER_DELTA, Floats
 
 HALVES = np.arange(0.0, 2.5, 0.5)
 

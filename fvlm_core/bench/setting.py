@@ -8,12 +8,12 @@ from functools import cached_property
 import torch
 from attrs import frozen
 
-from fvlm_core.compose import compose, specs
-from fvlm_core.errors import UsageError
-from fvlm_core.gpus import recognise
+from fvlm_core.hardware.gpus import recognise
+from fvlm_core.model.build import compose, specs
+from fvlm_core.model.vlm import VLM
 from fvlm_core.recipes.read import read_recipe
 from fvlm_core.recipes.schema import RunRecipe
-from fvlm_core.vlm import VLM
+from fvlm_core.utils.errors import UsageError
 
 THREADS = 2
 

@@ -15,7 +15,7 @@ from fvlm_core.bench.dense import Step
 from fvlm_core.bench.setting import Setting
 from fvlm_core.data.batch import Batch
 from fvlm_core.interfaces.encoder import KeyValue, PatchFeatures
-from fvlm_core.vlm import VLM
+from fvlm_core.model.vlm import VLM
 
 WATCHED = 64
 GROWN = (8, 32, 128, 512)

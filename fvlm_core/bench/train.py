@@ -14,8 +14,8 @@ from fvlm_core.bench.pairs import Pair, in_pairs
 from fvlm_core.bench.plain import comparable, unread, wasted
 from fvlm_core.bench.setting import Setting
 from fvlm_core.bench.stream import GROWN, WATCHED
-from fvlm_core.compose import specs
-from fvlm_core.ledger import ledger
+from fvlm_core.model.build import specs
+from fvlm_core.planning.flops import ledger
 
 MIX_LAYERS = ("model.encoder.depth=3", "model.llm.depth=6")
 """The mix is measured at the recipe's widths with fewer layers: 192 samples are many."""

@@ -78,7 +78,7 @@ def command(
     from fvlm_core.cli.bench_profile import show_profile
     from fvlm_core.cli.console import stderr
     from fvlm_core.cli.display import Display
-    from fvlm_core.errors import UsageError
+    from fvlm_core.utils.errors import UsageError
 
     if trace is not None and not profile:
         raise UsageError("--trace: is of a profile; expected --profile beside it")

@@ -12,7 +12,7 @@ import click
 from fvlm_core.cli.console import note, print_json, stderr
 from fvlm_core.cli.options import frame_options, run_option, runs_option
 from fvlm_core.cli.path_types import ANY_PATH, FILE_OR_STDOUT, STDOUT
-from fvlm_core.data.kinds import by_kind, is_video
+from fvlm_core.media.suffixes import by_kind, is_video
 
 
 @click.command("caption")
@@ -38,13 +38,13 @@ def command(
     """
     from rich.progress import track
 
-    from fvlm_core.data.decoders import open_decoder
-    from fvlm_core.data.moving import shows_still
-    from fvlm_core.data.video import BadSample
-    from fvlm_core.errors import FvlmError
-    from fvlm_core.looking import caption
-    from fvlm_core.runs.restore import restore
+    from fvlm_core.evaluation.inference import caption
+    from fvlm_core.media.decoders import open_decoder
+    from fvlm_core.media.moving_pictures import shows_still
+    from fvlm_core.media.video import BadSample
     from fvlm_core.runs.store import find_run
+    from fvlm_core.utils.errors import FvlmError
+    from fvlm_core.weights.restore import restore
 
     out = None if out == STDOUT else out
     done = _captioned(out)

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import click
 
 from fvlm_core.cli.streams import Styled, is_utf8
-from fvlm_core.visible import visible
+from fvlm_core.utils.visible_text import visible
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,10 +10,10 @@ import click
 from fvlm_core.cli.choice import Choice
 
 if TYPE_CHECKING:
-    from fvlm_core.plan import RunPlan
+    from fvlm_core.planning.plan import RunPlan
     from fvlm_core.recipes.read import Recipe
-    from fvlm_core.scaling.cost import Cost
-    from fvlm_core.scaling.points import Points
+    from fvlm_core.scaling.points.points import Points
+    from fvlm_core.scaling.predict.cost import Cost
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,9 +40,9 @@ def plan_recipes(names: Sequence[str]) -> tuple[list[Recipe], list[list[RunPlan]
     """
     from attrs import evolve
 
-    from fvlm_core.errors import UsageError
-    from fvlm_core.plan import plan
+    from fvlm_core.planning.plan import plan
     from fvlm_core.recipes.read import read_recipe
+    from fvlm_core.utils.errors import UsageError
 
     recipes: list[Recipe] = []
     for name in names:
@@ -65,7 +65,7 @@ def choose_cost(
 
     Recipes come before the points: they say what a new run will cost.
     """
-    from fvlm_core.scaling.cost import cost_of_plans, cost_of_points, six_nd
+    from fvlm_core.scaling.predict.cost import cost_of_plans, cost_of_points, six_nd
 
     if name == "6ND":
         return six_nd(points, sizes), []
@@ -78,7 +78,7 @@ def choose_cost(
 
 def _units(points: Points) -> list[str]:
     """A recipe's cost is of one training sample; so must D be."""
-    from fvlm_core.errors import UsageError
+    from fvlm_core.utils.errors import UsageError
 
     kind = points.d_kind
     if "sample" in kind:

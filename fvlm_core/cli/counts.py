@@ -15,7 +15,7 @@ class Count(click.ParamType[float]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Text to a float."""
-        from fvlm_core.numeral import parse_count
+        from fvlm_core.utils.parse_number import parse_count
 
         found = parse_count(value) if isinstance(value, str) else value
         if not isinstance(found, int | float) or found <= 0:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fvlm_core.cli.data_named import Named, NamedData
+    from fvlm_core.datasets.shards.check import Checked
     from fvlm_core.interfaces.data import Progress
-    from fvlm_core.shards.check import Checked
 
 SIDE = 224
 """Pixels that samples are decoded to."""
@@ -37,7 +37,7 @@ def command(data: str, settings: tuple[str, ...], hashes: bool, decode: bool) ->
     from fvlm_core.cli.console import stdout
     from fvlm_core.cli.data_named import find_data
     from fvlm_core.cli.display import Display
-    from fvlm_core.errors import FvlmError
+    from fvlm_core.utils.errors import FvlmError
 
     found: list[Checked] = []
     out = stdout()
@@ -67,7 +67,13 @@ _SPLITS = ("train", "validation")
 
 def _folder(folder: Path, hashes: bool, progress: Progress, shards: Sequence[Named]) -> list[Checked]:
     """Packs by their manifests; other tars by their structure, and by the listing of the sources that read them."""
-    from fvlm_core.shards.check import Checked, check_pack, check_tars, shard_folders, unfinished_packs
+    from fvlm_core.datasets.shards.check import (
+        Checked,
+        check_pack,
+        check_tars,
+        shard_folders,
+        unfinished_packs,
+    )
 
     packs, others = shard_folders(folder)
     found = [check_pack(pack, hashes=hashes, progress=progress) for pack in packs]
@@ -82,8 +88,8 @@ def _folder(folder: Path, hashes: bool, progress: Progress, shards: Sequence[Nam
 
 def _named(data: NamedData, hashes: bool, progress: Progress) -> list[Checked]:
     """Shards by their files; other sources by listing them."""
-    from fvlm_core.errors import UsageError
-    from fvlm_core.shards.check import shard_folders
+    from fvlm_core.datasets.shards.check import shard_folders
+    from fvlm_core.utils.errors import UsageError
 
     found: list[Checked] = []
     folders: list[Path] = []
@@ -106,7 +112,7 @@ def _named(data: NamedData, hashes: bool, progress: Progress) -> list[Checked]:
 
 def _listed(named: Named) -> Checked:
     """What a source names while it lists its samples."""
-    from fvlm_core.shards.check import Checked
+    from fvlm_core.datasets.shards.check import Checked
 
     source = named.open()
     problems = tuple(str(problem) for problem in source.problems())
@@ -116,7 +122,7 @@ def _listed(named: Named) -> Checked:
 def _shards(folder: Path, settings: tuple[str, ...]) -> list[Named]:
     """The packs below a folder, or its other shards, each as a whole."""
     from fvlm_core.cli.data_named import find_data
-    from fvlm_core.shards.check import shard_folders
+    from fvlm_core.datasets.shards.check import shard_folders
 
     packs, _ = shard_folders(folder)
     paths = [path.absolute() for path in packs or [folder]]
@@ -125,8 +131,8 @@ def _shards(folder: Path, settings: tuple[str, ...]) -> list[Named]:
 
 
 def _decoded(sources: Sequence[Named], progress: Progress) -> Checked:
-    from fvlm_core.errors import UsageError
-    from fvlm_core.shards.check import Checked, check_samples
+    from fvlm_core.datasets.shards.check import Checked, check_samples
+    from fvlm_core.utils.errors import UsageError
 
     wrong: list[str] = []
     samples = 0

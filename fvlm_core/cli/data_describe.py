@@ -12,7 +12,7 @@ from fvlm_core.cli.options import key_option
 from fvlm_core.cli.path_types import FOLDER_PATH
 
 if TYPE_CHECKING:
-    from fvlm_core.data.catalogue import Described
+    from fvlm_core.datasets.catalogue import Described
 
 SHOWN = 10
 """Problems printed without --all."""
@@ -32,7 +32,7 @@ SHOWN = 10
 def command(name: str, at: Path | None, settings: tuple[str, ...], every: bool, as_json: bool) -> None:
     """Say what the data set NAME is: hub, licence, size, layout, splits, prompts, and what becomes of odd rows."""
     from fvlm_core.cli.console import print_json
-    from fvlm_core.data.catalogue import describe
+    from fvlm_core.datasets.catalogue import describe
 
     described = describe(name, settings, at)
     if as_json:

@@ -35,9 +35,9 @@ def command(name: str, to: Path, settings: tuple[str, ...], patterns: tuple[str,
     Prints size and licence first. Data sets that ask for their terms to be accepted need `hf auth login`.
     """
     from fvlm_core.cli.console import stdout
-    from fvlm_core.data.catalogue import describe
-    from fvlm_core.data.fetching import download, look_up
-    from fvlm_core.errors import UsageError
+    from fvlm_core.datasets.catalogue import describe
+    from fvlm_core.datasets.fetching import download, look_up
+    from fvlm_core.utils.errors import UsageError
 
     card = describe(name, settings, None).card
     if card is None:

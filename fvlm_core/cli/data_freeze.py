@@ -37,10 +37,10 @@ def command(
     from fvlm_core.cli.console import stdout
     from fvlm_core.cli.data_named import find_data
     from fvlm_core.cli.display import Display
-    from fvlm_core.errors import UsageError
-    from fvlm_core.names import LONGEST, folder_name_fault
-    from fvlm_core.shards.freeze import LEAKS, freeze
-    from fvlm_core.shards.settings import PackSettings
+    from fvlm_core.data.frozen_validation import LEAKS, freeze
+    from fvlm_core.datasets.shards.settings import PackSettings
+    from fvlm_core.utils.errors import UsageError
+    from fvlm_core.utils.file_names import LONGEST, folder_name_fault
     from fvlm_registry import registry
 
     if folder_name_fault(name) or not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):

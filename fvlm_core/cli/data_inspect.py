@@ -36,10 +36,10 @@ def command(
     from fvlm_core.cli.console import stderr, stdout
     from fvlm_core.cli.data_named import find_data
     from fvlm_core.cli.display import Display
-    from fvlm_core.data.bad import BadSample
-    from fvlm_core.data.inspect import chosen, lengths_of, shown
-    from fvlm_core.errors import FvlmError
+    from fvlm_core.media.bad_sample import BadSample
+    from fvlm_core.report.data_inspection import chosen, lengths_of, shown
     from fvlm_core.report.samples import LengthsOf, Shown, contact_sheet, sample_page
+    from fvlm_core.utils.errors import FvlmError
 
     found = find_data(data, settings, (split,))  # type: ignore[arg-type]  # one of the choices
     recipe = found.recipe.runs[0].config if found.recipe else None

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from fvlm_core.cli.options import key_option
 from fvlm_core.cli.path_types import NameOrPath
-from fvlm_core.names import file_stem
+from fvlm_core.utils.file_names import file_stem
 
 if TYPE_CHECKING:
     from fvlm_core.interfaces.data import DataSource, Split
@@ -44,7 +44,7 @@ class Named:
 
     def open(self) -> DataSource:
         """List it. Raises `MissingData`."""
-        from fvlm_core.data.opened import open_source
+        from fvlm_core.datasets.open_source import open_source
 
         return open_source(self.chosen, self.split, self.decoder)
 
@@ -60,7 +60,7 @@ class NamedData:
         """The recipe's tokenizer and chat format; None for a source by name. Raises `MissingWeights`."""
         if self.recipe is None:
             return None
-        from fvlm_core.compose import make_chat
+        from fvlm_core.model.build import make_chat
 
         def corpus() -> Iterator[str]:
             for named in self.sources:
@@ -72,8 +72,8 @@ class NamedData:
 
 def find_data(name: str, settings: tuple[str, ...], splits: tuple[Split, ...]) -> NamedData:
     """Read what a command was given. Raises `Problems` for a name that is neither, and for wrong settings."""
-    from fvlm_core.errors import UsageError
     from fvlm_core.recipes.read import read_data_source, read_recipe
+    from fvlm_core.utils.errors import UsageError
     from fvlm_registry import LookupFailure, registry
 
     if not name.endswith(".toml") and os.sep not in name:

@@ -13,7 +13,7 @@ from fvlm_core.cli.data_named import named_data
 from fvlm_core.cli.path_types import FOLDER_PATH
 
 if TYPE_CHECKING:
-    from fvlm_core.shards.pack import Packed
+    from fvlm_core.datasets.shards.pack import Packed
 
 SHOWN = 8
 """Reasons that are printed; the file of skipped samples holds all."""
@@ -45,9 +45,9 @@ def command(
     from fvlm_core.cli.console import stdout
     from fvlm_core.cli.data_named import data_folder, find_data
     from fvlm_core.cli.display import Display
-    from fvlm_core.errors import UsageError
-    from fvlm_core.shards.pack import origin_of, pack
-    from fvlm_core.shards.settings import PackSettings
+    from fvlm_core.datasets.shards.pack import origin_of, pack
+    from fvlm_core.datasets.shards.settings import PackSettings
+    from fvlm_core.utils.errors import UsageError
 
     try:
         pack_settings = PackSettings(**how)  # type: ignore[arg-type]  # click gives each its type
@@ -77,7 +77,7 @@ def command(
 
 def _show(packs: list[tuple[str, Packed]], root: Path) -> None:
     from fvlm_core.cli.console import new_table, print_table, stdout
-    from fvlm_core.shards.manifest import SKIPPED
+    from fvlm_core.datasets.shards.manifest import SKIPPED
 
     numbers = ("samples", "frames", "shards", "MB", "skipped", "not listed")
     table = new_table("pack", *numbers, "", right=numbers)

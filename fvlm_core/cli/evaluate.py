@@ -13,7 +13,7 @@ from fvlm_core.cli.options import key_option, runs_option
 from fvlm_core.cli.path_types import RUN_OR_PATH
 
 if TYPE_CHECKING:
-    from fvlm_core.evaluation import Measured, Subject
+    from fvlm_core.evaluation.subject import Measured, Subject
     from fvlm_core.interfaces.data import Split
     from fvlm_core.interfaces.specs import Mode
 
@@ -70,7 +70,7 @@ def command(
     """
     from fvlm_core.cli.console import note, stderr
     from fvlm_core.cli.display import Display
-    from fvlm_core.evaluation import how_shown, measure, open_data, open_subject
+    from fvlm_core.evaluation.subject import how_shown, measure, open_data, open_subject
 
     subject = open_subject(run_name, root)
     if subject.remark:

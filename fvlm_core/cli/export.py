@@ -12,7 +12,7 @@ from fvlm_core.cli.options import runs_option
 from fvlm_core.cli.path_types import FOLDER_PATH, RUNS_OR_PATH
 
 if TYPE_CHECKING:
-    from fvlm_core.scaling.objective import ObjectiveName
+    from fvlm_core.scaling.fit.objective import ObjectiveName
 
 
 @click.command("export")
@@ -35,12 +35,12 @@ def command(names: tuple[str, ...], to: Path, objective: ObjectiveName, root: Pa
     """
     from fvlm_core.cli.console import note, stderr, stdout
     from fvlm_core.cli.outputs import writing
-    from fvlm_core.listed import listed
-    from fvlm_core.runs.export import export, not_in_fits
+    from fvlm_core.interchange.export import export, not_in_fits
     from fvlm_core.runs.select import listing, select_runs
     from fvlm_core.runs.store import in_order
-    from fvlm_core.scaling.marks import FITS, MARKS
-    from fvlm_core.scaling.stored import stored_runs
+    from fvlm_core.scaling.points.in_fits import FITS, MARKS
+    from fvlm_core.scaling.points.points_from_runs import stored_runs
+    from fvlm_core.utils.listing import listed
 
     runs = in_order(select_runs(names, root, note)) if names else stored_runs(root, note)
     with writing(to):

@@ -14,7 +14,7 @@ from fvlm_core.cli.offered import completing
 from fvlm_core.cli.path_types import FOLDER_PATH
 
 if TYPE_CHECKING:
-    from fvlm_core.scaling.report import FitReport
+    from fvlm_core.scaling.fit.report import FitReport
 
 F = TypeVar("F", bound=Callable[..., Any])
 

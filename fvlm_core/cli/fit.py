@@ -66,11 +66,11 @@ def command(
     from fvlm_core import __version__
     from fvlm_core.cli.console import print_json, stderr, stdout
     from fvlm_core.cli.fit_view import print_fit
+    from fvlm_core.interchange.export import EXPORTED, PLOT, scaling_fits
     from fvlm_core.report.figures import check_format, scaling_law_plot
-    from fvlm_core.runs.export import EXPORTED, PLOT, scaling_fits
-    from fvlm_core.runs.files import json_text, write_text
-    from fvlm_core.scaling.cost import with_six_nd
-    from fvlm_core.scaling.fitting import fit_points, load_model
+    from fvlm_core.scaling.fit.fitting import fit_points, load_model
+    from fvlm_core.scaling.predict.cost import with_six_nd
+    from fvlm_core.utils.atomic_files import json_text, write_text
 
     beside = Path() if request.files else request.root
     printed = json_file == STDOUT

@@ -11,8 +11,8 @@ from fvlm_core.cli.choice import Choice
 from fvlm_core.cli.counts import Finite
 
 if TYPE_CHECKING:
-    from fvlm_core.scaling.objective import Objective
-    from fvlm_core.scaling.options import Options
+    from fvlm_core.scaling.fit.objective import Objective
+    from fvlm_core.scaling.fit.options import Options
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -80,9 +80,9 @@ def fit_options(command: Command) -> Command:
 
 def asked(chosen: dict[str, Any]) -> tuple[Objective, int, Options]:
     """The objective, the number of draws and the options of a fit."""
-    from fvlm_core.scaling.constraints import Constraints
-    from fvlm_core.scaling.objective import Objective
-    from fvlm_core.scaling.options import Options
+    from fvlm_core.scaling.fit.constraints import Constraints
+    from fvlm_core.scaling.fit.objective import Objective
+    from fvlm_core.scaling.fit.options import Options
 
     constraints = Constraints(tuple(chosen["fixed"]), tuple(chosen["bounds"]))
     options = Options(chosen["bootstrap"], chosen["cluster"], chosen["offsets"], chosen["force"], constraints)

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from rich.style import Style
     from rich.table import Table
 
-    from fvlm_core.scaling.report import Estimate, Fit, FitReport
-    from fvlm_core.scaling.sensitivity import Line
+    from fvlm_core.scaling.fit.report import Estimate, Fit, FitReport
+    from fvlm_core.scaling.fit.sensitivity import Line
 
 SHOWN = 4
 """Exponents in a line of sensitivities."""
@@ -21,7 +21,7 @@ SHOWN = 4
 
 def print_fit(console: Console, report: FitReport) -> None:
     """Print a report: what was fitted to what, what is withheld and why, the numbers, then the warnings."""
-    from fvlm_core.scaling.remarks import count
+    from fvlm_core.scaling.fit.diagnostics import count
 
     points = report.points.table
     runs = len(set(points["run"]) - {""})
@@ -98,7 +98,7 @@ def _table(report: FitReport) -> Table:
 
 def _worth(fit: Fit) -> str:
     """How many points there were, and what they are worth."""
-    from fvlm_core.scaling.remarks import count
+    from fvlm_core.scaling.fit.diagnostics import count
 
     scores = fit.criteria
     group = f"{fit.group}: " if fit.group else ""
@@ -110,7 +110,7 @@ def _worth(fit: Fit) -> str:
 
 def sensitivity_lines(fit: Fit) -> list[str]:
     """How far each exponent moves with the objective, with the cut, and without each run: one line a kind."""
-    from fvlm_core.scaling.evidence import is_exponent
+    from fvlm_core.scaling.fit.residual_checks import is_exponent
 
     if fit.sensitivity is None:
         return ["sensitivity: too many points to refit without each run"]

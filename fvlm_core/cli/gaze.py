@@ -29,13 +29,13 @@ def command(video: Path, run_name: str, root: Path, out: Path, **otherwise: Any)
 
     VIDEO is shown as in training, unless an option says otherwise.
     """
-    from fvlm_core.data.decoders import open_decoder
-    from fvlm_core.data.moving import shows_still
-    from fvlm_core.errors import UsageError
-    from fvlm_core.looking import look
-    from fvlm_core.report.gaze import SUFFIXES, Gaze
-    from fvlm_core.runs.restore import restore
+    from fvlm_core.evaluation.gaze import SUFFIXES, Gaze
+    from fvlm_core.evaluation.inference import look
+    from fvlm_core.media.decoders import open_decoder
+    from fvlm_core.media.moving_pictures import shows_still
     from fvlm_core.runs.store import find_run
+    from fvlm_core.utils.errors import UsageError
+    from fvlm_core.weights.restore import restore
 
     if out.suffix not in SUFFIXES:
         raise UsageError(f"--out {out}: expected a file name ending in {', '.join(SUFFIXES)}")

@@ -11,8 +11,8 @@ from fvlm_core.cli.options import decimal_option, runs_option
 from fvlm_core.cli.path_types import ANY_PATH
 
 if TYPE_CHECKING:
-    from fvlm_core.imports.keep import Group
-    from fvlm_core.scaling.dialect import Decimal
+    from fvlm_core.interchange.write_runs import Group
+    from fvlm_core.scaling.points.dialect import Decimal
 
 _SHOWN = 50
 """Runs that are listed one by one."""
@@ -72,9 +72,9 @@ def command(
     """
     from fvlm_core.cli.console import stdout
     from fvlm_core.cli.outputs import writing
-    from fvlm_core.imports.given import Given
-    from fvlm_core.imports.keep import keep, plan
-    from fvlm_core.imports.sources import find_sources, read_source
+    from fvlm_core.interchange.overrides import Given
+    from fvlm_core.interchange.sources import find_sources, read_source
+    from fvlm_core.interchange.write_runs import keep, plan
 
     given = Given(total_params, size, schedule, samples_per_step)
     groups = [
@@ -104,8 +104,8 @@ def command(
 def _show(group: Group) -> None:
     """The runs as a table, and the remarks below it."""
     from fvlm_core.cli.console import new_table, print_table, stdout
-    from fvlm_core.imports.exported import check_sizes
-    from fvlm_core.scaling.points import shorten
+    from fvlm_core.interchange.exported import check_sizes
+    from fvlm_core.scaling.points.points import shorten
 
     read = group.read
     files = ", ".join(file.name for file in read.source.files[:4])

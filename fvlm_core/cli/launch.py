@@ -9,18 +9,18 @@ from pathlib import Path
 import click
 from attrs import evolve
 
-from fvlm_core.campaign import Outcome
 from fvlm_core.cli.console import stderr, stdout
 from fvlm_core.cli.display import Display
 from fvlm_core.cli.launch_options import LaunchRequest
 from fvlm_core.cli.launch_view import LaunchView
-from fvlm_core.errors import FvlmError, UsageError
+from fvlm_core.execution.grid import Grid, open_grid, open_launcher, prepare_data
+from fvlm_core.execution.grid_run import Entry
+from fvlm_core.execution.jobs import CommandLine, earlier_runs, tail
+from fvlm_core.execution.sequential import Outcome
 from fvlm_core.interfaces.launcher import Launcher
-from fvlm_core.launching.entry import Entry
-from fvlm_core.launching.grid import Grid, open_grid, open_launcher, prepare_data
-from fvlm_core.launching.jobs import CommandLine, earlier_runs, tail
 from fvlm_core.recipes.read import Recipe, read_launcher
-from fvlm_core.training.stop import Stopped, StopRequest
+from fvlm_core.training.signals import Stopped, StopRequest
+from fvlm_core.utils.errors import FvlmError, UsageError
 
 _LINES = 12
 """Of a failed job's log."""

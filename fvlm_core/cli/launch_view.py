@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from fvlm_core.cli.console import new_table
-from fvlm_core.launching.entry import Entry, State
-from fvlm_core.launching.reached import reached
+from fvlm_core.execution.grid_run import Entry, State
+from fvlm_core.execution.run_progress import reached
 
 _REFRESH = 1.0
 """Seconds between readings of the runs' folders."""

@@ -11,10 +11,11 @@ import sys
 
 import click
 
-from fvlm_core import __version__, leaving
+from fvlm_core import __version__
 from fvlm_core.cli.lazy import LazyGroup, Table
 from fvlm_core.cli.streams import lost_stdout, need_stdout, open_streams
-from fvlm_core.paths import settle_home
+from fvlm_core.utils import process_exit as leaving
+from fvlm_core.utils.paths import settle_home
 
 COMMANDS: Table = {
     "run": ("fvlm_core.cli.run", "Train every run of a recipe, evaluate, fit and draw."),
@@ -99,8 +100,8 @@ def _report(error: Exception) -> int:
         error.show()
         return error.exit_code
     from fvlm_core.cli.hindrance import hindrance
-    from fvlm_core.crash import debugging, described, place
-    from fvlm_core.errors import FvlmError
+    from fvlm_core.utils.error_summary import debugging, described, place
+    from fvlm_core.utils.errors import FvlmError
     from fvlm_registry import LookupFailure, missing_library
 
     if debugging():

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
-from fvlm_core.capacity import gib
 from fvlm_core.cli.console import new_table
-from fvlm_core.plan import RunPlan
+from fvlm_core.planning.memory_fit import gib
+from fvlm_core.planning.plan import RunPlan
 
 COLUMNS = ("weights", "gradients", "optimiser", "copies", "kept", "keys, values", "working", "runtime")
 

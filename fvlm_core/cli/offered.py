@@ -108,9 +108,9 @@ def _recipe(ctx: click.Context) -> str:
 
 def _table(name: str, settings: Iterable[str]) -> dict[str, Any] | None:
     """A recipe's table with the components that `settings` name laid over it; None where it cannot be read."""
-    from fvlm_core.errors import FvlmError
     from fvlm_core.recipes.merge import merge
     from fvlm_core.recipes.read import base_table, from_plain, settings_table
+    from fvlm_core.utils.errors import FvlmError
 
     try:
         table = base_table(name)[0]
@@ -204,7 +204,7 @@ def _anything(ctx: click.Context, incomplete: str) -> Iterator[Word]:
 
 
 def _gpus(ctx: click.Context, incomplete: str) -> Iterator[Word]:
-    from fvlm_core.gpus import GPUS
+    from fvlm_core.hardware.gpus import GPUS
 
     yield from ((gpu.name, "") for gpu in GPUS)
 

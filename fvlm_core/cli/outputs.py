@@ -13,7 +13,7 @@ from pathlib import Path
 def writing(file: Path) -> Generator[None]:
     """Turn what hinders writing `file` inside the block into a `UsageError`; a full disk is nobody's misuse."""
     from fvlm_core.cli.hindrance import circumstances
-    from fvlm_core.errors import UsageError
+    from fvlm_core.utils.errors import UsageError
 
     try:
         yield

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fvlm_core.cli.offered import Place, offered
-from fvlm_core.paths import user_path
+from fvlm_core.utils.paths import user_path
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -19,7 +19,7 @@ given: dict[Path, str] = {}
 
 
 class UserPath(click.Path):
-    """As click's, as a `pathlib.Path`; see `fvlm_core.paths.user_path`.
+    """As click's, as a `pathlib.Path`; see `fvlm_core.utils.paths.user_path`.
 
     stdout: whether `-` may be given, for standard output: it is `STDOUT` then. Elsewhere it is refused, and no file of
     that name is made.
@@ -86,7 +86,7 @@ RUNS_OR_PATH = NameOrPath("run", "group")
 def _read(
     kind: click.ParamType[Any], text: str, param: click.Parameter | None, ctx: click.Context | None
 ) -> Path:
-    from fvlm_core.errors import UsageError
+    from fvlm_core.utils.errors import UsageError
 
     try:
         return user_path(text)

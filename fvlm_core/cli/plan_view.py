@@ -14,8 +14,8 @@ from rich.text import Text
 
 from fvlm_core.cli.console import new_table, print_table
 from fvlm_core.cli.memory_view import memory_notes, memory_table
-from fvlm_core.ledger import COMPONENTS
-from fvlm_core.plan import RunPlan
+from fvlm_core.planning.flops import COMPONENTS
+from fvlm_core.planning.plan import RunPlan
 from fvlm_core.recipes.parent import Difference, Parentage, parentage
 from fvlm_core.recipes.read import Recipe
 from fvlm_core.recipes.resolved import resolved

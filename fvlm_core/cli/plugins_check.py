@@ -55,7 +55,7 @@ def command(names: tuple[str, ...], kind: Kind | None, settings: tuple[str, ...]
 
 def _chosen(names: Sequence[str], kind: Kind | None) -> tuple[list[Offer], list[Plugin]]:
     """The components that the names stand for, and the plugins among them that did not load. Raises `UsageError`."""
-    from fvlm_core.errors import UsageError
+    from fvlm_core.utils.errors import UsageError
     from fvlm_registry import registry
     from fvlm_registry.nearest import did_you_mean
 

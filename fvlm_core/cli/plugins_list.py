@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fvlm_core.cli import console
-from fvlm_core.crash import debugging
+from fvlm_core.utils.error_summary import debugging
 from fvlm_registry import KINDS, Offer, Registry, registry
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from fvlm_core.cli.path_types import ANY_PATH
 
 if TYPE_CHECKING:
     from fvlm_core.interfaces.fit import FitModel
-    from fvlm_core.scaling.dialect import Decimal
-    from fvlm_core.scaling.kinds import DKind, NKind
-    from fvlm_core.scaling.points import Points
+    from fvlm_core.scaling.points.counts import DKind, NKind
+    from fvlm_core.scaling.points.dialect import Decimal
+    from fvlm_core.scaling.points.points import Points
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -55,12 +55,12 @@ def fit_points_options(command: Command) -> Command:
 def load_points(request: PointsRequest, laws: Sequence[FitModel] = ()) -> Points:
     """Read the points, and keep those that the policy keeps. laws: what they read of a table is read. Raises
     `UsageError` or `Problems`."""
-    from fvlm_core.scaling.columns import STANDARD, Choice, parse_columns
-    from fvlm_core.scaling.policy import Policy, apply
+    from fvlm_core.scaling.points.columns import STANDARD, Choice, parse_columns
+    from fvlm_core.scaling.points.point_selection import Policy, apply
 
     policy = Policy.parse(request.selection, request.warmup_cut, request.drop_runs, request.where)
     if request.files:
-        from fvlm_core.scaling.files import read_points
+        from fvlm_core.scaling.points.files import read_points
 
         named = {} if request.columns is None else parse_columns(request.columns)
         extras = (condition.key for condition in policy.where if condition.key.lower() not in STANDARD)
@@ -78,7 +78,7 @@ def load_points(request: PointsRequest, laws: Sequence[FitModel] = ()) -> Points
         )
     else:
         from fvlm_core.cli.console import note
-        from fvlm_core.scaling.stored import from_runs, stored_runs
+        from fvlm_core.scaling.points.points_from_runs import from_runs, stored_runs
 
         points = from_runs(
             stored_runs(request.root, note),

@@ -15,7 +15,7 @@ from fvlm_core.cli.points_options import points_options
 
 if TYPE_CHECKING:
     from fvlm_core.cli.points_options import PointsRequest
-    from fvlm_core.scaling.points import Points
+    from fvlm_core.scaling.points.points import Points
 
 
 @click.command("predict")
@@ -84,8 +84,8 @@ def command(
     from fvlm_core.cli.fit_options import asked
     from fvlm_core.cli.points_options import load_points
     from fvlm_core.cli.predict_view import print_answer
-    from fvlm_core.scaling.answers import Asked, ask, refuse_untold
-    from fvlm_core.scaling.fitting import fit_points, load_model
+    from fvlm_core.scaling.fit.fitting import fit_points, load_model
+    from fvlm_core.scaling.predict.prediction_gate import Asked, ask, refuse_untold
 
     model = load_model(law)
     refuse_untold(model)
@@ -107,7 +107,7 @@ def command(
 
 def _n(text: str, points: Points) -> tuple[float, str]:
     """N by the name of a size, else as a number, and what is to be said of it. Raises `click.UsageError`."""
-    from fvlm_core.scaling.answers import known_size
+    from fvlm_core.scaling.predict.prediction_gate import known_size
 
     found = known_size(text, points.table)
     if found is not None:

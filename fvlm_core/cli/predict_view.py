@@ -10,8 +10,8 @@ from fvlm_core.cli.console import new_table
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from fvlm_core.scaling.answers import Answer
-    from fvlm_core.scaling.prediction import Best, Estimated, Prediction
+    from fvlm_core.scaling.predict.prediction import Best, Estimated, Prediction
+    from fvlm_core.scaling.predict.prediction_gate import Answer
 
 
 SHOWN = 12
@@ -69,7 +69,7 @@ def _best(console: Console, best: Best) -> None:
 
 def _count(number: float) -> str:
     """`3.28B`: three digits, as the options take them."""
-    from fvlm_core.scaling.points import size_label
+    from fvlm_core.scaling.points.points import size_label
 
     return size_label(float(f"{number:.3g}"))
 

@@ -54,9 +54,9 @@ def show(name: str, resolved: bool) -> None:
 
 
 def _entries() -> list[dict[str, Any]]:
-    from fvlm_core.errors import Problems
     from fvlm_core.recipes.files import shipped_recipes
     from fvlm_core.recipes.read import read_recipe
+    from fvlm_core.utils.errors import Problems
 
     entries: list[dict[str, Any]] = []
     for file in shipped_recipes():

@@ -23,9 +23,9 @@ def rehearse_recipe(
     from fvlm_core.cli.plan_view import plan_json, show_plan
     from fvlm_core.cli.run import fit_outcomes, show_outcomes, train_all
     from fvlm_core.comparison import compare, table
-    from fvlm_core.plan import plan
-    from fvlm_core.rehearsal import REHEARSALS, rehearsed
-    from fvlm_core.runs.export import export
+    from fvlm_core.interchange.export import export
+    from fvlm_core.planning.plan import plan
+    from fvlm_core.planning.rehearsal import REHEARSALS, rehearsed
     from fvlm_core.runs.store import open_run
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:

@@ -45,10 +45,10 @@ def command(
     from fvlm_core.cli.named import recipe_names
     from fvlm_core.cli.outputs import prepare, writing
     from fvlm_core.report.html import gather, page
-    from fvlm_core.runs.files import write_text
     from fvlm_core.runs.select import listing, select_runs
     from fvlm_core.runs.store import in_order
-    from fvlm_core.scaling.stored import stored_runs
+    from fvlm_core.scaling.points.points_from_runs import stored_runs
+    from fvlm_core.utils.atomic_files import write_text
 
     runs = in_order(select_runs(recipe_names(names), root, note)) if names else stored_runs(root, note)
     prepare(out)

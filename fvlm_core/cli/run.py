@@ -19,10 +19,10 @@ from fvlm_core.cli.streams import need_stdout
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from fvlm_core.campaign import Outcome
+    from fvlm_core.execution.sequential import Outcome
     from fvlm_core.recipes.read import Recipe
-    from fvlm_core.scaling.report import FitReport
-    from fvlm_core.training.ranks import Ranks
+    from fvlm_core.scaling.fit.report import FitReport
+    from fvlm_core.training.process_group import Ranks
 
 
 @click.command("run")
@@ -108,14 +108,14 @@ def command(
         _dry_run(read, root, as_json, device, mfu)
         if request.launcher is not None and not as_json:
             from fvlm_core.cli.launch import show_commands
-            from fvlm_core.launching.jobs import CommandLine
+            from fvlm_core.execution.jobs import CommandLine
 
             show_commands(read, CommandLine(recipe, root, overrides, allowed, force), request)
         return
     failure = None
     if request.launcher is not None:
         from fvlm_core.cli.launch import launch
-        from fvlm_core.launching.jobs import CommandLine
+        from fvlm_core.execution.jobs import CommandLine
 
         read = _chosen(read_recipe(recipe, overrides), only)
         outcomes, failure = launch(read, CommandLine(recipe, root, overrides, allowed, force), request)
@@ -148,10 +148,10 @@ def _dry_run(recipe: Recipe, root: Path, as_json: bool, device: str | None, mfu:
 
     from attrs import evolve
 
-    from fvlm_core.campaign import missing_start
     from fvlm_core.cli.plan_view import plan_json, show_plan
-    from fvlm_core.gpus import find_gpu
-    from fvlm_core.plan import Target, plan
+    from fvlm_core.execution.sequential import missing_start
+    from fvlm_core.hardware.gpus import find_gpu
+    from fvlm_core.planning.plan import Target, plan
 
     plans = [
         evolve(one, notes=tuple(dict.fromkeys([*one.notes, *missing_start(recipe, run, root)])))
@@ -178,11 +178,11 @@ def train_all(
 
     rehearsal: whether the records say that this is one.
     """
-    from fvlm_core.campaign import complete_runs, completed, prepare, run_all
     from fvlm_core.cli.display import Display
-    from fvlm_core.plan import refuse_misfits
-    from fvlm_core.training.ranks import Ranks
-    from fvlm_core.training.stop import StopRequest
+    from fvlm_core.execution.sequential import complete_runs, completed, prepare, run_all
+    from fvlm_core.planning.plan import refuse_misfits
+    from fvlm_core.training.process_group import Ranks
+    from fvlm_core.training.signals import StopRequest
 
     ranks = ranks or Ranks()
     outcomes = ranks.in_turn(lambda: completed(recipe, root, allowed))
@@ -214,9 +214,9 @@ def _train_with_others(
     force: bool,
 ) -> tuple[list[Outcome] | None, Recipe]:
     """Under torchrun: the outcomes on the first rank, None on the others."""
-    from fvlm_core.errors import FvlmError
     from fvlm_core.recipes.read import read_recipe
-    from fvlm_core.training.ranks import join, leave
+    from fvlm_core.training.process_group import join, leave
+    from fvlm_core.utils.errors import FvlmError
 
     ranks = join()
     recipe = ranks.in_turn(lambda: _chosen(read_recipe(name, overrides), only))
@@ -234,7 +234,7 @@ def show_outcomes(outcomes: list[Outcome]) -> None:
     """The table of runs. "of blind" is the loss on the caption's own words as a share of the blind run's."""
     from fvlm_core.cli.console import new_table, print_table
     from fvlm_core.cli.display import clock
-    from fvlm_core.data.realised import shares
+    from fvlm_core.data.mixture_counts import shares
 
     blind = [o.summary["best_val_loss_content"] for o in outcomes if o.run.config.model.blind]
     numbers = (
@@ -279,11 +279,11 @@ def show_outcomes(outcomes: list[Outcome]) -> None:
 def fit_outcomes(recipe: Recipe, outcomes: list[Outcome], root: Path, heading: str = "") -> list[FitReport]:
     """The recipe's fits on its own runs, printed, drawn and kept beside them. heading: of the picture."""
     from fvlm_core.cli.fit_view import print_fit
+    from fvlm_core.interchange.export import FITS, PLOT, scaling_fits
     from fvlm_core.report.figures import scaling_law_plot
-    from fvlm_core.runs.export import FITS, PLOT, scaling_fits
-    from fvlm_core.runs.files import write_json
     from fvlm_core.runs.store import open_run
-    from fvlm_core.scaling.fitting import fit_runs
+    from fvlm_core.scaling.fit.fitting import fit_runs
+    from fvlm_core.utils.atomic_files import write_json
 
     folder = root / recipe.name
     reports = fit_runs([open_run(outcome.folder) for outcome in outcomes], recipe.fits, str(folder))

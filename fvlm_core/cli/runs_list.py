@@ -69,9 +69,9 @@ def command(
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")
-    from fvlm_core.condition import Condition
-    from fvlm_core.runs.conditions import meeting
     from fvlm_core.runs.listing import list_entries, select
+    from fvlm_core.runs.run_filters import meeting
+    from fvlm_core.utils.filter_expression import Condition
 
     wanted = [Condition.parse(text) for text in conditions]
     entries = list_entries(root)
@@ -128,7 +128,7 @@ def _say_none(entries: Sequence[Entry], root: Path) -> None:
 
 
 def _print_csv(entries: Sequence[Entry]) -> None:
-    from fvlm_core.csvtext import csv_text
+    from fvlm_core.utils.csv_text import csv_text
 
     rows = [{**entry.to_json(), "tags": " ".join(entry.tags)} for entry in entries]
     if rows:

@@ -26,10 +26,10 @@ def command(names: tuple[str, ...], checkpoints: bool, yes: bool, root: Path) ->
 
     A run that a process is writing is refused, and nothing outside the store is touched.
     """
-    from fvlm_core.errors import FvlmError
     from fvlm_core.runs.listing import find_entries
     from fvlm_core.runs.removal import check_inside, remove_checkpoints, remove_run, size_on_disk
     from fvlm_core.runs.store import CHECKPOINTS
+    from fvlm_core.utils.errors import FvlmError
 
     entries = find_entries(names, root)
     folders = [root / entry.folder for entry in entries]

@@ -27,9 +27,9 @@ _SHOWN = 10
 @runs_option
 def command(name: str, settings: bool, as_json: bool, root: Path) -> None:
     """Show one run: recipe, data, losses, attempts, accepted changes, bad samples, files and their sizes."""
-    from fvlm_core.errors import UsageError
     from fvlm_core.runs.listing import find_entries
     from fvlm_core.runs.overview import overview
+    from fvlm_core.utils.errors import UsageError
 
     entries = find_entries([name], root)
     if len(entries) > 1:

@@ -17,9 +17,9 @@ from fvlm_core.cli.path_types import RUN_OR_PATH
 @runs_option
 def command(name: str, tags: tuple[str, ...], remove: bool, root: Path) -> None:
     """Put tags on a run, on all runs of a recipe, or on those that match a pattern; `runs list --tag` finds them."""
-    from fvlm_core.errors import UsageError
     from fvlm_core.runs.listing import find_entries
     from fvlm_core.runs.tags import change_tags, check_tag, read_tags
+    from fvlm_core.utils.errors import UsageError
     from fvlm_registry.nearest import did_you_mean
 
     for tag in tags:

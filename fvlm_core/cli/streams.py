@@ -14,7 +14,7 @@ import unicodedata
 from errno import EPIPE
 from typing import IO, Any, TextIO
 
-from fvlm_core.visible import visible
+from fvlm_core.utils.visible_text import visible
 
 SPELT = "fvlm.spelt"
 """The error handler: as `backslashreplace`, but the marks that people write in ASCII, and Greek letters by name."""
@@ -48,7 +48,7 @@ class Stream(io.TextIOWrapper):
     needed = False
 
     def write(self, text: str) -> int:
-        """As any text stream, but that what would command the terminal is spelt out (`fvlm_core.visible`)."""
+        """As any text stream, but that what would command the terminal is spelt out (`fvlm_core.utils.visible_text`)."""
         self.write_styled(visible(text, keep="\n\t"))
         return len(text)
 

@@ -16,7 +16,7 @@ from fvlm_core.cli.points_options import points_options
 if TYPE_CHECKING:
     from fvlm_core.cli.points_options import PointsRequest
     from fvlm_core.runs.store import Run
-    from fvlm_core.scaling.points import Points
+    from fvlm_core.scaling.points.points import Points
 
 
 @click.command("suggest")

@@ -15,21 +15,21 @@ from attrs import asdict, field, frozen
 from fvlm_core.cli.costs import choose_cost, plan_recipes
 from fvlm_core.cli.outputs import prepare, writing
 from fvlm_core.cli.suggest_view import percent
-from fvlm_core.errors import UsageError
-from fvlm_core.numeral import parse_count
 from fvlm_core.recipes.read import Recipe, Run, base_table, read_recipe
 from fvlm_core.recipes.written import NewRun, written
-from fvlm_core.scaling.advice import Advice, Choices, Target, advise, check_law, flops_price
-from fvlm_core.scaling.cost import SAME_SIZE, Cost, Size
-from fvlm_core.scaling.fitting import fit_points, load_model
-from fvlm_core.scaling.noise import ASSUMED, Noise
-from fvlm_core.scaling.points import Points, size_label
-from fvlm_core.scaling.prediction import noise_of
-from fvlm_core.scaling.reach import Excess, beyond
+from fvlm_core.scaling.fit.fitting import fit_points, load_model
+from fvlm_core.scaling.fit.noise import ASSUMED, Noise
+from fvlm_core.scaling.points.points import Points, size_label
+from fvlm_core.scaling.predict.advice import Advice, Choices, Target, advise, check_law, flops_price
+from fvlm_core.scaling.predict.cost import SAME_SIZE, Cost, Size
+from fvlm_core.scaling.predict.prediction import noise_of
+from fvlm_core.scaling.predict.reach import Excess, beyond
+from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.parse_number import parse_count
 
 if TYPE_CHECKING:
     from fvlm_core.interfaces.fit import FitModel
-    from fvlm_core.plan import RunPlan
+    from fvlm_core.planning.plan import RunPlan
 
 FEWEST_STEPS = 100
 """Of the shortest run suggested, unless told otherwise: warm-up and the first drop say nothing of scaling."""

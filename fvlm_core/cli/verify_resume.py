@@ -12,8 +12,8 @@ from fvlm_core.cli.options import key_option, runs_option
 from fvlm_core.cli.path_types import RECIPE_OR_PATH
 
 if TYPE_CHECKING:
+    from fvlm_core.execution.verify_resume.proof import Verdict
     from fvlm_core.recipes.read import Recipe, Run
-    from fvlm_core.verify.proof import Verdict
 
 STEPS = 5
 
@@ -46,10 +46,10 @@ def command(recipe: str, run_id: str | None, n: int | None, overrides: tuple[str
     from tempfile import TemporaryDirectory
 
     from fvlm_core.cli.console import stdout
-    from fvlm_core.errors import FvlmError
+    from fvlm_core.execution.verify_resume.child import Task
+    from fvlm_core.execution.verify_resume.proof import prove
     from fvlm_core.recipes.read import read_recipe
-    from fvlm_core.verify.child import Task
-    from fvlm_core.verify.proof import prove
+    from fvlm_core.utils.errors import FvlmError
 
     read = read_recipe(recipe, overrides)
     run = _chosen(read, run_id)
@@ -72,16 +72,16 @@ def command(recipe: str, run_id: str | None, n: int | None, overrides: tuple[str
 
 
 def _chosen(read: Recipe, run_id: str | None) -> Run:
-    from fvlm_core.runs.imported import choose_run
+    from fvlm_core.weights.imported_run import choose_run
 
     return read.runs[0] if run_id is None else choose_run(read, run_id)
 
 
 def _steps(run: Run, n: int | None) -> int:
     """n, or the default; less where the recipe says that the run has fewer steps. Raises `UsageError`."""
-    from fvlm_core.errors import UsageError
+    from fvlm_core.training.flops_spent import Spent
     from fvlm_core.training.length import Length
-    from fvlm_core.training.spent import Spent
+    from fvlm_core.utils.errors import UsageError
 
     if run.config.training.budget is not None:  # as long as it takes, far more than the default
         return n or STEPS
@@ -95,9 +95,9 @@ def _prepare(read: Recipe, run: Run, root: Path) -> None:
     """Make the data here, where progress is shown; the processes of the proof find them made."""
     from attrs import evolve
 
-    from fvlm_core.campaign import prepare
     from fvlm_core.cli.console import stdout
     from fvlm_core.cli.display import Display
+    from fvlm_core.execution.sequential import prepare
 
     with Display(stdout(), 1) as display:
         prepare(evolve(read, runs=(run,)), root, display.work)
@@ -114,7 +114,7 @@ def _show(verdict: Verdict) -> None:
 
 
 def _hint(run: Run) -> str:
-    from fvlm_core.training.devices import pick_device
+    from fvlm_core.hardware.devices import pick_device
 
     if pick_device(run.config.training.device) == "cpu" or run.config.training.deterministic:
         return ""

@@ -39,8 +39,8 @@ def command(
     has begun. The page follows the runs without being loaded again, and says when they are complete.
     """
     from fvlm_core.cli.console import note
+    from fvlm_core.report.watch import Board, Server, is_loopback, stamp_of
     from fvlm_core.runs.sound import each_once
-    from fvlm_core.watch import Board, Server, is_loopback, stamp_of
 
     if not is_loopback(host) and not allow_remote:
         raise click.UsageError(

@@ -45,8 +45,8 @@ def import_(file: Path, recipe: str, run_id: str | None, to: Path | None, root: 
     """
     from fvlm_core.cli.console import stdout
     from fvlm_core.recipes.read import read_recipe
-    from fvlm_core.runs.imported import choose_run, import_weights
     from fvlm_core.runs.store import IMPORTED
+    from fvlm_core.weights.imported_run import choose_run, import_weights
 
     run = choose_run(read_recipe(recipe), run_id)
     folder = import_weights(file, run, to or root / IMPORTED / run.id)
@@ -65,7 +65,7 @@ def export(run_name: str, to: Path, root: Path) -> None:
     After `import fvlm_core.hf`, `AutoModel.from_pretrained(DIR)` restores it, number for number.
     """
     from fvlm_core.cli.console import stdout
-    from fvlm_core.runs.release import release
+    from fvlm_core.hf.export import release
     from fvlm_core.runs.store import find_run
 
     for file in release(find_run(run_name, root), to):

@@ -13,9 +13,9 @@ from fvlm_core.comparison.factorial import Factorial, factorial, find_squares, n
 from fvlm_core.comparison.measured import LOSS, Variant, variants
 from fvlm_core.comparison.multiplier import Multiplier, multiplier
 from fvlm_core.comparison.statistics import LEVEL, Interval, holm
-from fvlm_core.errors import UsageError
-from fvlm_core.listed import listed
 from fvlm_core.runs.store import Run
+from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.listing import listed
 from fvlm_registry.nearest import did_you_mean
 
 BASELINE = "baseline"

@@ -10,8 +10,8 @@ from attrs import frozen
 
 from fvlm_core.comparison.contrast import Contrast, contrast
 from fvlm_core.comparison.measured import Variant
-from fvlm_core.errors import UsageError
-from fvlm_core.listed import listed
+from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.listing import listed
 from fvlm_registry.nearest import did_you_mean
 
 _ABSENT = "not set"

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from fvlm_core.comparison.table import Table
-from fvlm_core.csvtext import csv_text
+from fvlm_core.utils.csv_text import csv_text
 
 _LATEX = {
     "\\": r"\textbackslash{}",

@@ -13,7 +13,7 @@ from attrs import frozen
 from fvlm_core.comparison.statistics import Floats
 from fvlm_core.recipes.resolved import RUNTIME, flat
 from fvlm_core.runs.metrics import Row, read_metrics
-from fvlm_core.runs.scored import read_scored
+from fvlm_core.runs.per_sample_loss import read_scored
 from fvlm_core.runs.store import METRICS, Run
 
 LOSS = "val_loss"

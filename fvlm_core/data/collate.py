@@ -9,11 +9,11 @@ import torch
 from attrs import evolve, frozen
 from numpy.typing import NDArray
 
-from fvlm_core.data.bad import BadSample
 from fvlm_core.data.batch import Batch
-from fvlm_core.data.frames import decode_frames
 from fvlm_core.interfaces.data import Sample, Turn
 from fvlm_core.interfaces.llm import Chat
+from fvlm_core.media.bad_sample import BadSample
+from fvlm_core.media.frames import decode_frames
 
 
 @frozen(eq=False)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fvlm_core.errors import Problem, UsageError
 from fvlm_core.interfaces.data import DataSource, Progress, Sample
+from fvlm_core.utils.errors import Problem, UsageError
 
 
 class FilteredSource(DataSource):

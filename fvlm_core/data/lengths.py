@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 from attrs import evolve, frozen
 
-from fvlm_core.data.bad import BadSample
 from fvlm_core.data.collate import Preparer
-from fvlm_core.data.frames import count_frames, decode_frames
+from fvlm_core.data.mixture_weights import make_mixture
 from fvlm_core.data.sources import Sources
-from fvlm_core.data.weighing import make_mixture
 from fvlm_core.interfaces.data import Sample
 from fvlm_core.interfaces.llm import Chat
+from fvlm_core.media.bad_sample import BadSample
+from fvlm_core.media.frames import count_frames, decode_frames
 from fvlm_core.recipes.schema import RunRecipe
 
 LOOKED_AT = 256

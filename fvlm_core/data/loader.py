@@ -15,14 +15,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from fvlm_core.data.batch import Batch
 from fvlm_core.data.collate import Example, Preparer, collate, fillers, fitted
-from fvlm_core.data.flight import InFlight
 from fvlm_core.data.mixture import Mixture
+from fvlm_core.data.mixture_counts import Realised, count_batch
 from fvlm_core.data.planning import Piece, Pieces, Room, Share
-from fvlm_core.data.realised import Realised, count_batch
-from fvlm_core.data.video import BadSample
-from fvlm_core.errors import UsageError
+from fvlm_core.data.worker_watch import InFlight
 from fvlm_core.interfaces.data import DataSource
-from fvlm_core.seeding import derive, seed_sample
+from fvlm_core.media.video import BadSample
+from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.seeding import derive, seed_sample
 
 WORKER_TIMEOUT = 300
 """Seconds without a batch from a worker before the run stops; torch's default would wait for ever."""

@@ -11,8 +11,8 @@ from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from fvlm_core.data.permutation import Permutation
-from fvlm_core.errors import FvlmError
-from fvlm_core.seeding import derive
+from fvlm_core.utils.errors import FvlmError
+from fvlm_core.utils.seeding import derive
 
 BLOCK = 1000
 """Places over which the mixture holds exactly (to one sample); within a block the order is drawn at random."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fvlm_core.data.bad import BadSample
 from fvlm_core.interfaces.data import DataSource
+from fvlm_core.media.bad_sample import BadSample
 
 LOOKED_AT = 16
 """Samples of a source that are looked at for a rejected answer; single ones without are bad samples of the run."""

@@ -9,7 +9,7 @@ import numpy as np
 from attrs import field, frozen
 from numpy.typing import NDArray
 
-from fvlm_core.seeding import derive
+from fvlm_core.utils.seeding import derive
 
 DRAWN = 1 << 16
 """Up to so many, an order is drawn (every one equally likely) and kept, 512 KB; beyond, it is computed."""

@@ -10,13 +10,13 @@ from itertools import accumulate
 
 from attrs import evolve, frozen
 
-from fvlm_core.data.bad import BadSample
 from fvlm_core.data.collate import Preparer
-from fvlm_core.data.frames import count_frames
 from fvlm_core.data.mixture import Mixture
-from fvlm_core.errors import UsageError
 from fvlm_core.interfaces.data import DataSource, Sample, VideoFile
-from fvlm_core.seeding import seed_sample
+from fvlm_core.media.bad_sample import BadSample
+from fvlm_core.media.frames import count_frames
+from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.seeding import seed_sample
 
 LOOKED_AT = 16
 """Samples of a source that are looked at before training begins, for whether their lengths are known."""

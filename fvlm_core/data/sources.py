@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator
 
 from attrs import evolve, frozen
 
-from fvlm_core.data.bad import allowed_bad
 from fvlm_core.data.filtered import FilteredSource
-from fvlm_core.data.opened import open_source
-from fvlm_core.errors import MissingData, Problem
+from fvlm_core.datasets.open_source import open_source
 from fvlm_core.interfaces.data import DataSource, Split
+from fvlm_core.media.bad_sample import allowed_bad
 from fvlm_core.recipes.schema import Chosen, Data, Source
+from fvlm_core.utils.errors import MissingData, Problem
 
 _SHOWN = 5
 """Samples, and reasons, that are spelt out."""

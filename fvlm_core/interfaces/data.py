@@ -9,8 +9,8 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from fvlm_core.errors import Problem
 from fvlm_core.interfaces.decoder import Decoder
+from fvlm_core.utils.errors import Problem
 
 Role = Literal["system", "user", "assistant"]
 Split = Literal["train", "validation"]
@@ -152,9 +152,9 @@ class DataSource(ABC):
 
     In a rehearsal (`fvlm run --rehearse`) a source is replaced by one that is drawn here, unless its config has a
     method `rehearsal() -> config` that gives a small one which needs nothing. A component with
-    provides=("rehearsal",) can take the place of others: see `fvlm_core.rehearsal.StandIn`.
+    provides=("rehearsal",) can take the place of others: see `fvlm_core.planning.rehearsal.StandIn`.
 
-    Raises `fvlm_core.errors.MissingData` on construction, with the way to get them, when the files are not there.
+    Raises `fvlm_core.utils.errors.MissingData` on construction, with the way to get them, when the files are not there.
     """
 
     name: str

@@ -61,7 +61,7 @@ class VisionEncoder(nn.Module, ABC):
     def load_weights(self) -> None:
         """Load the pretrained weights that the config names; do nothing when it names none.
 
-        Raises `fvlm_core.errors.MissingWeights`, with the command that fetches them, when they are not on this
+        Raises `fvlm_core.utils.errors.MissingWeights`, with the command that fetches them, when they are not on this
         machine. Never falls back to random weights.
         """
         return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from attrs import field, frozen
 
-from fvlm_core.errors import FvlmError
+from fvlm_core.utils.errors import FvlmError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ from attrs import frozen
 from torch import Tensor
 
 from fvlm_core.interfaces.llm import EncodedChat
-from fvlm_core.vlm import VLM
+from fvlm_core.model.vlm import VLM
 
 
 @frozen

@@ -12,13 +12,13 @@ import torch
 from attrs import Attribute, field, frozen
 from attrs.validators import ge, gt, optional
 
-from fvlm_core.errors import Problems, UsageError
 from fvlm_core.interfaces.data import Fit
 from fvlm_core.interfaces.specs import Mode
-from fvlm_core.paths import environment_path
 from fvlm_core.recipes.read import from_plain
 from fvlm_core.recipes.structure import Invalid, structure
-from fvlm_core.runs.restore import Checkpoint
+from fvlm_core.utils.errors import Problems, UsageError
+from fvlm_core.utils.paths import environment_path
+from fvlm_core.weights.restore import Checkpoint
 
 _SHOWN = "--model_args"
 _TEXTS = ("run", "runs", "device", "system")

@@ -7,11 +7,11 @@ from typing import Any
 
 from attrs import evolve
 
-from fvlm_core.errors import FvlmError
 from fvlm_core.recipes.located import Key, Located
 from fvlm_core.recipes.merge import merge
 from fvlm_core.recipes.schema import Chosen, Model
 from fvlm_core.recipes.structure import Invalid, at_field, did_you_mean, structure
+from fvlm_core.utils.errors import FvlmError
 from fvlm_registry import Component, Kind, LookupFailure, registry
 
 

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from attrs import frozen
 
-from fvlm_core.errors import UsageError
 from fvlm_core.recipes.resolved import RUNTIME, flat
 from fvlm_core.recipes.structure import did_you_mean
+from fvlm_core.utils.errors import UsageError
 
 Class = Literal["seed", "model", "data", "batch", "schedule", "training", "evaluation", "software", "runtime"]
 
@@ -66,7 +66,7 @@ class Change:
 def changes(
     before: Mapping[str, Any], after: Mapping[str, Any], places: Collection[str] = ()
 ) -> list[Change]:
-    """Every key that differs between two identities (see `fvlm_core.runs.identity`), free ones too.
+    """Every key that differs between two identities (see `fvlm_core.runs.fingerprint`), free ones too.
 
     places: keys that say where something is; they are free, for what is there is compared by its fingerprint.
     """

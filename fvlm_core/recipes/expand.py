@@ -10,11 +10,11 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from fvlm_core.errors import Problem, Problems
-from fvlm_core.names import LONGEST
 from fvlm_core.recipes.located import Key, Located
 from fvlm_core.recipes.merge import merge
 from fvlm_core.recipes.structure import got
+from fvlm_core.utils.errors import Problem, Problems
+from fvlm_core.utils.file_names import LONGEST
 
 EXPANSIONS = ("runs", "grid", "ablate")
 MOST_RUNS = 10_000

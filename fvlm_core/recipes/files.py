@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 import fvlm_core
-from fvlm_core.errors import Problem, Problems
-from fvlm_core.listed import listed
-from fvlm_core.paths import user_path
 from fvlm_core.recipes.structure import did_you_mean
+from fvlm_core.utils.errors import Problem, Problems
+from fvlm_core.utils.listing import listed
+from fvlm_core.utils.paths import user_path
 
 NAMED = 12
 """Files or runs that an error names; the others are counted."""

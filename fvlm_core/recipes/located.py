@@ -10,8 +10,8 @@ from typing import Any
 
 from attrs import define, field
 
-from fvlm_core.errors import Problem, Problems
-from fvlm_core.regular import open_regular
+from fvlm_core.utils.errors import Problem, Problems
+from fvlm_core.utils.regular_files import open_regular
 
 LARGEST = 2**20
 """Bytes of a recipe; ten thousand runs have about as many."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from fvlm_core.errors import Problems
 from fvlm_core.recipes.located import Key, Located
+from fvlm_core.utils.errors import Problems
 
 LENGTHS = ("steps", "samples", "budget")
 """Exactly one of these says how long a run trains; setting one unsets the others."""

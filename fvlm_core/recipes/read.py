@@ -12,10 +12,7 @@ from typing import Any, TypeVar
 
 from attrs import evolve, frozen
 
-from fvlm_core.errors import Problem, Problems, UsageError
 from fvlm_core.interfaces.decoder import PyAVSettings
-from fvlm_core.listed import listed
-from fvlm_core.paths import user_path
 from fvlm_core.recipes.choose import check_model, choose
 from fvlm_core.recipes.expand import EXPANSIONS, expand
 from fvlm_core.recipes.files import NAMED, find_recipe, shipped
@@ -33,6 +30,9 @@ from fvlm_core.recipes.schema import (
     Training,
 )
 from fvlm_core.recipes.structure import Invalid, Reader, did_you_mean, structure
+from fvlm_core.utils.errors import Problem, Problems, UsageError
+from fvlm_core.utils.listing import listed
+from fvlm_core.utils.paths import user_path
 from fvlm_registry import Kind
 
 MOST_BASES = 32

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from attrs import Attribute, field, frozen
 from attrs.validators import and_, deep_iterable, ge, gt, le, lt, min_len, optional
 
-from fvlm_core.names import folder_name_fault
 from fvlm_core.recipes.merge import LENGTHS
+from fvlm_core.utils.file_names import folder_name_fault
 
 Schedule = Literal["cosine", "constant", "converging"]
 Supervise = Literal["all", "answer", "content"]

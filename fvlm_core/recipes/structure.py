@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import attrs
 from cattrs import Converter
 
-from fvlm_core.errors import UsageError
-from fvlm_core.paths import user_path
 from fvlm_core.recipes.located import Key, Located
+from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.paths import user_path
 
 T = TypeVar("T")
 

@@ -11,13 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fvlm_core.errors import UsageError
-from fvlm_core.json_shape import misfit
 from fvlm_core.recipes.drift import Change
-from fvlm_core.runs.files import ends_torn, open_to_append, read_rows
 from fvlm_core.runs.metrics import next_attempt
-from fvlm_core.runs.shape import ATTEMPT, MUST
+from fvlm_core.runs.record_shapes import ATTEMPT, MUST
 from fvlm_core.runs.store import ATTEMPTS, METRICS
+from fvlm_core.utils.atomic_files import ends_torn, open_to_append, read_rows
+from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.json_shape import misfit
 
 _SAID = {"torch": "torch", "device": "device", "world": "world size", "parallel": "parallel mode"}
 """What may change between attempts without being the recipe's; a change is said and recorded."""

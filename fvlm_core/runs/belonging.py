@@ -13,9 +13,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from fvlm_core.errors import UsageError
-from fvlm_core.json_shape import TEXT, misfit
 from fvlm_core.runs.store import RECIPE, read_part
+from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.json_shape import TEXT, misfit
 
 CONFIGS = "configs"
 """In a record: the hashes that its checkpoints may have."""

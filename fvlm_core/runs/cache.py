@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from attrs import field, frozen
 
-from fvlm_core.errors import UsageError
-from fvlm_core.runs.files import read_json, refuse_link, sha256, write_json
 from fvlm_core.runs.metrics import Row, read_metrics
+from fvlm_core.utils.atomic_files import read_json, refuse_link, sha256, write_json
+from fvlm_core.utils.errors import UsageError
 
 CACHE = Path(".cache") / "metrics.parquet"
 """Inside a run store."""

@@ -14,10 +14,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from fvlm_core.errors import FvlmError
-from fvlm_core.json_shape import TEXT, Every, misfit
 from fvlm_core.runs.belonging import OWNER, owner_of_folder, stranger
-from fvlm_core.runs.files import read_json, refuse_link, sha256, sync_folder, usual_modes, write_json
+from fvlm_core.utils.atomic_files import read_json, refuse_link, sha256, sync_folder, usual_modes, write_json
+from fvlm_core.utils.errors import FvlmError
+from fvlm_core.utils.json_shape import TEXT, Every, misfit
 
 MODEL = "model.safetensors"
 STATE = "state.json"

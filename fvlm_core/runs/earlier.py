@@ -10,11 +10,11 @@ from typing import Any
 from attrs import asdict, frozen
 
 from fvlm_core.data.order import Order
-from fvlm_core.errors import Problems
 from fvlm_core.recipes.read import from_resolved
 from fvlm_core.runs.attempts import read_attempts
 from fvlm_core.runs.metrics import attempt_starts, read_metrics
 from fvlm_core.runs.store import METRICS, RECIPE, read_part
+from fvlm_core.utils.errors import Problems
 
 BATCH = "training.batch_size"
 

@@ -18,8 +18,8 @@ from typing import Any
 
 from attrs import define, field
 
-from fvlm_core.errors import UsageError
-from fvlm_core.runs.files import refuse_link
+from fvlm_core.utils.atomic_files import refuse_link
+from fvlm_core.utils.errors import UsageError
 
 INDEX = Path(".cache") / "listing.json"
 """Inside a run store."""

@@ -14,15 +14,15 @@ from typing import Any, Literal
 
 from attrs import asdict, evolve, field, fields, frozen
 
-from fvlm_core.errors import UsageError
-from fvlm_core.json_shape import Shape, misfit
-from fvlm_core.listed import listed
-from fvlm_core.runs import shape
-from fvlm_core.runs.files import read_json
+from fvlm_core.runs import record_shapes as shape
 from fvlm_core.runs.index import Index, Stamp
-from fvlm_core.runs.shape import MUST
+from fvlm_core.runs.record_shapes import MUST
 from fvlm_core.runs.store import FAILURE, IMPORTED, RECIPE, SUMMARY, no_run
 from fvlm_core.runs.tags import TAGS, read_tags
+from fvlm_core.utils.atomic_files import read_json
+from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.json_shape import Shape, misfit
+from fvlm_core.utils.listing import listed
 from fvlm_registry.nearest import did_you_mean
 
 State = Literal["complete", "interrupted", "running", "failed", "imported", "unreadable"]
@@ -268,7 +268,7 @@ def _held(path: str) -> bool:
     """As `lock.is_running`; its module is imported for folders with an owner's note alone."""
     if not os.path.exists(f"{path}/{_OWNER}"):
         return False
-    from fvlm_core.runs.lock import is_held
+    from fvlm_core.utils.folder_lock import is_held
 
     return is_held(Path(path))
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from fvlm_core.errors import FvlmError, UsageError
-from fvlm_core.json_shape import misfit
-from fvlm_core.runs.files import ends_torn, open_to_append, read_rows
-from fvlm_core.runs.shape import MUST, ROW
+from fvlm_core.runs.record_shapes import MUST, ROW
+from fvlm_core.utils.atomic_files import ends_torn, open_to_append, read_rows
+from fvlm_core.utils.errors import FvlmError, UsageError
+from fvlm_core.utils.json_shape import misfit
 
 Row = dict[str, Any]
 

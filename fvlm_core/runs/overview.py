@@ -8,15 +8,15 @@ from typing import Any
 
 from attrs import frozen
 
-from fvlm_core.errors import UsageError
-from fvlm_core.json_shape import misfit
 from fvlm_core.recipes.resolved import flat
 from fvlm_core.runs.attempts import accepted_drift, read_attempts
-from fvlm_core.runs.files import read_rows
 from fvlm_core.runs.listing import Entry
 from fvlm_core.runs.metrics import Row, read_metrics
 from fvlm_core.runs.removal import size_on_disk
 from fvlm_core.runs.store import BAD_SAMPLES, METRICS, open_run
+from fvlm_core.utils.atomic_files import read_rows
+from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.json_shape import misfit
 
 MAIN = (
     *("model.encoder.name", "model.connector", "model.llm.name", "model.blind", "model.size"),

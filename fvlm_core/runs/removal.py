@@ -7,10 +7,10 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from fvlm_core.errors import UsageError
-from fvlm_core.runs.files import refuse_link
-from fvlm_core.runs.lock import writing
 from fvlm_core.runs.store import CHECKPOINTS, RECIPE
+from fvlm_core.utils.atomic_files import refuse_link
+from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.folder_lock import writing
 
 REMOVED = ".removed"
 """Beside the runs of a recipe: what is being deleted. What a kill leaves there goes with the next removal."""

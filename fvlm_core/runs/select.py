@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fvlm_core.paths import user_path
 from fvlm_core.runs.listing import find_entries
 from fvlm_core.runs.sound import PassedOver, sound
 from fvlm_core.runs.store import RECIPE, Run
+from fvlm_core.utils.paths import user_path
 
 
 def select_runs(names: Sequence[str], root: Path, passed_over: PassedOver | None = None) -> list[Run]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from fvlm_core.errors import FvlmError, UsageError
 from fvlm_core.runs.attempts import read_attempts
 from fvlm_core.runs.metrics import read_metrics
 from fvlm_core.runs.store import ENVIRONMENT, FAILURE, METRICS, SUMMARY, Run, open_run, read_part
+from fvlm_core.utils.errors import FvlmError, UsageError
 
 PassedOver = Callable[[str], None]
 """Is told of a run that is passed over, and why."""

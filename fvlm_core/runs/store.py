@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from attrs import evolve, field, frozen
 
-from fvlm_core.errors import UsageError
-from fvlm_core.json_shape import Shape, misfit
-from fvlm_core.listed import listed
-from fvlm_core.paths import user_path
-from fvlm_core.runs import shape
-from fvlm_core.runs.files import read_json
+from fvlm_core.runs import record_shapes as shape
 from fvlm_core.runs.metrics import Row, read_metrics
-from fvlm_core.runs.shape import MUST
+from fvlm_core.runs.record_shapes import MUST
+from fvlm_core.utils.atomic_files import read_json
+from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.json_shape import Shape, misfit
+from fvlm_core.utils.listing import listed
+from fvlm_core.utils.paths import user_path
 
 if TYPE_CHECKING:
     from fvlm_core.runs.cache import MetricsCache

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from fvlm_core.errors import UsageError
-from fvlm_core.json_shape import LIST, misfit
-from fvlm_core.runs.files import read_json, write_json
+from fvlm_core.utils.atomic_files import read_json, write_json
+from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.json_shape import LIST, misfit
 
 TAGS = "tags.json"
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:-]*")

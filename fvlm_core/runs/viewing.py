@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fvlm_core.data.shown import shown_by
 from fvlm_core.data.sources import open_all
-from fvlm_core.errors import FvlmError, Problems
 from fvlm_core.interfaces.data import DataSource
 from fvlm_core.interfaces.llm import Chat
+from fvlm_core.media.shown import shown_by
+from fvlm_core.media.viewing import Shown, Viewing, viewing
 from fvlm_core.recipes.read import from_plain
 from fvlm_core.recipes.schema import Chosen, Data, Model
 from fvlm_core.recipes.structure import Invalid, structure
-from fvlm_core.viewing import Shown, Viewing, viewing
+from fvlm_core.utils.errors import FvlmError, Problems
 
 VIEWING = "viewing"
 """In a run's record, and in the `config.json` of an exported model."""

@@ -14,8 +14,8 @@ from string import Template
 
 from attrs import frozen
 
-from fvlm_core.errors import UsageError
-from fvlm_core.names import folder_name_fault
+from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.file_names import folder_name_fault
 from fvlm_registry import registry
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")

@@ -10,11 +10,11 @@ from typing import Any
 
 from attrs import evolve
 
-from fvlm_core.errors import Problems, UsageError
 from fvlm_core.testing import general
 from fvlm_core.testing.clause import Clause
 from fvlm_core.testing.finding import Broken, ContractError, Finding, Outcome, Promise, Skip
 from fvlm_core.testing.subject import Subject, subject
+from fvlm_core.utils.errors import Problems, UsageError
 from fvlm_registry import KINDS, Component, Kind, LookupFailure, registry
 
 _MODULES: dict[Kind, str] = {

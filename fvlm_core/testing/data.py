@@ -11,11 +11,11 @@ from typing import Any, get_args
 import attrs
 import numpy as np
 
-from fvlm_core.data.bad import BadSample
-from fvlm_core.errors import Problem
 from fvlm_core.interfaces.data import DataSource, Role, Sample, Split
+from fvlm_core.media.bad_sample import BadSample
 from fvlm_core.testing.finding import Promise, expect, promises, skip
 from fvlm_core.testing.subject import Subject
+from fvlm_core.utils.errors import Problem
 
 PROMISES: list[Promise] = []
 MOST = 512
@@ -151,7 +151,7 @@ def _fingerprint(supply: Supply) -> None:
     PROMISES, "frame counts are those of the samples", DataSource.frame_counts, "Frames of every sample"
 )
 def _frame_counts(supply: Supply) -> None:
-    from fvlm_core.data.frames import count_frames
+    from fvlm_core.media.frames import count_frames
 
     said: dict[Split, Any] = {split: source.frame_counts() for split, source in supply.sources.items()}
     if all(counts is None for counts in said.values()):
@@ -195,7 +195,7 @@ def _prepares(supply: Supply) -> None:
 
 @promises(PROMISES, "what it shows can be decoded", Sample, "What a sample shows can be decoded")
 def _decodes(supply: Supply) -> None:
-    from fvlm_core.data.frames import decode_frames
+    from fvlm_core.media.frames import decode_frames
 
     for split, source in supply.sources.items():
         source.prepare(lambda what, done, total: None)

@@ -7,8 +7,8 @@ from typing import Any, Literal, NoReturn
 
 from attrs import frozen
 
-from fvlm_core.errors import FvlmError
 from fvlm_core.testing.clause import Clause, clause
+from fvlm_core.utils.errors import FvlmError
 
 Outcome = Literal["passed", "failed", "skipped"]
 

@@ -10,11 +10,11 @@ import pandas as pd
 from attrs import evolve
 
 from fvlm_core.interfaces.fit import FitModel, LRCurve, Parameter
-from fvlm_core.scaling.identify import rank_at
-from fvlm_core.scaling.objective import Floats, Objective
-from fvlm_core.scaling.problem import Problem, Slot
-from fvlm_core.scaling.remarks import join
-from fvlm_core.scaling.solver import solve
+from fvlm_core.scaling.fit.diagnostics import join
+from fvlm_core.scaling.fit.identifiability import rank_at
+from fvlm_core.scaling.fit.objective import Floats, Objective
+from fvlm_core.scaling.fit.problem import Problem, Slot
+from fvlm_core.scaling.fit.solver import solve
 from fvlm_core.testing.finding import Promise, expect, promises, skip
 from fvlm_core.testing.subject import Subject
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fvlm_core.data.bad import allowed_bad
 from fvlm_core.data.loader import Reading, ValidationSet
-from fvlm_core.errors import FvlmError
+from fvlm_core.media.bad_sample import allowed_bad
 from fvlm_core.runs.store import BAD_SAMPLES
-from fvlm_core.training.observer import Observer
-from fvlm_core.training.ranks import Ranks
+from fvlm_core.training.callbacks import Observer
+from fvlm_core.training.process_group import Ranks
 from fvlm_core.training.state import Progress
+from fvlm_core.utils.errors import FvlmError
 
 
 def note_bad(

@@ -9,13 +9,13 @@ import torch
 from attrs import define, field
 
 from fvlm_core.data.batch import Batch
+from fvlm_core.hardware.devices import autocast
 from fvlm_core.interfaces.specs import Mode
+from fvlm_core.model.vlm import VLM, attention_entropy
 from fvlm_core.recipes.schema import Training
-from fvlm_core.runs.scored import Scored
-from fvlm_core.training.devices import autocast
+from fvlm_core.runs.per_sample_loss import Scored
 from fvlm_core.training.objective import Measured, Objective, TokenLoss
-from fvlm_core.training.ranks import Ranks
-from fvlm_core.vlm import VLM, attention_entropy
+from fvlm_core.training.process_group import Ranks
 
 ENTROPY_FRAMES = 256
 """Frames of the validation set that the attention entropy is measured on: whole batches, until there are so many."""

@@ -6,11 +6,11 @@ from math import ceil
 
 from attrs import frozen
 
-from fvlm_core.errors import FvlmError
 from fvlm_core.recipes.schema import LRRule, Training
-from fvlm_core.training.optimiser import GROUPS
+from fvlm_core.training.flops_spent import Spent
+from fvlm_core.training.optimizer import GROUPS
 from fvlm_core.training.schedule import RateSchedule
-from fvlm_core.training.spent import Spent
+from fvlm_core.utils.errors import FvlmError
 
 
 @frozen

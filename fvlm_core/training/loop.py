@@ -27,31 +27,31 @@ from fvlm_core.data.loader import (
     micro_batches,
     validation_set,
 )
+from fvlm_core.data.mixture_weights import check_places, make_order
 from fvlm_core.data.order import Order
 from fvlm_core.data.planning import Planner, Share
 from fvlm_core.data.sources import Sources
-from fvlm_core.data.weighing import check_places, make_order
+from fvlm_core.hardware.devices import autocast, peak_flops, pick_device, place, ran_out, set_up
 from fvlm_core.interfaces.llm import Chat
+from fvlm_core.model.vlm import VLM
 from fvlm_core.recipes.read import Run
 from fvlm_core.recipes.schema import Training
 from fvlm_core.runs.checkpoint import prune_checkpoints, rehearse
 from fvlm_core.runs.store import CHECKPOINTS
-from fvlm_core.seeding import seed_micro_batch
 from fvlm_core.training.bad import note_bad, note_spelled, report_validation
-from fvlm_core.training.devices import autocast, peak_flops, pick_device, place, ran_out, set_up
+from fvlm_core.training.callbacks import Observer
 from fvlm_core.training.evaluate import evaluate
-from fvlm_core.training.journal import Clock, Journal, summarised, training_row
 from fvlm_core.training.length import Length, peak_rates, schedules
+from fvlm_core.training.metrics_log import Clock, Journal, summarised, training_row
 from fvlm_core.training.objective import Objective, TokenLoss
-from fvlm_core.training.observer import Observer
-from fvlm_core.training.optimiser import current_rates, make_optimiser, named
+from fvlm_core.training.optimizer import current_rates, make_optimiser, named
+from fvlm_core.training.optimizer_step import Updates, late
+from fvlm_core.training.parallel import spread, summed, taken
 from fvlm_core.training.preference import PreferenceLoss
-from fvlm_core.training.ranks import Elsewhere, Ranks
-from fvlm_core.training.replicas import spread, summed, taken
+from fvlm_core.training.process_group import Elsewhere, Ranks
+from fvlm_core.training.signals import LEAVING, Stopped, StopRequest
 from fvlm_core.training.state import Latest, LossWindow, Progress, restore, save
-from fvlm_core.training.stop import LEAVING, Stopped, StopRequest
-from fvlm_core.training.updates import Updates, late
-from fvlm_core.vlm import VLM
+from fvlm_core.utils.seeding import seed_micro_batch
 
 
 def train(

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from fvlm_core.data.batch import Batch
 from fvlm_core.interfaces.specs import Mode
-from fvlm_core.runs.scored import Scored
-from fvlm_core.vlm import VLM
+from fvlm_core.model.vlm import VLM
+from fvlm_core.runs.per_sample_loss import Scored
 
 
 @frozen(eq=False)

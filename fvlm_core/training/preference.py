@@ -21,10 +21,10 @@ from torch import Tensor
 
 from fvlm_core.data.batch import Batch
 from fvlm_core.interfaces.specs import Mode
+from fvlm_core.model.vlm import VLM, Losses
 from fvlm_core.recipes.schema import Preference
-from fvlm_core.runs.scored import Scored
+from fvlm_core.runs.per_sample_loss import Scored
 from fvlm_core.training.objective import Contribution, Measured, by_source
-from fvlm_core.vlm import VLM, Losses
 
 
 @frozen(eq=False)

@@ -13,8 +13,8 @@ from attrs import asdict, define, field, frozen
 from torch import nn
 
 from fvlm_core.data.loader import Reading
+from fvlm_core.data.mixture_counts import Realised, add
 from fvlm_core.data.order import Order
-from fvlm_core.data.realised import Realised, add
 from fvlm_core.runs.checkpoint import (
     Checkpoint,
     clear_unfinished,
@@ -25,10 +25,10 @@ from fvlm_core.runs.checkpoint import (
 )
 from fvlm_core.runs.earlier import counted
 from fvlm_core.runs.store import CHECKPOINTS
-from fvlm_core.training.optimiser import optimiser_tensors, restore_optimiser
-from fvlm_core.training.ranks import Ranks
-from fvlm_core.training.replicas import Replicas, check_equal
-from fvlm_core.training.spent import Spent
+from fvlm_core.training.flops_spent import Spent
+from fvlm_core.training.optimizer import optimiser_tensors, restore_optimiser
+from fvlm_core.training.parallel import Replicas, check_equal
+from fvlm_core.training.process_group import Ranks
 from fvlm_core.training.spikes import SpikeWindow
 
 

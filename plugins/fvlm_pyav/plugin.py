@@ -12,7 +12,7 @@ def fvlm_decoders() -> Iterator[Component]:
     """PyAV, which recipes that name no decoder use too."""
     yield Component(
         "pyav",
-        target="fvlm_core.data.decoders:build",
+        target="fvlm_core.media.decoders:build",
         config="fvlm_core.plugin_api:PyAVSettings",
         summary="FFmpeg through PyAV, one thread a worker; the default",
     )

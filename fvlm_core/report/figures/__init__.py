@@ -11,13 +11,13 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from fvlm_core.names import file_stem
 from fvlm_core.report.catalogue import load_figure
 from fvlm_core.report.figures import loss, style
 from fvlm_core.report.figures.files import DPI, check_format, house_style, save
 from fvlm_core.report.figures.style import COLOURS
 from fvlm_core.report.figures.view import view
-from fvlm_core.scaling.report import FitReport
+from fvlm_core.scaling.fit.report import FitReport
+from fvlm_core.utils.file_names import file_stem
 
 __all__ = ["COLOURS", "check_format", "draw_figures", "scaling_law_plot"]
 

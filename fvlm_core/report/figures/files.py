@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from fvlm_core.errors import UsageError
+from fvlm_core.utils.errors import UsageError
 
 FORMATS = (".png", ".pdf", ".svg")
 

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from fvlm_core.interfaces.figure import LawFit, LawReport
 from fvlm_core.report.figures import loss_size, style, words
 from fvlm_core.report.figures.config import Loss
-from fvlm_core.scaling.points import size_label
+from fvlm_core.scaling.points.points import size_label
 
 RUNS_NAMED = 8
 """More runs than this are not listed in the legend."""

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from fvlm_core.interfaces.figure import LawFit, LawReport
 from fvlm_core.report.figures import style, words
-from fvlm_core.scaling.points import size_label
+from fvlm_core.scaling.points.points import size_label
 
 LEVELS = (0.05, 0.3, 0.6, 0.95)
 """Amounts of data for which curves are drawn: quantiles of ln D of the points."""

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from fvlm_core.interfaces.figure import LawFit, LawReport, Trend
 from fvlm_core.report.figures import style, words
 from fvlm_core.report.figures.config import Optima
-from fvlm_core.scaling.points import size_label
+from fvlm_core.scaling.points.points import size_label
 
 CURVE = 120
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from fvlm_core.scaling.points import size_label
+from fvlm_core.scaling.points.points import size_label
 
 FEWEST, MOST = 3, 7
 

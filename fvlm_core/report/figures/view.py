@@ -8,9 +8,9 @@ from functools import partial
 import numpy as np
 
 from fvlm_core.interfaces.figure import Found, Frontier, Jump, LawFit, LawReport, Profile, Trend, Varied
-from fvlm_core.scaling.objective import Floats
-from fvlm_core.scaling.points import AS_GIVEN, Points
-from fvlm_core.scaling.report import Estimate, Fit, FitReport
+from fvlm_core.scaling.fit.objective import Floats
+from fvlm_core.scaling.fit.report import Estimate, Fit, FitReport
+from fvlm_core.scaling.points.points import AS_GIVEN, Points
 
 BUDGETS = 25
 """Of a frontier, evenly in ln C from the smallest run's to `BEYOND` times the largest one's."""
@@ -138,8 +138,8 @@ def _frontier(report: FitReport) -> Callable[[], Frontier] | None:
 
 
 def _optima(report: FitReport) -> Frontier:
-    from fvlm_core.scaling.cost import cost_of_points
-    from fvlm_core.scaling.optimum import optimum
+    from fvlm_core.scaling.predict.cost import cost_of_points
+    from fvlm_core.scaling.predict.optimum import optimum
 
     fit, table = report.fits[0], report.points.table
     found = cost_of_points(report.points)

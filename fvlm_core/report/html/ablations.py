@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from fvlm_core.comparison import compare
 from fvlm_core.comparison import table as values
-from fvlm_core.errors import FvlmError
-from fvlm_core.report.html.gathered import Gathered
 from fvlm_core.report.html.parts import Block, Cell, Column, Section, Table, minus
+from fvlm_core.report.html.run_data import Gathered
+from fvlm_core.utils.errors import FvlmError
 
 
 def section(runs: Sequence[Gathered], baseline: str | None = None) -> Section:

@@ -7,9 +7,14 @@ from typing import Literal
 
 from attrs import frozen
 
-from fvlm_core.report.html import ablations, curves, diet, laws, made, repeat, spent, surroundings
-from fvlm_core.report.html.gathered import Gathered, gather_runs
+from fvlm_core.report.html import ablations, curves, laws
+from fvlm_core.report.html import compute as spent
+from fvlm_core.report.html import data_mix as diet
+from fvlm_core.report.html import environment as surroundings
+from fvlm_core.report.html import reproduce as repeat
+from fvlm_core.report.html import runs as made
 from fvlm_core.report.html.parts import Block, Section, duration, power
+from fvlm_core.report.html.run_data import Gathered, gather_runs
 from fvlm_core.runs.store import Run
 
 Progress = Literal["running", "complete", "waiting", "stopped"]
@@ -54,7 +59,7 @@ def gather(
         spent.section(found),
     ]
     if gaze:
-        from fvlm_core.report.html import looks
+        from fvlm_core.report.html import gaze as looks
 
         sections.append(looks.section(found, gaze))
     sections += [surroundings.section(found), repeat.section(found)]

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from fvlm_core.report.html.charts import Axes, Line, chart
-from fvlm_core.report.html.gathered import Curve, Gathered
 from fvlm_core.report.html.palette import Pair, colours, dash
 from fvlm_core.report.html.parts import Block, Cell, Chart, Column, Key, Section, Table, number
+from fvlm_core.report.html.run_data import Curve, Gathered
 
 _PARTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Of a curve, whose losses the table under a chart holds."""

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from fvlm_core.errors import FvlmError
 from fvlm_core.report.digits import digits
 from fvlm_core.report.html.charts import Axes, Line, chart
-from fvlm_core.report.html.gathered import Gathered
 from fvlm_core.report.html.palette import colours
 from fvlm_core.report.html.parts import Block, Cell, Chart, Column, Key, Section, Table, minus, number
-from fvlm_core.runs.files import read_json
+from fvlm_core.report.html.run_data import Gathered
 from fvlm_core.runs.store import Run
-from fvlm_core.scaling.marks import FITS
+from fvlm_core.scaling.points.in_fits import FITS
+from fvlm_core.utils.atomic_files import read_json
+from fvlm_core.utils.errors import FvlmError
 from fvlm_registry import LookupFailure
 
 if TYPE_CHECKING:
     from fvlm_core.interfaces.figure import LawReport
-    from fvlm_core.scaling.points import Points
+    from fvlm_core.scaling.points.points import Points
 
 Json = Mapping[str, Any]
 
@@ -73,7 +73,7 @@ def _stored(file: Path) -> list[Json]:
 def _points(folder: Path, runs: Sequence[Gathered], report: Json) -> Points | None:
     """What a fit was made of, as it is now: runs that are not on the page, too."""
     from fvlm_core.runs.store import RECIPE, in_order, open_run
-    from fvlm_core.scaling.stored import from_runs
+    from fvlm_core.scaling.points.points_from_runs import from_runs
 
     known = {one.run.folder: one.run for one in runs}
     every: list[Run] = []
@@ -229,9 +229,9 @@ def _drawn(report: Json, points: Points | None, id: str) -> tuple[Chart | None, 
     """The chart of a fit, and why there is none, or what it lacks."""
     from fvlm_core.recipes.read import fit_from_record
     from fvlm_core.report.figures.view import view
-    from fvlm_core.scaling.fitting import fit_points, load_model
-    from fvlm_core.scaling.objective import Objective
-    from fvlm_core.scaling.options import Options
+    from fvlm_core.scaling.fit.fitting import fit_points, load_model
+    from fvlm_core.scaling.fit.objective import Objective
+    from fvlm_core.scaling.fit.options import Options
 
     if points is None:
         return None, "There are no points to draw."

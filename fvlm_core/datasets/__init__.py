@@ -1,0 +1,1 @@
+"""What data-set plugins share: tables, archives and folders of a download, and shards."""

@@ -1,0 +1,64 @@
+"""A model and one video: what it says about it, and where it looks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fvlm_core.data.batch import Batch
+from fvlm_core.media.decoders import open_decoder
+from fvlm_core.weights.restore import Restored
+
+
+def load_frames(
+    restored: Restored, file: Path, fps: float | None = None, max_frames: int | None = None
+) -> NDArray[np.uint8]:
+    """The frames that a model sees of a video or a picture, as in training unless told otherwise.
+
+    uint8 RGB [T, 3, H, W]. Raises `BadSample`.
+    """
+    viewing = restored.viewing.told(fps=fps, max_frames=max_frames)
+    return viewing.frames(file, open_decoder(restored.config.data.decoder))
+
+
+def caption(
+    restored: Restored,
+    frames: NDArray[np.uint8],
+    prompt: str | None = None,
+    limit: int = 128,
+    system: str | None = None,
+) -> str:
+    """What the model says about frames [T, 3, H, W], greedily, in at most `limit` tokens.
+
+    prompt, system: the question and the system turn; None for those of training, where videos are asked about.
+    """
+    viewing = restored.viewing.told(prompt=prompt, system=system)
+    ids = restored.chat.prompt(viewing.asked(viewing.prompt))
+    said = restored.model.generate(
+        torch.from_numpy(frames), ids.tolist(), limit=limit, end=restored.chat.end_of_turn
+    )
+    return restored.chat.decode(said)
+
+
+@torch.no_grad()
+def look(restored: Restored, frames: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    """Attention on the patches, [T, rows, columns] for each pass of the connector, mean over layers and heads.
+
+    The rest of each frame's attention, up to 1, is on the tokens before the patches (CLS).
+    """
+    model, spec = restored.model, restored.model.encoder.spec
+    none = torch.zeros((1, 0), dtype=torch.int64)
+    count = torch.tensor([len(frames)])
+    batch = Batch(torch.from_numpy(frames), count, none, torch.tensor([0]), none.bool(), none.bool())
+    looks = model.connector.attention(model.encode(batch.frames), batch.counts, model.encoder, model.llm)
+    return {
+        name: torch.stack(layers)
+        .mean((0, 2))[:, spec.prefix_tokens :]
+        .unflatten(1, spec.patch_grid)
+        .float()
+        .numpy()
+        for name, layers in looks.items()
+    }

@@ -1,0 +1,236 @@
+"""A grid under way: starts what may start, starts again what was interrupted, and lets nothing stop the others."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from attrs import frozen
+
+from fvlm_core.execution.grid_run import OPEN, Entry, State
+from fvlm_core.execution.jobs import latest_log
+from fvlm_core.execution.run_progress import is_complete, saved_step
+from fvlm_core.interfaces.launcher import Ended, Job, Launcher
+from fvlm_core.recipes.read import Run
+from fvlm_core.training.signals import EXIT_CODES
+from fvlm_core.utils.errors import FvlmError
+from fvlm_core.utils.folder_lock import holder
+
+SAVED = EXIT_CODES[signal.SIGUSR1]
+"""The exit code of a job that saved and wants to be started again."""
+
+_MARGIN = 5.0
+"""Seconds beyond a job's own time to save, for ending its processes."""
+
+_LOOK = 1.0
+"""Seconds between looks at a lock that somebody else holds."""
+
+
+class Watcher(Protocol):
+    """Is told what happens."""
+
+    def said(self, entry: Entry, text: str) -> None:
+        """Something became of a run."""
+
+    def seen(self, entries: Sequence[Entry]) -> None:
+        """A look at all of them is done."""
+
+
+@frozen
+class Policy:
+    """slots: jobs at once. retries: starts that follow one another without a new checkpoint, after the first.
+
+    ambiguous: exit codes that may stand for an interruption too: torchrun ends with 1 whatever its ranks ended with.
+    """
+
+    slots: int
+    retries: int
+    ambiguous: tuple[int, ...] = ()
+
+
+class Pool:
+    """The runs of one recipe over one launcher's slots. job: makes the next start of a run."""
+
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        launcher: Launcher,
+        policy: Policy,
+        job: Callable[[Run], Job],
+        watcher: Watcher,
+    ) -> None:
+        self.entries = entries
+        self.launcher = launcher
+        self.policy = policy
+        self.job = job
+        self.watcher = watcher
+        self._by_id = {entry.run.id: entry for entry in entries}
+        self._grace = max((entry.run.config.checkpoints.grace for entry in entries), default=0.0)
+        self._looked = 0.0
+
+    def run(self, stopped: Callable[[], bool]) -> None:
+        """Until nothing is open any more, or `stopped()`; then every job is asked to save, and waited for."""
+        try:
+            while self._open() and not stopped():
+                self._look()
+                if self._open():
+                    time.sleep(self.launcher.every)
+        finally:
+            self._stop()
+
+    def submit(self) -> None:
+        """Start what may start now, and leave it to itself."""
+        self._look()
+
+    def _open(self) -> bool:
+        return any(entry.state in OPEN for entry in self.entries)
+
+    def _look(self) -> None:
+        for entry in self.entries:
+            if entry.state == "running":
+                self._collect(entry)
+        look_at_locks = time.monotonic() - self._looked >= _LOOK
+        if look_at_locks:
+            self._looked = time.monotonic()
+        for entry in self.entries:
+            if entry.state == "waiting":
+                self._release(entry)
+            if entry.state == "ready" or (entry.state == "held" and look_at_locks):
+                self._start(entry)
+        self.watcher.seen(self.entries)
+
+    def _release(self, entry: Entry) -> None:
+        """Ready when what it starts from is complete, failed when that has failed."""
+        before = [self._by_id[name] for name in entry.after]
+        if all(other.state == "complete" for other in before):
+            self._become(entry, "ready")
+        failed = [other.run.id for other in before if other.state == "failed"]
+        if failed:
+            self._become(entry, "failed", f"not started: it starts from {failed[0]}, which failed")
+            self.watcher.said(entry, entry.note)
+
+    def _start(self, entry: Entry) -> None:
+        """Start it where a slot is free, unless it is complete by now or somebody else writes it."""
+        taken = {other.slot for other in self.entries if other.state == "running"}
+        slot = next((slot for slot in range(self.policy.slots) if slot not in taken), None)
+        if slot is None:
+            return
+        entry.folder.mkdir(parents=True, exist_ok=True)
+        job = self.job(entry.run)
+        task = self.launcher.find(job) if not entry.tries else None
+        if task is not None:
+            text = f"found under way: {task.place}"
+        else:
+            owner = holder(entry.folder)
+            if owner:
+                if entry.state != "held":
+                    self._become(entry, "held", f"being written by {owner}")
+                    self.watcher.said(entry, f"{entry.note}; it is waited for")
+                return
+            if entry.state == "held" and is_complete(entry.folder):
+                self._finish(entry)
+                return
+            entry.saved = saved_step(entry.folder)
+            try:
+                task = self.launcher.start(job, slot)
+            except FvlmError as error:
+                if not any(other.tries for other in self.entries):
+                    raise  # the first one: the others would fare no better
+                self._become(entry, "failed", f"not started: {error}")
+                self.watcher.said(entry, entry.note)
+                return
+            entry.tries += 1
+            text = f"started: {task.place}"
+            if entry.tries > 1:
+                text += f", start {entry.tries}"
+        entry.task, entry.slot = task, slot
+        self._become(entry, "running")
+        self.watcher.said(entry, text)
+
+    def _collect(self, entry: Entry) -> None:
+        assert entry.task is not None
+        ended = entry.task.poll()
+        if ended is None:
+            return
+        entry.task = entry.slot = None
+        entry.log = latest_log(entry.folder)
+        if ended.code == 0 and is_complete(entry.folder):
+            self._finish(entry)
+            return
+        how = describe(ended)
+        if ended.code == 1 and holder(entry.folder):  # another process was faster
+            entry.tries -= 1
+            self._become(entry, "held", "another process was faster")
+            self.watcher.said(entry, f"{entry.note}; it is waited for")
+            return
+        if not self._interrupted(ended):
+            lacking = " without finishing the run" if ended.code == 0 else ""
+            self._become(entry, "failed", how + lacking)
+            self.watcher.said(entry, f"failed: {entry.note}")
+            return
+        saved = saved_step(entry.folder)
+        entry.fruitless = 0 if saved > entry.saved else entry.fruitless + 1
+        if entry.fruitless > self.policy.retries:
+            starts = f"{entry.fruitless} starts in a row" if entry.fruitless > 1 else "a start"
+            self._become(entry, "failed", f"{how}; {starts} brought no new checkpoint (--retries)")
+            self.watcher.said(entry, f"failed: {entry.note}")
+            return
+        self._become(entry, "ready", how)
+        where = f"continues from step {saved}" if saved >= 0 else "begins again"
+        self.watcher.said(entry, f"{how}; {where}")
+
+    def _interrupted(self, ended: Ended) -> bool:
+        """Whether the job was ended from outside rather than by itself. Ctrl-C is somebody's wish: not again."""
+        number = -ended.code if ended.code < 0 else ended.code - 128 if ended.code > 128 else 0
+        by_signal = number > 0 and number != signal.SIGINT
+        return by_signal or ended.code == SAVED or ended.code in self.policy.ambiguous
+
+    def _finish(self, entry: Entry) -> None:
+        self._become(entry, "complete")
+        self.watcher.said(entry, "complete")
+
+    def _become(self, entry: Entry, state: State, note: str = "") -> None:
+        entry.state, entry.note = state, note
+
+    def _stop(self) -> None:
+        """Ask every job that runs to save, and end those that do not in time."""
+        running = [entry for entry in self.entries if entry.state == "running"]
+        for entry in running:
+            assert entry.task is not None
+            entry.task.stop()
+        end = time.monotonic() + self._grace + _MARGIN
+        while running and time.monotonic() < end:
+            running = [entry for entry in running if entry.task is not None and entry.task.poll() is None]
+            self.watcher.seen(self.entries)
+            time.sleep(min(0.1, self.launcher.every) if running else 0.0)
+        for entry in running:
+            assert entry.task is not None
+            entry.task.kill()
+        for entry in self.entries:
+            if entry.state in OPEN:
+                if is_complete(entry.folder):
+                    self._finish(entry)
+                else:
+                    self._become(entry, "stopped")
+
+
+def describe(ended: Ended) -> str:
+    """How a start ended, for people."""
+    if ended.code == SAVED:
+        how = f"saved and ended, to be started again (exit code {SAVED})"
+    elif ended.code < 0:
+        how = f"ended by {_signal_name(-ended.code)}"
+    elif ended.code > 128:
+        how = f"ended after {_signal_name(ended.code - 128)} (exit code {ended.code})"
+    else:
+        how = f"exit code {ended.code}"
+    return f"{how} ({ended.text})" if ended.text else how
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

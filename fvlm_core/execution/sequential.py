@@ -1,0 +1,400 @@
+"""All runs of a recipe, one after the other: what is done is skipped, what is not continues where it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+import fvlm_core
+from fvlm_core.data.pairs import without_pairs
+from fvlm_core.data.sources import Sources, left_out, open_all, unseen
+from fvlm_core.hardware.devices import pick_device
+from fvlm_core.interfaces.data import Progress
+from fvlm_core.model.build import compose, make_chat, read_architectures, remarks, specs
+from fvlm_core.planning.compute import (
+    count_parameters,
+    flops_per_sample,
+    nominal_flops,
+    short_count,
+    vocabulary_parameters,
+)
+from fvlm_core.planning.requirements import missing_libraries, missing_weights
+from fvlm_core.recipes.drift import Change, check_allowed, explain, refused
+from fvlm_core.recipes.read import Recipe, Run
+from fvlm_core.recipes.resolved import flat, plain, resolved
+from fvlm_core.recipes.schema import Data, RunRecipe
+from fvlm_core.runs.attempts import accepted_drift, begin_attempt
+from fvlm_core.runs.belonging import CONFIGS, configs
+from fvlm_core.runs.checkpoint import MODEL, UNIDENTIFIED, is_identified
+from fvlm_core.runs.environment import describe_environment
+from fvlm_core.runs.fingerprint import data_places, drift, identity, seen_data, software
+from fvlm_core.runs.store import (
+    ARCHITECTURES,
+    CHECKPOINTS,
+    ENVIRONMENT,
+    IMPORTED,
+    RECIPE,
+    SUMMARY,
+    TOKENIZER,
+    open_run,
+    read_part,
+)
+from fvlm_core.runs.viewing import VIEWING, differences, viewing_of
+from fvlm_core.training.callbacks import Observer
+from fvlm_core.training.failure import failure_recorded
+from fvlm_core.training.flops_spent import Spent
+from fvlm_core.training.length import Length
+from fvlm_core.training.loop import train
+from fvlm_core.training.process_group import Ranks
+from fvlm_core.training.signals import StopRequest
+from fvlm_core.training.state import Latest, find_latest
+from fvlm_core.training.tracker_thread import Mirrored
+from fvlm_core.utils.atomic_files import refuse_link, write_json
+from fvlm_core.utils.errors import MissingWeights, UsageError
+from fvlm_core.utils.folder_lock import writing
+from fvlm_core.weights.init_from import check_same_start, find_initial, load_initial
+from fvlm_core.weights.matching import load_foreign, read_foreign
+
+
+@frozen
+class Outcome:
+    """What became of one run. skipped: it was complete already."""
+
+    run: Run
+    folder: Path
+    summary: dict[str, Any]
+    skipped: bool
+
+
+def completed(recipe: Recipe, root: Path, allowed: Sequence[str] = ()) -> list[Outcome] | None:
+    """The outcomes of a recipe whose runs are all complete, read without building anything; else None.
+
+    allowed: keys in which a run may have changed since it began. Raises `UsageError` when one changed in others.
+    """
+    check_drift(recipe, root, allowed)
+    outcomes: list[Outcome] = []
+    for run in recipe.runs:
+        outcome = completed_run(recipe, run, root)
+        if outcome is None:
+            return None
+        outcomes.append(outcome)
+    return outcomes
+
+
+def completed_run(recipe: Recipe, run: Run, root: Path) -> Outcome | None:
+    """The outcome of a run that is complete, read without building anything; else None."""
+    folder = run_folder(root, recipe, run)
+    found = _drift(folder, run)
+    elsewhere = [change for change in found if change.key in data_places(run.config)]
+    # Data that moved may be other data: whether they are is known once they are opened.
+    summary = None if elsewhere else _complete_summary(folder, found)
+    return None if summary is None else Outcome(run, folder, summary, skipped=True)
+
+
+def complete_runs(recipe: Recipe, root: Path) -> set[str]:
+    """Ids of the runs of a recipe for which there is nothing left to do."""
+    return {run.id for run in recipe.runs if _is_complete(run_folder(root, recipe, run), run)}
+
+
+def _is_complete(folder: Path, run: Run) -> bool:
+    return _complete_summary(folder, _drift(folder, run)) is not None
+
+
+def run_folder(root: Path, recipe: Recipe, run: Run) -> Path:
+    """Where a run is kept."""
+    return root / recipe.name / run.id
+
+
+def prepare(recipe: Recipe, root: Path, progress: Progress) -> dict[str, Sources]:
+    """Open, and where needed make, the data of every run, by run id; check that all weights to start from are here.
+
+    root: where runs are kept. Raises one `UsageError` that names everything that is missing and how to get it.
+    """
+    missing: list[str] = []
+    opened: list[tuple[Data, Sources]] = []  # runs of the same data share it
+    by_run: dict[str, Sources] = {}
+    for run in recipe.runs:
+        missing += missing_start(recipe, run, root)
+        missing += missing_libraries(run.config.trackers)
+        shared = next((sources for data, sources in opened if data == run.config.data), None)
+        if shared is None:
+            shared = open_all(run.config.data)
+            if not isinstance(shared, Sources):
+                missing += shared
+                continue
+            opened.append((run.config.data, shared))
+            missing += unseen(shared.every, run.config.data.max_bad)
+        if run.config.training.preference:
+            missing += without_pairs(shared.every)
+        by_run[run.id] = shared
+    if missing:
+        raise UsageError("\n".join(["this recipe cannot run here yet:", *dict.fromkeys(missing)]))
+    for _, sources in opened:
+        for source in sources.every:
+            source.prepare(progress)
+    return by_run
+
+
+def missing_start(recipe: Recipe, run: Run, root: Path) -> list[str]:
+    """What a run would start from and is not on this machine, a message each with the way to get it."""
+    begun = any((run_folder(root, recipe, run) / CHECKPOINTS).glob("step-*"))
+    if begun and not run.config.training.preference:
+        return []  # it continues from its own weights
+    start = run.config.training.init_from
+    if start is None:
+        return missing_weights(run.config.model)
+    earlier = recipe.runs[: recipe.runs.index(run)]
+    if start in [f"{recipe.name}/{other.id}" for other in earlier]:
+        return []  # it will be there by then
+    try:
+        find_initial(start, root)
+    except MissingWeights as error:
+        return [str(error)]
+    return []
+
+
+def check_drift(
+    recipe: Recipe, root: Path, allowed: Sequence[str], data: Mapping[str, Sources] | None = None
+) -> None:
+    """Raise `UsageError`, key by key, when a run that has begun differs from the recipe in what nobody accepted.
+
+    allowed: keys, or tables of them. data: the opened sources by run id, to compare fingerprints too.
+    """
+    texts: list[str] = []
+    known: set[str] = set()
+    for run in recipe.runs:
+        folder = run_folder(root, recipe, run)
+        found = _drift(folder, run, data)
+        known |= {*flat(identity(run)), *(change.key for change in found)}
+        wrong = refused(found, allowed)
+        if wrong:
+            texts.append(f"{folder} holds this run of another recipe; what differs:\n{explain(wrong)}")
+    for run in recipe.left_out if allowed else ():  # what was accepted may be theirs
+        known |= {*flat(identity(run))}
+    if texts:
+        way_out = (
+            "Or give the recipe another name (-o name=...), another place (--runs DIR), or remove the folder."
+        )
+        raise UsageError("\n".join([*texts, way_out]))
+    check_allowed(allowed, known)
+
+
+def run_all(
+    recipe: Recipe,
+    root: Path,
+    data: dict[str, Sources],
+    observer: Observer,
+    stop: StopRequest,
+    allowed: Sequence[str] = (),
+    ranks: Ranks | None = None,
+    *,
+    rehearsal: bool = False,
+) -> list[Outcome]:
+    """Train every run of a recipe that is not complete. Raises `Stopped` after a signal, and as `check_drift`.
+
+    ranks: the processes that train together; what is on disk is read and written by the first of them.
+    rehearsal: whether records and summaries say that this is one.
+    """
+    ranks = ranks or Ranks()
+    ranks.on_first(lambda: check_drift(recipe, root, allowed, data))
+    outcomes: list[Outcome] = []
+    for run in recipe.runs:
+        with ExitStack() as held:
+            folder = run_folder(root, recipe, run)
+            begun = ranks.on_first(lambda run=run, held=held: _begin(recipe, run, root, data, held))
+            if isinstance(begun, _Begun):
+                if ranks.first:
+                    held.enter_context(failure_recorded(folder))
+                summary = _train_one(recipe, run, root, data[run.id], begun, observer, stop, ranks, rehearsal)
+                outcomes.append(Outcome(run, folder, summary, skipped=False))
+            else:
+                observer.skipped(run)
+                outcomes.append(Outcome(run, folder, begun, skipped=True))
+    return outcomes
+
+
+@frozen
+class _Begun:
+    """A run that there is work for. found: what differs from its record. latest: where it stands.
+
+    tokenizer: whether its folder holds one.
+    """
+
+    found: list[Change]
+    latest: Latest
+    tokenizer: bool
+
+
+def _begin(
+    recipe: Recipe, run: Run, root: Path, data: Mapping[str, Sources], held: ExitStack
+) -> _Begun | dict[str, Any]:
+    """Take a run's folder, until `held` is closed; its summary when it is complete."""
+    folder = run_folder(root, recipe, run)
+    refuse_link(folder.parent, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    held.enter_context(writing(folder))
+    found = _drift(folder, run, data)
+    summary = _complete_summary(folder, found)
+    if summary is not None:
+        return summary
+    return _Begun(found, find_latest(folder), (folder / TOKENIZER).exists())
+
+
+def _train_one(
+    recipe: Recipe,
+    run: Run,
+    root: Path,
+    sources: Sources,
+    begun: _Begun,
+    observer: Observer,
+    stop: StopRequest,
+    ranks: Ranks,
+    rehearsal: bool,
+) -> dict[str, Any]:
+    config, folder, found, latest = (
+        run.config,
+        run_folder(root, recipe, run),
+        begun.found,
+        begun.latest.folder,
+    )
+    start = config.training.init_from
+    # Where the run starts: there are its first weights, and later, too, those of its reference, which is not saved.
+    at_start = latest is None or config.training.preference is not None
+    initial = find_initial(start, root) if start is not None and at_start else None
+    tokenizer = folder / TOKENIZER if begun.tokenizer else initial.tokenizer if initial else None
+    chat = make_chat(config.model, sources.texts, tokenizer)
+    model = compose(config.model, chat.vocabulary, run.seed, weights=start is None and at_start)
+    if initial is not None:
+        if latest is not None:
+            check_same_start(initial, read_part(folder / RECIPE).get("init_from"))
+        load_initial(model, initial)
+    elif latest is not None and any(change.kind == "model" for change in found):
+        load_foreign(model, read_foreign(latest / MODEL))  # a model of other names or shapes is told here
+    parameters = count_parameters(model, config.training.frozen)
+    flops = flops_per_sample(config, sources, chat)
+    progress = begun.latest.progress
+    progress.spent = _spent(progress.spent, flops, progress.samples)
+    progress.nominal = _spent(progress.nominal, _nominal(config, chat.vocabulary), progress.samples)
+    budgeted = progress.nominal if config.training.budget_accounting == "nominal" else progress.spent
+    length = Length.of(config.training, budgeted, progress.step, progress.samples)
+    size = config.model.size or config.model.llm.config.spec().size or short_count(parameters.total)
+    seen = viewing_of(config.data, sources.train, model.encoder.spec.image_size, chat)
+    record = {
+        "id": run.id,
+        "recipe": recipe.name,
+        "order": run.order,
+        "seed": run.seed,
+        "size": size,
+        "total_params": parameters.total,
+        "trainable_params": parameters.trainable,
+        "non_embedding_params": parameters.total - vocabulary_parameters(model.llm.spec),
+        "llm_params": parameters.components["llm"],
+        "schedule": config.training.schedule,
+        "in_fits": config.in_fits,
+        "steps": length.steps,
+        "flops_per_sample": flops,
+        "fvlm": fvlm_core.__version__,
+        "software": software(config),
+        "data": seen_data(sources.train, sources.validation),
+        "resolved": resolved(config),
+        VIEWING: plain(seen),
+        ARCHITECTURES: read_architectures(config.model),
+        **({"rehearsal": True} if rehearsal else {}),
+    }
+
+    def write() -> list[str]:
+        if initial is not None:
+            record["init_from"] = initial.record()
+        elif (folder / RECIPE).exists():  # what a run that continues once started from
+            record["init_from"] = read_part(folder / RECIPE).get("init_from")
+        before = read_part(folder / RECIPE) if (folder / RECIPE).exists() else None
+        record[CONFIGS] = configs(record, before)
+        if not begun.tokenizer:
+            (folder / TOKENIZER).unlink(missing_ok=True)  # a link that leads nowhere yet
+            chat.save(folder / TOKENIZER)
+        parallel = config.training.parallel if ranks.size > 1 else "single"
+        device = pick_device(config.training.device)
+        said = begin_attempt(folder, device, found, world=ranks.size, parallel=parallel)
+        said += remarks(config.model)
+        if latest is not None and not is_identified(latest):
+            said.append(f"{latest}: {UNIDENTIFIED}")
+        write_json(folder / ENVIRONMENT, describe_environment())
+        if begun.found and (folder / SUMMARY).exists():  # before the record: what was complete may be no more
+            write_json(folder / SUMMARY, _replanned(read_part(folder / SUMMARY), length))
+        write_json(folder / RECIPE, record)
+        return said + [f"validation: {text}" for text in differences(seen, sources.validation)]
+
+    for text in ranks.on_first(write):
+        observer.warned(text)
+    named = left_out(sources.every)
+    for name, problems in named.items():
+        observer.warned(
+            f"{name}: {len(problems):,} left out of its data, first {problems[0]} (fvlm data check names all of them)"
+        )
+    if length.rounded:
+        observer.warned(f"{length.rounded}: {length}")
+    known = {
+        "run_id": run.id,
+        "model_size": size,
+        "total_params": parameters.total,
+        "lr_schedule": config.training.schedule,
+        "flops_per_sample": flops,
+        "left_out": [str(problem) for problems in named.values() for problem in problems],
+        "drift": accepted_drift(folder),
+        **({"rehearsal": True} if rehearsal else {}),
+    }
+    trackers = config.trackers if ranks.first else ()
+    with Mirrored(observer, trackers, recipe.name, folder) as mirrored:
+        summary = train(run, model, chat, sources, folder, begun.latest, length, known, mirrored, stop, ranks)
+    if ranks.first:
+        write_json(folder / SUMMARY, summary)
+    return summary
+
+
+def _spent(before: Spent | None, each: float, samples: int) -> Spent:
+    """FLOPs as they add up under a recipe by which a sample costs `each`. before: as they did; None of a fresh run."""
+    return before.continued(each, samples) if before else Spent(each)
+
+
+def _nominal(config: RunRecipe, vocabulary: int) -> float:
+    """The training FLOPs of a sample in the founding project's accounting."""
+    encoder, llm = specs(config.model, vocabulary)
+    return nominal_flops(encoder, config.model.connector.config.spec(encoder), llm)
+
+
+def _drift(folder: Path, run: Run, data: Mapping[str, Sources] | None = None) -> list[Change]:
+    """In what a run on disk differs from the recipe; nothing when it has not begun."""
+    if not (folder / RECIPE).exists():
+        if any((folder / CHECKPOINTS).glob("step-*")):
+            raise UsageError(
+                f"{folder} has checkpoints but no {RECIPE}: what they were trained under is unknown. Put the file "
+                "back, give another place (--runs DIR), or remove the folder"
+            )
+        return []
+    begun = open_run(folder)
+    if not begun.has_recipe:
+        raise UsageError(
+            f"{folder} holds measurements imported from {begun.record[IMPORTED]['file']}, which cannot be trained on. "
+            "Give the recipe another name (-o name=...), another place (--runs DIR), or remove the folder"
+        )
+    sources = data[run.id] if data is not None else None
+    seen = seen_data(sources.train, sources.validation) if sources is not None else None
+    return drift(begun.record, run, seen)
+
+
+def _replanned(summary: dict[str, Any], length: Length) -> dict[str, Any]:
+    """A summary under another length of the run."""
+    complete = summary["total_steps"] >= length.steps
+    return {**summary, "planned_steps": length.steps, "complete": complete}
+
+
+def _complete_summary(folder: Path, found: Sequence[Change]) -> dict[str, Any] | None:
+    """The summary of a complete run; None when there is work left, as under accepted changes there may be."""
+    if not (folder / SUMMARY).exists() or not (folder / RECIPE).exists():
+        return None
+    summary = read_part(folder / SUMMARY)
+    return summary if summary.get("complete") and all(change.free for change in found) else None

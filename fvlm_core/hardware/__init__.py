@@ -1,0 +1,1 @@
+"""The machine: devices, what GPUs can do at best, and how fast this one is."""

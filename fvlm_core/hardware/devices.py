@@ -1,0 +1,95 @@
+"""The device a run trains on: which one, how it computes, what it could do at best."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from fvlm_core.hardware.gpus import recognise
+from fvlm_core.recipes.schema import Training
+from fvlm_core.utils.errors import FvlmError
+
+
+def pick_device(choice: str) -> str:
+    """`auto` is the GPU when there is one. Raises `FvlmError` for a GPU that is not there."""
+    available = torch.cuda.is_available()
+    if choice == "cuda" and not available:
+        raise FvlmError('training.device = "cuda", and torch sees no GPU; use "auto" or "cpu"')
+    return "cuda" if choice != "cpu" and available else "cpu"
+
+
+def set_up(training: Training, device: str) -> list[str]:
+    """Threads, TF32, cuDNN's choice of kernels, deterministic algorithms: as the recipe says. Gives what of it is slow
+    on this machine, and what would not be.
+
+    `deterministic` makes a GPU repeat itself bit for bit, and rules out cuDNN's timing of kernels against each other.
+    """
+    if training.threads:
+        torch.set_num_threads(training.threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = training.tf32
+    torch.backends.cudnn.benchmark = training.cudnn_benchmark and not training.deterministic
+    if training.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
+    torch.use_deterministic_algorithms(training.deterministic)
+    if device == "cpu" and training.precision == "bf16" and not _has_bf16():
+        return [
+            "this CPU has no instructions for bf16, which is slower on it than float32; "
+            'expected training.precision = "float32"'
+        ]
+    return []
+
+
+def place(model: nn.Module, training: Training, device: str) -> None:
+    """Bring a model to the device, to be trained, its kernels in the memory order of the recipe."""
+    model.to(device).train()
+    if training.channels_last:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _has_bf16() -> bool:
+    """Whether the CPU multiplies bf16 matrices itself, by what Linux says of it; True where it says nothing."""
+    try:
+        said = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return True
+    return re.search(r"^(flags|Features)\b", said, re.MULTILINE) is None or bool(
+        re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", said)
+    )
+
+
+def autocast(training: Training, device: str) -> AbstractContextManager[object]:
+    """bf16 where it is safe, over float32 weights; entered anew for every pass."""
+    if training.precision == "bf16":
+        return torch.autocast(device, torch.bfloat16)
+    return nullcontext()
+
+
+def peak_flops(training: Training, device: str) -> float | None:
+    """Dense FLOP/s of this device at the recipe's precision; None where they are not known."""
+    if device == "cpu":
+        return None
+    found = recognise(torch.cuda.get_device_name())
+    if found is None or (training.precision == "float32" and not training.tf32):
+        return None
+    return found.peak(training.precision)
+
+
+def memory_gb(device: str) -> float:
+    """The most memory this process has used, in GB: of the GPU, or resident on a CPU."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on whatever device."""
+    said = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and ("out of memory" in said or "can't allocate memory" in said)
+    )

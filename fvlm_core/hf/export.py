@@ -1,0 +1,81 @@
+"""A trained model as a Hugging Face folder: what people publish, and `AutoModel` restores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import GenerationConfig
+
+import fvlm_core
+from fvlm_core.hf import FvlmConfig, FvlmModel
+from fvlm_core.hf.model_card import model_card
+from fvlm_core.recipes.resolved import plain
+from fvlm_core.recipes.schema import Model
+from fvlm_core.runs.store import ARCHITECTURES, TOKENIZER, Run
+from fvlm_core.utils.atomic_files import empty_folder, usual_modes, write_json
+from fvlm_core.utils.pretrained import SEEDED, is_folder, known_architectures
+from fvlm_core.weights.restore import restore
+
+LONGEST_ANSWER = 128
+
+
+def release(run: Run, to: Path) -> list[Path]:
+    """Write the model of a run, with the weights of its best checkpoint, into the folder `to`; the files written.
+
+    config.json (with how the model was shown things in training), model.safetensors (float32), tokenizer.json,
+    tokenizer_config.json, generation_config.json and README.md, the model card.
+    Raises `UsageError` when `to` is not empty or the run has no complete checkpoint.
+    """
+    empty_folder(to)
+    restored = restore(run)
+    known = run.record.get(ARCHITECTURES, {})
+    composition, read = _described(restored.config.model, run.record["resolved"]["model"], known)
+    llm = restored.model.llm.spec
+    viewing = restored.viewing
+    config = FvlmConfig(
+        composition=composition,
+        architectures_read=read,
+        viewing=plain(viewing),
+        vocab_size=llm.vocabulary or restored.chat.vocabulary,
+        eos_token_id=restored.chat.end_of_turn,
+        fvlm_version=fvlm_core.__version__,
+        run={"recipe": run.recipe, "id": run.id, "step": restored.step},
+    )
+    to.mkdir(parents=True, exist_ok=True)
+    FvlmModel(config, restored.model).save_pretrained(to)
+    restored.chat.save(to / TOKENIZER)
+    tokenizer = {**restored.chat.tokenizer_config(), "model_max_length": llm.positions}
+    write_json(to / "tokenizer_config.json", tokenizer)
+    GenerationConfig(
+        do_sample=False, eos_token_id=restored.chat.end_of_turn, max_new_tokens=LONGEST_ANSWER
+    ).save_pretrained(to)
+    (to / "README.md").write_text(model_card(run, restored, viewing), encoding="utf-8")
+    usual_modes(to)
+    return sorted(to.iterdir())
+
+
+def _described(
+    model: Model, table: dict[str, Any], known: dict[str, dict[str, Any]]
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The recipe's table `model`, and the architectures it takes from files, so that it can be read elsewhere. known:
+    those that the run's record has.
+
+    Folders of this machine become names: their paths mean nothing on another.
+    """
+    parts = {"encoder": model.encoder.config, "llm": model.llm.config}
+    composition, architectures = dict(table), {}
+    for part, config in parts.items():
+        weights = table[part].get("weights")
+        read = {weights: known[weights]} if weights in known else {}
+        with known_architectures(read):
+            config.spec()
+        if weights is not None and weights != SEEDED and is_folder(weights):
+            name = f"{part}:{Path(weights).name}"
+            composition[part] = {**table[part], "weights": name}
+            read = {name: read[weights]} if weights in read else {}
+        architectures |= read
+        tokenizer = table[part].get("tokenizer")
+        if tokenizer and is_folder(tokenizer):  # it is in the exported folder
+            composition[part] = {**composition[part], "tokenizer": ""}
+    return composition, architectures

@@ -1,0 +1,1 @@
+"""Video and picture files, and archives of them, to frames."""

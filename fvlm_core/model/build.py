@@ -1,0 +1,86 @@
+"""From a recipe's choices to a model: every component built through the registry, weights from the run's seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from attrs import evolve
+
+from fvlm_core.interfaces.llm import Chat
+from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec
+from fvlm_core.model.vlm import VLM
+from fvlm_core.recipes.schema import Chosen, Model
+from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.pretrained import known_architectures
+from fvlm_core.utils.seeding import derive
+from fvlm_registry import Kind, registry
+
+Corpus = Callable[[], Iterable[str]]
+
+
+def make_chat(model: Model, corpus: Corpus, file: Path | None = None) -> Chat:
+    """The chat format and tokenizer that the LLM's config asks for. file: one saved earlier."""
+    return model.llm.config.chat(corpus, file=file)
+
+
+def read_architectures(model: Model) -> dict[str, dict[str, Any]]:
+    """What encoder and LLM take from the `config.json` of pretrained weights, by the name the recipe gives them: with
+    it (`known_architectures`) the model is described where those files are not."""
+    read: dict[str, dict[str, Any]] = {}
+    with known_architectures(read):
+        specs(model, None)
+    return read
+
+
+def remarks(model: Model) -> list[str]:
+    """What its parts have to say of themselves before they are trained: a config's own `remarks()`, if it has them."""
+    parts = (model.encoder, model.connector, model.llm)
+    return [text for part in parts for text in getattr(part.config, "remarks", tuple)()]
+
+
+def specs(model: Model, vocabulary: int | None) -> tuple[EncoderSpec, LLMSpec]:
+    """The sizes of encoder and LLM; vocabulary fills in what waits for a tokenizer."""
+    llm: LLMSpec = model.llm.config.spec()
+    if llm.vocabulary is None:
+        llm = evolve(llm, vocabulary=vocabulary)
+    return model.encoder.config.spec(), llm
+
+
+def compose(model: Model, vocabulary: int, seed: int, *, weights: bool = True) -> VLM:
+    """Build the model. Fresh weights are a function of (seed, component) alone; float32.
+
+    vocabulary: of the tokenizer in use. weights: whether to load the pretrained ones that the recipe names; False on
+    the meta device, where parameters are counted.
+    """
+    encoder_spec, llm_spec = specs(model, vocabulary)
+    rows = llm_spec.vocabulary or vocabulary
+    if vocabulary > rows:
+        raise UsageError(
+            f'llm "{model.llm.name}": its tokenizer has {vocabulary:,} tokens, and the embedding {rows:,} rows; '
+            "expected the tokenizer that belongs to it"
+        )
+    vocabulary = rows
+    encoder = _seeded(seed, "encoder", lambda: _build("encoder", model.encoder))
+    llm = _seeded(seed, "llm", lambda: _build("llm", model.llm, vocabulary))
+    connector = _seeded(
+        seed, "connector", lambda: _build("connector", model.connector, encoder_spec, llm_spec)
+    )
+    if weights:
+        encoder.load_weights()
+        llm.load_weights()
+    return VLM(encoder, connector, llm, blind=model.blind, score_first_token=model.score_first_token)
+
+
+def _build(kind: Kind, chosen: Chosen, *needs: object) -> Any:
+    found = registry()
+    build = found.load(found.find(kind, chosen.component).component.target)
+    return build(chosen.config, *needs)
+
+
+def _seeded(seed: int, component: str, build: Callable[[], Any]) -> Any:
+    with torch.random.fork_rng():
+        torch.manual_seed(derive(seed, "weights", component))
+        return build()

@@ -1,0 +1,244 @@
+"""The composed model: encoder + connector + language model, its loss, and greedy generation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from attrs import evolve, frozen
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from fvlm_core.data.batch import Batch
+from fvlm_core.interfaces.connector import Connector, VisualTokens
+from fvlm_core.interfaces.encoder import PatchFeatures, VisionEncoder
+from fvlm_core.interfaces.llm import LLMBackend
+from fvlm_core.interfaces.specs import Mode
+from fvlm_core.model.sequences import Layout, plan
+
+LOGITS_AT_ONCE = 1 << 24
+"""Logits of a chunk, 64 MiB of float32; more labels than that are scored in chunks, whose logits are made twice."""
+
+
+@frozen(eq=False)
+class Losses:
+    """Losses of one batch: sums over supervised tokens, in nats, so that micro-batches add up.
+
+    loss: with graph, fine + weight x auxiliary; divide by the tokens of the whole optimiser step.
+    tokens: supervised tokens; 0 gives loss 0 (with a graph), never NaN. fine, coarse: detached sums of the text
+    losses of the tokens the mode ends with and of the auxiliary ones (None if there are none). content, content_tokens:
+    detached sum and count over the assistant's own words.
+    per_sample: [B] sums of the fine loss, with graph (sequence log-probabilities, negated); per_sample_tokens:
+    int64 [B] on the host. Counts are plain numbers: nothing waits for the device.
+    rejected: of a batch of pairs, the same of the worse answers. Auxiliary losses are left out of pairs.
+    """
+
+    loss: Tensor
+    tokens: int
+    fine: Tensor
+    coarse: Tensor | None
+    content: Tensor
+    content_tokens: int
+    per_sample: Tensor
+    per_sample_tokens: Tensor
+    rejected: Losses | None = None
+
+
+class VLM(nn.Module):
+    """A vision-language model: frames to visual tokens, which the language model reads before the text.
+
+    blind: the encoder sees zeros in place of normalised frames: what the text alone would give.
+    score_first_token: whether a supervised first text token is scored, from the last visual token; one rule in every
+    mode. pack: whether samples share a row of the language model, with equal results; None where it saves work.
+    """
+
+    def __init__(
+        self,
+        encoder: VisionEncoder,
+        connector: Connector,
+        llm: LLMBackend,
+        *,
+        blind: bool = False,
+        score_first_token: bool = False,
+        pack: bool | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.connector = connector
+        self.llm = llm
+        self.blind = blind
+        self.score_first_token = score_first_token
+        self.pack = pack
+        normalise = torch.tensor([encoder.spec.mean, encoder.spec.std])[:, :, None, None]
+        self._mean: Tensor
+        self._scale: Tensor
+        self.register_buffer("_mean", normalise[0] / normalise[1], persistent=False)
+        self.register_buffer("_scale", 1 / (255 * normalise[1]), persistent=False)
+
+    def forward(self, batch: Batch, mode: Mode | None = None) -> Losses:
+        """The losses of a batch. mode: how visual tokens are made; None for the connector's own.
+
+        Visual tokens are made before any text is read, so those of a pair are made once, for both answers.
+        """
+        visual = self.see(batch, mode)
+        if batch.rejected is None:
+            return self._losses(batch, visual)
+        visual = VisualTokens(visual.tokens)
+        return evolve(self._losses(batch, visual), rejected=self._losses(batch.rejected, visual))
+
+    def _losses(self, batch: Batch, visual: VisualTokens) -> Losses:
+        layout = self.plan(batch)
+        text = self.llm.embed(batch.ids.flatten().index_select(0, layout.source))
+        labels = batch.ids.flatten().index_select(0, layout.label)
+        scored = self._score(visual.tokens, text, labels, layout)
+        per_sample = scored.new_zeros(len(batch.counts)).index_add(0, layout.owner, scored)
+        fine = scored.sum()
+        loss, coarse = fine, None
+        for extra in visual.auxiliary:
+            other = self._score(extra.tokens, text, labels, layout).sum()
+            loss = loss + extra.weight * other
+            coarse = other.detach() if coarse is None else coarse + other.detach()
+        detached = scored.detach()
+        return Losses(
+            loss=loss,
+            tokens=layout.tokens,
+            fine=fine.detach(),
+            coarse=coarse,
+            content=(detached * layout.content).sum(),
+            content_tokens=layout.content_tokens,
+            per_sample=per_sample,
+            per_sample_tokens=layout.labels_per_sample,
+        )
+
+    def plan(self, batch: Batch) -> Layout:
+        """Where every token of the batch goes."""
+        return plan(
+            batch,
+            self.connector.spec.tokens_per_frame,
+            pack=self.pack,
+            score_first_token=self.score_first_token,
+        )
+
+    def see(self, batch: Batch, mode: Mode | None = None) -> VisualTokens:
+        """The visual tokens of a batch; none, but with the same losses to come, for a batch of text only."""
+        return self.connector.connect(
+            self.encode(batch.frames), batch.counts.cpu(), self.encoder, self.llm, mode=mode
+        )
+
+    def encode(self, frames: Tensor) -> PatchFeatures:
+        """Patch features of frames [F, 3, H, W]: uint8 RGB, or floating point and already normalised."""
+        connector = self.connector
+        return self.encoder.encode(
+            self.normalise(frames), tokens=connector.encoder_tokens, layers=connector.encoder_layers
+        )
+
+    def normalise(self, frames: Tensor) -> Tensor:
+        """uint8 RGB to the encoder's (x / 255 - mean) / std; floating point stays as it is; blind gives zeros."""
+        if self.blind:
+            return torch.zeros_like(frames, dtype=self._mean.dtype)
+        if frames.is_floating_point():
+            return frames
+        return frames.to(self._mean.dtype).mul_(self._scale).sub_(self._mean)
+
+    def logits(self, batch: Batch, mode: Mode | None = None) -> list[Tensor]:
+        """Logits at every position of every sample, [its visual and text tokens, vocabulary]: for inspection."""
+        layout = self.plan(batch)
+        text = self.llm.embed(batch.ids.flatten().index_select(0, layout.source))
+        hidden = self._hidden(self.see(batch, mode).tokens, text, layout)
+        k = self.connector.spec.tokens_per_frame
+        seen = layout.visual.split((batch.counts * k).tolist())
+        read = layout.text.split(batch.lengths.tolist())
+        return [self.llm.logits(hidden[torch.cat(places)]) for places in zip(seen, read, strict=True)]
+
+    def compile_layers(self) -> None:
+        """Compile the layers of the encoder and of the language model, as far as these say how."""
+        self.encoder.compile_layers()
+        self.llm.compile_layers()
+
+    def parameter_groups(self) -> dict[str, dict[str, nn.Parameter]]:
+        """Parameters by full name, in the groups that get learning rates of their own: connector, encoder, llm.
+
+        Every new projection is the connector's.
+        """
+        groups: dict[str, dict[str, nn.Parameter]] = {"connector": {}, "encoder": {}, "llm": {}}
+        for name, parameter in self.named_parameters():
+            groups[name.partition(".")[0]][name] = parameter
+        return groups
+
+    @torch.no_grad()
+    def generate(
+        self, frames: Tensor, prompt: Sequence[int], *, limit: int, end: int, mode: Mode | None = None
+    ) -> list[int]:
+        """Greedy continuation of one sample: the token ids after the prompt, without `end`.
+
+        frames: [T, 3, H, W] as for `encode`, T may be 0. prompt: token ids. limit: most new tokens. end: the id that
+        ends the answer.
+        """
+        device = self._mean.device
+        ids = torch.tensor([list(prompt)], device=device)
+        mask = torch.zeros(ids.shape, dtype=torch.bool)
+        batch = Batch(
+            frames=frames.to(device),
+            counts=torch.tensor([len(frames)]),
+            ids=ids,
+            lengths=torch.tensor([ids.shape[1]]),
+            supervised=mask,
+            content=mask,
+        )
+        read = torch.cat([self.see(batch, mode).tokens.flatten(0, 1)[None], self.llm.embed(ids)], 1)
+        cache = self.llm.new_cache()
+        said: list[int] = []
+        while len(said) < limit:
+            hidden = self.llm.hidden(read, cache=cache)[:, -1]
+            token = self.llm.logits(hidden).argmax(-1)
+            if int(token) == end:
+                break
+            said.append(int(token))
+            read = self.llm.embed(token)[:, None]
+        return said
+
+    def _hidden(self, visual: Tensor, text: Tensor, layout: Layout) -> Tensor:
+        """Hidden states of every position, flat: [rows * width, W]."""
+        rows = layout.arrange(visual, text)
+        return self.llm.hidden(rows, lengths=layout.lengths).flatten(0, 1)
+
+    def _score(self, visual: Tensor, text: Tensor, labels: Tensor, layout: Layout) -> Tensor:
+        """The loss of every label [P], in nats. The head runs at the positions that predict one, in chunks whose
+        logits are made again in the backward pass: never [B, S, vocabulary]."""
+        hidden = self._hidden(visual, text, layout).index_select(0, layout.predictor)
+        vocabulary = self.llm.spec.vocabulary
+        assert vocabulary is not None
+        chunk = max(1, LOGITS_AT_ONCE // vocabulary)
+        if len(labels) <= chunk:
+            return self._cross_entropy(hidden, labels)
+        pieces = [
+            checkpoint(self._cross_entropy, states, wanted, use_reentrant=False, preserve_rng_state=False)
+            for states, wanted in zip(hidden.split(chunk), labels.split(chunk), strict=True)
+        ]
+        return torch.cat(pieces)
+
+    def _cross_entropy(self, hidden: Tensor, labels: Tensor) -> Tensor:
+        """Losses [P] of labels [P], at least in float32 whatever autocast makes of the head."""
+        logits = self.llm.logits(hidden)
+        precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return F.cross_entropy(precise, labels, reduction="none")
+
+
+def attention_entropy(vlm: VLM, batch: Batch) -> dict[str, Tensor]:
+    """How spread each pass's attention is, in nats: for every frame, [F], the mean over layers and heads of
+    -sum p ln max(p, 1e-10) over all tokens, CLS included. Uniform attention gives ln N (5.549 at 224 px).
+
+    Keys: the connector's passes ("coarse": the static query, "fine": the dynamic ones).
+    """
+    if not len(batch.frames):
+        return {}
+    looks = vlm.connector.attention(vlm.encode(batch.frames), batch.counts.cpu(), vlm.encoder, vlm.llm)
+    return {
+        name: torch.stack([_entropy(layer) for layer in layers]).mean(0) for name, layers in looks.items()
+    }
+
+
+def _entropy(weights: Tensor) -> Tensor:
+    """Attention probabilities [F, heads, N] to nats [F], mean over heads."""
+    return torch.sum(-weights * torch.log(weights.clamp(min=1e-10)), dim=-1).mean(dim=-1)

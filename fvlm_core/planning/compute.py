@@ -1,0 +1,141 @@
+"""What a run costs: FLOPs of a sample of its data, parameters, and two other ways of counting FLOPs.
+
+`fvlm_core.planning.flops` holds the formulas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from attrs import frozen
+
+from fvlm_core.data.lengths import Lengths, first_lengths
+from fvlm_core.data.sources import Sources
+from fvlm_core.interfaces.llm import Chat
+from fvlm_core.interfaces.specs import ConnectorSpec, EncoderSpec, LLMSpec, Look
+from fvlm_core.model.build import specs
+from fvlm_core.model.vlm import LOGITS_AT_ONCE, VLM
+from fvlm_core.planning.flops import Ledger, ledger, mean_ledger
+from fvlm_core.recipes.schema import RunRecipe, Training
+
+NOMINAL_FRAMES, NOMINAL_TEXT = 8, 128
+"""The sample that the founding project's budgets are stated in."""
+
+
+def flops_per_sample(config: RunRecipe, sources: Sources, chat: Chat) -> float:
+    """Training FLOPs of a sample, forward and backward: the mean over the first samples of the training mixture.
+
+    This is what budgets are divided by and what the metrics' column `flops` adds up. Raises `BadSample` when a clip
+    cannot be opened.
+    """
+    return sample_ledger(config, chat.vocabulary, first_lengths(config, sources, chat)).total
+
+
+def sample_ledger(config: RunRecipe, vocabulary: int, samples: Collection[Lengths]) -> Ledger:
+    """The mean ledger of samples of these lengths under a run's recipe."""
+    model, training = config.model, config.training
+    encoder, llm = specs(model, vocabulary)
+    connector: ConnectorSpec = model.connector.config.spec(encoder)
+    labels = sum(sample.supervised for sample in samples) / len(samples) * samples_at_once(training, samples)
+    each = {  # many samples are of the same lengths
+        sample: ledger(
+            encoder,
+            connector,
+            llm,
+            frames=sample.frames,
+            text=sample.text,
+            supervised=sample.supervised,
+            frozen=training.frozen,
+            recompute_head=labels * (llm.vocabulary or 0) > LOGITS_AT_ONCE,
+            rejected=(sample.rejected or (sample.text, sample.supervised)) if training.preference else None,
+        )
+        for sample in set(samples)
+    }
+    return mean_ledger([each[sample] for sample in samples])
+
+
+def samples_at_once(training: Training, samples: Collection[Lengths]) -> float:
+    """Samples of a micro-batch, in the mean where they are planned from the lengths."""
+    if training.micro_batch_frames is None or training.micro_batch_tokens is None:
+        return training.micro_batch_size
+    frames = sum(sample.frames for sample in samples) / len(samples)
+    text = sum(sample.text for sample in samples) / len(samples)
+    fit = min(training.micro_batch_frames / max(1.0, frames), training.micro_batch_tokens / max(1.0, text))
+    return max(1.0, min(fit, training.batch_size))
+
+
+def six_nd(parameters: int, tokens: float) -> float:
+    """The rule of thumb for one sample: 6 x all parameters x the tokens the language model reads (Kaplan et al. 2020,
+    arXiv:2001.08361, section 2.1), for comparison."""
+    return 6.0 * parameters * tokens
+
+
+def nominal_flops(
+    encoder: EncoderSpec,
+    connector: ConnectorSpec,
+    llm: LLMSpec,
+    *,
+    frames: int = NOMINAL_FRAMES,
+    text: int = NOMINAL_TEXT,
+) -> float:
+    """Training FLOPs of a sample in the founding project's accounting, which its budgets C1 to C4 are stated in.
+
+    3 x forward, of multiply-adds counted as one, without head and patch embedding, every layer taken for 12 d^2 + 2 n d
+    a token, and a full pass over frames and text for every query of a frame. Kept to reproduce its sample counts; see
+    `ledger` for what a sample really costs.
+    """
+    looks = sum(isinstance(item, Look) for item in connector.work or ())
+    tokens = frames * connector.tokens_per_frame
+    each = frames * encoder.depth * (4 * encoder.width**2 + 2 * encoder.tokens * encoder.width)
+    query = looks * each
+    projection = max(1, looks) * tokens * encoder.width * llm.width
+    passes = max(1, looks) * _nominal_layers(llm.depth, llm.width, tokens + text)
+    return 3.0 * (
+        frames * _nominal_layers(encoder.depth, encoder.width, encoder.tokens) + query + projection + passes
+    )
+
+
+def _nominal_layers(depth: int, width: int, tokens: int) -> int:
+    return depth * (12 * tokens * width**2 + 2 * tokens**2 * width)
+
+
+@frozen
+class Parameters:
+    """Exact counts, tied ones once. components: encoder, connector, llm. groups: those of the optimiser's groups that
+    train."""
+
+    components: dict[str, int]
+    groups: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        """All parameters."""
+        return sum(self.components.values())
+
+    @property
+    def trainable(self) -> int:
+        """Those that train."""
+        return sum(self.groups.values())
+
+
+def count_parameters(model: VLM, frozen: Collection[str] = ()) -> Parameters:
+    """Count a model's parameters; it may be on the meta device. frozen: components that do not train."""
+    groups = model.parameter_groups()
+    components = {
+        name: sum(p.numel() for p in groups[name].values()) for name in ("encoder", "connector", "llm")
+    }
+    return Parameters(components, {k: n for k, n in components.items() if k not in frozen})
+
+
+def vocabulary_parameters(llm: LLMSpec) -> int:
+    """Parameters of the token embedding and, where it has a matrix of its own, of the output head: what Kaplan et al.
+    (2020, arXiv:2001.08361, section 2.1) leave out of N."""
+    return (llm.vocabulary or 0) * llm.width * (1 if llm.tied else 2)
+
+
+def short_count(count: float) -> str:
+    """157310976 -> "157M": a size's label when the recipe gives none."""
+    for unit, scale in (("B", 1e9), ("M", 1e6), ("K", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.3g}{unit}"
+    return str(int(count))

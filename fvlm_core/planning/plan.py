@@ -1,0 +1,361 @@
+"""What a recipe will cost before anything is trained: parameters, steps, FLOPs, learning rates, time, what is missing.
+
+Models are built on the meta device: no weight takes memory, and none is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from math import ceil
+from typing import Any, TypeVar
+
+import attrs
+import torch
+from attrs import define, field, frozen
+
+from fvlm_core.data.lengths import LOOKED_AT, TYPICAL, Lengths, decoding_seconds, first_lengths
+from fvlm_core.data.mixture_weights import make_mixture
+from fvlm_core.data.pairs import without_pairs
+from fvlm_core.data.sources import Sources, open_all, unseen
+from fvlm_core.hardware.devices import pick_device
+from fvlm_core.hardware.gpus import GPU
+from fvlm_core.hardware.throughput import ASSUMED_MFU, Speed, StatedSpeed, measure_speed
+from fvlm_core.interfaces.llm import Chat
+from fvlm_core.interfaces.specs import ConnectorSpec
+from fvlm_core.media.bad_sample import BadSample
+from fvlm_core.model.build import compose, make_chat, remarks, specs
+from fvlm_core.planning.compute import (
+    Parameters,
+    count_parameters,
+    nominal_flops,
+    sample_ledger,
+    samples_at_once,
+    short_count,
+    six_nd,
+)
+from fvlm_core.planning.disk import Disk, disk_need
+from fvlm_core.planning.flops import Entry
+from fvlm_core.planning.memory_fit import Capacity, Need, capacity_here, capacity_of, gib, need
+from fvlm_core.planning.requirements import missing_weights
+from fvlm_core.planning.run_time import micro_batch_layers, run_seconds
+from fvlm_core.recipes.read import Recipe, Run
+from fvlm_core.recipes.schema import Data, Model, RunRecipe
+from fvlm_core.training.flops_spent import Spent
+from fvlm_core.training.length import Length, peak_rates
+from fvlm_core.utils.errors import FvlmError, MissingWeights
+
+ASSUMED_VOCABULARY = 1000
+"""Of a tokenizer that waits for data which are not here: what a thousand short captions hold."""
+
+T = TypeVar("T")
+
+
+@frozen(kw_only=True)
+class RunPlan:
+    """One run, planned. Every field is a plain value, a dict or an attrs class of such.
+
+    warmup: steps. samples: trained on, with repetition. epochs: each training source and how often it is seen; empty
+    when the data are not here. frames, text_tokens, supervised_tokens: of the mean sample. lengths_from: where those
+    are from. flops_per_sample: forward and backward, by component. ledger: the same by pass.
+    nominal_flops_per_sample: in the founding project's accounting. six_nd_per_sample: 6 x parameters x tokens read.
+    flops: of the whole run. rates: peak learning rate of each group, 0 where it is frozen. seconds: estimated,
+    evaluations included. speed: what the estimate assumes. need: memory, and what would need less. disk: of the run's
+    folder. notes: what is missing or assumed.
+    """
+
+    id: str
+    seed: int
+    size: str
+    parameters: Parameters
+    vocabulary: int
+    steps: int
+    warmup: int
+    batch_size: int
+    samples: int
+    epochs: tuple[tuple[str, float], ...]
+    evaluations: int
+    frames: float
+    text_tokens: float
+    supervised_tokens: float
+    lengths_from: str
+    flops_per_sample: dict[str, float]
+    ledger: tuple[Entry, ...]
+    masked_flops_per_sample: float
+    nominal_flops_per_sample: float
+    six_nd_per_sample: float
+    flops: float
+    rates: dict[str, float]
+    seconds: float
+    speed: str
+    need: Need
+    disk: Disk
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, totals included."""
+        plain = attrs.asdict(self)
+        plain["parameters"] |= {"total": self.parameters.total, "trainable": self.parameters.trainable}
+        plain["flops_per_sample"]["total"] = sum(self.flops_per_sample.values())
+        plain["need"] |= {"memory": self.need.memory.to_json(), "fits": self.need.fits}
+        plain["disk"]["total"] = self.disk.total
+        return plain
+
+
+@frozen
+class Target:
+    """The device to plan for. gpu: one that is not here; None for this machine's. mfu: the share of its peak that
+    training is said to reach; None measures it here, or takes `ASSUMED_MFU` of a GPU that is not here."""
+
+    gpu: GPU | None = None
+    mfu: float | None = None
+
+
+def plan(recipe: Recipe, target: Target | None = None) -> list[RunPlan]:
+    """Plan every run of a recipe.
+
+    Data or weights that are not on this machine are named in the notes. Raises `FvlmError` for a run of less than one
+    step.
+    """
+    planner = _Planner(target or Target())
+    return [planner.plan(run) for run in recipe.runs]
+
+
+def refuse_misfits(
+    recipe: Recipe, data: Mapping[str, Sources], complete: Collection[str], ranks: int = 1
+) -> None:
+    """Raise `FvlmError` for runs that cannot fit on the device they would run on, with what would.
+
+    data: opened sources by run id. complete: ids of runs to leave out. ranks: processes that train together.
+    """
+    planner = _Planner(Target())
+    wrong: dict[str, list[str]] = {}
+    for run in recipe.runs:
+        if run.id not in complete:
+            found = planner.need_of(run.config, data[run.id], ranks)
+            if not found.fits:
+                wrong.setdefault(str(found), []).append(run.id)
+    if wrong:
+        lines = [f"{', '.join(ids)} {text}" for text, ids in wrong.items()]
+        raise FvlmError("\n".join([*lines, "This is an estimate: --force runs it all the same."]))
+
+
+@define
+class _Planner:
+    """Plans runs; what they share (data, tokenizers, models, the machine's speed) is looked at once."""
+
+    target: Target
+    known: list[tuple[tuple[Any, ...], Any]] = field(factory=list[tuple[tuple[Any, ...], Any]])
+
+    def plan(self, run: Run) -> RunPlan:
+        config = run.config
+        model, training = config.model, config.training
+        notes = [*missing_weights(model), *remarks(model)]
+        sources = self._once(("sources", config.data), lambda: open_all(config.data))
+        if not isinstance(sources, Sources):
+            notes += sources
+            sources = None
+        else:
+            opened = sources
+            notes += self._once(
+                ("unseen", config.data),
+                lambda: unseen(opened.every, config.data.max_bad),
+            )
+            if training.preference:
+                notes += without_pairs(sources.every)
+        chat = self._once(("chat", model.llm, config.data), lambda: _chat(model, sources))
+        samples, lengths_from = self._lengths(config, sources, chat)
+        vocabulary = self._vocabulary(model, chat, notes)
+        parameters = self._parameters(config, vocabulary)
+        cost = sample_ledger(config, vocabulary, samples)
+        encoder, llm = specs(model, vocabulary)
+        connector: ConnectorSpec = model.connector.config.spec(encoder)
+        nominal = nominal_flops(encoder, connector, llm)
+        length = Length.of(
+            training, Spent(nominal if training.budget_accounting == "nominal" else cost.total)
+        )
+        if encoder.mlp is None:
+            notes.append(
+                f'the encoder "{model.encoder.name}" does not state its MLP (EncoderSpec.mlp): '
+                "FLOPs and time take it for a ViT with 4 x its width"
+            )
+        if connector.work is None:
+            notes.append(
+                f'the connector "{model.connector.name}" does not state its work (ConnectorSpec.work): '
+                "FLOPs and time are without it"
+            )
+        frames, text, supervised = (
+            sum(getattr(sample, name) for sample in samples) / len(samples)
+            for name in ("frames", "text", "supervised")
+        )
+        trained = length.samples
+        if length.rounded:
+            notes.append(length.rounded)
+        rates = peak_rates(training, parameters.total)
+        device = self._device(config, notes)
+        speed = self._speed(config, device)
+        needed = need(config, vocabulary, parameters, samples, self._capacity(device))
+        if samples == [TYPICAL] or (needed.fits and needed.capped > needed.capacity.usable):
+            cap = config.data.max_text_tokens
+            notes.append(f"memory with every text at its cap, {cap} tokens: {gib(needed.capped)}")
+        decoding = self._decoding(config, sources, chat, encoder.image_size)
+        eye, speaker = encoder.width, llm.width
+        widths = {"encoder": eye, "connector": eye, "llm": speaker, "head": speaker}
+        evaluations = ceil(length.steps / config.eval.every)
+        return RunPlan(
+            id=run.id,
+            seed=run.seed,
+            size=model.size or llm.size or short_count(parameters.total),
+            parameters=parameters,
+            vocabulary=vocabulary,
+            steps=length.steps,
+            warmup=length.warmup,
+            batch_size=training.batch_size,
+            samples=trained,
+            epochs=_epochs(config.data, sources, chat, trained) if sources else (),
+            evaluations=evaluations,
+            frames=frames,
+            text_tokens=text,
+            supervised_tokens=supervised,
+            lengths_from=lengths_from,
+            flops_per_sample=cost.components(),
+            ledger=cost.rows,
+            masked_flops_per_sample=cost.masked,
+            nominal_flops_per_sample=nominal,
+            six_nd_per_sample=six_nd(parameters.total, frames * connector.tokens_per_frame + text),
+            flops=trained * cost.total,
+            rates={name: 0.0 if name in training.frozen else rate for name, rate in rates.items()},
+            seconds=run_seconds(
+                config,
+                samples_at_once(training, samples),
+                cost,
+                widths,
+                trained / training.batch_size,
+                evaluations,
+                speed,
+                micro_batch_layers(encoder, connector, llm),
+                decoding or 0.0,
+            ),
+            speed=f"{speed}; {_about_decoding(decoding, training.workers)}",
+            need=needed,
+            disk=disk_need(config, parameters, length.steps),
+            notes=tuple(notes),
+        )
+
+    def _lengths(
+        self, config: RunRecipe, sources: Sources | None, chat: Chat | None
+    ) -> tuple[list[Lengths], str]:
+        """Lengths of the first samples, or the typical one; and where they are from."""
+        assumed = f"assumed: {TYPICAL.frames} frames and {TYPICAL.text} text tokens"
+        if sources is None or chat is None:
+            missing = "data" if sources is None else "tokenizer"
+            return [TYPICAL], f"{assumed}, because the {missing} are not on this machine"
+        training = config.training
+        first = config.model.score_first_token
+        key = (
+            "lengths",
+            config.data,
+            config.model.llm,
+            training.supervise,
+            training.seed,
+            first,
+            training.preference,
+        )
+        try:
+            found = self._once(key, lambda: first_lengths(config, sources, chat))
+        except BadSample as error:
+            return [TYPICAL], f"{assumed}, because no sample can be looked at yet ({error})"
+        return found, f"mean of the first {LOOKED_AT} training samples"
+
+    def _vocabulary(self, model: Model, chat: Chat | None, notes: list[str]) -> int:
+        if chat is not None:
+            return specs(model, chat.vocabulary)[1].vocabulary or chat.vocabulary
+        stated = specs(model, None)[1].vocabulary
+        if stated is None:
+            notes.append(
+                f"the tokenizer is made from the data: a vocabulary of {ASSUMED_VOCABULARY} is assumed"
+            )
+        return stated or ASSUMED_VOCABULARY
+
+    def need_of(self, config: RunRecipe, sources: Sources, ranks: int) -> Need:
+        """The memory of a run whose data are open, on this machine."""
+        chat = self._once(("chat", config.model.llm, config.data), lambda: _chat(config.model, sources))
+        samples, _ = self._lengths(config, sources, chat)
+        vocabulary = self._vocabulary(config.model, chat, [])
+        parameters = self._parameters(config, vocabulary)
+        capacity = self._capacity(pick_device(config.training.device))
+        return need(config, vocabulary, parameters, samples, capacity, ranks)
+
+    def _parameters(self, config: RunRecipe, vocabulary: int) -> Parameters:
+        model, frozen = config.model, config.training.frozen
+        counted = self._once(("parameters", model, vocabulary), lambda: _count(model, vocabulary))
+        return Parameters(counted.components, {k: n for k, n in counted.groups.items() if k not in frozen})
+
+    def _device(self, config: RunRecipe, notes: list[str]) -> str:
+        if self.target.gpu is not None:
+            return "cuda"
+        try:
+            return pick_device(config.training.device)
+        except FvlmError as error:
+            notes.append(f"{error}; memory and time are estimated for the CPU")
+            return "cpu"
+
+    def _capacity(self, device: str) -> Capacity:
+        gpu = self.target.gpu
+        return capacity_of(gpu) if gpu else self._once(("capacity", device), lambda: capacity_here(device))
+
+    def _speed(self, config: RunRecipe, device: str) -> Speed | StatedSpeed:
+        training, gpu, mfu = config.training, self.target.gpu, self.target.mfu
+        if gpu is not None:
+            peak, reached = gpu.peak(training.precision), mfu or ASSUMED_MFU
+            return StatedSpeed(gpu.name, training.precision, peak, reached, gpu.sheet, assumed=mfu is None)
+        key = ("speed", device, training.precision, training.threads)
+        speed = self._once(key, lambda: measure_speed(device, training.precision, training.threads))
+        if mfu is None:
+            return speed
+        return StatedSpeed(device, training.precision, speed.flops, mfu, "measured here")
+
+    def _decoding(
+        self, config: RunRecipe, sources: Sources | None, chat: Chat | None, size: int
+    ) -> float | None:
+        if sources is None:
+            return None
+        key = ("decoding", config.data, config.training.seed, size)
+        return self._once(key, lambda: decoding_seconds(config, sources, size, chat))
+
+    def _once(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
+        """What `make` gives for a key; compared, because a plugin's config need not be hashable."""
+        for other, value in self.known:
+            if other == key:
+                return value
+        value = make()
+        self.known.append((key, value))
+        return value
+
+
+def _chat(model: Model, sources: Sources | None) -> Chat | None:
+    """The tokenizer, or None while what it is made from is not here."""
+    if sources is None and specs(model, None)[1].vocabulary is None:
+        return None
+    try:
+        return make_chat(model, sources.texts if sources else tuple)
+    except MissingWeights:
+        return None
+
+
+def _count(model: Model, vocabulary: int) -> Parameters:
+    with torch.device("meta"):
+        return count_parameters(compose(model, vocabulary, 0, weights=False))
+
+
+def _epochs(data: Data, sources: Sources, chat: Chat | None, samples: int) -> tuple[tuple[str, float], ...]:
+    drawn = make_mixture(data, sources.train, chat, 0).drawn(samples)
+    return tuple(
+        (source.name, count / len(source)) for count, source in zip(drawn, sources.train, strict=True)
+    )
+
+
+def _about_decoding(seconds: float | None, workers: int) -> str:
+    if seconds is None:
+        return "decoding is not counted: there is no clip to decode yet"
+    when = f"beside it (workers: {workers})" if workers else "before each step"
+    return f"decoding takes {seconds * 1e3:.2g} ms a sample, {when}"

@@ -1,0 +1,39 @@
+"""What a recipe names that is not on this machine: weights and libraries, each with the way to get it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fvlm_core.recipes.schema import Chosen, Model
+from fvlm_core.utils.errors import MissingWeights
+from fvlm_core.utils.pretrained import SEEDED, pretrained_folder
+from fvlm_registry import MissingLibrary, registry
+
+
+def missing_weights(model: Model) -> list[str]:
+    """The pretrained weights of a model that are not on this machine: a message each, with the way to get them."""
+    missing: list[str] = []
+    for chosen in (model.encoder, model.llm):
+        weights = getattr(chosen.config, "weights", SEEDED)
+        if weights == SEEDED:
+            continue
+        # A config may know its own layout of files; else weights are a hub id or a folder as transformers writes it.
+        locate = getattr(chosen.config, "weights_file", lambda weights=weights: pretrained_folder(weights))
+        try:
+            locate()
+        except MissingWeights as error:
+            missing.append(str(error))
+    return missing
+
+
+def missing_libraries(trackers: Iterable[Chosen]) -> list[str]:
+    """The libraries that trackers need and this machine lacks. What else is wrong with one ends that tracker alone."""
+    missing: list[str] = []
+    for chosen in trackers:
+        try:
+            registry().load(registry().find("tracker", chosen.component).component.target)
+        except MissingLibrary as error:
+            missing.append(f"tracker {chosen.name}: {error}")
+        except (Exception, SystemExit):  # told with the run that goes on without it
+            continue
+    return missing

@@ -1,0 +1,384 @@
+"""Fitting a law to points, and refusing what the points cannot tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from attrs import define, evolve, field
+
+from fvlm_core.interfaces.fit import FitModel
+from fvlm_core.recipes.resolved import plain
+from fvlm_core.recipes.schema import Fit as FitRequest
+from fvlm_core.runs.store import Run
+from fvlm_core.scaling.fit import diagnostics as say
+from fvlm_core.scaling.fit import residual_checks as evidence
+from fvlm_core.scaling.fit.budgets import with_budgets
+from fvlm_core.scaling.fit.constraints import completion, freed
+from fvlm_core.scaling.fit.diagnostics import Remark, join
+from fvlm_core.scaling.fit.identifiability import Rank, design_rank, idle, rank_at
+from fvlm_core.scaling.fit.leverage import nothing_left
+from fvlm_core.scaling.fit.model_selection import criteria
+from fvlm_core.scaling.fit.objective import Objective, ObjectiveName
+from fvlm_core.scaling.fit.options import DEFAULT, Options
+from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.relation import relate
+from fvlm_core.scaling.fit.report import Estimate, Fit, FitReport, Status
+from fvlm_core.scaling.fit.sensitivity import Line, lines
+from fvlm_core.scaling.fit.shortage import shortage
+from fvlm_core.scaling.fit.solver import Solution, solve
+from fvlm_core.scaling.fit.uncertainty import (
+    DRAWS,
+    Bootstrap,
+    Interval,
+    bootstrap,
+    bootstrap_derived,
+    standard_errors,
+    vague,
+    without,
+)
+from fvlm_core.scaling.points.chosen_rates import with_chosen_rates
+from fvlm_core.scaling.points.point_selection import apply
+from fvlm_core.scaling.points.points import MEANING, Points, shorten, size_label
+from fvlm_core.scaling.points.points_from_runs import from_runs
+from fvlm_registry import registry
+
+
+def load_model(name: str, config: Any = None) -> FitModel:
+    """The fit component called `name`, built. config: its config object; None: the defaults.
+
+    Raises `LookupFailure` for a name that no plugin offers, listing those there are.
+    """
+    found = registry()
+    component = found.find("fit", name).component
+    if config is None:
+        config = found.load(component.config)(**component.preset)
+    return found.load(component.target)(config)
+
+
+def fit_runs(runs: Sequence[Run], fits: Sequence[FitRequest], source: str = "runs") -> list[FitReport]:
+    """The fits of a recipe (`recipe.fits`), each on those of its runs that are `in_fits`.
+
+    Raises `UsageError` when no run has a point to fit. A fit that the points cannot support is a report, not an error.
+    """
+    return [
+        evolve(
+            fit_points(points, load_model(fit.model, fit.config), fit.objective),
+            settings={} if fit.config is None else plain(fit.config),
+        )
+        for fit, points in zip(fits, _points_of(runs, fits, source), strict=True)
+    ]
+
+
+def _points_of(runs: Sequence[Run], fits: Sequence[FitRequest], source: str) -> list[Points]:
+    """The points of each fit; fits of the same runs share theirs."""
+    read: dict[str | None, Points] = {}
+    for pattern in dict.fromkeys(fit.runs for fit in fits):
+        if pattern is None:
+            read[pattern] = from_runs(runs, source)
+            continue
+        chosen = [run for run in runs if fnmatchcase(run.id, pattern)]
+        read[pattern] = evolve(from_runs(chosen, f"{source}, runs {pattern}"), of=pattern)
+    return [read[fit.runs] for fit in fits]
+
+
+def fit_points(
+    points: Points,
+    model: FitModel,
+    objective: ObjectiveName | Objective = "log-huber",
+    draws: int = DRAWS,
+    options: Options = DEFAULT,
+) -> FitReport:
+    """Fit a law to points. Deterministic, and independent of the order of the rows.
+
+    draws: bootstrap draws. Raises `UsageError` when the points lack what the law reads.
+    """
+    aim = objective if isinstance(objective, Objective) else Objective(objective)
+    if model.points == "final" and "lr" in model.columns:
+        points = with_chosen_rates(points)
+    if model.points == "final" and points.policy.points == "all":
+        points = apply(evolve(points.policy, points="final"), points)
+    asked = options.constraints.apply(model)
+    points.require([column for column in {*model.columns, model.target} if column != "loss"], model.name)
+    table = with_budgets(points.table, points.source) if _groups_by_budget(model) else points.table
+    groups: list[tuple[str, pd.DataFrame]] = [("", table)]
+    if model.split:
+        groups = [(str(key), rows) for key, rows in table.groupby(model.split, sort=False, observed=True)]
+        if model.split == "budget":
+            groups.sort(key=lambda group: float(group[0]))
+    asking = _Asking(points, aim, draws, options)
+    attempts = [asking.attempt(asked, rows.reset_index(drop=True), group) for group, rows in groups]
+    fits = tuple(attempt.fit for attempt in attempts if attempt.fit is not None)
+    reasons = [
+        f"{attempt.group}: {reason}" if attempt.group else reason
+        for attempt in attempts
+        for reason in attempt.reasons
+    ]
+    withheld = tuple(dict.fromkeys(name for attempt in attempts for name in attempt.withheld))
+    status: Status = "ok" if not reasons else "reduced" if any(a.believed for a in attempts) else "refused"
+    about = () if model.split or model.features else tuple(say.of_points(points.table))
+    relation = relate(model.relation, fits) if model.relation else None
+    return FitReport(
+        asked, aim, points, status, fits, tuple(reasons), withheld, about, options, options.force, relation
+    )
+
+
+def _groups_by_budget(model: FitModel) -> bool:
+    return any(parameter.per == "budget" for parameter in model.parameters)
+
+
+@define
+class _Attempt:
+    """A law tried on one group of points. believed: whether some numbers are shown without being forced."""
+
+    group: str
+    fit: Fit | None = None
+    reasons: list[str] = field(factory=list[str])
+    withheld: list[str] = field(factory=list[str])
+    believed: bool = True
+
+
+@define
+class _Asking:
+    """What is the same for all groups of one fit."""
+
+    points: Points
+    aim: Objective
+    draws: int
+    options: Options
+
+    def attempt(self, model: FitModel, table: pd.DataFrame, group: str) -> _Attempt:
+        """Fit the law, or its reduced form, or say why not."""
+        attempt = _Attempt(group)
+        problem = self.problem(model, table)
+        design = design_rank(problem)
+        if not design.full:
+            attempt.reasons.append(_not_identifiable(problem, design))
+        judged = (
+            not model.split
+        )  # a law of single groups is warned about, and withheld only where it has no answer
+        solution: Solution | None = None
+        fit: Fit | None = None
+        if design.full or self.options.force or (judged and model.reduced is not None):
+            solution = solve(problem)
+        if solution is not None and judged:
+            attempt.reasons += say.at_bounds(problem, solution)
+            here = _rank(problem, solution)
+            if design.full and not attempt.reasons and not here.full:
+                attempt.reasons.append(_not_identifiable(problem, here))
+        if solution is not None and (design.full or self.options.force):
+            fit = self._fit(model, problem, solution, table, group)
+            if (
+                judged and "n" in model.inputs
+            ):  # what is wrong with runs is a warning until sizes are compared
+                attempt.reasons += _reasons(fit, self.points.table)
+            if model.checks is not None:
+                attempt.reasons += model.checks(fit.values, problem.table)
+        if fit is not None and (self.options.force or not attempt.reasons):
+            attempt.fit, attempt.believed = fit, not attempt.reasons
+            return attempt  # forced numbers are shown; the status and the reasons stay
+        self._reduce(model, problem, table, attempt, explained=fit is not None)
+        return attempt
+
+    def problem(self, model: FitModel, table: pd.DataFrame) -> Problem:
+        """A law bound to (a group of) the points."""
+        if model.derive is not None:
+            table = model.derive(table)
+        return Problem(freed(model), self.aim, table, self.points.curves, self.options.offsets)
+
+    def _reduce(
+        self, model: FitModel, problem: Problem, table: pd.DataFrame, attempt: _Attempt, explained: bool
+    ) -> None:
+        """Show what the reduced law finds instead, and withhold the rest. explained: the reasons are complete."""
+        shared: set[str] = set()
+        if model.reduced is not None:
+            instead = self._instead(model.reduced, table, attempt)
+            attempt.fit = instead
+            if instead is not None:
+                shared = {parameter.name for parameter in model.reduced.parameters}
+                if (
+                    not explained
+                ):  # what the residuals of the reduced law say of the runs holds for the law as well
+                    attempt.reasons += _reasons(instead, self.points.table)
+        attempt.believed = attempt.fit is not None
+        names = [slot.parameter.name if attempt.group else slot.name for slot in problem.slots]
+        attempt.withheld = [name for name in names if name not in shared]
+
+    def _instead(self, model: FitModel, table: pd.DataFrame, attempt: _Attempt) -> Fit | None:
+        problem = self.problem(model, table)
+        design = design_rank(problem)
+        if not design.full:
+            attempt.reasons.append(_not_identifiable(problem, design))
+            return None
+        solution = solve(problem)
+        bounds = say.at_bounds(problem, solution)
+        attempt.reasons += bounds
+        return None if bounds else self._fit(model, problem, solution, table, attempt.group)
+
+    def _fit(
+        self, model: FitModel, problem: Problem, solution: Solution, table: pd.DataFrame, group: str
+    ) -> Fit:
+        apart = problem.residuals(solution.theta[None])[0]
+        autocorrelation, pairs = say.lag1(problem.table, apart)
+        here = _rank(problem, solution)
+        # A term that vanished leaves its scale free too: nothing was learnt of a in a*D^-b when b could be anything.
+        loose = {
+            *here.undetermined,
+            *(at for at, side in enumerate(solution.bounds) if side and not here.full),
+        }
+        errors = standard_errors(problem, solution)
+        loose |= {*vague(problem, solution, errors)}
+        nothing = nothing_left(problem, solution, here.rank)
+        if nothing:
+            autocorrelation, drawn = 0.0, without(problem, nothing)
+        else:
+            drawn = self._drawn(model, problem, solution, table, sorted(loose), autocorrelation)
+        found = say.of_points(problem.table) if group and not model.features else []
+        found += say.of_solution(problem, solution)
+        found += _unchecked(problem)
+        if not here.full:
+            found.append(Remark("not-identifiable", _not_identifiable(problem, here)))
+        found += say.of_spread(problem, drawn, autocorrelation, pairs)
+        log_apart = evidence.residuals(problem, solution)
+        changes: tuple[evidence.Jump, ...] = ()
+        tried: tuple[Line, ...] | None = ()
+        if not model.features:  # a law that reads schedules explains jumps and differences between runs
+            changes = evidence.jumps(problem.table, log_apart)
+            found += evidence.of_jumps(changes)
+            found += evidence.disagreements(problem.table, log_apart)
+            if self.options.sensitivity and model.derive is None:
+                tried = lines(problem, solution, autocorrelation)
+                found += evidence.drift(problem, solution, tried) if not nothing else []
+        errors = tuple(
+            None if interval.missing else error
+            for error, interval in zip(errors, drawn.intervals, strict=True)
+        )
+        for parameter, error in zip(solution.parameters.values(), errors, strict=True):
+            parameter.stderr = error
+        scores = criteria(problem, solution, autocorrelation, told=not nothing)
+        given = _given(model, problem, solution, drawn)
+        return Fit(
+            group,
+            problem,
+            solution,
+            errors,
+            drawn,
+            autocorrelation,
+            tuple(found),
+            scores,
+            changes,
+            tried,
+            given,
+        )
+
+    def _drawn(
+        self,
+        model: FitModel,
+        problem: Problem,
+        solution: Solution,
+        table: pd.DataFrame,
+        loose: list[int],
+        autocorrelation: float,
+    ) -> Bootstrap:
+        scheme, cluster = self.options.bootstrap, self.options.cluster
+        if model.derive is None:
+            return bootstrap(problem, solution, loose, autocorrelation, self.draws, scheme, cluster)
+        return bootstrap_derived(
+            problem, solution, table, lambda part: self.problem(model, part), scheme, cluster, self.draws
+        )
+
+
+def _reasons(fit: Fit, table: pd.DataFrame) -> list[str]:
+    """The remarks of a fit that withhold a law of all points."""
+    reasons = [remark.text for remark in fit.remarks if remark.code in say.WITHHOLDING]
+    if not fit.drawn.between_runs:
+        reasons += [remark.text for remark in fit.remarks if remark.code == "runs-disagree"]
+    if "n" in fit.problem.model.inputs or any(slot.key for slot in fit.problem.slots):
+        reasons += [remark.text for remark in say.of_points(table) if remark.code == "schedules-differ"]
+    return reasons
+
+
+def _given(model: FitModel, problem: Problem, solution: Solution, drawn: Bootstrap) -> tuple[Estimate, ...]:
+    """The parameters that were fixed or tied; not those tied to one that has several values, and so has several too."""
+    several_values = not problem.model.split and any(slot.parameter.per for slot in problem.slots)
+    out: list[Estimate] = []
+    for parameter in model.parameters:
+        value = parameter.guess
+        interval = Interval(None, None, "it is given")
+        if parameter.expr and not several_values:
+            complete = completion(model)
+            names = [say.slot_name(problem, slot) for slot in problem.slots]
+            found = complete(
+                {name: np.array([[one]]) for name, one in zip(names, solution.values, strict=True)}
+            )
+            value = float(np.asarray(found[parameter.name]).ravel()[0])
+            several = complete({name: drawn.values[:, [at]] for at, name in enumerate(names)})
+            interval = drawn.interval(value, np.asarray(several[parameter.name])[:, 0])
+        elif parameter.expr or parameter.vary:
+            continue
+        out.append(Estimate(parameter.name, value, None, interval, None, parameter.expr or f"{value:g}"))
+    return tuple(out)
+
+
+def _rank(problem: Problem, solution: Solution) -> Rank:
+    free = [at for at, bound in enumerate(solution.bounds) if bound is None]
+    return rank_at(problem, solution.theta, free)
+
+
+def _unchecked(problem: Problem) -> list[Remark]:
+    """Whether the form in N rests on every single size."""
+    sizes = problem.table["n"].nunique()
+    if "n" not in problem.model.columns or sizes > len(problem.slots):
+        return []
+    fewer = Problem(
+        problem.model,
+        problem.objective,
+        problem.table[problem.table["n"] < problem.table["n"].max()].reset_index(drop=True),
+        problem.curves,
+    )
+    if not len(fewer.table):
+        return []
+    found = design_rank(fewer)
+    if found.full:
+        return []
+    loose = [say.slot_name(problem, problem.slots[at]) for at in found.undetermined]
+    take, them = ("takes", "it") if len(loose) == 1 else ("take", "them")
+    text = (
+        f"{join(loose)} {take} all {sizes} sizes there are: none is left to check the law, and one odd size moves "
+        f"{them}"
+    )
+    return [Remark("unchecked", text)]
+
+
+def _not_identifiable(problem: Problem, found: Rank) -> str:
+    """Why, in a sentence or two: which parameters, what the points have, what it would take."""
+    nowhere = idle(problem)
+    unused = [say.slot_name(problem, problem.slots[at]) for at in nowhere]
+    names = [say.slot_name(problem, problem.slots[at]) for at in found.undetermined if at not in nowhere]
+    rank = f"(the Jacobian has rank {found.rank} of {found.of})"
+    without = ""
+    if unused:
+        is_, it_makes = ("are", "they make") if len(unused) > 1 else ("is", "it makes")
+        without = (
+            f"{shorten(join(unused))} {is_} not identifiable: {it_makes} no difference to any predicted loss at "
+            f"{'these points' if len(problem.loss) > 1 else 'this point'} {rank}. The law does not use "
+            f"{'them' if len(unused) > 1 else 'it'}, or only at other points."
+        )
+        if not names:
+            return without
+    few: list[str] = []
+    for column in problem.model.columns:
+        values = np.unique(problem.table[column])
+        if len(values) < len(problem.slots):
+            shown = ", ".join(size_label(value) if column == "n" else f"{value:g}" for value in values)
+            few.append(f"{say.count(len(values), 'value')} of {MEANING[column]} ({shown})")
+    have = say.count(len(problem.loss), "point") + (f" with {join(few)}" if few else "")
+    several = len(names) > 1
+    text = (
+        f"{shorten(join(names))} {'are' if several else 'is'} not identifiable from {have}: "
+        f"{'they can change together' if several else 'it can change'} and leave every predicted loss as it is {rank}"
+    )
+    return " ".join(filter(None, (without, f"{text}.", shortage(problem))))

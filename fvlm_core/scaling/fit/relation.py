@@ -1,0 +1,137 @@
+"""How an estimate changes from group to group: the exponent across budgets of N*, or across sizes of the best rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from attrs import asdict, evolve, frozen
+
+from fvlm_core.interfaces.fit import Relation
+from fvlm_core.scaling.fit.leverage import EXACT
+from fvlm_core.scaling.fit.uncertainty import UNBOUNDED, Interval, quantile
+from fvlm_core.scaling.predict.cost import SAME_SIZE
+
+if TYPE_CHECKING:
+    from fvlm_core.scaling.fit.report import Fit
+
+
+@frozen
+class Group:
+    """One group's estimate. at: of the column that tells the groups apart."""
+
+    name: str
+    at: float
+    value: float
+    interval: Interval
+
+
+@frozen
+class FittedRelation:
+    """value = scale * at^exponent through the groups' estimates; exponent None, with the reason, when they are too few.
+
+    interval: 95 %, from the groups' own standard errors, widened where they scatter more than those explain; where a
+    group has none, from their scatter alone.
+    """
+
+    relation: Relation
+    groups: tuple[Group, ...]
+    scale: float | None = None
+    exponent: float | None = None
+    interval: Interval = UNBOUNDED
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """For the record of a fit."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        """In words. Whether a rule holds is said only of an exponent that the groups could have contradicted."""
+        name, against = self.relation.parameter, self.relation.against
+        if self.exponent is None:
+            return f"{name} across groups: {self.reason}"
+        low, high = self.interval.low, self.interval.high
+        text = f"{name} ~ {against}^{self.relation.exponent}, {self.relation.exponent} = {self.exponent:.3f}"
+        if low is None or high is None:
+            return f"{text} (no interval: {self.interval.missing})"
+        text += f" [{low:.3f}, {high:.3f}]"
+        if len(self.groups) < TESTED:
+            return f"{text}; two groups lie on some power whatever the truth: a third would test it"
+        expected = self.relation.expected
+        if expected is None:
+            return text
+        return f"{text}; {expected:g} {'lies inside' if low <= expected <= high else 'lies outside'}"
+
+
+LARGEST = 700.0
+"""ln of a scale that a float can hold."""
+
+TESTED = 3
+"""Groups from which a power through them could fail."""
+
+
+def relate(relation: Relation, fits: Sequence[Fit]) -> FittedRelation:
+    """Least squares of ln(value) on ln(at) through the groups that were fitted, weighted where all errors are known."""
+    free = {slot.parameter.name for fit in fits for slot in fit.problem.slots}
+    if fits and relation.parameter not in free:
+        return _without(FittedRelation(relation, ()), "it is given, not fitted")
+    groups: list[Group] = []
+    errors: list[float] = []
+    freedom = 1_000_000
+    for fit in fits:
+        at = next(i for i, slot in enumerate(fit.problem.slots) if slot.parameter.name == relation.parameter)
+        value = float(fit.solution.values[at])
+        x = float(fit.problem.table[relation.against].median())
+        groups.append(Group(fit.group, x, value, fit.drawn.intervals[at]))
+        errors.append(_error(fit, at, value))
+        freedom = min(freedom, fit.drawn.freedom or freedom)
+    found = FittedRelation(relation, tuple(groups))
+    x, y = np.log([group.at for group in groups]), np.log([group.value for group in groups])
+    if len(groups) < 2 or np.ptp(x) == 0:
+        return _without(found, f"{len(groups)} fitted; an exponent takes two or more")
+    if np.ptp(x) <= SAME_SIZE:
+        return _without(found, f"all groups lie at one {relation.against}; an exponent takes two or more")
+    if not np.isfinite(y).all():
+        return _without(found, "a group's value is 0")
+    known = bool(np.isfinite(errors).all())
+    weight = np.array(errors) ** -2 if known else np.ones(len(x))
+    middle = float((weight * x).sum() / weight.sum())
+    across = float((weight * (x - middle) ** 2).sum())
+    slope = float((weight * (x - middle) * y).sum() / across)
+    level = float((weight * y).sum() / weight.sum()) - slope * middle
+    if level > LARGEST:
+        return _without(found, "the power is too steep to be written as scale * at^exponent")
+    apart = y - level - slope * x
+    spare = len(groups) - 2
+    error = across**-0.5
+    if known and spare:
+        scatter = float((weight * apart**2).sum()) / spare
+        error *= max(1.0, scatter**0.5)
+        freedom = spare if scatter > 1 else freedom
+    elif spare and np.abs(apart).max() > EXACT:
+        error *= float(apart @ apart / spare) ** 0.5
+        freedom = spare
+    else:
+        why = "a group has none, and the groups lie on the power to the last digit" if spare else _TWO
+        return evolve(found, scale=float(np.exp(level)), exponent=slope, interval=Interval(None, None, why))
+    reach = quantile(freedom) * error
+    return evolve(
+        found, scale=float(np.exp(level)), exponent=slope, interval=Interval(slope - reach, slope + reach)
+    )
+
+
+_TWO = "two groups lie on some power whatever the truth, and leave no residual to judge by"
+
+
+def _error(fit: Fit, at: int, value: float) -> float:
+    """The standard error of ln(value) of slot `at`; NaN where it has none."""
+    if fit.drawn.intervals[at].missing or not len(fit.drawn.values):
+        return float("nan")
+    with np.errstate(all="ignore"):
+        error = fit.drawn.error_of(at, np.log(value), np.log(fit.drawn.values[:, at]))
+    return error if error > 0 else float("nan")
+
+
+def _without(found: FittedRelation, reason: str) -> FittedRelation:
+    return evolve(found, reason=reason)

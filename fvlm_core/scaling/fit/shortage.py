@@ -1,0 +1,112 @@
+"""What points lack to tell a law's parameters apart: found by trying what would be enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from attrs import evolve
+
+from fvlm_core.scaling.fit.identifiability import design_rank
+from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.points.points import MEANING
+
+MOST = 6
+"""Values of one column that are tried; a law that takes more asks for them itself (`FitModel.needs`)."""
+
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
+
+_LEVELS = {
+    "n": "points of at least {count} model sizes",
+    "d": "points at {count} or more amounts of data",
+    "lr": "points at {count} or more learning rates",
+}
+
+_MORE = {
+    "n": ("model size", "model sizes"),
+    "d": ("amount of data", "amounts of data"),
+    "lr": ("learning rate", "learning rates"),
+}
+
+
+def shortage(problem: Problem) -> str:
+    """A sentence on what is missing; "" where nothing was found. problem: whose points do not tell every slot."""
+    model = problem.model
+    if model.features or model.derive is not None:  # schedules and runs cannot be made up
+        return f"It takes {model.needs}." if model.needs else ""
+    short = [
+        _LEVELS.get(column, f"{{count}} or more values of {MEANING.get(column, column)}").format(
+            count=_NUMBERS[least]
+        )
+        for column in model.columns
+        if (least := _levels(problem, column)) > problem.table[column].nunique()
+    ]
+    if short:
+        return f"It takes {', and '.join(short)}."
+    more = [f"{_NUMBERS[count]} more {what}" for count, what in _more(problem)]
+    if more:
+        return f"It takes {', or '.join(more)}."
+    return f"It takes {model.needs}." if model.needs else ""
+
+
+def _levels(problem: Problem, column: str) -> int:
+    """The fewest values of a column that tell the law, however many there are of the others; 0: not known."""
+    for count in range(1, MOST + 1):
+        values = {
+            other: _spread(problem.table[other], count if other == column else MOST)
+            for other in problem.model.columns
+        }
+        if _tells(problem, _crossed(problem.table, values)):
+            return count
+    return 0
+
+
+def _more(problem: Problem) -> list[tuple[int, str]]:
+    """How many points, of new values of one column and the others as they are somewhere, would be enough."""
+    out: list[tuple[int, str]] = []
+    table = problem.table
+    for column in problem.model.columns:
+        others = [_named(other)[0] for other in problem.model.columns if other != column]
+        where = f" at one {' and '.join(others)} there is" if others else ""
+        for count in range(1, 3):
+            new = _spread(table[column], len(table) + MOST)[-count:] * 1.7
+            added = [_crossed(table.iloc[[0]], {**_held(problem, 0), column: new})]
+            if _tells(problem, pd.concat([table, *added], ignore_index=True)):
+                out.append((count, f"{_named(column)[count > 1]}{where}"))
+                break
+    return out
+
+
+def _named(column: str) -> tuple[str, str]:
+    """One of its values, and several, in words."""
+    meaning = MEANING.get(column, column)
+    return _MORE.get(column, (f"value of {meaning}", f"values of {meaning}"))
+
+
+def _held(problem: Problem, row: int) -> dict[str, Any]:
+    return {column: [float(problem.table[column].iloc[row])] for column in problem.model.columns}
+
+
+def _spread(values: pd.Series[Any], count: int) -> Any:
+    """So many values of no special kind, about as large as those there are: [count]."""
+    low, high = float(values.min()) / 3, float(values.max()) * 5
+    return low * (high / low) ** (np.linspace(0.0, 1.0, count) ** 1.1)
+
+
+def _crossed(table: pd.DataFrame, values: dict[str, Sequence[float]]) -> pd.DataFrame:
+    """The groups of a table, each with every combination of these values."""
+    labels = [name for name in ("size", "run", "budget") if name in table]
+    groups = table.drop_duplicates(labels) if "n" not in values else table.iloc[[0]]
+    rows: list[pd.DataFrame] = []
+    for combination in product(*values.values()):
+        given = dict(zip(values, combination, strict=True))
+        named = {"size": f"{given['n']:.6g}"} if "n" in given else {}
+        rows.append(groups.assign(**given, **named))
+    return pd.concat(rows, ignore_index=True)
+
+
+def _tells(problem: Problem, table: pd.DataFrame) -> bool:
+    return design_rank(evolve(problem, table=table)).full

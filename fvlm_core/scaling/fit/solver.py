@@ -1,0 +1,224 @@
+"""The best parameters of a law: many starts by variable projection, descent, and a last polish by lmfit.
+
+Whether the optimum was reached, and whether a parameter rests on a bound, is decided here and not taken from the
+optimiser's word.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+from attrs import evolve, frozen
+from lmfit import Minimizer, Parameters
+from scipy.stats import qmc
+
+from fvlm_core.scaling.fit.levenberg_marquardt import descend
+from fvlm_core.scaling.fit.objective import Floats, Objective
+from fvlm_core.scaling.fit.problem import Problem, Slot, thinned
+
+STARTS = 512
+"""Combinations of the nonlinear parameters tried; the linear ones follow from each by least squares."""
+
+FINALISTS = 16
+"""Starts that are followed downhill."""
+
+THIN = 2_000
+"""Points used for ranking starts."""
+
+SURE = 20_000
+"""Points that tell the best of the finalists; more than these only sharpen it, and need no polish."""
+
+LAD_STAGES = (1e-3, 1e-4, 1e-5, 1e-6)
+
+CONVERGED = 1e-4
+"""Largest `Solution.gradient` of an optimum: an improvement of 1e-8 of the objective is then left at most."""
+
+ROUNDING = 1e-9
+"""Residuals below this are rounding: a fit without residuals has converged."""
+
+AT_BOUND = 1e-7
+"""A parameter rests on its bound when moving it there costs no more than this part of the objective."""
+
+
+@frozen(eq=False)
+class Solution:
+    """Where the solver arrived.
+
+    values, theta: [P]. total: the objective, a sum over points. bounds: for each slot "min", "max" or None, the bound
+    it rests on. gradient: sqrt(g' H^-1 g / total) over the free slots, without unit. parameters: the same values as
+    lmfit knows them, with their bounds; the standard errors are filled in later (see `report.Fit`).
+    """
+
+    values: Floats
+    theta: Floats
+    total: float
+    bounds: tuple[str | None, ...]
+    gradient: float
+    parameters: Parameters
+
+    @property
+    def converged(self) -> bool:
+        """Whether the gradient vanishes."""
+        return self.gradient <= CONVERGED
+
+
+def solve(problem: Problem) -> Solution:
+    """The best parameters found from all starts. Deterministic."""
+    ranking = thinned(problem, THIN)
+    theta = np.concatenate([problem.search(problem.guess()[None]), _starts(ranking)])
+    order = np.argsort(_finite(ranking.total(ranking.residuals(theta))), kind="stable")
+    theta, total = descend(ranking, theta[order[:FINALISTS]], steps=60, tolerance=1e-6)
+    best = theta[np.argsort(_finite(total), kind="stable")[:3]]
+    for part in (thinned(problem, SURE), problem):
+        for stage in _stages(part):
+            best, total = descend(stage, best, steps=500, tolerance=1e-13)
+        best = best[[np.argmin(_finite(total))]]
+    return _polish(problem, best[0])
+
+
+def _stages(problem: Problem) -> list[Problem]:
+    """Least absolute deviations by way of Huber losses with an ever smaller delta; else the problem itself."""
+    if problem.objective.name != "log-lad":
+        return [problem]
+    return [evolve(problem, objective=Objective("log-huber", delta)) for delta in LAD_STAGES] + [problem]
+
+
+def _starts(problem: Problem) -> Floats:
+    """theta [S, P]: nonlinear slots spread evenly over their ranges, linear ones by least squares given those."""
+    values = np.repeat(problem.guess()[None], STARTS, axis=0)
+    nonlinear = [at for at, slot in enumerate(problem.slots) if not slot.parameter.linear]
+    if nonlinear:
+        spread = qmc.Sobol(len(nonlinear), rng=np.random.default_rng(0)).random(STARTS)
+        for at, unit in zip(nonlinear, spread.T, strict=True):
+            values[:, at] = _range(problem.slots[at], unit)
+    linear = [at for at, slot in enumerate(problem.slots) if slot.parameter.linear]
+    if linear:
+        values[:, linear] = _project(problem, values, linear)
+    return problem.search(values)
+
+
+def _range(slot: Slot, unit: Floats) -> Floats:
+    """Numbers in [0, 1] to values between the bounds, evenly in the logarithm where a bound is positive."""
+    parameter = slot.parameter
+    reach = 2 * abs(parameter.guess) + 1
+    if parameter.min > 0 or parameter.log:
+        low = parameter.min or parameter.guess * 1e-3
+        high = parameter.max if np.isfinite(parameter.max) else parameter.guess * 1e3
+        return low * (high / low) ** unit
+    low = max(parameter.min, parameter.guess - reach)
+    high = min(parameter.max, parameter.guess + reach)
+    return low + (high - low) * unit
+
+
+def _project(problem: Problem, values: Floats, linear: list[int]) -> Floats:
+    """Variable projection: the linear slots [S, k] that fit best given the others, by weighted least squares."""
+    without = values.copy()
+    without[:, linear] = 0.0
+    base = problem.predict(without)
+    columns: list[Floats] = []
+    for at in linear:
+        unit = without.copy()
+        unit[:, at] = 1.0
+        columns.append(problem.predict(unit) - base)
+    basis = np.nan_to_num(np.stack(columns, axis=1))
+    weight = 1.0 / problem.loss if problem.objective.delta is not None else np.ones_like(problem.loss)
+    target = (problem.loss - np.nan_to_num(base)) * weight
+    size = np.linalg.norm(basis * weight, axis=2, keepdims=True) + 1e-300
+    scaled = basis * weight / size
+    gram = scaled @ scaled.transpose(0, 2, 1) + 1e-12 * np.eye(len(linear))
+    found = np.linalg.solve(gram, scaled @ target[:, :, None])[:, :, 0] / size[:, :, 0]
+    # A scale that came out negative starts where its term makes 1 % of the loss, not at 0, where its slope vanishes.
+    small = 0.01 * problem.loss.mean() / (np.abs(basis).mean(axis=2) + 1e-300)
+    logs = problem.logs[linear]
+    return np.where(logs & (found <= 0), small, found)
+
+
+def _polish(problem: Problem, theta: Floats) -> Solution:
+    """lmfit's bounded trust region in the parameters' own units, where a bound of 0 can be reached."""
+    names = _names(problem.slots)
+    parameters = Parameters()
+    for name, slot, value in zip(names, problem.slots, problem.values(theta), strict=True):
+        parameters.add(name, value=float(value), min=slot.parameter.min, max=slot.parameter.max)
+
+    def residuals(trial: Parameters) -> Floats:
+        values = np.array([[trial[name].value for name in names]])
+        apart = problem.objective.residuals(problem.predict(values), problem.loss)[0]
+        return np.nan_to_num(apart, posinf=1e6)
+
+    values = problem.values(theta)
+    if problem.objective.name != "log-lad" and len(problem.loss) <= SURE:
+        robust: dict[str, Any] = {}
+        if problem.objective.delta is not None:
+            robust = {"loss": "huber", "f_scale": problem.objective.delta}
+        tight = {"ftol": 1e-15, "xtol": 1e-15, "gtol": 1e-15, "x_scale": "jac", "jac": "3-point"}
+        with np.errstate(all="ignore"):  # lmfit's own errors do not know the Huber loss; ours replace them
+            result: Any = Minimizer(residuals, parameters).minimize(
+                method="least_squares", max_nfev=200, **robust, **tight
+            )
+        after = np.array([result.params[name].value for name in names])
+        values = after if _total(problem, after) <= _total(problem, values) else values
+    values, bounds = _rest(problem, values)
+    for name, value in zip(names, values, strict=True):
+        parameters[name].value = float(value)
+    return Solution(
+        values,
+        problem.search(values),
+        _total(problem, values),
+        bounds,
+        _gradient(problem, values, bounds),
+        parameters,
+    )
+
+
+def _rest(problem: Problem, values: Floats) -> tuple[Floats, tuple[str | None, ...]]:
+    """Move the slots that want to be on a bound onto it."""
+    limit = _total(problem, values) * (1 + AT_BOUND)
+    bounds: list[str | None] = []
+    for at, slot in enumerate(problem.slots):
+        free: dict[str, Floats] = {}
+        for side, bound in (("min", slot.parameter.min), ("max", slot.parameter.max)):
+            moved = values.copy()
+            moved[at] = bound
+            if np.isfinite(bound) and _total(problem, moved) <= limit:
+                free[side] = moved
+        # A slot that costs nothing at either end rests on neither: it does not matter (alpha when A is 0).
+        side = next(iter(free)) if len(free) == 1 else None
+        values = free[side] if side else values
+        bounds.append(side)
+    return values, tuple(bounds)
+
+
+def _gradient(problem: Problem, values: Floats, bounds: tuple[str | None, ...]) -> float:
+    free = [at for at, bound in enumerate(bounds) if bound is None]
+    theta = problem.search(values)[None]
+    apart = problem.residuals(theta)[0]
+    jacobian = problem.jacobian(theta)[0][free]
+    weight = problem.objective.weights(apart)
+    slope = jacobian @ (weight * apart)
+    curvature = (jacobian * weight) @ jacobian.T
+    scale = np.sqrt(np.where(np.diag(curvature) > 0, np.diag(curvature), 1.0))
+    promised = (
+        (slope / scale) @ np.linalg.pinv(curvature / np.outer(scale, scale), rcond=1e-10) @ (slope / scale)
+    )
+    rounding = len(apart) * ROUNDING**2
+    return float(np.sqrt(max(promised, 0.0) / (_total(problem, values) + rounding)))
+
+
+def _total(problem: Problem, values: Floats) -> float:
+    apart = problem.objective.residuals(problem.predict(values[None]), problem.loss)
+    return float(problem.total(apart)[0])
+
+
+def _finite(total: Floats) -> Floats:
+    return np.where(np.isfinite(total), total, np.inf)
+
+
+def _names(slots: tuple[Slot, ...]) -> list[str]:
+    """Names that lmfit accepts: `floor_135M`."""
+    names: list[str] = []
+    for at, slot in enumerate(slots):
+        name = re.sub(r"\W", "_", f"{slot.parameter.name}_{slot.key}" if slot.key else slot.parameter.name)
+        names.append(f"{name}_{at}" if name in names else name)
+    return names

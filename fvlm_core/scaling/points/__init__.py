@@ -1,0 +1,1 @@
+"""Points: read from tables and from runs, selected, and kept in one order."""

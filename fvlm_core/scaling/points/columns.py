@@ -1,0 +1,239 @@
+"""Which column of a table is which: the names that are known, and those that a user gives."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from attrs import field, frozen
+
+from fvlm_core.scaling.points.column_names import HEADERS, LAST, SIZES, USUAL, meant, plainly
+from fvlm_core.scaling.points.counts import D_KINDS, N_KINDS, DKind, Kind, NKind
+from fvlm_core.scaling.points.dialect import Decimal
+from fvlm_core.scaling.points.points import AS_GIVEN, MEANING, NEEDED, NUMBERS, TEXT
+from fvlm_core.utils.errors import Problem, Problems
+from fvlm_core.utils.listing import listed
+from fvlm_registry.nearest import did_you_mean
+
+UNITS = re.compile(r"(?:in_)?(?:k|m|b|t|g|mio|mrd|thousands?|millions?|billions?|trillions?|1e\d+|10_\d+)")
+
+STANDARD = (*TEXT, *NUMBERS)
+
+
+@frozen
+class Choice:
+    """What a user says about the columns of tables.
+
+    named: the header of a column, by column. n, d: what N and D count, which also says under which header they are
+    looked for; None: under the known ones, whatever they count. extras: other headers, which filters read. reads:
+    others that laws read, where a table has them. warmup: steps of the linear warm-up before each run's first step.
+    decimal: "." or ",", the mark of decimals; "" for what the file shows.
+    """
+
+    named: Mapping[str, str] = field(factory=dict)
+    n: NKind | None = None
+    d: DKind | None = None
+    extras: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    warmup: int = 0
+    decimal: Decimal = ""
+
+
+@frozen
+class Found:
+    """The columns of a table. headers: by column. extras: headers only filters read. n_kind, d_kind: in words. usual:
+    what was found by other names than ours, in words."""
+
+    headers: Mapping[str, str]
+    extras: tuple[str, ...]
+    n_kind: str
+    d_kind: str
+    usual: tuple[str, ...] = ()
+
+
+def parse_columns(text: str) -> dict[str, str]:
+    """`N=params,D=tokens,loss=loss_c4_val` as headers by column. A header that holds a comma: `"loss=a,b",N=n`.
+
+    Raises `Problems` for unknown names, names given twice, and what is no NAME=HEADER.
+    """
+    out: dict[str, str] = {}
+    problems: list[Problem] = []
+    known = [_upper(name) for name in STANDARD]
+    for part in next(csv.reader([text], skipinitialspace=True), []):
+        name, equals, header = (piece.strip() for piece in part.partition("="))
+        column = "compute" if name.lower() == "c" else name.lower()
+        if not (name and equals and header):
+            problems.append(Problem(f'--columns: expected NAME=HEADER, such as N=params, got "{part}"'))
+        elif column not in STANDARD:
+            near = did_you_mean(name, known) or f"; there are {', '.join(known)}"
+            problems.append(Problem(f'--columns: no column is called "{name}"{near}'))
+        elif column in out:
+            problems.append(Problem(f'--columns: {name} is given twice, as "{out[column]}" and "{header}"'))
+        else:
+            out[column] = header
+    if not out and not problems:
+        problems.append(Problem("--columns: expected NAME=HEADER, such as N=params, got nothing"))
+    if problems:
+        raise Problems(problems)
+    return out
+
+
+def find_columns(
+    file: str,
+    line: int | None,
+    headers: Sequence[str],
+    choice: Choice,
+    *,
+    needed: Sequence[str] = NEEDED,
+    advice: str = "",
+    instead: str = "",
+    counts: Callable[[str], bool] = lambda _: False,
+) -> Found:
+    """Where each column is.
+
+    needed: those without which there is no point. advice: how else a file of this kind is given what it lacks. instead:
+    what to do where a command has no --columns. counts: whether a column holds nothing but parameter counts. Raises
+    `Problems`, with the option to type or what is to be done instead, when a needed column is missing, or one has two
+    candidates.
+    """
+    found: dict[str, str] = {}
+    problems: list[Problem] = []
+    ready: dict[str, str] = {}
+    usual: list[str] = []
+
+    def wrong(text: str) -> None:
+        problems.append(Problem(text, file, line))
+
+    def one_of(header: str) -> None:
+        if headers.count(header) > 1:
+            wrong(f'{headers.count(header)} columns are called "{header}": keep one of them')
+
+    names = dict(HEADERS)
+    meanings = dict(MEANING)
+    for column, kind, letter in (
+        ("n", choice.n and N_KINDS[choice.n], "N"),
+        ("d", choice.d and D_KINDS[choice.d], "D"),
+    ):
+        if kind:
+            names[column] = (kind.key,)
+            meanings[column] = f"{letter}, the {kind.words}"
+    given = {column: _spelt(header, headers) for column, header in choice.named.items()}
+    free = [header for header in headers if header not in given.values()]
+    for column, of in names.items():
+        meaning = meanings.get(column, f"the {column}")
+        if column in given:
+            header = given[column]
+            if header not in headers:
+                near = did_you_mean(header, headers) or f"; found {listed(headers)}"
+                wrong(f'no column "{header}", which --columns gives for {meaning}{near}')
+            else:
+                one_of(header)
+                found[column] = header
+            continue
+        # Steps may be what D counts.
+        candidates = _candidates(column, of, headers, headers if column == "step" else free)
+        if len(set(candidates)) > 1:
+            both = " and ".join(f'"{header}"' for header in candidates)
+            wrong(f"{both} could both be {meaning}: keep one of them")
+            ready[column] = candidates[0]
+        elif candidates:
+            one_of(candidates[0])
+            found[column] = candidates[0]
+            if candidates[0].strip().lower() not in of:
+                usual.append(f'{_upper(column)} is "{candidates[0]}"')
+        elif scaled := _scaled(column, of, free):
+            wrong(
+                f'"{scaled}" looks like {meaning} in another unit, which is not guessed: write the numbers out '
+                "(20e9 or 20B), or take them as they are"
+            )
+            ready[column] = scaled
+        elif column in needed or (column == "n" and choice.n not in (None, "total")):
+            left = [header for header in headers if header not in found.values()]
+            near = next(filter(None, (did_you_mean(name, left) for name in of)), "")
+            expected = " or ".join(f'"{_upper(name)}"' for name in of)
+            wrong(f"no column with {meaning}: expected {expected}; found {listed(headers)}{near}")
+            ready[column] = next((header for header in left if f'"{header}"' in near), "HEADER")
+    extras = tuple(header for header in choice.extras if header in headers or meant(header) not in found)
+    for header in extras:
+        if header not in headers:
+            near = did_you_mean(header, [*STANDARD, *headers])
+            wrong(f'no column "{header}", which --where asks for{near}')
+        else:
+            one_of(header)
+    if ready.get("d") == "HEADER":
+        ready["d"] = found.get("step", "HEADER")
+    if ready and "n" not in found and (sized := proposed_n(headers, counts)):
+        ready.setdefault("n", sized)
+    if problems:
+        last = [
+            Problem(text, file, line) for text in (instead or _ready_line(ready), advice) if text and ready
+        ]
+        raise Problems([*dict.fromkeys(problems), *last])
+    return Found(
+        found,
+        extras,
+        _words(found.get("n"), choice.n and N_KINDS[choice.n], N_KINDS.values()),
+        _words(found.get("d"), choice.d and D_KINDS[choice.d], D_KINDS.values()),
+        tuple(usual),
+    )
+
+
+def proposed_n(headers: Sequence[str], counts: Callable[[str], bool]) -> str:
+    """The one column that may be N by its name, of sizes, and by what it holds; "" for none, or several."""
+    sized = [header for header in headers if plainly(header) in SIZES and counts(header)]
+    return sized[0] if len(sized) == 1 else ""
+
+
+def _spelt(header: str, headers: Sequence[str]) -> str:
+    """A header that is given, as the file spells it: spaces around it cannot be given."""
+    return next((one for one in headers if one == header or one.strip() == header), header)
+
+
+def _candidates(column: str, names: Sequence[str], headers: Sequence[str], free: Sequence[str]) -> list[str]:
+    """The headers that a column may be under. Of a loss, every usual name counts: "loss" beside "val/loss" is likely
+    another. free: those that no column is given by."""
+    asked = names != HEADERS[column]
+    usual, last = ((), ()) if asked else (USUAL.get(column, ()), LAST.get(column, ()))
+    exact = [header for header in headers if header.strip().lower() in names]
+    if exact and column != "loss":
+        return exact
+    like = [header for header in free if plainly(header) in (*names, *usual)]
+    return like or exact or [header for header in free if plainly(header) in last]
+
+
+def _scaled(column: str, names: Sequence[str], headers: Sequence[str]) -> str:
+    """A header that is a column's name and a unit, such as "Tokens (B)" or params_m."""
+    if column not in ("n", "d", "compute"):
+        return ""
+    for header in headers:
+        plain = plainly(header)
+        for name in (*names, *USUAL[column], *LAST.get(column, ())):
+            if plain.startswith(f"{name}_") and UNITS.fullmatch(plain.removeprefix(f"{name}_")):
+                return header
+    return ""
+
+
+def _ready_line(columns: Mapping[str, str]) -> str:
+    """The option that says which columns are meant, ready to type."""
+    if not columns:
+        return ""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(
+        f"{_upper(column)}={header}" for column, header in columns.items()
+    )
+    return f"say which is meant: --columns {shlex.quote(line.getvalue())}"
+
+
+def _upper(name: str) -> str:
+    return name.upper() if len(name) == 1 else name
+
+
+def _words(header: str | None, asked: Kind | None, kinds: Iterable[Kind]) -> str:
+    """What a column counts: as asked for, or as its header tells."""
+    if asked:
+        return asked.words
+    name = plainly(header or "").replace("parameters", "params")
+    return next((kind.words for kind in kinds if kind.key == name), AS_GIVEN)

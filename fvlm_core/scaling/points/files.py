@@ -1,0 +1,301 @@
+"""Points from files: CSV, JSON and Parquet, read strictly into one table."""
+
+from __future__ import annotations
+
+import shlex
+import stat
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from attrs import evolve
+from pandas.api.types import union_categoricals
+
+from fvlm_core.interfaces.fit import LRCurve
+from fvlm_core.scaling.points.charts import STEP, ChartSheet, is_chart
+from fvlm_core.scaling.points.columns import STANDARD, Choice, Found, find_columns, proposed_n
+from fvlm_core.scaling.points.counts import N_KINDS
+from fvlm_core.scaling.points.csv_file import CSVSheet
+from fvlm_core.scaling.points.dialect import Decimal
+from fvlm_core.scaling.points.in_fits import marks_beside
+from fvlm_core.scaling.points.json_file import JSONSheet
+from fvlm_core.scaling.points.parquet_file import ParquetSheet
+from fvlm_core.scaling.points.points import NUMBERS, TEXT, Points, labelled, settle, shorten
+from fvlm_core.scaling.points.table_reader import Faults, Sheet, out_of_range
+from fvlm_core.utils.errors import Problem, Problems, UsageError
+from fvlm_core.utils.listing import listed
+
+POINTS, SUMMARIES = "all_eval_points.csv", "run_summaries.csv"
+
+Columns = dict[str, Any]
+"""A float array or a `pandas.Categorical` by column."""
+
+
+def read_points(files: Sequence[Path], choice: Choice | None = None) -> Points:
+    """Points from tables: in the export's format (`all_eval_points.csv`), with plain columns N, D, loss, or as chosen.
+
+    By the ending of its name, a file is Parquet (.parquet, .pq), JSON (.json: an array of rows, or the record of
+    `fvlm fit --json`; .jsonl, .ndjson: a row a line), or else CSV. Parameter counts that are not there are looked up
+    in `run_summaries.csv` beside the file. A file of steps that names no run is one run. Raises `Problems` or
+    `UsageError`, naming file, line and column, for a file that is not readable as points. A folder stands for the
+    points of the export in it, and runs that an export marks as no fit points (`marks`) are left out.
+    """
+    choice = choice or Choice()
+    files = [file / POINTS if (file / POINTS).is_file() else file for file in files]
+    remarks: list[str] = []
+    tables: list[Columns] = []
+    curves: dict[str, LRCurve] = {}
+    n_kinds: list[str] = []
+    d_kinds: list[str] = []
+    runs: list[str] = []
+    ways_out: dict[str, str] = {}
+    stems = [file.stem for file in files]
+    for file in files:
+        sheet = _open(file, choice.decimal)
+        counts = partial(_holds_counts, sheet)
+        found = find_columns(str(file), sheet.line, sheet.headers, choice, advice=sheet.advice, counts=counts)
+        table = load(sheet, found, remarks)
+        remarks += [f"{file}: {said}" for said in (sheet.said, ", ".join(found.usual)) if said]
+        n_kinds.append(sheet.kinds.get("n", found.n_kind))
+        d_kinds.append(sheet.kinds.get("d", found.d_kind))
+        _leave_out_controls(file, table, remarks)
+        if "n" not in table and _look_up(file, table, choice, remarks):
+            n_kinds[-1] = N_KINDS[choice.n or "total"].words
+        if "n" not in table and sheet.advice:
+            ways_out["n"] = f"{file}: {sheet.advice}"
+            if "size" not in table:
+                remarks.append(f"{file}: N of its runs is not known: each is a size of its own")
+                table["size"] = table["run"]
+        elif "n" not in table and (sized := proposed_n(sheet.headers, counts)):
+            ways_out["n"] = f'{file}: "{sized}" may be N: --columns N={shlex.quote(sized)}'
+        elif not {"n", "size"} & table.keys() and (unused := _unused(table, choice)):
+            remarks.append(
+                f"{file}: no column was taken for N, so all rows are one size; if one of {shorten(', '.join(unused))} "
+                "is N, say so: --columns N=HEADER"
+            )
+        if "run" not in table and _is_one_run(table):
+            name = file.stem if stems.count(file.stem) == 1 else str(file.with_suffix(""))
+            table["run"] = labelled([name], np.zeros(len(table["loss"]), np.int8))
+            runs.append(name)
+        tables.append(table)
+        curves |= sheet.curves
+    if runs:
+        remarks.append(
+            f"a file that names no run and has every step once is one run: {shorten(', '.join(runs))}"
+        )
+    points = settle(
+        _merged(tables),
+        listed(files),
+        remarks,
+        n_kind=" or ".join(dict.fromkeys(n_kinds)),
+        d_kind=" or ".join(dict.fromkeys(d_kinds)),
+        warmup=choice.warmup,
+        keep=(*choice.extras, *choice.reads),
+    )
+    return evolve(points, curves={**points.curves, **curves}, ways_out=ways_out)
+
+
+def _open(file: Path, decimal: Decimal) -> Sheet:
+    try:
+        if not file.exists():
+            raise UsageError(f"{file}: there is no such file")
+        if not stat.S_ISREG(file.stat().st_mode):
+            what = "a folder" if file.is_dir() else "no regular file"
+            raise UsageError(f"{file}: expected a file with a table, got {what}")
+        suffix = file.suffix.lower()
+        if suffix in (".parquet", ".pq"):
+            return ParquetSheet(file, decimal)
+        if suffix in (".json", ".jsonl", ".ndjson"):
+            return JSONSheet(file, by_line=suffix != ".json", decimal=decimal)
+        sheet = CSVSheet(file, decimal)
+        return ChartSheet(sheet) if is_chart(sheet.headers) else sheet
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {error.strerror or error}") from None
+
+
+def _holds_counts(sheet: Sheet, header: str) -> bool:
+    """Whether the first rows hold numbers under a header: positive ones, such as 1.5e8 or 150M, and nothing else."""
+    try:
+        chunk = next(iter(sheet.chunks([header], [])), None)
+    except UsageError:
+        return False
+    if chunk is None or not chunk.rows or chunk.wrong[header].any():
+        return False
+    return bool((chunk.numbers[header] >= FEWEST_PARAMETERS).all())
+
+
+FEWEST_PARAMETERS = 1_000.0
+"""A column of smaller numbers holds no parameter counts: depths, or millions of them."""
+
+
+def load(sheet: Sheet, found: Found, remarks: list[str]) -> Columns:
+    """The columns of one table: those that are found, and all others that hold numbers or labels: rows that differ in
+    any are no copies. Raises `Problems` that name every bad cell.
+
+    remarks: of a run's history, that rows without a loss are left out.
+    """
+    numbers = {column: found.headers[column] for column in NUMBERS if column in found.headers}
+    labels = {column: found.headers[column] for column in TEXT if column in found.headers}
+    # A name of ours with another meaning cannot be told apart from it.
+    others = [
+        header
+        for header in sheet.headers
+        if header in found.extras
+        or not (
+            header in found.headers.values() or header.lower() in STANDARD or sheet.headers.count(header) > 1
+        )
+    ]
+    faults: list[Faults] = []
+    pieces: dict[str, list[Any]] = {column: [] for column in (*numbers, *labels, *others)}
+    checks: dict[str, tuple[Faults, Faults]] = {}
+    for column, header in numbers.items():
+        checks[column] = (
+            Faults(header, "expected a number"),
+            Faults(header, out_of_range(column, np.ones(1))[1]),
+        )
+        faults += checks[column]
+    start = 0
+    kept: list[Any] = []
+    for chunk in sheet.chunks(_once(numbers), _once(labels), others):
+        loss = found.headers["loss"]
+        kept.append(~np.isnan(chunk.numbers[loss]) | chunk.wrong[loss] | (STEP not in sheet.headers))
+        for column, header in numbers.items():
+            values, wrong = chunk.numbers[header], chunk.wrong[header]
+            checks[column][0].add(wrong, start)
+            checks[column][1].add(out_of_range(column, values)[0] & ~wrong & kept[-1], start)
+            pieces[column].append(values)
+        for column, header in labels.items():
+            pieces[column].append(chunk.labels[header])
+        for header in others:
+            if header in chunk.others:
+                pieces[header].append(chunk.others[header])
+        start += chunk.rows
+    if not start:
+        raise UsageError(
+            f"{sheet.file}: no data below the header" if sheet.line else f"{sheet.file}: no rows"
+        )
+    problems = [problem for fault in faults for problem in fault.problems(sheet)]
+    problems += [
+        Problem("expected numbers or labels, which --where can compare", str(sheet.file), None, header)
+        for header in found.extras
+        if not pieces[header]
+    ]
+    if problems:
+        raise Problems(problems)
+    out = {column: _joined(of) for column in list(pieces) if (of := pieces.pop(column))}
+    if not (rows := np.concatenate(kept)).all():
+        remarks.append(f"{sheet.file}: rows without a loss, left out: {(~rows).sum()} of {len(rows)}")
+        out = {column: values[rows] for column, values in out.items()}
+    if not rows.any():
+        raise UsageError(f"{sheet.file}: no row has a {found.headers['loss']}")
+    return out | {column: _as_labels(out[column]) for column in TEXT if column in out}
+
+
+def _once(columns: Columns) -> list[str]:
+    return list(dict.fromkeys(columns.values()))
+
+
+def _joined(pieces: list[Any]) -> Any:
+    """Pieces of a column, one after the other; labels if any of them holds labels."""
+    if len(pieces) == 1:
+        return pieces[0]
+    if any(isinstance(piece, pd.Categorical) for piece in pieces):
+        return union_categoricals([_as_labels(piece) for piece in pieces], ignore_order=True)
+    return np.concatenate(pieces)
+
+
+def _as_labels(values: Any) -> Any:
+    if isinstance(values, pd.Categorical):
+        return pd.Categorical.from_codes(values.codes, pd.Index(list(values.categories), dtype=object))
+    return pd.Categorical(
+        pd.Series(values).map(lambda value: f"{value:.15g}", na_action="ignore").astype(object)
+    )
+
+
+def _merged(tables: list[Columns]) -> Columns:
+    """The tables one below the other; a column that one of them lacks is missing there."""
+    if len(tables) == 1:
+        return tables[0]
+    lengths = [len(table["loss"]) for table in tables]
+    out: Columns = {}
+    for column in dict.fromkeys(name for table in tables for name in table):
+        pieces = [table.pop(column, None) for table in tables]
+        text = any(isinstance(piece, pd.Categorical) for piece in pieces)
+        out[column] = _joined(
+            [
+                piece
+                if piece is not None
+                else labelled([""], np.zeros(length, np.int8))
+                if text
+                else np.full(length, np.nan)
+                for piece, length in zip(pieces, lengths, strict=True)
+            ]
+        )
+    return out
+
+
+def _leave_out_controls(file: Path, table: Columns, remarks: list[str]) -> None:
+    """Drop the rows of runs that the files beside an export mark as no fit points, and say so."""
+    if "run" not in table:
+        return
+    marks = marks_beside(file)
+    controls = marks.controls(list(table["run"].categories))
+    if not controls:
+        return
+    remarks.append(f"left out, because they are not meant for fits ({marks.file}): {listed(controls)}")
+    kept = ~table["run"].isin(controls)
+    if not kept.any():
+        raise UsageError(f"{file}: no point to fit: {remarks[-1]}")
+    for name in table:
+        table[name] = table[name][kept]
+    table["run"] = table["run"].remove_unused_categories()
+
+
+def _is_one_run(table: Columns) -> bool:
+    """Whether the rows can only be of one run: every step once, and one N."""
+    if "step" not in table or len(table["step"]) < 2:
+        return False
+    steps = np.sort(table["step"])
+    one_size = "n" not in table or (table["n"] == table["n"][0]).all()
+    return bool(one_size and np.isfinite(steps).all() and (np.diff(steps) > 0).all())
+
+
+def _unused(table: Columns, choice: Choice) -> list[str]:
+    """The columns of numbers that nothing reads."""
+    read = {*STANDARD, *choice.extras, *choice.reads}
+    return [
+        name for name, values in table.items() if name not in read and not isinstance(values, pd.Categorical)
+    ]
+
+
+def _look_up(file: Path, table: Columns, choice: Choice, remarks: list[str]) -> bool:
+    """Add parameter counts by run, or by size, from the summaries beside the file; NaN where they do not tell."""
+    summaries = file.with_name(SUMMARIES)
+    if not summaries.is_file() or summaries == file:
+        return False
+    sheet = CSVSheet(summaries)
+    key = N_KINDS[choice.n or "total"].key
+    keys = {
+        column: header for column, header in (("run", "run_id"), ("size", "model_size")) if column in table
+    }
+    keys = {column: header for column, header in keys.items() if header in sheet.headers}
+    if key not in sheet.headers or not keys:
+        return False
+    chunks = list(sheet.chunks([key], list(keys.values())))
+    counts = np.concatenate([chunk.numbers[key] for chunk in chunks])
+    out = np.full(len(table["loss"]), np.nan)
+    for column, header in keys.items():
+        known = _joined([chunk.labels[header] for chunk in chunks])
+        by_label = pd.Series(counts).groupby(known, observed=True).agg(["first", "nunique"])
+        sure = by_label["first"].where(by_label["nunique"] == 1)
+        labels = table[column]
+        of_label = sure.reindex(labels.categories).to_numpy(float)
+        out = np.where(np.isnan(out), np.append(of_label, np.nan)[labels.codes], out)
+    if np.isnan(out).all():
+        return False
+    table["n"] = out
+    remarks.append(f"N (parameters) looked up in {summaries}")
+    return True

@@ -1,0 +1,378 @@
+"""Points: one row for each measured loss, in a fixed order, whatever they were read from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from attrs import field, frozen
+
+from fvlm_core.interfaces.fit import LRCurve
+from fvlm_core.scaling.points.curves import curves_of
+from fvlm_core.scaling.points.point_selection import Policy
+from fvlm_core.utils.errors import UsageError
+
+TEXT = ("size", "run", "schedule")
+NUMBERS = ("n", "d", "loss", "step", "lr", "compute")
+NEEDED = ("d", "loss")
+
+AS_GIVEN = "as given"
+"""What N or D counts, when a file does not say."""
+
+_ORDER = ("n", "size", "run", "d", "step", "loss", "schedule", "lr", "compute")
+
+
+@frozen(eq=False)
+class Points:
+    """Measured losses.
+
+    table: one row a point, sorted by n, size, run, d. Text columns (categories), "" where unknown: size (label), run,
+    schedule. Float columns, NaN where unknown: n (parameters), d (training samples seen, or what `d_kind` says), loss
+    (nats a token), step (optimiser steps), lr (the connector's), compute (training FLOPs). d and loss are finite and
+    positive. Columns that only filters read may follow.
+    source: where they are from, for people. remarks: what was left out or looked up on the way.
+    n_kind, d_kind: what N and D count, in words ("total parameters", "training samples"). policy: how these points
+    were chosen from all there were. curves: the learning rate over all steps of a run, by run, where it is known.
+    ways_out: how a column that is missing is added, where these points are not from a table. of: the pattern of run ids
+    that a recipe's fit is made of; "" for all.
+    """
+
+    table: pd.DataFrame
+    source: str
+    remarks: tuple[str, ...] = ()
+    n_kind: str = AS_GIVEN
+    d_kind: str = AS_GIVEN
+    policy: Policy = field(factory=Policy)
+    curves: Mapping[str, LRCurve] = field(factory=dict)
+    ways_out: Mapping[str, str] = field(factory=dict)
+    of: str = ""
+
+    @property
+    def sizes(self) -> list[str]:
+        """Size labels, smallest model first."""
+        return [str(size) for size in self.table["size"].unique()]
+
+    @property
+    def counted(self) -> str:
+        """What N and D count, in words."""
+        return f"N: {self.n_kind}, D: {self.d_kind}"
+
+    def require(self, columns: Sequence[str], law: str) -> None:
+        """Raise `UsageError` unless every point has these columns."""
+        for column in columns:
+            absent = self.table[self.table[column].isna()]
+            if len(absent):
+                runs = ", ".join(filter(None, absent["run"].unique())) or "no run is named"
+                way_out = self.ways_out.get(column, _WAY_OUT[column])
+                raise UsageError(
+                    f'{self.source}: fit "{law}" needs {MEANING[column]} of every point; '
+                    f"{len(absent)} of {len(self.table)} have none ({shorten(runs)}).\n{way_out}"
+                )
+
+    def fingerprint(self) -> str:
+        """16 hex digits of the SHA-256 of what the table holds: the same for the same points in whatever order of rows,
+        and from whatever kind of file."""
+        digest = hashlib.sha256()
+        for column in TEXT:
+            labels: Any = self.table[column].cat
+            codes = labels.codes.to_numpy()
+            occurs = np.bincount(codes, minlength=len(labels.categories)) > 0
+            digest.update(repr((column, [str(label) for label in labels.categories[occurs]])).encode())
+            digest.update((np.cumsum(occurs) - 1).astype("<i4")[codes].tobytes())
+        for column in NUMBERS:
+            numbers = self.table[column].to_numpy(float)
+            digest.update(column.encode())
+            digest.update(np.where(np.isnan(numbers), np.nan, numbers + 0.0).astype("<f8").tobytes())
+        return digest.hexdigest()[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, for the record of a fit; `scaling.files` reads it back. Columns without a value are absent."""
+        return {
+            "n_kind": self.n_kind,
+            "d_kind": self.d_kind,
+            "fingerprint": self.fingerprint(),
+            "policy": self.policy.to_json(),
+            "table": {
+                name: [None if value != value or value == "" else value for value in column.tolist()]
+                for name, column in self.table.items()
+                if (column != "").any() and not column.isna().all()
+            },
+            "curves": {
+                run: {"steps": curve.steps.tolist(), "rates": curve.rates.tolist(), "warmup": curve.warmup}
+                for run, curve in self.curves.items()
+            },
+        }
+
+
+MEANING = {
+    "n": "N, the parameters",
+    "d": "D, the samples seen",
+    "loss": "the loss",
+    "step": "the step",
+    "lr": "the learning rate",
+    "compute": "C, the training FLOPs",
+}
+
+NO_COMPUTE = "Add a column C; or, for text whose D is tokens, compute C = 6ND: --cost 6ND."
+"""How points get their training FLOPs."""
+
+_WAY_OUT = {
+    "n": "Put run_summaries.csv (columns run_id, total_params) beside the file, or add a column N.",
+    "step": "Add a column step.",
+    "lr": "Add a column lr.",
+    "compute": NO_COMPUTE,
+}
+
+
+def tidy(
+    table: pd.DataFrame,
+    source: str,
+    remarks: Sequence[str] = (),
+    *,
+    n_kind: str = AS_GIVEN,
+    d_kind: str = AS_GIVEN,
+    warmup: int = 0,
+    curves: Mapping[str, LRCurve] | None = None,
+) -> Points:
+    """Put rows into the form of `Points`: labels filled in, duplicates and points at D = 0 left out (and said), sorted.
+
+    table: any of the columns of `Points`, and others that filters read; `d` and `loss` are needed. warmup: steps of the
+    linear warm-up before the first step of each run. curves: learning rates by run; None makes them of the columns
+    run, step and lr. Raises `UsageError` when no row is left.
+    """
+    columns: dict[str, Any] = {name: table[name].copy() for name in table.columns}
+    return settle(columns, source, remarks, n_kind=n_kind, d_kind=d_kind, warmup=warmup, curves=curves)
+
+
+def settle(
+    columns: dict[str, Any],
+    source: str,
+    remarks: Sequence[str] = (),
+    *,
+    n_kind: str = AS_GIVEN,
+    d_kind: str = AS_GIVEN,
+    warmup: int = 0,
+    curves: Mapping[str, LRCurve] | None = None,
+    keep: Sequence[str] | None = None,
+) -> Points:
+    """`tidy` for columns by name, which it empties as it goes: very many points are in memory once only.
+
+    keep: of the columns that `Points` does not know, those that are kept, the others only tell rows apart; None: all.
+    """
+    said = list(remarks)
+    rows = len(columns["loss"])
+    known = {name: name in columns for name in (*TEXT, *NUMBERS)}
+    parts: dict[str, Any] = {name: _labels(columns.pop(name, None), rows) for name in TEXT}
+    for name in NUMBERS:
+        if known[name]:
+            parts[name] = pd.Series(columns.pop(name)).to_numpy(float)
+    parts.update({name: _free(columns.pop(name)) for name in list(columns)})
+    parts["size"] = _named(parts["size"], parts.get("n"))
+    parts["run"] = _told_apart(parts["run"], parts["size"], said)
+    if curves is None:
+        rated = known["run"] and known["step"] and known["lr"]
+        curves = curves_of(parts["run"], parts["step"], parts["lr"], warmup, said) if rated else {}
+
+    at_zero = parts["d"] == 0
+    if at_zero.any():
+        said.append(f"points at D = 0 left out, where no power of D has a value: {at_zero.sum()}")
+        _take(parts, ~at_zero)
+        parts["size"] = parts["size"].remove_unused_categories()
+    if not len(parts["d"]):
+        raise UsageError(f"{source}: no points to fit")
+    keys = _keys(parts)
+    same = _repeats(keys, len(parts["d"]))
+    if same is None:
+        _take(parts, np.lexsort(keys[::-1]))
+        same = _repeats(_keys(parts), len(parts["d"]))
+    assert same is not None
+    if same.any():
+        new = np.concatenate([[True], ~same])
+        said.append(
+            f"points that are exact copies of others, and count once: {same.sum()} ({_which(parts, ~new)})"
+        )
+        _take(parts, new)
+    if told := _told_by_others(parts):
+        said.append(told)
+    for name in () if keep is None else parts.keys() - {*TEXT, *NUMBERS, *keep}:
+        del parts[name]
+    if disputed := _disputed(parts):
+        said.append(disputed)
+    for name in NUMBERS:
+        if not known[name]:
+            parts[name] = np.full(len(parts["d"]), np.nan)
+    ordered = {name: parts[name] for name in (*TEXT, *NUMBERS)} | parts
+    return Points(
+        pd.DataFrame(ordered, copy=False), source, tuple(said), n_kind, d_kind, Policy(), dict(curves)
+    )
+
+
+def size_label(n: float, digits: int = 4) -> str:
+    """A label for a size that has none: `157.3M`."""
+    if not np.isfinite(n):
+        return "all"
+    for unit, word in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if n >= unit:
+            return f"{n / unit:.{digits}g}{word}"
+    return f"{n:.{digits}g}"
+
+
+def size_labels(sizes: Sequence[float]) -> list[str]:
+    """Labels of different sizes, each with as many digits as tell it from the others, four or more."""
+    labels = [size_label(n) for n in sizes]
+    for digits in range(5, 18):
+        count = Counter(labels)
+        labels = [
+            size_label(n, digits) if count[label] > 1 else label
+            for n, label in zip(sizes, labels, strict=True)
+        ]
+    return labels
+
+
+def shorten(text: str, most: int = 100) -> str:
+    """Long lists cut with an ellipsis."""
+    return text if len(text) <= most else text[: most - 1].rstrip(" ,") + "…"
+
+
+def _labels(values: Any, rows: int) -> Any:
+    """Labels as a `pandas.Categorical` with sorted categories, "" for what is missing."""
+    if values is None:
+        return pd.Categorical.from_codes(np.zeros(rows, np.int8), categories=pd.Index([""], dtype=object))
+    column = pd.Series(values).astype("category")
+    # Code -1, of what is missing, is the last label.
+    return labelled([*map(str, column.cat.categories), ""], column.cat.codes.to_numpy())
+
+
+def labelled(labels: Sequence[str], codes: Any) -> Any:
+    """`labels[codes]` as a `pandas.Categorical` with the labels that occur, sorted."""
+    spelt = sorted(set(labels))
+    place = {label: at for at, label in enumerate(spelt)}
+    codes = np.array([place[label] for label in labels])[codes]
+    occurs = np.bincount(codes, minlength=len(spelt)) > 0
+    used = [label for label, there in zip(spelt, occurs, strict=True) if there]
+    return pd.Categorical.from_codes((np.cumsum(occurs) - 1)[codes], categories=pd.Index(used, dtype=object))
+
+
+def _free(values: Any) -> Any:
+    """A column that only filters read: numbers where all are, else labels."""
+    column = pd.Series(values)
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return column.to_numpy(float)
+    return _labels(column, len(column))
+
+
+def _named(sizes: Any, n: Any) -> Any:
+    """Sizes with a label for those that have none."""
+    known = [str(label) for label in sizes.categories]
+    unnamed = sizes.codes == (known.index("") if "" in known else -1)
+    if not unnamed.any():
+        return sizes
+    values, codes = (np.full(1, np.nan), 0) if n is None else np.unique(n[unnamed], return_inverse=True)
+    out = sizes.codes.astype(int)
+    out[unnamed] = len(known) + codes
+    return labelled([*known, *size_labels(values.tolist())], out)
+
+
+def _told_apart(runs: Any, sizes: Any, said: list[str]) -> Any:
+    """Runs with unique names: those of one name in several sizes, such as a seed, become `size/run`."""
+    several = len(sizes.categories)
+    if several == 1:
+        return runs
+    pair = runs.codes.astype(np.int64) * several + sizes.codes
+    pairs = np.sort(pd.unique(pair))
+    names, labels = list(map(str, runs.categories)), list(map(str, sizes.categories))
+    count = np.bincount(pairs // several, minlength=len(names))
+    shared = [name for name, times in zip(names, count, strict=True) if name and times > 1]
+    if not shared:
+        return runs
+    said.append(f"runs of one name in several sizes are called size/run: {shorten(', '.join(shared))}")
+    clashing = set(shared)
+    of_pair = [(names[at // several], labels[at % several]) for at in pairs.tolist()]
+    renamed = [f"{size}/{run}" if run in clashing else run for run, size in of_pair]
+    return labelled(renamed, np.searchsorted(pairs, pair))
+
+
+def _take(parts: dict[str, Any], rows: Any) -> None:
+    """Keep rows (bool) or put them in order (int), one column at a time."""
+    for name in parts:
+        parts[name] = parts[name][rows]
+
+
+NAMED = 3
+"""Copies that are named; the others are counted."""
+
+POINT = "point"
+"""The column of the record of a fit that numbers its points: what told them apart may not be in it."""
+
+
+def _told_by_others(parts: Mapping[str, Any]) -> str:
+    """A remark on rows that are alike in all columns that laws read: what tells them apart, and how many they are."""
+    alike = _repeats(_keys({name: parts[name] for name in _ORDER if name in parts}), len(parts["d"]))
+    if alike is None or not alike.any():
+        return ""
+    others = [name for name in parts if name not in (*_ORDER, POINT)]
+    differ = [name for name in others if (alike & _unlike(parts[name])).any()]
+    count = int((np.concatenate([[False], alike]) | np.concatenate([alike, [False]])).sum())
+    return (
+        f"points that differ in {shorten(', '.join(differ))} alone, all of which count: {count}"
+        if differ
+        else ""
+    )
+
+
+def _unlike(column: Any) -> Any:
+    """Whether each row after the first differs from the one before: bool [rows - 1]."""
+    key = column.codes if isinstance(column, pd.Categorical) else column
+    return (key[1:] != key[:-1]) & ~((key[1:] != key[1:]) & (key[:-1] != key[:-1]))
+
+
+def _which(parts: Mapping[str, Any], rows: Any) -> str:
+    """The first few of these rows, by run (or size) and D, and how many more."""
+    at = np.flatnonzero(rows)
+    named = [f"{parts['run'][row] or parts['size'][row]} at D = {parts['d'][row]:g}" for row in at[:NAMED]]
+    return ", ".join(dict.fromkeys(named)) + (f" and {len(at) - NAMED} more" if len(at) > NAMED else "")
+
+
+def _keys(parts: Mapping[str, Any]) -> list[Any]:
+    """What rows are ordered by, the first key first: codes and numbers, missing ones last. Columns of one value are
+    left out."""
+    keys: list[Any] = []
+    for name in dict.fromkeys(name for name in (*_ORDER, *parts) if name in parts):
+        column = parts[name]
+        key = column.codes if isinstance(column, pd.Categorical) else column
+        if not isinstance(column, pd.Categorical) and np.isnan(key).any():
+            key = np.where(np.isnan(key), np.inf, key)
+        if (key != key[0]).any():
+            keys.append(key)
+    return keys
+
+
+def _repeats(keys: Sequence[Any], rows: int) -> Any:
+    """Whether each row after the first is equal to the one before: bool [rows - 1]; None unless rows are in order."""
+    equal = np.ones(rows - 1, bool)
+    for key in keys:
+        before, after = key[:-1], key[1:]
+        if (equal & (before > after)).any():
+            return None
+        equal &= before == after
+    return equal
+
+
+def _disputed(parts: dict[str, Any]) -> str:
+    """A remark on runs that were measured more than once at one D."""
+    run, d = parts["run"], parts["d"]
+    same = np.asarray(run.categories != "")[run.codes[1:]] & (d[1:] == d[:-1])
+    for name in ("n", "size", "run"):
+        if name in parts:
+            key = parts[name].codes if isinstance(parts[name], pd.Categorical) else parts[name]
+            same &= (key[1:] == key[:-1]) | (key[1:] != key[1:])
+    if not same.any():
+        return ""
+    runs = ", ".join(dict.fromkeys(str(label) for label in run[1:][same].unique()))
+    return (
+        f"points at the same D of the same run as another, all of which count: {same.sum()} ({shorten(runs)})"
+    )

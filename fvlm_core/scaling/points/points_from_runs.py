@@ -1,0 +1,128 @@
+"""Points of the run store: every evaluation of the runs that are meant for fits."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from attrs import evolve
+
+from fvlm_core.interfaces.fit import LRCurve
+from fvlm_core.runs.listing import list_entries
+from fvlm_core.runs.metrics import Row
+from fvlm_core.runs.sound import PassedOver, sound
+from fvlm_core.runs.store import Run, in_order, with_cache
+from fvlm_core.scaling.points.counts import D_KINDS, N_KINDS, DKind, NKind
+from fvlm_core.scaling.points.curves import curves_of
+from fvlm_core.scaling.points.points import Points, shorten, tidy
+from fvlm_core.utils.errors import UsageError
+
+_COUNT_IMPORTED = (
+    "Import them again: `fvlm import PATH --total-params SIZE=N --replace`; or leave them out: --drop-run."
+)
+
+
+def from_runs(runs: Sequence[Run], source: str, n: NKind = "total", d: DKind = "samples") -> Points:
+    """The evaluations of runs, validation loss against D. Runs not `in_fits` are left out, and named.
+
+    n, d: what N and D count. Raises `UsageError` when there is nothing to fit, or when a run did not record them.
+    """
+    used = [run for run in runs if run.in_fits]
+    names = run_names(runs)
+    rows: list[dict[str, Any]] = []
+    curves: dict[str, LRCurve] = {}
+    controls = [names[run.folder] for run in runs if not run.in_fits]
+    remarks = [f"left out, because they are not meant for fits: {', '.join(controls)}"] if controls else []
+    parameters, seen = N_KINDS[n], D_KINDS[d]
+    uncounted: list[str] = []
+    unseen: list[str] = []
+    unknown: list[str] = []
+    for run in used:
+        name = names[run.folder]
+        evaluations = run.evaluations("step", seen.key, "val_loss", "lr_connector", "flops")
+        good = [row for row in evaluations if _is_loss(row.get("val_loss"))]
+        if not good:
+            remarks.append(f"run {name} left out: it has no evaluation with a loss yet")
+            continue
+        if len(good) < len(evaluations):
+            bad = len(evaluations) - len(good)
+            remarks.append(f"run {name}: evaluations without a positive, finite loss left out: {bad}")
+        if not run.record.get(parameters.key):
+            (uncounted if n != "total" or run.has_recipe else unknown).append(name)
+        counted = [row for row in good if row.get(seen.key) is not None]
+        if len(counted) < len(good) and d == "samples" and not run.has_recipe:  # an empty cell of a table
+            remarks.append(
+                f"run {name}: evaluations without {seen.words} left out: {len(good) - len(counted)}"
+            )
+            good = counted
+        elif len(counted) < len(good):
+            unseen.append(name)
+        curves |= _curve(run, name, [*run.train_rows("step", "lr_connector"), *evaluations], remarks)
+        rows += [
+            {
+                "size": run.size,
+                "run": name,
+                "schedule": run.schedule,
+                "n": run.record.get(parameters.key),
+                "d": row.get(seen.key),
+                "loss": row["val_loss"],
+                "step": row["step"],
+                "lr": row.get("lr_connector"),
+                "compute": row.get("flops"),
+            }
+            for row in good
+        ]
+    if not rows:
+        raise UsageError(f"{source}: no evaluation to fit (runs: {len(runs)}, meant for fits: {len(used)})")
+    _check(source, uncounted, f"no count of {parameters.words}", f'"--n {n}"', "--n total")
+    _check(source, unseen, f"no {seen.words} of an evaluation", f'"--d {d}"', "--d samples")
+    if unknown:
+        remarks.append(f"N is not known of imported runs: {shorten(', '.join(unknown))}")
+    points = tidy(
+        pd.DataFrame(rows), source, remarks, n_kind=parameters.words, d_kind=seen.words, curves=curves
+    )
+    return evolve(points, ways_out={"n": _COUNT_IMPORTED})
+
+
+def stored_runs(root: Path, passed_over: PassedOver | None = None) -> list[Run]:
+    """The runs kept in a folder. passed_over: see `sound`; without it, what a damaged run measured would be missing
+    without a word, and that is an error. Raises `UsageError`, with the way to get some, when there are none."""
+    folders = [root / entry.folder for entry in list_entries(root)]
+    if not folders:
+        raise UsageError(
+            f"{root}: no runs are kept there. Train some with `fvlm run recipes/quickstart.toml`, "
+            "or name another folder with --runs DIR"
+        )
+    return with_cache(in_order(sound(folders, passed_over)), root)
+
+
+def run_names(runs: Sequence[Run]) -> dict[object, str]:
+    """A unique name for each run, by folder: its id, or `recipe/id` where two recipes have runs of one id."""
+    ids = Counter(run.id for run in runs)
+    return {run.folder: run.id if ids[run.id] == 1 else f"{run.recipe}/{run.id}" for run in runs}
+
+
+def _check(source: str, runs: list[str], lacking: str, asked: str, instead: str) -> None:
+    if runs:
+        raise UsageError(
+            f"{source}: {asked} cannot be had: {lacking} was recorded by {shorten(', '.join(runs))}, "
+            f"imported or trained by an older version. Use {instead}, or train these runs again"
+        )
+
+
+def _curve(run: Run, name: str, rows: Sequence[Row], remarks: list[str]) -> Mapping[str, LRCurve]:
+    """The learning rate at every step that was logged, evaluations and training alike."""
+    rated = [row for row in rows if row.get("lr_connector") is not None and row.get("step") is not None]
+    training: dict[str, Any] = run.record.get("resolved", {}).get("training", {})
+    warmup = int(run.record.get("steps", 0) * training.get("warmup", 0))
+    steps = pd.Series([row["step"] for row in rated], dtype=float).to_numpy()
+    rates = pd.Series([row["lr_connector"] for row in rated], dtype=float).to_numpy()
+    return curves_of(pd.Categorical([name] * len(rated)), steps, rates, warmup, remarks)
+
+
+def _is_loss(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and value > 0

@@ -1,0 +1,302 @@
+"""What to run next: runs that make the prediction of a target surest, and what the obvious alternatives would give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from attrs import asdict, evolve, frozen
+
+from fvlm_core.interfaces.fit import FitModel
+from fvlm_core.scaling.fit.identifiability import ENOUGH
+from fvlm_core.scaling.fit.noise import ASSUMED, Noise
+from fvlm_core.scaling.fit.objective import Floats, Objective
+from fvlm_core.scaling.fit.problem import Problem, thinned
+from fvlm_core.scaling.fit.shortage import shortage
+from fvlm_core.scaling.points.points import Points, size_label
+from fvlm_core.scaling.predict.cost import Cost, Size
+from fvlm_core.scaling.predict.design import SPARED, Candidate, choose, estimable, even_grid, stakes
+from fvlm_core.scaling.predict.optimum import bound, optimum
+from fvlm_core.scaling.predict.prior import Beliefs, learn, logarithmic, prior
+from fvlm_core.utils.errors import UsageError
+
+DRAWS = 32
+"""Of the beliefs that a design is averaged over; 200 choose the same runs within the noise of the study in the docs."""
+
+LEVELS = 20
+"""Lengths of a run that are tried for each size, evenly in ln D."""
+
+LARGEST = 0.9
+"""Of the budget that a single run may take at most, unless less is asked for."""
+
+
+@frozen
+class Target:
+    """What is to be predicted: the loss at N and D, or the best loss that a budget of FLOPs can reach."""
+
+    n: float | None = None
+    d: float | None = None
+    budget: float | None = None
+
+
+@frozen(eq=False)
+class Choices:
+    """What may be run. sizes: candidates. price: of a run of a size with some FLOPs, in the budget's unit. shortest,
+    longest: D of a run. batch: D must be a multiple of it. every: D between evaluations, all of which count; None: only
+    the end of a run counts.  most: runs. largest: the part of the budget that a single run may take."""
+
+    sizes: tuple[Size, ...]
+    price: Callable[[Size, float], float]
+    shortest: float
+    longest: float = np.inf
+    batch: int = 1
+    every: float | None = None
+    most: int = 12
+    largest: float = LARGEST
+
+    def run(self, size: Size, d: float) -> Candidate | None:
+        """A run of a size on about D; None when there is no such run."""
+        d = max(1, round(d / self.batch)) * self.batch
+        if not self.shortest * (1 - 1e-9) <= d <= self.longest * (1 + 1e-9):
+            return None
+        flops = size.flops * d
+        count = 1 if self.every is None else max(1, int(d / self.every))
+        return Candidate(size.label, size.n, float(d), flops, self.price(size, flops), count)
+
+    def affordable(self, size: Size, price: float) -> float:
+        """The D that a price pays for: prices are proportional to D."""
+        return price / self.price(size, size.flops)
+
+    def candidates(self, budget: float) -> list[Candidate]:
+        """Every size at every length."""
+        out: list[Candidate] = []
+        for size in self.sizes:
+            longest = min(self.longest, self.affordable(size, self.largest * budget))
+            if longest < self.shortest:
+                continue
+            for d in np.geomspace(self.shortest, longest, LEVELS):
+                one = self.run(size, float(d))
+                if one is not None and one not in out:
+                    out.append(one)
+        return out
+
+
+@frozen(eq=False)
+class Design:
+    """A set of runs, and the standard error of ln L at the target after them."""
+
+    name: str
+    runs: tuple[Candidate, ...]
+    error: float
+
+    @property
+    def price(self) -> float:
+        """Of all runs."""
+        return sum(run.price for run in self.runs)
+
+    @property
+    def flops(self) -> float:
+        """Of all runs."""
+        return sum(run.flops for run in self.runs)
+
+
+@frozen(eq=False)
+class Advice:
+    """before: the standard error of ln L at the target now. suggested: the runs to make. alternatives: what else the
+    budget pays for. n, d, loss: the target as believed now, medians. points: how many are known already. missing: why
+    no such runs can tell the loss at the target, "" where they can."""
+
+    law: str
+    target: Target
+    n: float
+    d: float
+    loss: float
+    before: float
+    suggested: Design
+    alternatives: tuple[Design, ...]
+    noise: Noise
+    points: int
+    missing: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+
+        def one(design: Design) -> dict[str, Any]:
+            runs = [asdict(run) for run in design.runs]
+            return {"name": design.name, "error": design.error, "flops": design.flops, "runs": runs}
+
+        return {
+            "law": self.law,
+            "target": {"N": self.n, "D": self.d, "C": self.target.budget, "loss": self.loss},
+            "error_before": self.before,
+            "suggested": one(self.suggested),
+            "alternatives": [one(design) for design in self.alternatives],
+            "noise": {
+                "run": self.noise.run,
+                "point": self.noise.point,
+                "lag1": self.noise.lag1,
+                "run_source": self.noise.run_source,
+                "point_source": self.noise.point_source,
+            },
+            "points": self.points,
+            "missing": self.missing,
+        }
+
+
+def advise(
+    model: FitModel,
+    choices: Choices,
+    budget: float,
+    target: Target,
+    *,
+    cost: Cost | None = None,
+    points: Points | None = None,
+    noise: Noise = ASSUMED,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Advice:
+    """The runs within the budget after which the target is predicted best.
+
+    budget: in the unit of `choices.price`. cost: for targets that are budgets. noise: of the runs. points: measured
+    already. Raises `UsageError` when the budget pays for no run, or for none that makes the prediction
+    surer, and when the law is not of N and D alone.
+    """
+    check_law(model)
+    candidates = choices.candidates(budget)
+    if not candidates:
+        cheapest = min(choices.price(size, size.flops * choices.shortest) for size in choices.sizes)
+        raise UsageError(
+            f"the budget, {budget:.3g}, pays for no run: the shortest of the smallest size (D = {choices.shortest:g}) "
+            f"takes {cheapest / choices.largest:.3g}"
+        )
+    problem = problem_at(model, candidates)
+    beliefs = prior(problem, draws, seed)
+    if points is not None:
+        measured = logarithmic(Problem(model, Objective("log-mse"), points.table))
+        beliefs = learn(beliefs, measured, noise, seed)
+    n, d = _target(problem, beliefs, target, cost)
+    known = problem.table if points is None else pd.concat([problem.table, points.table], ignore_index=True)
+    places = known.drop_duplicates(["n", "d"]).reset_index(drop=True)
+    missing = _untold(thinned(evolve(problem, table=places), ENOUGH), beliefs, (n, d), choices)
+    return _designs(
+        model, problem, beliefs, choices, candidates, budget, target, (n, d), noise, points, missing
+    )
+
+
+def _designs(
+    model: FitModel,
+    problem: Problem,
+    beliefs: Beliefs,
+    choices: Choices,
+    candidates: list[Candidate],
+    budget: float,
+    target: Target,
+    at: tuple[Floats, Floats],
+    noise: Noise,
+    points: Points | None,
+    missing: str,
+) -> Advice:
+    by_label = {size.label: size for size in choices.sizes}
+
+    def for_price(label: str, n: float, price: float) -> Candidate | None:
+        size = by_label[label]
+        d = choices.affordable(size, price)
+        return choices.run(size, np.floor(d / choices.batch) * choices.batch)
+
+    grid = even_grid([(size.label, size.n) for size in choices.sizes], for_price, budget, choices.most)
+    largest = [for_price(size.label, size.n, choices.largest * budget) for size in choices.sizes[-1:]]
+    single = [one for one in largest if one is not None]
+    everything = [*candidates, *grid, *single]
+    known = stakes(problem, beliefs, everything, noise, at)
+    of_grid = list(range(len(candidates), len(candidates) + len(grid)))
+    of_single = list(range(len(candidates) + len(grid), len(everything)))
+    prices = np.array([one.price for one in everything])
+    chosen = choose(known, prices, budget, choices.most, [of_grid])
+    if not chosen:
+        raise UsageError(
+            f"no run within the budget makes the loss at the target surer: its standard error, "
+            f"{known.error([]):.2%}, would fall by less than {SPARED:.0%} of that. "
+            + (f"And {missing}" if missing else "Other sizes (--sizes, recipes) or a larger budget may")
+        )
+
+    def design(name: str, which: list[int]) -> Design:
+        runs = sorted((everything[place] for place in which), key=lambda run: (run.n, run.d))
+        return Design(name, tuple(runs), known.error(which))
+
+    others = (design("even grid in (log N, log C)", of_grid),)
+    if single:
+        others = (*others, design("one run of the largest size", of_single))
+    there = np.einsum("ss->s", bound(problem, *at).predict(problem.values(beliefs.theta)))
+    return Advice(
+        model.name,
+        target,
+        float(np.median(at[0])),
+        float(np.median(at[1])),
+        float(np.median(there)),
+        known.error([]),
+        design("suggested", chosen),
+        others,
+        noise,
+        0 if points is None else len(points.table),
+        missing,
+    )
+
+
+def _untold(problem: Problem, beliefs: Beliefs, at: tuple[Floats, Floats], choices: Choices) -> str:
+    """What is missing where no such runs, however many, tell the loss at the target; "" where they do."""
+    if estimable(problem, beliefs, at):
+        return ""
+    sizes = ", ".join(size.label for size in choices.sizes)
+    return (
+        f"no runs of these sizes ({sizes}) tell the loss at N = {size_label(float(np.median(at[0])))}, D = "
+        f"{size_label(float(np.median(at[1])))}, however much they take. {shortage(problem)} Name more sizes (--sizes, "
+        "or recipes that have them), or let runs differ more (--shortest, --longest)"
+    )
+
+
+def problem_at(model: FitModel, candidates: Sequence[Candidate]) -> Problem:
+    """The law at candidate runs, with residuals of ln L."""
+    table = pd.DataFrame(
+        {
+            "n": [one.n for one in candidates],
+            "d": [one.d for one in candidates],
+            "loss": 1.0,
+            "size": "",
+            "run": "",
+        }
+    )
+    return Problem(model, Objective("log-mse"), table)
+
+
+def check_law(model: FitModel) -> None:
+    """Raise `UsageError` unless the law predicts the loss from N and D with parameters of all sizes."""
+    if model.target != "loss" or not set(model.inputs) <= {"n", "d"} or "n" not in model.inputs:
+        reads = ", ".join(model.inputs)
+        raise UsageError(
+            f"{model.name} reads {reads}: predictions of new runs take a law of N and D, such as joint-chinchilla"
+        )
+    if any(parameter.per is not None for parameter in model.parameters):
+        raise UsageError(
+            f"{model.name} has parameters of each size: it says nothing of a size that was not run"
+        )
+
+
+def _target(problem: Problem, beliefs: Beliefs, target: Target, cost: Cost | None) -> tuple[Floats, Floats]:
+    sets = len(beliefs.theta)
+    if target.n is not None and target.d is not None:
+        return np.full(sets, target.n), np.full(sets, target.d)
+    assert target.budget is not None
+    assert cost is not None
+    low, high = cost.reach
+    if not np.isfinite(high):
+        n = [size.n for size in cost.sizes] or list(problem.table["n"])
+        low, high = min(n) / 2, max(n) * 30
+    found = optimum(problem, problem.values(beliefs.theta), cost, target.budget, low, high)
+    return found.n, found.d
+
+
+def flops_price(size: Size, flops: float) -> float:
+    """A budget in FLOPs."""
+    return flops

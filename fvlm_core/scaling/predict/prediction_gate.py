@@ -1,0 +1,224 @@
+"""What is asked of a fitted law, and what the points can answer: the gate of predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from attrs import asdict, evolve, frozen
+
+from fvlm_core.interfaces.fit import FitModel
+from fvlm_core.scaling.fit.noise import Noise
+from fvlm_core.scaling.fit.report import Fit, FitReport, Status
+from fvlm_core.scaling.fit.uncertainty import LEVEL
+from fvlm_core.scaling.points.points import MEANING, NUMBERS, size_label
+from fvlm_core.scaling.predict.cost import SAME_SIZE, Cost
+from fvlm_core.scaling.predict.prediction import Best, Prediction, Predictor
+from fvlm_core.scaling.predict.reach import FARTHEST, Excess, beyond
+from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.parse_number import parse_count
+
+NO_COST = (
+    "a budget needs the cost of a run, and these points do not hold their FLOPs: give a column C, recipes whose sizes "
+    "are planned (--recipe FILE), or, for text, --cost 6ND"
+)
+
+
+@frozen
+class Asked:
+    """A question: n and d; n and budget; or budget alone, for its best use."""
+
+    n: float | None = None
+    d: float | None = None
+    budget: float | None = None
+
+
+@frozen(eq=False)
+class Answer:
+    """status and reasons: as of `FitReport`; "refused" when no number is given. prediction: at one N and D. best: of a
+    budget, over all N. sizes: of a budget, those that exist. parts: what the intervals of a new run hold."""
+
+    status: Status
+    asked: Asked
+    report: FitReport
+    cost: Cost | None
+    reasons: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    prediction: Prediction | None = None
+    best: Best | None = None
+    sizes: tuple[Prediction, ...] = ()
+    noise: Noise | None = None
+    parts: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; null for what is withheld or not known."""
+        noise = None
+        if self.noise is not None:
+            noise = {key: _finite(value) for key, value in asdict(self.noise).items()}
+        return {
+            "status": self.status,
+            "reasons": list(self.reasons),
+            "warnings": list(self.warnings),
+            "asked": {"N": self.asked.n, "D": self.asked.d, "C": self.asked.budget},
+            "prediction": self.prediction.to_json() if self.prediction else None,
+            "optimum": self.best.to_json() if self.best else None,
+            "sizes": [one.to_json() for one in self.sizes],
+            "level": LEVEL,
+            "interval_holds": list(self.parts),
+            "noise": noise,
+            "cost": None if self.cost is None else str(self.cost),
+            "fit": self.report.to_json(),
+        }
+
+
+def ask(asked: Asked, report: FitReport, cost: Cost | None, remarks: Sequence[str] = ()) -> Answer:
+    """Answer from a fit, or say why not.
+
+    report: made with `force` when everything is to be shown, and the reasons with it. remarks: on the cost.
+    Raises `UsageError` for a budget where the cost is not known.
+    """
+    if asked.budget is not None and cost is None:
+        raise UsageError(NO_COST)
+    warnings = [*remarks, *report.warnings]
+    label = "" if asked.n is None else _known_label(report.points.table, asked.n)
+    fit = _fit_for(report, label)
+    if fit is None:
+        reasons = (*report.reasons, *_cannot(report, asked))
+        return Answer("refused", asked, report, cost, reasons, tuple(warnings))
+    predictor = Predictor(fit, cost)
+    warnings += predictor.remarks
+    answer = Answer("ok", asked, report, cost, noise=predictor.noise, parts=predictor.parts)
+    if asked.n is not None:
+        d = asked.d if asked.d is not None else _affordable(cost, asked.n, asked.budget)
+        prediction = predictor.at(asked.n, d, label)
+        answer = evolve(answer, prediction=prediction)
+        warnings += [cost.about(asked.n) if cost else _UNCOUNTED]
+        excess = _beyond(fit, asked.n, d, prediction.compute, cost)
+    else:
+        assert asked.budget is not None
+        assert cost is not None
+        low, high = _carried(fit, cost)
+        best = predictor.best(asked.budget, low, high)
+        sizes = [(size.label, size.n) for size in cost.sizes]
+        answer = evolve(answer, best=best, sizes=predictor.among(asked.budget, sizes))
+        warnings += [_edge(best, low, high, cost), cost.about(best.n)]
+        excess = _beyond(fit, best.n, best.d, asked.budget, cost)
+        warnings += [
+            f"{one.label}: {far}" for one in answer.sizes for far in _beyond(fit, one.n, one.d, None, cost)
+        ]
+    warnings = list(dict.fromkeys(filter(None, warnings)))
+    status: Status = "ok" if report.status == "ok" else "reduced"
+    if excess and not report.forced:
+        reasons = (*report.reasons, *map(str, excess))
+        return Answer("refused", asked, report, cost, reasons, tuple(warnings), noise=answer.noise)
+    if report.forced and (report.reasons or excess):
+        status = "refused"
+    return evolve(
+        answer, status=status, reasons=(*report.reasons, *map(str, excess)), warnings=tuple(warnings)
+    )
+
+
+def known_size(text: str, table: pd.DataFrame) -> tuple[float, str] | None:
+    """N of the points' size of this name, and a remark where the name says another number; None for no such size.
+
+    Raises `UsageError` for a size without one N.
+    """
+    n = table.loc[(table["size"] == text).to_numpy(), "n"].unique()
+    if not len(n):
+        return None
+    if not (n / n[0] - 1 <= SAME_SIZE).all() or not (n / n[0] - 1 >= -SAME_SIZE).all():  # NaN is neither
+        told = ", ".join(f"{one:.6g}" for one in n) if np.isfinite(n).all() else "not known"
+        raise UsageError(f'--n {text}: N of the size "{text}" is {told}: give it as a number')
+    same = (number := parse_count(text)) is not None and abs(number / n[0] - 1) <= SAME_SIZE
+    return float(n[0]), "" if same else f'"{text}" is a size of the points: N = {n[0]:,.0f}'
+
+
+def refuse_untold(model: FitModel) -> None:
+    """Raise `UsageError` for a law whose loss N and D do not tell: one that reads the steps of a run, say."""
+    untold = [name for name in model.inputs if name in NUMBERS and name not in ("n", "d")]
+    untold += model.reads
+    point = pd.DataFrame({"n": [1.0], "d": [1.0], "loss": 1.0, "size": "", "run": "", "schedule": ""})
+    for feature in model.features.values() if not untold else ():
+        try:
+            feature(point, {})
+        except KeyError as error:
+            untold.append(str(error.args[0]))
+    untold += [f"its {slot.per}" for slot in model.parameters if slot.per not in (None, "size")]
+    if untold:
+        named = ", ".join(MEANING.get(name, name) for name in dict.fromkeys(untold))
+        raise UsageError(
+            f'"{model.name}" ({model.form}) tells the loss of a point from more than N and D: {named}. A question of '
+            f"--n, --d and --budget does not say that. `fvlm fit --model {model.name}` shows what the law finds; ask "
+            "laws of N and D, such as joint-chinchilla"
+        )
+
+
+def _beyond(fit: Fit, n: float, d: float, compute: float | None, cost: Cost | None) -> list[Excess]:
+    """Of a law that reads no N, N cannot lie outside the points."""
+    of_sizes = "n" in fit.problem.model.columns
+    return beyond(fit.problem.table, n if of_sizes else None, d, compute, cost)
+
+
+def _carried(fit: Fit, cost: Cost) -> tuple[float, float]:
+    """The N that the points carry and whose cost is known."""
+    n = fit.problem.table["n"].to_numpy()
+    allowed = min(n.max() / n.min(), FARTHEST["N"])
+    low, high = max(n.min() / allowed, cost.reach[0]), min(n.max() * allowed, cost.reach[1])
+    if low >= high:
+        ends = " to ".join(size_label(end) for end in cost.reach)
+        raise UsageError(
+            f"the points are of other sizes than those whose cost is known, {ends}: name their recipes"
+        )
+    return low, high
+
+
+def _edge(best: Best, low: float, high: float, cost: Cost) -> str:
+    if not best.edge:
+        return ""
+    side, end = ("largest", high) if best.edge > 0 else ("smallest", low)
+    known = "whose cost is known" if end in cost.reach else "that the points carry"
+    return f"the loss still falls at the {side} N {known}, {size_label(end)}: the optimum is there or beyond"
+
+
+def _fit_for(report: FitReport, label: str) -> Fit | None:
+    """The fit that can answer: of the whole law; or, at a size that was fitted, one with parameters of that size."""
+    for fit in report.fits:
+        of_sizes = any(slot.parameter.per is not None for slot in fit.problem.slots)
+        if not of_sizes or (label and fit.group in ("", label)):
+            return fit
+    return None
+
+
+def _known_label(table: pd.DataFrame, n: float) -> str:
+    near = table[(table["n"] / n - 1).abs() <= SAME_SIZE]
+    return str(near["size"].iloc[0]) if len(near) else ""
+
+
+def _cannot(report: FitReport, asked: Asked) -> tuple[str, ...]:
+    if not report.fits:
+        return ()
+    sizes = ", ".join(report.points.sizes)
+    what = "the best use of a budget" if asked.n is None else f"N = {size_label(asked.n)}"
+    return (f"what the points tell is about their own sizes ({sizes}) and says nothing of {what}",)
+
+
+def _affordable(cost: Cost | None, n: float, budget: float | None) -> float:
+    assert cost is not None
+    assert budget is not None
+    each = float(cost.flops(n))
+    if np.isfinite(each):
+        return budget / each
+    ends = " to ".join(size_label(end) for end in cost.reach)
+    raise UsageError(
+        f"the cost of N = {size_label(n)} is not known: {cost} tell it from {ends}. Name recipes with such sizes "
+        "(--recipe), or ask with --d"
+    )
+
+
+_UNCOUNTED = "the points do not hold their FLOPs: C is neither told nor checked"
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not np.isfinite(value) else value

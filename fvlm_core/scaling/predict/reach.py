@@ -1,0 +1,61 @@
+"""How far beyond its points a law is followed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from attrs import frozen
+
+from fvlm_core.scaling.fit.objective import Floats
+from fvlm_core.scaling.predict.cost import SAME_SIZE, Cost
+
+FARTHEST = {"N": 30.0, "D": 30.0, "C": 300.0}
+"""How far beyond the points a law is followed at most: N and D by a factor of 30, C of 300 (the farthest published
+predictions that held: Gadre et al. 2024, arXiv:2403.08540, 300 times the compute). Points that span less carry less: as
+far beyond their range as the range is wide."""
+
+
+@frozen
+class Excess:
+    """A quantity asked for beyond what the points carry. factor: how far outside their range [low, high]. allowed: how
+    far is carried."""
+
+    quantity: str
+    value: float
+    factor: float
+    allowed: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        side, edge = (
+            ("above the largest", self.high) if self.value > self.high else ("below the smallest", self.low)
+        )
+        return (
+            f"{self.quantity} = {self.value:.3g} is a factor of {self.factor:.3g} {side} of the points, {edge:.3g}; "
+            f"they span a factor of {self.high / self.low:.3g} and carry {self.allowed:.3g} beyond it (as far as they "
+            f"span, at most {FARTHEST[self.quantity]:g})"
+        )
+
+
+def beyond(
+    table: pd.DataFrame, n: float | None, d: float, compute: float | None, cost: Cost | None
+) -> list[Excess]:
+    """What of N, D and C lies farther outside these points than they carry. None: not asked for. cost: tells C of the
+    points."""
+    seen: list[tuple[str, float | None, Floats]] = [
+        ("N", n, table["n"].to_numpy(float)),
+        ("D", d, table["d"].to_numpy(float)),
+    ]
+    if cost is not None:
+        seen.append(("C", compute, cost.flops(table["n"].to_numpy(float)) * table["d"].to_numpy(float)))
+    out: list[Excess] = []
+    for quantity, value, known in seen:
+        values = known[np.isfinite(known)]
+        if value is None or not len(values):
+            continue
+        low, high = float(values.min()), float(values.max())
+        factor, allowed = max(value / high, low / value), min(high / low, FARTHEST[quantity])
+        if factor > allowed * (1 + SAME_SIZE):
+            out.append(Excess(quantity, value, factor, allowed, low, high))
+    return out

@@ -1,0 +1,68 @@
+"""Conditions of `--where`, on runs and on points alike: `size=135M`, `best_loss < 1.3`, `training.lr >= 1e-3`."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
+
+from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.parse_number import parse_count
+
+_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<=": operator.le,
+    ">=": operator.ge,
+    "<": operator.lt,
+    ">": operator.gt,
+}
+_CONDITION = re.compile(r"\s*([^=!<>]*[^=!<>\s])\s*(==|!=|<=|>=|=|<|>)\s*(.*?)\s*", re.DOTALL)
+
+
+@frozen
+class Condition:
+    """One condition. symbol: one of == != <= >= < >; a single = is kept as ==. value: as written, without quotes."""
+
+    key: str
+    symbol: str
+    value: str
+
+    @classmethod
+    def parse(cls, text: str) -> Condition:
+        """`KEY OP VALUE`, with or without spaces; quotes around the value keep its spaces. Raises `UsageError`."""
+        found = _CONDITION.fullmatch(text)
+        if found is None:
+            raise UsageError(
+                '--where: expected KEY OP VALUE, such as size=135M or "step >= 20k", with OP one of '
+                f'= {" ".join(_OPERATORS)}; got "{text}"'
+            )
+        key, symbol, value = found.groups()
+        if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+            value = value[1:-1]
+        elif not value or value[0] in "=<>!":
+            raise UsageError(f'--where "{text}": expected a value after {symbol}, got "{value}"')
+        return cls(key, "==" if symbol == "=" else symbol, value)
+
+    def compare(self, found: Any, wanted: Any) -> Any:
+        """`found OP wanted`; of arrays, element by element."""
+        return _OPERATORS[self.symbol](found, wanted)
+
+    def number(self) -> float:
+        """The value, for a key that holds numbers. Raises `UsageError` when it is none."""
+        number = parse_count(self.value)
+        if number is None:
+            raise UsageError(f'--where "{self}": {self.key} is a number; got "{self.value}"')
+        return number
+
+    def text(self) -> str:
+        """The value, for a key that holds words. Raises `UsageError` when they would have to be ordered."""
+        if self.symbol not in ("==", "!="):
+            raise UsageError(f'--where "{self}": {self.key} is text; compare it with = or !=')
+        return self.value
+
+    def __str__(self) -> str:
+        return f"{self.key} {self.symbol} {self.value}"

@@ -1,0 +1,1 @@
+"""Weights in and out of a model: made elsewhere, of earlier runs, of a run's checkpoints."""

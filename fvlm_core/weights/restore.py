@@ -1,0 +1,118 @@
+"""A trained model back from its run's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from attrs import frozen
+from safetensors.torch import load_file
+
+from fvlm_core.interfaces.llm import Chat
+from fvlm_core.media.viewing import Viewing
+from fvlm_core.model.build import compose, make_chat
+from fvlm_core.model.vlm import VLM
+from fvlm_core.recipes.read import from_resolved
+from fvlm_core.recipes.schema import RunRecipe
+from fvlm_core.runs.checkpoint import MODEL, UNIDENTIFIED, damage, is_identified, latest_checkpoint
+from fvlm_core.runs.store import ARCHITECTURES, CHECKPOINTS, IMPORTED, RECIPE, TOKENIZER, Run
+from fvlm_core.runs.viewing import VIEWING, read_viewing, viewing_from_recipe
+from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.listing import lines, listed
+from fvlm_core.utils.pretrained import check_whole, known_architectures
+
+Checkpoint = Literal["best", "last"]
+"""Which weights of a run: those of the best evaluation, or the newest."""
+
+
+@frozen(eq=False)
+class Restored:
+    """A model ready to use (in evaluation mode), its chat format, its recipe, and the step its weights are from.
+
+    record: of its run. remark: what people should know of where the weights come from; or nothing.
+    """
+
+    model: VLM
+    chat: Chat
+    config: RunRecipe
+    step: int
+    record: dict[str, Any]
+    remark: str = ""
+
+    @property
+    def viewing(self) -> Viewing:
+        """How it is shown things: as its record says; of a run from before records did, as its recipe and data say."""
+        written = self.record.get(VIEWING)
+        if written is None:
+            return viewing_from_recipe(self.config.data, self.model.encoder.spec.image_size, self.chat)
+        return read_viewing(written, RECIPE)
+
+
+def restore(run: Run, device: str = "cpu", checkpoint: Checkpoint = "best") -> Restored:
+    """The model of a run with the weights of its best checkpoint, or of the newest: of that one too when there is no
+    best yet.
+
+    Raises `UsageError` when the run has no complete checkpoint.
+    """
+    folder = best_checkpoint(run) if checkpoint == "best" else _newest_checkpoint(run)
+    with known_architectures(dict(run.record.get(ARCHITECTURES, {}))):
+        config = from_resolved(run.record["resolved"])
+        chat = make_chat(config.model, tuple, run.folder / TOKENIZER)
+        model = compose(config.model, chat.vocabulary, run.record["seed"], weights=False)
+    _load(model, folder / MODEL)
+    step = int(folder.name.removeprefix("step-"))
+    remark = "" if is_identified(folder) else f"{folder}: {UNIDENTIFIED}"
+    return Restored(model.to(device).eval(), chat, config, step, run.record, remark)
+
+
+@torch.no_grad()
+def _load(model: VLM, file: Path) -> None:
+    """Raises `UsageError` for a file that does not hold the weights of this model."""
+    check_whole(file)
+    tensors = load_file(file)
+    own = dict(model.named_parameters())
+    wrong = [name for name, one in own.items() if name not in tensors or tensors[name].shape != one.shape]
+    if wrong:
+        raise UsageError(
+            f"{file}: not the weights of this run's model: {listed(wrong)} are not in it, or of another shape. Put the "
+            f"file back, or name the run that it is from"
+        )
+    for name, parameter in own.items():
+        parameter.copy_(tensors[name])
+
+
+def best_checkpoint(run: Run) -> Path:
+    """The folder of a run's best checkpoint, or of the newest when there is no best yet.
+
+    Raises `UsageError` when the run has no complete checkpoint, or is imported without weights.
+    """
+    best = run.summary.get("best_val_step") if run.has_recipe else None
+    folder = run.folder / CHECKPOINTS / f"step-{best:08d}" if best is not None else None
+    if folder is not None and folder.is_dir():
+        if wrong := damage(folder):
+            raise UsageError(
+                f"{wrong}. It is the run's best checkpoint: put it back, or {_otherwise(run, folder)}"
+            )
+        return folder
+    return _newest_checkpoint(run)
+
+
+def _newest_checkpoint(run: Run) -> Path:
+    if not run.has_recipe:
+        raise UsageError(
+            f"{run.recipe}/{run.id} is imported: no weights. Only its measurements came, from "
+            f"{run.record[IMPORTED]['file']}; `fvlm weights import FILE --recipe RECIPE` makes a run of weights"
+        )
+    newest, damaged = latest_checkpoint(run.folder / CHECKPOINTS)
+    if newest is None:
+        raise UsageError(lines([f"{run.folder} has no complete checkpoint yet", *damaged]))
+    return newest
+
+
+def _otherwise(run: Run, damaged: Path) -> str:
+    """What else can be done about a damaged checkpoint."""
+    newest, _ = latest_checkpoint(run.folder / CHECKPOINTS)
+    if newest is None:
+        return "train the run again: no other checkpoint is complete"
+    return f"remove {damaged}: {newest.name}, the newest one that is complete, is taken then"
