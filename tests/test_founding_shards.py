@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -171,12 +172,26 @@ def test_pictures_of_any_size_are_scaled_and_cropped(tmp_path: Path) -> None:
     assert [index_of(frame) for frame in frames] == [5, 6, 7]
 
 
-def test_a_shard_that_is_not_whole_stops_the_source_by_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("damaged", "word"),
+    [
+        (lambda tar: tar[: len(tar) // 2], "cut short"),
+        (lambda tar: tar[: 10 * 1024], "cut short"),  # after the tenth member: a header and a block each
+        (
+            lambda tar: tar[: 10 * 1024] + bytes(512) + tar[10 * 1024 + 512 :],
+            "altered",
+        ),  # its next header gone
+    ],
+    ids=["within a member", "between two", "a header of zeros"],
+)
+def test_a_shard_that_is_not_whole_stops_the_source_by_name(
+    damaged: Callable[[bytes], bytes], word: str, tmp_path: Path
+) -> None:
     for number in range(3):
         write_tar(tmp_path / "shards" / f"{number}.tar", {f"{n}.json": {"caption": "x"} for n in range(20)})
     whole = (tmp_path / "shards" / "1.tar").read_bytes()
-    (tmp_path / "shards" / "1.tar").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UsageError, match=r"1 of 3 shards are not whole:\n.*1\.tar: cut short"):
+    (tmp_path / "shards" / "1.tar").write_bytes(damaged(whole))
+    with pytest.raises(UsageError, match=rf"1 of 3 shards are not whole:\n.*1\.tar: {word}"):
         open_all(tmp_path / "shards")
 
 
