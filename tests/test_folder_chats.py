@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from fvlm_smollm2.config import SYSTEM, SmolLM2
-from fvlm_smollm2.template import own_system
+from fvlm_smollm2.config import SmolLM2
+from fvlm_smollm2.template import SYSTEM, own_system
 from tiny import CONNECTOR, DATA, ENCODER, TRAINING, run_cli, train
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM

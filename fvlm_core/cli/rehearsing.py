@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from fvlm_core.cli.console import stdout
+from fvlm_core.cli.outcomes import fit_outcomes, show_outcomes, train_all
 from fvlm_core.recipes.read import Recipe
 
 EXPORT = "export"
@@ -21,7 +22,6 @@ def rehearse_recipe(
     """Rehearse a recipe below `root`, or print the rehearsal's plan."""
     from fvlm_core.cli.comparison_view import show_tables
     from fvlm_core.cli.plan_view import plan_json, show_plan
-    from fvlm_core.cli.run import fit_outcomes, show_outcomes, train_all
     from fvlm_core.comparison import compare, table
     from fvlm_core.interchange.export import export
     from fvlm_core.planning.plan import plan

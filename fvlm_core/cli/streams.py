@@ -48,7 +48,7 @@ class Stream(io.TextIOWrapper):
     needed = False
 
     def write(self, text: str) -> int:
-        """As any text stream, but that what would command the terminal is spelt out (`fvlm_core.utils.visible_text`)."""
+        """As any text stream, but that what would command the terminal is spelt out (`visible_text`)."""
         self.write_styled(visible(text, keep="\n\t"))
         return len(text)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from fvlm_core.plugin_api import NOTES, EncodedChat, Turn, UsageError, check_data
-from fvlm_smollm2.config import SYSTEM
+from fvlm_smollm2.template import SYSTEM
 
 _END_OF_TEXT, _START, _END, _UNKNOWN = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<unk>"
 _MOST_WORDS = 65_536

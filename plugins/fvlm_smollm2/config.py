@@ -27,11 +27,10 @@ from fvlm_core.plugin_api import (
     check_kinds,
     pretrained_folder,
 )
+from fvlm_smollm2.template import SYSTEM, own_system
 
 if TYPE_CHECKING:
     from fvlm_smollm2.chat import ChatML
-
-SYSTEM = "You are a helpful AI assistant."
 
 FROM_DATA = "from-data"
 """In place of a hub id or a folder: a word-level tokenizer made from the training texts."""
@@ -116,7 +115,6 @@ class SmolLM2:
         model, or beside a chat template that is not ChatML.
         """
         from fvlm_smollm2 import chat
-        from fvlm_smollm2.template import own_system
 
         name = self._tokenizer()
         if file is None and name == FROM_DATA:
@@ -138,8 +136,6 @@ class SmolLM2:
     def remarks(self) -> tuple[str, ...]:
         """What becomes of the chat template that lies beside the tokenizer; nothing where there is none. Raises as
         `chat`."""
-        from fvlm_smollm2.template import own_system
-
         name = self._tokenizer()
         try:
             own = None if name == FROM_DATA else own_system(pretrained_folder(name, needs="tokenizer.json"))

@@ -8,6 +8,9 @@ from typing import Any, cast
 
 from fvlm_core.plugin_api import NotText, UsageError, decoded, read_config, read_data
 
+SYSTEM = "You are a helpful AI assistant."
+"""The system turn of chats that have none, unless a recipe says another."""
+
 _ASKED = [{"role": "user", "content": "Hi"}]
 _TALK = [{"role": "system", "content": "Be brief."}, *_ASKED, {"role": "assistant", "content": "Yes."}]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import timm
 import torch
@@ -18,7 +18,9 @@ from timm.models.vision_transformer import Block, ResPostBlock, VisionTransforme
 from torch import nn
 
 from fvlm_core.plugin_api import SEEDED, EncoderSpec, UsageError
-from fvlm_timm.config import Timm
+
+if TYPE_CHECKING:
+    from fvlm_timm.config import Timm
 
 POST_NORM = (ResPostBlock, EvaBlockPostNorm)
 """Blocks that norm what attention and MLP return, not what they read."""

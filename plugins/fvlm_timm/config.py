@@ -41,7 +41,7 @@ class Timm:
     checkpoint_activations: bool = False
 
     def __attrs_post_init__(self) -> None:
-        if self.weights == PRETRAINED:
+        if self.published:
             for name in ("width", "depth", "heads", "patch_size", "position_size"):
                 if getattr(self, name) is not None:
                     raise ValueError(
@@ -50,6 +50,11 @@ class Timm:
                     )
         if self.width and self.heads and self.width % self.heads:
             raise ValueError(f"width: expected a multiple of heads = {self.heads}, got {self.width}")
+
+    @property
+    def published(self) -> bool:
+        """Whether the weights are those that timm publishes under the model's name."""
+        return self.weights == PRETRAINED
 
     def spec(self) -> EncoderSpec:
         """The encoder's sizes. Imports timm, whose names and sizes they are. Raises `UsageError`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file
@@ -24,7 +24,9 @@ from fvlm_core.plugin_api import (
     user_path,
 )
 from fvlm_timm.architecture import ARGUMENTS, spec
-from fvlm_timm.config import PRETRAINED, Timm
+
+if TYPE_CHECKING:
+    from fvlm_timm.config import Timm
 
 _FILE = "model.safetensors"
 _HEADS = ("head.", "head_dist.", "attn_pool.", "fc_norm.", "norm.")
@@ -35,7 +37,7 @@ def weights_file(config: Timm) -> Path | None:
     """The safetensors file that `config.weights` stands for, None if seeded. Raises `MissingWeights`, `UsageError`."""
     if config.weights == SEEDED:
         return None
-    path = _published(config.model) if config.weights == PRETRAINED else _own(config)
+    path = _published(config.model) if config.published else _own(config)
     _check_described(config, path.parent / "config.json")
     return path
 
@@ -48,7 +50,7 @@ def _own(config: Timm) -> Path:
         path = path / _FILE if len(files) != 1 else files[0]
     if not path.is_file():
         raise MissingWeights(
-            f'weights: {path} does not exist; expected "{PRETRAINED}", "{SEEDED}", a file of safetensors with '
+            f'weights: {path} does not exist; expected "pretrained", "{SEEDED}", a file of safetensors with '
             f"timm's weight names, or a folder with one or with {_FILE}"
         )
     return path
