@@ -12,6 +12,7 @@ import pytest
 import small
 import torch
 from tiny import RECIPE, train
+from torch import nn
 
 from fvlm_core.data.collate import Preparer
 from fvlm_core.data.loader import TrainingData, micro_batches, validation_set
@@ -137,7 +138,11 @@ def test_no_norm_bias_or_query_is_decayed() -> None:
     """34: weight decay acted on norms, biases, embeddings and queries too."""
     model = small.model()
     optimiser = make_optimiser(
-        model.parameter_groups(), dict.fromkeys(("connector", "encoder", "llm"), 1.0), (0.9, 0.99), 0.1
+        model.parameter_groups(),
+        dict.fromkeys(("connector", "encoder", "llm"), 1.0),
+        (0.9, 0.99),
+        0.1,
+        model.decayed(),
     )
     decayed = {id(p) for group in optimiser.param_groups if group["weight_decay"] for p in group["params"]}
     names = {name for name, parameter in model.named_parameters() if id(parameter) in decayed}
@@ -145,6 +150,32 @@ def test_no_norm_bias_or_query_is_decayed() -> None:
     assert not [name for name in names if re.search(r"norm|bias|embed|q_static|q_init|token|position", name)]
     kept = {name for name, parameter in model.named_parameters() if parameter.ndim >= 2} - names
     assert not [name for name in kept if not re.search(r"embed|q_static|q_init|token|position", name)]
+
+
+def test_what_is_decayed_follows_from_kind_and_from_what_components_say_and_never_from_a_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A mixer of tokens in somebody's connector lost its decay to its name."""
+    model = small.model()
+    connector = model.connector
+    connector.token_mixer = nn.Linear(4, 4)
+    connector.attention = nn.MultiheadAttention(4, 2)
+    connector.weights_of_words = nn.Embedding(5, 4)
+    connector.gains = nn.LayerNorm(4)
+    connector.asked = nn.Parameter(torch.zeros(1, 4))
+    connector.experts = nn.Parameter(torch.zeros(3, 4, 4))
+    ours = ("token_mixer", "attention", "weights_of_words", "gains", "asked", "experts")
+    own = {name for name, _ in connector.named_parameters() if name.startswith(ours)}
+
+    def decayed() -> set[str]:
+        return {name for name in own if f"connector.{name}" in model.decayed()}
+
+    kinds = {"token_mixer.weight", "attention.in_proj_weight", "attention.out_proj.weight"}
+    assert decayed() == kinds
+    monkeypatch.setattr(
+        connector, "decays", {"experts": True, "token_mixer.weight": False}.get, raising=False
+    )
+    assert decayed() == (kinds | {"experts"}) - {"token_mixer.weight"}
 
 
 def test_an_error_of_the_attention_entropy_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:

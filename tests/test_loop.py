@@ -67,7 +67,7 @@ def test_every_new_projection_learns_at_the_connectors_rate(
     with torch.device("meta"):
         model = compose(recipe.runs[0].config.model, 49_152, 0, weights=False)
     rates = {"connector": 1e-3, "encoder": 1e-5, "llm": 1e-5}
-    optimiser = make_optimiser(model.parameter_groups(), rates, (0.9, 0.999), 0.01)
+    optimiser = make_optimiser(model.parameter_groups(), rates, (0.9, 0.999), 0.01, model.decayed())
     counts: dict[str, int] = {}
     for group in optimiser.param_groups:
         assert group["peak"] == rates[group["component"]]

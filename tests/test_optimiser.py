@@ -49,7 +49,7 @@ def gradients(of: dict[str, nn.Parameter], step: int) -> None:
 
 
 def ours(groups: dict[str, dict[str, nn.Parameter]], **rates: float) -> torch.optim.AdamW:
-    made = make_optimiser(groups, {**RATES, **rates}, **SETTINGS)
+    made = make_optimiser(groups, {**RATES, **rates}, **SETTINGS, decayed=DECAYED)
     for group in made.param_groups:
         group["lr"] = group["peak"]
     return made

@@ -104,7 +104,8 @@ def _visual_passes(setting: Setting, model: VLM) -> int:
 
 def updating(groups: Mapping[str, Mapping[str, nn.Parameter]]) -> Callable[[int], None]:
     """Normalise by so many tokens, clip, step: alike on all sides."""
-    optimiser = make_optimiser(groups, dict.fromkeys(GROUPS, RATE), (0.9, 0.999), 0.01)
+    matrices = {name for group in groups.values() for name, parameter in group.items() if parameter.ndim >= 2}
+    optimiser = make_optimiser(groups, dict.fromkeys(GROUPS, RATE), (0.9, 0.999), 0.01, matrices)
     for group in optimiser.param_groups:
         group["lr"] = RATE
 

@@ -55,6 +55,10 @@ class Connector(nn.Module, ABC):
         """As `VisionEncoder.our_name`, for the connector's own weights ("connector.…")."""
         return name
 
+    def decays(self, name: str) -> bool | None:
+        """As `VisionEncoder.decays`."""
+        return None
+
     @abstractmethod
     def connect(
         self,

@@ -73,6 +73,13 @@ class VisionEncoder(nn.Module, ABC):
         """
         return name
 
+    def decays(self, name: str) -> bool | None:
+        """Whether weight decay acts on this component's parameter `name`; None for what its kind says.
+
+        By kind it acts on what is called weight and has two dimensions or more, in any module but an embedding.
+        """
+        return None
+
     def compile_layers(self) -> None:
         """Compile what a layer does (`torch.compile`), in place, for shapes that do not change; with equal results as
         far as float32 goes. Does nothing unless the encoder says how."""

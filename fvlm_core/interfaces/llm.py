@@ -87,6 +87,10 @@ class LLMBackend(nn.Module, ABC):
         """As `VisionEncoder.our_name`, for the LLM's own weights ("llm.…"); a tied head has the embedding's name."""
         return name
 
+    def decays(self, name: str) -> bool | None:
+        """As `VisionEncoder.decays`."""
+        return None
+
     def compile_layers(self) -> None:
         """As `VisionEncoder.compile_layers`."""
         return

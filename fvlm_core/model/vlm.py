@@ -166,6 +166,22 @@ class VLM(nn.Module):
             groups[name.partition(".")[0]][name] = parameter
         return groups
 
+    def decayed(self) -> set[str]:
+        """Full names of the parameters that weight decay acts on; see `VisionEncoder.decays`.
+
+        Those are matrices and kernels: decaying norms, biases, embeddings and learned queries pulls them towards values
+        that mean nothing.
+        """
+        found: set[str] = set()
+        for path, module in self.named_modules():
+            part, _, inside = path.partition(".")
+            for name, parameter in module.named_parameters(recurse=False):
+                said = getattr(self, part).decays(f"{inside}.{name}".lstrip(".")) if part else None
+                matrix = parameter.ndim >= 2 and "weight" in name and not isinstance(module, nn.Embedding)
+                if matrix if said is None else said:
+                    found.add(f"{path}.{name}")
+        return found
+
     @torch.no_grad()
     def generate(
         self, frames: Tensor, prompt: Sequence[int], *, limit: int, end: int, mode: Mode | None = None

@@ -93,7 +93,9 @@ def train(
             parameter.requires_grad_(False)
     replicas = spread(model, training.parallel, device, ranks)
     rates = peak_rates(training, summary["total_params"])
-    optimiser = make_optimiser(model.parameter_groups(), rates, training.betas, training.weight_decay)
+    optimiser = make_optimiser(
+        model.parameter_groups(), rates, training.betas, training.weight_decay, model.decayed()
+    )
     trained = list(named(optimiser))
     schedule = schedules(training, length, rates)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +13,17 @@ GROUPS = ("connector", "encoder", "llm")
 
 
 def make_optimiser(
-    groups: Mapping[str, Named], rates: Mapping[str, float], betas: tuple[float, float], weight_decay: float
+    groups: Mapping[str, Named],
+    rates: Mapping[str, float],
+    betas: tuple[float, float],
+    weight_decay: float,
+    decayed: Container[str],
 ) -> torch.optim.AdamW:
     """AdamW with a learning rate for each of connector, encoder and LLM; groups of rate 0 are left out.
 
-    Weight decay acts on matrices and kernels alone: decaying norms, biases and learned queries pulls them towards
-    values that mean nothing. Each torch group carries "component" and "peak", which the loop's schedule reads, and
-    "names", the parameters' full names in their order.
+    decayed: full names of the parameters that weight decay acts on (`VLM.decayed`).
+    Each torch group carries "component" and "peak", which the loop's schedule reads, and "names", the parameters' full
+    names in their order.
     """
     torch_groups: list[dict[str, object]] = []
     for component in GROUPS:
@@ -27,7 +31,7 @@ def make_optimiser(
         if not trained or rates[component] == 0:
             continue
         for decays in (True, False):
-            chosen = [(name, p) for name, p in trained if _decays(name, p) is decays]
+            chosen = [(name, p) for name, p in trained if (name in decayed) is decays]
             if chosen:
                 torch_groups.append(
                     {
@@ -39,10 +43,6 @@ def make_optimiser(
                     }
                 )
     return torch.optim.AdamW(torch_groups, lr=0.0, betas=betas, fused=True)
-
-
-def _decays(name: str, parameter: nn.Parameter) -> bool:
-    return parameter.ndim >= 2 and not any(part in name for part in ("embed", "q_static", "q_init", "token"))
 
 
 def named(optimiser: torch.optim.Optimizer) -> dict[str, nn.Parameter]:

@@ -53,6 +53,10 @@ class DINOv2Encoder(VisionEncoder):
                 name = name.replace(old, new)
         return name
 
+    def decays(self, name: str) -> bool | None:
+        """Not the patch embedding: it embeds, as a table of tokens does."""
+        return False if name == "dino.embeddings.patch_embeddings.projection.weight" else None
+
     def encode(self, frames: Tensor, *, tokens: bool = True, layers: bool = True) -> PatchFeatures:
         """Look at every frame once; see `VisionEncoder.encode`.
 

@@ -41,6 +41,10 @@ class TimmEncoder(VisionEncoder):
         if file is not None:
             load(self.vit, self.config.model, file)
 
+    def decays(self, name: str) -> bool | None:
+        """Not the patch embedding: it embeds, as a table of tokens does."""
+        return False if name == "vit.patch_embed.proj.weight" else None
+
     def encode(self, frames: Tensor, *, tokens: bool = True, layers: bool = True) -> PatchFeatures:
         """Look at every frame once; see `VisionEncoder.encode`.
 
