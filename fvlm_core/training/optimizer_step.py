@@ -38,6 +38,16 @@ class _Made:
     numbers: Tensor
 
 
+def mean_and_clip(norm: Tensor, count: int, clip: float) -> Tensor:
+    """The factor that makes of a step's summed gradient that of its mean loss, clipped: where the loss is normalised.
+
+    norm: of the summed gradient over all ranks. count: the tokens (or pairs) of the whole step on all ranks; every one
+    weighs the same however the step is cut. clip: largest norm of the mean gradient, as `torch.nn.utils.clip_grad_norm_`
+    takes it.
+    """
+    return (clip / (norm / count + 1e-6)).clamp(max=1) / count
+
+
 @define(eq=False)
 class Updates:
     """Of one run. names: of an objective's sums, the loss first. run: its id. late: see `late`."""
@@ -64,9 +74,9 @@ class Updates:
         if not count or (self.ranks.size > 1 and bad):
             self.replicas.scatter({})
             return
-        clipped = (self.training.clip / (numbers[-1] / count + 1e-6)).clamp(max=1) / count
+        factor = mean_and_clip(numbers[-1], count, self.training.clip)
         for gradient in gradients.values():
-            gradient.mul_(clipped)
+            gradient.mul_(factor)
         self.replicas.scatter(gradients)
         if self.ranks.size == 1:
             # Fused AdamW leaves weights, moments and its own count alone where this is 1, as gradient scalers set it.
