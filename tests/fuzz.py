@@ -460,8 +460,11 @@ def state(root: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
-def faults(code: int | None, mib: float, said: str, before: Any, after: Any) -> tuple[str, ...]:
-    """Which promises were broken."""
+def faults(
+    code: int | None, mib: float, said: str, before: Any, after: Any, *, named: bool = False
+) -> tuple[str, ...]:
+    """Which promises were broken. named: whether the user named the file that may lead out to a secret: who may read it
+    and asks for it is shown it."""
     raw = sorted(set(_RAW.findall(said)))
     broken = {
         f"took more than {LONGEST:g} s": code is None,
@@ -470,7 +473,7 @@ def faults(code: int | None, mib: float, said: str, before: Any, after: Any) -> 
         f"raw characters {raw!r}": bool(raw),
         '"defect"': "defect" in said,
         "a traceback": "Traceback (most recent" in said,
-        "a secret told": SECRET in said,
+        "a secret told": SECRET in said and not named,
         "wrote outside the store": before != after,
     }
     return tuple(text for text, holds in broken.items() if holds)
@@ -505,7 +508,7 @@ def outcomes(
                 before = state(root)
                 arguments = [place if word == "FILE" else word for word in command]
                 code, seconds, mib, said = ended(arguments, root)
-                broken = faults(code, mib, said, before, state(root))
+                broken = faults(code, mib, said, before, state(root), named=place in arguments)
                 yield Outcome(
                     name, number, f"{place}: {how}", " ".join(arguments), code, seconds, mib, broken, said
                 )
@@ -520,9 +523,9 @@ def table(found: list[Outcome], count: int, seed: int) -> str:
         "of each kind are spoilt by flipped bits, cuts, values of other types, deep nesting, huge numbers, control",
         "characters, and by pipes, devices, links, folders and 3 GB in their place. Every command that reads such a",
         "file is run on it, and breaks a promise where it computes or waits longer than 20 s, holds more than 2 GiB,",
-        "writes outside the store, prints a raw control character or what a link leads out to, or ends in a traceback",
-        "or as a defect. `--trained FOLDER` adds the kind `trained run`. Seconds are by the clock, on a machine that",
-        "did other things too.",
+        "writes outside the store, prints a raw control character or what a link leads out to that nobody named, or",
+        "ends in a traceback or as a defect. `--trained FOLDER` adds the kind `trained run`. Seconds are by the clock,",
+        "on a machine that did other things too.",
         "",
         "| kind | inputs | commands | exit 0 | exit 1 | exit 2 | other | worst s | worst MiB | promises broken |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",

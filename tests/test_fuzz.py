@@ -57,4 +57,5 @@ def test_the_fuzzer_sees_what_it_looks_for(tmp_path: Path) -> None:
         faults(0, 0, "", before, after),
     ):
         assert len(broken) == 1
+    assert faults(2, 0, "xyzzy-private-4711", 0, 0, named=True) == ()
     assert faults(2, 500, "a.csv:3: not a number\n\té", before, before) == ()

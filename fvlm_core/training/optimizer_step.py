@@ -42,8 +42,7 @@ def mean_and_clip(norm: Tensor, count: int, clip: float) -> Tensor:
     """The factor that makes of a step's summed gradient that of its mean loss, clipped: where the loss is normalised.
 
     norm: of the summed gradient over all ranks. count: the tokens (or pairs) of the whole step on all ranks; every one
-    weighs the same however the step is cut. clip: largest norm of the mean gradient, as `torch.nn.utils.clip_grad_norm_`
-    takes it.
+    weighs the same however the step is cut. clip: largest norm of the mean gradient (`torch.nn.utils.clip_grad_norm_`).
     """
     return (clip / (norm / count + 1e-6)).clamp(max=1) / count
 
