@@ -41,7 +41,10 @@ def test_an_old_run_continues_as_the_commit_that_wrote_it_would_have(call: Call,
     code, _, err = call(*CONTINUED)
     assert code == 0, err
     complete = "runs/old/whole/metrics.jsonl"
-    assert (folder / complete).read_bytes() == (WRITTEN / complete).read_bytes()
+    added = (folder / complete).read_bytes().removeprefix((WRITTEN / complete).read_bytes())
+    assert all(
+        json.loads(line)["event_type"] == "attempt" for line in added.splitlines()
+    )  # a drift is on record
     rows = [json.loads(line) for line in (folder / "runs/old/half/metrics.jsonl").read_text().splitlines()]
     found = {row["step"]: row["val_loss"] for row in rows if row["event_type"] == "eval" and row["step"] > 6}
     assert found == pytest.approx(UNINTERRUPTED, abs=1e-4)
