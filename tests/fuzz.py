@@ -19,6 +19,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -387,6 +388,9 @@ def spoil(file: Path, kind: Kind, draw: random.Random) -> str:
 
 def warm() -> None:
     """Import, once, what every command needs; no tensor is made, so that a fork is safe."""
+    for name in ("cli.main", "datasets.sources.parquet", "evaluation.subject", "execution.sequential",
+                 "interchange.export", "report.html", "scaling.fit.report"):  # fmt: skip
+        import_module(f"fvlm_core.{name}")
 
 
 def ended(arguments: Iterable[str], root: Path) -> tuple[int | None, float, float, str]:
