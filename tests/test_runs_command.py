@@ -12,9 +12,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from run_folders import validation, write_run
 from test_start_up import modules_of
 from tiny import run_cli
@@ -334,6 +336,15 @@ def test_looking_does_not_keep_a_trainer_out(root: Path) -> None:
     assert looks > 50
     assert held > 5, "the looker never came while the run was being written"
     assert not is_held(folder)
+
+
+def test_a_trainer_waits_for_a_look_of_a_moment(root: Path) -> None:
+    folder = root / "phase" / "A2"
+    look = FileLock(folder / ".lock", thread_local=False)
+    look.acquire()
+    Timer(0.05, look.release).start()
+    with writing(folder):
+        assert not look.is_locked
 
 
 def test_an_error_ends_a_run_as_failed_until_it_is_started_again(root: Path, cli: Cli) -> None:
