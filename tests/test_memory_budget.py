@@ -19,9 +19,9 @@ from fvlm_core.datasets.sources import csv_rows, parquet, rows
 from fvlm_core.media.bad_sample import BadSample
 from fvlm_core.plugin_api import DataSource
 from fvlm_core.scaling.points import dialect
+from fvlm_core.scaling.points import json_file as jsonfile
+from fvlm_core.scaling.points import parquet_file as parquetfile
 from fvlm_core.scaling.points.files import read_points
-from fvlm_core.scaling.points.points import json_file as jsonfile
-from fvlm_core.scaling.points.points import parquet_file as parquetfile
 from fvlm_core.utils.errors import FvlmError, Problems, UsageError
 
 
