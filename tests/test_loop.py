@@ -337,8 +337,18 @@ def test_under_torchrun_an_echo_of_the_signal_is_no_second_one(
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     stop = StopRequest()
     with stop:
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+        assert stop.number == signal.SIGINT
+
+
+def test_a_parent_s_death_that_is_told_once_for_each_of_its_threads_is_one_signal() -> None:
+    stop = StopRequest()
+    with stop:
+        for _ in range(5):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.02)
         assert stop.number == signal.SIGTERM
 
 

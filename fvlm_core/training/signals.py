@@ -27,8 +27,9 @@ LONG = 1.0
 """Seconds from which on it is said how long something takes."""
 
 ECHO = 2.0
-"""Seconds in which a second signal is the first one's echo, under torchrun: Ctrl-C in a terminal and Slurm reach the
-workers directly, and torchrun passes on what it got itself."""
+"""Seconds in which a second signal is the first one's echo. Linux sends the signal of a dying parent once for each of
+its threads (2 to 5 SIGTERMs from a parent of nine). Under torchrun Ctrl-C in a terminal and Slurm reach the workers
+directly, and torchrun passes on what it got itself. Elsewhere two Ctrl-C are a person's, who wants to leave."""
 
 
 _NO_MORE = 0
@@ -115,7 +116,7 @@ class StopRequest:
                 self._timer.start()
             name = signal.Signals(number).name
             _say(f"{name}: {self._what_remains(patient)}; a second signal leaves at once")
-        elif not self._launched or time.monotonic() - self._at >= ECHO:
+        elif (number == signal.SIGINT and not self._launched) or time.monotonic() - self._at >= ECHO:
             _say("left at once, without saving; the same command continues from the last checkpoint")
             os._exit(EXIT_CODES[signal.Signals(number)])
 
