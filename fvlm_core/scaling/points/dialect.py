@@ -97,6 +97,10 @@ class Dialect:
         found, wrong = np.append(found, np.nan), np.append(np.isnan(found) & ~empty, False)
         return found[codes], wrong[codes]
 
+    def numbers_of_texts(self, texts: Sequence[str | None]) -> tuple[Any, Any]:
+        """As `numbers`, of texts in a typed file, which may have spaces around them."""
+        return self.numbers(pd.Series([(text or "").strip() or None for text in texts], dtype=object))
+
     def way_out(self, text: str) -> str:
         """What to write instead of a cell that looks like a number of another dialect; nothing for others."""
         other = "," if self.decimal == "." else "."
