@@ -126,13 +126,8 @@ def read_table(sheet: CSVSheet, of: Format, *, may_be_torn: bool = False) -> Tab
     file, headers = sheet.file, of.names(sheet)
     extras = [header for header in headers if header not in of.columns]
     columns = [column for column in of.columns if column in headers]
-    try:
-        lines = list(sheet.lines())
-    except csv.Error as error:
-        raise UsageError(f"{file}: not readable as CSV: {error}") from None
     remarks: list[str] = []
-    if may_be_torn and lines and not _ends_with_newline(file):
-        remarks.append(f"{file}:{lines.pop()[0]}: a last line that was cut short, left out")
+    lines = _lines(sheet, may_be_torn, remarks)
     no_number, empty, odd = (defaultdict[str, list[int]](list) for _ in range(3))
     lengths: list[Problem] = []
     rows: list[TableRow] = []
@@ -186,6 +181,16 @@ def read_table(sheet: CSVSheet, of: Format, *, may_be_torn: bool = False) -> Tab
 def _no_loss(text: str, value: float | None) -> bool:
     """Whether something is written that is no loss: nan, inf, zero or less. An empty cell, or "NA", says nothing."""
     return text.strip().lower() not in ("", "na") if value is None else value <= 0
+
+
+def _lines(sheet: CSVSheet, may_be_torn: bool, remarks: list[str]) -> list[tuple[int, list[str]]]:
+    try:
+        lines = list(sheet.lines())
+    except csv.Error as error:
+        raise UsageError(f"{sheet.file}: not readable as CSV: {error}") from None
+    if may_be_torn and lines and not _ends_with_newline(sheet.file):
+        remarks.append(f"{sheet.file}:{lines.pop()[0]}: a last line that was cut short, left out")
+    return lines
 
 
 def _kind(of: Format, column: str) -> str:

@@ -64,18 +64,8 @@ def read_points(files: Sequence[Path], choice: Choice | None = None) -> Points:
         _leave_out_controls(file, table, remarks)
         if "n" not in table and _look_up(file, table, choice, remarks):
             n_kinds[-1] = N_KINDS[choice.n or "total"].words
-        if "n" not in table and sheet.advice:
-            ways_out["n"] = f"{file}: {sheet.advice}"
-            if "size" not in table:
-                remarks.append(f"{file}: N of its runs is not known: each is a size of its own")
-                table["size"] = table["run"]
-        elif "n" not in table and (sized := proposed_n(sheet.headers, counts)):
-            ways_out["n"] = f'{file}: "{sized}" may be N: --columns N={shlex.quote(sized)}'
-        elif not {"n", "size"} & table.keys() and (unused := _unused(table, choice)):
-            remarks.append(
-                f"{file}: no column was taken for N, so all rows are one size; if one of {shorten(', '.join(unused))} "
-                "is N, say so: --columns N=HEADER"
-            )
+        if "n" not in table and (way_out := _without_n(sheet, table, choice, remarks)):
+            ways_out["n"] = f"{file}: {way_out}"
         if "run" not in table and _is_one_run(table):
             name = file.stem if stems.count(file.stem) == 1 else str(file.with_suffix(""))
             table["run"] = labelled([name], np.zeros(len(table["loss"]), np.int8))
@@ -114,6 +104,24 @@ def _open(file: Path, decimal: Decimal) -> Sheet:
         return ChartSheet(sheet) if is_chart(sheet.headers) else sheet
     except OSError as error:
         raise UsageError(f"{file}: cannot be read: {error.strerror or error}") from None
+
+
+def _without_n(sheet: Sheet, table: Columns, choice: Choice, remarks: list[str]) -> str:
+    """How N is added to a table that has none, for errors; "" where that is not known. Runs of a chart are sizes of
+    their own."""
+    if sheet.advice:
+        if "size" not in table:
+            remarks.append(f"{sheet.file}: N of its runs is not known: each is a size of its own")
+            table["size"] = table["run"]
+        return sheet.advice
+    if sized := proposed_n(sheet.headers, partial(_holds_counts, sheet)):
+        return f'"{sized}" may be N: --columns N={shlex.quote(sized)}'
+    if "size" not in table and (unused := _unused(table, choice)):
+        remarks.append(
+            f"{sheet.file}: no column was taken for N, so all rows are one size; if one of "
+            f"{shorten(', '.join(unused))} is N, say so: --columns N=HEADER"
+        )
+    return ""
 
 
 def _holds_counts(sheet: Sheet, header: str) -> bool:
