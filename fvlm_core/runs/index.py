@@ -84,6 +84,8 @@ class RunIndex:
     root: Path
     _parts: dict[str, dict[str, tuple[bytes, bytes]]] = field(factory=dict[str, Any])
     """What the file held when a part was first asked for."""
+    _latest: tuple[Path | None, bytes, Any] = (None, b"", None)
+    """What was read last: of which run, in which state."""
     _writable: bool = True
 
     def get(self, part: str, run: str, stamp: bytes) -> Any:
@@ -105,14 +107,26 @@ class RunIndex:
         if rows:
             self._write(f"INSERT OR REPLACE INTO {_NAME} VALUES (?, ?, ?, ?, ?)", rows)
 
-    def recall(self, part: str, folder: Path, files: Sequence[str], read: Callable[[], Any]) -> Any:
-        """What `read` gives, read once for each state of these files of a run. Raises as `read`, and remembers nothing
-        then."""
+    def recall(
+        self,
+        part: str,
+        folder: Path,
+        files: Sequence[str],
+        read: Callable[[], Any],
+        take: Callable[[Any], Any] = lambda value: value,
+    ) -> Any:
+        """What `take` makes of what `read` gives, once for each state of these files of a run.
+
+        Who asks for several parts of the same files, one after the other, has them read once. Raises as `read`, and
+        remembers nothing then.
+        """
         run = f"{folder.parent.name}/{folder.name}"
         stamp = stamp_of(stats_of(folder, files))
         value = self.get(part, run, stamp)
         if value is None:
-            value = read()
+            if self._latest[:2] != (folder, stamp):
+                self._latest = folder, stamp, read()
+            value = take(self._latest[2])
             self.put(part, [(run, stamp, value)])
         return value
 

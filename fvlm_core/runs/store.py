@@ -112,15 +112,15 @@ class Run:
         return self._rows("train", columns)
 
     def _rows(self, event_type: str, columns: tuple[str, ...]) -> list[Row]:
-        def read() -> list[Row]:
-            rows = [row for row in self.rows() if row["event_type"] == event_type]
+        def take(rows: list[Row]) -> list[Row]:
+            kind = [row for row in rows if row["event_type"] == event_type]
             if not columns:
-                return rows
-            return [{name: row[name] for name in columns if row.get(name) is not None} for row in rows]
+                return kind
+            return [{name: row[name] for name in columns if row.get(name) is not None} for row in kind]
 
         if self.index is None or not columns:
-            return read()
-        return self.index.recall(" ".join((event_type, *columns)), self.folder, (METRICS,), read)
+            return take(self.rows())
+        return self.index.recall(" ".join((event_type, *columns)), self.folder, (METRICS,), self.rows, take)
 
 
 def open_run(folder: Path) -> Run:
