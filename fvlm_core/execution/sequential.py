@@ -46,8 +46,7 @@ from fvlm_core.runs.store import (
 from fvlm_core.runs.viewing import VIEWING, differences, viewing_of
 from fvlm_core.training.callbacks import Observer
 from fvlm_core.training.failure import failure_recorded
-from fvlm_core.training.flops_spent import Spent
-from fvlm_core.training.length import Length
+from fvlm_core.training.length import Length, Spent
 from fvlm_core.training.loop import train
 from fvlm_core.training.process_group import Ranks
 from fvlm_core.training.signals import StopRequest
