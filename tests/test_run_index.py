@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fvlm_core.interchange.export_tables import point_rows
+from fvlm_core.runs import index as module
 from fvlm_core.runs import store
 from fvlm_core.runs.index import INDEX, RunIndex
 from fvlm_core.runs.listing import list_entries
@@ -232,12 +233,20 @@ def test_a_database_that_cannot_be_written_to_is_read_or_done_without(
     check(root, reread=0)
 
 
-def test_a_listing_that_another_one_keeps_waiting_goes_on_without_the_index(root: Path) -> None:
+def test_what_another_one_locks_is_waited_for_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check(root, reread=5)
-    with sqlite3.connect(root / INDEX) as other:
+    tried: list[str] = []
+    connect = sqlite3.connect
+    with connect(root / INDEX) as other:
         other.execute("BEGIN EXCLUSIVE")
-        check(root, reread=5)
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "_PATIENCE", 0.05)
+            patch.setattr(
+                sqlite3, "connect", lambda place, **how: (tried.append(place), connect(place, **how))[1]
+            )
+            check(root, reread=5)
     other.close()
+    assert [place.rpartition("=")[2] for place in tried] == ["ro", "rw", "ro", "ro"]  # soundness, train, eval
     check(root, reread=0)
 
 
