@@ -1,4 +1,4 @@
-"""What docs/bench_model.py measures holds its limits."""
+"""What tests/bench/bench_model.py measures holds its limits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 @pytest.fixture(scope="module")
 def bench_model(root: Path) -> Any:
     """The script of the documentation as a module."""
-    spec = importlib.util.spec_from_file_location("bench_model", root / "docs" / "bench_model.py")
+    spec = importlib.util.spec_from_file_location("bench_model", root / "tests" / "bench" / "bench_model.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -18,9 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_start_up import HEAVY
 
+from fvlm_core.cli.completion import VARIABLE, Bash
 from fvlm_core.cli.main import fvlm
 from fvlm_core.cli.path_types import NameOrPath
-from fvlm_core.cli.shells import VARIABLE, Bash
 
 OWN_PATH = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
 OWN = """

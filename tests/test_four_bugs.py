@@ -13,7 +13,7 @@ import pytest
 @pytest.fixture(scope="module")
 def four_bugs(root: Path) -> Any:
     """The script of the documentation as a module."""
-    spec = importlib.util.spec_from_file_location("four_bugs", root / "docs" / "four_bugs.py")
+    spec = importlib.util.spec_from_file_location("four_bugs", root / "tests" / "bench" / "four_bugs.py")
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules["four_bugs"] = importlib.util.module_from_spec(spec)

@@ -27,11 +27,11 @@ from fvlm_core.interchange.sources import find_sources, read_source
 from fvlm_core.interchange.write_runs import Group, keep, plan
 from fvlm_core.runs.listing import list_entries
 from fvlm_core.runs.metrics import MetricsWriter
-from fvlm_core.runs.store import Run, list_runs, open_run, with_cache
+from fvlm_core.runs.store import Run, list_runs, open_run
 from fvlm_core.scaling.fit.fitting import fit_points, load_model
 from fvlm_core.scaling.fit.options import Options
 from fvlm_core.scaling.points.files import read_points
-from fvlm_core.scaling.points.points_from_runs import from_runs
+from fvlm_core.scaling.points.points_from_runs import from_runs, stored_runs
 from fvlm_core.utils.errors import FvlmError, MissingWeights, Problems, UsageError
 from fvlm_core.utils.folder_lock import writing
 from fvlm_core.weights.init_from import find_initial
@@ -209,7 +209,7 @@ def test_more_runs_than_are_read_without_the_cache_come_out_the_same(tmp_path: P
     file = points_file(tmp_path / "in", *rows)
     import_(file, root=tmp_path / "runs")
     (tmp_path / "out").mkdir()
-    write_tables(with_cache(list_runs(tmp_path / "runs"), tmp_path / "runs"), tmp_path / "out")
+    write_tables(stored_runs(tmp_path / "runs"), tmp_path / "out")
     assert (tmp_path / "runs/.cache").is_dir()
     assert (tmp_path / "out" / POINTS).read_bytes() == file.read_bytes()
 

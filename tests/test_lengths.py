@@ -17,8 +17,7 @@ from fvlm_core.data.order import Order
 from fvlm_core.data.planning import Pieces, Share
 from fvlm_core.recipes.schema import Training
 from fvlm_core.runs.store import list_runs
-from fvlm_core.training.flops_spent import Spent
-from fvlm_core.training.length import Length, schedules
+from fvlm_core.training.length import Length, Spent, schedules
 from fvlm_core.utils.errors import FvlmError
 
 

@@ -13,7 +13,7 @@ from fvlm_core.recipes.read import read_recipe
 from fvlm_core.runs.listing import list_entries
 from fvlm_core.runs.per_sample_loss import write_scored
 from fvlm_core.runs.removal import REMOVED
-from fvlm_core.runs.store import list_runs, with_cache
+from fvlm_core.scaling.points.points_from_runs import stored_runs
 from fvlm_core.utils.atomic_files import write_json
 from fvlm_core.utils.errors import UsageError
 
@@ -83,7 +83,7 @@ def test_what_is_kept_beside_the_runs_is_not_written_through_a_link(outside: Pat
         write_run(root, f"p/r{number}", steps=2)
     (root / ".cache").symlink_to(outside)
     assert len(list_entries(root)) == 30
-    assert len(with_cache(list_runs(root), root)) == 30
+    assert len(stored_runs(root)) == 30
     (root / "p/r0/validation").symlink_to(outside)
     with pytest.raises(UsageError, match="is a link to"):
         write_scored(root / "p/r0", 1, [], None)

@@ -28,7 +28,7 @@ from fvlm_core.runs.checkpoint import Checkpoint, damage, latest_checkpoint, sav
 from fvlm_core.runs.metrics import MetricsWriter
 from fvlm_core.training import metrics_log as journal
 from fvlm_core.training.bad import note_bad
-from fvlm_core.training.flops_spent import Spent
+from fvlm_core.training.length import Spent
 from fvlm_core.training.metrics_log import Clock, training_row
 from fvlm_core.training.objective import TokenLoss
 from fvlm_core.training.optimizer import make_optimiser, named

@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from fvlm_core.recipes.schema import LRRatio, Training
-from fvlm_core.training.flops_spent import Spent
-from fvlm_core.training.length import Length, peak_rates, schedules
+from fvlm_core.training.length import Length, Spent, peak_rates, schedules
 from fvlm_core.training.optimizer import make_optimiser, optimiser_tensors, restore_optimiser
 from fvlm_core.training.parallel import Copies
 from fvlm_core.training.schedule import RateSchedule

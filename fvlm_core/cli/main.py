@@ -80,7 +80,7 @@ def _run() -> int:
     settle_home()
     need_stdout(True)
     if "_FVLM_COMPLETE" in os.environ:  # a shell's Tab: the scripts of `fvlm completion` set it
-        importlib.import_module("fvlm_core.cli.shells")  # takes the place of click's own
+        importlib.import_module("fvlm_core.cli.completion")  # takes the place of click's own
     try:
         outcome = fvlm.main(prog_name="fvlm", standalone_mode=False)
         sys.stdout.flush()

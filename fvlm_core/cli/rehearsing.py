@@ -20,8 +20,8 @@ def rehearse_recipe(
     recipe: Recipe, root: Path, allowed: tuple[str, ...], *, dry_run: bool, as_json: bool
 ) -> None:
     """Rehearse a recipe below `root`, or print the rehearsal's plan."""
-    from fvlm_core.cli.comparison_view import show_tables
     from fvlm_core.cli.plan_view import plan_json, show_plan
+    from fvlm_core.cli.runs_compare import show_tables
     from fvlm_core.comparison import compare, table
     from fvlm_core.interchange.export import export
     from fvlm_core.planning.plan import plan

@@ -42,10 +42,9 @@ def command(
     The file needs no other one and no network.
     """
     from fvlm_core.cli.console import note, stderr
-    from fvlm_core.cli.named import recipe_names
     from fvlm_core.cli.outputs import prepare, writing
     from fvlm_core.report.html import gather, page
-    from fvlm_core.runs.select import listing, select_runs
+    from fvlm_core.runs.select import listing, recipe_names, select_runs
     from fvlm_core.runs.store import in_order
     from fvlm_core.scaling.points.points_from_runs import stored_runs
     from fvlm_core.utils.atomic_files import write_text

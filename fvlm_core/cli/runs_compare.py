@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +12,9 @@ from fvlm_core.cli.choice import Choice
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import runs_option
 from fvlm_core.cli.path_types import FILE_OR_STDOUT, RUNS_OR_PATH, STDOUT
+
+if TYPE_CHECKING:
+    from fvlm_core.comparison import Table
 
 _FORMATS = ("rich", "markdown", "latex", "csv", "json")
 
@@ -61,12 +66,10 @@ def command(
     Runs are named as "recipe/id", by their id, by a recipe (all its runs) or a pattern. Seeds of one variant
     (A1-s0, A1-s1, ...) are taken together.
     """
-    from fvlm_core.cli.comparison_view import show_tables
     from fvlm_core.cli.console import note
-    from fvlm_core.cli.named import recipe_names
     from fvlm_core.comparison import compare, table
     from fvlm_core.comparison.formats import FORMATS, SUFFIXES
-    from fvlm_core.runs.select import select_runs
+    from fvlm_core.runs.select import recipe_names, select_runs
 
     out = None if out == STDOUT else out
     if out is not None and form is None:
@@ -93,3 +96,24 @@ def command(
     with writing(out):
         out.write_text(text, encoding="utf-8")
     click.echo(str(out))
+
+
+def show_tables(tables: Sequence[Table]) -> None:
+    """Print comparisons on the terminal, one below the other."""
+    from fvlm_core.cli.console import new_table, print_table, stdout
+
+    for number, table in enumerate(tables):
+        if number:
+            stdout().print()
+        titles = [column.title for column in table.columns]
+        view = new_table(*titles, right=tuple(c.title for c in table.columns if c.number))
+        for row in table.texts("variant"):
+            view.add_row(*row)
+        effects = table.texts("effect")
+        if effects:
+            view.add_section()
+        for row in effects:
+            view.add_row(*row)
+        print_table(view)
+        for note in table.notes:
+            stdout().print(f"  {note}", style="dim", soft_wrap=True)

@@ -79,8 +79,7 @@ def _chosen(read: Recipe, run_id: str | None) -> Run:
 
 def _steps(run: Run, n: int | None) -> int:
     """n, or the default; less where the recipe says that the run has fewer steps. Raises `UsageError`."""
-    from fvlm_core.training.flops_spent import Spent
-    from fvlm_core.training.length import Length
+    from fvlm_core.training.length import Length, Spent
     from fvlm_core.utils.errors import UsageError
 
     if run.config.training.budget is not None:  # as long as it takes, far more than the default

@@ -65,10 +65,9 @@ def command(
 
 def _chooser(names: Sequence[str], root: Path) -> Callable[[], tuple[list[Path], list[str]]]:
     """What finds the folders of the runs that are meant, and the ids of those that have not begun."""
-    from fvlm_core.cli.named import recipe_names
     from fvlm_core.recipes.read import Recipe, read_recipe
     from fvlm_core.runs.listing import list_entries
-    from fvlm_core.runs.select import named_folders
+    from fvlm_core.runs.select import named_folders, recipe_names
 
     recipes: list[Recipe] = [read_recipe(name) for name in names if name.endswith(".toml")]
     planned = {f"{recipe.name}/{run.id}": recipe.name for recipe in recipes for run in recipe.runs}

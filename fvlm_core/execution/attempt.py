@@ -39,8 +39,7 @@ from fvlm_core.runs.store import (
 )
 from fvlm_core.runs.viewing import VIEWING, Viewing, differences, viewing_of
 from fvlm_core.training.callbacks import Observer
-from fvlm_core.training.flops_spent import Spent
-from fvlm_core.training.length import Length
+from fvlm_core.training.length import Length, Spent
 from fvlm_core.training.loop import ReadyRun, train
 from fvlm_core.training.process_group import Ranks
 from fvlm_core.training.signals import StopRequest

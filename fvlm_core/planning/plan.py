@@ -40,8 +40,7 @@ from fvlm_core.planning.requirements import missing_weights
 from fvlm_core.planning.run_time import micro_batch_layers, run_seconds
 from fvlm_core.recipes.read import Recipe, Run
 from fvlm_core.recipes.schema import Data, Model, RunRecipe
-from fvlm_core.training.flops_spent import Spent
-from fvlm_core.training.length import Length, peak_rates
+from fvlm_core.training.length import Length, Spent, peak_rates
 from fvlm_core.utils.errors import FvlmError, MissingWeights
 
 ASSUMED_VOCABULARY = 1000

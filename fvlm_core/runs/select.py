@@ -36,6 +36,20 @@ def named_folders(names: Sequence[str], root: Path) -> list[Path]:
     return list({folder.resolve(): folder for folder in found}.values())
 
 
+def recipe_names(names: Sequence[str]) -> list[str]:
+    """Recipe files as the names that their runs are kept under; other names as they are. Raises `UsageError`."""
+    return [_recipe_name(name) for name in names]
+
+
+def _recipe_name(name: str) -> str:
+    if not name.endswith(".toml") or Path(name).is_dir():
+        return name
+    from fvlm_core.recipes.read import base_table
+
+    table, file = base_table(name)
+    return str(table.get("name", file.stem))
+
+
 def listing(runs: Sequence[Run]) -> str:
     """Runs in words, by recipe: "grid (3: a, b, c), other (1: a)"."""
     by_recipe: dict[str, list[str]] = {}

@@ -5,24 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from attrs import evolve
+
 from fvlm_core.runs.attempts import read_attempts
+from fvlm_core.runs.index import RunIndex
 from fvlm_core.runs.metrics import read_metrics
-from fvlm_core.runs.store import ENVIRONMENT, FAILURE, METRICS, SUMMARY, Run, open_run, read_part
+from fvlm_core.runs.store import ATTEMPTS, ENVIRONMENT, FAILURE, METRICS, SUMMARY, Run, open_run, read_part
 from fvlm_core.utils.errors import FvlmError, UsageError
+
+_PARTS = (SUMMARY, ENVIRONMENT, FAILURE)
 
 PassedOver = Callable[[str], None]
 """Is told of a run that is passed over, and why."""
 
 
-def sound(folders: Iterable[Path], passed_over: PassedOver | None = None) -> list[Run]:
+def sound(
+    folders: Iterable[Path], passed_over: PassedOver | None = None, index: RunIndex | None = None
+) -> list[Run]:
     """The runs in folders whose files are all as they were written.
 
-    passed_over: is told of the others; without it, and when no run is left, they are one `UsageError`.
+    passed_over: is told of the others; without it, and when no run is left, they are one `UsageError`. index: of the
+    store that the folders are in; what it remembers is not read again.
     """
     runs: list[Run] = []
     faults: list[str] = []
     for folder in folders:
-        found = _opened(folder)
+        found = _opened(folder, index)
         if isinstance(found, Run):
             runs.append(found)
         else:
@@ -36,18 +44,26 @@ def sound(folders: Iterable[Path], passed_over: PassedOver | None = None) -> lis
     return runs
 
 
-def _opened(folder: Path) -> Run | str:
+def _opened(folder: Path, index: RunIndex | None) -> Run | str:
     """The run, or what is wrong with it."""
     try:
         run = open_run(folder)
-        for name in (SUMMARY, ENVIRONMENT, FAILURE):
-            if (folder / name).exists():
-                read_part(folder / name)
-        read_attempts(folder)
-        read_metrics(folder / METRICS)
+        if index is None:
+            _read(folder)
+        else:
+            index.recall("sound", folder, (*_PARTS, ATTEMPTS, METRICS), lambda: _read(folder))
     except (FvlmError, OSError) as error:
         return str(error)
-    return run
+    return evolve(run, index=index)
+
+
+def _read(folder: Path) -> bool:
+    for name in _PARTS:
+        if (folder / name).exists():
+            read_part(folder / name)
+    read_attempts(folder)
+    read_metrics(folder / METRICS)
+    return True
 
 
 def each_once(passed_over: PassedOver) -> PassedOver:

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from fvlm_core.runs import record_shapes as shape
 from fvlm_core.runs.metrics import Row, read_metrics
@@ -20,7 +20,7 @@ from fvlm_core.utils.listing import listed
 from fvlm_core.utils.paths import user_path
 
 if TYPE_CHECKING:
-    from fvlm_core.runs.cache import MetricsCache
+    from fvlm_core.runs.index import RunIndex
 
 RECIPE = "recipe.json"
 SUMMARY = "summary.json"
@@ -37,20 +37,17 @@ ARCHITECTURES = "architectures_read"
 IMPORTED = "imported"
 """In a record: where the run comes from, when this program did not make it; also the folder of imported weights."""
 
-MANY = 30
-"""Runs from which on a store's metrics are read through its cache; a few are read sooner from their own files."""
-
 
 @frozen
 class Run:
     """A run on disk. record: `recipe.json`: what was decided before the first step.
 
-    cache: of the metrics of its whole store, when many runs are read (`with_cache`).
+    index: of its store, when it remembers what was read of the metrics.
     """
 
     folder: Path
     record: dict[str, Any]
-    cache: MetricsCache | None = field(default=None, eq=False, repr=False)
+    index: RunIndex | None = field(default=None, eq=False, repr=False)
 
     @property
     def id(self) -> str:
@@ -115,9 +112,15 @@ class Run:
         return self._rows("train", columns)
 
     def _rows(self, event_type: str, columns: tuple[str, ...]) -> list[Row]:
-        if self.cache is not None and columns:
-            return self.cache.rows(self.folder, event_type, columns)
-        return [row for row in self.rows() if row["event_type"] == event_type]
+        def take(rows: list[Row]) -> list[Row]:
+            kind = [row for row in rows if row["event_type"] == event_type]
+            if not columns:
+                return kind
+            return [{name: row[name] for name in columns if row.get(name) is not None} for row in kind]
+
+        if self.index is None or not columns:
+            return take(self.rows())
+        return self.index.recall(" ".join((event_type, *columns)), self.folder, (METRICS,), self.rows, take)
 
 
 def open_run(folder: Path) -> Run:
@@ -210,13 +213,3 @@ def in_order(runs: Sequence[Run]) -> list[Run]:
     """Runs by recipe and in the order the recipe has them, each once."""
     each = {run.folder: run for run in runs}
     return sorted(each.values(), key=lambda run: (run.recipe, run.record["order"], run.id))
-
-
-def with_cache(runs: Sequence[Run], root: Path) -> list[Run]:
-    """The runs of a store, their metrics read through its cache when they are many."""
-    if len(runs) < MANY:
-        return list(runs)
-    from fvlm_core.runs.cache import open_cache
-
-    cache = open_cache(root, [run.folder for run in runs], METRICS)
-    return [evolve(run, cache=cache) for run in runs]

@@ -19,7 +19,7 @@ from fvlm_core.hardware.devices import memory_gb
 from fvlm_core.runs.metrics import MetricsWriter
 from fvlm_core.runs.per_sample_loss import Scored, write_scored
 from fvlm_core.runs.store import BAD_SAMPLES, METRICS, SUMMARY
-from fvlm_core.training.flops_spent import Spent
+from fvlm_core.training.length import Spent
 from fvlm_core.training.process_group import Ranks
 from fvlm_core.training.state import Progress
 from fvlm_core.utils.atomic_files import open_to_append, write_json

@@ -25,7 +25,7 @@ from fvlm_core.runs.checkpoint import (
 )
 from fvlm_core.runs.earlier import counted
 from fvlm_core.runs.store import CHECKPOINTS
-from fvlm_core.training.flops_spent import Spent
+from fvlm_core.training.length import Spent
 from fvlm_core.training.optimizer import optimiser_tensors, restore_optimiser
 from fvlm_core.training.parallel import Replicas, check_equal
 from fvlm_core.training.process_group import Ranks

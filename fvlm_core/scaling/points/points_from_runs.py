@@ -12,10 +12,11 @@ import pandas as pd
 from attrs import evolve
 
 from fvlm_core.interfaces.fit import LRCurve
+from fvlm_core.runs.index import RunIndex
 from fvlm_core.runs.listing import list_entries
 from fvlm_core.runs.metrics import Row
 from fvlm_core.runs.sound import PassedOver, sound
-from fvlm_core.runs.store import Run, in_order, with_cache
+from fvlm_core.runs.store import Run, in_order
 from fvlm_core.scaling.points.counts import D_KINDS, N_KINDS, DKind, NKind
 from fvlm_core.scaling.points.curves import curves_of
 from fvlm_core.scaling.points.points import Points, shorten, tidy
@@ -97,7 +98,7 @@ def stored_runs(root: Path, passed_over: PassedOver | None = None) -> list[Run]:
             f"{root}: no runs are kept there. Train some with `fvlm run recipes/quickstart.toml`, "
             "or name another folder with --runs DIR"
         )
-    return with_cache(in_order(sound(folders, passed_over)), root)
+    return in_order(sound(folders, passed_over, RunIndex(root)))
 
 
 def run_names(runs: Sequence[Run]) -> dict[object, str]:

@@ -1,7 +1,7 @@
 """How much surer predictions are after the runs of `fvlm suggest` than after an even grid: simulated campaigns.
 
-    python docs/bench_suggest.py                       # the table of docs/planning.md, about 20 minutes on one core
-    python docs/bench_suggest.py --only base -n 20     # a look
+    python tests/bench/bench_suggest.py                       # the table of docs/planning.md, 20 minutes on a core
+    python tests/bench/bench_suggest.py --only base -n 20     # a look
 
 In each campaign the truth is drawn at random from what published laws span. The planner does not know it. Both sides
 have the same budget, the same number of runs, the same sizes, the same noise and the same fit.

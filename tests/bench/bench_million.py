@@ -1,6 +1,6 @@
 """How long a fit of a million points takes, and how much memory: the law of Chinchilla, and a block bootstrap.
 
-    python docs/bench_million.py
+    python tests/bench/bench_million.py
 
 A thousand runs of ten sizes, a thousand evaluations each, with autocorrelated noise about a known truth.
 """

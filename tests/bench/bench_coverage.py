@@ -1,6 +1,6 @@
 """Do 95 % intervals hold the truth 95 % of the time, and how often is a sound campaign refused?
 
-    python docs/bench_coverage.py [--repetitions 500] [--draws 200] [--processes 2] [--write]
+    python tests/bench/bench_coverage.py [--repetitions 500] [--draws 200] [--processes 2] [--write]
 
 Campaigns with a known truth (L = 1.7 + 480/N^.35 + 2100/D^.37), fitted as `fvlm fit --model joint-chinchilla` does,
 gate included. `--write` puts the table into docs/coverage.md, between its markers.
@@ -115,7 +115,7 @@ def main() -> None:
             for reason, count in reasons.most_common(5):
                 print(f"  refused {count}: {reason}", file=sys.stderr, flush=True)
     if chosen.write:
-        page = Path(__file__).with_name("coverage.md")
+        page = Path(__file__).parents[2] / "docs" / "coverage.md"
         start, end = "<!-- table -->\n", "<!-- end -->"
         text = page.read_text()
         before, rest = text.split(start)

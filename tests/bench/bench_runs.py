@@ -1,6 +1,6 @@
 """How fast `fvlm runs` is over a store of many runs, start-up included.
 
-    python docs/bench_runs.py [--runs 10000] [--keep DIR]
+    python tests/bench/bench_runs.py [--runs 10000] [--keep DIR]
 
 Writes a store of synthetic runs (100 a recipe, each with a record and a summary; those of the first recipe with 220
 rows of metrics and the losses of 1,000 validation samples), then times commands: the listing cold and warm, after one
