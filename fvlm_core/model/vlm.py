@@ -16,6 +16,7 @@ from fvlm_core.interfaces.encoder import PatchFeatures, VisionEncoder
 from fvlm_core.interfaces.llm import LLMBackend
 from fvlm_core.interfaces.specs import Mode
 from fvlm_core.model.sequences import Layout, plan
+from fvlm_core.utils.errors import FvlmError
 
 LOGITS_AT_ONCE = 1 << 24
 """Logits of a chunk, 64 MiB of float32; more labels than that are scored in chunks, whose logits are made twice."""
@@ -26,8 +27,8 @@ class Losses:
     """Losses of one batch: sums over supervised tokens, in nats, so that micro-batches add up.
 
     loss: with graph, fine + weight x auxiliary; divide by the tokens of the whole optimiser step.
-    tokens: supervised tokens; 0 gives loss 0 (with a graph), never NaN. fine, coarse: detached sums of the text
-    losses of the tokens the mode ends with and of the auxiliary ones (None if there are none). content, content_tokens:
+    tokens: supervised tokens; 0 gives loss 0 (with a graph), never NaN. fine: detached sum of the text losses of the
+    tokens the mode ends with. auxiliary: the same of each auxiliary loss, by its name. content, content_tokens:
     detached sum and count over the assistant's own words.
     per_sample: [B] sums of the fine loss, with graph (sequence log-probabilities, negated); per_sample_tokens:
     int64 [B] on the host. Counts are plain numbers: nothing waits for the device.
@@ -37,7 +38,7 @@ class Losses:
     loss: Tensor
     tokens: int
     fine: Tensor
-    coarse: Tensor | None
+    auxiliary: dict[str, Tensor]
     content: Tensor
     content_tokens: int
     per_sample: Tensor
@@ -94,17 +95,23 @@ class VLM(nn.Module):
         scored = self._score(visual.tokens, text, labels, layout)
         per_sample = scored.new_zeros(len(batch.counts)).index_add(0, layout.owner, scored)
         fine = scored.sum()
-        loss, coarse = fine, None
+        loss, auxiliary = fine, dict[str, Tensor]()
         for extra in visual.auxiliary:
+            if extra.name not in self.connector.spec.auxiliary:
+                raise FvlmError(
+                    f'the connector gives an auxiliary loss "{extra.name}", which its spec does not declare: expected '
+                    f"one of {', '.join(self.connector.spec.auxiliary) or 'none'}; or ConnectorSpec("
+                    f'auxiliary=("{extra.name}",))'
+                )
             other = self._score(extra.tokens, text, labels, layout).sum()
             loss = loss + extra.weight * other
-            coarse = other.detach() if coarse is None else coarse + other.detach()
+            auxiliary[extra.name] = auxiliary.get(extra.name, 0) + other.detach()
         detached = scored.detach()
         return Losses(
             loss=loss,
             tokens=layout.tokens,
             fine=fine.detach(),
-            coarse=coarse,
+            auxiliary=auxiliary,
             content=(detached * layout.content).sum(),
             content_tokens=layout.content_tokens,
             per_sample=per_sample,
@@ -245,7 +252,7 @@ def attention_entropy(vlm: VLM, batch: Batch) -> dict[str, Tensor]:
     """How spread each pass's attention is, in nats: for every frame, [F], the mean over layers and heads of
     -sum p ln max(p, 1e-10) over all tokens, CLS included. Uniform attention gives ln N (5.549 at 224 px).
 
-    Keys: the connector's passes ("coarse": the static query, "fine": the dynamic ones).
+    Keys: the connector's passes, in its order.
     """
     if not len(batch.frames):
         return {}

@@ -67,6 +67,12 @@ class MetricsCache:
             if kind == event_type
         ]
 
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns that rows of any run have."""
+        of_file = isinstance(self.whole, Path)
+        return list(pq.read_schema(self.whole).names if of_file else self.whole.column_names)
+
     def _column(self, name: str) -> list[Any]:
         if name not in self._columns:
             table = self.whole

@@ -114,6 +114,12 @@ class Run:
         """Training rows, one a logged step. columns: those that are needed; none stands for all."""
         return self._rows("train", columns)
 
+    def columns(self) -> list[str]:
+        """Names of the columns that its rows may have."""
+        if self.cache is not None:
+            return self.cache.columns
+        return list(dict.fromkeys(name for row in self.rows() for name in row))
+
     def _rows(self, event_type: str, columns: tuple[str, ...]) -> list[Row]:
         if self.cache is not None and columns:
             return self.cache.rows(self.folder, event_type, columns)

@@ -85,7 +85,9 @@ def train(
     # The model and what it lowers, laid out on the ranks, and what trains of it.
     place(model, training, device)
     preference = training.preference
-    objective: Objective = PreferenceLoss(preference, model) if preference else TokenLoss()
+    objective: Objective = (
+        PreferenceLoss(preference, model) if preference else TokenLoss(model.connector.spec.auxiliary)
+    )
     if training.compile:
         model.compile_layers()
     for component in training.frozen:
