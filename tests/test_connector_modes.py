@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
-import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import warm
 from kit import write_plugin
 from small import batch, model
-from tiny import DATA, ENCODER, LLM, TRAINING
+from tiny import DATA, ENCODER, LLM, TRAINING, run_cli, train
 
+from fvlm_core.cli.main import fvlm as command
+from fvlm_core.cli.shells import VARIABLE, Bash
 from fvlm_core.plugin_api import Auxiliary, ConnectorSpec, VisualTokens
+from fvlm_core.testing import check
 from fvlm_core.utils.errors import FvlmError
+from fvlm_registry import registry
 
 CLIPS = batch([3, 2], [6, 5])
 PLUGIN = """
@@ -77,21 +80,28 @@ class Memory(Connector):
 RECIPE = 'name = "own"\n' + ENCODER + '[model.connector]\nname = "memory"\n' + LLM + DATA + TRAINING
 
 
+Cli = Callable[..., tuple[int, str, str]]
+
+
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the plugin's site and a run "own/own" of its connector."""
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a run "own/own" of the plugin's connector; the plugin is installed."""
     folder = tmp_path_factory.mktemp("memory")
-    write_plugin(folder, "fvlm_acme_memory", {"plugin.py": PLUGIN, "model.py": MODEL})
+    site = write_plugin(folder, "fvlm_acme_memory", {"plugin.py": PLUGIN, "model.py": MODEL})
     (folder / "own.toml").write_text(RECIPE)
-    assert fvlm(folder, "run", "own.toml").returncode == 0
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(site)
+        patch.setenv("FVLM_CACHE", str(folder / "cache"))
+        patch.chdir(folder)
+        registry.cache_clear()
+        train(folder / "own.toml", folder / "runs")
+        yield folder
+    registry.cache_clear()
 
 
-def fvlm(folder: Path, *arguments: str) -> Any:
-    own = {"PYTHONPATH": str(folder / "site"), "FVLM_CACHE": str(folder / "cache"), "COLUMNS": "200"}
-    done = warm.fvlm(*arguments, cwd=folder, env={**os.environ, **own})
-    assert "Traceback" not in done.stderr
-    return done
+@pytest.fixture
+def cli(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    return lambda *arguments: run_cli(list(arguments), monkeypatch, capsys)
 
 
 def rows(folder: Path, event: str) -> list[dict[str, Any]]:
@@ -100,8 +110,7 @@ def rows(folder: Path, event: str) -> list[dict[str, Any]]:
 
 
 def test_it_keeps_the_contract(place: Path) -> None:
-    done = fvlm(place, "plugins", "check", "memory")
-    assert done.returncode == 0, done.stdout
+    assert check("memory")
 
 
 def test_metrics_have_a_column_for_each_auxiliary_loss_and_none_for_those_of_others(place: Path) -> None:
@@ -119,9 +128,10 @@ def test_metrics_have_a_column_for_each_auxiliary_loss_and_none_for_those_of_oth
     ]
 
 
-def test_an_evaluation_offers_the_connectors_own_modes(place: Path) -> None:
-    done = fvlm(place, "eval", "own", "--mode", "all", "--json")
-    modes = json.loads(done.stdout)["modes"]
+def test_an_evaluation_offers_the_connectors_own_modes(place: Path, cli: Cli) -> None:
+    code, out, err = cli("eval", "own", "--mode", "all", "--json")
+    assert code == 0, err
+    modes = json.loads(out)["modes"]
     assert list(modes) == ["each", "recalled"]
     assert modes["each"]["val_loss"] != modes["recalled"]["val_loss"]
     assert modes["each"]["val_loss_draft"] == modes["recalled"]["val_loss_draft"]
@@ -129,30 +139,27 @@ def test_an_evaluation_offers_the_connectors_own_modes(place: Path) -> None:
     assert modes["each"]["val_loss_draft"] == pytest.approx(best["val_loss_draft"], rel=1e-5)
 
 
-def test_a_mode_of_another_connector_is_refused_with_those_there_are(place: Path) -> None:
-    done = fvlm(place, "eval", "own", "--mode", "coarse_only")
-    assert (done.returncode, done.stderr.splitlines()[-1]) == (
-        2,
-        '--mode: expected "each" or "recalled", got "coarse_only"',
-    )
-    assert 'did you mean "recalled"?' in fvlm(place, "eval", "own", "--mode", "recaled").stderr
+def test_a_mode_of_another_connector_is_refused_with_those_there_are(cli: Cli) -> None:
+    code, _, err = cli("eval", "own", "--mode", "coarse_only")
+    assert (code, err.splitlines()[-1]) == (2, '--mode: expected "each" or "recalled", got "coarse_only"')
+    assert 'did you mean "recalled"?' in cli("eval", "own", "--mode", "recaled")[2]
 
 
-def test_the_shell_completes_the_modes_of_the_run(place: Path) -> None:
+def test_the_shell_completes_the_modes_of_the_run(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     line = "fvlm eval own --mode "
-    own = {"PYTHONPATH": str(place / "site"), "_FVLM_COMPLETE": "bash_complete", "COMP_LINE": line}
-    done = warm.fvlm(cwd=place, env={**os.environ, **own, "COMP_POINT": str(len(line))})
-    told = [word.partition(",") for word in done.stdout.split()]
+    for name, value in (("COMP_LINE", line), ("COMP_POINT", str(len(line))), ("COMP_WORDBREAKS", " ")):
+        monkeypatch.setenv(name, value)
+    told = [word.partition(",") for word in Bash(command, {}, "fvlm", VARIABLE).complete().splitlines()]
     assert [name for kind, _, name in told if kind == "plain"] == ["each", "recalled", "all"]
 
 
-def test_the_export_has_a_column_for_each_auxiliary_loss_that_was_measured(place: Path) -> None:
-    assert fvlm(place, "export", "own", "--to", "out").returncode == 0
+def test_the_export_has_a_column_for_each_auxiliary_loss_that_was_measured(place: Path, cli: Cli) -> None:
+    assert cli("export", "own", "--to", "out")[0] == 0
     points = list(csv.DictReader((place / "out/all_eval_points.csv").open()))
     measured = [(row["step"], row["val_loss_draft"]) for row in rows(place, "eval")]
     assert [(int(row["step"]), float(row["val_loss_draft"])) for row in points] == measured
     assert "val_loss_first" in points[0]
-    assert fvlm(place, "import", "out", "--runs", "again").returncode == 0
+    assert cli("import", "out", "--runs", "again")[0] == 0
 
 
 def test_an_auxiliary_loss_that_is_not_declared_is_named_with_what_to_declare() -> None:

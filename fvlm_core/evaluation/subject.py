@@ -241,6 +241,7 @@ def measure(
         subject.max_text_tokens,
         subject.score_first_token,
         subject.viewing.repeats,
+        modalities=tuple(encoder.spec for encoder in subject.model.signal_encoders),
     )
     chosen = validation_set(sources, preparer, samples or subject.eval.samples, subject.eval.batch_size)
     if not chosen.samples:

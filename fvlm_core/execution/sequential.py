@@ -11,10 +11,11 @@ from attrs import frozen
 
 import fvlm_core
 from fvlm_core.data.pairs import without_pairs
+from fvlm_core.data.signals import ungiven, unread
 from fvlm_core.data.sources import Sources, left_out, open_all, unseen
 from fvlm_core.hardware.devices import pick_device
 from fvlm_core.interfaces.data import Progress
-from fvlm_core.model.build import compose, make_chat, read_architectures, remarks, specs
+from fvlm_core.model.build import compose, make_chat, modality_specs, read_architectures, remarks, specs
 from fvlm_core.planning.compute import (
     count_parameters,
     flops_per_sample,
@@ -130,6 +131,7 @@ def prepare(recipe: Recipe, root: Path, progress: Progress) -> dict[str, Sources
             missing += unseen(shared.every, run.config.data.max_bad)
         if run.config.training.preference:
             missing += without_pairs(shared.every)
+        missing += ungiven(modality_specs(run.config.model), shared.every)
         by_run[run.id] = shared
     if missing:
         raise UsageError("\n".join(["this recipe cannot run here yet:", *dict.fromkeys(missing)]))
@@ -319,7 +321,7 @@ def _train_one(
         parallel = config.training.parallel if ranks.size > 1 else "single"
         device = pick_device(config.training.device)
         said = begin_attempt(folder, device, found, world=ranks.size, parallel=parallel)
-        said += remarks(config.model)
+        said += [*remarks(config.model), *unread(modality_specs(config.model), sources.every)]
         if latest is not None and not is_identified(latest):
             said.append(f"{latest}: {UNIDENTIFIED}")
         write_json(folder / ENVIRONMENT, describe_environment())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from attrs import field, frozen
+from attrs.validators import ge, matches_re
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -56,6 +57,20 @@ class EncoderSpec:
     def tokens(self) -> int:
         """Tokens N of a frame: the prefix and the patches."""
         return self.prefix_tokens + self.patches
+
+
+@frozen(kw_only=True)
+class ModalitySpec:
+    """What an encoder of another modality than frames takes and makes."""
+
+    modality: str = field(validator=matches_re(r"[a-z][a-z0-9_]*"))
+    """Which of a sample's signals it reads: `Signal.modality`, as "audio"."""
+
+    item: tuple[int, ...]
+    """Shape of an item, the piece that is encoded by itself: (1600,) for a tenth of a second of sound at 16 kHz."""
+
+    tokens_per_item: int = field(validator=ge(1))
+    """Tokens k that the language model reads for each item."""
 
 
 @frozen(kw_only=True)

@@ -69,6 +69,8 @@ class Fvlm(lmms):  # pyright: ignore[reportUntypedBaseClass]
         mode = self.mode or self.model.connector.spec.mode
         self._tell(f"{subject.name}{step}: mode {mode}, on {self.device}")
         self._tell(f"shown {subject.viewing.note(said)}")
+        if read := list(self.model.modalities):
+            self._tell(f"the model reads {', '.join(read)} too, which tasks have none of: none is given")
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
         """Greedy answers, each cut before the first of its `until` texts. Raises `FvlmError`: a video or picture that

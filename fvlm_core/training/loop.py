@@ -110,6 +110,7 @@ def train(
         config.model.score_first_token,
         config.data.image_repeats,
         pairs=preference is not None,
+        modalities=tuple(encoder.spec for encoder in model.signal_encoders),
     )
     validation = validation_set(sources.validation, preparer, config.eval.samples, config.eval.batch_size)
     ranks.on_first(lambda: report_validation(validation, observer))
