@@ -257,12 +257,8 @@ def _train_one(
     ranks: Ranks,
     rehearsal: bool,
 ) -> dict[str, Any]:
-    config, folder, found, latest = (
-        run.config,
-        run_folder(root, recipe, run),
-        begun.found,
-        begun.latest.folder,
-    )
+    config, folder = run.config, run_folder(root, recipe, run)
+    found, latest = begun.found, begun.latest.folder
     start = config.training.init_from
     # Where the run starts: there are its first weights, and later, too, those of its reference, which is not saved.
     at_start = latest is None or config.training.preference is not None

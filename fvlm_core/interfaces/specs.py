@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 from attrs.validators import ge, matches_re
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -137,6 +137,10 @@ class TextPass:
 Work = LinearMap | Look | VisualPass | TextPass
 
 
+def _undeclared_modes(spec: ConnectorSpec) -> tuple[Mode, ...]:
+    return _UNDECLARED_MODES if spec.mode in _UNDECLARED_MODES else (spec.mode,)
+
+
 @frozen(kw_only=True)
 class ConnectorSpec:
     """What a connector makes of a frame."""
@@ -152,17 +156,13 @@ class ConnectorSpec:
     and text that the loss is taken from, in that order: each entry reads what the one before it made. None when the
     connector does not say, and then nothing is counted for it."""
 
-    modes: tuple[Mode, ...] = field()
+    modes: tuple[Mode, ...] = field(default=Factory(_undeclared_modes, takes_self=True))
     """Every mode that it can be asked for (`fvlm eval --mode`), its own among them, in the order in which they are
     shown. The core passes the name to `Connector.connect` and knows nothing else of it."""
 
     auxiliary: tuple[str, ...] = field(default=_UNDECLARED_AUXILIARY)
     """Names of the further text losses that `VisualTokens.auxiliary` may hold. One called X has the columns `loss_X`
     and `val_loss_X`, empty where a batch comes without it."""
-
-    @modes.default
-    def _own(self) -> tuple[Mode, ...]:
-        return _UNDECLARED_MODES if self.mode in _UNDECLARED_MODES else (self.mode,)
 
     def __attrs_post_init__(self) -> None:
         if self.mode not in self.modes:

@@ -70,8 +70,8 @@ class MetricsCache:
     @property
     def columns(self) -> list[str]:
         """Names of the columns that rows of any run have."""
-        of_file = isinstance(self.whole, Path)
-        return list(pq.read_schema(self.whole).names if of_file else self.whole.column_names)
+        whole = self.whole
+        return pq.read_schema(whole).names if isinstance(whole, Path) else whole.column_names
 
     def _column(self, name: str) -> list[Any]:
         if name not in self._columns:
