@@ -138,7 +138,7 @@ REST = """
 [[data.sources]]
 name = "tones"
 [training]
-steps = 120
+steps = 60
 batch_size = 8
 micro_batch_size = 4
 lr = 0.01
@@ -148,7 +148,7 @@ precision = "float32"
 threads = 1
 workers = 1
 [eval]
-every = 60
+every = 30
 samples = 16
 [[runs]]
 id = "audio"

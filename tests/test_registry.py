@@ -91,7 +91,7 @@ BROKEN = {
     ),
     "hook like no other": (
         HEAD + f"@hookimpl\ndef register():\n    yield {MLP}",
-        'there is no hook "register": the hooks are fvlm_encoders, fvlm_connectors, fvlm_llms, '
+        'there is no hook "register": the hooks are fvlm_encoders, fvlm_connectors, fvlm_llms, fvlm_modality_encoders, '
         "fvlm_data_sources, fvlm_decoders, fvlm_fit_models, fvlm_figures, fvlm_trackers, fvlm_launchers",
     ),
     "two mistakes at once": (
@@ -110,7 +110,7 @@ BROKEN = {
     ),
     "no hook at all": (
         "x = 1",
-        "no function is marked with @hookimpl: expected one of fvlm_encoders, fvlm_connectors, fvlm_llms, "
+        "no function is marked with @hookimpl: expected one of fvlm_encoders, fvlm_connectors, fvlm_llms, fvlm_modality_encoders, "
         "fvlm_data_sources, fvlm_decoders, fvlm_fit_models, fvlm_figures, fvlm_trackers, fvlm_launchers",
     ),
     "raises while listing": (
