@@ -110,8 +110,9 @@ BROKEN = {
     ),
     "no hook at all": (
         "x = 1",
-        "no function is marked with @hookimpl: expected one of fvlm_encoders, fvlm_connectors, fvlm_llms, fvlm_modality_encoders, "
-        "fvlm_data_sources, fvlm_decoders, fvlm_fit_models, fvlm_figures, fvlm_trackers, fvlm_launchers",
+        "no function is marked with @hookimpl: expected one of fvlm_encoders, fvlm_connectors, fvlm_llms, "
+        "fvlm_modality_encoders, fvlm_data_sources, fvlm_decoders, fvlm_fit_models, fvlm_figures, fvlm_trackers, "
+        "fvlm_launchers",
     ),
     "raises while listing": (
         HEAD + f"@hookimpl\ndef fvlm_connectors():\n    yield {MLP}\n    {{}}['size']",
