@@ -332,6 +332,10 @@ def test_samples_with_sounds_are_the_same_alone_packed_and_padded(pack: bool, fi
         one = alone(mix, sample)
         torch.testing.assert_close(together[sample], vlm.logits(one)[0])
         torch.testing.assert_close(losses.per_sample[sample], vlm(one).per_sample[0])
+        parts = [vlm.see(one).tokens.flatten(0, 1), vlm.hear(one)[0].flatten(0, 1), vlm.llm.embed(one.ids[0])]
+        torch.testing.assert_close(
+            together[sample], vlm.llm.logits(vlm.llm.hidden(torch.cat(parts)[None]))[0]
+        )
         before = int(one.counts) + 2 * int(one.signals["audio"].counts)
         assert len(together[sample]) == before + int(one.lengths)
         # By hand: each label is predicted by the token before it; the first one only where there is such a token.
