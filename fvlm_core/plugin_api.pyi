@@ -49,6 +49,7 @@ from fvlm_core.interfaces.data import Member as Member
 from fvlm_core.interfaces.data import Progress as Progress
 from fvlm_core.interfaces.data import Role as Role
 from fvlm_core.interfaces.data import Sample as Sample
+from fvlm_core.interfaces.data import Signal as Signal
 from fvlm_core.interfaces.data import Split as Split
 from fvlm_core.interfaces.data import StoredFrames as StoredFrames
 from fvlm_core.interfaces.data import Turn as Turn
@@ -78,12 +79,14 @@ from fvlm_core.interfaces.launcher import Task as Task
 from fvlm_core.interfaces.llm import Chat as Chat
 from fvlm_core.interfaces.llm import EncodedChat as EncodedChat
 from fvlm_core.interfaces.llm import LLMBackend as LLMBackend
+from fvlm_core.interfaces.modality import ModalityEncoder as ModalityEncoder
 from fvlm_core.interfaces.specs import LLM_WIDTH as LLM_WIDTH
 from fvlm_core.interfaces.specs import ConnectorSpec as ConnectorSpec
 from fvlm_core.interfaces.specs import EncoderSpec as EncoderSpec
 from fvlm_core.interfaces.specs import LinearMap as LinearMap
 from fvlm_core.interfaces.specs import LLMSpec as LLMSpec
 from fvlm_core.interfaces.specs import Look as Look
+from fvlm_core.interfaces.specs import ModalitySpec as ModalitySpec
 from fvlm_core.interfaces.specs import Mode as Mode
 from fvlm_core.interfaces.specs import TextPass as TextPass
 from fvlm_core.interfaces.specs import VisualPass as VisualPass

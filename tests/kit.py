@@ -34,6 +34,16 @@ def install(folder: Path, site: Path) -> None:
     (info / "entry_points.txt").write_text(f"[fvlm]\n{name} = {own.name}.plugin\n")
 
 
+def write_plugin(folder: Path, package: str, files: dict[str, str]) -> Path:
+    """A distribution of these files as an installer leaves it: the folder for the path."""
+    own = folder / "source" / package
+    own.mkdir(parents=True)
+    for name, text in {"__init__.py": "", **files}.items():
+        (own / name).write_text(text)
+    install(own.parent, folder / "site")
+    return folder / "site"
+
+
 def component(
     kind: str, name: str, folder: Path, patch: pytest.MonkeyPatch, *changes: tuple[str, str]
 ) -> Component:

@@ -355,7 +355,9 @@ def test_a_component_that_cannot_be_made_is_one_failure(
     assert "NameError: name 'widht' is not defined" in failed[0].text
 
 
-@pytest.mark.parametrize("hook", ["fvlm_encoders", "fvlm_connectors", "fvlm_fit_models"])
+@pytest.mark.parametrize(
+    "hook", ["fvlm_encoders", "fvlm_connectors", "fvlm_modality_encoders", "fvlm_fit_models"]
+)
 def test_the_examples_of_the_manual_keep_the_contract(
     hook: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,6 @@ from tiny import RECIPE, train
 from videos import index_of, write_video
 
 from fvlm_core.data.collate import Preparer, collate
-from fvlm_core.evaluation.subject import MODES
 from fvlm_core.interfaces.data import ImageFile, Sample, Turn, VideoFile
 from fvlm_core.lmms_eval.settings import choose_device, read_settings
 from fvlm_core.lmms_eval.visuals import Eye
@@ -34,6 +33,7 @@ from fvlm_core.utils.errors import FvlmError, UsageError
 from fvlm_core.weights.restore import Restored, restore
 
 pytestmark = pytest.mark.timeout(200)
+MODES = ("coarse_only", "coarse_fine", "autoregressive")
 QUESTION = "What moves here?"
 CHOICES = ("a red circle moves", "green", "a blue square moves to the left")
 TASKS = {
@@ -364,8 +364,6 @@ def test_a_document_that_cannot_be_read_ends_the_evaluation_and_is_named(
         ({}, "--model_args: run: missing; expected string"),
         ({"run": "a", "checkpoint": "lst"}, '--model_args: checkpoint: expected "best" or "last", got "lst"; '
          'did you mean "last"?'),
-        ({"run": "a", "mode": "coarse"}, '--model_args: mode: expected "coarse_only" or "coarse_fine" or '
-         '"autoregressive", got "coarse"'),
         ({"run": "a", "max_frame": 3}, '--model_args: max_frame: unknown key; did you mean "max_frames"?'),
         ({"run": "a", "pretrained": "x"}, "--model_args: pretrained: unknown key; expected one of batch_size, "
          "checkpoint, device, fit, fps, max_frames, max_new_tokens, mode, run, runs"),
@@ -378,6 +376,15 @@ def test_a_wrong_argument_is_named_with_what_is_expected(arguments: dict[str, An
     with pytest.raises(UsageError) as caught:
         read_settings(arguments)
     assert str(caught.value).startswith(text)
+
+
+def test_a_mode_that_the_runs_connector_does_not_have_is_named_with_those_it_has(
+    opened: Callable[..., Any],
+) -> None:
+    expected = '--model_args: mode: expected "coarse_only" or "coarse_fine" or "autoregressive", got "coarse"'
+    with pytest.raises(UsageError) as caught:
+        opened(mode="coarse")
+    assert str(caught.value).startswith(expected)
 
 
 def test_what_lmms_eval_took_for_a_number_or_left_as_text_is_read() -> None:

@@ -185,5 +185,5 @@ def test_losses_are_those_of_the_logits() -> None:
     torch.testing.assert_close(losses.fine, fine.sum())
     torch.testing.assert_close(losses.content, content)
     assert 0 < losses.content_tokens < losses.tokens
-    torch.testing.assert_close(losses.coarse, rough.sum())
+    torch.testing.assert_close(losses.auxiliary["coarse"], rough.sum())
     torch.testing.assert_close(losses.loss, fine.sum() + 0.5 * rough.sum())

@@ -146,9 +146,9 @@ def test_a_streams_cache_goes_on_with_text() -> None:
 def test_coarse_only_is_the_coarse_pass_of_coarse_fine() -> None:
     vlm = model(lambda_coarse=1.0)
     both = vlm(CLIPS)
-    torch.testing.assert_close(both.coarse, vlm(CLIPS, "coarse_only").fine)
+    torch.testing.assert_close(both.auxiliary["coarse"], vlm(CLIPS, "coarse_only").fine)
     torch.testing.assert_close(both.fine, model()(CLIPS).fine)
-    assert model()(CLIPS).coarse is None
+    assert not model()(CLIPS).auxiliary
     assert vlm.connector.spec.mode == "coarse_fine"
     assert model(mode="coarse_only").see(CLIPS).diagnostics.keys() == {"z_coarse"}
 

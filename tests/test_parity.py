@@ -53,8 +53,7 @@ def _modes(case: Case) -> None:
     assert float(losses.loss) / losses.tokens == pytest.approx(case.about["loss"], abs=golden.LOSS)
     if weight:
         assert float(losses.fine) / losses.tokens == pytest.approx(case.about["fine_loss"], abs=golden.LOSS)
-        assert losses.coarse is not None
-        assert float(losses.coarse) / losses.tokens == pytest.approx(
+        assert float(losses.auxiliary["coarse"]) / losses.tokens == pytest.approx(
             case.about["coarse_loss"], abs=golden.LOSS
         )
     if case.about["grad_norms"] is not None:

@@ -91,7 +91,7 @@ BROKEN = {
     ),
     "hook like no other": (
         HEAD + f"@hookimpl\ndef register():\n    yield {MLP}",
-        'there is no hook "register": the hooks are fvlm_encoders, fvlm_connectors, fvlm_llms, '
+        'there is no hook "register": the hooks are fvlm_encoders, fvlm_connectors, fvlm_llms, fvlm_modality_encoders, '
         "fvlm_data_sources, fvlm_decoders, fvlm_fit_models, fvlm_figures, fvlm_trackers, fvlm_launchers",
     ),
     "two mistakes at once": (
@@ -111,7 +111,8 @@ BROKEN = {
     "no hook at all": (
         "x = 1",
         "no function is marked with @hookimpl: expected one of fvlm_encoders, fvlm_connectors, fvlm_llms, "
-        "fvlm_data_sources, fvlm_decoders, fvlm_fit_models, fvlm_figures, fvlm_trackers, fvlm_launchers",
+        "fvlm_modality_encoders, fvlm_data_sources, fvlm_decoders, fvlm_fit_models, fvlm_figures, fvlm_trackers, "
+        "fvlm_launchers",
     ),
     "raises while listing": (
         HEAD + f"@hookimpl\ndef fvlm_connectors():\n    yield {MLP}\n    {{}}['size']",
@@ -371,6 +372,16 @@ def test_the_examples_of_the_manual_work(
         features = PatchFeatures(torch.zeros(3, encoder.tokens, 8))
         tokens = connector.connect(features, torch.tensor([3]), None, None).tokens
         assert tokens.shape == (3, connector.spec.tokens_per_frame, 16)
+    elif hook == "fvlm_modality_encoders":
+        from fvlm_core.plugin_api import LLMSpec
+
+        llm = LLMSpec(width=16, mlp=32, depth=1, heads=1, kv_heads=1, vocabulary=9, positions=64)
+        encoder = build(config_class(), llm)
+        assert encoder.encode(torch.zeros(3, *encoder.spec.item)).shape == (
+            3,
+            encoder.spec.tokens_per_item,
+            16,
+        )
     elif hook == "fvlm_data_sources":
         for name in ("a", "b", "c"):
             (tmp_path / f"{name}.mp4").touch()

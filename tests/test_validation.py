@@ -32,7 +32,7 @@ def test_losses_of_a_set_are_weighted_by_its_tokens() -> None:
             [Scored("a/2", 1.0, 4), Scored("b/1", 3.0, 4)],
         ),
     ]
-    row = TokenLoss().validation(measured)
+    row = TokenLoss(("coarse",)).validation(measured)
     assert row["val_loss"] == row["val_loss_fine"] == pytest.approx(10 / 10)
     assert row["val_loss_coarse"] == pytest.approx(5 / 10)
     assert row["val_loss_content"] == pytest.approx(7 / 5)

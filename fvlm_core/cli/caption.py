@@ -56,6 +56,8 @@ def command(
     restored = restore(find_run(run_name, root))
     if restored.remark:
         note(restored.remark)
+    if read := list(restored.model.modalities):
+        note(f"the model reads {', '.join(read)} too, and a file is shown by its frames alone: none is given")
     trained = restored.viewing
     stderr().print(
         f"shown {trained.note(otherwise, pictures=any(map(shows_still, todo)))}",

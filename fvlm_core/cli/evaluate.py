@@ -15,9 +15,6 @@ from fvlm_core.cli.path_types import RUN_OR_PATH
 if TYPE_CHECKING:
     from fvlm_core.evaluation.subject import Measured, Subject
     from fvlm_core.interfaces.data import Split
-    from fvlm_core.interfaces.specs import Mode
-
-_MODES = ("coarse_only", "coarse_fine", "autoregressive")
 
 
 @click.command("eval", short_help="Losses of a trained model, by source and mode, on any data.")
@@ -33,8 +30,10 @@ _MODES = ("coarse_only", "coarse_fine", "autoregressive")
     "--mode",
     "modes",
     multiple=True,
-    type=Choice([*_MODES, "all"]),
-    help="How visual tokens are made; may be given several times.  [default: the mode the model trained in]",
+    metavar="NAME",
+    shell_complete=completing("mode"),
+    help="A mode of the model's connector, how visual tokens are made, or all of them; may be given several times.  "
+    "[default: the mode the model trained in]",
 )
 @click.option("--split", type=Choice(["validation", "train"]), default="validation", show_default=True)
 @click.option(
@@ -64,23 +63,28 @@ def command(
     """Measure the model of RUN: a run (its folder, its id, or "recipe/id"), or a folder of exported weights.
 
     Losses are nats a supervised token, over all tokens of all samples and of each source. "words" counts the
-    assistant's own words alone; entropies are nats of attention, of the learned and of the dynamic queries of the two
-    passes, the same ones whatever --mode says. A source that the run does not know is shown as its training data were,
-    where its settings (fps, max_frames, fit, prompt) can say so and no -o says otherwise.
+    assistant's own words alone; entropies are nats of attention, of each pass of the connector (foveated: of the
+    learned and of the dynamic queries), the same ones whatever --mode says. A source that the run does not know is
+    shown as its training data were, where its settings (fps, max_frames, fit, prompt) can say so and no -o says
+    otherwise.
     """
     from fvlm_core.cli.console import note, stderr
     from fvlm_core.cli.display import Display
-    from fvlm_core.evaluation.subject import how_shown, measure, open_data, open_subject
+    from fvlm_core.evaluation.subject import check_mode, how_shown, measure, open_data, open_subject
 
     subject = open_subject(run_name, root)
     if subject.remark:
         note(subject.remark)
+    connector = subject.model.connector.spec
+    for mode in modes:
+        if mode != "all":
+            check_mode(subject, mode, "--mode")
+    chosen = connector.modes if "all" in modes else tuple(dict.fromkeys(modes)) or (connector.mode,)
     with Display(stderr(), 1) as display:
         sources = open_data(subject, data, settings, cast("Split", split), display.work, max_bad)
     for text in how_shown(subject, sources, named=data is not None):
         stderr().print(f"shown: {text}", soft_wrap=True)
-    chosen = _MODES if "all" in modes else tuple(dict.fromkeys(modes)) or (subject.model.connector.spec.mode,)
-    measured = measure(subject, sources, cast("tuple[Mode, ...]", chosen), samples, device)
+    measured = measure(subject, sources, chosen, samples, device)
     for bad in measured.bad:
         stderr().print(f"left out: {bad.sample}: {bad.reason}", soft_wrap=True)
     if as_json:

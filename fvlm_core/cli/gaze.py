@@ -25,7 +25,7 @@ from fvlm_core.cli.path_types import ANY_PATH, FILE_PATH
 )
 @frame_options
 def command(video: Path, run_name: str, root: Path, out: Path, **otherwise: Any) -> None:
-    """Draw where the queries of a trained model attend in VIDEO, frame by frame, coarse beside fine.
+    """Draw where the queries of a trained model attend in VIDEO, frame by frame, its passes side by side.
 
     VIDEO is shown as in training, unless an option says otherwise.
     """

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 Place = Literal[
     "recipe", "run", "group", "id", "own run", "key", "changed key", "setting", "launcher setting", "data setting",
-    "data", "fit", "launcher", "component", "gpu", "figure", "column", "condition",
+    "data", "fit", "launcher", "component", "gpu", "figure", "column", "condition", "mode",
 ]  # fmt: skip
 """recipe: a shipped one. run: "recipe/id" of the store. group: a recipe of the store. id: of a run there. own run: a
 run of the recipe on the command line. key: `-o KEY=VALUE` of that recipe. changed key: without a value. setting: of
 the component, launcher or data source on the command line. column: `--columns NAME=HEADER` of the table that --data
-names."""
+names. mode: of the connector of the run on the command line."""
 
 Word = tuple[str, str]
 """What is written, and what it is."""
@@ -241,6 +241,19 @@ def _conditions(ctx: click.Context, incomplete: str) -> Iterator[Word]:
     yield from ((f"{header}=", "column") for header in _headers(ctx))
 
 
+def _modes(ctx: click.Context, incomplete: str) -> Iterator[Word]:
+    from fvlm_core.recipes.read import model_from_resolved
+    from fvlm_core.runs.store import ARCHITECTURES, find_run
+    from fvlm_core.utils.pretrained import known_architectures
+
+    record = find_run(_argument(ctx), _root(ctx)).record
+    with known_architectures(dict(record.get(ARCHITECTURES, {}))):
+        model = model_from_resolved(record["resolved"]["model"])
+        modes = model.connector.config.spec(model.encoder.config.spec()).modes
+    yield from ((mode, model.connector.name) for mode in modes)
+    yield "all", "each of them"
+
+
 _PLACES: dict[Place, Callable[[click.Context, str], Iterator[Word]]] = {
     "recipe": _recipes,
     "run": _runs,
@@ -260,4 +273,5 @@ _PLACES: dict[Place, Callable[[click.Context, str], Iterator[Word]]] = {
     "figure": _figures,
     "column": _columns,
     "condition": _conditions,
+    "mode": _modes,
 }

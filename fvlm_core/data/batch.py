@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from torch import Tensor
+
+from fvlm_core.interfaces.specs import ModalitySpec
+
+
+@frozen(eq=False)
+class Items:
+    """What B samples give of one modality. data: float32 [I, *item], those of all samples one after the other. counts:
+    int64 [B], I = counts.sum()."""
+
+    data: Tensor
+    counts: Tensor
+
+    def rows(self, rows: slice) -> Items:
+        """Those of some samples."""
+        counts = self.counts[rows]
+        first = int(self.counts[: rows.start].sum())
+        return Items(self.data[first : first + int(counts.sum())], counts)
 
 
 @frozen(eq=False)
@@ -15,9 +34,10 @@ class Batch:
     ids: int64 [B, S], padded right with 0. lengths: int64 [B], real tokens of each row.
     supervised: bool [B, S], whether ids[b, s] is scored as a label. content: bool [B, S], the labels that are the
     assistant's own words (no token of the chat template), for evaluation.
+    signals: by name, the modalities beside frames that encoders of the model read.
     sample_ids: "source/id" of each sample, but for those at the end that only fill the batch.
-    rejected: the same samples with their worse answers, in a batch of pairs: counts as here, and no frames of its own,
-    for they are these.
+    rejected: the same samples with their worse answers, in a batch of pairs: counts as here, and no frames or items of
+    its own, for they are these.
     """
 
     frames: Tensor
@@ -28,9 +48,15 @@ class Batch:
     content: Tensor
     sample_ids: tuple[str, ...] = ()
     rejected: Batch | None = None
+    signals: Mapping[str, Items] = field(factory=dict[str, Items])
+
+    def items(self, spec: ModalitySpec) -> Items:
+        """Those that an encoder reads; none in a batch that says nothing of its modality."""
+        none = torch.zeros((0, *spec.item), device=self.ids.device)
+        return self.signals.get(spec.modality) or Items(none, torch.zeros_like(self.counts))
 
     def to(self, device: str) -> Batch:
-        """The same batch with frames and ids on another device.
+        """The same batch with frames, items and ids on another device.
 
         The small tensors stay on the host: the model plans its index tensors there, so that no step waits for the
         device to say how long something is.
@@ -40,6 +66,10 @@ class Batch:
             frames=self.frames.to(device, non_blocking=True),
             ids=self.ids.to(device, non_blocking=True),
             rejected=self.rejected.to(device) if self.rejected else None,
+            signals={
+                name: evolve(items, data=items.data.to(device, non_blocking=True))
+                for name, items in self.signals.items()
+            },
         )
 
     def cut(self, pieces: int) -> list[tuple[int, Batch]]:
@@ -61,6 +91,7 @@ class Batch:
                 content=self.content[rows],
                 sample_ids=self.sample_ids[rows],
                 rejected=worse[len(parts)] if worse else None,
+                signals={name: items.rows(rows) for name, items in self.signals.items()},
             )
             parts.append((first, part))
         return parts

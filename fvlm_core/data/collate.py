@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from numpy.typing import NDArray
 
-from fvlm_core.data.batch import Batch
+from fvlm_core.data.batch import Batch, Items
+from fvlm_core.data.signals import count_items, read_items
 from fvlm_core.interfaces.data import Sample, Turn
 from fvlm_core.interfaces.llm import Chat
+from fvlm_core.interfaces.specs import ModalitySpec
 from fvlm_core.media.bad_sample import BadSample
 from fvlm_core.media.frames import decode_frames
 
@@ -22,6 +24,7 @@ class Example:
 
     truncated: text tokens cut off, of both answers of a pair. spelled: control tokens that its texts spell out
     (`EncodedChat.spelled`), of both answers too. rejected: the sample with its worse answer, without frames.
+    signals: by modality, its items [I, *item].
     """
 
     id: str
@@ -32,6 +35,7 @@ class Example:
     truncated: int = 0
     rejected: Example | None = None
     spelled: tuple[str, ...] = ()
+    signals: Mapping[str, NDArray[np.float32]] = field(factory=dict[str, NDArray[np.float32]])
 
 
 @frozen
@@ -40,7 +44,7 @@ class Preparer:
 
     size: side in pixels of the frames. supervise: "all", "answer" or "content". max_tokens: text tokens kept.
     score_first: whether the first text token is a label where `supervise` covers it. image_repeats: how often a still
-    image is shown. pairs: whether examples are pairs of answers.
+    image is shown. pairs: whether examples are pairs of answers. modalities: what else than frames the model reads.
     """
 
     chat: Chat
@@ -50,6 +54,7 @@ class Preparer:
     score_first: bool = False
     image_repeats: int = 1
     pairs: bool = False
+    modalities: tuple[ModalitySpec, ...] = ()
 
     def example(self, sample: Sample) -> Example:
         """Decode and tokenise. Raises `BadSample`, also when truncation would leave nothing to learn from."""
@@ -66,7 +71,11 @@ class Preparer:
                 truncated=example.truncated + rejected.truncated,
                 spelled=example.spelled or rejected.spelled,
             )
-        return evolve(example, frames=decode_frames(sample, self.size, self.image_repeats))
+        return evolve(
+            example,
+            frames=decode_frames(sample, self.size, self.image_repeats),
+            signals={spec.modality: read_items(sample, spec) for spec in self.modalities},
+        )
 
     def _text(self, sample: Sample, turns: tuple[Turn, ...]) -> Example:
         """The example without its frames."""
@@ -76,7 +85,8 @@ class Preparer:
         supervised = {"all": np.ones_like(answer), "answer": answer, "content": content}[
             self.supervise
         ].copy()
-        if not (self.score_first and sample.visual):  # nothing stands before it to predict it from
+        before = sample.visual or any(count_items(sample, spec) for spec in self.modalities)
+        if not (self.score_first and before):  # nothing stands before it to predict it from
             supervised[:1] = False
         if not supervised.any():
             total = len(encoded.ids)
@@ -162,6 +172,16 @@ def collate(examples: Sequence[Example]) -> Batch:
         supervised=torch.from_numpy(supervised),
         content=torch.from_numpy(content),
         sample_ids=tuple(example.id for example in examples if example.id),
+        signals={
+            name: _items([example.signals[name] for example in examples]) for name in examples[0].signals
+        },
     )
     rejected = [example.rejected for example in examples if example.rejected is not None]
-    return evolve(batch, rejected=evolve(collate(rejected), counts=batch.counts)) if rejected else batch
+    if not rejected:
+        return batch
+    shared = {name: Items(items.data[:0], items.counts) for name, items in batch.signals.items()}
+    return evolve(batch, rejected=evolve(collate(rejected), counts=batch.counts, signals=shared))
+
+
+def _items(given: Sequence[NDArray[np.float32]]) -> Items:
+    return Items(torch.from_numpy(np.concatenate(given)), torch.tensor([len(each) for each in given]))

@@ -26,7 +26,7 @@ class FilteredSource(DataSource):
         frames = np.asarray(counts, dtype=np.int64)
         low, high = frames < (least or 0), frames > (most or frames.max(initial=0))
         kept = (frames == 0) | ~(low | high)
-        self.name = source.name
+        self.name, self.modalities = source.name, source.modalities
         self._source = source
         self._kept = np.flatnonzero(kept).astype(np.uint32)
         self._frames = frames

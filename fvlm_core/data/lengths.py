@@ -9,6 +9,7 @@ from attrs import evolve, frozen
 
 from fvlm_core.data.collate import Preparer
 from fvlm_core.data.mixture_weights import make_mixture
+from fvlm_core.data.signals import count_items
 from fvlm_core.data.sources import Sources
 from fvlm_core.interfaces.data import Sample
 from fvlm_core.interfaces.llm import Chat
@@ -25,15 +26,17 @@ DECODED = 8
 
 @frozen
 class Lengths:
-    """One sample. frames: T, 0 for text only. text: tokens after truncation. supervised: how many are labels.
+    """One sample. frames: T, 0 for text only. text: what the language model reads beside visual tokens: text after
+    truncation, and the tokens of other modalities. supervised: how many are labels.
 
-    rejected: of a pair, text and labels with the worse answer.
+    rejected: of a pair, text and labels with the worse answer. items: of each modality beside frames.
     """
 
     frames: int
     text: int
     supervised: int
     rejected: tuple[int, int] | None = None
+    items: tuple[int, ...] = ()
 
 
 TYPICAL = Lengths(frames=8, text=128, supervised=127)
@@ -53,6 +56,7 @@ def first_lengths(config: RunRecipe, sources: Sources, chat: Chat) -> list[Lengt
         config.data.max_text_tokens,
         config.model.score_first_token,
         pairs=training.preference is not None,
+        modalities=tuple(chosen.config.spec() for chosen in config.model.modalities or ()),
     )
     found: list[Lengths] = []
     problem: BadSample | None = None
@@ -73,13 +77,15 @@ def first_lengths(config: RunRecipe, sources: Sources, chat: Chat) -> list[Lengt
 
 def _lengths(preparer: Preparer, sample: Sample, image_repeats: int) -> Lengths | BadSample:
     try:
-        text = preparer.example(evolve(sample, video=None, images=()))
+        text = preparer.example(evolve(sample, video=None, images=(), signals=()))
         frames = count_frames(sample, image_repeats)
+        items = tuple(count_items(sample, spec) for spec in preparer.modalities)
     except BadSample as error:
         return error
     worse = text.rejected
-    rejected = (len(worse.ids), int(worse.supervised.sum())) if worse else None
-    return Lengths(frames, len(text.ids), int(text.supervised.sum()), rejected)
+    more = sum(n * spec.tokens_per_item for n, spec in zip(items, preparer.modalities, strict=True))
+    rejected = (len(worse.ids) + more, int(worse.supervised.sum())) if worse else None
+    return Lengths(frames, len(text.ids) + more, int(text.supervised.sum()), rejected, items)
 
 
 def decoding_seconds(

@@ -29,7 +29,7 @@ _SECONDS = 1.0  # each frame is shown so long, whatever the time between frames
 class Gaze:
     """One video's frames and looks.
 
-    frames: uint8 RGB [T, 3, H, W]. looks: pass name ("coarse", "fine") to attention on the patches
+    frames: uint8 RGB [T, 3, H, W]. looks: name of a pass to attention on the patches
     [T, rows, columns], each frame's share of the whole frame's attention in [0, 1]. title: one line above.
     """
 

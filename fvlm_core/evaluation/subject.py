@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from attrs import evolve, fields, frozen, has
 
@@ -28,8 +28,7 @@ from fvlm_core.utils.paths import user_path
 from fvlm_core.utils.pretrained import check_weights, check_whole, known_architectures, read_config
 from fvlm_core.weights.restore import Checkpoint, restore
 from fvlm_registry import LookupFailure, registry
-
-MODES: tuple[Mode, ...] = get_args(Mode)
+from fvlm_registry.nearest import did_you_mean
 
 _SHOWN = ("fps", "max_frames", "fit", "prompt")
 """Settings of a data source that say how it shows things."""
@@ -127,6 +126,14 @@ def _exported(folder: Path) -> Subject:
         None,
         {},
     )
+
+
+def check_mode(subject: Subject, mode: Mode, said: str) -> None:
+    """Raise `UsageError` for a mode that the subject's connector does not have. said: where it was asked for."""
+    modes = subject.model.connector.spec.modes
+    if mode not in modes:
+        expected = " or ".join(f'"{one}"' for one in modes)
+        raise UsageError(f'{said}: expected {expected}, got "{mode}"{did_you_mean(mode, modes)}')
 
 
 def open_data(
@@ -234,6 +241,7 @@ def measure(
         subject.max_text_tokens,
         subject.score_first_token,
         subject.viewing.repeats,
+        modalities=tuple(encoder.spec for encoder in subject.model.signal_encoders),
     )
     chosen = validation_set(sources, preparer, samples or subject.eval.samples, subject.eval.batch_size)
     if not chosen.samples:

@@ -8,10 +8,11 @@ from typing import Any
 from attrs import frozen
 
 import fvlm_core
+from fvlm_core.data.signals import unread
 from fvlm_core.data.sources import Sources, left_out
 from fvlm_core.hardware.devices import pick_device
 from fvlm_core.interfaces.llm import Chat
-from fvlm_core.model.build import compose, make_chat, read_architectures, remarks, specs
+from fvlm_core.model.build import compose, make_chat, modality_specs, read_architectures, remarks, specs
 from fvlm_core.model.vlm import VLM
 from fvlm_core.planning.compute import (
     count_parameters,
@@ -194,7 +195,7 @@ class Attempt:
         parallel = config.training.parallel if self.ranks.size > 1 else "single"
         device = pick_device(config.training.device)
         said = begin_attempt(folder, device, self.begun.found, world=self.ranks.size, parallel=parallel)
-        said += remarks(config.model)
+        said += [*remarks(config.model), *unread(modality_specs(config.model), self.sources.every)]
         if latest is not None and not is_identified(latest):
             said.append(f"{latest}: {UNIDENTIFIED}")
         write_json(folder / ENVIRONMENT, describe_environment())

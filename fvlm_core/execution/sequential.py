@@ -10,9 +10,11 @@ from typing import Any
 from attrs import frozen
 
 from fvlm_core.data.pairs import without_pairs
+from fvlm_core.data.signals import ungiven
 from fvlm_core.data.sources import Sources, open_all, unseen
 from fvlm_core.execution.attempt import Attempt, Begun
 from fvlm_core.interfaces.data import Progress
+from fvlm_core.model.build import modality_specs
 from fvlm_core.planning.requirements import missing_libraries, missing_weights
 from fvlm_core.recipes.drift import Change, check_allowed, explain, refused
 from fvlm_core.recipes.read import Recipe, Run
@@ -109,6 +111,7 @@ def prepare(recipe: Recipe, root: Path, progress: Progress) -> dict[str, Sources
             missing += unseen(shared.every, run.config.data.max_bad)
         if run.config.training.preference:
             missing += without_pairs(shared.every)
+        missing += ungiven(modality_specs(run.config.model), shared.every)
         by_run[run.id] = shared
     if missing:
         raise UsageError("\n".join(["this recipe cannot run here yet:", *dict.fromkeys(missing)]))

@@ -31,6 +31,13 @@ POINT_COLUMNS = (
     "throughput_sps",
     "attention_entropy",
 )
+AUXILIARY = "val_loss_"
+"""What the column of an auxiliary loss begins with, with the loss's name after it (`ConnectorSpec.auxiliary`): points
+have one for each that some run was evaluated with."""
+
+_LEFT_OUT = frozenset(AUXILIARY + name for name in ("fine", "coarse", "ratio", "content", "by_source"))
+"""Columns of evaluations that begin so too, and that the format has no place for."""
+
 SUMMARY_COLUMNS = (
     "run_id",
     "model_size",
@@ -70,7 +77,7 @@ def write_tables(runs: Sequence[Run], to: Path) -> list[Path]:
     """Write `all_eval_points.csv` and `run_summaries.csv` of runs into the folder `to`, in their order; and
     `in_fits.csv` where some are no fit points, which the columns of the tables have no place for."""
     files = [to / POINTS, to / SUMMARIES]
-    _write(files[0], POINT_COLUMNS, point_rows(runs))
+    _write(files[0], (*POINT_COLUMNS, *auxiliary_columns(runs)), point_rows(runs))
     _write(files[1], SUMMARY_COLUMNS, summary_rows(runs))
     names = run_names(runs)
     marks = to / MARKS
@@ -82,13 +89,20 @@ def write_tables(runs: Sequence[Run], to: Path) -> list[Path]:
     return sorted([*files, marks])
 
 
+def auxiliary_columns(runs: Sequence[Run]) -> list[str]:
+    """The columns of points beside those of the format; see `AUXILIARY`."""
+    names = {name for run in runs for name in run.columns()}
+    return sorted(name for name in names if name.startswith(AUXILIARY) and name not in _LEFT_OUT)
+
+
 def point_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """One row an evaluation: the columns of `all_eval_points.csv`, None where nothing is known.
+    """One row an evaluation: the columns of `all_eval_points.csv`, then auxiliary losses; None where nothing is known.
 
     Rows of an import are in the order of its file, runs mixed or not, and hold `as_written` where it spelt otherwise.
     """
     names = run_names(runs)
     both = tuple(METRICS.values())  # of training rows and of evaluations alike
+    more = auxiliary_columns(runs)
     placed: list[tuple[str, int, dict[str, Any]]] = []
     for run in runs:
         training = sorted(run.train_rows("step", "train_loss", *both), key=lambda row: row["step"])
@@ -100,6 +114,7 @@ def point_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
             "train_loss",
             "attention_entropy",
             *both,
+            *more,
             AS_WRITTEN,
             SOURCE_ROW,
         )
@@ -119,6 +134,7 @@ def point_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
                 "lr": rates.get("lr_connector"),
                 "throughput_sps": rates.get("throughput_samples_sec"),
                 "attention_entropy": row.get("attention_entropy"),
+                **{name: row.get(name) for name in more},
             }
             if row.get(AS_WRITTEN):
                 cells[AS_WRITTEN] = row[AS_WRITTEN]

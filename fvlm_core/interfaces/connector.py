@@ -14,7 +14,10 @@ from fvlm_core.interfaces.specs import ConnectorSpec, Mode
 
 @define
 class Auxiliary:
-    """A second set of visual tokens whose text loss is added with a weight (the coarse pass of `lambda_coarse`)."""
+    """A second set of visual tokens whose text loss is added with a weight.
+
+    name: one of `ConnectorSpec.auxiliary`. tokens: [F, k, W].
+    """
 
     name: str
     weight: float
@@ -75,14 +78,15 @@ class Connector(nn.Module, ABC):
         A batch may hold samples without frames (text), and no others: then F is 0, and the tokens are [0, k, W].
         features: of F frames, those of sample 0 first. counts: int64 [B] on the host, frames of each sample (sum F;
         0 for text).
-        mode: None for the one in `spec`. Padding does not exist here: every frame is a real one.
+        mode: one of `spec.modes`; None for `spec.mode`. Padding does not exist here: every frame is a real one.
         """
 
     def attention(
         self, features: PatchFeatures, counts: Tensor, encoder: VisionEncoder, llm: LLMBackend
     ) -> dict[str, list[Tensor]]:
-        """Where each pass looks: its name ("coarse", "fine") to the probabilities [F, heads, N] of each layer.
+        """Where each pass looks: its name to the probabilities [F, heads, N] of each layer.
 
-        Arguments as `connect`. For attention entropy and gaze pictures; empty for a connector without queries.
+        Arguments as `connect`. For attention entropy and gaze pictures; empty for a connector without queries. The
+        entropy of the first pass is the column `attention_entropy`, of another one X `attention_entropy_X`.
         """
         return {}

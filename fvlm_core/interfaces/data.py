@@ -5,12 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from attrs import field, frozen
 
 from fvlm_core.interfaces.decoder import Decoder
 from fvlm_core.utils.errors import Problem
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Role = Literal["system", "user", "assistant"]
 Split = Literal["train", "validation"]
@@ -96,13 +100,32 @@ class ImageFile:
     fit: Fit = "letterbox"
 
 
+class Signal(ABC):
+    """What a sample gives of another modality than frames, unread: a sound, depth, a table of sensors.
+
+    Picklable, and equal to another one that holds the same: an attrs class is both.
+    """
+
+    modality: str
+    """Its name ("audio"), by which encoders of a recipe read it."""
+
+    @abstractmethod
+    def count(self, item: tuple[int, ...]) -> int:
+        """Into how many items of this shape it is cut, told without reading it. Raises `BadSample`."""
+
+    @abstractmethod
+    def read(self, item: tuple[int, ...]) -> NDArray[np.float32]:
+        """The items, float32 [count, *item]. Raises `BadSample` when they cannot be read."""
+
+
 @frozen
 class Sample:
     """One training example; id is stable and unique within its source.
 
     video: a clip. images: still pictures, one frame each, in order. A sample has one of the two, or neither: text
     alone. rejected: the same chat with a worse last answer, for preference training; empty otherwise.
-    What a sample shows can be decoded once its source has been prepared.
+    signals: what it gives of other modalities, one each at most. What a sample shows can be decoded once its source
+    has been prepared.
     """
 
     id: str
@@ -111,6 +134,7 @@ class Sample:
     video: VideoFile | StoredFrames | None = None
     images: tuple[ImageFile, ...] = ()
     rejected: tuple[Turn, ...] = ()
+    signals: tuple[Signal, ...] = ()
 
     @property
     def visual(self) -> bool:
@@ -158,6 +182,8 @@ class DataSource(ABC):
     """
 
     name: str
+    modalities: tuple[str, ...] = ()
+    """Names of the signals that its samples may give; a source of frames and text gives none."""
 
     def prepare(self, progress: Progress) -> None:
         """Do long work that must be finished before the first sample is decoded (render, index); default nothing.

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import Literal
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
+from attrs.validators import ge, matches_re
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-Mode = Literal["coarse_only", "coarse_fine", "autoregressive"]
-"""How visual tokens are made: one pass, two parallel passes (training), or frame by frame (true inference)."""
+Mode = str
+"""A way in which a connector makes visual tokens, by the name that the connector gives it (`ConnectorSpec.modes`)."""
+
+_UNDECLARED_MODES = ("coarse_only", "coarse_fine", "autoregressive")
+_UNDECLARED_AUXILIARY = ("coarse",)
+"""Of a connector that declares none: what all of them had before a connector could declare its own."""
+
+_TAKEN = frozenset({"fine", "ratio", "content", "by_source", "spikes", "tokens", "content_tokens"})
+"""Names that no auxiliary loss can have: those of other columns and sums."""
 
 LLM_WIDTH = 0
 """Stands for the language model's width, which an encoder and a connector do not know, in a `LinearMap`."""
@@ -49,6 +57,20 @@ class EncoderSpec:
     def tokens(self) -> int:
         """Tokens N of a frame: the prefix and the patches."""
         return self.prefix_tokens + self.patches
+
+
+@frozen(kw_only=True)
+class ModalitySpec:
+    """What an encoder of another modality than frames takes and makes."""
+
+    modality: str = field(validator=matches_re(r"[a-z][a-z0-9_]*"))
+    """Which of a sample's signals it reads: `Signal.modality`, as "audio"."""
+
+    item: tuple[int, ...]
+    """Shape of an item, the piece that is encoded by itself: (1600,) for a tenth of a second of sound at 16 kHz."""
+
+    tokens_per_item: int = field(validator=ge(1))
+    """Tokens k that the language model reads for each item."""
 
 
 @frozen(kw_only=True)
@@ -115,16 +137,41 @@ class TextPass:
 Work = LinearMap | Look | VisualPass | TextPass
 
 
+def _undeclared_modes(spec: ConnectorSpec) -> tuple[Mode, ...]:
+    return _UNDECLARED_MODES if spec.mode in _UNDECLARED_MODES else (spec.mode,)
+
+
 @frozen(kw_only=True)
 class ConnectorSpec:
-    """What a connector makes of a frame.
-
-    tokens_per_frame: visual tokens k the LLM reads for each frame. mode: the mode it trains in.
-    work: for the FLOP ledger, what happens in training between the encoder's patch pass and the pass over visual
-    tokens and text that the loss is taken from, in that order: each entry reads what the one before it made. None
-    when the connector does not say, and then nothing is counted for it.
-    """
+    """What a connector makes of a frame."""
 
     tokens_per_frame: int
+    """Visual tokens k that the LLM reads for each frame."""
+
     mode: Mode = field(default="coarse_fine")
+    """The mode it trains in, and is evaluated in unless somebody asks for another."""
+
     work: tuple[Work, ...] | None = None
+    """For the FLOP ledger, what happens in training between the encoder's patch pass and the pass over visual tokens
+    and text that the loss is taken from, in that order: each entry reads what the one before it made. None when the
+    connector does not say, and then nothing is counted for it."""
+
+    modes: tuple[Mode, ...] = field(default=Factory(_undeclared_modes, takes_self=True))
+    """Every mode that it can be asked for (`fvlm eval --mode`), its own among them, in the order in which they are
+    shown. The core passes the name to `Connector.connect` and knows nothing else of it."""
+
+    auxiliary: tuple[str, ...] = field(default=_UNDECLARED_AUXILIARY)
+    """Names of the further text losses that `VisualTokens.auxiliary` may hold. One called X has the columns `loss_X`
+    and `val_loss_X`, empty where a batch comes without it."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.mode not in self.modes:
+            raise ValueError(
+                f'modes: expected its own among them, "{self.mode}", got {", ".join(self.modes)}'
+            )
+        for name in self.auxiliary:
+            if name in _TAKEN or not name.isidentifier() or self.auxiliary.count(name) > 1:
+                raise ValueError(
+                    f'auxiliary: "{name}" is no name for a column loss_{name}: expected letters, digits and _, each '
+                    f"name once, and none of {', '.join(sorted(_TAKEN))}"
+                )

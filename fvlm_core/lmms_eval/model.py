@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fvlm_core.data.batch import Batch
-from fvlm_core.evaluation.subject import open_subject
+from fvlm_core.evaluation.subject import check_mode, open_subject
 from fvlm_core.interfaces.data import Turn
 from fvlm_core.interfaces.specs import Mode
 from fvlm_core.lmms_eval.likelihood import likelihoods
@@ -48,6 +48,8 @@ class Fvlm(lmms):  # pyright: ignore[reportUntypedBaseClass]
         settings = read_settings(arguments)
         self.device = choose_device(settings.device)
         subject = open_subject(settings.run, settings.runs, settings.checkpoint)
+        if settings.mode:
+            check_mode(subject, settings.mode, "--model_args: mode")
         self.batch_size = settings.batch_size
         self.mode: Mode | None = settings.mode
         self.longest = settings.max_new_tokens
@@ -67,6 +69,8 @@ class Fvlm(lmms):  # pyright: ignore[reportUntypedBaseClass]
         mode = self.mode or self.model.connector.spec.mode
         self._tell(f"{subject.name}{step}: mode {mode}, on {self.device}")
         self._tell(f"shown {subject.viewing.note(said)}")
+        if read := list(self.model.modalities):
+            self._tell(f"the model reads {', '.join(read)} too, which tasks have none of: none is given")
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
         """Greedy answers, each cut before the first of its `until` texts. Raises `FvlmError`: a video or picture that

@@ -13,7 +13,6 @@ from attrs import Attribute, field, frozen
 from attrs.validators import ge, gt, optional
 
 from fvlm_core.interfaces.data import Fit
-from fvlm_core.interfaces.specs import Mode
 from fvlm_core.recipes.read import from_plain
 from fvlm_core.recipes.structure import Invalid, structure
 from fvlm_core.utils.errors import Problems, UsageError
@@ -34,9 +33,9 @@ def _check_device(settings: object, attribute: Attribute[str], value: str) -> No
 class Settings:
     """run: a run's folder, its id, or "recipe/id"; or a folder of exported weights. runs: where runs are kept.
 
-    checkpoint: the best by validation loss, or the last. mode: how visual tokens are made; None for the mode the model
-    trained in. device: auto is the GPU when there is one, and with several processes each has its own. batch_size: how
-    many answers of one question are scored at once; written answers are made one at a time.
+    checkpoint: the best by validation loss, or the last. mode: one of the connector's, how visual tokens are made; None
+    for the mode the model trained in. device: auto is the GPU when there is one, and with several processes each has
+    its own. batch_size: how many answers of one question are scored at once; written answers are made one at a time.
 
     fps, max_frames: which frames of a video are seen. fit: how pictures are made square. still_frames: frames that a
     lone picture makes. system: the system turn. None stands for what the model was shown in training. max_new_tokens:
@@ -46,7 +45,7 @@ class Settings:
     run: str
     runs: Path = field(factory=lambda: environment_path("FVLM_RUNS", "runs"))
     checkpoint: Checkpoint = "best"
-    mode: Mode | None = None
+    mode: str | None = None
     device: str = field(default="auto", validator=_check_device)
     batch_size: int = field(default=1, validator=ge(1))
     fps: float | None = field(default=None, validator=optional(gt(0)))

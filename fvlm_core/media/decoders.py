@@ -87,6 +87,11 @@ class DecodedSource(DataSource):
         """As the source is called."""
         return self.source.name
 
+    @property
+    def modalities(self) -> tuple[str, ...]:  # type: ignore[override]
+        """As the source says."""
+        return self.source.modalities
+
     def prepare(self, progress: Progress) -> None:
         self.source.prepare(progress)
 

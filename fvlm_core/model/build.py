@@ -10,7 +10,8 @@ import torch
 from attrs import evolve
 
 from fvlm_core.interfaces.llm import Chat
-from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec
+from fvlm_core.interfaces.modality import ModalityEncoder
+from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec, ModalitySpec
 from fvlm_core.model.vlm import VLM
 from fvlm_core.recipes.schema import Chosen, Model
 from fvlm_core.utils.errors import UsageError
@@ -37,7 +38,7 @@ def read_architectures(model: Model) -> dict[str, dict[str, Any]]:
 
 def remarks(model: Model) -> list[str]:
     """What its parts have to say of themselves before they are trained: a config's own `remarks()`, if it has them."""
-    parts = (model.encoder, model.connector, model.llm)
+    parts = (model.encoder, model.connector, *(model.modalities or ()), model.llm)
     return [text for part in parts for text in getattr(part.config, "remarks", tuple)()]
 
 
@@ -47,6 +48,11 @@ def specs(model: Model, vocabulary: int | None) -> tuple[EncoderSpec, LLMSpec]:
     if llm.vocabulary is None:
         llm = evolve(llm, vocabulary=vocabulary)
     return model.encoder.config.spec(), llm
+
+
+def modality_specs(model: Model) -> tuple[ModalitySpec, ...]:
+    """What the encoders of other modalities than frames take and make, in the recipe's order."""
+    return tuple(chosen.config.spec() for chosen in model.modalities or ())
 
 
 def compose(model: Model, vocabulary: int, seed: int, *, weights: bool = True) -> VLM:
@@ -68,10 +74,20 @@ def compose(model: Model, vocabulary: int, seed: int, *, weights: bool = True) -
     connector = _seeded(
         seed, "connector", lambda: _build("connector", model.connector, encoder_spec, llm_spec)
     )
+    modalities = {
+        spec.modality: _seeded(seed, spec.modality, lambda chosen=chosen: modality_encoder(chosen, llm_spec))
+        for chosen, spec in zip(model.modalities or (), modality_specs(model), strict=True)
+    }
     if weights:
-        encoder.load_weights()
-        llm.load_weights()
-    return VLM(encoder, connector, llm, blind=model.blind, score_first_token=model.score_first_token)
+        for part in (encoder, llm, *modalities.values()):
+            part.load_weights()
+    flags = {"blind": model.blind, "score_first_token": model.score_first_token}
+    return VLM(encoder, connector, llm, modalities=modalities, **flags)
+
+
+def modality_encoder(chosen: Chosen, llm: LLMSpec) -> ModalityEncoder:
+    """An encoder of another modality, with fresh weights."""
+    return _build("modality", chosen, llm)
 
 
 def _build(kind: Kind, chosen: Chosen, *needs: object) -> Any:

@@ -9,6 +9,7 @@ from attrs import frozen
 from torch import Tensor
 
 from fvlm_core.data.batch import Batch
+from fvlm_core.interfaces.specs import ModalitySpec
 
 PADDING = 256
 """Positions of padding from which a batch is packed into one row."""
@@ -18,9 +19,10 @@ PADDING = 256
 class Layout:
     """The plan of one batch. Positions are flat indices into rows x width; tensors are int64 on the batch's device.
 
-    visual: [F * k] place of each visual token. text: [L] place of each real text token, `source` [L] its index in
-    ids.flatten(). The P labels that are scored: `label` [P] their index in ids.flatten(), `predictor` [P] the
-    position whose hidden state predicts them, `owner` [P] their sample; `content` bool [P].
+    visual: [F * k] place of each visual token. signals: of each modality the places of its tokens [I * k].
+    text: [L] place of each real text token, `source` [L] its index in ids.flatten(). The P labels that are scored:
+    `label` [P] their index in ids.flatten(), `predictor` [P] the position whose hidden state predicts them, `owner` [P]
+    their sample; `content` bool [P].
     lengths: of the samples when all of them share one row, one after the other, else None.
     tokens: P. content_tokens: labels that are content. labels_per_sample: int64 [B], on the host.
     """
@@ -28,6 +30,7 @@ class Layout:
     rows: int
     width: int
     visual: Tensor
+    signals: tuple[Tensor, ...]
     text: Tensor
     source: Tensor
     predictor: Tensor
@@ -39,34 +42,47 @@ class Layout:
     content_tokens: int
     labels_per_sample: Tensor
 
-    def arrange(self, visual: Tensor, text: Tensor) -> Tensor:
-        """Visual tokens [F, k, W] and text embeddings [L, W] in their places: [rows, width, W], zero elsewhere."""
+    def arrange(self, visual: Tensor, signals: Sequence[Tensor], text: Tensor) -> Tensor:
+        """Visual tokens [F, k, W], those of each modality [I, k, W] and text embeddings [L, W] in their places:
+        [rows, width, W], zero elsewhere."""
         rows = text.new_zeros(self.rows * self.width, text.shape[-1])
-        rows = rows.index_copy(0, self.visual, visual.flatten(0, 1).to(text.dtype)).index_copy(
-            0, self.text, text
-        )
-        return rows.unflatten(0, (self.rows, self.width))
+        for places, tokens in zip((self.visual, *self.signals), (visual, *signals), strict=True):
+            rows = rows.index_copy(0, places, tokens.flatten(0, 1).to(text.dtype))
+        return rows.index_copy(0, self.text, text).unflatten(0, (self.rows, self.width))
 
 
 def plan(
-    batch: Batch, tokens_per_frame: int, *, pack: bool | None = None, score_first_token: bool = False
+    batch: Batch,
+    tokens_per_frame: int,
+    modalities: Sequence[ModalitySpec] = (),
+    *,
+    pack: bool | None = None,
+    score_first_token: bool = False,
 ) -> Layout:
-    """The layout of a batch: each sample contiguous, its visual tokens then its text.
+    """The layout of a batch: each sample contiguous, its visual tokens, those of each modality, then its text.
 
+    modalities: what else is read, in order.
     pack: False gives every sample a row, padded right to the longest. True puts them all into one row without padding.
     None packs where that saves `PADDING` positions.
-    score_first_token: whether a supervised first text token is a label, predicted by the last visual token; a
-    sample without frames has nothing to predict it from.
+    score_first_token: whether a supervised first text token is a label, predicted by the last token before it; a
+    sample of text alone has nothing to predict it from.
     """
     counts, lengths = batch.counts.cpu(), batch.lengths.cpu()
     supervised, content = batch.supervised.cpu(), batch.content.cpu()
-    seen = counts * tokens_per_frame
+    shown = [counts * tokens_per_frame]
+    shown += [batch.items(spec).counts.cpu() * spec.tokens_per_item for spec in modalities]
+    seen = torch.stack(shown).sum(0)
     total = seen + lengths
     if pack is None:
         pack = packs(total.tolist())
     rows, width = (1, int(total.sum())) if pack else (len(total), int(total.max()))
     starts = total.cumsum(0) - total if pack else torch.arange(len(total)) * width
-    visual = torch.arange(int(seen.sum())) + (starts - seen.cumsum(0) + seen).repeat_interleave(seen)
+    begin = starts
+    before: list[Tensor] = []
+    for tokens in shown:
+        shift = (begin - tokens.cumsum(0) + tokens).repeat_interleave(tokens)
+        before.append(torch.arange(int(tokens.sum())) + shift)
+        begin = begin + tokens
     places = (starts + seen)[:, None] + torch.arange(supervised.shape[1])
     read = torch.arange(supervised.shape[1]) < lengths[:, None]
     scored = supervised & read
@@ -79,7 +95,8 @@ def plan(
     return Layout(
         rows=rows,
         width=width,
-        visual=move(visual),
+        visual=move(before[0]),
+        signals=tuple(map(move, before[1:])),
         text=move(places.flatten()[source]),
         source=move(source),
         predictor=move(places.flatten()[label] - 1),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -10,12 +11,14 @@ from attrs import evolve, frozen
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from fvlm_core.data.batch import Batch
+from fvlm_core.data.batch import Batch, Items
 from fvlm_core.interfaces.connector import Connector, VisualTokens
 from fvlm_core.interfaces.encoder import PatchFeatures, VisionEncoder
 from fvlm_core.interfaces.llm import LLMBackend
+from fvlm_core.interfaces.modality import ModalityEncoder
 from fvlm_core.interfaces.specs import Mode
 from fvlm_core.model.sequences import Layout, plan
+from fvlm_core.utils.errors import FvlmError
 
 LOGITS_AT_ONCE = 1 << 24
 """Logits of a chunk, 64 MiB of float32; more labels than that are scored in chunks, whose logits are made twice."""
@@ -26,8 +29,8 @@ class Losses:
     """Losses of one batch: sums over supervised tokens, in nats, so that micro-batches add up.
 
     loss: with graph, fine + weight x auxiliary; divide by the tokens of the whole optimiser step.
-    tokens: supervised tokens; 0 gives loss 0 (with a graph), never NaN. fine, coarse: detached sums of the text
-    losses of the tokens the mode ends with and of the auxiliary ones (None if there are none). content, content_tokens:
+    tokens: supervised tokens; 0 gives loss 0 (with a graph), never NaN. fine: detached sum of the text losses of the
+    tokens the mode ends with. auxiliary: the same of each auxiliary loss, by its name. content, content_tokens:
     detached sum and count over the assistant's own words.
     per_sample: [B] sums of the fine loss, with graph (sequence log-probabilities, negated); per_sample_tokens:
     int64 [B] on the host. Counts are plain numbers: nothing waits for the device.
@@ -37,7 +40,7 @@ class Losses:
     loss: Tensor
     tokens: int
     fine: Tensor
-    coarse: Tensor | None
+    auxiliary: dict[str, Tensor]
     content: Tensor
     content_tokens: int
     per_sample: Tensor
@@ -48,7 +51,8 @@ class Losses:
 class VLM(nn.Module):
     """A vision-language model: frames to visual tokens, which the language model reads before the text.
 
-    blind: the encoder sees zeros in place of normalised frames: what the text alone would give.
+    modalities: encoders of what samples give beside frames, by modality; their tokens stand between the two.
+    blind: encoders see zeros in place of normalised frames and of items: what the text alone would give.
     score_first_token: whether a supervised first text token is scored, from the last visual token; one rule in every
     mode. pack: whether samples share a row of the language model, with equal results; None where it saves work.
     """
@@ -59,6 +63,7 @@ class VLM(nn.Module):
         connector: Connector,
         llm: LLMBackend,
         *,
+        modalities: Mapping[str, ModalityEncoder] | None = None,
         blind: bool = False,
         score_first_token: bool = False,
         pack: bool | None = None,
@@ -67,6 +72,7 @@ class VLM(nn.Module):
         self.encoder = encoder
         self.connector = connector
         self.llm = llm
+        self.modalities = nn.ModuleDict(modalities or {})
         self.blind = blind
         self.score_first_token = score_first_token
         self.pack = pack
@@ -81,30 +87,37 @@ class VLM(nn.Module):
 
         Visual tokens are made before any text is read, so those of a pair are made once, for both answers.
         """
-        visual = self.see(batch, mode)
+        visual, signals = self.see(batch, mode), self.hear(batch)
         if batch.rejected is None:
-            return self._losses(batch, visual)
+            return self._losses(batch, visual, signals)
         visual = VisualTokens(visual.tokens)
-        return evolve(self._losses(batch, visual), rejected=self._losses(batch.rejected, visual))
+        chosen = self._losses(batch, visual, signals)
+        return evolve(chosen, rejected=self._losses(batch.rejected, visual, signals))
 
-    def _losses(self, batch: Batch, visual: VisualTokens) -> Losses:
+    def _losses(self, batch: Batch, visual: VisualTokens, signals: Sequence[Tensor]) -> Losses:
         layout = self.plan(batch)
         text = self.llm.embed(batch.ids.flatten().index_select(0, layout.source))
         labels = batch.ids.flatten().index_select(0, layout.label)
-        scored = self._score(visual.tokens, text, labels, layout)
+        scored = self._score(visual.tokens, signals, text, labels, layout)
         per_sample = scored.new_zeros(len(batch.counts)).index_add(0, layout.owner, scored)
         fine = scored.sum()
-        loss, coarse = fine, None
+        loss, auxiliary = fine, dict[str, Tensor]()
         for extra in visual.auxiliary:
-            other = self._score(extra.tokens, text, labels, layout).sum()
+            if extra.name not in self.connector.spec.auxiliary:
+                raise FvlmError(
+                    f'the connector gives an auxiliary loss "{extra.name}", which its spec does not declare: expected '
+                    f"one of {', '.join(self.connector.spec.auxiliary) or 'none'}; or ConnectorSpec("
+                    f'auxiliary=("{extra.name}",))'
+                )
+            other = self._score(extra.tokens, signals, text, labels, layout).sum()
             loss = loss + extra.weight * other
-            coarse = other.detach() if coarse is None else coarse + other.detach()
+            auxiliary[extra.name] = auxiliary.get(extra.name, 0) + other.detach()
         detached = scored.detach()
         return Losses(
             loss=loss,
             tokens=layout.tokens,
             fine=fine.detach(),
-            coarse=coarse,
+            auxiliary=auxiliary,
             content=(detached * layout.content).sum(),
             content_tokens=layout.content_tokens,
             per_sample=per_sample,
@@ -116,6 +129,7 @@ class VLM(nn.Module):
         return plan(
             batch,
             self.connector.spec.tokens_per_frame,
+            [encoder.spec for encoder in self.signal_encoders],
             pack=self.pack,
             score_first_token=self.score_first_token,
         )
@@ -125,6 +139,17 @@ class VLM(nn.Module):
         return self.connector.connect(
             self.encode(batch.frames), batch.counts.cpu(), self.encoder, self.llm, mode=mode
         )
+
+    @property
+    def signal_encoders(self) -> tuple[ModalityEncoder, ...]:
+        """The encoders of other modalities, in the recipe's order."""
+        return cast("tuple[ModalityEncoder, ...]", tuple(self.modalities.values()))
+
+    def hear(self, batch: Batch) -> list[Tensor]:
+        """The tokens [I, k, W] of each modality beside frames, in the order of the encoders."""
+        items = [batch.items(encoder.spec).data for encoder in self.signal_encoders]
+        shown = [torch.zeros_like(each) for each in items] if self.blind else items
+        return [encoder.encode(each) for encoder, each in zip(self.signal_encoders, shown, strict=True)]
 
     def encode(self, frames: Tensor) -> PatchFeatures:
         """Patch features of frames [F, 3, H, W]: uint8 RGB, or floating point and already normalised."""
@@ -142,14 +167,17 @@ class VLM(nn.Module):
         return frames.to(self._mean.dtype).mul_(self._scale).sub_(self._mean)
 
     def logits(self, batch: Batch, mode: Mode | None = None) -> list[Tensor]:
-        """Logits at every position of every sample, [its visual and text tokens, vocabulary]: for inspection."""
+        """Logits at every position of every sample, [its tokens in their order, vocabulary]: for inspection."""
         layout = self.plan(batch)
         text = self.llm.embed(batch.ids.flatten().index_select(0, layout.source))
-        hidden = self._hidden(self.see(batch, mode).tokens, text, layout)
+        hidden = self._hidden(self.see(batch, mode).tokens, self.hear(batch), text, layout)
         k = self.connector.spec.tokens_per_frame
-        seen = layout.visual.split((batch.counts * k).tolist())
-        read = layout.text.split(batch.lengths.tolist())
-        return [self.llm.logits(hidden[torch.cat(places)]) for places in zip(seen, read, strict=True)]
+        parts = [layout.visual.split((batch.counts * k).tolist())]
+        for encoder, places in zip(self.signal_encoders, layout.signals, strict=True):
+            counts = batch.items(encoder.spec).counts * encoder.spec.tokens_per_item
+            parts.append(places.split(counts.tolist()))
+        parts.append(layout.text.split(batch.lengths.tolist()))
+        return [self.llm.logits(hidden[torch.cat(places)]) for places in zip(*parts, strict=True)]
 
     def compile_layers(self) -> None:
         """Compile the layers of the encoder and of the language model, as far as these say how."""
@@ -159,11 +187,12 @@ class VLM(nn.Module):
     def parameter_groups(self) -> dict[str, dict[str, nn.Parameter]]:
         """Parameters by full name, in the groups that get learning rates of their own: connector, encoder, llm.
 
-        Every new projection is the connector's.
+        Every new projection is the connector's, and so are the encoders of other modalities, which end in one.
         """
         groups: dict[str, dict[str, nn.Parameter]] = {"connector": {}, "encoder": {}, "llm": {}}
         for name, parameter in self.named_parameters():
-            groups[name.partition(".")[0]][name] = parameter
+            part = name.partition(".")[0]
+            groups["connector" if part == "modalities" else part][name] = parameter
         return groups
 
     def decayed(self) -> set[str]:
@@ -174,24 +203,46 @@ class VLM(nn.Module):
         """
         found: set[str] = set()
         for path, module in self.named_modules():
-            part, _, inside = path.partition(".")
+            part, inside = self._part_of(path)
             for name, parameter in module.named_parameters(recurse=False):
-                said = getattr(self, part).decays(f"{inside}.{name}".lstrip(".")) if part else None
+                said = part.decays(f"{inside}.{name}".lstrip(".")) if part else None
                 matrix = parameter.ndim >= 2 and "weight" in name and not isinstance(module, nn.Embedding)
                 if matrix if said is None else said:
                     found.add(f"{path}.{name}")
         return found
 
+    def _part_of(
+        self, path: str
+    ) -> tuple[VisionEncoder | Connector | LLMBackend | ModalityEncoder | None, str]:
+        """The component that a module belongs to, and the module's path inside it."""
+        name, _, inside = path.partition(".")
+        part: Any = getattr(self, name) if name else None
+        if part is self.modalities:
+            name, _, inside = inside.partition(".")
+            part = self.modalities[name] if name else None
+        return part, inside
+
     @torch.no_grad()
     def generate(
-        self, frames: Tensor, prompt: Sequence[int], *, limit: int, end: int, mode: Mode | None = None
+        self,
+        frames: Tensor,
+        prompt: Sequence[int],
+        *,
+        limit: int,
+        end: int,
+        mode: Mode | None = None,
+        signals: Mapping[str, Tensor] | None = None,
     ) -> list[int]:
         """Greedy continuation of one sample: the token ids after the prompt, without `end`.
 
         frames: [T, 3, H, W] as for `encode`, T may be 0. prompt: token ids. limit: most new tokens. end: the id that
-        ends the answer.
+        ends the answer. signals: items [I, *item] of modalities beside frames; the others have none.
         """
         device = self._mean.device
+        given = {
+            name: Items(items.to(device), torch.tensor([len(items)]))
+            for name, items in (signals or {}).items()
+        }
         ids = torch.tensor([list(prompt)], device=device)
         mask = torch.zeros(ids.shape, dtype=torch.bool)
         batch = Batch(
@@ -201,8 +252,10 @@ class VLM(nn.Module):
             lengths=torch.tensor([ids.shape[1]]),
             supervised=mask,
             content=mask,
+            signals=given,
         )
-        read = torch.cat([self.see(batch, mode).tokens.flatten(0, 1)[None], self.llm.embed(ids)], 1)
+        shown = [tokens.flatten(0, 1)[None] for tokens in (self.see(batch, mode).tokens, *self.hear(batch))]
+        read = torch.cat([*shown, self.llm.embed(ids)], 1)
         cache = self.llm.new_cache()
         said: list[int] = []
         while len(said) < limit:
@@ -214,15 +267,17 @@ class VLM(nn.Module):
             read = self.llm.embed(token)[:, None]
         return said
 
-    def _hidden(self, visual: Tensor, text: Tensor, layout: Layout) -> Tensor:
+    def _hidden(self, visual: Tensor, signals: Sequence[Tensor], text: Tensor, layout: Layout) -> Tensor:
         """Hidden states of every position, flat: [rows * width, W]."""
-        rows = layout.arrange(visual, text)
+        rows = layout.arrange(visual, signals, text)
         return self.llm.hidden(rows, lengths=layout.lengths).flatten(0, 1)
 
-    def _score(self, visual: Tensor, text: Tensor, labels: Tensor, layout: Layout) -> Tensor:
+    def _score(
+        self, visual: Tensor, signals: Sequence[Tensor], text: Tensor, labels: Tensor, layout: Layout
+    ) -> Tensor:
         """The loss of every label [P], in nats. The head runs at the positions that predict one, in chunks whose
         logits are made again in the backward pass: never [B, S, vocabulary]."""
-        hidden = self._hidden(visual, text, layout).index_select(0, layout.predictor)
+        hidden = self._hidden(visual, signals, text, layout).index_select(0, layout.predictor)
         vocabulary = self.llm.spec.vocabulary
         assert vocabulary is not None
         chunk = max(1, LOGITS_AT_ONCE // vocabulary)
@@ -245,7 +300,7 @@ def attention_entropy(vlm: VLM, batch: Batch) -> dict[str, Tensor]:
     """How spread each pass's attention is, in nats: for every frame, [F], the mean over layers and heads of
     -sum p ln max(p, 1e-10) over all tokens, CLS included. Uniform attention gives ln N (5.549 at 224 px).
 
-    Keys: the connector's passes ("coarse": the static query, "fine": the dynamic ones).
+    Keys: the connector's passes, in its order.
     """
     if not len(batch.frames):
         return {}

@@ -16,6 +16,7 @@ from fvlm_core.interfaces.specs import ConnectorSpec, EncoderSpec, LLMSpec, Look
 from fvlm_core.model.build import specs
 from fvlm_core.model.vlm import LOGITS_AT_ONCE, VLM
 from fvlm_core.planning.flops import Ledger, ledger, mean_ledger
+from fvlm_core.planning.modality_flops import item_flops
 from fvlm_core.recipes.schema import RunRecipe, Training
 
 NOMINAL_FRAMES, NOMINAL_TEXT = 8, 128
@@ -37,6 +38,7 @@ def sample_ledger(config: RunRecipe, vocabulary: int, samples: Collection[Length
     encoder, llm = specs(model, vocabulary)
     connector: ConnectorSpec = model.connector.config.spec(encoder)
     labels = sum(sample.supervised for sample in samples) / len(samples) * samples_at_once(training, samples)
+    items = item_flops(model, llm, trains="connector" not in training.frozen)
     each = {  # many samples are of the same lengths
         sample: ledger(
             encoder,
@@ -48,7 +50,7 @@ def sample_ledger(config: RunRecipe, vocabulary: int, samples: Collection[Length
             frozen=training.frozen,
             recompute_head=labels * (llm.vocabulary or 0) > LOGITS_AT_ONCE,
             rejected=(sample.rejected or (sample.text, sample.supervised)) if training.preference else None,
-        )
+        ).more(items, sample.items)
         for sample in set(samples)
     }
     return mean_ledger([each[sample] for sample in samples])

@@ -7,7 +7,7 @@ processed. Imports nothing heavy.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from attrs import define, evolve, field, frozen
 
@@ -73,6 +73,14 @@ class Ledger:
     def recompute(self) -> float:
         """Work done twice to save memory: not in `total`, which is of the model and not of the machine."""
         return sum(row.recompute for row in self.rows)
+
+    def more(self, rows: Sequence[Entry], times: Sequence[int]) -> Ledger:
+        """With further rows, each so many times; without those that there are no numbers of."""
+        further = [
+            evolve(row, forward=n * row.forward, backward=n * row.backward)
+            for row, n in zip(rows, times, strict=False)
+        ]
+        return Ledger((*self.rows, *further))
 
     def components(self) -> dict[str, float]:
         """`total` by component."""

@@ -16,6 +16,7 @@ from attrs import define, field, frozen
 from fvlm_core.data.lengths import LOOKED_AT, TYPICAL, Lengths, decoding_seconds, first_lengths
 from fvlm_core.data.mixture_weights import make_mixture
 from fvlm_core.data.pairs import without_pairs
+from fvlm_core.data.signals import ungiven, unread
 from fvlm_core.data.sources import Sources, open_all, unseen
 from fvlm_core.hardware.devices import pick_device
 from fvlm_core.hardware.gpus import GPU
@@ -23,7 +24,7 @@ from fvlm_core.hardware.throughput import ASSUMED_MFU, Speed, StatedSpeed, measu
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.interfaces.specs import ConnectorSpec
 from fvlm_core.media.bad_sample import BadSample
-from fvlm_core.model.build import compose, make_chat, remarks, specs
+from fvlm_core.model.build import compose, make_chat, modality_specs, remarks, specs
 from fvlm_core.planning.compute import (
     Parameters,
     count_parameters,
@@ -161,6 +162,8 @@ class _Planner:
             )
             if training.preference:
                 notes += without_pairs(sources.every)
+            extra = modality_specs(model)
+            notes += [*ungiven(extra, sources.every), *unread(extra, sources.every)]
         chat = self._once(("chat", model.llm, config.data), lambda: _chat(model, sources))
         samples, lengths_from = self._lengths(config, sources, chat)
         vocabulary = self._vocabulary(model, chat, notes)
@@ -181,6 +184,11 @@ class _Planner:
             notes.append(
                 f'the connector "{model.connector.name}" does not state its work (ConnectorSpec.work): '
                 "FLOPs and time are without it"
+            )
+        if model.modalities:
+            notes.append(
+                "text tokens are with those of other modalities; memory is without what their encoders keep "
+                "for the backward pass"
             )
         frames, text, supervised = (
             sum(getattr(sample, name) for sample in samples) / len(samples)

@@ -132,8 +132,11 @@ def _run(recipe: Recipe, run: Run, plan: RunPlan, steps: int, notes: list[str]) 
 def _model(model: Model, notes: list[str]) -> Model:
     encoder = _small(model.encoder, "encoder", notes)
     seen = encoder.config.spec()
+    if model.modalities:
+        notes.append("encoders of other modalities are left out: stand-in data have frames and text alone")
     return evolve(
         model,
+        modalities=None,
         encoder=encoder,
         connector=_small(model.connector, "connector", notes, seen),
         llm=_small(model.llm, "llm", notes),

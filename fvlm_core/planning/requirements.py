@@ -13,7 +13,7 @@ from fvlm_registry import MissingLibrary, registry
 def missing_weights(model: Model) -> list[str]:
     """The pretrained weights of a model that are not on this machine: a message each, with the way to get them."""
     missing: list[str] = []
-    for chosen in (model.encoder, model.llm):
+    for chosen in (model.encoder, model.llm, *(model.modalities or ())):
         weights = getattr(chosen.config, "weights", SEEDED)
         if weights == SEEDED:
             continue

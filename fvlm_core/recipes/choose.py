@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import evolve
@@ -69,6 +69,7 @@ _ARTICLE: dict[Kind, str] = {
     "encoder": "a vision encoder",
     "connector": "a connector",
     "llm": "a language model",
+    "modality": "an encoder of a modality",
     "data": "a data source",
     "decoder": "a decoder",
     "fit": "a fit",
@@ -99,16 +100,22 @@ def check_model(model: Model) -> list[tuple[Key, str]]:
         ]
     problems: list[tuple[Key, str]] = []
 
-    def checked(part: str, spec: Callable[[Any], Any]) -> Any:
-        config = getattr(model, part).config
+    def checked(key: Key, config: Any, *needs: Any) -> Any:
         try:
-            return spec(config)
+            return config.spec(*needs)
         except (ValueError, FvlmError) as error:  # impossible sizes, or sizes in a file that is not there
             below, text = at_field(type(config), str(error))
-            problems.append(((part, *below), text))
+            problems.append(((*key, *below), text))
 
-    seen = checked("encoder", lambda config: config.spec())
+    seen = checked(("encoder",), model.encoder.config)
     if seen is not None:
-        checked("connector", lambda config: config.spec(seen))
-    checked("llm", lambda config: config.spec())
+        checked(("connector",), model.connector.config, seen)
+    checked(("llm",), model.llm.config)
+    names: list[str] = []
+    for at, chosen in enumerate(model.modalities or ()):
+        spec = checked(("modalities", at), chosen.config)
+        if spec is not None and spec.modality in names:
+            text = f'reads "{spec.modality}", which modalities[{names.index(spec.modality)}] reads already'
+            problems.append((("modalities", at), text))
+        names.append(spec.modality if spec is not None else "")
     return problems

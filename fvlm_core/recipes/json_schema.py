@@ -230,7 +230,7 @@ class _Definitions:
             "type": "object",
             "properties": {**every, **shared},
             "additionalProperties": False,
-            "allOf": cases,
+            **({"allOf": cases} if cases else {}),
         }
         return {**made, "required": [key]} if complete else made
 

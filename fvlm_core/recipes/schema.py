@@ -29,11 +29,15 @@ class Chosen:
 
 @frozen(kw_only=True)
 class Model:
-    """The composed model. blind feeds blank frames: how far text alone goes. size is the label of tables and plots."""
+    """The composed model. blind feeds blank frames: how far text alone goes. size is the label of tables and plots.
+
+    modalities: encoders of what samples give beside frames, each of another modality.
+    """
 
     encoder: Annotated[Chosen, "encoder"]
     connector: Annotated[Chosen, "connector"]
     llm: Annotated[Chosen, "llm"]
+    modalities: tuple[Annotated[Chosen, "modality"], ...] | None = None  # None is left out of records
     blind: bool = False
     size: str = ""
     score_first_token: bool = False
@@ -307,6 +311,11 @@ class RunRecipe:
 
     def __attrs_post_init__(self) -> None:
         frames, tokens = self.training.micro_batch_frames, self.training.micro_batch_tokens
+        if frames and self.model.modalities:
+            raise ValueError(
+                "training: micro_batch_frames: items of other modalities are not planned; expected micro_batch_size "
+                "with [[model.modalities]]"
+            )
         if tokens and self.data.max_text_tokens > tokens:
             raise ValueError(
                 f"training: micro_batch_tokens is {tokens} and data.max_text_tokens {self.data.max_text_tokens}: "

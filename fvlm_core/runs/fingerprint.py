@@ -57,6 +57,7 @@ def software(config: RunRecipe) -> dict[str, Any]:
     chosen = [
         *(found.find("encoder", model.encoder.component), found.find("connector", model.connector.component)),
         found.find("llm", model.llm.component),
+        *(found.find("modality", chosen.component) for chosen in model.modalities or ()),
         *(found.find("data", chosen.component) for chosen in _sources(config).values()),
     ]
     decoder = config.data.decoder

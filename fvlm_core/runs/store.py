@@ -111,6 +111,12 @@ class Run:
         """Training rows, one a logged step. columns: those that are needed; none stands for all."""
         return self._rows("train", columns)
 
+    def columns(self) -> list[str]:
+        """Names of the columns that its rows may have, in the order in which they first stand."""
+        if self.index is None:
+            return _columns(self.rows())
+        return self.index.recall("columns", self.folder, (METRICS,), self.rows, _columns)
+
     def _rows(self, event_type: str, columns: tuple[str, ...]) -> list[Row]:
         def take(rows: list[Row]) -> list[Row]:
             kind = [row for row in rows if row["event_type"] == event_type]
@@ -121,6 +127,10 @@ class Run:
         if self.index is None or not columns:
             return take(self.rows())
         return self.index.recall(" ".join((event_type, *columns)), self.folder, (METRICS,), self.rows, take)
+
+
+def _columns(rows: list[Row]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
 
 
 def open_run(folder: Path) -> Run:

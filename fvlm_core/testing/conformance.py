@@ -21,6 +21,7 @@ _MODULES: dict[Kind, str] = {
     "encoder": "encoder",
     "connector": "connector",
     "llm": "llm",
+    "modality": "modality",
     "data": "data",
     "fit": "law",
 }

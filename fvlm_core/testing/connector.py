@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from functools import cached_property
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -183,12 +183,12 @@ def _needs(bridge: Bridge) -> None:
     )
 
 
-@promises(PROMISES, "every mode gives tokens of one shape", Connector.connect, "mode: None for the one in")
+@promises(PROMISES, "every mode gives tokens of one shape", Connector.connect, "mode: one of `spec.modes`")
 def _modes(bridge: Bridge) -> None:
     with torch.no_grad():
         own = bridge.connect(mode=bridge.module.spec.mode).tokens
         check_close(own, bridge.tokens, f"tokens of mode None and of {bridge.module.spec.mode}")
-        for mode in get_args(Mode):
+        for mode in bridge.module.spec.modes:
             check_shape(bridge.connect(mode=mode).tokens, tuple(own.shape), f"tokens of {mode}", "[F, k, W]")
 
 
@@ -198,6 +198,8 @@ def _auxiliary(bridge: Bridge) -> None:
     if not found:
         skip("it has none with these settings")
     for one in found:
+        declared = bridge.module.spec.auxiliary
+        expect(one.name in declared, f'"{one.name}" is none of ConnectorSpec.auxiliary, {declared}')
         check_shape(one.tokens, tuple(bridge.tokens.shape), f"tokens of {one.name}", "[F, k, W]")
 
 
@@ -225,7 +227,7 @@ def _gradients(bridge: Bridge) -> None:
     check_gradients(bridge.module, loss)
 
 
-@promises(PROMISES, "its work is what it computes", ConnectorSpec, "work: for the FLOP ledger")
+@promises(PROMISES, "its work is what it computes", ConnectorSpec, "For the FLOP ledger")
 def _work(bridge: Bridge) -> None:
     work = bridge.module.spec.work
     if work is None:

@@ -88,6 +88,16 @@ def _samples(supply: Supply) -> None:
             expect(turn.role in get_args(Role), f'{here} has a turn of "{turn.role}"')
 
 
+@promises(PROMISES, "it says what it gives beside frames", DataSource, "Names of the signals")
+def _signals(supply: Supply) -> None:
+    for split, index, sample in _every(supply):
+        names = [signal.modality for signal in sample.signals]
+        here = f"sample {index} of {split} gives {', '.join(names)}"
+        declared = supply.sources[split].modalities
+        expect(set(names) <= set(declared), f"{here}; its source declares {declared}")
+        expect(len(names) == len(set(names)), f"{here}: expected one signal of a modality at most")
+
+
 @promises(PROMISES, "ids are unique", Sample, "One training example; id is stable and unique")
 def _unique(supply: Supply) -> None:
     for split, samples in supply.samples.items():

@@ -44,13 +44,13 @@ def evaluate(
     """The validation row, and every sample's own loss in the set's order.
 
     The row: the objective's columns (`val_loss` and its parts), and the attention entropy of each pass (nats, mean over
-    layers, heads and frames; the coarse one is the learned query's).
+    layers, heads and frames).
 
     batches: the whole set, on the host; ranks share the work, and the sums are taken in the set's order, so that the
     values depend on neither batch size, padding, nor the number of ranks. objective: None for the loss of the
     supervised tokens. mode: how visual tokens are made; None for the model's own.
     """
-    objective, ranks = objective or TokenLoss(), ranks or Ranks()
+    objective, ranks = objective or TokenLoss(model.connector.spec.auxiliary), ranks or Ranks()
     was_training = model.training
     model.eval()
     looked_at = _entropy_batches(batches)
@@ -85,6 +85,6 @@ def _entropies(looked: Sequence[_Looked]) -> dict[str, float | None]:
     looks = list(dict.fromkeys(name for each in looked for name in each.entropies))
     entropy = {name: sum(each.entropies.get(name, 0.0) for each in looked) / frames for name in looks}
     return {
-        "attention_entropy": entropy.get("coarse"),
-        **{f"attention_entropy_{name}": nats for name, nats in entropy.items() if name != "coarse"},
+        "attention_entropy": entropy[looks[0]] if looks else None,
+        **{f"attention_entropy_{name}": entropy[name] for name in looks[1:]},
     }

@@ -162,7 +162,9 @@ class _Trainer:
         model, training = self.ready.model, self.ready.run.config.training
         place(model, training, self.device)
         preference = training.preference
-        self.objective: Objective = PreferenceLoss(preference, model) if preference else TokenLoss()
+        self.objective: Objective = (
+            PreferenceLoss(preference, model) if preference else TokenLoss(model.connector.spec.auxiliary)
+        )
         if training.compile:
             model.compile_layers()
         for component in training.frozen:
@@ -196,6 +198,7 @@ class _Trainer:
             config.model.score_first_token,
             config.data.image_repeats,
             pairs=training.preference is not None,
+            modalities=tuple(encoder.spec for encoder in ready.model.signal_encoders),
         )
         self.validation = validation_set(
             sources.validation, preparer, config.eval.samples, config.eval.batch_size

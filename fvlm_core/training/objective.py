@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -61,24 +61,28 @@ class Objective(Protocol):
 
 class TokenLoss:
     """Cross-entropy of the supervised tokens, in nats; a mean over tokens. `fine` is of the tokens that the mode ends
-    with, `coarse` of the auxiliary ones."""
+    with, the others of the auxiliary losses that the connector declares (`ConnectorSpec.auxiliary`)."""
 
-    names: tuple[str, ...] = ("fine", "coarse")
+    def __init__(self, auxiliary: Sequence[str]) -> None:
+        self._auxiliary = tuple(auxiliary)
+        self.names: tuple[str, ...] = ("fine", *auxiliary)
 
     def contribution(self, model: VLM, batch: Batch) -> Contribution:
-        """Fine + weight x coarse, summed over tokens."""
+        """Fine + weight x each auxiliary loss, summed over tokens."""
         losses = model(batch)
-        coarse = losses.coarse if losses.coarse is not None else torch.zeros_like(losses.fine)
-        return Contribution(losses.loss, (losses.fine, coarse), losses.tokens, losses.tokens)
+        none = torch.zeros_like(losses.fine)
+        sums = (losses.fine, *(losses.auxiliary.get(name, none) for name in self._auxiliary))
+        return Contribution(losses.loss, sums, losses.tokens, losses.tokens)
 
     def columns(self, means: Mapping[str, float]) -> dict[str, float | None]:
-        """Loss, its parts, and their ratio."""
-        fine, coarse = means.get("fine"), means.get("coarse") or None
+        """Loss, its parts, and the ratio of the auxiliary ones to the fine one."""
+        fine = means.get("fine")
+        others = {name: means.get(name) or None for name in self._auxiliary}
         return {
             "train_loss": fine,
             "loss_fine": fine,
-            "loss_coarse": coarse,
-            "loss_ratio": coarse / fine if coarse and fine else None,
+            **{f"loss_{name}": loss for name, loss in others.items()},
+            "loss_ratio": _ratio(others.values(), fine),
         }
 
     def measure(self, model: VLM, batch: Batch, mode: Mode | None) -> Measured:
@@ -89,7 +93,7 @@ class TokenLoss:
         )
         sums = {
             "fine": losses.fine.item(),
-            "coarse": losses.coarse.item() if losses.coarse is not None else 0.0,
+            **{name: value.item() for name, value in losses.auxiliary.items()},
             "content": losses.content.item(),
             "tokens": losses.tokens,
             "content_tokens": losses.content_tokens,
@@ -98,19 +102,24 @@ class TokenLoss:
 
     def validation(self, batches: Sequence[Measured]) -> dict[str, Any]:
         """The loss weighted by supervised tokens, its parts, on the assistant's own words, and by source."""
-        fine, coarse, content, tokens, content_tokens = (
-            sum(batch.sums[name] for batch in batches)
-            for name in ("fine", "coarse", "content", "tokens", "content_tokens")
-        )
+        total = lambda name: sum(batch.sums.get(name, 0.0) for batch in batches)
+        fine, content, tokens, content_tokens = map(total, ("fine", "content", "tokens", "content_tokens"))
+        others = {name: total(name) for name in self._auxiliary}
         return {
             "val_loss": fine / tokens,
             "val_loss_fine": fine / tokens,
-            "val_loss_coarse": coarse / tokens if coarse else None,
-            "val_loss_ratio": coarse / fine if coarse else None,
+            **{f"val_loss_{name}": loss / tokens if loss else None for name, loss in others.items()},
+            "val_loss_ratio": _ratio(others.values(), fine),
             "val_loss_content": content / content_tokens if content_tokens else None,
             "val_loss_by_source": by_source(batches),
             "val_tokens": tokens,
         }
+
+
+def _ratio(others: Iterable[float | None], fine: float | None) -> float | None:
+    """All auxiliary losses together as a multiple of the fine one; None where there are none."""
+    total = sum(loss or 0.0 for loss in others)
+    return total / fine if total and fine else None
 
 
 def by_source(batches: Sequence[Measured]) -> dict[str, float]:

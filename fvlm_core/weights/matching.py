@@ -70,7 +70,7 @@ def our_name(vlm: VLM, name: str) -> str:
     """The name in a model of a tensor called `name` in a file made elsewhere; each component knows its own."""
     while name.startswith(_WRAPPERS):
         name = name.partition(".")[2]
-    for part in (vlm.encoder, vlm.connector, vlm.llm):
+    for part in (vlm.encoder, vlm.connector, vlm.llm, *vlm.signal_encoders):
         name = part.our_name(name)
     return name
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from attrs import evolve, field, frozen, validators
 
@@ -12,11 +12,13 @@ from fvlm_core.plugin_api import (
     EncoderSpec,
     LinearMap,
     Look,
-    Mode,
     TextPass,
     VisualPass,
     Work,
 )
+
+Mode = Literal["coarse_only", "coarse_fine", "autoregressive"]
+"""How visual tokens are made: one pass, two parallel passes (training), or frame by frame (true inference)."""
 
 _SMALL = 128
 """Width of a query up to which it is small enough to rehearse with as it is."""
@@ -68,7 +70,13 @@ class Foveated:
 
     def spec(self, encoder: EncoderSpec) -> ConnectorSpec:
         """One token a frame, whatever the encoder."""
-        return ConnectorSpec(tokens_per_frame=1, mode=self.mode, work=self._work(encoder.width))
+        return ConnectorSpec(
+            tokens_per_frame=1,
+            mode=self.mode,
+            work=self._work(encoder.width),
+            modes=get_args(Mode),
+            auxiliary=("coarse",),
+        )
 
     def _work(self, width: int) -> tuple[Work, ...]:
         """What a training step does, for the FLOP ledger. width: the encoder's D."""

@@ -8,7 +8,9 @@ from typing import Any, Literal, get_args
 
 from attrs import Attribute, field, frozen
 
-Kind = Literal["encoder", "connector", "llm", "data", "decoder", "fit", "figure", "tracker", "launcher"]
+Kind = Literal[
+    "encoder", "connector", "llm", "modality", "data", "decoder", "fit", "figure", "tracker", "launcher"
+]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 

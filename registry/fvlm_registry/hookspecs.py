@@ -190,6 +190,47 @@ def fvlm_llms() -> Iterable[Component]:
 
 
 @_hookspec
+def fvlm_modality_encoders() -> Iterable[Component]:
+    """Encoders of other modalities than frames, named in `[[model.modalities]]`; a data source gives the signals.
+
+    target: `build(config, llm: LLMSpec) -> ModalityEncoder`. The config class has a method `spec() -> ModalitySpec`.
+
+        # acme_sound/plugin.py
+        from attrs import frozen
+        from fvlm_core.plugin_api import Component, ModalitySpec, hookimpl
+
+
+        @frozen(kw_only=True)
+        class Sound:
+            window: int = 400  # samples of the waveform that make a token
+
+            def spec(self):
+                return ModalitySpec(modality="audio", item=(self.window,), tokens_per_item=1)
+
+
+        @hookimpl
+        def fvlm_modality_encoders():
+            names = {"target": "acme_sound.model:Sound", "config": "acme_sound.plugin:Sound"}
+            yield Component("sound", **names, summary="a window of a waveform, one token each")
+
+        # acme_sound/model.py
+        from fvlm_core.plugin_api import ModalityEncoder
+        from torch import nn
+
+
+        class Sound(ModalityEncoder):
+            def __init__(self, config, llm):
+                super().__init__()
+                self.spec = config.spec()
+                self.layers = nn.Sequential(nn.Linear(config.window, 64), nn.GELU(), nn.Linear(64, llm.width))
+
+            def encode(self, items):
+                return self.layers(items)[:, None]
+    """
+    return ()
+
+
+@_hookspec
 def fvlm_data_sources() -> Iterable[Component]:
     """Data sources.
 

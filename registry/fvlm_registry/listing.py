@@ -19,6 +19,7 @@ HOOKS: dict[str, Kind] = {
     "fvlm_encoders": "encoder",
     "fvlm_connectors": "connector",
     "fvlm_llms": "llm",
+    "fvlm_modality_encoders": "modality",
     "fvlm_data_sources": "data",
     "fvlm_decoders": "decoder",
     "fvlm_fit_models": "fit",

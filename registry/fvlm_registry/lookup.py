@@ -18,6 +18,7 @@ _PLURAL: dict[Kind, str] = {
     "encoder": "encoders",
     "connector": "connectors",
     "llm": "LLMs",
+    "modality": "encoders of modalities",
     "data": "data sources",
     "decoder": "decoders",
     "fit": "fit models",

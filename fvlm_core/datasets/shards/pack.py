@@ -26,6 +26,7 @@ from fvlm_core.recipes.schema import Chosen
 from fvlm_core.utils.atomic_files import read_json, sha256, sync_folder, write_json
 from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.folder_lock import writing
+from fvlm_core.utils.listing import listed
 
 if TYPE_CHECKING:
     from fvlm_core.interfaces.llm import Chat  # torch, which no worker needs
@@ -57,6 +58,11 @@ def pack(
     bytes in every file, whatever the processes. Raises `UsageError` when the folder holds another pack or something
     else, or no sample could be packed; `FvlmError` when another process writes it.
     """
+    if source.modalities:
+        raise UsageError(
+            f"{source.name} gives {listed(source.modalities)} beside frames and text, which a shard has no place for: "
+            "name the source itself in the recipe"
+        )
     recipe = _recipe(source, origin, settings, chat)
     if (folder / MANIFEST).exists():
         _same(folder, read_manifest(folder).recipe, recipe)
