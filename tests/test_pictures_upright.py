@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fvlm_lmms_eval.visuals import Eye
 from numpy.typing import NDArray
 from PIL import Image
 
 from fvlm_core.interfaces.data import ImageFile
-from fvlm_core.lmms_eval.visuals import Eye
 from fvlm_core.media.frames import decode_frames
 from fvlm_core.media.pictures import MAX_PIXELS, decode_picture, open_picture, to_rgb
 from fvlm_core.media.stills import decode_still
