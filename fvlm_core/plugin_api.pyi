@@ -1,5 +1,6 @@
 """The names of `fvlm_core.plugin_api`, for type checkers and for `plugin_api.py` itself: the one list of them."""
 
+from fvlm_core.data.batch import Batch as Batch
 from fvlm_core.datasets.shards.index import KINDS as KINDS
 from fvlm_core.datasets.shards.index import Index as Index
 from fvlm_core.datasets.shards.index import IndexEntry as IndexEntry
@@ -38,6 +39,8 @@ from fvlm_core.datasets.sources.table_rows import picture_of as picture_of
 from fvlm_core.datasets.sources.ties import tied_rows as tied_rows
 from fvlm_core.datasets.sources.video_rows import VideoEntry as VideoEntry
 from fvlm_core.datasets.sources.video_rows import VideoRows as VideoRows
+from fvlm_core.evaluation.subject import check_mode as check_mode
+from fvlm_core.evaluation.subject import open_subject as open_subject
 from fvlm_core.interfaces.connector import Auxiliary as Auxiliary
 from fvlm_core.interfaces.connector import Connector as Connector
 from fvlm_core.interfaces.connector import VisualTokens as VisualTokens
@@ -98,12 +101,16 @@ from fvlm_core.media.archive_members import open_member as open_member
 from fvlm_core.media.bad_sample import BadSample as BadSample
 from fvlm_core.media.named_media import media_keys as media_keys
 from fvlm_core.media.named_media import unshown as unshown
+from fvlm_core.media.stills import fit_still as fit_still
 from fvlm_core.media.suffixes import PICTURE_SUFFIXES as PICTURE_SUFFIXES
 from fvlm_core.media.suffixes import VIDEO_SUFFIXES as VIDEO_SUFFIXES
 from fvlm_core.media.suffixes import by_kind as by_kind
 from fvlm_core.media.suffixes import is_picture as is_picture
 from fvlm_core.media.suffixes import is_video as is_video
+from fvlm_core.media.viewing import Viewing as Viewing
 from fvlm_core.model.byte_tokenizer import ByteChat as ByteChat
+from fvlm_core.model.vlm import VLM as VLM
+from fvlm_core.recipes.read import settings_from as settings_from
 from fvlm_core.report.figures import style as style
 from fvlm_core.utils.data_files import NOTES as NOTES
 from fvlm_core.utils.data_files import NotData as NotData
@@ -146,5 +153,6 @@ from fvlm_core.utils.pretrained import read_weights as read_weights
 from fvlm_core.utils.text_encodings import NotText as NotText
 from fvlm_core.utils.text_encodings import decoded as decoded
 from fvlm_core.utils.text_encodings import fault_of as fault_of
+from fvlm_core.weights.restore import Checkpoint as Checkpoint
 from fvlm_registry import Component as Component
 from fvlm_registry import hookimpl as hookimpl

@@ -72,7 +72,7 @@ def install(patch: pytest.MonkeyPatch) -> None:
         module = ModuleType(name)
         vars(module).update(content)
         patch.setitem(sys.modules, name, module)
-    patch.delitem(sys.modules, "fvlm_core.lmms_eval.model", raising=False)
+    patch.delitem(sys.modules, "fvlm_lmms_eval.model", raising=False)
 
 
 def requests(

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import published_videos as published
 import pytest
-from fvlm_llava_video.config import LLaVAVideo
-from fvlm_llava_video.source import build as llava_video
-from fvlm_openvid.config import OpenVid
-from fvlm_openvid.source import build as openvid
-from fvlm_vript.config import Vript
-from fvlm_vript.source import build as vript
+from fvlm_datasets.configs.llava_video import LLaVAVideo
+from fvlm_datasets.configs.openvid import OpenVid
+from fvlm_datasets.configs.vript import Vript
+from fvlm_datasets.sources.llava_video import build as llava_video
+from fvlm_datasets.sources.openvid import build as openvid
+from fvlm_datasets.sources.vript import build as vript
 
 from fvlm_core.datasets.sources.archives import Archive
 from fvlm_core.datasets.sources.media import ABSENT, AMBIGUOUS, Media

@@ -13,12 +13,12 @@ from typing import Any, get_args, get_origin, get_type_hints
 import attrs
 import click
 import pytest
+from fvlm_lmms_eval.settings import read_settings
 from tiny import RECIPE, run_cli
 
 from fvlm_core.cli.main import fvlm
 from fvlm_core.cli.path_types import NameOrPath, UserPath
 from fvlm_core.evaluation.subject import open_subject
-from fvlm_core.lmms_eval.settings import read_settings
 from fvlm_core.plugin_api import cache_folder
 from fvlm_core.recipes import schema
 from fvlm_core.recipes.located import Located

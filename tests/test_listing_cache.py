@@ -10,10 +10,10 @@ from typing import Any
 
 import published_videos as published
 import pytest
-from fvlm_openvid.config import OpenVid
-from fvlm_openvid.source import build as openvid
-from fvlm_vript.config import Vript
-from fvlm_vript.source import build as vript
+from fvlm_datasets.configs.openvid import OpenVid
+from fvlm_datasets.configs.vript import Vript
+from fvlm_datasets.sources.openvid import build as openvid
+from fvlm_datasets.sources.vript import build as vript
 
 from fvlm_core.datasets.sources import video_rows
 from fvlm_core.datasets.sources.archives import Archive

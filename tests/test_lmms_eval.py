@@ -17,6 +17,8 @@ import lmms_stand_in
 import numpy as np
 import pytest
 import torch
+from fvlm_lmms_eval.settings import choose_device, read_settings
+from fvlm_lmms_eval.visuals import Eye
 from numpy.typing import NDArray
 from PIL import Image
 from tiny import RECIPE, train
@@ -24,8 +26,6 @@ from videos import index_of, write_video
 
 from fvlm_core.data.collate import Preparer, collate
 from fvlm_core.interfaces.data import ImageFile, Sample, Turn, VideoFile
-from fvlm_core.lmms_eval.settings import choose_device, read_settings
-from fvlm_core.lmms_eval.visuals import Eye
 from fvlm_core.media.bad_sample import BadSample
 from fvlm_core.media.frames import decode_frames
 from fvlm_core.runs.store import find_run
@@ -106,7 +106,7 @@ def model() -> Iterator[type[Any]]:
     """The class that lmms-eval loads."""
     with pytest.MonkeyPatch.context() as patch:
         lmms_stand_in.install(patch)
-        from fvlm_core.lmms_eval.model import Fvlm
+        from fvlm_lmms_eval.model import Fvlm
 
         yield Fvlm
 
@@ -161,10 +161,10 @@ def losses(by: Restored, clip: Path, answers: tuple[str, ...], mode: Any = None)
 
 def test_the_entry_point_names_the_model_and_needs_lmms_eval_only_when_it_is_called(root: Path) -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    assert project["entry-points"]["lmms_eval.models"] == {"fvlm": "fvlm_core.lmms_eval.manifest:manifest"}
+    assert project["entry-points"]["lmms_eval.models"] == {"fvlm": "fvlm_lmms_eval.manifest:manifest"}
     program = (
         "import sys; sys.modules['lmms_eval'] = None\n"
-        "from fvlm_core.lmms_eval.manifest import manifest\n"
+        "from fvlm_lmms_eval.manifest import manifest\n"
         "print(sorted({'torch', 'numpy', 'transformers'} & set(sys.modules)))\n"
         "try: manifest()\n"
         "except ImportError as error: print(error.name)"
@@ -174,7 +174,7 @@ def test_the_entry_point_names_the_model_and_needs_lmms_eval_only_when_it_is_cal
 
 
 def test_the_manifest_leads_to_a_simple_model(model: type[Any]) -> None:
-    from fvlm_core.lmms_eval.manifest import manifest
+    from fvlm_lmms_eval.manifest import manifest
 
     found = manifest()
     assert (found.model_id, found.chat_class_path) == ("fvlm", None)

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fvlm_cauldron.config import Cauldron
-from fvlm_cauldron.source import build as cauldron
 from fvlm_clips.config import Clips
 from fvlm_clips.source import build as clips
+from fvlm_datasets.configs.cauldron import Cauldron
+from fvlm_datasets.sources.cauldron import build as cauldron
 
 from fvlm_core.datasets.sources import csv_rows, parquet, rows
 from fvlm_core.media.bad_sample import BadSample

@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fvlm_lmms_eval.visuals import Eye
 from numpy.typing import NDArray
 from PIL import Image
 
 from fvlm_core.interfaces.data import ImageFile
-from fvlm_core.lmms_eval.visuals import Eye
 from fvlm_core.media.frames import decode_frames
 from fvlm_core.media.pictures import MAX_PIXELS, decode_picture, open_picture, to_rgb
 from fvlm_core.media.stills import decode_still
@@ -248,10 +248,10 @@ CASES = ("exif_orientation_6.jpg", "exif_orientation_6_rgba.png")
 def test_a_camera_s_picture_is_upright_wherever_pictures_are_read(
     name: str, shared: Path, tmp_path: Path
 ) -> None:
-    from fvlm_cauldron.config import Cauldron
-    from fvlm_cauldron.source import build as cauldron
-    from fvlm_rlaif_v.config import RLAIFV
-    from fvlm_rlaif_v.source import build as rlaif_v
+    from fvlm_datasets.configs.cauldron import Cauldron
+    from fvlm_datasets.configs.rlaif_v import RLAIFV
+    from fvlm_datasets.sources.cauldron import build as cauldron
+    from fvlm_datasets.sources.rlaif_v import build as rlaif_v
     from fvlm_shards.config import Shards
     from fvlm_shards.source import build as shards
 

@@ -9,14 +9,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fvlm_cauldron.config import Cauldron
-from fvlm_cauldron.source import build as cauldron
-from fvlm_llava_video.config import LLaVAVideo
-from fvlm_llava_video.source import build as llava_video
-from fvlm_rlaif_v.config import RLAIFV
-from fvlm_rlaif_v.source import build as rlaif_v
-from fvlm_smoltalk.config import SmolTalk
-from fvlm_smoltalk.source import build as smoltalk
+from fvlm_datasets.configs.cauldron import Cauldron
+from fvlm_datasets.configs.llava_video import LLaVAVideo
+from fvlm_datasets.configs.rlaif_v import RLAIFV
+from fvlm_datasets.configs.smoltalk import SmolTalk
+from fvlm_datasets.sources.cauldron import build as cauldron
+from fvlm_datasets.sources.llava_video import build as llava_video
+from fvlm_datasets.sources.rlaif_v import build as rlaif_v
+from fvlm_datasets.sources.smoltalk import build as smoltalk
 from shard_fixtures import jpeg
 from videos import write_video
 

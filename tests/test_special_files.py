@@ -14,22 +14,22 @@ from typing import Any
 import published_tables
 import published_videos as published
 import pytest
-from fvlm_cauldron.config import Cauldron
-from fvlm_cauldron.source import build as cauldron
 from fvlm_clips.config import Clips
 from fvlm_clips.source import build as clips
-from fvlm_llava_video.config import LLaVAVideo
-from fvlm_llava_video.source import build as llava_video
-from fvlm_openvid.config import OpenVid
-from fvlm_openvid.source import build as openvid
+from fvlm_datasets.configs.cauldron import Cauldron
+from fvlm_datasets.configs.llava_video import LLaVAVideo
+from fvlm_datasets.configs.openvid import OpenVid
+from fvlm_datasets.configs.sharegpt4video import ShareGPT4Video
+from fvlm_datasets.configs.vript import Vript
+from fvlm_datasets.configs.webvid import WebVid
+from fvlm_datasets.sources.cauldron import build as cauldron
+from fvlm_datasets.sources.llava_video import build as llava_video
+from fvlm_datasets.sources.openvid import build as openvid
+from fvlm_datasets.sources.sharegpt4video import build as sharegpt4video
+from fvlm_datasets.sources.vript import build as vript
+from fvlm_datasets.sources.webvid import build as webvid
 from fvlm_shards.config import Shards
 from fvlm_shards.source import build as shards
-from fvlm_sharegpt4video.config import ShareGPT4Video
-from fvlm_sharegpt4video.source import build as sharegpt4video
-from fvlm_vript.config import Vript
-from fvlm_vript.source import build as vript
-from fvlm_webvid.config import WebVid
-from fvlm_webvid.source import build as webvid
 from shard_fixtures import jpeg, write_tar
 
 from fvlm_core.media.stills import decode_still

@@ -8,12 +8,12 @@ from typing import Any
 
 import published_tables as published
 import pytest
-from fvlm_cauldron.config import Cauldron
-from fvlm_cauldron.source import build as cauldron
-from fvlm_rlaif_v.config import RLAIFV
-from fvlm_rlaif_v.source import build as rlaif_v
-from fvlm_smoltalk.config import SmolTalk
-from fvlm_smoltalk.source import build as smoltalk
+from fvlm_datasets.configs.cauldron import Cauldron
+from fvlm_datasets.configs.rlaif_v import RLAIFV
+from fvlm_datasets.configs.smoltalk import SmolTalk
+from fvlm_datasets.sources.cauldron import build as cauldron
+from fvlm_datasets.sources.rlaif_v import build as rlaif_v
+from fvlm_datasets.sources.smoltalk import build as smoltalk
 from videos import index_of
 
 from fvlm_core.media.bad_sample import BadSample

@@ -109,7 +109,7 @@ def exported(place: Path) -> Path:
 def lmms(monkeypatch: pytest.MonkeyPatch, place: Path) -> Callable[..., Any]:
     """A model as lmms-eval makes it, asked once about the clip."""
     lmms_stand_in.install(monkeypatch)
-    from fvlm_core.lmms_eval.model import Fvlm
+    from fvlm_lmms_eval.model import Fvlm
 
     def asked(visual: Any, **arguments: Any) -> str:
         made = Fvlm(runs=str(place / "runs"), **{"run": "rolls", **arguments})

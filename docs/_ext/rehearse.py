@@ -14,9 +14,9 @@ from unittest.mock import patch
 import click
 from attrs import fields
 from blocks import Block
+from fvlm_lmms_eval.settings import Settings
 
 from fvlm_core.cli.main import fvlm
-from fvlm_core.lmms_eval.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")

@@ -13,8 +13,10 @@ from fvlm_core.data.loader import BadReport, validation_set
 from fvlm_core.data.sources import open_all, unseen
 from fvlm_core.hardware.devices import pick_device
 from fvlm_core.interfaces.data import DataSource, Progress, Split
+from fvlm_core.interfaces.decoder import Decoder
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.interfaces.specs import Mode
+from fvlm_core.media.decoders import open_decoder
 from fvlm_core.media.shown import shown_by
 from fvlm_core.media.viewing import Viewing
 from fvlm_core.model.vlm import VLM
@@ -55,6 +57,10 @@ class Subject:
     data: Data | None
     tables: Mapping[str, Any]
     remark: str = ""
+
+    def decoder(self) -> Decoder | None:
+        """What decodes the videos of its recipe; None for the core's own."""
+        return open_decoder(self.data.decoder if self.data else None)
 
 
 @frozen

@@ -38,6 +38,9 @@ from fvlm_registry import Kind
 MOST_BASES = 32
 """Recipes that one may be laid over, each over the next."""
 
+_RECORD = "recipe.json"
+"""Where a run's record has its recipe."""
+
 _T = TypeVar("_T")
 
 
@@ -273,21 +276,25 @@ def _read_named(kind: Kind, name: str, settings: Sequence[str], option: str, sho
 
 def from_resolved(table: Mapping[str, Any]) -> RunRecipe:
     """A run's recipe from what `fvlm_core.recipes.resolved.resolved` made of it. Raises `Problems`."""
-    return _from_record(table, RunRecipe)
+    return settings_from(table, RunRecipe, _RECORD)
 
 
 def model_from_resolved(table: Mapping[str, Any]) -> Model:
     """The model alone, from the table `model` of a resolved recipe. Raises `Problems`."""
-    return _from_record(table, Model)
+    return settings_from(table, Model, _RECORD)
 
 
 def fit_from_record(table: Mapping[str, Any]) -> Fit:
     """A fit from its model and its settings as plain values. Raises `Problems`."""
-    return _from_record(table, Fit)
+    return settings_from(table, Fit, _RECORD)
 
 
-def _from_record(table: Mapping[str, Any], kind: type[_T]) -> _T:
-    located = from_plain(dict(table), "recipe.json")
+def settings_from(table: Mapping[str, Any], kind: type[_T], shown: str) -> _T:
+    """An instance of an attrs class from plain values, checked as a table of a recipe is.
+
+    shown: where people find the values. Raises `Problems`: everything that is wrong with them.
+    """
+    located = from_plain(dict(table), shown)
     try:
         return structure(located, kind, _SPECIAL)
     except Invalid as invalid:

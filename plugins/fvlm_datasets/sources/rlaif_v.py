@@ -1,4 +1,7 @@
-"""The data source: one sample a pair, the better answer in `turns`, the worse one in `rejected`."""
+"""RLAIF-V: pairs of answers on pictures, a better and a worse one, from its published Parquet files.
+
+One sample a pair, the better answer in `turns`, the worse one in `rejected`.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from fvlm_core.plugin_api import (
     picture_of,
     text_of,
 )
-from fvlm_rlaif_v.config import RLAIFV
+from fvlm_datasets.configs.rlaif_v import RLAIFV
 
 _FILES = "RLAIF-V-Dataset_*.parquet"
 

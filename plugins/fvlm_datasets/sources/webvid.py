@@ -1,4 +1,7 @@
-"""The data source: rows of all partitions of a split whose videos are on this machine."""
+"""WebVid-10M: metadata and videos that are already on this machine.
+
+Rows of all partitions of a split whose videos are on this machine.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from fvlm_core.plugin_api import (
     find_media,
     text_of,
 )
-from fvlm_webvid.config import LEGAL, WebVid
+from fvlm_datasets.configs.webvid import LEGAL, WebVid
 
 _DURATION = re.compile(r"PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?")
 _FOLDERS = {"train": "train", "validation": "val"}

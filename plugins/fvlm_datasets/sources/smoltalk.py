@@ -1,11 +1,14 @@
-"""The data source: one sample a chat."""
+"""SmolTalk: chats of text alone, from its published Parquet files.
+
+One sample a chat.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from fvlm_core.plugin_api import Parquet, Record, Refused, Split, TableEntry, TableRows, chat_of, missing
-from fvlm_smoltalk.config import SmolTalk
+from fvlm_datasets.configs.smoltalk import SmolTalk
 
 _FILES = {"train": "train-*.parquet", "validation": "test-*.parquet"}
 

@@ -1,4 +1,7 @@
-"""The data source: one sample a scene."""
+"""Vript: dense captions of scenes, from its published JSONL and zips of clips.
+
+One sample a scene.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from fvlm_core.plugin_api import (
     missing,
     text_of,
 )
-from fvlm_vript.config import Vript
+from fvlm_datasets.configs.vript import Vript
 
 
 def build(config: Vript, split: Split) -> VriptSource:

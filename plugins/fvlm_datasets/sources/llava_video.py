@@ -1,4 +1,7 @@
-"""The data source: one sample a row, questions and answers as they stand."""
+"""LLaVA-Video-178K: captions and questions on videos, from its published JSON and tar.gz files.
+
+One sample a row, questions and answers as they stand.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from fvlm_core.plugin_api import (
     text_of,
     unshown,
 )
-from fvlm_llava_video.config import Kind, LLaVAVideo
+from fvlm_datasets.configs.llava_video import Kind, LLaVAVideo
 
 _KINDS: dict[str, Kind] = {"cap": "caption", "oe": "open_ended", "mc": "multi_choice"}
 _ROLES = {"human": "user", "gpt": "assistant", "system": "system"}

@@ -14,17 +14,10 @@ from lmms_eval.api.model import lmms  # pyright: ignore[reportMissingImports]
 from torch import Tensor
 from tqdm import tqdm
 
-from fvlm_core.data.batch import Batch
-from fvlm_core.evaluation.subject import check_mode, open_subject
-from fvlm_core.interfaces.data import Turn
-from fvlm_core.interfaces.specs import Mode
-from fvlm_core.lmms_eval.likelihood import likelihoods
-from fvlm_core.lmms_eval.settings import choose_device, read_settings
-from fvlm_core.lmms_eval.visuals import MOST, Eye
-from fvlm_core.media.bad_sample import BadSample
-from fvlm_core.media.decoders import open_decoder
-from fvlm_core.model.vlm import VLM
-from fvlm_core.utils.errors import FvlmError
+from fvlm_core.plugin_api import VLM, BadSample, Batch, FvlmError, Turn, check_mode, open_subject
+from fvlm_lmms_eval.likelihood import likelihoods
+from fvlm_lmms_eval.settings import choose_device, read_settings
+from fvlm_lmms_eval.visuals import MOST, Eye
 
 _MARK = re.compile(r"\s*<(?:image|video)>\s*")
 """Where a picture stands among the words; ours come before all text, and training data have no such mark."""
@@ -51,7 +44,7 @@ class Fvlm(lmms):  # pyright: ignore[reportUntypedBaseClass]
         if settings.mode:
             check_mode(subject, settings.mode, "--model_args: mode")
         self.batch_size = settings.batch_size
-        self.mode: Mode | None = settings.mode
+        self.mode = settings.mode
         self.longest = settings.max_new_tokens
         self.chat = subject.chat
         # An attribute of its own, because lmms-eval lets go of a model's modules before a judge is loaded.
@@ -61,7 +54,7 @@ class Fvlm(lmms):  # pyright: ignore[reportUntypedBaseClass]
         viewing = subject.viewing.told(**said)
         self.eye = Eye.of(
             viewing,
-            open_decoder(subject.data.decoder if subject.data else None),
+            subject.decoder(),
             settings.max_frames or max(MOST, viewing.max_frames),
         )
         self._told: set[str] = set()

@@ -11,10 +11,7 @@ from attrs import asdict, evolve, frozen
 from numpy.typing import NDArray
 from PIL import Image
 
-from fvlm_core.interfaces.decoder import Decoder
-from fvlm_core.media.bad_sample import BadSample
-from fvlm_core.media.stills import fit_still
-from fvlm_core.media.viewing import Viewing
+from fvlm_core.plugin_api import BadSample, Decoder, Viewing, fit_still
 
 MOST = 64
 """Frames in all of a document that shows several videos or pictures, unless somebody says `max_frames`."""

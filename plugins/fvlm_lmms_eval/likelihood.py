@@ -8,8 +8,7 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from fvlm_core.interfaces.llm import EncodedChat
-from fvlm_core.model.vlm import VLM
+from fvlm_core.plugin_api import VLM, EncodedChat
 
 
 @frozen

@@ -1,11 +1,13 @@
-"""The data source: one sample a row, with all its pictures and questions."""
+"""The Cauldron: questions on pictures, from its published Parquet files.
+
+One sample a row, with all its pictures and questions.
+"""
 
 from __future__ import annotations
 
 from itertools import chain
 from typing import Any
 
-from fvlm_cauldron.config import Cauldron
 from fvlm_core.plugin_api import (
     Parquet,
     Record,
@@ -17,6 +19,7 @@ from fvlm_core.plugin_api import (
     missing,
     picture_of,
 )
+from fvlm_datasets.configs.cauldron import Cauldron
 
 
 def build(config: Cauldron, split: Split) -> CauldronSource:

@@ -12,12 +12,7 @@ import torch
 from attrs import Attribute, field, frozen
 from attrs.validators import ge, gt, optional
 
-from fvlm_core.interfaces.data import Fit
-from fvlm_core.recipes.read import from_plain
-from fvlm_core.recipes.structure import Invalid, structure
-from fvlm_core.utils.errors import Problems, UsageError
-from fvlm_core.utils.paths import environment_path
-from fvlm_core.weights.restore import Checkpoint
+from fvlm_core.plugin_api import Checkpoint, Fit, UsageError, environment_path, settings_from
 
 _SHOWN = "--model_args"
 _TEXTS = ("run", "runs", "device", "system")
@@ -68,11 +63,7 @@ def read_settings(arguments: Mapping[str, Any]) -> Settings:
     for name in _COUNTS:
         if str(plain.get(name, "")).isdecimal():
             plain[name] = int(plain[name])
-    located = from_plain(plain, _SHOWN)
-    try:
-        return structure(located, Settings)
-    except Invalid as invalid:
-        raise Problems([located.problem(key, text) for key, text in invalid.problems]) from None
+    return settings_from(plain, Settings, _SHOWN)
 
 
 def choose_device(chosen: str) -> torch.device:

@@ -9,4 +9,4 @@ def manifest() -> Any:
     """The `ModelManifest` of `--model fvlm`. lmms-eval calls this, so that lmms-eval can be imported here."""
     from lmms_eval.models.registry_v2 import ModelManifest  # pyright: ignore[reportMissingImports]
 
-    return ModelManifest("fvlm", simple_class_path="fvlm_core.lmms_eval.model.Fvlm")
+    return ModelManifest("fvlm", simple_class_path="fvlm_lmms_eval.model.Fvlm")

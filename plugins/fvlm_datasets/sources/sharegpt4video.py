@@ -1,4 +1,7 @@
-"""The data source: one sample a video, with the description of the whole."""
+"""ShareGPT4Video: detailed descriptions of 40,000 videos, from its published JSONL and zips.
+
+One sample a video, with the description of the whole.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from fvlm_core.plugin_api import (
     missing,
     text_of,
 )
-from fvlm_sharegpt4video.config import CAPTIONS, VIDEOS, ShareGPT4Video
+from fvlm_datasets.configs.sharegpt4video import CAPTIONS, VIDEOS, ShareGPT4Video
 
 _WHOLE = "-1"
 """The `idx` of the caption that describes the whole video."""

@@ -1,4 +1,7 @@
-"""The data source: rows of the CSV, videos in the zips."""
+"""OpenVid-1M: clips with captions, from its published CSV and zips.
+
+Rows of the CSV, videos in the zips.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from fvlm_core.plugin_api import (
     missing,
     text_of,
 )
-from fvlm_openvid.config import OpenVid
+from fvlm_datasets.configs.openvid import OpenVid
 
 
 def build(config: OpenVid, split: Split) -> OpenVidSource:

@@ -1,1 +1,0 @@
-"""The Cauldron: questions on pictures, from its published Parquet files."""

@@ -1,0 +1,1 @@
+"""Rows of a data set to samples: a file each."""

@@ -1,1 +1,0 @@
-"""LLaVA-Video-178K: captions and questions on videos, from its published JSON and tar.gz files."""

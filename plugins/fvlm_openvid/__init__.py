@@ -1,1 +1,0 @@
-"""OpenVid-1M: clips with captions, from its published CSV and zips."""

@@ -1,1 +1,0 @@
-"""SmolTalk: chats of text alone, from its published Parquet files."""

@@ -1,1 +1,0 @@
-"""WebVid-10M: metadata and videos that are already on this machine."""
