@@ -29,7 +29,8 @@ KNOWN = ("model.llm.tokenizer=none", "model.llm.vocabulary=512", "model.llm.widt
 
 
 @pytest.fixture
-def setting(tmp_path: Path) -> Setting:
+def setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setting:
+    monkeypatch.setattr("fvlm_core.bench.setting.THREADS", 1)
     (tmp_path / "tiny.toml").write_text(RECIPE)
     layers = ("model.encoder.depth=2", "model.encoder.width=32", "model.connector.query_dim=32")
     return Setting(recipe=str(tmp_path / "tiny.toml"), overrides=(*KNOWN, *layers))
