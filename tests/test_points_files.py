@@ -193,6 +193,13 @@ BROKEN: dict[str, tuple[str | bytes, str]] = {
 }
 
 
+def test_bad_labels_are_counted_beyond_the_first(tmp_path: Path) -> None:
+    rows = [{"D": 2 + at, "loss": 3, "run": {"a": 1}} for at in range(7)]
+    said = told(put(tmp_path, json.dumps(rows), "p.json")).splitlines()
+    assert said[-1] == "p.json: run: expected a label: 2 more like this"
+    assert len(said) == 6
+
+
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_file_is_told_what_is_wrong_and_where(name: str, tmp_path: Path) -> None:
     content, expected = BROKEN[name]

@@ -341,6 +341,17 @@ def test_a_chart_is_a_run_a_column_and_its_bins_are_no_losses(tmp_path: Path) ->
         assert points.sizes == ["lr - 1e-3", "small"]  # never pooled
 
 
+def test_what_nobody_asked_for_may_hold_anything_in_a_column_of_a_chart(tmp_path: Path) -> None:
+    header = "Step,a - val/loss,a - note,b - val/loss,b - note"
+    file = put(
+        tmp_path, f"{header}\n2,3,1,2,see below\n1,4,1,3,2\n"
+    )  # steps that fall: rows are put in order
+    table = read_points([file], Choice(parse_columns("D=Step"))).table
+    assert table[["run", "d", "loss"]].to_numpy().tolist() == [
+        ["a", 1.0, 4.0], ["a", 2.0, 3.0], ["b", 1.0, 3.0], ["b", 2.0, 2.0],
+    ]  # fmt: skip
+
+
 def test_what_a_chart_lacks_is_asked_with_a_line_that_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -96,7 +96,14 @@ def _with_options(command: Command, n: tuple[str, ...], d: tuple[str, ...]) -> C
         _check(request)
         return command(*arguments, request=request, **values)
 
-    options = (
+    wrapped: Any = collected
+    for option in reversed(_options(n, d)):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def _options(n: tuple[str, ...], d: tuple[str, ...]) -> tuple[Any, ...]:
+    return (
         click.option(
             "--data",
             "files",
@@ -166,10 +173,6 @@ def _with_options(command: Command, n: tuple[str, ...], d: tuple[str, ...]) -> C
         decimal_option,
         runs_option,
     )
-    wrapped: Any = collected
-    for option in reversed(options):
-        wrapped = option(wrapped)
-    return wrapped
 
 
 def _check(request: PointsRequest) -> None:

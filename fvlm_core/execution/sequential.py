@@ -9,33 +9,18 @@ from typing import Any
 
 from attrs import frozen
 
-import fvlm_core
 from fvlm_core.data.pairs import without_pairs
-from fvlm_core.data.sources import Sources, left_out, open_all, unseen
-from fvlm_core.hardware.devices import pick_device
+from fvlm_core.data.sources import Sources, open_all, unseen
+from fvlm_core.execution.attempt import Attempt, Begun
 from fvlm_core.interfaces.data import Progress
-from fvlm_core.model.build import compose, make_chat, read_architectures, remarks, specs
-from fvlm_core.planning.compute import (
-    count_parameters,
-    flops_per_sample,
-    nominal_flops,
-    short_count,
-    vocabulary_parameters,
-)
 from fvlm_core.planning.requirements import missing_libraries, missing_weights
 from fvlm_core.recipes.drift import Change, check_allowed, explain, refused
 from fvlm_core.recipes.read import Recipe, Run
-from fvlm_core.recipes.resolved import flat, plain, resolved
-from fvlm_core.recipes.schema import Data, RunRecipe
-from fvlm_core.runs.attempts import accepted_drift, begin_attempt
-from fvlm_core.runs.belonging import CONFIGS, configs
-from fvlm_core.runs.checkpoint import MODEL, UNIDENTIFIED, is_identified
-from fvlm_core.runs.environment import describe_environment
-from fvlm_core.runs.fingerprint import data_places, drift, identity, seen_data, software
+from fvlm_core.recipes.resolved import flat
+from fvlm_core.recipes.schema import Data
+from fvlm_core.runs.fingerprint import data_places, drift, identity, seen_data
 from fvlm_core.runs.store import (
-    ARCHITECTURES,
     CHECKPOINTS,
-    ENVIRONMENT,
     IMPORTED,
     RECIPE,
     SUMMARY,
@@ -43,21 +28,15 @@ from fvlm_core.runs.store import (
     open_run,
     read_part,
 )
-from fvlm_core.runs.viewing import VIEWING, differences, viewing_of
 from fvlm_core.training.callbacks import Observer
 from fvlm_core.training.failure import failure_recorded
-from fvlm_core.training.flops_spent import Spent
-from fvlm_core.training.length import Length
-from fvlm_core.training.loop import train
 from fvlm_core.training.process_group import Ranks
 from fvlm_core.training.signals import StopRequest
-from fvlm_core.training.state import Latest, find_latest
-from fvlm_core.training.tracker_thread import Mirrored
-from fvlm_core.utils.atomic_files import refuse_link, write_json
+from fvlm_core.training.state import find_latest
+from fvlm_core.utils.atomic_files import refuse_link
 from fvlm_core.utils.errors import MissingWeights, UsageError
 from fvlm_core.utils.folder_lock import writing
-from fvlm_core.weights.init_from import check_same_start, find_initial, load_initial
-from fvlm_core.weights.matching import load_foreign, read_foreign
+from fvlm_core.weights.init_from import find_initial
 
 
 @frozen
@@ -206,10 +185,11 @@ def run_all(
         with ExitStack() as held:
             folder = run_folder(root, recipe, run)
             begun = ranks.on_first(lambda run=run, held=held: _begin(recipe, run, root, data, held))
-            if isinstance(begun, _Begun):
+            if isinstance(begun, Begun):
                 if ranks.first:
                     held.enter_context(failure_recorded(folder))
-                summary = _train_one(recipe, run, root, data[run.id], begun, observer, stop, ranks, rehearsal)
+                attempt = Attempt(run, recipe.name, root, folder, data[run.id], begun, ranks, rehearsal)
+                summary = attempt.train(observer, stop)
                 outcomes.append(Outcome(run, folder, summary, skipped=False))
             else:
                 observer.skipped(run)
@@ -217,21 +197,9 @@ def run_all(
     return outcomes
 
 
-@frozen
-class _Begun:
-    """A run that there is work for. found: what differs from its record. latest: where it stands.
-
-    tokenizer: whether its folder holds one.
-    """
-
-    found: list[Change]
-    latest: Latest
-    tokenizer: bool
-
-
 def _begin(
     recipe: Recipe, run: Run, root: Path, data: Mapping[str, Sources], held: ExitStack
-) -> _Begun | dict[str, Any]:
+) -> Begun | dict[str, Any]:
     """Take a run's folder, until `held` is closed; its summary when it is complete."""
     folder = run_folder(root, recipe, run)
     refuse_link(folder.parent, folder)
@@ -241,129 +209,7 @@ def _begin(
     summary = _complete_summary(folder, found)
     if summary is not None:
         return summary
-    return _Begun(found, find_latest(folder), (folder / TOKENIZER).exists())
-
-
-def _train_one(
-    recipe: Recipe,
-    run: Run,
-    root: Path,
-    sources: Sources,
-    begun: _Begun,
-    observer: Observer,
-    stop: StopRequest,
-    ranks: Ranks,
-    rehearsal: bool,
-) -> dict[str, Any]:
-    config, folder, found, latest = (
-        run.config,
-        run_folder(root, recipe, run),
-        begun.found,
-        begun.latest.folder,
-    )
-    start = config.training.init_from
-    # Where the run starts: there are its first weights, and later, too, those of its reference, which is not saved.
-    at_start = latest is None or config.training.preference is not None
-    initial = find_initial(start, root) if start is not None and at_start else None
-    tokenizer = folder / TOKENIZER if begun.tokenizer else initial.tokenizer if initial else None
-    chat = make_chat(config.model, sources.texts, tokenizer)
-    model = compose(config.model, chat.vocabulary, run.seed, weights=start is None and at_start)
-    if initial is not None:
-        if latest is not None:
-            check_same_start(initial, read_part(folder / RECIPE).get("init_from"))
-        load_initial(model, initial)
-    elif latest is not None and any(change.kind == "model" for change in found):
-        load_foreign(model, read_foreign(latest / MODEL))  # a model of other names or shapes is told here
-    parameters = count_parameters(model, config.training.frozen)
-    flops = flops_per_sample(config, sources, chat)
-    progress = begun.latest.progress
-    progress.spent = _spent(progress.spent, flops, progress.samples)
-    progress.nominal = _spent(progress.nominal, _nominal(config, chat.vocabulary), progress.samples)
-    budgeted = progress.nominal if config.training.budget_accounting == "nominal" else progress.spent
-    length = Length.of(config.training, budgeted, progress.step, progress.samples)
-    size = config.model.size or config.model.llm.config.spec().size or short_count(parameters.total)
-    seen = viewing_of(config.data, sources.train, model.encoder.spec.image_size, chat)
-    record = {
-        "id": run.id,
-        "recipe": recipe.name,
-        "order": run.order,
-        "seed": run.seed,
-        "size": size,
-        "total_params": parameters.total,
-        "trainable_params": parameters.trainable,
-        "non_embedding_params": parameters.total - vocabulary_parameters(model.llm.spec),
-        "llm_params": parameters.components["llm"],
-        "schedule": config.training.schedule,
-        "in_fits": config.in_fits,
-        "steps": length.steps,
-        "flops_per_sample": flops,
-        "fvlm": fvlm_core.__version__,
-        "software": software(config),
-        "data": seen_data(sources.train, sources.validation),
-        "resolved": resolved(config),
-        VIEWING: plain(seen),
-        ARCHITECTURES: read_architectures(config.model),
-        **({"rehearsal": True} if rehearsal else {}),
-    }
-
-    def write() -> list[str]:
-        if initial is not None:
-            record["init_from"] = initial.record()
-        elif (folder / RECIPE).exists():  # what a run that continues once started from
-            record["init_from"] = read_part(folder / RECIPE).get("init_from")
-        before = read_part(folder / RECIPE) if (folder / RECIPE).exists() else None
-        record[CONFIGS] = configs(record, before)
-        if not begun.tokenizer:
-            (folder / TOKENIZER).unlink(missing_ok=True)  # a link that leads nowhere yet
-            chat.save(folder / TOKENIZER)
-        parallel = config.training.parallel if ranks.size > 1 else "single"
-        device = pick_device(config.training.device)
-        said = begin_attempt(folder, device, found, world=ranks.size, parallel=parallel)
-        said += remarks(config.model)
-        if latest is not None and not is_identified(latest):
-            said.append(f"{latest}: {UNIDENTIFIED}")
-        write_json(folder / ENVIRONMENT, describe_environment())
-        if begun.found and (folder / SUMMARY).exists():  # before the record: what was complete may be no more
-            write_json(folder / SUMMARY, _replanned(read_part(folder / SUMMARY), length))
-        write_json(folder / RECIPE, record)
-        return said + [f"validation: {text}" for text in differences(seen, sources.validation)]
-
-    for text in ranks.on_first(write):
-        observer.warned(text)
-    named = left_out(sources.every)
-    for name, problems in named.items():
-        observer.warned(
-            f"{name}: {len(problems):,} left out of its data, first {problems[0]} (fvlm data check names all of them)"
-        )
-    if length.rounded:
-        observer.warned(f"{length.rounded}: {length}")
-    known = {
-        "run_id": run.id,
-        "model_size": size,
-        "total_params": parameters.total,
-        "lr_schedule": config.training.schedule,
-        "flops_per_sample": flops,
-        "left_out": [str(problem) for problems in named.values() for problem in problems],
-        "drift": accepted_drift(folder),
-        **({"rehearsal": True} if rehearsal else {}),
-    }
-    trackers = config.trackers if ranks.first else ()
-    with Mirrored(observer, trackers, recipe.name, folder) as mirrored:
-        summary = train(run, model, chat, sources, folder, begun.latest, length, known, mirrored, stop, ranks)
-    if ranks.first:
-        write_json(folder / SUMMARY, summary)
-    return summary
-
-
-def _spent(before: Spent | None, each: float, samples: int) -> Spent:
-    """FLOPs as they add up under a recipe by which a sample costs `each`. before: as they did; None of a fresh run."""
-    return before.continued(each, samples) if before else Spent(each)
-
-
-def _nominal(config: RunRecipe, vocabulary: int) -> float:
-    """The training FLOPs of a sample in the founding project's accounting."""
-    encoder, llm = specs(config.model, vocabulary)
-    return nominal_flops(encoder, config.model.connector.config.spec(encoder), llm)
+    return Begun(found, find_latest(folder), (folder / TOKENIZER).exists())
 
 
 def _drift(folder: Path, run: Run, data: Mapping[str, Sources] | None = None) -> list[Change]:
@@ -384,12 +230,6 @@ def _drift(folder: Path, run: Run, data: Mapping[str, Sources] | None = None) ->
     sources = data[run.id] if data is not None else None
     seen = seen_data(sources.train, sources.validation) if sources is not None else None
     return drift(begun.record, run, seen)
-
-
-def _replanned(summary: dict[str, Any], length: Length) -> dict[str, Any]:
-    """A summary under another length of the run."""
-    complete = summary["total_steps"] >= length.steps
-    return {**summary, "planned_steps": length.steps, "complete": complete}
 
 
 def _complete_summary(folder: Path, found: Sequence[Change]) -> dict[str, Any] | None:

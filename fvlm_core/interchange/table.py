@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from attrs import field, frozen
 
@@ -14,13 +15,10 @@ from fvlm_core.interchange.export_tables import parse, written
 from fvlm_core.scaling.points.column_names import plainly
 from fvlm_core.scaling.points.csv_file import CSVSheet, bare
 from fvlm_core.scaling.points.dialect import Decimal, Dialect
-from fvlm_core.scaling.points.table_reader import SHOWN, Faults
+from fvlm_core.scaling.points.table_reader import SHOWN
 from fvlm_core.utils.errors import Problem, Problems, UsageError
 from fvlm_core.utils.listing import listed
 from fvlm_registry.nearest import did_you_mean
-
-T = TypeVar("T")
-
 
 LOSSES = frozenset({"val_loss", "train_loss", "best_val_loss", "final_train_loss"})
 """Columns of positive numbers. The parts of a loss may be 0, where there is no such part."""
@@ -128,19 +126,12 @@ def read_table(sheet: CSVSheet, of: Format, *, may_be_torn: bool = False) -> Tab
     file, headers = sheet.file, of.names(sheet)
     extras = [header for header in headers if header not in of.columns]
     columns = [column for column in of.columns if column in headers]
-    no_number = {column: Faults(column, f"expected {_kind(of, column)}") for column in columns}
-    empty = {column: Faults(column, "expected a value") for column in of.needed}
-    odd = {
-        column: Faults(column, "expected a finite, positive number") for column in columns if column in LOSSES
-    }
+    remarks: list[str] = []
+    lines = _lines(sheet, may_be_torn, remarks)
+    no_number, empty, odd = (defaultdict[str, list[int]](list) for _ in range(3))
     lengths: list[Problem] = []
     rows: list[TableRow] = []
-    remarks: list[str] = []
-    torn = may_be_torn and not _ends_with_newline(file)
-    for at, (line, cells), last in _with_last(_lines(sheet)):
-        if torn and last:
-            remarks.append(f"{file}:{line}: a last line that was cut short, left out")
-            continue
+    for at, (line, cells) in enumerate(lines):
         if len(cells) != len(headers):
             text = f"expected {len(headers)} cells, as the header has, got {len(cells)}"
             lengths.append(Problem(text, str(file), line))
@@ -156,26 +147,31 @@ def read_table(sheet: CSVSheet, of: Format, *, may_be_torn: bool = False) -> Tab
                 try:
                     value = parse(column, text, column in of.whole)
                 except ValueError:
-                    no_number[column].add([True], at)
+                    no_number[column].append(at)
                     continue
                 if written(column, value) != text:
                     row.as_written[column] = text
-            if column in odd and _no_loss(text, value):
-                odd[column].add([True], at)
-            if column in empty and value in ("", None):
-                empty[column].add([True], at)
+            if column in LOSSES and _no_loss(text, value):
+                odd[column].append(at)
+            if column in of.needed and value in ("", None):
+                empty[column].append(at)
             row.values[column] = value
         rows.append(row)
     untold = [of.absent(column, sheet) for column in of.columns if column not in columns]
     sheet.headers = headers  # as the messages name them
-    problems = [p for faults in (*no_number.values(), *empty.values()) for p in faults.problems(sheet)]
+    problems = [
+        p for column in columns for p in sheet.bad_cells(column, _kind(of, column), no_number[column])
+    ]
+    problems += [
+        p for column in of.needed for p in sheet.bad_cells(column, "expected a value", empty[column])
+    ]
     problems += lengths[:SHOWN]
     if problems:
         raise Problems(problems)
     remarks += [
         f"{problem}; kept as written, and left out of fits"
-        for faults in odd.values()
-        for problem in faults.problems(sheet)
+        for column in columns
+        for problem in sheet.bad_cells(column, "expected a finite, positive number", odd[column])
     ]
     if sheet.said:
         remarks.append(f"{file}: {sheet.said}")
@@ -187,27 +183,18 @@ def _no_loss(text: str, value: float | None) -> bool:
     return text.strip().lower() not in ("", "na") if value is None else value <= 0
 
 
-def _lines(sheet: CSVSheet) -> Iterator[tuple[int, list[str]]]:
+def _lines(sheet: CSVSheet, may_be_torn: bool, remarks: list[str]) -> list[tuple[int, list[str]]]:
     try:
-        yield from sheet.lines()
+        lines = list(sheet.lines())
     except csv.Error as error:
         raise UsageError(f"{sheet.file}: not readable as CSV: {error}") from None
-
-
-def _with_last(items: Iterable[T]) -> Iterator[tuple[int, T, bool]]:
-    """Items counted from 0, each with whether it is the last one."""
-    missing = object()
-    ahead = iter(items)
-    now: Any = next(ahead, missing)
-    at = 0
-    while now is not missing:
-        following: Any = next(ahead, missing)
-        yield at, now, following is missing
-        now, at = following, at + 1
+    if may_be_torn and lines and not _ends_with_newline(sheet.file):
+        remarks.append(f"{sheet.file}:{lines.pop()[0]}: a last line that was cut short, left out")
+    return lines
 
 
 def _kind(of: Format, column: str) -> str:
-    return "a whole number, not negative" if column in of.whole else "a number"
+    return "expected a whole number, not negative" if column in of.whole else "expected a number"
 
 
 def _free(text: str, dialect: Dialect) -> Any:

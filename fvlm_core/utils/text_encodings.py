@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 
-_MARKS = (  # the longer ones first: that of UTF-32 begins like that of UTF-16
+MARKS = (  # the longer ones first: that of UTF-32 begins like that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF8, "utf-8"),
@@ -26,7 +26,7 @@ def encoding_of(content: bytes) -> tuple[str, int]:
 
     Raises `NotText` for UTF-16 without a mark, by the zeros that every second byte is there.
     """
-    for mark, encoding in _MARKS:
+    for mark, encoding in MARKS:
         if content.startswith(mark):
             return encoding, len(mark)
     head = content[:_LOOKED_AT]

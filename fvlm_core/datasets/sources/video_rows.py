@@ -73,6 +73,67 @@ class Listing:
     unnamed: int
 
 
+class _RowsRead:
+    """Rows as they are read, in arrays of numbers: a file of ten million of them has no room for objects."""
+
+    def __init__(self) -> None:
+        self.rows, self.faulty, self.faults = array("q"), array("q"), array("q")
+        self.names, self.ids, self.groups = array("Q"), array("Q"), array("Q")
+        self.chats, self.contents = array("Q"), array("Q")
+        self.reasons: dict[tuple[str, str], int] = {}
+
+    def refuse(self, place: tuple[int, int, int, int], refused: Refused) -> None:
+        """A row that is no sample. place: as in `Listing.rows`."""
+        self.faulty.extend(place)
+        self.faults.append(self._number_of(str(refused), refused.unseen))
+
+    def take(self, place: tuple[int, int, int, int], entry: VideoEntry, video: int) -> None:
+        """A row that says what `entry` does. video: the key of its video's name."""
+        self.rows.extend(place)
+        self.names.append(video)
+        self.ids.append(key_of(entry.id))
+        self.groups.append(key_of(entry.group))
+        self.chats.append(key_of(repr(entry.turns)))
+        self.contents.append(key_of(repr((entry.id, entry.turns))))
+
+    def listing(self, files: tuple[RowFile, ...], videos: Media) -> Listing:
+        """Every row by what became of it: its video is found, and no row before it says the same of it."""
+        places = np.asarray(self.rows, np.int64).reshape(-1, 4)
+        found = videos.find(np.asarray(self.names, np.uint64))
+        code = np.where(found < 0, found, 0)
+        # An unusable video has no copies: each of its rows is one that has none.
+        shows = np.where(found < 0, ~np.arange(len(found)), found)
+        said = np.stack([shows, np.asarray(self.chats, np.uint64).view(np.int64)], 1)
+        _, first, back = np.unique(said, axis=0, return_index=True, return_inverse=True)
+        for row in np.flatnonzero(first[back] != np.arange(len(back))):
+            place = places[first[back[row]]]
+            reason = f"the same sample as {files[place[0]].problem(int(place[1]), '')}"
+            code[row] = 1 + self._number_of(reason.rstrip(": "), "")
+        good = code == 0
+        unusable = np.concatenate([np.asarray(self.faulty, np.int64).reshape(-1, 4), places[~good]])
+        of_code = np.where(code > 0, code - 1, code)[~good]
+        reason_of = np.concatenate([np.asarray(self.faults, np.int64), of_code])
+        keys, which = np.asarray(self.groups, np.uint64)[good], np.arange(int(good.sum()))
+        shown = np.concatenate([keys, found[good].astype(np.uint64)])  # a hash, and the number of a video
+        order = np.lexsort((unusable[:, 1], unusable[:, 0]))
+        return Listing(
+            files,
+            videos,
+            places[good],
+            found[good],
+            _repeats(np.asarray(self.ids, np.uint64)[good]),
+            tied_rows(keys, np.concatenate([which, which]), shown),
+            np.asarray(self.contents, np.uint64)[good],
+            unusable[order],
+            reason_of[order],
+            tuple(self.reasons),
+            int((videos.sizes > 0).sum()) - len(np.unique(found[found >= 0])),
+        )
+
+    def _number_of(self, reason: str, unseen: str) -> int:
+        return self.reasons.setdefault((reason, unseen), len(self.reasons))
+
+
 class VideoRows(DataSource):
     """Rows of one split, in the order of the files: one sample a row, but for copies (the same video, the same chat),
     which count once.
@@ -154,18 +215,15 @@ class VideoRows(DataSource):
         return digest.hexdigest()
 
     def _list(self, files: Sequence[RowFile], media: Callable[[], Media]) -> Listing:
-        rows, faulty = array("q"), array("q")
-        names, ids, groups = array("Q"), array("Q"), array("Q")
-        chats, contents = array("Q"), array("Q")
-        faults = array("q")
-        reasons: dict[tuple[str, str], int] = {}
         videos = media()
         settings = (type(self).__name__, self.name, _VERSION, repr(self.config), videos.state())
         kept = cache_folder("listings") / f"{state_key([file.path for file in files], *settings)}.arrays"
         if (saved := load_arrays(kept)) is not None:
             return _restored(saved, tuple(files), videos)
+        read = _RowsRead()
         for file, opened in enumerate(files):
             for number, start, length, record, error in opened.scan():
+                place = (file, number, start, length)
                 try:
                     if error:
                         raise Refused(error)
@@ -174,45 +232,10 @@ class VideoRows(DataSource):
                     if reason := unshown(entry.turns, 1):
                         raise Refused(reason, unseen=reason)
                 except Refused as refused:
-                    faulty.extend((file, number, start, length))
-                    faults.append(reasons.setdefault((str(refused), refused.unseen), len(reasons)))
+                    read.refuse(place, refused)
                     continue
-                rows.extend((file, number, start, length))
-                names.append(videos.key(entry.video))
-                ids.append(key_of(entry.id))
-                groups.append(key_of(entry.group))
-                chats.append(key_of(repr(entry.turns)))
-                contents.append(key_of(repr((entry.id, entry.turns))))
-        places = np.asarray(rows, np.int64).reshape(-1, 4)
-        found = videos.find(np.asarray(names, np.uint64))
-        code = np.where(found < 0, found, 0)
-        # An unusable video has no copies: each of its rows is one that has none.
-        shows = np.where(found < 0, ~np.arange(len(found)), found)
-        said = np.stack([shows, np.asarray(chats, np.uint64).view(np.int64)], 1)
-        _, first, back = np.unique(said, axis=0, return_index=True, return_inverse=True)
-        for row in np.flatnonzero(first[back] != np.arange(len(back))):
-            place = places[first[back[row]]]
-            reason = f"the same sample as {files[place[0]].problem(int(place[1]), '')}"
-            code[row] = 1 + reasons.setdefault((reason.rstrip(": "), ""), len(reasons))
-        good = code == 0
-        unusable = np.concatenate([np.asarray(faulty, np.int64).reshape(-1, 4), places[~good]])
-        reason_of = np.concatenate([np.asarray(faults, np.int64), np.where(code > 0, code - 1, code)[~good]])
-        keys, which = np.asarray(groups, np.uint64)[good], np.arange(int(good.sum()))
-        shown = np.concatenate([keys, found[good].astype(np.uint64)])  # a hash, and the number of a video
-        order = np.lexsort((unusable[:, 1], unusable[:, 0]))
-        listing = Listing(
-            tuple(files),
-            videos,
-            places[good],
-            found[good],
-            _repeats(np.asarray(ids, np.uint64)[good]),
-            tied_rows(keys, np.concatenate([which, which]), shown),
-            np.asarray(contents, np.uint64)[good],
-            unusable[order],
-            reason_of[order],
-            tuple(reasons),
-            int((videos.sizes > 0).sum()) - len(np.unique(found[found >= 0])),
-        )
+                read.take(place, entry, videos.key(entry.video))
+        listing = read.listing(tuple(files), videos)
         keep_arrays(
             kept,
             **{name: getattr(listing, name) for name in _COLUMNS},

@@ -94,28 +94,7 @@ def chart(
         if axes.y_log is None
         else axes.y_log
     )
-    zoom: Any = BoxZoomTool()
-    zoom.overlay.line_color, zoom.overlay.fill_color = (
-        None,
-        MUTED[0],
-    )  # a border leaves a dot when it is not shown
-    plot: Any = figure(
-        height=HEIGHT,
-        sizing_mode="stretch_width",
-        x_axis_type="log" if axes.x_log else "linear",
-        y_axis_type="log" if y_log else "linear",
-        x_range=_range(xs, axes.x_log),
-        y_range=_range(ys, y_log),
-        tools=[zoom],
-        toolbar_location=None,
-        background_fill_alpha=0,
-        border_fill_alpha=0,
-        outline_line_color=None,
-        min_border_right=12,
-        min_border_top=8,
-        name=id,
-    )
-    _dress(plot, axes)
+    plot = _plot(id, axes, _range(xs, axes.x_log), _range(ys, y_log), y_log)
     order = sorted(range(len(lines)), key=lambda at: (lines[at].low is None) + bool(lines[at].marks))
     for at in order:
         _draw(plot, lines[at], f"{id}-{at}")
@@ -141,6 +120,33 @@ def chart(
         {"x": (plot.x_range.start, plot.x_range.end), "y": (plot.y_range.start, plot.y_range.end)},
         note,
     )
+
+
+def _plot(id: str, axes: Axes, x_range: Any, y_range: Any, y_log: bool) -> Any:
+    """Axes without lines."""
+    zoom: Any = BoxZoomTool()
+    zoom.overlay.line_color, zoom.overlay.fill_color = (
+        None,
+        MUTED[0],
+    )  # a border leaves a dot when it is not shown
+    plot: Any = figure(
+        height=HEIGHT,
+        sizing_mode="stretch_width",
+        x_axis_type="log" if axes.x_log else "linear",
+        y_axis_type="log" if y_log else "linear",
+        x_range=x_range,
+        y_range=y_range,
+        tools=[zoom],
+        toolbar_location=None,
+        background_fill_alpha=0,
+        border_fill_alpha=0,
+        outline_line_color=None,
+        min_border_right=12,
+        min_border_top=8,
+        name=id,
+    )
+    _dress(plot, axes)
+    return plot
 
 
 def columns(line: Line) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from fvlm_core.utils.errors import FvlmError
 from fvlm_registry import LookupFailure
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from fvlm_core.interfaces.figure import LawReport
     from fvlm_core.scaling.points.points import Points
 
@@ -260,8 +262,6 @@ def _drawn(report: Json, points: Points | None, id: str) -> tuple[Chart | None, 
 
 
 def _chart(law: LawReport, id: str) -> Chart:
-    from fvlm_core.report.figures.loss import curve, runs_of
-
     shades = dict(zip(law.sizes, colours(len(law.sizes)), strict=True))
     lines: list[Line] = []
     keys: list[Key] = []
@@ -269,48 +269,11 @@ def _chart(law: LawReport, id: str) -> Chart:
     for at, size in enumerate(law.sizes):
         table = law.points[law.points["size"] == size]
         series, label = f"{id}-size-{at}", str(size)
-        for fit in law.fits if law.status != "refused" else ():
-            if fit.group not in ("", size):
-                continue
-            found = curve(fit, table, "d", str(size))
-            if found is None:
-                continue
-            keep = np.unique(np.linspace(0, len(found[0]) - 1, _CURVE).round().astype(int))
-            x, best, low, high = (np.asarray(part, dtype=float)[keep] for part in found)
-            lines.append(Line(series, f"{label}, fitted", x, best, shades[size]))
-            if np.isfinite(low).all() and np.isfinite(high).all():
-                lines.append(Line(series, label, x, best, shades[size], low=low, high=high))
-            rows.append(
-                [
-                    Cell(label),
-                    *(_end(float(part[-1])) for part in (best, low, high)),
-                    _last(table),
-                ]
-            )
-            break
-        for _, run, _, of_run in runs_of(table):
-            d, loss = (of_run[column].to_numpy(float) for column in ("d", "loss"))
-            every = max(1, len(d) // 200)
-            lines.append(
-                Line(
-                    series,
-                    run or label,
-                    d[::every],
-                    loss[::every],
-                    shades[size],
-                    marks=_MARKS[at % len(_MARKS)],
-                )
-            )
+        fitted, ends = _fitted(law, table, series, label, shades[size])
+        lines += [*fitted, *_measured(table, series, label, shades[size], _MARKS[at % len(_MARKS)])]
         keys.append(Key(series, label, shades[size], mark=True))
-        if len(rows) <= at:
-            rows.append([Cell(label), Cell("withheld"), Cell(""), Cell(""), _last(table)])
-    numbers = [
-        Column("size"),
-        Column("fitted", number=True),
-        Column("low", number=True),
-        Column("high", number=True),
-    ]
-    columns = [*numbers, Column("measured", number=True)]
+        rows.append([Cell(label), *ends, _last(table)])
+    numbers = [Column(name, number=True) for name in ("fitted", "low", "high", "measured")]
     banded = any(line.low is not None for line in lines)
     band = "its 95 % band" if banded else "no band (nothing is left to judge by)"
     caption = f"Loss at the last point of each size: the law, {band}, and what was measured."
@@ -326,13 +289,44 @@ def _chart(law: LawReport, id: str) -> Chart:
         lines,
         Axes(law.units["d"], "validation loss, nats a token", x_log=True),
         keys=keys,
-        table=Table(f"{id}-ends", caption, columns, rows),
+        table=Table(f"{id}-ends", caption, [Column("size"), *numbers], rows),
         description=f"Measured losses by size, and the law {law.law.form} {fitted}.",
         note=f"Marks are measured; lines are the fitted law with {band}"
         + (f" ({_DRAWS} bootstrap draws)." if banded else ".")
         if shown
         else "Marks are measured.",
     )
+
+
+def _fitted(
+    law: LawReport, table: pd.DataFrame, series: str, size: str, colour: str
+) -> tuple[list[Line], list[Cell]]:
+    """The law's curve through the points of a size, with its band, and its value, low and high at the last point."""
+    from fvlm_core.report.figures.loss import curve
+
+    for fit in law.fits if law.status != "refused" else ():
+        found = curve(fit, table, "d", size) if fit.group in ("", size) else None
+        if found is None:
+            continue
+        keep = np.unique(np.linspace(0, len(found[0]) - 1, _CURVE).round().astype(int))
+        x, best, low, high = (np.asarray(part, dtype=float)[keep] for part in found)
+        lines = [Line(series, f"{size}, fitted", x, best, colour)]
+        if np.isfinite(low).all() and np.isfinite(high).all():
+            lines.append(Line(series, size, x, best, colour, low=low, high=high))
+        return lines, [_end(float(part[-1])) for part in (best, low, high)]
+    return [], [Cell("withheld"), Cell(""), Cell("")]
+
+
+def _measured(table: pd.DataFrame, series: str, size: str, colour: str, marks: str) -> list[Line]:
+    """The runs of a size, of each 200 points or so."""
+    from fvlm_core.report.figures.loss import runs_of
+
+    lines: list[Line] = []
+    for _, run, _, of_run in runs_of(table):
+        d, loss = (of_run[column].to_numpy(float) for column in ("d", "loss"))
+        every = max(1, len(d) // 200)
+        lines.append(Line(series, run or size, d[::every], loss[::every], colour, marks=marks))
+    return lines
 
 
 def _end(value: float) -> Cell:

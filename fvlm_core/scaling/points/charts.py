@@ -4,16 +4,15 @@ bins beside it."""
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from fvlm_core.interfaces.fit import LRCurve
 from fvlm_core.scaling.points.column_names import meant
 from fvlm_core.scaling.points.csv_file import CSVSheet
-from fvlm_core.scaling.points.table_reader import Chunk, Place
+from fvlm_core.scaling.points.table_reader import Cells, Place, Sheet
 from fvlm_core.utils.errors import Problem, Problems
 
 RUN = "run"
@@ -34,14 +33,13 @@ def is_chart(headers: Sequence[str]) -> bool:
     return binned or (alone and (steps or len(set(metrics)) < len(metrics)))
 
 
-class ChartSheet:
-    """A chart as a table with a row for each value: its run, the chart's own columns, the metrics. See `Sheet`."""
+class ChartSheet(Sheet):
+    """A chart as a table with a row for each value: its run, the chart's own columns, the metrics."""
 
     def __init__(self, sheet: CSVSheet) -> None:
         """Raises `Problems` for two columns of one name."""
-        self.file, self.line, self._sheet = sheet.file, sheet.line, sheet
-        self.kinds: Mapping[str, str] = {}
-        self.curves: Mapping[str, LRCurve] = {}
+        super().__init__(sheet.file)
+        self.line, self._sheet = sheet.line, sheet
         counts = {header: sheet.headers.count(header) for header in sheet.headers}
         if twice := [header for header, count in counts.items() if count > 1]:
             text = '{} columns are called "{}": give the runs different names'
@@ -70,39 +68,40 @@ class ChartSheet:
         )
         self._rows: list[tuple[str, int]] = []
 
-    def chunks(
-        self, numbers: Sequence[str], labels: Sequence[str], others: Sequence[str] = ()
-    ) -> Iterator[Chunk]:
+    def read(self, numbers: Sequence[str], labels: Sequence[str] = (), others: Sequence[str] = ()) -> Cells:
         """The columns under these headers, run by run. Where a run has none of these metrics, there is no row."""
-        own, wanted = set(self._own), {*numbers, *others}
+        own, wanted = set(self._own), list(dict.fromkeys([*numbers, *others]))
         metrics = [header for (_, metric), header in self._columns.items() if metric in wanted]
-        shared = [header for header in dict.fromkeys([*numbers, *others]) if header in own]
-        start = 0
-        self._rows = []
-        for part in self._sheet.chunks([*shared, *metrics], [header for header in labels if header in own]):
-            for run in self.runs:
-                columns = {header: self._column(run, header, part) for header in wanted - {RUN}}
-                known = [
-                    ~np.isnan(values) | wrong
-                    for header, (values, wrong) in columns.items()
-                    if header in numbers and header not in own and header.lower() != STEP
-                ]
-                kept = np.flatnonzero(np.any([np.zeros(part.rows, bool), *known], axis=0))
-                self._rows += [(run, start + at) for at in kept.tolist()]
-                chunk = Chunk(len(kept))
-                for header in numbers:
-                    chunk.numbers[header], chunk.wrong[header] = (of[kept] for of in columns[header])
-                # A column that nobody asked for may hold anything.
-                chunk.others = {
-                    header: columns[header][0][kept] for header in others if not columns[header][1].any()
-                }
-                name = pd.Categorical.from_codes(np.zeros(len(kept), np.int8), pd.Index([run], dtype=object))
-                chunk.labels = {
-                    header: name if header == RUN else part.labels[header][kept] for header in labels
-                }
-                yield chunk
-            start += part.rows
+        part = self._sheet.read(
+            [*(header for header in wanted if header in own), *metrics],
+            [header for header in labels if header in own],
+        )
         self.said = ", ".join(filter(None, [self._sheet.said, self._shown]))
+        of_run = [{header: self._column(run, header, part) for header in wanted} for run in self.runs]
+        kept: list[Any] = []
+        for columns in of_run:
+            known = [
+                ~np.isnan(values) | wrong
+                for header, (values, wrong) in columns.items()
+                if header in numbers and header not in own and header.lower() != STEP
+            ]
+            kept.append(np.flatnonzero(np.any([np.zeros(part.rows, bool), *known], axis=0)))
+        runs = np.repeat(np.arange(len(self.runs)), list(map(len, kept)))
+        rows = np.concatenate(kept)
+        self._rows = [(self.runs[run], row) for run, row in zip(runs.tolist(), rows.tolist(), strict=True)]
+        cells = Cells(len(rows))
+        for header in wanted:
+            values, wrong = (
+                np.concatenate([columns[header][which][at] for columns, at in zip(of_run, kept, strict=True)])
+                for which in (0, 1)
+            )
+            if header in numbers:
+                cells.numbers[header], cells.wrong[header] = values, wrong
+            elif not wrong.any():  # a column that nobody asked for may hold anything
+                cells.others[header] = values
+        name = pd.Categorical.from_codes(runs, pd.Index(self.runs, dtype=object))
+        cells.labels = {header: name if header == RUN else part.labels[header][rows] for header in labels}
+        return cells
 
     def places(self, rows: Sequence[int], header: str) -> list[tuple[Place, str]]:
         """Lines of the file, and the run."""
@@ -112,7 +111,7 @@ class ChartSheet:
             out.append(((line, f"run {run}"), got))
         return out
 
-    def _column(self, run: str, header: str, part: Chunk) -> tuple[Any, Any]:
+    def _column(self, run: str, header: str, part: Cells) -> tuple[Any, Any]:
         there = header if header in self._own else self._columns.get((run, header))
         if there is None:  # a metric that this run has not
             return np.full(part.rows, np.nan), np.zeros(part.rows, bool)

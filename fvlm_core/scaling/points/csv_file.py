@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import warnings
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,56 +12,44 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fvlm_core.interfaces.fit import LRCurve
 from fvlm_core.scaling.points.dialect import Decimal, find_dialect, is_blank
-from fvlm_core.scaling.points.table_reader import AT_ONCE, Chunk, Place
+from fvlm_core.scaling.points.table_reader import Cells, Place, Sheet
 from fvlm_core.utils.csv_text import bare
 from fvlm_core.utils.errors import UsageError
 
 
-class CSVSheet:
-    """A CSV file with a header, in any `Dialect`, quotes where needed. See `Sheet`."""
+class CSVSheet(Sheet):
+    """A CSV file with a header, in any `Dialect`, quotes where needed."""
 
     def __init__(self, file: Path, decimal: Decimal = "") -> None:
-        """decimal: the mark of decimals, where a user says it. Raises `UsageError` for a file without a header, or that
-        is no text."""
-        self.file = file
-        self.kinds: Mapping[str, str] = {}
-        self.curves: Mapping[str, LRCurve] = {}
+        """Raises `UsageError` for a file without a header, or that is no text."""
+        super().__init__(file)
         _refuse_packed(file)
         with _explained(file):
             self.dialect = find_dialect(file, decimal)
-            first = self._read(header=None, dtype=str, nrows=1)
-        self.said, self.advice = str(self.dialect), ""
-        self.line: int | None = 1 + self.dialect.skipped
+            first = self._frame(header=None, dtype=str, nrows=1)
+        self.said = str(self.dialect)
+        self.line = 1 + self.dialect.skipped
         self.headers = ["" if pd.isna(cell) else str(cell) for cell in first.iloc[0]]
 
-    def chunks(
-        self, numbers: Sequence[str], labels: Sequence[str], others: Sequence[str] = ()
-    ) -> Iterator[Chunk]:
-        """The columns under these headers, some rows at a time."""
+    def read(self, numbers: Sequence[str], labels: Sequence[str] = (), others: Sequence[str] = ()) -> Cells:
+        """The columns under these headers, of the rows that have something in a cell."""
         at = {header: self.headers.index(header) for header in (*numbers, *labels, *others)}
-        types = {at[header]: str for header in labels}
+        texts = {at[header]: str for header in labels}
         with _explained(self.file):
-            reader = self._read(header=0, names=range(len(self.headers)), dtype=types, chunksize=AT_ONCE)
-            blank, ahead = 0, 0
-            for part in reader:
-                there = _filled(part)
-                if there.any():
-                    blank += ahead + int((~there[: np.flatnonzero(there)[-1]]).sum())
-                    ahead = 0
-                ahead += int(np.argmax(there[::-1])) if there.any() else len(there)
-                self.said = _with_blank(str(self.dialect), blank)
-                rows = part if there.all() else part[there]
-                chunk = Chunk(len(rows))
-                for header in numbers:
-                    chunk.numbers[header], chunk.wrong[header] = self.dialect.numbers(rows[at[header]])
-                for header in labels:
-                    chunk.labels[header] = _labels(rows[at[header]])
-                for header in others:
-                    values, wrong = self.dialect.numbers(rows[at[header]])
-                    chunk.others[header] = _labels(rows[at[header]]) if wrong.any() else values
-                yield chunk
+            frame = self._frame(header=0, names=range(len(self.headers)), dtype=texts)
+        there = _filled(frame)
+        if there.any():
+            self._say_blank(int((~there[: np.flatnonzero(there)[-1]]).sum()))
+        frame = frame if there.all() else frame[there]
+        cells = Cells(len(frame))
+        for header in numbers:
+            cells.numbers[header], cells.wrong[header] = self.dialect.numbers(frame[at[header]])
+        cells.labels = {header: _labels(frame[at[header]]) for header in labels}
+        for header in others:
+            values, wrong = self.dialect.numbers(frame[at[header]])
+            cells.others[header] = _labels(frame[at[header]]) if wrong.any() else values
+        return cells
 
     def places(self, rows: Sequence[int], header: str) -> list[tuple[Place, str]]:
         """Lines, counted as an editor does: quoted line breaks and blank lines included."""
@@ -93,13 +81,18 @@ class CSVSheet:
                         blank += len(cells) > 1
                         continue
                     if below:
-                        self.said = _with_blank(str(self.dialect), blank)
+                        self._say_blank(blank)
                         yield reader.line_num + self.dialect.skipped, cells
                     below = True
             except UnicodeError as error:
                 raise _no_text(self.file, error) from None
 
-    def _read(self, **options: Any) -> Any:
+    def _say_blank(self, count: int) -> None:
+        """Say how the file was read, and how many rows without a value are above others."""
+        blank = f"empty rows between others, left out: {count}" if count else ""
+        self.said = ", ".join(filter(None, [str(self.dialect), blank]))
+
+    def _frame(self, **options: Any) -> pd.DataFrame:
         """The cells as they are: empty ones missing, nothing else guessed. A row of another length is an error."""
         return pd.read_csv(
             self.file,
@@ -117,24 +110,16 @@ class CSVSheet:
         )
 
 
-def _filled(rows: pd.DataFrame) -> Any:
+def _filled(frame: pd.DataFrame) -> Any:
     """Which rows have something in a cell: bool [rows]."""
-    out = np.zeros(len(rows), bool)
-    for name in rows:
-        cells = rows[name]
-        left = np.flatnonzero(~out)
-        if not len(left):
-            break
-        texts = cells.iloc[left]
-        out[left] = texts.notna().to_numpy()
-        if not pd.api.types.is_numeric_dtype(cells):
-            out[left] &= np.array([bool(str(text).strip()) for text in texts], bool)
+    out = np.zeros(len(frame), bool)
+    for name in frame.columns:
+        left = frame.loc[~out, name]
+        there = left.notna()
+        if not pd.api.types.is_numeric_dtype(left):
+            there &= left.astype(str).str.strip() != ""
+        out[~out] = there
     return out
-
-
-def _with_blank(said: str, blank: int) -> str:
-    """What is said of a file, and how many rows without a value are above others."""
-    return ", ".join(filter(None, [said, f"empty rows between others, left out: {blank}" if blank else ""]))
 
 
 @contextmanager

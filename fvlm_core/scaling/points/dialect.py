@@ -16,6 +16,7 @@ from attrs import frozen
 
 from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.parse_number import parse_count
+from fvlm_core.utils.text_encodings import MARKS
 
 Decimal = Literal["", ".", ","]
 """The mark of decimals; "": what a file shows."""
@@ -31,13 +32,6 @@ LONGEST = 4 << 20
 SAMPLE = 1000
 """Lines that are looked at. A later cell that does not fit what they say is an error, not another meaning."""
 
-_MARKS = {
-    b"\xef\xbb\xbf": "utf-8-sig",
-    b"\xff\xfe\0\0": "utf-32",  # before UTF-16, whose mark it begins with
-    b"\0\0\xfe\xff": "utf-32",
-    b"\xff\xfe": "utf-16",
-    b"\xfe\xff": "utf-16",
-}
 _HINT = re.compile(r"sep=(.)\s*", re.IGNORECASE)
 """A first line that tells spreadsheets the separator."""
 
@@ -97,6 +91,10 @@ class Dialect:
         found, wrong = np.append(found, np.nan), np.append(np.isnan(found) & ~empty, False)
         return found[codes], wrong[codes]
 
+    def numbers_of_texts(self, texts: Sequence[str | None]) -> tuple[Any, Any]:
+        """As `numbers`, of texts in a typed file, which may have spaces around them."""
+        return self.numbers(pd.Series([(text or "").strip() or None for text in texts], dtype=object))
+
     def way_out(self, text: str) -> str:
         """What to write instead of a cell that looks like a number of another dialect; nothing for others."""
         other = "," if self.decimal == "." else "."
@@ -118,9 +116,9 @@ def encoding_of(file: Path) -> str:
     """UTF-8, or the encoding of a byte order mark, or UTF-16 without one, by its zero bytes."""
     with file.open("rb") as data:
         start = data.read(256)
-    for mark, encoding in _MARKS.items():
-        if start.startswith(mark):
-            return encoding
+    for mark, encoding in MARKS:
+        if start.startswith(mark):  # which then is no text
+            return "utf-8-sig" if encoding == "utf-8" else encoding.removesuffix("-le").removesuffix("-be")
     even, odd = start[::2].count(0), start[1::2].count(0)
     if not even and odd > len(start) / 4:
         return "utf-16-le"

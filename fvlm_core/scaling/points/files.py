@@ -24,7 +24,7 @@ from fvlm_core.scaling.points.in_fits import marks_beside
 from fvlm_core.scaling.points.json_file import JSONSheet
 from fvlm_core.scaling.points.parquet_file import ParquetSheet
 from fvlm_core.scaling.points.points import NUMBERS, TEXT, Points, labelled, settle, shorten
-from fvlm_core.scaling.points.table_reader import Faults, Sheet, out_of_range
+from fvlm_core.scaling.points.table_reader import Sheet, out_of_range
 from fvlm_core.utils.errors import Problem, Problems, UsageError
 from fvlm_core.utils.listing import listed
 
@@ -64,18 +64,8 @@ def read_points(files: Sequence[Path], choice: Choice | None = None) -> Points:
         _leave_out_controls(file, table, remarks)
         if "n" not in table and _look_up(file, table, choice, remarks):
             n_kinds[-1] = N_KINDS[choice.n or "total"].words
-        if "n" not in table and sheet.advice:
-            ways_out["n"] = f"{file}: {sheet.advice}"
-            if "size" not in table:
-                remarks.append(f"{file}: N of its runs is not known: each is a size of its own")
-                table["size"] = table["run"]
-        elif "n" not in table and (sized := proposed_n(sheet.headers, counts)):
-            ways_out["n"] = f'{file}: "{sized}" may be N: --columns N={shlex.quote(sized)}'
-        elif not {"n", "size"} & table.keys() and (unused := _unused(table, choice)):
-            remarks.append(
-                f"{file}: no column was taken for N, so all rows are one size; if one of {shorten(', '.join(unused))} "
-                "is N, say so: --columns N=HEADER"
-            )
+        if "n" not in table and (way_out := _without_n(sheet, table, choice, remarks)):
+            ways_out["n"] = f"{file}: {way_out}"
         if "run" not in table and _is_one_run(table):
             name = file.stem if stems.count(file.stem) == 1 else str(file.with_suffix(""))
             table["run"] = labelled([name], np.zeros(len(table["loss"]), np.int8))
@@ -116,15 +106,32 @@ def _open(file: Path, decimal: Decimal) -> Sheet:
         raise UsageError(f"{file}: cannot be read: {error.strerror or error}") from None
 
 
+def _without_n(sheet: Sheet, table: Columns, choice: Choice, remarks: list[str]) -> str:
+    """How N is added to a table that has none, for errors; "" where that is not known. Runs of a chart are sizes of
+    their own."""
+    if sheet.advice:
+        if "size" not in table:
+            remarks.append(f"{sheet.file}: N of its runs is not known: each is a size of its own")
+            table["size"] = table["run"]
+        return sheet.advice
+    if sized := proposed_n(sheet.headers, partial(_holds_counts, sheet)):
+        return f'"{sized}" may be N: --columns N={shlex.quote(sized)}'
+    if "size" not in table and (unused := _unused(table, choice)):
+        remarks.append(
+            f"{sheet.file}: no column was taken for N, so all rows are one size; if one of "
+            f"{shorten(', '.join(unused))} is N, say so: --columns N=HEADER"
+        )
+    return ""
+
+
 def _holds_counts(sheet: Sheet, header: str) -> bool:
-    """Whether the first rows hold numbers under a header: positive ones, such as 1.5e8 or 150M, and nothing else."""
+    """Whether all rows hold numbers under a header: large ones, such as 1.5e8 or 150M, and nothing else."""
     try:
-        chunk = next(iter(sheet.chunks([header], [])), None)
+        cells = sheet.read([header])
     except UsageError:
         return False
-    if chunk is None or not chunk.rows or chunk.wrong[header].any():
-        return False
-    return bool((chunk.numbers[header] >= FEWEST_PARAMETERS).all())
+    numbers, wrong = cells.numbers[header], cells.wrong[header]
+    return bool(cells.rows and not wrong.any() and (numbers >= FEWEST_PARAMETERS).all())
 
 
 FEWEST_PARAMETERS = 1_000.0
@@ -148,63 +155,38 @@ def load(sheet: Sheet, found: Found, remarks: list[str]) -> Columns:
             header in found.headers.values() or header.lower() in STANDARD or sheet.headers.count(header) > 1
         )
     ]
-    faults: list[Faults] = []
-    pieces: dict[str, list[Any]] = {column: [] for column in (*numbers, *labels, *others)}
-    checks: dict[str, tuple[Faults, Faults]] = {}
-    for column, header in numbers.items():
-        checks[column] = (
-            Faults(header, "expected a number"),
-            Faults(header, out_of_range(column, np.ones(1))[1]),
-        )
-        faults += checks[column]
-    start = 0
-    kept: list[Any] = []
-    for chunk in sheet.chunks(_once(numbers), _once(labels), others):
-        loss = found.headers["loss"]
-        kept.append(~np.isnan(chunk.numbers[loss]) | chunk.wrong[loss] | (STEP not in sheet.headers))
-        for column, header in numbers.items():
-            values, wrong = chunk.numbers[header], chunk.wrong[header]
-            checks[column][0].add(wrong, start)
-            checks[column][1].add(out_of_range(column, values)[0] & ~wrong & kept[-1], start)
-            pieces[column].append(values)
-        for column, header in labels.items():
-            pieces[column].append(chunk.labels[header])
-        for header in others:
-            if header in chunk.others:
-                pieces[header].append(chunk.others[header])
-        start += chunk.rows
-    if not start:
+    cells = sheet.read(_once(numbers), _once(labels), others)
+    if not cells.rows:
         raise UsageError(
             f"{sheet.file}: no data below the header" if sheet.line else f"{sheet.file}: no rows"
         )
-    problems = [problem for fault in faults for problem in fault.problems(sheet)]
+    loss = found.headers["loss"]
+    kept = ~np.isnan(cells.numbers[loss]) | cells.wrong[loss] | (STEP not in sheet.headers)
+    problems: list[Problem] = []
+    for column, header in numbers.items():
+        wrong = cells.wrong[header]
+        outside, expected = out_of_range(column, cells.numbers[header])
+        problems += sheet.bad_cells(header, "expected a number", np.flatnonzero(wrong))
+        problems += sheet.bad_cells(header, expected, np.flatnonzero(outside & ~wrong & kept))
     problems += [
         Problem("expected numbers or labels, which --where can compare", str(sheet.file), None, header)
         for header in found.extras
-        if not pieces[header]
+        if header not in cells.others
     ]
     if problems:
         raise Problems(problems)
-    out = {column: _joined(of) for column in list(pieces) if (of := pieces.pop(column))}
-    if not (rows := np.concatenate(kept)).all():
-        remarks.append(f"{sheet.file}: rows without a loss, left out: {(~rows).sum()} of {len(rows)}")
-        out = {column: values[rows] for column, values in out.items()}
-    if not rows.any():
-        raise UsageError(f"{sheet.file}: no row has a {found.headers['loss']}")
+    out: Columns = {column: cells.numbers[header] for column, header in numbers.items()}
+    out |= {column: cells.labels[header] for column, header in labels.items()} | cells.others
+    if not kept.all():
+        remarks.append(f"{sheet.file}: rows without a loss, left out: {(~kept).sum()} of {len(kept)}")
+        out = {column: values[kept] for column, values in out.items()}
+    if not kept.any():
+        raise UsageError(f"{sheet.file}: no row has a {loss}")
     return out | {column: _as_labels(out[column]) for column in TEXT if column in out}
 
 
 def _once(columns: Columns) -> list[str]:
     return list(dict.fromkeys(columns.values()))
-
-
-def _joined(pieces: list[Any]) -> Any:
-    """Pieces of a column, one after the other; labels if any of them holds labels."""
-    if len(pieces) == 1:
-        return pieces[0]
-    if any(isinstance(piece, pd.Categorical) for piece in pieces):
-        return union_categoricals([_as_labels(piece) for piece in pieces], ignore_order=True)
-    return np.concatenate(pieces)
 
 
 def _as_labels(values: Any) -> Any:
@@ -222,17 +204,13 @@ def _merged(tables: list[Columns]) -> Columns:
     lengths = [len(table["loss"]) for table in tables]
     out: Columns = {}
     for column in dict.fromkeys(name for table in tables for name in table):
-        pieces = [table.pop(column, None) for table in tables]
-        text = any(isinstance(piece, pd.Categorical) for piece in pieces)
-        out[column] = _joined(
-            [
-                piece
-                if piece is not None
-                else labelled([""], np.zeros(length, np.int8))
-                if text
-                else np.full(length, np.nan)
-                for piece, length in zip(pieces, lengths, strict=True)
-            ]
+        pieces = [
+            table.pop(column, np.full(length, np.nan)) for table, length in zip(tables, lengths, strict=True)
+        ]
+        out[column] = (
+            union_categoricals([_as_labels(piece) for piece in pieces])
+            if any(isinstance(piece, pd.Categorical) for piece in pieces)
+            else np.concatenate(pieces)
         )
     return out
 
@@ -284,12 +262,14 @@ def _look_up(file: Path, table: Columns, choice: Choice, remarks: list[str]) -> 
     keys = {column: header for column, header in keys.items() if header in sheet.headers}
     if key not in sheet.headers or not keys:
         return False
-    chunks = list(sheet.chunks([key], list(keys.values())))
-    counts = np.concatenate([chunk.numbers[key] for chunk in chunks])
+    cells = sheet.read([key], list(keys.values()))
     out = np.full(len(table["loss"]), np.nan)
     for column, header in keys.items():
-        known = _joined([chunk.labels[header] for chunk in chunks])
-        by_label = pd.Series(counts).groupby(known, observed=True).agg(["first", "nunique"])
+        by_label = (
+            pd.Series(cells.numbers[key])
+            .groupby(cells.labels[header], observed=True)
+            .agg(["first", "nunique"])
+        )
         sure = by_label["first"].where(by_label["nunique"] == 1)
         labels = table[column]
         of_label = sure.reindex(labels.categories).to_numpy(float)

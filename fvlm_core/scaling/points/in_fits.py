@@ -61,12 +61,8 @@ def _read_marks(file: Path) -> dict[str, bool]:
         raise Problems(missing)
     out: dict[str, bool] = {}
     problems: list[Problem] = []
-    rows = [
-        row
-        for chunk in sheet.chunks([], columns)
-        for row in zip(*(chunk.labels[name].tolist() for name in columns), strict=True)
-    ]
-    for at, (run, mark) in enumerate(rows):
+    labels = sheet.read([], columns).labels
+    for at, (run, mark) in enumerate(zip(*(labels[name].tolist() for name in columns), strict=True)):
         value = _BOOLEANS.get(str(mark).strip().lower())
         if value is None or run != run:
             ((line, _), got), *_ = sheet.places([at], "run_id" if value is not None else "in_fits")

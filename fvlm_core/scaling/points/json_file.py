@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,31 +11,27 @@ import numpy as np
 import pandas as pd
 
 from fvlm_core.interfaces.fit import LRCurve
-from fvlm_core.scaling.points.dialect import Decimal, Dialect, encoding_of
+from fvlm_core.scaling.points.dialect import Decimal, encoding_of
 from fvlm_core.scaling.points.points import POINT, shorten
-from fvlm_core.scaling.points.table_reader import SHOWN, Chunk, Place
+from fvlm_core.scaling.points.table_reader import SHOWN, Cells, Place, Sheet
 from fvlm_core.utils.data_files import read_data
 from fvlm_core.utils.errors import Problem, Problems, UsageError
 
 _ABSENT = object()
+_PLAIN = (int, float, str, type(None), type(_ABSENT))
 
 LARGEST = 256 << 20
 """Bytes of a file that is read: it is held in memory, several times over."""
 
 
-class JSONSheet:
-    """A JSON file, all of which is in memory. See `Sheet`."""
+class JSONSheet(Sheet):
+    """A JSON file, all of which is in memory."""
 
     def __init__(self, file: Path, by_line: bool, decimal: Decimal = "") -> None:
-        """by_line: a row a line, whatever the file looks like. decimal: the mark of decimals in texts. Raises
-        `UsageError` for what holds no rows."""
-        self.file = file
-        self.line: int | None = None
-        self.kinds: Mapping[str, str] = {}
-        self.curves: Mapping[str, LRCurve] = {}
-        self.said = self.advice = ""
-        self._dialect = Dialect("utf-8", decimal=decimal or ".", told=bool(decimal))
+        """by_line: a row a line, whatever the file looks like. Raises `UsageError` for what holds no rows."""
+        super().__init__(file, decimal)
         self._lines: list[int] = []
+        self._columns: dict[str, list[Any]] = {}
         try:
             text = read_data(file, LARGEST).decode(encoding_of(file))
         except UnicodeDecodeError as error:
@@ -43,71 +39,61 @@ class JSONSheet:
             raise UsageError(f"{file}:{line}: not UTF-8 text ({error.reason}); expected JSON") from None
         if not text.strip():
             raise UsageError(f"{file}: the file is empty; expected JSON")
-        self._columns: dict[str, list[Any]] = {}
-        if by_line:
-            self._add(self._by_line(text))
-            return
-        try:
-            content: Any = _parsed(text)
-        except json.JSONDecodeError as error:
-            if error.msg != "Extra data" or not text.lstrip().startswith("{"):
-                raise UsageError(f"{file}:{error.lineno}: not readable as JSON: {error.msg}") from None
-            content = self._by_line(text)
-        except (ValueError, RecursionError) as error:
-            raise UsageError(f"{file}: not readable as JSON: {_reason(error)}") from None
+        content: Any = self._by_line(text) if by_line else self._whole(text)
         if isinstance(content, list):
             self._add(content)
         else:
             self._from_record(content)
+        self.headers = list(self._columns)
 
-    @property
-    def headers(self) -> list[str]:
-        """The keys of all rows."""
-        return list(self._columns)
-
-    def chunks(
-        self, numbers: Sequence[str], labels: Sequence[str], others: Sequence[str] = ()
-    ) -> Iterator[Chunk]:
-        """All rows at once."""
+    def read(self, numbers: Sequence[str], labels: Sequence[str] = (), others: Sequence[str] = ()) -> Cells:
+        """The columns under these headers."""
+        cells = Cells(len(next(iter(self._columns.values()), [])))
         problems: list[Problem] = []
-        chunk = Chunk(len(next(iter(self._columns.values()), [])))
         for header in numbers:
-            chunk.numbers[header], chunk.wrong[header] = self._numbers(header)
-        for header in labels:
+            cells.numbers[header], cells.wrong[header] = self._numbers(header)
+        for header in (*labels, *others):
             values = self._columns[header]
             bad = [row for row, value in enumerate(values) if not _is_label(value)]
-            for (line, row), got in self.places(bad[:SHOWN], header):
-                key = f"{row}, {header}" if row else header
-                problems.append(Problem(f"expected a label, got {got}", str(self.file), line, key))
+            if header in labels:
+                problems += self.bad_cells(header, "expected a label", bad)
             if not bad:
-                chunk.labels[header] = _labels(values)
-        for header in others:
-            if all(map(_is_label, self._columns[header])):
-                chunk.others[header] = _labels(self._columns[header])
+                (cells.labels if header in labels else cells.others)[header] = _labels(values)
         if problems:
             raise Problems(problems)
-        yield chunk
+        return cells
 
     def places(self, rows: Sequence[int], header: str) -> list[tuple[Place, str]]:
         """Lines of a file with a row a line; else row numbers, from 1."""
         found = [(self._place(row), self._columns[header][row]) for row in rows]
         return [
-            (place, _written(value) + (self._dialect.way_out(value) if isinstance(value, str) else ""))
+            (place, _written(value) + (self.dialect.way_out(value) if isinstance(value, str) else ""))
             for place, value in found
         ]
 
     def _numbers(self, header: str) -> tuple[Any, Any]:
-        """As `_numbers`, and texts as the cells of a CSV file."""
+        """Floats, NaN where there is none, and which values are something else; texts as the cells of a CSV file."""
         values = self._columns[header]
-        numbers, wrong = _numbers(values)
+        numbers = np.array([_float(value) for value in values], float)
+        wrong = np.array([type(value) not in _PLAIN for value in values])
         texts = [row for row, value in enumerate(values) if isinstance(value, str)]
         if texts:
-            cells = pd.Series([values[row].strip() or None for row in texts], dtype=object)
-            numbers[texts], wrong[texts] = self._dialect.numbers(cells)
+            numbers[texts], wrong[texts] = self.dialect.numbers_of_texts([values[row] for row in texts])
         return numbers, wrong
 
     def _place(self, row: int) -> Place:
         return (self._lines[row], "") if self._lines else (None, f"row {row + 1}")
+
+    def _whole(self, text: str) -> Any:
+        """The one value of a file, or its rows where it holds several."""
+        try:
+            return _parsed(text)
+        except json.JSONDecodeError as error:
+            if error.msg == "Extra data" and text.lstrip().startswith("{"):
+                return self._by_line(text)
+            raise UsageError(f"{self.file}:{error.lineno}: not readable as JSON: {error.msg}") from None
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{self.file}: not readable as JSON: {_reason(error)}") from None
 
     def _by_line(self, text: str) -> list[Any]:
         rows: list[Any] = []
@@ -129,15 +115,13 @@ class JSONSheet:
     def _add(self, rows: list[Any]) -> None:
         """Rows as columns. Raises `Problems` for rows that are no objects."""
         odd = [row for row, content in enumerate(rows) if not isinstance(content, dict)]
-        if odd:
-            problems: list[Problem] = []
-            for row in odd[:SHOWN]:
-                line, place = self._place(row)
-                problems.append(
-                    Problem(f"expected an object, got {_written(rows[row])}", str(self.file), line, place)
-                )
-            if len(odd) > SHOWN:
-                problems.append(Problem(f"{len(odd) - SHOWN} more rows that are no objects", str(self.file)))
+        problems = [
+            Problem(f"expected an object, got {_written(rows[row])}", str(self.file), *self._place(row))
+            for row in odd[:SHOWN]
+        ]
+        if len(odd) > SHOWN:
+            problems.append(Problem(f"{len(odd) - SHOWN} more rows that are no objects", str(self.file)))
+        if problems:
             raise Problems(problems)
         if not rows:
             raise UsageError(f"{self.file}: no rows")
@@ -199,14 +183,6 @@ def _reason(error: Exception) -> str:
     return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
 
 
-def _numbers(values: list[Any]) -> tuple[Any, Any]:
-    """Values as floats, NaN where there is none, and which of them are something else: [n] each."""
-    wrong = np.array(
-        [type(value) not in (int, float) and value is not None and value is not _ABSENT for value in values]
-    )
-    return np.array([_float(value) for value in values], float), wrong
-
-
 def _float(value: Any) -> float:
     try:
         return float(value) if type(value) in (int, float) else np.nan
@@ -217,14 +193,15 @@ def _float(value: Any) -> float:
 def _is_label(value: Any) -> bool:
     if isinstance(value, str):
         return value.isascii() or value.encode("utf-8", "ignore").decode() == value  # else a lone surrogate
-    return type(value) in (int, float, bool) or value is None or value is _ABSENT
+    return type(value) in (*_PLAIN, bool)
 
 
 def _labels(values: list[Any]) -> Any:
     """Labels; numbers as numbers when all are, which filters can compare, and labels come to their text later."""
     plain = [None if value is _ABSENT else value for value in values]
-    if all(value is None or type(value) in (int, float) for value in plain):
-        return _numbers(plain)[0] if any(value is not None for value in plain) else pd.Categorical(plain)
+    kinds = set(map(type, plain)) - {type(None)}
+    if kinds and kinds <= {int, float}:
+        return np.array([_float(value) for value in plain], float)
     return pd.Categorical(
         pd.Series([None if value is None else _text(value) for value in plain], dtype=object)
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,72 +12,62 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fvlm_core.interfaces.fit import LRCurve
-from fvlm_core.scaling.points.dialect import Decimal, Dialect
-from fvlm_core.scaling.points.table_reader import AT_ONCE, Chunk, Place
+from fvlm_core.scaling.points.dialect import Decimal
+from fvlm_core.scaling.points.table_reader import Cells, Place, Sheet
 from fvlm_core.utils.errors import Problem, Problems, UsageError
 
 LARGEST = 512 << 20
 """Bytes of one column of texts in one row group."""
 
 
-class ParquetSheet:
-    """A Parquet file. See `Sheet`."""
+class ParquetSheet(Sheet):
+    """A Parquet file."""
 
     def __init__(self, file: Path, decimal: Decimal = "") -> None:
-        """decimal: the mark of decimals in texts. Raises `UsageError` for a file that is no Parquet."""
-        self.file = file
-        self.line: int | None = None
-        self.kinds: Mapping[str, str] = {}
-        self.curves: Mapping[str, LRCurve] = {}
-        self.said = self.advice = ""
-        self._dialect = Dialect("utf-8", decimal=decimal or ".", told=bool(decimal))
+        """Raises `UsageError` for a file that is no Parquet."""
+        super().__init__(file, decimal)
         with _explained(file):
             self._types: Any = pq.read_schema(file)
         self.headers = list(self._types.names)
 
-    def chunks(
-        self, numbers: Sequence[str], labels: Sequence[str], others: Sequence[str] = ()
-    ) -> Iterator[Chunk]:
-        """The columns under these headers, some rows at a time."""
+    def read(self, numbers: Sequence[str], labels: Sequence[str] = (), others: Sequence[str] = ()) -> Cells:
+        """The columns under these headers."""
+        types = dict(zip(self.headers, self._types.types, strict=True))
         problems = [
-            self._problem(header, "numbers")
-            for header in numbers
-            if not (_is_number(self._type(header)) or _is_text(self._type(header)))
-        ]
-        problems += [
-            self._problem(header, "labels") for header in labels if not _is_label(self._type(header))
+            Problem(f"expected {expected}, got a column of {types[header]}", str(self.file), None, header)
+            for headers, fits, expected in (
+                (numbers, _holds_numbers, "numbers"),
+                (labels, _is_label, "labels"),
+            )
+            for header in headers
+            if not fits(types[header])
         ]
         if problems:
             raise Problems(problems)
-        others = [header for header in others if _is_label(self._type(header))]
+        others = [header for header in others if _is_label(types[header])]
         wanted = list(dict.fromkeys([*numbers, *labels, *others]))
         with _explained(self.file), pq.ParquetFile(self.file) as table:
             self._refuse_long(table, [*labels, *others])
-            for batch in table.iter_batches(AT_ONCE, columns=wanted):
-                chunk = Chunk(batch.num_rows)
-                for header in numbers:
-                    chunk.numbers[header], chunk.wrong[header] = self._numbers(batch.column(header))
-                chunk.labels = {header: _read(batch.column(header)) for header in labels}
-                chunk.others = {header: _read(batch.column(header)) for header in others}
-                yield chunk
+            columns = table.read(columns=wanted)
+            cells = Cells(columns.num_rows)
+            for header in numbers:
+                cells.numbers[header], cells.wrong[header] = self._numbers(columns[header])
+            cells.labels = {header: _read(columns[header]) for header in labels}
+            cells.others = {header: _read(columns[header]) for header in others}
+        return cells
 
     def places(self, rows: Sequence[int], header: str) -> list[tuple[Place, str]]:
         """Row numbers, from 1, and the values there."""
         with pq.ParquetFile(self.file) as table:
-            column = table.read(columns=[header]).column(0)
-        values = [column[row].as_py() for row in rows]
+            values = table.read(columns=[header]).column(0).take(rows).to_pylist()
         return [
-            (
-                (None, f"row {row + 1}"),
-                f'"{value}"{self._dialect.way_out(value)}'
-                if isinstance(value, str)
-                else "null"
-                if value is None
-                else str(value),
-            )
-            for row, value in zip(rows, values, strict=True)
+            ((None, f"row {row + 1}"), self._written(value)) for row, value in zip(rows, values, strict=True)
         ]
+
+    def _written(self, value: Any) -> str:
+        if isinstance(value, str):
+            return f'"{value}"{self.dialect.way_out(value)}'
+        return "null" if value is None else str(value)
 
     def _refuse_long(self, table: pq.ParquetFile, headers: Sequence[str]) -> None:
         """Raise `Problems` for texts that would fill the memory, and are no labels."""
@@ -95,16 +85,11 @@ class ParquetSheet:
         """Numbers, and which cells are something else: texts as the cells of a CSV file."""
         if _is_number(column.type):
             return _floats(column), np.zeros(len(column), bool)
-        texts = pd.Series(column.to_pylist(), dtype=object)
-        return self._dialect.numbers(texts.str.strip().replace("", None))
+        return self.dialect.numbers_of_texts(column.to_pylist())
 
-    def _type(self, header: str) -> Any:
-        return self._types.field(self.headers.index(header)).type
 
-    def _problem(self, header: str, expected: str) -> Problem:
-        return Problem(
-            f"expected {expected}, got a column of {self._type(header)}", str(self.file), None, header
-        )
+def _holds_numbers(of: Any) -> bool:
+    return _is_number(of) or _is_text(of)
 
 
 def _is_number(of: Any) -> bool:
@@ -114,14 +99,12 @@ def _is_number(of: Any) -> bool:
 
 
 def _is_label(of: Any) -> bool:
-    if pa.types.is_dictionary(of):
-        of = of.value_type
-    return _is_text(of) or _is_number(of) or pa.types.is_boolean(of)
+    of = of.value_type if pa.types.is_dictionary(of) else of
+    return _holds_numbers(of) or pa.types.is_boolean(of)
 
 
 def _is_text(of: Any) -> bool:
-    if pa.types.is_dictionary(of):
-        of = of.value_type
+    of = of.value_type if pa.types.is_dictionary(of) else of
     return pa.types.is_string(of) or pa.types.is_large_string(of) or pa.types.is_string_view(of)
 
 
@@ -130,14 +113,14 @@ def _read(column: Any) -> Any:
 
 
 def _floats(column: Any) -> Any:
-    return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return column.cast(pa.float64(), safe=False).to_numpy()
 
 
 def _categories(column: Any) -> Any:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    coded = column.cast(pa.large_string()).dictionary_encode()
-    codes = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    coded = column.cast(pa.large_string()).combine_chunks().dictionary_encode()
+    codes = coded.indices.fill_null(-1).to_numpy()
     return pd.Categorical.from_codes(codes, categories=pd.Index(coded.dictionary.to_pylist(), dtype=object))
 
 

@@ -1,101 +1,85 @@
-"""What every kind of table offers its reader, and how its cells become numbers and labels."""
+"""What every kind of table offers its reader: columns of numbers and labels, and where a bad cell is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from attrs import define, field
 
 from fvlm_core.interfaces.fit import LRCurve
+from fvlm_core.scaling.points.dialect import Decimal, Dialect
 from fvlm_core.utils.errors import Problem
 
 SHOWN = 5
 """Bad cells of a column that are named one by one; the others are counted."""
 
-AT_ONCE = 1 << 19
-"""Rows read at a time: what is not kept is gone before the next ones come."""
-
 Place = tuple[int | None, str]
 """Where a row is, for people: a line of the file, or else "row 12"."""
 
 
-class Sheet(Protocol):
-    """A table in a file. line: of the header, for messages; None if it has none."""
-
-    file: Path
-    line: int | None
-    kinds: Mapping[str, str]
-    """Words for what "n" and "d" count, where the file itself says so."""
-    curves: Mapping[str, LRCurve]
-    """Learning rates by run, where the file itself holds them."""
-    said: str
-    """How it was read, where that is not how every such file is."""
-    advice: str
-    """Where such a file cannot hold all that fits need: how else it is given."""
-
-    @property
-    def headers(self) -> list[str]:
-        """The names of the columns, in order."""
-        ...
-
-    def chunks(
-        self, numbers: Sequence[str], labels: Sequence[str], others: Sequence[str] = ()
-    ) -> Iterator[Chunk]:
-        """The columns under these headers, some rows at a time. Raises `Problems` for types that hold no numbers, or no
-        labels. others: read as what they hold, and left out where that is neither."""
-        ...
-
-    def places(self, rows: Sequence[int], header: str) -> list[tuple[Place, str]]:
-        """Where rows (counted from 0, rising) are, and what is written there, as a message shows it."""
-        ...
-
-
 @define(eq=False)
-class Chunk:
-    """Some rows, by header. numbers: float [n], NaN where there is none. wrong: bool [n], where there is something
-    else. labels: `pandas.Categorical` [n], or floats where a typed file holds numbers. others: either of them."""
+class Cells:
+    """Columns of a table, by header."""
 
     rows: int
     numbers: dict[str, Any] = field(factory=dict)
+    """Float [n], NaN where there is none."""
     wrong: dict[str, Any] = field(factory=dict)
+    """Of each of `numbers`, where there is something else: bool [n]."""
     labels: dict[str, Any] = field(factory=dict)
+    """`pandas.Categorical` [n], or floats where a typed file holds numbers."""
     others: dict[str, Any] = field(factory=dict)
+    """As `labels` or `numbers`: what the column holds."""
 
 
-@define
-class Faults:
-    """Cells of a column that are not what is expected of them: the first few rows, and how many."""
+class Sheet(ABC):
+    """A table in a file."""
 
-    header: str
-    expected: str
-    rows: list[int] = field(factory=list[int])
-    count: int = 0
+    headers: list[str]
+    """The names of the columns, in order."""
+    line: int | None = None
+    """Of the header, for messages; None if it has none."""
+    kinds: Mapping[str, str] = {}
+    """Words for what "n" and "d" count, where the file itself says so."""
+    curves: Mapping[str, LRCurve] = {}
+    """Learning rates by run, where the file itself holds them."""
+    said = ""
+    """How it was read, where that is not how every such file is."""
+    advice = ""
+    """Where such a file cannot hold all that fits need: how else it is given."""
 
-    def add(self, bad: Any, start: int) -> None:
-        """Note the rows `bad` (bool [n]) of those that begin with row `start`."""
-        found = np.flatnonzero(bad)
-        self.rows += [start + row for row in found[: SHOWN - len(self.rows)].tolist()]
-        self.count += len(found)
+    def __init__(self, file: Path, decimal: Decimal = "") -> None:
+        """decimal: the mark of decimals in texts, where a user says it."""
+        self.file = file
+        self.dialect = Dialect("utf-8", decimal=decimal or ".", told=bool(decimal))
 
-    def problems(self, sheet: Sheet) -> list[Problem]:
-        """One problem for each that is named, and one for the others."""
-        if not self.count:
+    @abstractmethod
+    def read(self, numbers: Sequence[str], labels: Sequence[str] = (), others: Sequence[str] = ()) -> Cells:
+        """The columns under these headers. others: read as what they hold, and left out where that is neither numbers
+        nor labels. Raises `Problems` for what holds no numbers, or no labels, by its type."""
+
+    @abstractmethod
+    def places(self, rows: Sequence[int], header: str) -> list[tuple[Place, str]]:
+        """Where rows (counted from 0, rising) are, and what is written there, as a message shows it."""
+
+    def bad_cells(self, header: str, expected: str, rows: Any) -> list[Problem]:
+        """One problem for each of the first bad cells of a column, and one that counts the others. rows: int [n],
+        counted from 0, rising."""
+        if not len(rows):
             return []
-        file = str(sheet.file)
-        places = sheet.places(self.rows, self.header)
-        out = [
-            Problem(
-                f"{self.expected}, got {got}", file, line, f"{row}, {self.header}" if row else self.header
-            )
-            for (line, row), got in places
-        ]
-        if self.count > len(self.rows):
-            line = places[-1][0][0]
-            more = f"{self.expected}: {self.count - len(self.rows)} more like this"
-            out.append(Problem(more, file, None if line is None else line + 1, self.header))
+        file, last = str(self.file), None
+        out: list[Problem] = []
+        for (line, row), got in self.places([int(row) for row in rows[:SHOWN]], header):
+            key = f"{row}, {header}" if row else header
+            out.append(Problem(f"{expected}, got {got}", file, line, key))
+            last = line
+        if len(rows) > SHOWN:
+            more = f"{expected}: {len(rows) - SHOWN} more like this"
+            out.append(Problem(more, file, None if last is None else last + 1, header))
         return out
 
 

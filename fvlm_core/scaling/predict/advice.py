@@ -180,68 +180,59 @@ def advise(
     known = problem.table if points is None else pd.concat([problem.table, points.table], ignore_index=True)
     places = known.drop_duplicates(["n", "d"]).reset_index(drop=True)
     missing = _untold(thinned(evolve(problem, table=places), ENOUGH), beliefs, (n, d), choices)
-    return _designs(
-        model, problem, beliefs, choices, candidates, budget, target, (n, d), noise, points, missing
-    )
-
-
-def _designs(
-    model: FitModel,
-    problem: Problem,
-    beliefs: Beliefs,
-    choices: Choices,
-    candidates: list[Candidate],
-    budget: float,
-    target: Target,
-    at: tuple[Floats, Floats],
-    noise: Noise,
-    points: Points | None,
-    missing: str,
-) -> Advice:
-    by_label = {size.label: size for size in choices.sizes}
-
-    def for_price(label: str, n: float, price: float) -> Candidate | None:
-        size = by_label[label]
-        d = choices.affordable(size, price)
-        return choices.run(size, np.floor(d / choices.batch) * choices.batch)
-
-    grid = even_grid([(size.label, size.n) for size in choices.sizes], for_price, budget, choices.most)
-    largest = [for_price(size.label, size.n, choices.largest * budget) for size in choices.sizes[-1:]]
-    single = [one for one in largest if one is not None]
-    everything = [*candidates, *grid, *single]
-    known = stakes(problem, beliefs, everything, noise, at)
-    of_grid = list(range(len(candidates), len(candidates) + len(grid)))
-    of_single = list(range(len(candidates) + len(grid), len(everything)))
-    prices = np.array([one.price for one in everything])
-    chosen = choose(known, prices, budget, choices.most, [of_grid])
+    search = _Search(problem, beliefs, choices, candidates, budget, (n, d), noise)
+    chosen, alternatives, before = search.designs()
     if not chosen:
         raise UsageError(
             f"no run within the budget makes the loss at the target surer: its standard error, "
-            f"{known.error([]):.2%}, would fall by less than {SPARED:.0%} of that. "
+            f"{before:.2%}, would fall by less than {SPARED:.0%} of that. "
             + (f"And {missing}" if missing else "Other sizes (--sizes, recipes) or a larger budget may")
         )
+    there = np.einsum("ss->s", bound(problem, n, d).predict(problem.values(beliefs.theta)))
+    medians = [float(np.median(values)) for values in (n, d, there)]
+    measured_points = 0 if points is None else len(points.table)
+    return Advice(model.name, target, *medians, before, chosen, alternatives, noise, measured_points, missing)
 
-    def design(name: str, which: list[int]) -> Design:
-        runs = sorted((everything[place] for place in which), key=lambda run: (run.n, run.d))
-        return Design(name, tuple(runs), known.error(which))
 
-    others = (design("even grid in (log N, log C)", of_grid),)
-    if single:
-        others = (*others, design("one run of the largest size", of_single))
-    there = np.einsum("ss->s", bound(problem, *at).predict(problem.values(beliefs.theta)))
-    return Advice(
-        model.name,
-        target,
-        float(np.median(at[0])),
-        float(np.median(at[1])),
-        float(np.median(there)),
-        known.error([]),
-        design("suggested", chosen),
-        others,
-        noise,
-        0 if points is None else len(points.table),
-        missing,
-    )
+@frozen(eq=False)
+class _Search:
+    """For the runs after which the loss at `at` (N and D of each belief) is surest."""
+
+    problem: Problem
+    beliefs: Beliefs
+    choices: Choices
+    candidates: list[Candidate]
+    budget: float
+    at: tuple[Floats, Floats]
+    noise: Noise
+
+    def designs(self) -> tuple[Design | None, tuple[Design, ...], float]:
+        """What is suggested, None where no run makes the target surer; the obvious alternatives; the error before."""
+        sizes, most = self.choices.sizes, self.choices.most
+        grid = even_grid([(size.label, size.n) for size in sizes], self._for_price, self.budget, most)
+        largest = [
+            self._for_price(size.label, size.n, self.choices.largest * self.budget) for size in sizes[-1:]
+        ]
+        single = [one for one in largest if one is not None]
+        everything = [*self.candidates, *grid, *single]
+        known = stakes(self.problem, self.beliefs, everything, self.noise, self.at)
+
+        def design(name: str, which: Sequence[int]) -> Design:
+            runs = sorted((everything[place] for place in which), key=lambda run: (run.n, run.d))
+            return Design(name, tuple(runs), known.error(list(which)))
+
+        of_grid = range(len(self.candidates), len(self.candidates) + len(grid))
+        others = [design("even grid in (log N, log C)", of_grid)]
+        if single:
+            others.append(design("one run of the largest size", range(of_grid.stop, len(everything))))
+        prices = np.array([one.price for one in everything])
+        chosen = choose(known, prices, self.budget, most, [list(of_grid)])
+        return design("suggested", chosen) if chosen else None, tuple(others), known.error([])
+
+    def _for_price(self, label: str, n: float, price: float) -> Candidate | None:
+        size = next(size for size in self.choices.sizes if size.label == label)
+        d = self.choices.affordable(size, price)
+        return self.choices.run(size, np.floor(d / self.choices.batch) * self.choices.batch)
 
 
 def _untold(problem: Problem, beliefs: Beliefs, at: tuple[Floats, Floats], choices: Choices) -> str:
