@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +29,25 @@ ROOT = Path(__file__).resolve().parent.parent
 def no_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command line that a test calls does not end this process."""
     monkeypatch.setattr(leaving, "code", None)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """A test that lets torch have several leaves none to the next: they wait for each other by turning."""
+    yield
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() > 1:
+        torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def speed_measured_once() -> Iterator[None]:
+    """Plans of a file's tests know this machine's speed from the first, which takes a third of a second to look."""
+    from fvlm_core.hardware.throughput import measure_speed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fvlm_core.planning.plan.measure_speed", cache(measure_speed))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,20 @@ from hypothesis import strategies as st
 from tiny import run_cli
 
 from fvlm_core.scaling.fit.fitting import fit_points, load_model
+from fvlm_core.scaling.fit.options import Options
 from fvlm_core.scaling.points.files import read_points
 from fvlm_core.scaling.points.points import Points, tidy
+
+QUICK = Options(sensitivity=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_starts() -> Iterator[None]:
+    """Made points lie near enough to their law."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)
+        yield
+
 
 COLUMNS = {"isoflop": ("n", "sizes"), "lr-optimum": ("lr", "learning rates")}
 
@@ -37,7 +50,7 @@ def test_a_minimum_beyond_all_values_is_said_only_where_the_losses_fall_to_that_
     law: str, losses: list[float], span: float
 ) -> None:
     x = 1e-4 * span ** np.arange(len(losses)) * (1e10 if law == "isoflop" else 1)
-    report = fit_points(swept(law, x, losses), load_model(law), draws=2)
+    report = fit_points(swept(law, x, losses), load_model(law), draws=2, options=QUICK)
     said = " ".join(report.reasons)
     what = COLUMNS[law][1]
     inner = losses[1:-1]
@@ -144,12 +157,12 @@ def law(n: float, d: float) -> float:
 )  # fmt: skip
 def test_what_is_said_to_be_missing_is_what_would_be_enough(pairs: Any, told: str) -> None:
     table = pd.DataFrame([{"n": n, "d": d, "loss": law(n, d)} for n, d in pairs])
-    report = fit_points(tidy(table, "made"), load_model("joint-chinchilla"), draws=2)
+    report = fit_points(tidy(table, "made"), load_model("joint-chinchilla"), draws=2, options=QUICK)
     assert told in report.reasons[0]
     if "more model size" in told:
         more = [(n, pairs[0][1]) for n in (3.3e7, 4.4e8)[: 1 + told.startswith("two")]]
         table = pd.DataFrame([{"n": n, "d": d, "loss": law(n, d)} for n, d in [*pairs, *more]])
-        again = fit_points(tidy(table, "made"), load_model("joint-chinchilla"), draws=2)
+        again = fit_points(tidy(table, "made"), load_model("joint-chinchilla"), draws=2, options=QUICK)
         assert "not identifiable" not in " ".join(again.reasons)
 
 

@@ -29,7 +29,8 @@ KNOWN = ("model.llm.tokenizer=none", "model.llm.vocabulary=512", "model.llm.widt
 
 
 @pytest.fixture
-def setting(tmp_path: Path) -> Setting:
+def setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setting:
+    monkeypatch.setattr("fvlm_core.bench.setting.THREADS", 1)
     (tmp_path / "tiny.toml").write_text(RECIPE)
     layers = ("model.encoder.depth=2", "model.encoder.width=32", "model.connector.query_dim=32")
     return Setting(recipe=str(tmp_path / "tiny.toml"), overrides=(*KNOWN, *layers))
@@ -166,8 +167,11 @@ def test_packed_and_rows_of_the_mix_learn_the_same(setting: Setting, monkeypatch
             torch.testing.assert_close(other[name], gradient, rtol=1e-3, atol=1e-6, msg=name)
 
 
-def test_the_parts_of_watching_are_what_watching_does(setting: Setting) -> None:
-    whole, bare_parts = flops(watching(setting)), flops(parts(setting))
+def test_the_parts_of_watching_are_what_watching_does(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fvlm_core.bench.stream.WATCHED", 12)
+    whole, bare_parts = flops(watching(setting, 12)), flops(parts(setting))
     assert 0.9 * whole < bare_parts < whole  # the connector's own maps, and attention over the frames before
     model = setting.model().eval()
     with torch.no_grad():

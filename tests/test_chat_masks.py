@@ -110,7 +110,7 @@ def check(form: ChatML, turns: list[Turn]) -> None:
     assert not (encoded.content & ~encoded.answer).any()
 
 
-@settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(drawn=conversation)
 def test_every_supervised_token_belongs_to_an_answer_and_none_is_lost(form: ChatML, drawn: Drawn) -> None:
     check(form, turns_of(drawn))
@@ -123,7 +123,7 @@ def test_no_token_is_lost_in_ten_thousand_conversations(form: ChatML, drawn: Dra
     check(form, turns_of(drawn))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(drawn=conversation, limit=st.integers(8, 80), supervise=st.sampled_from(["all", "answer", "content"]))
 def test_truncation_is_counted_and_moves_no_label(
     form: ChatML, drawn: Drawn, limit: int, supervise: str

@@ -18,6 +18,7 @@ from kit import component
 from manual import examples
 
 import fvlm_core.testing as kit
+from fvlm_core.scaling.fit.levenberg_marquardt import descend
 from fvlm_core.testing import ContractError, Finding, check, examine, general
 from fvlm_core.testing.clause import clause
 from fvlm_core.testing.conformance import _MODULES  # pyright: ignore[reportPrivateUsage]
@@ -47,6 +48,12 @@ def imported() -> set[str]:
     command = [sys.executable, "-c", general._RECORD, *sorted(configs | plugins)]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
     return set().union(*json.loads(done.stdout.splitlines()[-1]).values())
+
+
+@pytest.fixture
+def imports_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a component imports is no matter there, and costs an interpreter each time."""
+    monkeypatch.setattr(general, "_imported", lambda _: set())
 
 
 WRONG: dict[str, dict[str, tuple[str, str, str]]] = {
@@ -250,6 +257,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.usefixtures("imports_left_out")  # tried above
 @pytest.mark.parametrize(("name", "settings"), PUBLISHED.items(), ids=list(PUBLISHED))
 def test_sources_of_published_data_keep_the_contract(
     name: str, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -261,6 +269,7 @@ def test_sources_of_published_data_keep_the_contract(
     check(name, kind="data", path=tmp_path / "data", **settings)
 
 
+@pytest.mark.usefixtures("imports_left_out")
 def test_what_cannot_be_tried_is_no_pass(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match="data clips:clips was not tried: it needs settings of yours: path: missing"
@@ -282,6 +291,10 @@ def test_a_breach_names_the_line_of_the_contract(
     made = component(kind, name, tmp_path, monkeypatch, change)
     monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 8)
     monkeypatch.setattr("fvlm_core.scaling.fit.solver.FINALISTS", 2)
+    monkeypatch.setattr("fvlm_core.scaling.fit.solver.SURE", 20)  # more points than this need no polish
+    monkeypatch.setattr(
+        "fvlm_core.scaling.fit.solver.descend", lambda *given, **how: descend(*given, **how | {"steps": 20})
+    )
     if "heavy" not in wrong:  # what others import is no matter here, and costs an interpreter each
         monkeypatch.setattr(general, "_imported", lambda _: set())
     with pytest.raises(ContractError) as error:
@@ -301,6 +314,7 @@ def _line(root: Path, where: kit.Clause) -> str:
     return (folder / where.file).read_text().splitlines()[where.line - 1].strip()
 
 
+@pytest.mark.usefixtures("imports_left_out")
 def test_samples_that_change_are_shown_where_they_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = 'random.Random(f"{self.config.seed} {self.split} {index}")'
     made = component("data", "restless", tmp_path, monkeypatch, (old, "random.Random()"))
@@ -337,6 +351,7 @@ def test_a_promise_that_the_contract_no_longer_makes_is_an_error() -> None:
         clause(Finding, "teapot")
 
 
+@pytest.mark.usefixtures("imports_left_out")
 def test_a_plugin_that_raises_is_told_its_own_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     change = ("seen = self.patch(frames)", "seen = self.patches(frames)")
     made = component("encoder", "raising", tmp_path, monkeypatch, change)
@@ -346,6 +361,7 @@ def test_a_plugin_that_raises_is_told_its_own_line(tmp_path: Path, monkeypatch: 
     )
 
 
+@pytest.mark.usefixtures("imports_left_out")
 def test_a_component_that_cannot_be_made_is_one_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,7 +95,8 @@ def said(form: ChatML, turns: Sequence[Turn]) -> list[list[int]]:
     """The ids of each turn between its control tokens, which must be exactly one start and one end a turn."""
     ids = form.encode(turns).ids.tolist()
     start, end = (cast(int, form.tokenizer.token_to_id(name)) for name in (START, END))
-    controls = [id for id in ids if id in added(form)]
+    known = added(form)
+    controls = [id for id in ids if id in known]
     assert controls == [start, end] * len(turns)
     inside: list[list[int]] = []
     for id in ids:
@@ -122,8 +123,8 @@ def test_no_added_token_comes_out_of_a_text(
         said(form, turns)
         wanted = {one for one in form.tokenizer.get_added_tokens_decoder().values() if one.content in spelled}
         assert set(read.spelled) == {one.content for one in wanted}
-    prompt = form.prompt([Turn("user", spelled)]).tolist()
-    assert [id for id in prompt if id in added(form)].count(form.end_of_turn) == 2  # the system's, the user's
+    prompt, known = form.prompt([Turn("user", spelled)]).tolist(), added(form)
+    assert [id for id in prompt if id in known].count(form.end_of_turn) == 2  # the system's, the user's
 
 
 NORMALIZERS = {

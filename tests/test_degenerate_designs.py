@@ -33,6 +33,13 @@ DESIGNS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def few_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a fit arrives is no matter here: what it claims is."""
+    monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)
+    monkeypatch.setattr("fvlm_core.scaling.fit.solver.FINALISTS", 4)
+
+
 def points(design: str) -> pd.DataFrame:
     n, d = DESIGNS[design]
     table = pd.DataFrame({"n": n, "d": d, "run": [f"r{at}" for at in range(12)], "schedule": ""})

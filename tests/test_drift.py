@@ -29,13 +29,32 @@ def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def whole(half: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, trained to its end."""
+    folder = tmp_path_factory.mktemp("whole")
+    shutil.copytree(half, folder, dirs_exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FVLM_CACHE", str(half / "cache"))
+        train(folder / "tiny.toml", folder / "runs")
+    return folder
+
+
 @pytest.fixture
 def place(half: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it, which is the current folder."""
+    """A copy of the stopped run, which is the current folder."""
     shutil.copytree(half, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FVLM_CACHE", str(half / "cache"))
     return tmp_path
+
+
+@pytest.fixture
+def complete(place: Path, whole: Path) -> Path:
+    """A copy of the complete one."""
+    shutil.rmtree(place / "runs")
+    shutil.copytree(whole / "runs", place / "runs")
+    return place
 
 
 @pytest.fixture
@@ -136,8 +155,7 @@ def test_accepted_drift_is_recorded_with_what_when_from_to_and_attempt_and_shown
     assert "training.lr changed from 0.001 to 0.5" in out
 
 
-def test_a_complete_run_trains_on_when_more_steps_are_accepted(place: Path, cli: Cli) -> None:
-    assert cli("run", "tiny.toml")[0] == 0
+def test_a_complete_run_trains_on_when_more_steps_are_accepted(complete: Path, cli: Cli) -> None:
     code, out, _ = cli("run", "tiny.toml", "-o", "training.steps=8", "--allow-drift", "training.steps")
     assert code == 0
     assert "continues at step 6 of 8" in out
@@ -223,9 +241,8 @@ def test_a_component_that_is_frozen_from_some_step_on_leaves_its_moments_behind(
 
 
 def test_a_complete_run_that_is_killed_under_more_steps_is_complete_no_more(
-    place: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+    complete: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert cli("run", "tiny.toml")[0] == 0
     more = ("run", "tiny.toml", "-o", "training.steps=8")
 
     def killed(*arguments: Any) -> None:

@@ -33,6 +33,26 @@ SUMMARIES_HEADER = (
 )
 
 
+AS_THEY_ARE = (
+    "test_the_same_runs_give_the_same_bytes_elsewhere_and_whenever",
+    "test_the_four_files_have_the_published_columns_and_keys",
+)
+
+
+@pytest.fixture(autouse=True)
+def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is fitted lies near enough to its law, and nobody looks at most plots."""
+    if request.node.name not in AS_THEY_ARE:
+        monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)
+        monkeypatch.setattr("fvlm_core.report.figures.DPI", 40)
+
+
+@pytest.fixture
+def unfitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where only the tables are looked at."""
+    monkeypatch.setattr("fvlm_core.interchange.export.EXPORTED", ())
+
+
 def rows(file: Path) -> list[dict[str, str]]:
     with file.open(newline="") as text:
         return list(csv.DictReader(text))
@@ -77,10 +97,10 @@ def test_no_path_and_no_order_of_arguments_gets_into_the_files(tmp_path: Path) -
     assert digests(tmp_path / "out") == digests(tmp_path / "another/out")
 
 
+@pytest.mark.usefixtures("unfitted")
 def test_runs_are_chosen_by_recipe_id_pattern_and_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("fvlm_core.interchange.export.EXPORTED", ())
     grid(tmp_path / "runs")
     run(tmp_path / "runs", "40k", recipe="second")
     monkeypatch.setenv("FVLM_RUNS", str(tmp_path / "runs"))
@@ -174,10 +194,11 @@ def test_what_is_exported_is_read_back_and_fits_the_same(tmp_path: Path) -> None
     columns = ["size", "run", "schedule", "n", "d", "loss", "step", "lr"]
     assert back.table[columns].equals(direct.table[columns])
     law = load_model("per-size")
-    one, other = fit_points(direct, law, draws=10), fit_points(back, law, draws=10)
+    one, other = (fit_points(points, law, draws=10) for points in (direct, back))
     assert [fit.to_json() for fit in one.fits] == [fit.to_json() for fit in other.fits]
 
 
+@pytest.mark.usefixtures("unfitted")
 def test_the_training_loss_is_of_the_closest_preceding_step(tmp_path: Path) -> None:
     folder = run(tmp_path / "runs", "a")
     log = folder / "metrics.jsonl"
@@ -190,6 +211,7 @@ def test_the_training_loss_is_of_the_closest_preceding_step(tmp_path: Path) -> N
     assert (losses["40"], losses["80"], losses["100"], losses["240"]) == ("2.04", "2.04", "2.1", "2.1")
 
 
+@pytest.mark.usefixtures("unfitted")
 def test_unknown_values_are_empty_cells_and_never_nan(tmp_path: Path) -> None:
     run(tmp_path / "runs", "a", losses=[3.0, None, 2.0])
     (tmp_path / "runs/grid/a/summary.json").unlink()
@@ -201,6 +223,7 @@ def test_unknown_values_are_empty_cells_and_never_nan(tmp_path: Path) -> None:
     assert "nan" not in written.lower()
 
 
+@pytest.mark.usefixtures("unfitted")
 def test_text_that_a_spreadsheet_would_run_is_defused_and_read_back(tmp_path: Path) -> None:
     run(tmp_path / "runs", "=cmd|A1", size="+big, small")
     export(list_runs(tmp_path / "runs"), tmp_path)
@@ -210,6 +233,7 @@ def test_text_that_a_spreadsheet_would_run_is_defused_and_read_back(tmp_path: Pa
     assert set(points.table["n"]) == {40_000.0}
 
 
+@pytest.mark.usefixtures("unfitted")
 def test_two_recipes_with_runs_of_one_id_stay_apart(tmp_path: Path) -> None:
     run(tmp_path / "runs", "a", recipe="first")
     run(tmp_path / "runs", "a", recipe="second")
@@ -247,6 +271,7 @@ def test_nothing_to_export_is_an_error(tmp_path: Path) -> None:
         export([], tmp_path)
 
 
+@pytest.mark.usefixtures("unfitted")
 def test_the_command_names_what_it_wrote(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

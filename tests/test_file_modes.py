@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import warm
 from tiny import RECIPE, run_cli, train
 
 
@@ -23,6 +23,8 @@ def test_files_follow_the_umask(
     umask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FVLM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)
+    monkeypatch.setattr("fvlm_core.report.figures.DPI", 40)
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(RECIPE)
     train(recipe, tmp_path / "runs", "training.steps=2")
@@ -44,7 +46,7 @@ def test_files_follow_the_umask(
         code, _, said = run_cli(command, monkeypatch, capsys)
         assert code == 0, said
     pack = ["data", "pack", "shapes", "-o", "clips=4", "-o", "frames=2", "--to", str(tmp_path / "shards")]
-    fvlm = str(Path(sys.executable).with_name("fvlm"))  # a process of its own: its workers have its umask
+    fvlm = warm.folder() / "fvlm"  # a process of its own: its workers have its umask
     subprocess.run([fvlm, *pack], check=True, capture_output=True, umask=umask)
     files = [path for path in tmp_path.rglob("*") if path.is_file() and path != recipe]
     assert {"model.safetensors", "optimizer.safetensors", "manifest.json", "README.md"} <= {

@@ -92,6 +92,8 @@ def test_the_bad_are_named_and_the_others_shown(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)
+    monkeypatch.setattr("fvlm_core.report.figures.DPI", 40)
     begun = time.monotonic()
     code, _, err = run_cli([*command, "--runs", str(root)], monkeypatch, capsys)
     assert code == 0 or command[0] == "fit", err  # of two alike sizes no law can be told

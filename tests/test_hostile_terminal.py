@@ -178,6 +178,8 @@ def test_no_command_prints_a_control_character(
     monkeypatch.chdir(place)
     monkeypatch.setenv("FVLM_RUNS", str(place / "runs"))
     monkeypatch.setenv("FVLM_CACHE", str(place / "cache"))
+    monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)
+    monkeypatch.setattr("fvlm_core.report.figures.DPI", 40)
     if terminal:
         monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "100")

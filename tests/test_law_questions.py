@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from tiny import run_cli
 
+from fvlm_core.scaling.fit.levenberg_marquardt import descend
 from fvlm_registry import registry
 
 LAWS = [offer.component.name for offer in registry().offered("fit")]
@@ -45,9 +46,13 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fewer starts: here laws are asked, not solved."""
-    monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 32)
-    monkeypatch.setattr("fvlm_core.scaling.fit.solver.FINALISTS", 4)
+    """Few starts and steps, and no polish: here laws are asked, not solved."""
+    monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 16)
+    monkeypatch.setattr("fvlm_core.scaling.fit.solver.FINALISTS", 2)
+    monkeypatch.setattr("fvlm_core.scaling.fit.solver.SURE", 20)
+    monkeypatch.setattr(
+        "fvlm_core.scaling.fit.solver.descend", lambda *given, **how: descend(*given, **how | {"steps": 20})
+    )
 
 
 @pytest.mark.parametrize("law", LAWS)
@@ -55,6 +60,7 @@ def test_every_law_is_fitted_and_drawn(
     law: str, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fvlm_core.report.figures.DPI", 50)
     quick(monkeypatch)
     call = ["fit", "--data", str(table), "--model", law, "--draws", "5"]
     code, out, err = run_cli(call, monkeypatch, capsys)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -69,6 +70,15 @@ def make(folder: Path, runs: list[tuple[str, bool, str, tuple[str, ...], int]]) 
         if tags:
             (of / "tags.json").write_text(json.dumps(list(tags)))
     return list_runs(folder)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unplotted() -> Iterator[None]:
+    """Nobody looks at the plots, and what is fitted lies near enough to its law."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fvlm_core.report.figures.scaling_law_plot", lambda reports, file, *said: file.touch())
+        patch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)
+        yield
 
 
 @settings(max_examples=25, deadline=None)

@@ -25,6 +25,8 @@ from fvlm_core.planning.plan import Target, plan
 from fvlm_core.recipes.parent import parentage
 from fvlm_core.recipes.read import read_recipe
 
+pytestmark = pytest.mark.usefixtures("speed_measured_once")
+
 SAMPLES, FRAMES, TEXT = 4, 4, 24
 EYE = {"width": 48, "depth": 3, "heads": 4}
 SPEAKER = {"width": 64, "mlp": 160, "depth": 3, "heads": 4, "kv_heads": 2}

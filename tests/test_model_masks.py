@@ -36,8 +36,14 @@ def gradients(vlm: VLM, *batches: Batch) -> tuple[Tensor, dict[str, Tensor]]:
     }
 
 
-@pytest.mark.parametrize("name", CONNECTORS)
-@pytest.mark.parametrize("pack", [False, True])
+@pytest.mark.parametrize(
+    ("pack", "name"),
+    [
+        pytest.param(pack, name, marks=[pytest.mark.soak] * (at > 0 and pack == at % 2))
+        for pack in (False, True)
+        for at, name in enumerate(CONNECTORS)
+    ],
+)
 def test_samples_together_give_the_loss_and_gradients_of_the_samples_alone(name: str, pack: bool) -> None:
     mixes = st.lists(
         st.tuples(st.integers(0, 4), st.integers(2, 9)), min_size=1, max_size=5

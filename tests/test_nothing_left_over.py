@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import run_cli
 
+from fvlm_core.plugin_api import LawReport
 from fvlm_core.report.figures import load_figure
 from fvlm_core.report.figures.view import view
 from fvlm_core.scaling.fit.constraints import Constraints
@@ -38,6 +39,7 @@ JOINT = load_model("joint-chinchilla")
 def few_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a fit arrives is no matter here: what it claims is."""
     monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 32)
+    monkeypatch.setattr("fvlm_core.scaling.fit.solver.FINALISTS", 4)
 
 
 def measured(law: str, spare: int, noise: float, seed: int) -> FitReport:
@@ -185,17 +187,23 @@ def test_a_prediction_from_nothing_left_over_has_no_interval_and_says_so() -> No
     assert answer.noise.run_source == "assumed"
 
 
+@pytest.fixture(scope="module")
+def exact(shared: Path) -> LawReport:
+    """Three rates for each parabola of three parameters, as a figure gets to see them."""
+    table = pd.read_csv(shared / "cases/tables/exact_parabolas.csv").rename(columns=str.lower)
+    return view(fit_points(tidy(table, "cases"), load_model("lr-optimum"), draws=2))
+
+
 @pytest.mark.parametrize(
     "name", ["lr-sweep", "profiles", "parameter-pairs", "sensitivity", "loss-data", "isoflop"]
 )
-def test_figures_cope_and_say_why(name: str, shared: Path) -> None:
+def test_figures_cope_and_say_why(name: str, exact: LawReport) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-    table = pd.read_csv(shared / "cases/tables/exact_parabolas.csv").rename(columns=str.lower)
     figure = FigureCanvasAgg(Figure()).figure
-    load_figure(name)([view(fit_points(tidy(table, "cases"), load_model("lr-optimum"), draws=2))], figure)
+    load_figure(name)([exact], figure)
     figure.draw_without_rendering()
     said = " ".join(" ".join(text.get_text().split()) for text in figure.findobj(Text))
     assert "leave no residual" in said or name in ("isoflop", "sensitivity")

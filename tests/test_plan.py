@@ -24,6 +24,8 @@ from fvlm_core.planning.plan import ASSUMED_VOCABULARY, RunPlan, plan
 from fvlm_core.recipes.read import Recipe, read_recipe
 from fvlm_core.recipes.resolved import resolved
 
+pytestmark = pytest.mark.usefixtures("speed_measured_once")
+
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,11 +31,13 @@ def fvlm(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
     )
 
 
-def modules_of(*arguments: str) -> set[str]:
+@cache
+def modules_of(*arguments: str) -> frozenset[str]:
+    """All that `fvlm ARGUMENTS` imports."""
     done = subprocess.run(
         [sys.executable, "-c", RECORD_IMPORTS, *arguments], capture_output=True, text=True, check=True
     )
-    return set(json.loads(done.stdout.splitlines()[-1]))
+    return frozenset(json.loads(done.stdout.splitlines()[-1]))
 
 
 @pytest.mark.parametrize(

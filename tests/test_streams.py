@@ -179,12 +179,15 @@ def test_reports_and_exports_are_utf8_under_an_ascii_locale(store: Path, tmp_pat
     said["resolved"]["description"] = "α → β"
     record.write_text(json.dumps(said, ensure_ascii=False), encoding="utf-8")
     program = (
-        "import sys\nfrom fvlm_core.cli import main\n"
+        "import locale, os, sys\nlocale.setlocale(locale.LC_ALL, 'C')\nsys.stdout.reconfigure(encoding='ascii')\n"
+        "assert open(os.devnull).encoding.lower() in ('ascii', 'us-ascii', 'ansi_x3.4-1968')\n"
+        "from fvlm_core.cli import main\n"
         "for line in ('report --runs R --out R/x.html', 'export --runs R --to R/x'):\n"
         "    sys.argv = ['fvlm', *line.split()]\n    assert main.main() == 0"
     ).replace("R", str(tmp_path))
     done = subprocess.run(
-        [sys.executable, "-c", program],
+        # A process that was forked is in the same mode as this one, and in UTF-8 mode no locale counts.
+        [sys.executable if sys.flags.utf8_mode else warm.python(), "-c", program],
         cwd=store,
         env={**os.environ, **BARE},
         capture_output=True,

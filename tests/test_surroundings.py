@@ -67,15 +67,16 @@ SITUATIONS = [
     ("schema --out {shut}/x/y.json", "open", {}, "give another place with --out FILE", 2),
     ("schema --out y.json", "shut", {}, "give another place with --out FILE", 2),
     ("data check {place}/tiny.toml", "open", {"HOME": None}, "", 0),
-    ("data check {place}/tiny.toml", "open", {"HOME": NO_HOME}, "", 0),
-    ("data check {place}/tiny.toml", "open", {"HOME": None, "FVLM_CACHE": "{open}/c"}, "", 0),
-    ("data check {place}/tiny.toml", "open", {"HOME": "/"}, "", 0),
     ("data check {place}/tiny.toml", "open", {"HOME": "{shut}"}, "", 0),
     ("runs list", "shut", {"HOME": None}, "--runs DIR", 0),
     ("runs list", "open", {"FVLM_RUNS": "{shut}/runs"}, "--runs DIR", 0),
     ("recipes list", "shut", {"HOME": None, "TMPDIR": "{shut}/none"}, "", 0),
     ("plugins list", "shut", {"HOME": "{shut}", "FVLM_CACHE": "{shut}", "FVLM_FROZEN": "{shut}"}, "", 0),
     ("completion bash", "shut", {"HOME": None}, "", 0),
+    *(
+        pytest.param("data check {place}/tiny.toml", "open", environment, "", 0, marks=pytest.mark.soak)
+        for environment in ({"HOME": NO_HOME}, {"HOME": None, "FVLM_CACHE": "{open}/c"}, {"HOME": "/"})
+    ),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Distributions of others, installed for real: a good one is a full citizen, broken ones are explained."""
+"""Distributions of others: a good one, installed for real, is a full citizen; broken ones are explained."""
 
 from __future__ import annotations
 
@@ -99,6 +99,21 @@ def install(target: Path, *projects: Path) -> Path:
     return target
 
 
+def laid_out(target: Path, name: str, plugin: str, files: dict[str, str]) -> Path:
+    """A distribution as pip leaves it, without pip."""
+    package = next(iter(files)).partition("/")[0]
+    info = f"{name.replace('-', '_')}-0.2.0.dist-info"
+    told = {
+        f"{package}/__init__.py": "",
+        f"{info}/METADATA": f"Metadata-Version: 2.4\nName: {name}\nVersion: 0.2.0\nRequires-Dist: fvlm\n",
+        f"{info}/entry_points.txt": f"[fvlm]\n{plugin} = {package}.plugin\n",
+    }
+    for path, text in (told | files).items():
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        (target / path).write_text(text)
+    return target
+
+
 @pytest.fixture(scope="session")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for PYTHONPATH with the good distribution."""
@@ -109,12 +124,10 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for PYTHONPATH with the broken distributions and the one that causes a clash."""
-    folder = tmp_path_factory.mktemp("broken")
-    projects = [
-        write_distribution(folder, name, plugin, {f"{package}/plugin.py": source})
-        for name, (plugin, package, source, _) in BROKEN.items()
-    ]
-    return install(folder / "site", *projects, write_distribution(folder, *TWIN))
+    site = tmp_path_factory.mktemp("broken")
+    for name, (plugin, package, source, _) in BROKEN.items():
+        laid_out(site, name, plugin, {f"{package}/plugin.py": source})
+    return laid_out(site, *TWIN)
 
 
 def run(
@@ -142,7 +155,7 @@ def lookup(name: str, *sites: Path) -> str:
         "except LookupFailure as failure: print(failure, end='')"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, name],
+        [warm.python(), "-c", program, name],
         env=installed(sites),
         capture_output=True,
         text=True,
@@ -303,10 +316,9 @@ model.connector = { name = "mean" }
 @pytest.fixture(scope="session")
 def more(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for PYTHONPATH with the data source and the connector of the manual, a distribution each."""
-    folder = tmp_path_factory.mktemp("more")
-    hooks = {"fvlm-acme-pairs": "fvlm_data_sources", "fvlm-acme-mean": "fvlm_connectors"}
-    projects = [write_distribution(folder, name, name[10:], examples(hook)) for name, hook in hooks.items()]
-    return install(folder / "site", *projects)
+    site = tmp_path_factory.mktemp("more")
+    laid_out(site, "fvlm-acme-pairs", "pairs", examples("fvlm_data_sources"))
+    return laid_out(site, "fvlm-acme-mean", "mean", examples("fvlm_connectors"))
 
 
 @pytest.fixture
@@ -378,7 +390,7 @@ def test_a_plugin_that_fails_at_work_is_named_with_its_file_and_line(
     module, before, error, said = AT_WORK[where]
     plugin = "mean" if "mean" in module else "pairs"
     line = 0
-    projects: list[Path] = []
+    site = tmp_path / "site"
     for name, hook in (("pairs", "fvlm_data_sources"), ("mean", "fvlm_connectors")):
         files = examples(hook)
         if module in files:
@@ -388,8 +400,7 @@ def test_a_plugin_that_fails_at_work_is_named_with_its_file_and_line(
             lines.insert(at, f"        if {condition}: raise {error}")
             files[module] = "\n".join(lines)
             line = at + 1
-        projects.append(write_distribution(tmp_path, f"fvlm-acme-{name}", name, files))
-    site = install(tmp_path / "site", *projects)
+        laid_out(site, f"fvlm-acme-{name}", name, files)
     text = RECIPE.partition("[[runs]]")[0].replace("workers = 0", "workers = 1")
     start, _, rest = text.partition('name = "foveated"\nquery_dim = 16')
     recipe.write_text(f'{start}name = "mean"{rest}')

@@ -78,7 +78,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         seen = recorded(patch)
-        train(Path("rolls.toml"), Path("runs"), "training.steps=20", "eval.every=10")
+        train(Path("rolls.toml"), Path("runs"), "training.steps=8", "eval.every=4")
     (folder / "seen.json").write_text(
         json.dumps(sorted({frames[at : at + 4] for frames in seen for at in range(0, len(frames), 4)}))
     )
