@@ -51,12 +51,12 @@ def _warm_up(config: Any, sources: Any) -> None:
     chat = make_chat(config.model, sources.texts)
     campaign.flops_per_sample(config, sources, chat)
     model = compose(config.model, chat.vocabulary, 0)
-    optimiser = torch.optim.AdamW(model.parameters(), fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(
             parameter
         )  # no backward pass: autograd's threads do not survive a fork
-    optimiser.step()
+    optimizer.step()
 
 
 def main(kills: int, results: Path) -> None:

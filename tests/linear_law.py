@@ -10,8 +10,8 @@ from lmfit import Parameters
 from numpy.typing import NDArray
 
 from fvlm_core.plugin_api import FitModel, Parameter
-from fvlm_core.scaling.fit.objective import Objective
-from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.objective import FitObjective
+from fvlm_core.scaling.fit.problem import FitProblem
 from fvlm_core.scaling.fit.solver import Solution
 
 Floats = NDArray[np.float64]
@@ -42,9 +42,9 @@ def table(d: Any, loss: Any) -> pd.DataFrame:
     return pd.DataFrame({"n": 1e6, "d": d, "loss": loss, "size": "1M", "run": ""})
 
 
-def solved(model: FitModel, points: pd.DataFrame, best: Any) -> tuple[Problem, Solution]:
+def solved(model: FitModel, points: pd.DataFrame, best: Any) -> tuple[FitProblem, Solution]:
     """A law at its optimum of squares, which somebody else has found. best: [P]."""
-    problem = Problem(model, Objective("mse"), points)
+    problem = FitProblem(model, FitObjective("mse"), points)
     values = np.asarray(best, float)
     apart = problem.predict(values[None])[0] - problem.loss
     bounds = (None,) * len(values)

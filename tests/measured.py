@@ -12,7 +12,7 @@ import pandas as pd
 
 from fvlm_core.plugin_api import LawReport
 from fvlm_core.runs.metrics import MetricsWriter
-from fvlm_core.runs.store import Run, list_runs
+from fvlm_core.runs.store import StoredRun, list_runs
 
 TRUTH = {"E": 0.4, "A": 20.0, "B": 60.0, "alpha": 0.35, "beta": 0.6}
 SIZES = {"40k": 40_000, "120k": 120_000, "400k": 400_000}
@@ -92,7 +92,7 @@ def run(
     return folder
 
 
-def grid(root: Path) -> list[Run]:
+def grid(root: Path) -> list[StoredRun]:
     """Three sizes on one law, and a control that is not fitted."""
     for order, (size, n) in enumerate(SIZES.items()):
         run(root, size, size=size, n=n, order=order)

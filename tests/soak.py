@@ -14,7 +14,7 @@ HEAD = """# Resuming, measured
 Printed by `python tests/soak.py` from what the scripts of `tests/test_soak.py` wrote; a column that is missing was not
 run. A run of 20 steps (a model of a few thousand parameters,
 whose connector draws the mode of each sample at random; 7 steps an epoch; an evaluation and a checkpoint every 5) is
-stopped, continued to its end, and compared with one left alone: sha256 of weights and of the optimiser's state,
+stopped, continued to its end, and compared with one left alone: sha256 of weights and of the optimizer's state,
 and every metrics row but for what the clock decides (losses, tokens, FLOPs, rates, gradient norm, the hash over all
 sample ids). Stops and ends of the first table happen inside long-lived processes (a request as a signal makes it, an
 exception that nothing handles); the SIGKILLs of the second are real. On CPU, torch {torch}.
@@ -58,7 +58,7 @@ def kills_table(told: dict[str, Any]) -> str:
         "damaged checkpoints": told["damaged"],
         "unfinished saves found and cleared": told["unfinished saves cleared"],
         "starts that were refused or failed": told["failed starts"],
-        "finished runs that differ from the undisturbed one (weights, optimiser, rows)": len(
+        "finished runs that differ from the undisturbed one (weights, optimizer, rows)": len(
             told["differences"]
         ),
     }

@@ -9,7 +9,7 @@ from itertools import accumulate
 import pytest
 import torch
 import torch.nn.functional as F
-from fvlm_smollm2.attention import Lengths, attend_causally, jagged
+from fvlm_smollm2.attention import PackedLengths, attend_causally, jagged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import batch
@@ -22,7 +22,7 @@ HEADS, KV_HEADS, HEAD = 6, 2, 8
 
 def by_calls(query: Tensor, key: Tensor, value: Tensor, lengths: list[int]) -> Tensor:
     """As on a CPU."""
-    return Lengths.of(lengths, torch.device("cpu")).attend(query, key, value)
+    return PackedLengths.of(lengths, torch.device("cpu")).attend(query, key, value)
 
 
 def by_nested_tensors(query: Tensor, key: Tensor, value: Tensor, lengths: list[int]) -> Tensor:
@@ -78,7 +78,7 @@ def test_samples_that_share_a_row_attend_as_if_alone_on_a_gpu(precision: torch.d
         torch.randn(1, heads, sum(lengths), 64, device="cuda", dtype=precision, requires_grad=True)
         for heads in (HEADS, KV_HEADS, KV_HEADS)
     ]
-    packed = Lengths.of(lengths, torch.device("cuda")).attend(*given)
+    packed = PackedLengths.of(lengths, torch.device("cuda")).attend(*given)
     expected = alone(*given, lengths)
     near = {"rtol": 2e-2, "atol": 2e-2} if precision is torch.bfloat16 else {"rtol": 1e-4, "atol": 1e-4}
     torch.testing.assert_close(packed, expected, **near)

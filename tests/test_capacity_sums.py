@@ -8,13 +8,13 @@ import pytest
 from attrs import evolve
 from small import model
 
-from fvlm_core.planning.activation_memory import MicroBatch
+from fvlm_core.planning.activation_memory import LargestMicroBatch
 from fvlm_core.planning.compute import count_parameters
 from fvlm_core.planning.memory import GIB, Memory, Trained, training_memory
 from fvlm_core.planning.memory_fit import Alternative, Capacity, Need
 
 COUNTS = {"encoder": 1_000, "connector": 200, "llm": 5_000}
-MICRO = MicroBatch(samples=1, frames=1, followed=0, positions=4, labels=2)
+MICRO = LargestMicroBatch(samples=1, frames=1, followed=0, positions=4, labels=2)
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +32,10 @@ def needed(specs: Any, **changes: Any) -> Memory:
 
 def test_adam_keeps_two_numbers_of_four_bytes_for_each_weight_that_moves(specs: Any) -> None:
     """Kingma and Ba (2015): the first and the second moment. What is frozen, or whose rate is 0, has none."""
-    assert needed(specs).optimiser == 2 * 4 * 6_200
-    assert needed(specs, frozen=["llm"]).optimiser == 2 * 4 * 1_200
-    assert needed(specs, still=["encoder"]).optimiser == 2 * 4 * 5_200
-    assert needed(specs, shards=4).optimiser == 2 * 4 * 6_200 / 4
+    assert needed(specs).optimizer == 2 * 4 * 6_200
+    assert needed(specs, frozen=["llm"]).optimizer == 2 * 4 * 1_200
+    assert needed(specs, still=["encoder"]).optimizer == 2 * 4 * 5_200
+    assert needed(specs, shards=4).optimizer == 2 * 4 * 6_200 / 4
 
 
 def test_weights_are_four_bytes_each_and_a_reference_model_has_its_own(specs: Any) -> None:
@@ -46,7 +46,7 @@ def test_weights_are_four_bytes_each_and_a_reference_model_has_its_own(specs: An
 
 def test_the_peak_of_a_run_is_the_larger_of_a_step_and_an_evaluation(specs: Any) -> None:
     memory = needed(specs)
-    parts = memory.weights + memory.gradients + memory.optimiser + memory.runtime + memory.copies
+    parts = memory.weights + memory.gradients + memory.optimizer + memory.runtime + memory.copies
     parts += sum(memory.activations.values()) + memory.keys_values + memory.working
     assert memory.training == parts
     assert memory.total == max(parts, memory.evaluation)

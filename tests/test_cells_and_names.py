@@ -11,10 +11,10 @@ import pytest
 from test_table_dialects import put, told
 from tiny import run_cli
 
-from fvlm_core.interchange.sources import Source, read_source
-from fvlm_core.scaling.points.columns import Choice
+from fvlm_core.interchange.sources import ImportSource, read_source
+from fvlm_core.scaling.points.columns import ColumnChoices
 from fvlm_core.scaling.points.files import read_points
-from fvlm_core.scaling.points.point_selection import Policy, apply
+from fvlm_core.scaling.points.point_selection import PointSelection, apply
 
 EITHER = {
     ";": ("N;D;loss\n1,234;1;3\n", [1234.0, 1.234]),
@@ -37,9 +37,9 @@ def test_a_decimal_mark_that_is_told_settles_what_a_table_leaves_open(
         header, row = (line.split(";") for line in text.splitlines())
         file = typed(tmp_path, pd.DataFrame([row], columns=header), kind)
     if want is None:
-        assert "expected a number" in told(file, Choice(decimal=decimal))
+        assert "expected a number" in told(file, ColumnChoices(decimal=decimal))
     else:
-        assert read_points([file], Choice(decimal=decimal)).table["n"].tolist() == [want]
+        assert read_points([file], ColumnChoices(decimal=decimal)).table["n"].tolist() == [want]
 
 
 def typed(folder: Path, table: pd.DataFrame, kind: str) -> Path:
@@ -121,17 +121,17 @@ def test_conditions_know_columns_by_every_usual_name(
     file = put(tmp_path, f"{header},train/tokens,val/loss\n1e7,1e9,4\n1e8,2e9,3.5\n")
     conditions = (f"{key} > 1e7", "tokens > 1e9", "val/loss < 4", "Val Loss < 4", "loss < 4", "D > 1e9")
     for condition in conditions:
-        policy = Policy.parse(where=(condition,))
+        policy = PointSelection.parse(where=(condition,))
         extras = tuple(one.key for one in policy.where)
-        points = apply(policy, read_points([file], Choice(extras=extras)))
+        points = apply(policy, read_points([file], ColumnChoices(extras=extras)))
         assert points.table["n"].tolist() == [1e8], condition
-    assert 'did you mean "loss"?' in told(file, Choice(extras=("los",)))
+    assert 'did you mean "loss"?' in told(file, ColumnChoices(extras=("los",)))
 
 
 @pytest.mark.parametrize("axis", ["tokens", "train/tokens", "Training Tokens", "samples", "_step", "Step"])
 def test_charts_are_imported_over_any_axis_that_counts(axis: str, tmp_path: Path) -> None:
     rows = f'"{axis}","a - val/loss"\n1000,5\n2000,4\n3000,3.5\n'
-    (run,) = read_source(Source("chart", (put(tmp_path, rows),))).runs
+    (run,) = read_source(ImportSource("chart", (put(tmp_path, rows),))).runs
     counted = {"_step": "step", "Step": "step", "samples": "samples_seen"}.get(axis, "tokens_seen")
     assert [row[counted] for row in run.evaluations] == [1000, 2000, 3000]
     assert [row["val_loss"] for row in run.evaluations] == [5, 4, 3.5]

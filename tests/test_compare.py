@@ -18,9 +18,9 @@ from tiny import run_cli
 
 from fvlm_core.comparison import Comparison, compare, table
 from fvlm_core.comparison.formats import FORMATS
-from fvlm_core.comparison.statistics import Group, holm, influence, over_both, over_samples, paired
+from fvlm_core.comparison.statistics import Repeats, holm, influence, over_both, over_samples, paired
 from fvlm_core.runs.per_sample_loss import Scored
-from fvlm_core.runs.store import Run, list_runs, open_run
+from fvlm_core.runs.store import StoredRun, list_runs, open_run
 from fvlm_core.utils.errors import UsageError
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -116,7 +116,7 @@ def test_sources_are_strata() -> None:
     tokens = np.ones(200)
     sources = np.repeat([0, 1], 100)
     losses = np.where(sources == 0, 1.0, 3.0) + np.random.default_rng(0).normal(0, 0.1, 200)
-    group = Group(1.0, np.array([losses.mean()]), influence(losses, tokens)[None])
+    group = Repeats(1.0, np.array([losses.mean()]), influence(losses, tokens)[None])
     inside = over_samples([group], sources)
     whole = over_samples([group], np.zeros(200, dtype=np.int64))
     assert inside is not None
@@ -133,7 +133,7 @@ def test_the_variance_over_seeds_and_samples_is_the_sum_less_what_is_in_both() -
         shifts = random.normal(0, 0.001, 3)
         losses = 0.01 + effect + shifts[:, None] + random.normal(0, 0.01, (3, 300))
         parts = np.array([influence(each, np.ones(300)) for each in losses])
-        interval = over_both([Group(1.0, losses.mean(axis=1), parts)], np.zeros(300, dtype=np.int64))
+        interval = over_both([Repeats(1.0, losses.mean(axis=1), parts)], np.zeros(300, dtype=np.int64))
         assert interval is not None
         hits += interval.low <= 0.01 <= interval.high
     assert 0.91 <= hits / 300 <= 0.985
@@ -393,7 +393,7 @@ def test_runs_that_are_not_alike_otherwise_are_said(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> list[Run]:
+def small(tmp_path: Path) -> list[StoredRun]:
     """Two variants of two seeds: everything a format must carry."""
     for name, order, shifts in (("baseline", 0, [0.0, 0.001]), ("A_1", 1, [-0.05, -0.051])):
         for number, shift in enumerate(shifts):
@@ -433,7 +433,7 @@ A\_1 & depth = shallow & 2 & 1.4495 & 0.0007 & $-0.0510$ & $-0.0510$ to $-0.0510
 \par\noindent{\footnotesize these weights: 95 \% interval"""  # noqa: E501
 
 
-def test_every_format_says_the_same(small: list[Run]) -> None:
+def test_every_format_says_the_same(small: list[StoredRun]) -> None:
     one = table(compare(small))
     assert FORMATS["markdown"]([one]) == MARKDOWN
     assert FORMATS["latex"]([one]).startswith(LATEX.lstrip())
@@ -466,7 +466,7 @@ def test_changes_are_named_by_as_much_of_their_key_as_tells_them_apart(tmp_path:
     assert one.rows[2]["changes"] == "model.llm.width = 256"
 
 
-def test_the_command_prints_and_writes(small: list[Run], cli: Cli, tmp_path: Path) -> None:
+def test_the_command_prints_and_writes(small: list[StoredRun], cli: Cli, tmp_path: Path) -> None:
     code, out, err = cli("phase")
     assert code == 0, err
     assert "-0.0540 to -0.0480" in out
@@ -490,13 +490,13 @@ def test_the_command_prints_and_writes(small: list[Run], cli: Cli, tmp_path: Pat
         (["phase", "--factors", "A_1"], "expected two variants"),
     ],
 )
-def test_misuse_is_said(small: list[Run], cli: Cli, arguments: list[str], said: str) -> None:
+def test_misuse_is_said(small: list[StoredRun], cli: Cli, arguments: list[str], said: str) -> None:
     code, out, err = cli(*arguments)
     assert (code, out) == (2, "")
     assert said in err
 
 
-def test_a_recipe_file_stands_for_its_runs(small: list[Run], cli: Cli, tmp_path: Path) -> None:
+def test_a_recipe_file_stands_for_its_runs(small: list[StoredRun], cli: Cli, tmp_path: Path) -> None:
     file = tmp_path / "my.toml"
     file.write_text('name = "phase"\n')
     assert cli(str(file), "--format", "markdown")[1] == MARKDOWN
@@ -519,11 +519,11 @@ def test_intervals_hold_the_truth_as_often_as_they_say(training: float) -> None:
     for _ in range(2000):
         own = random.normal(0, 0.15, 300)
         tokens = random.integers(10, 90, 300).astype(float)
-        groups: list[Group] = []
+        groups: list[Repeats] = []
         for weight, effect in ((-1.0, np.zeros(300)), (1.0, 0.02 + own)):
             each = tokens * (effect + random.normal(0, training, (3, 1)) + random.normal(0, 0.1, (3, 300)))
             parts = np.array([influence(losses, tokens) for losses in each])
-            groups.append(Group(weight, each.sum(axis=1) / tokens.sum(), parts))
+            groups.append(Repeats(weight, each.sum(axis=1) / tokens.sum(), parts))
         interval = over_both([paired(groups)], sources)
         assert interval is not None
         hits += interval.low <= 0.02 <= interval.high

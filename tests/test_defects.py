@@ -17,7 +17,7 @@ from torch import nn
 from fvlm_core.data.collate import Preparer
 from fvlm_core.data.loader import TrainingData, micro_batches, validation_set
 from fvlm_core.data.mixture import Mixture
-from fvlm_core.data.planning import Share
+from fvlm_core.data.planning import RankShare
 from fvlm_core.interfaces.data import DataSource, Sample, Turn, VideoFile
 from fvlm_core.model.build import compose, make_chat
 from fvlm_core.recipes import schema
@@ -25,7 +25,7 @@ from fvlm_core.recipes.read import read_recipe
 from fvlm_core.runs.checkpoint import latest_checkpoint, load_checkpoint
 from fvlm_core.runs.store import find_run
 from fvlm_core.training.evaluate import evaluate
-from fvlm_core.training.optimizer import make_optimiser
+from fvlm_core.training.optimizer import make_optimizer
 
 
 class Said(DataSource):
@@ -66,7 +66,7 @@ def test_every_sample_is_delivered_once_an_epoch_whatever_the_workers(
 ) -> None:
     """1: with n data workers the founding loader read one n-th of the data, the same part in every epoch."""
     data = TrainingData((Said("said", 48),), Mixture([48], [1.0], seed=5), preparer)
-    stream = micro_batches(data, Share(8, 4), 0, workers, pin=False)
+    stream = micro_batches(data, RankShare(8, 4), 0, workers, pin=False)
     epochs = [[name for _ in range(12) for name in next(stream).batch.sample_ids] for _ in range(2)]
     for epoch in epochs:
         assert sorted(epoch) == sorted(f"said/{index}" for index in range(48))
@@ -82,7 +82,7 @@ def test_text_without_pictures_is_delivered_at_its_share(preparer: Preparer, tmp
     mixture = Mixture([60, 40], [0.86, 0.14], seed=5)
     places = [sources[mixture.at(place)[0]].name for place in range(1000)]
     assert abs(places.count("said") - 140) <= 1
-    stream = micro_batches(TrainingData(sources, mixture, preparer), Share(50, 10), 0, 0, pin=False)
+    stream = micro_batches(TrainingData(sources, mixture, preparer), RankShare(50, 10), 0, 0, pin=False)
     batches = [next(stream) for _ in range(10)]
     delivered = [name.partition("/")[0] for made in batches for name in made.batch.sample_ids]
     assert delivered == places[:100]
@@ -128,7 +128,7 @@ def test_validation_frames_are_those_that_training_sees(preparer: Preparer, tmp_
     write_video(tmp_path / "v.mp4", frames=75)  # three seconds
     source = Shown("shown", 4, tmp_path / "v.mp4")
     data = TrainingData((source,), Mixture([4], [1.0], seed=5), preparer)
-    trained = next(micro_batches(data, Share(4, 4), 0, 0, pin=False)).batch
+    trained = next(micro_batches(data, RankShare(4, 4), 0, 0, pin=False)).batch
     (validated,) = validation_set([source], preparer, 4, 4).batches
     assert trained.counts.tolist() == validated.counts.tolist() == [3, 3, 3, 3]
     assert torch.equal(trained.frames[:3], validated.frames[:3])
@@ -137,14 +137,14 @@ def test_validation_frames_are_those_that_training_sees(preparer: Preparer, tmp_
 def test_no_norm_bias_or_query_is_decayed() -> None:
     """34: weight decay acted on norms, biases, embeddings and queries too."""
     model = small.model()
-    optimiser = make_optimiser(
+    optimizer = make_optimizer(
         model.parameter_groups(),
         dict.fromkeys(("connector", "encoder", "llm"), 1.0),
         (0.9, 0.99),
         0.1,
         model.decayed(),
     )
-    decayed = {id(p) for group in optimiser.param_groups if group["weight_decay"] for p in group["params"]}
+    decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
     names = {name for name, parameter in model.named_parameters() if id(parameter) in decayed}
     assert names
     assert not [name for name in names if re.search(r"norm|bias|embed|q_static|q_init|token|position", name)]

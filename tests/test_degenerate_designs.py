@@ -10,9 +10,9 @@ import pytest
 import test_law_gradients as laws
 
 from fvlm_core.scaling.fit.fitting import fit_points, load_model
-from fvlm_core.scaling.fit.objective import Objective
+from fvlm_core.scaling.fit.objective import FitObjective
 from fvlm_core.scaling.fit.options import Options
-from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.problem import FitProblem
 from fvlm_core.scaling.fit.report import FitReport
 from fvlm_core.scaling.fit.solver import solve
 from fvlm_core.scaling.fit.uncertainty import FAR, standard_errors
@@ -92,7 +92,7 @@ def test_standard_errors_of_a_sound_design_are_those_of_the_textbook() -> None:
     loss = 1.7 + 480 / n**0.35 + 2100 / d**0.37
     loss *= np.exp(0.003 * np.random.default_rng(1).standard_normal(len(n)))
     table = pd.DataFrame({"n": n, "d": d, "loss": loss, "size": n.astype(str), "run": ""})
-    problem = Problem(load_model("joint-chinchilla"), Objective("log-mse"), table)
+    problem = FitProblem(load_model("joint-chinchilla"), FitObjective("log-mse"), table)
     solution = solve(problem)
     jacobian = problem.jacobian(solution.theta[None])[0]
     inverse = np.linalg.inv(jacobian @ jacobian.T)

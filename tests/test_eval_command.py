@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 from tiny import run_cli, trained
 
-from fvlm_core.runs.store import Run, find_run
+from fvlm_core.runs.store import StoredRun, find_run
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -28,7 +28,7 @@ def cli(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     return lambda *arguments: run_cli(list(arguments), monkeypatch, capsys)
 
 
-def best(run: Run) -> dict[str, object]:
+def best(run: StoredRun) -> dict[str, object]:
     (row,) = [row for row in run.evaluations() if row["step"] == run.summary["best_val_step"]]
     return row
 

@@ -16,9 +16,9 @@ from fvlm_core.scaling.fit import residual_checks as evidence
 from fvlm_core.scaling.fit.constraints import Constraints, freed
 from fvlm_core.scaling.fit.fitting import fit_points, load_model
 from fvlm_core.scaling.fit.levenberg_marquardt import descend
-from fvlm_core.scaling.fit.objective import Objective
+from fvlm_core.scaling.fit.objective import FitObjective
 from fvlm_core.scaling.fit.options import Options
-from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.problem import FitProblem
 from fvlm_core.scaling.fit.report import FitReport
 from fvlm_core.scaling.points.points import tidy
 from fvlm_core.testing import law as law_bench
@@ -203,11 +203,11 @@ LAWS = [offer.component.name for offer in registry().offered("fit")]
 def test_a_law_with_one_parameter_given_is_the_law_there(name: str) -> None:
     table, _ = _rates(name)
     law = load_model(name)
-    whole = Problem(law, Objective("mse"), table.assign(budget="1"), law_bench.CURVES)
+    whole = FitProblem(law, FitObjective("mse"), table.assign(budget="1"), law_bench.CURVES)
     losses = whole.predict(whole.guess()[None])[0]
     for parameter in law.parameters:
         given = freed(Constraints(fixed=(f"{parameter.name}={parameter.guess!r}",)).apply(law))
-        part = Problem(given, Objective("mse"), table.assign(budget="1"), law_bench.CURVES)
+        part = FitProblem(given, FitObjective("mse"), table.assign(budget="1"), law_bench.CURVES)
         found = part.predict(np.repeat(part.guess()[None], 3, 0))
         assert found == pytest.approx(np.stack([losses] * 3), rel=1e-9)
 

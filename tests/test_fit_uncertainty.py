@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from fvlm_core.plugin_api import FitModel, Parameter
 from fvlm_core.scaling.fit.fitting import fit_points, load_model
 from fvlm_core.scaling.fit.model_selection import effective_points
-from fvlm_core.scaling.fit.objective import Objective
+from fvlm_core.scaling.fit.objective import FitObjective
 from fvlm_core.scaling.fit.options import Options
-from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.problem import FitProblem
 from fvlm_core.scaling.fit.resampling import SCHEMES, block_length, resample
 from fvlm_core.scaling.fit.solver import solve
 from fvlm_core.scaling.fit.uncertainty import MANY, bootstrap
@@ -94,7 +94,7 @@ def test_very_many_points_take_one_step_to_the_same_errors(monkeypatch: pytest.M
     loss = (1.7 + 480 / n**0.35 + 2100 / d**0.37) * np.exp(0.01 * rng.standard_normal(1200))
     table = tidy(pd.DataFrame({"n": n, "d": d, "loss": loss}), "x").table
     for objective in ("mse", "log-huber"):
-        problem = Problem(load_model("joint-chinchilla"), Objective(objective), table)
+        problem = FitProblem(load_model("joint-chinchilla"), FitObjective(objective), table)
         solution = solve(problem)
         refits = bootstrap(problem, solution, (), 0.0, 300, "iid")
         with monkeypatch.context() as patch:

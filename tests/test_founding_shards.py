@@ -17,7 +17,7 @@ from videos import index_of, write_video
 from fvlm_core.data.collate import Preparer
 from fvlm_core.data.loader import TrainingData, micro_batches
 from fvlm_core.data.mixture import Mixture
-from fvlm_core.data.planning import Share
+from fvlm_core.data.planning import RankShare
 from fvlm_core.interfaces.data import Turn
 from fvlm_core.media.frames import decode_frames
 from fvlm_core.utils.errors import MissingData, UsageError
@@ -212,7 +212,7 @@ def test_every_sample_of_every_shard_is_read_once_an_epoch_whatever_the_workers(
     total = shards * each
     data = TrainingData((source,), Mixture([len(source)], [1.0], 0), Preparer(chat, 48, "answer", 64))
     read: list[str] = []
-    for batch in micro_batches(data, Share(4, 4), 0, workers, pin=False):
+    for batch in micro_batches(data, RankShare(4, 4), 0, workers, pin=False):
         read += batch.batch.sample_ids
         if len(read) == 2 * total:
             break
@@ -237,7 +237,7 @@ def test_text_alone_is_delivered_in_its_share(chat: ChatML, tmp_path: Path) -> N
     sources = (open_all(tmp_path / "videos"), open_all(tmp_path / "texts", tokenizer=file))
     data = TrainingData(sources, Mixture([6, 20], [0.86, 0.14], 0), Preparer(chat, 48, "all", 64))
     counts: Counter[str] = Counter()
-    for batch in micro_batches(data, Share(10, 10), 0, 2, pin=False):
+    for batch in micro_batches(data, RankShare(10, 10), 0, 2, pin=False):
         for name, frames in zip(batch.batch.sample_ids, batch.batch.counts.tolist(), strict=True):
             counts[name.partition("/")[0]] += 1
             assert frames == (0 if "texts" in name else 2)

@@ -24,10 +24,10 @@ from fvlm_core.interchange.export_tables import POINT_COLUMNS, SUMMARY_COLUMNS, 
 from fvlm_core.interchange.overrides import Given
 from fvlm_core.interchange.raw import RAW_FORMAT
 from fvlm_core.interchange.sources import find_sources, read_source
-from fvlm_core.interchange.write_runs import Group, keep, plan
+from fvlm_core.interchange.write_runs import ImportedGroup, keep, plan
 from fvlm_core.runs.listing import list_entries
 from fvlm_core.runs.metrics import MetricsWriter
-from fvlm_core.runs.store import Run, list_runs, open_run
+from fvlm_core.runs.store import StoredRun, list_runs, open_run
 from fvlm_core.scaling.fit.fitting import fit_points, load_model
 from fvlm_core.scaling.fit.options import Options
 from fvlm_core.scaling.points.files import read_points
@@ -50,7 +50,7 @@ POINTS, SUMMARIES = "all_eval_points.csv", "run_summaries.csv"
 
 def import_(
     *paths: Path, root: Path, name: str | None = None, replace: bool = False, **options: Any
-) -> Group:
+) -> ImportedGroup:
     """What the command does: into the store `root`."""
     in_fits = options.pop("in_fits", True)
     (source,) = find_sources(paths, name)
@@ -100,7 +100,7 @@ def summaries_file(folder: Path, *rows: str) -> Path:
     return points_file(folder, *rows, name=SUMMARIES, header=",".join(SUMMARY_COLUMNS))
 
 
-def named(runs: list[Run]) -> dict[str, Run]:
+def named(runs: list[StoredRun]) -> dict[str, StoredRun]:
     return {run.id: run for run in runs}
 
 

@@ -29,10 +29,10 @@ from grids import history, kill_run, outcome, preempt, recipe, step, until
 from tiny import run_cli, train
 
 from fvlm_core.cli.launch_view import launch_table
-from fvlm_core.execution.grid_run import Entry
+from fvlm_core.execution.grid_run import GridRun
 from fvlm_core.execution.jobs import CommandLine, earlier_runs, make_job, tail
 from fvlm_core.execution.run_progress import Reached, reached
-from fvlm_core.execution.scheduler import Policy, Pool
+from fvlm_core.execution.scheduler import Pool, RetryPolicy
 from fvlm_core.plugin_api import Ended, Job, Launcher, Task, tied
 from fvlm_core.recipes.read import Recipe, only, read_recipe
 from fvlm_core.utils.errors import FvlmError, UsageError
@@ -104,7 +104,7 @@ class Heard:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def said(self, entry: Entry, text: str) -> None:
+    def said(self, entry: GridRun, text: str) -> None:
         self.lines.append(f"{entry.run.id}: {text}")
 
     def seen(self, entries: Any) -> None:
@@ -127,14 +127,18 @@ def pool(
     slots: int = 2,
     retries: int = 2,
     ambiguous: tuple[int, ...] = (),
-) -> tuple[Pool, Heard, dict[str, Entry]]:
+) -> tuple[Pool, Heard, dict[str, GridRun]]:
     heard = Heard()
     line = CommandLine("grid.toml", root)
-    entries = [Entry(run, root / "grid" / run.id, earlier_runs(read, run, root)) for run in read.runs]
+    entries = [GridRun(run, root / "grid" / run.id, earlier_runs(read, run, root)) for run in read.runs]
     for entry in entries:
         entry.state = "waiting" if entry.after else "ready"
     made = Pool(
-        entries, launcher, Policy(slots, retries, ambiguous), lambda run: make_job(read, run, line), heard
+        entries,
+        launcher,
+        RetryPolicy(slots, retries, ambiguous),
+        lambda run: make_job(read, run, line),
+        heard,
     )
     return made, heard, {entry.run.id: entry for entry in entries}
 
@@ -348,7 +352,7 @@ def test_only_takes_patterns_and_names_the_nearest_runs_when_none_matches(read: 
 def test_the_table_shows_how_far_each_run_is(read: Recipe, tmp_path: Path) -> None:
     from rich.console import Console
 
-    entries = [Entry(run, tmp_path / run.id) for run in read.runs]
+    entries = [GridRun(run, tmp_path / run.id) for run in read.runs]
     entries[0].state, entries[0].task, entries[0].tries = "running", ScriptedTask(0, tmp_path), 2
     entries[0].folder.mkdir()
     (entries[0].folder / "recipe.json").write_text('{"steps": 40}')

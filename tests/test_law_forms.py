@@ -13,8 +13,8 @@ from fvlm_fits.config import Envelope
 
 from fvlm_core.plugin_api import UsageError
 from fvlm_core.scaling.fit.fitting import fit_points, load_model
-from fvlm_core.scaling.fit.objective import Objective
-from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.objective import FitObjective
+from fvlm_core.scaling.fit.problem import FitProblem
 from fvlm_core.scaling.fit.solver import solve
 from fvlm_core.scaling.points.files import read_points
 from fvlm_core.scaling.points.points import tidy
@@ -33,9 +33,9 @@ def grid() -> pd.DataFrame:
 def recovered(name: str, truth: dict[str, float], table: pd.DataFrame) -> dict[str, float]:
     """What a fit to exact losses of the law finds."""
     model = load_model(name)
-    problem = Problem(model, Objective("log-huber"), table)
+    problem = FitProblem(model, FitObjective("log-huber"), table)
     values = np.array([[truth[slot.parameter.name] for slot in problem.slots]])
-    problem = Problem(model, Objective("log-huber"), table.assign(loss=problem.predict(values)[0]))
+    problem = FitProblem(model, FitObjective("log-huber"), table.assign(loss=problem.predict(values)[0]))
     return {
         slot.parameter.name: value for slot, value in zip(problem.slots, solve(problem).values, strict=True)
     }
@@ -70,7 +70,7 @@ def test_overtraining_law_predicts_the_published_held_out_losses(shared: Path) -
         ((raw["model"] == "open_lm_1b") & (m == 640)) | ((raw["model"] == "open_lm_7b") & (m == 20))
     ]
     assert (len(train), len(held_out)) == (5, 2)
-    problem = Problem(load_model("gadre"), Objective("mse"), train)
+    problem = FitProblem(load_model("gadre"), FitObjective("mse"), train)
     solution = solve(problem)
     predicted = problem.at(held_out).predict(solution.values[None])[0]
     missed = dict(zip(held_out["model"], np.abs(predicted / held_out["loss"] - 1), strict=True))
@@ -105,7 +105,7 @@ def test_isoflop_finds_the_best_size_of_each_budget() -> None:
     for budget in (1e13, 1e14):
         middle = best_size(budget)
         table = flops([budget], [middle * 1.4**step for step in (-2, -1, 0, 1, 2)])
-        problem = Problem(load_model("isoflop"), Objective("log-huber"), table)
+        problem = FitProblem(load_model("isoflop"), FitObjective("log-huber"), table)
         values = dict(zip("LNk", solve(problem).values, strict=True))
         assert values["N"] == pytest.approx(middle, rel=0.03)
         checks = problem.model.checks
@@ -125,7 +125,7 @@ def test_isoflop_finds_the_best_size_of_each_budget() -> None:
 def test_the_best_learning_rate_is_believed_only_between_the_rates_tried() -> None:
     rates = np.array([1e-3, 2e-3, 4e-3, 8e-3])
     table = pd.DataFrame({"lr": rates, "loss": 2.0 + 0.05 * np.log(rates / 2.5e-3) ** 2, "size": "1M"})
-    problem = Problem(load_model("lr-optimum"), Objective("log-huber"), table)
+    problem = FitProblem(load_model("lr-optimum"), FitObjective("log-huber"), table)
     values = dict(zip(("L", "best", "k"), solve(problem).values, strict=True))
     assert values == pytest.approx({"L": 2.0, "best": 2.5e-3, "k": 0.05}, rel=1e-5)
     relation, checks = problem.model.relation, problem.model.checks
@@ -156,7 +156,7 @@ def test_envelope_of_curves_has_the_exponent_of_their_law(of: str, exponent: flo
     assert model.derive is not None
     derived = model.derive(tidy(crossing(), "curves").table)
     # The first and the last run are best over a stretch that the curves cut short.
-    problem = Problem(model, Objective("log-huber"), derived.iloc[1:-1])
+    problem = FitProblem(model, FitObjective("log-huber"), derived.iloc[1:-1])
     values = dict(zip("Ga", solve(problem).values, strict=True))
     assert values["a"] == pytest.approx(exponent, abs=0.02)
 
@@ -175,12 +175,12 @@ def test_an_envelope_of_one_run_is_refused_with_its_name() -> None:
 
 def test_repetition_says_where_the_number_of_different_samples_goes() -> None:
     with pytest.raises(UsageError, match="Add a column unique"):
-        Problem(load_model("repetition"), Objective(), grid())
+        FitProblem(load_model("repetition"), FitObjective(), grid())
 
 
 def test_two_floor_is_what_two_sizes_can_tell(shared: Path) -> None:
     points = read_points([shared / "data/phase1b_export/all_eval_points.csv"])
-    problem = Problem(load_model("two-floor"), Objective("mse"), points.table)
+    problem = FitProblem(load_model("two-floor"), FitObjective("mse"), points.table)
     solution = solve(problem)
     values = {slot.name: value for slot, value in zip(problem.slots, solution.values, strict=True)}
     assert round(float(np.sqrt(solution.total / len(points.table))), 6) == 0.048083

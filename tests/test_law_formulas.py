@@ -13,8 +13,8 @@ from fvlm_fits.config import Envelope, Repetition, Tissue
 
 from fvlm_core.plugin_api import LRCurve
 from fvlm_core.scaling.fit.fitting import load_model
-from fvlm_core.scaling.fit.objective import Objective
-from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.objective import FitObjective
+from fvlm_core.scaling.fit.problem import FitProblem
 
 N, D = (1e7, 3e8, 7e10, 1e9), (1.4e12, 2e9, 1e11, 6e8)
 UNIQUE = (1.4e12, 5e8, 2e10, 9e9)
@@ -73,7 +73,7 @@ FORMULAS: dict[str, tuple[dict[str, float], Callable[..., float]]] = {
 
 
 def at(name: str, values: Mapping[str, float], config: Any = None, **more: Any) -> list[float]:
-    problem = Problem(load_model(name, config), Objective(), TABLE.assign(budget="one"), **more)
+    problem = FitProblem(load_model(name, config), FitObjective(), TABLE.assign(budget="one"), **more)
     return problem.predict(np.array([[values[slot.parameter.name] for slot in problem.slots]]))[0].tolist()
 
 
@@ -100,7 +100,7 @@ RATES = [*[1e-3 * k / 3 for k in range(3)], *[1e-3] * 8, *[1e-3 - 8e-5 * k for k
 
 def scheduled(name: str, values: Mapping[str, float], config: Any = None) -> list[float]:
     points = pd.DataFrame({"step": STEPS, "run": "r", "size": "s", "loss": 1.0, "n": 1e6, "d": STEPS})
-    problem = Problem(load_model(name, config), Objective(), points, {"r": CURVE})
+    problem = FitProblem(load_model(name, config), FitObjective(), points, {"r": CURVE})
     return problem.predict(np.array([[values[slot.parameter.name] for slot in problem.slots]]))[0].tolist()
 
 

@@ -9,8 +9,8 @@ from attrs import evolve
 
 from fvlm_core.plugin_api import LRCurve
 from fvlm_core.scaling.fit.fitting import load_model
-from fvlm_core.scaling.fit.objective import Objective, ObjectiveName
-from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.objective import FitObjective, ObjectiveName
+from fvlm_core.scaling.fit.problem import FitProblem
 from fvlm_registry import registry
 
 LAWS = [
@@ -45,8 +45,8 @@ def table() -> pd.DataFrame:
 def test_gradient_agrees_with_central_differences(law: str, objective: ObjectiveName) -> None:
     model = load_model(law)
     assert model.gradient is not None
-    problem = Problem(model, Objective(objective), table(), CURVES)
-    plain = Problem(evolve(model, gradient=None), Objective(objective), table(), CURVES)
+    problem = FitProblem(model, FitObjective(objective), table(), CURVES)
+    plain = FitProblem(evolve(model, gradient=None), FitObjective(objective), table(), CURVES)
     near = np.random.default_rng(0).uniform(-0.2, 0.2, (3, len(problem.slots)))
     guess = problem.search(problem.guess())
     theta = np.clip(guess + near * np.maximum(np.abs(guess), 0.3), problem.lower, problem.upper)

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from fvlm_core.scaling.fit.fitting import load_model
-from fvlm_core.scaling.fit.objective import Objective
-from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.objective import FitObjective
+from fvlm_core.scaling.fit.problem import FitProblem
 from fvlm_core.scaling.fit.solver import solve
 
 TOLERANCE = {"A": 1.0, "B": 5.0, "E": 2e-4, "alpha": 2e-4, "beta": 2e-4}
@@ -21,13 +21,13 @@ NO_DELTA = 0.5
 """What is published for the log squares is a Huber loss that is half the square."""
 
 CASES = {
-    "ours_240_logHuber1e-3": (Objective("log-huber"), 240, 1.0),
-    "ours_240_logHuber_delta_0.01": (Objective("log-huber", 1e-2), 240, 1.0),
-    "ours_240_logHuber_delta_0.0001": (Objective("log-huber", 1e-4), 240, 1.0),
-    "ours_240_logHuber_delta_1e-06": (Objective("log-huber", 1e-6), 240, 1.0),
-    "ours_240_logHuber_delta_10": (Objective("log-mse"), 240, NO_DELTA),
-    "ours_245_logHuber1e-3": (Objective("log-huber"), 245, 1.0),
-    "ours_240_loss_L2_VPNLS": (Objective("mse"), 240, 1.0),
+    "ours_240_logHuber1e-3": (FitObjective("log-huber"), 240, 1.0),
+    "ours_240_logHuber_delta_0.01": (FitObjective("log-huber", 1e-2), 240, 1.0),
+    "ours_240_logHuber_delta_0.0001": (FitObjective("log-huber", 1e-4), 240, 1.0),
+    "ours_240_logHuber_delta_1e-06": (FitObjective("log-huber", 1e-6), 240, 1.0),
+    "ours_240_logHuber_delta_10": (FitObjective("log-mse"), 240, NO_DELTA),
+    "ours_245_logHuber1e-3": (FitObjective("log-huber"), 245, 1.0),
+    "ours_240_loss_L2_VPNLS": (FitObjective("mse"), 240, 1.0),
 }
 
 
@@ -53,8 +53,8 @@ def chosen(points: pd.DataFrame, count: int) -> pd.DataFrame:
     return points.nsmallest(count, "loss")
 
 
-def solved(points: pd.DataFrame, objective: Objective) -> tuple[dict[str, float], float]:
-    problem = Problem(load_model("joint-chinchilla"), objective, points)
+def solved(points: pd.DataFrame, objective: FitObjective) -> tuple[dict[str, float], float]:
+    problem = FitProblem(load_model("joint-chinchilla"), objective, points)
     solution = solve(problem)
     values = {slot.name: float(value) for slot, value in zip(problem.slots, solution.values, strict=True)}
     return values, solution.total
@@ -75,7 +75,7 @@ def test_joint_law_reaches_the_known_optimum(
 def test_least_absolute_deviations_reach_the_values_that_the_paper_prints(
     points: pd.DataFrame, expected: dict[str, Any]
 ) -> None:
-    values, _ = solved(chosen(points, 240), Objective("log-lad"))
+    values, _ = solved(chosen(points, 240), FitObjective("log-lad"))
     known = expected["published_notebook_sigma_free"]
     for parameter, tolerance in TOLERANCE.items():
         assert values[parameter] == pytest.approx(known[parameter], abs=tolerance), parameter
@@ -84,7 +84,7 @@ def test_least_absolute_deviations_reach_the_values_that_the_paper_prints(
 def test_rounded_published_parameters_are_far_from_the_optimum(
     points: pd.DataFrame, expected: dict[str, Any]
 ) -> None:
-    problem = Problem(load_model("joint-chinchilla"), Objective("log-huber"), chosen(points, 240))
+    problem = FitProblem(load_model("joint-chinchilla"), FitObjective("log-huber"), chosen(points, 240))
     for name in ("hoffmann_rounded", "published_notebook_grid_L_BFGS_B"):
         known = expected[name]
         values = problem.search(

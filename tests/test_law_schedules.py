@@ -13,8 +13,8 @@ import pytest
 
 from fvlm_core.plugin_api import LRCurve, UsageError
 from fvlm_core.scaling.fit.fitting import load_model
-from fvlm_core.scaling.fit.objective import Objective
-from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.objective import FitObjective
+from fvlm_core.scaling.fit.problem import FitProblem
 from fvlm_core.scaling.fit.solver import solve
 
 LAST_OF_RAMP = 2159
@@ -64,7 +64,7 @@ def expected(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "expected.json").read_text())
 
 
-def in_order(problem: Problem, values: Mapping[str, float]) -> Any:
+def in_order(problem: FitProblem, values: Mapping[str, float]) -> Any:
     return np.array([[values[slot.parameter.name] for slot in problem.slots]])
 
 
@@ -88,7 +88,7 @@ def test_published_parameters_give_the_published_digits(
     size: str, folder: Path, expected: dict[str, Any]
 ) -> None:
     held_out, rates = curves(folder, size, expected["test"])
-    problem = Problem(load_model("multi-power"), Objective("log-huber"), held_out, rates)
+    problem = FitProblem(load_model("multi-power"), FitObjective("log-huber"), held_out, rates)
     published = dict(zip(expected["order"], expected["params"][size], strict=True))
     found = errors(problem.predict(in_order(problem, published))[0], held_out)
     digits = {"R2": 4, "MAE": 5, "RMSE": 5, "PredE": 5}
@@ -101,7 +101,7 @@ def test_nodes_stand_for_every_step_within_1e_6(folder: Path, expected: dict[str
     published = dict(zip(expected["order"], expected["params"]["25"], strict=True))
     training, rates = curves(folder, "25", ["cosine_24000.csv", "wsdcon_3.csv", "wsdld_20000_24000.csv"])
     training = training.iloc[::7].reset_index(drop=True)
-    problem = Problem(load_model("multi-power"), Objective("log-huber"), training, rates)
+    problem = FitProblem(load_model("multi-power"), FitObjective("log-huber"), training, rates)
     predicted = problem.predict(in_order(problem, published))[0]
     for run, rows in training.groupby("run").indices.items():
         steps = training["step"].to_numpy()[rows]
@@ -114,7 +114,7 @@ def test_nodes_stand_for_every_step_of_schedules_that_end_at_zero(steps: int) ->
     curve = LRCurve(np.array([0.1 * steps, 0.5 * steps, steps]), np.array([1e-3, 1e-3, 0.0]), steps // 10)
     at = np.linspace(0.1 * steps, steps - 1, 14).round()
     table = pd.DataFrame({"run": "r", "size": "s", "step": at, "loss": 2.0})
-    problem = Problem(load_model("multi-power"), Objective("log-huber"), table, {"r": curve})
+    problem = FitProblem(load_model("multi-power"), FitObjective("log-huber"), table, {"r": curve})
     assert np.abs(problem.predict(in_order(problem, values))[0] - exact(values, at, curve)).max() < 3e-5
 
 
@@ -123,7 +123,7 @@ def test_the_fit_reaches_the_best_known_training_objective(
     size: str, folder: Path, expected: dict[str, Any]
 ) -> None:
     training, rates = curves(folder, size, expected["train"])
-    problem = Problem(load_model("multi-power"), Objective("log-huber"), training, rates)
+    problem = FitProblem(load_model("multi-power"), FitObjective("log-huber"), training, rates)
     solution = solve(problem)
     assert solution.total <= MOST[size]
     assert solution.converged
@@ -134,7 +134,7 @@ def test_tissue_reaches_its_known_optimum(size: str, folder: Path, expected: dic
     known = expected["ours_tissue_lambda0_999"][size]
     training, rates = curves(folder, size, expected["train"])
     held_out, others = curves(folder, size, expected["test"])
-    problem = Problem(load_model("tissue"), Objective("log-huber"), training, rates)
+    problem = FitProblem(load_model("tissue"), FitObjective("log-huber"), training, rates)
     solution = solve(problem)
     values = {slot.parameter.name: value for slot, value in zip(problem.slots, solution.values, strict=True)}
     for name in ("L0", "A", "alpha", "C"):
@@ -154,7 +154,7 @@ def test_two_stage_and_wsd_curves_are_predicted_from_cosine_and_constant_ones(
     held_out, others = curves(folder, size, files)
     missed: dict[str, float] = {}
     for tried in (law, "per-size", "kaplan"):
-        problem = Problem(load_model(tried), Objective("log-huber"), training, rates)
+        problem = FitProblem(load_model(tried), FitObjective("log-huber"), training, rates)
         values = solve(problem).values[None]
         missed[tried] = errors(problem.at(held_out, others).predict(values)[0], held_out)["MAE"]
     assert missed[law] < min(missed["per-size"], missed["kaplan"])
@@ -172,6 +172,6 @@ def test_points_without_a_schedule_are_an_error_that_says_what_to_add() -> None:
     table = pd.DataFrame({"run": ["a", "b"], "size": "s", "step": [1.0, 2.0], "loss": 2.0})
     curve = LRCurve(np.array([0.0, 9.0]), np.array([1e-3, 1e-3]))
     with pytest.raises(UsageError, match=r"nothing tells that of 1 of the runs \(b\)"):
-        Problem(load_model("tissue"), Objective(), table, {"a": curve})
+        FitProblem(load_model("tissue"), FitObjective(), table, {"a": curve})
     with pytest.raises(UsageError, match="2 of 2 points do not say their step"):
-        Problem(load_model("tissue"), Objective(), table.assign(step=np.nan), {"a": curve})
+        FitProblem(load_model("tissue"), FitObjective(), table.assign(step=np.nan), {"a": curve})

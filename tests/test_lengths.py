@@ -14,7 +14,7 @@ from tiny import RECIPE, run_cli, train
 from fvlm_core.cli.display import rate
 from fvlm_core.data.mixture import Mixture
 from fvlm_core.data.order import Order
-from fvlm_core.data.planning import Pieces, Share
+from fvlm_core.data.planning import Pieces, RankShare
 from fvlm_core.recipes.schema import Training
 from fvlm_core.runs.store import list_runs
 from fvlm_core.training.length import Length, Spent, schedules
@@ -114,7 +114,7 @@ def test_a_schedule_goes_on_where_it_stood_when_the_batch_size_changes(goal: str
 def test_ranks_share_every_place_once_to_the_last_smaller_step(
     size: int, micro: int, ranks: int, begin: int, samples: int
 ) -> None:
-    shares = [Share(size, micro, rank, ranks, begin=begin, end=begin + samples) for rank in range(ranks)]
+    shares = [RankShare(size, micro, rank, ranks, begin=begin, end=begin + samples) for rank in range(ranks)]
     whole = [place for share in shares for piece in Pieces(share, 0) for place in piece.places]
     assert sorted(whole) == list(range(begin, begin + samples))
     steps = -(-samples // size)

@@ -18,7 +18,7 @@ from trainer import Watch, go, opened, outcome, small
 
 from fvlm_core.data import loader
 from fvlm_core.data.loader import BadReport, Reading
-from fvlm_core.data.planning import Share
+from fvlm_core.data.planning import RankShare
 from fvlm_core.hardware.devices import peak_flops
 from fvlm_core.model.build import compose
 from fvlm_core.model.vlm import VLM
@@ -31,7 +31,7 @@ from fvlm_core.training.bad import note_bad
 from fvlm_core.training.length import Spent
 from fvlm_core.training.metrics_log import Clock, training_row
 from fvlm_core.training.objective import TokenLoss
-from fvlm_core.training.optimizer import make_optimiser, named
+from fvlm_core.training.optimizer import make_optimizer, named
 from fvlm_core.training.process_group import Ranks
 from fvlm_core.training.schedule import RateSchedule
 from fvlm_core.training.signals import StopRequest
@@ -67,16 +67,16 @@ def test_every_new_projection_learns_at_the_connectors_rate(
     with torch.device("meta"):
         model = compose(recipe.runs[0].config.model, 49_152, 0, weights=False)
     rates = {"connector": 1e-3, "encoder": 1e-5, "llm": 1e-5}
-    optimiser = make_optimiser(model.parameter_groups(), rates, (0.9, 0.999), 0.01, model.decayed())
+    optimizer = make_optimizer(model.parameter_groups(), rates, (0.9, 0.999), 0.01, model.decayed())
     counts: dict[str, int] = {}
-    for group in optimiser.param_groups:
+    for group in optimizer.param_groups:
         assert group["peak"] == rates[group["component"]]
         counts[group["component"]] = counts.get(group["component"], 0) + sum(
             p.numel() for p in group["params"]
         )
     assert counts == {"connector": connector, "encoder": 22_056_576, "llm": llm}
-    assert len(named(optimiser)) == len(list(model.parameters()))
-    undecayed = [n for g in optimiser.param_groups if g["weight_decay"] == 0 for n in g["names"]]
+    assert len(named(optimizer)) == len(list(model.parameters()))
+    undecayed = [n for g in optimizer.param_groups if g["weight_decay"] == 0 for n in g["names"]]
     assert all(
         "bias" in n or "norm" in n or "q_" in n or "scale" in n or "embed" in n or "token" in n
         for n in undecayed
@@ -93,7 +93,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def gradients(
     data: Any, folder: Path, micro: int, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, torch.Tensor]:
-    """Of the first step of 32 samples, unclipped, as the optimiser gets them."""
+    """Of the first step of 32 samples, unclipped, as the optimizer gets them."""
     found: dict[str, torch.Tensor] = {}
 
     def step(self: torch.optim.Optimizer) -> None:
@@ -134,7 +134,7 @@ def test_ranks_and_workers_only_split_a_step(workers: int, data: Any, tmp_path: 
     steps: dict[int, list[list[str]]] = {}
     for ranks in (1, 2, 3):
         streams = [
-            loader.micro_batches(training, Share(6, 1, rank, ranks), 4, workers, False)
+            loader.micro_batches(training, RankShare(6, 1, rank, ranks), 4, workers, False)
             for rank in range(ranks)
         ]
         steps[ranks] = []

@@ -18,8 +18,8 @@ from fvlm_core.interchange.export import export
 from fvlm_core.interchange.export_tables import POINT_COLUMNS, SUMMARY_COLUMNS
 from fvlm_core.interchange.overrides import Given
 from fvlm_core.interchange.sources import find_sources, read_source
-from fvlm_core.interchange.write_runs import Group, keep, plan
-from fvlm_core.runs.store import Run, list_runs
+from fvlm_core.interchange.write_runs import ImportedGroup, keep, plan
+from fvlm_core.runs.store import StoredRun, list_runs
 from fvlm_core.scaling.points.files import read_points
 from fvlm_core.scaling.points.points import Points
 from fvlm_core.scaling.points.points_from_runs import from_runs
@@ -28,7 +28,7 @@ from fvlm_core.utils.errors import UsageError
 COLUMNS = ["size", "run", "schedule", "n", "d", "loss", "step", "lr"]
 
 
-def imported(path: Path, root: Path, in_fits: bool | None = None) -> Group:
+def imported(path: Path, root: Path, in_fits: bool | None = None) -> ImportedGroup:
     (source,) = find_sources([path])
     group = plan(read_source(source), root, in_fits=in_fits, given=Given(), replace=False, named=False)
     keep(group)
@@ -54,7 +54,7 @@ RUNS = st.lists(
 )
 
 
-def make(folder: Path, runs: list[tuple[str, bool, str, tuple[str, ...], int]]) -> list[Run]:
+def make(folder: Path, runs: list[tuple[str, bool, str, tuple[str, ...], int]]) -> list[StoredRun]:
     for order, (size, in_fits, name, tags, points) in enumerate(runs):
         of = run(
             folder,

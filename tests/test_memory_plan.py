@@ -17,11 +17,11 @@ from torch.utils._pytree import tree_leaves
 
 from fvlm_core.hardware.gpus import find_gpu, recognise
 from fvlm_core.model.vlm import LOGITS_AT_ONCE, VLM
-from fvlm_core.planning.activation_memory import MicroBatch
+from fvlm_core.planning.activation_memory import LargestMicroBatch
 from fvlm_core.planning.compute import count_parameters
 from fvlm_core.planning.memory import GIB, Memory, Trained, training_memory
 from fvlm_core.planning.memory_fit import Capacity
-from fvlm_core.planning.plan import Target, plan
+from fvlm_core.planning.plan import PlannedDevice, plan
 from fvlm_core.recipes.parent import parentage
 from fvlm_core.recipes.read import read_recipe
 
@@ -94,7 +94,9 @@ def predicted(
     counts = count_parameters(vlm).components
     positions = SAMPLES * (FRAMES * vlm.connector.spec.tokens_per_frame + TEXT)
     frames, followed = SAMPLES * FRAMES, SAMPLES * (FRAMES - 1)
-    micro = MicroBatch(samples=SAMPLES, frames=frames, followed=followed, positions=positions, labels=labels)
+    micro = LargestMicroBatch(
+        samples=SAMPLES, frames=frames, followed=followed, positions=positions, labels=labels
+    )
     return training_memory(
         vlm.encoder.spec, vlm.connector.spec, vlm.llm.spec, Trained(parameters=counts, frozen=frozen), micro, micro,
         autocast=bf16, chunk=chunk, device="cpu",
@@ -103,7 +105,7 @@ def predicted(
 
 def dynamic(memory: Memory) -> float:
     """The peak without what is there before a micro-batch begins."""
-    return memory.training - memory.weights - memory.optimiser - memory.runtime - memory.gradients
+    return memory.training - memory.weights - memory.optimizer - memory.runtime - memory.gradients
 
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -190,8 +192,8 @@ def test_weights_gradients_and_moments_are_counted_exactly() -> None:
     counts = count_parameters(vlm)
     memory = predicted(vlm, False, 10, frozen=("encoder",))
     assert memory.weights == 4 * counts.total
-    assert memory.optimiser == 8 * (counts.total - counts.components["encoder"])
-    assert memory.gradients == memory.optimiser / 2
+    assert memory.optimizer == 8 * (counts.total - counts.components["encoder"])
+    assert memory.gradients == memory.optimizer / 2
 
 
 def test_published_peaks_of_a_cpu_are_met(root: Path) -> None:
@@ -209,7 +211,7 @@ def test_published_peaks_of_a_cpu_are_met(root: Path) -> None:
 @pytest.fixture(scope="module")
 def largest(root: Path) -> Any:
     recipe = read_recipe(str(root / "recipes" / "phase1b_1.7b.toml"), ["training.micro_batch_size=8"])
-    return plan(recipe, Target(find_gpu("RTX 5090"), 0.4))[0]
+    return plan(recipe, PlannedDevice(find_gpu("RTX 5090"), 0.4))[0]
 
 
 def test_largest_size_does_not_fit_the_founding_card(largest: Any) -> None:
@@ -224,7 +226,7 @@ def test_largest_size_does_not_fit_the_founding_card(largest: Any) -> None:
 def test_suggestion_needs_what_a_plan_of_it_needs(largest: Any, root: Path) -> None:
     (single,) = [a for a in largest.need.alternatives if a.change == "training.micro_batch_size = 1"]
     recipe = read_recipe(str(root / "recipes" / "phase1b_1.7b.toml"), ["training.micro_batch_size=1"])
-    (planned,) = plan(recipe, Target(find_gpu("RTX 5090")))
+    (planned,) = plan(recipe, PlannedDevice(find_gpu("RTX 5090")))
     assert single.memory == planned.need.memory.total
     assert not planned.need.fits
 
@@ -287,7 +289,7 @@ def test_plan_as_json_says_memory_disk_and_what_changed(
     assert changed["model.llm.name"] == ("smollm2-135m", "smollm2-360m")
     assert changed["eval.every"] == (250, 100)  # what was overridden is a change, too
     memory = run["plan"]["need"]["memory"]
-    parts = ("weights", "gradients", "optimiser", "copies", "keys_values", "working", "runtime")
+    parts = ("weights", "gradients", "optimizer", "copies", "keys_values", "working", "runtime")
     assert sum(memory[part] for part in parts) + sum(memory["activations"].values()) == memory["training"]
     assert run["plan"]["need"]["fits"] is True
     assert run["plan"]["disk"]["checkpoint"] == 12 * 384_912_384

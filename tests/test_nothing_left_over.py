@@ -22,9 +22,9 @@ from fvlm_core.scaling.fit.constraints import Constraints
 from fvlm_core.scaling.fit.diagnostics import lag1
 from fvlm_core.scaling.fit.fitting import fit_points, load_model
 from fvlm_core.scaling.fit.identifiability import design_rank
-from fvlm_core.scaling.fit.objective import Objective
+from fvlm_core.scaling.fit.objective import FitObjective
 from fvlm_core.scaling.fit.options import Options
-from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.problem import FitProblem
 from fvlm_core.scaling.fit.report import FitReport
 from fvlm_core.scaling.fit.resampling import SCHEMES
 from fvlm_core.scaling.points.points import tidy
@@ -60,16 +60,16 @@ def measured(law: str, spare: int, noise: float, seed: int) -> FitReport:
     table["source"] = "all"
     groups: list[pd.DataFrame] = []
     for _, rows in table.groupby(by, sort=False):
-        slots = Problem(model, Objective(), rows.reset_index(drop=True), laws.CURVES).slots
+        slots = FitProblem(model, FitObjective(), rows.reset_index(drop=True), laws.CURVES).slots
         for _ in range(30):  # until the points tell every slot, where any do
             chosen = np.sort(rng.permutation(len(rows))[: len(slots) + spare])
             part = rows.iloc[chosen].reset_index(drop=True)
-            told = Problem(model, Objective(), part, laws.CURVES)
+            told = FitProblem(model, FitObjective(), part, laws.CURVES)
             if told.slots == slots and design_rank(told).full:
                 break
         groups.append(part)
     table = pd.concat(groups, ignore_index=True)
-    problem = Problem(model, Objective(), table, laws.CURVES)
+    problem = FitProblem(model, FitObjective(), table, laws.CURVES)
     exact = problem.predict(problem.guess()[None])[0]
     table["loss"] = exact * np.exp(noise * rng.standard_normal(len(table)))
     if model.split == "budget":

@@ -1,4 +1,4 @@
-"""The optimiser is torch's AdamW, a rate for each group; its schedule and its state are what they are called."""
+"""The optimizer is torch's AdamW, a rate for each group; its schedule and its state are what they are called."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 
 from fvlm_core.recipes.schema import LRRatio, Training
 from fvlm_core.training.length import Length, Spent, peak_rates, schedules
-from fvlm_core.training.optimizer import make_optimiser, optimiser_tensors, restore_optimiser
+from fvlm_core.training.optimizer import make_optimizer, optimizer_tensors, restore_optimizer
 from fvlm_core.training.parallel import Copies
 from fvlm_core.training.schedule import RateSchedule
 
@@ -48,7 +48,7 @@ def gradients(of: dict[str, nn.Parameter], step: int) -> None:
 
 
 def ours(groups: dict[str, dict[str, nn.Parameter]], **rates: float) -> torch.optim.AdamW:
-    made = make_optimiser(groups, {**RATES, **rates}, **SETTINGS, decayed=DECAYED)
+    made = make_optimizer(groups, {**RATES, **rates}, **SETTINGS, decayed=DECAYED)
     for group in made.param_groups:
         group["lr"] = group["peak"]
     return made
@@ -56,7 +56,7 @@ def ours(groups: dict[str, dict[str, nn.Parameter]], **rates: float) -> torch.op
 
 def test_a_step_is_that_of_torchs_adamw_which_decays_matrices_and_kernels_alone() -> None:
     mine, theirs = parameters(), parameters()
-    optimiser = ours(mine)
+    optimizer = ours(mine)
     reference = torch.optim.AdamW(
         [
             {
@@ -71,7 +71,7 @@ def test_a_step_is_that_of_torchs_adamw_which_decays_matrices_and_kernels_alone(
     for step in range(3):
         gradients(flat(mine), step)
         gradients(flat(theirs), step)
-        optimiser.step()
+        optimizer.step()
         reference.step()
     for name, parameter in flat(mine).items():
         torch.testing.assert_close(parameter, flat(theirs)[name], rtol=1e-5, atol=1e-6, msg=name)
@@ -79,9 +79,9 @@ def test_a_step_is_that_of_torchs_adamw_which_decays_matrices_and_kernels_alone(
 
 def test_a_group_of_rate_zero_stays_as_it_is() -> None:
     groups, before = parameters(), parameters()
-    optimiser = ours(groups, llm=0.0)
+    optimizer = ours(groups, llm=0.0)
     gradients(flat(groups), 0)
-    optimiser.step()
+    optimizer.step()
     same = {name for name, p in flat(groups).items() if torch.equal(p, flat(before)[name])}
     assert same == set(SHAPES["llm"])
 
@@ -90,18 +90,18 @@ def test_a_state_that_was_saved_goes_on_as_if_it_had_not_been() -> None:
     whole, cut = parameters(), parameters()
     straight, first = ours(whole), ours(cut)
     for step in range(2):
-        for groups, optimiser in ((whole, straight), (cut, first)):
+        for groups, optimizer in ((whole, straight), (cut, first)):
             gradients(flat(groups), step)
-            optimiser.step()
-    saved = {name: tensor.clone() for name, tensor in optimiser_tensors(first, lambda tensor: tensor).items()}
+            optimizer.step()
+    saved = {name: tensor.clone() for name, tensor in optimizer_tensors(first, lambda tensor: tensor).items()}
     assert {f"{kind}.{name}" for name in flat(cut) for kind in ("step", "exp_avg", "exp_avg_sq")} == set(
         saved
     )
     again = ours(cut)
-    restore_optimiser(again, saved, Copies(nn.Module()).part)
-    for groups, optimiser in ((whole, straight), (cut, again)):
+    restore_optimizer(again, saved, Copies(nn.Module()).part)
+    for groups, optimizer in ((whole, straight), (cut, again)):
         gradients(flat(groups), 2)
-        optimiser.step()
+        optimizer.step()
     assert all(torch.equal(p, flat(cut)[name]) for name, p in flat(whole).items())
 
 

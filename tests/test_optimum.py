@@ -8,16 +8,16 @@ import pytest
 from linear_law import table
 
 from fvlm_core.scaling.fit.fitting import fit_points, load_model
-from fvlm_core.scaling.fit.objective import Objective
+from fvlm_core.scaling.fit.objective import FitObjective
 from fvlm_core.scaling.fit.options import Options
-from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.problem import FitProblem
 from fvlm_core.scaling.points.points import tidy
 from fvlm_core.scaling.predict.cost import Cost, Size
 from fvlm_core.scaling.predict.optimum import optimum
 from fvlm_core.scaling.predict.prediction_gate import Asked, ask
 
 E, A, B, ALPHA, BETA = 0.4, 20.0, 60.0, 0.35, 0.6
-LAW = Problem(load_model("joint-chinchilla"), Objective(), table([1e3, 1e4], [2.0, 1.0]))
+LAW = FitProblem(load_model("joint-chinchilla"), FitObjective(), table([1e3, 1e4], [2.0, 1.0]))
 VALUES = np.array([[E, A, B, ALPHA, BETA]])
 
 

@@ -20,7 +20,7 @@ from videos import write_video
 from fvlm_core.data.collate import Example, Preparer, fillers, fitted
 from fvlm_core.data.loader import MicroBatch, TrainingData, micro_batches
 from fvlm_core.data.mixture import Mixture
-from fvlm_core.data.planning import Planner, Room, Share, first_fit
+from fvlm_core.data.planning import Planner, RankShare, Room, first_fit
 from fvlm_core.data.sources import Sources, open_sources
 from fvlm_core.datasets.shards.pack import pack
 from fvlm_core.datasets.shards.settings import PackSettings
@@ -112,7 +112,7 @@ def stream(
     planner = (
         Planner(data.sources, data.mixture, data.preparer, FRAMES, TOKENS, constant) if planned else None
     )
-    return micro_batches(data, Share(BATCH, 4, rank, ranks, planner), 3, workers, pin=False)
+    return micro_batches(data, RankShare(BATCH, 4, rank, ranks, planner), 3, workers, pin=False)
 
 
 def steps(streams: list[Any], count: int = 3) -> list[list[list[MicroBatch]]]:
@@ -165,11 +165,11 @@ def test_every_rank_has_work_even_when_one_micro_batch_would_do(sources: Sources
     data = TrainingData((source,), Mixture([len(source)], [1.0], 1), Preparer(chat, 42, "answer", TOKENS))
     planner = Planner(data.sources, data.mixture, data.preparer, 10_000, 100_000)
     for ranks in (1, 3, BATCH):
-        shares = [Share(BATCH, 4, rank, ranks, planner).pieces(0) for rank in range(ranks)]
+        shares = [RankShare(BATCH, 4, rank, ranks, planner).pieces(0) for rank in range(ranks)]
         assert [len(pieces) for pieces in shares] == [1] * ranks
         assert sorted(p for pieces in shares for p in pieces[0].places) == list(range(BATCH))
     with pytest.raises(UsageError, match=f"{BATCH + 1} ranks and {BATCH} micro-batches a step"):
-        Share(BATCH, 4, 0, BATCH + 1, planner).check()
+        RankShare(BATCH, 4, 0, BATCH + 1, planner).check()
 
 
 def test_constant_shapes_fill_micro_batches_with_what_is_not_counted(sources: Sources, chat: Any) -> None:
@@ -299,14 +299,14 @@ def test_a_sample_longer_than_its_source_said_is_bad(sources: Sources, chat: Any
         Preparer(chat, 42, "answer", TOKENS),
     )
     planner = Planner(data.sources, data.mixture, data.preparer, 3, TOKENS)
-    one = micro_batches(data, Share(BATCH, 4, planner=planner), 0, 0, pin=False)
+    one = micro_batches(data, RankShare(BATCH, 4, planner=planner), 0, 0, pin=False)
     for held in steps([one], 1):
         assert sum(len(m.batch.counts) for m in held[0]) == BATCH
         reasons = [bad.reason for m in held[0] for bad in m.bad]
         assert reasons
         assert all(re.search(r"has \d frames and \d+ text tokens, where 3 and", reason) for reason in reasons)
         assert all(len(m.batch.frames) <= 3 for m in held[0])
-    stops = micro_batches(evolve(data, replace=False), Share(BATCH, 4, planner=planner), 0, 0, pin=False)
+    stops = micro_batches(evolve(data, replace=False), RankShare(BATCH, 4, planner=planner), 0, 0, pin=False)
     with pytest.raises(BadSample):
         steps([stops], 1)
 

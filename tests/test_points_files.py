@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fvlm_core.scaling.points.columns import Choice, parse_columns
+from fvlm_core.scaling.points.columns import ColumnChoices, parse_columns
 from fvlm_core.scaling.points.files import read_points
-from fvlm_core.scaling.points.point_selection import Policy, apply
+from fvlm_core.scaling.points.point_selection import PointSelection, apply
 from fvlm_core.scaling.points.points import tidy
 from fvlm_core.utils.errors import UsageError
 
@@ -34,7 +34,7 @@ def put(folder: Path, content: str | bytes, name: str) -> Path:
     return file
 
 
-def told(file: Path, choice: Choice | None = None) -> str:
+def told(file: Path, choice: ColumnChoices | None = None) -> str:
     with pytest.raises(UsageError) as error:
         read_points([file], choice)
     assert error.value.exit_code == 2
@@ -61,8 +61,8 @@ def test_the_record_of_a_fit_gives_its_points_back(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text(
         pd.DataFrame(ROWS).rename(columns={"D": "samples_seen"}).to_csv(index=False)
     )
-    points = read_points([tmp_path / "p.csv"], Choice(warmup=4))
-    kept = apply(Policy(points="final"), points)
+    points = read_points([tmp_path / "p.csv"], ColumnChoices(warmup=4))
+    kept = apply(PointSelection(points="final"), points)
     back = read_points([put(tmp_path, json.dumps({"points": kept.to_json(), "fvlm": "0"}), "fit.json")])
     pd.testing.assert_frame_equal(back.table, kept.table)
     assert (back.fingerprint(), back.d_kind) == (kept.fingerprint(), "training samples")
@@ -74,11 +74,11 @@ def test_columns_are_taken_by_the_names_given(tmp_path: Path) -> None:
     rows = "params,tokens,loss_c4,loss,set\n1e6,10,3.5,9,x\n2e6,20,3.1,9,y\n"
     file = put(tmp_path, rows, "p.csv")
     named = parse_columns("N=params, d=tokens,loss=loss_c4")
-    points = read_points([file], Choice(named, d="tokens", extras=("set",)))
+    points = read_points([file], ColumnChoices(named, d="tokens", extras=("set",)))
     assert points.table[["n", "d", "loss"]].values.tolist() == [[1e6, 10, 3.5], [2e6, 20, 3.1]]
     assert (points.n_kind, points.d_kind) == ("as given", "supervised text tokens")
-    assert apply(Policy.parse(where=("set==y",)), points).table["n"].tolist() == [2e6]
-    assert told(file, Choice(parse_columns("N=parms,D=tokens"))) == (
+    assert apply(PointSelection.parse(where=("set==y",)), points).table["n"].tolist() == [2e6]
+    assert told(file, ColumnChoices(parse_columns("N=parms,D=tokens"))) == (
         'p.csv:1: no column "parms", which --columns gives for N, the parameters: did you mean "params"?'
     )
 
@@ -86,7 +86,7 @@ def test_columns_are_taken_by_the_names_given(tmp_path: Path) -> None:
 def test_one_header_may_be_two_columns_and_files_of_steps_are_runs(tmp_path: Path) -> None:
     for name in ("cosine", "wsd"):
         put(tmp_path, "step,lr,loss\n2160,3e-4,4.0\n2288,2.9e-4,3.9\n2416,2.8e-4,3.8\n", f"{name}.csv")
-    choice = Choice({"d": "step"}, warmup=2160)
+    choice = ColumnChoices({"d": "step"}, warmup=2160)
     points = read_points([tmp_path / "cosine.csv", tmp_path / "wsd.csv"], choice)
     assert points.table["run"].value_counts().to_dict() == {"cosine": 3, "wsd": 3}
     assert points.table["d"].tolist() == points.table["step"].tolist()
@@ -116,13 +116,13 @@ def test_a_wrong_list_of_columns_is_explained(text: str) -> None:
 
 def test_what_d_counts_is_looked_for_under_its_name(tmp_path: Path) -> None:
     file = put(tmp_path, "N,samples_seen,tokens_seen,loss\n1e6,10,700,3\n", "p.csv")
-    points = read_points([file], Choice(d="tokens"))
+    points = read_points([file], ColumnChoices(d="tokens"))
     assert (points.table["d"][0], points.d_kind) == (700, "supervised text tokens")
     assert read_points([file]).d_kind == "training samples"
-    assert told(file, Choice(d="frames")).startswith(
+    assert told(file, ColumnChoices(d="frames")).startswith(
         'p.csv:1: no column with D, the video frames: expected "frames_seen"; found N, '
     )
-    assert "no column with N, the trainable parameters" in told(file, Choice(n="trainable"))
+    assert "no column with N, the trainable parameters" in told(file, ColumnChoices(n="trainable"))
 
 
 BROKEN: dict[str, tuple[str | bytes, str]] = {

@@ -13,7 +13,7 @@ from measured import STEPS, grid, run
 from tiny import run_cli
 
 from fvlm_core.runs.store import list_runs
-from fvlm_core.scaling.points.point_selection import Policy, apply
+from fvlm_core.scaling.points.point_selection import PointSelection, apply
 from fvlm_core.scaling.points.points import Points, tidy
 from fvlm_core.scaling.points.points_from_runs import from_runs
 from fvlm_core.utils.errors import UsageError
@@ -37,7 +37,7 @@ def points() -> Points:
 
 
 def kept(points: Points, asked: dict[str, Any]) -> dict[str, list[float]]:
-    found = apply(Policy.parse(**asked), points).table
+    found = apply(PointSelection.parse(**asked), points).table
     return {str(run): of["d"].tolist() for run, of in found.groupby("run", observed=True)}
 
 
@@ -65,17 +65,17 @@ KEPT: dict[str, tuple[dict[str, Any], dict[str, list[float]]]] = {
 def test_a_policy_keeps_what_it_says_and_counts_the_others(name: str, points: Points) -> None:
     asked, expected = KEPT[name]
     assert kept(points, asked) == expected
-    found = apply(Policy.parse(**asked), points)
+    found = apply(PointSelection.parse(**asked), points)
     said = [
         int(remark.rsplit(": ", 1)[1]) for remark in found.remarks if remark.startswith("points left out")
     ]
     assert len(points.table) - sum(said) == len(found.table)
-    assert found.policy == Policy.parse(**asked)
+    assert found.policy == PointSelection.parse(**asked)
     assert set(found.table["run"].cat.categories) == set(found.table["run"])
 
 
 def test_a_policy_is_told_in_words_and_stored(points: Points) -> None:
-    policy = Policy.parse("tail:0.5", "20k", ("a", "a"), ("lr >= 1e-3", "schedule == 'co sine'"))
+    policy = PointSelection.parse("tail:0.5", "20k", ("a", "a"), ("lr >= 1e-3", "schedule == 'co sine'"))
     assert str(policy) == (
         "the last 0.5 of each run's points; from D = 20000 on; without run a; "
         "where lr >= 1e-3 and schedule == co sine"
@@ -86,8 +86,8 @@ def test_a_policy_is_told_in_words_and_stored(points: Points) -> None:
         "drop_runs": ["a"],
         "where": ["lr >= 1e-3", "schedule == co sine"],
     }
-    assert Policy().to_json() == {"points": "all"}
-    remarks = apply(Policy.parse(drop_runs=("b",), where=("lr > 0.002",)), points).remarks
+    assert PointSelection().to_json() == {"points": "all"}
+    remarks = apply(PointSelection.parse(drop_runs=("b",), where=("lr > 0.002",)), points).remarks
     assert remarks == ("points left out, of run b: 5", "points left out, not where lr > 0.002: 4")
 
 
@@ -136,13 +136,13 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_policy_that_cannot_be_is_explained(name: str, points: Points) -> None:
     asked, expected = WRONG[name]
     with pytest.raises(UsageError) as error:
-        apply(Policy.parse(**asked), points)
+        apply(PointSelection.parse(**asked), points)
     assert str(error.value) == expected
 
 
 def test_curves_are_of_whole_runs_whatever_points_are_kept(points: Points) -> None:
     rows = table().assign(step=lambda frame: frame["d"])
-    final = apply(Policy.parse("final"), tidy(rows, "x", warmup=7))
+    final = apply(PointSelection.parse("final"), tidy(rows, "x", warmup=7))
     assert final.curves["a"].steps.tolist() == A
     assert final.curves["a"].warmup == 7
     assert "b" not in final.curves  # no rate is known of it
@@ -241,7 +241,7 @@ def test_seeds_that_number_the_runs_of_every_size_are_runs_of_their_own() -> Non
     assert set(points.curves) == {"1M/1", "1M/2", "2M/1", "2M/2", "alone"}
     assert points.curves["2M/1"].rates.tolist() == [2e-3, 2e-3]
     assert points.remarks == ("runs of one name in several sizes are called size/run: 1, 2",)
-    assert set(apply(Policy(drop_runs=("2M/1",)), points).table["run"]) == {
+    assert set(apply(PointSelection(drop_runs=("2M/1",)), points).table["run"]) == {
         "1M/1",
         "1M/2",
         "2M/2",

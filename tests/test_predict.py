@@ -13,7 +13,7 @@ from measured import TRUTH, chinchilla, grid
 from tiny import run_cli
 
 from fvlm_core.scaling.fit.fitting import fit_points, load_model
-from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.problem import FitProblem
 from fvlm_core.scaling.points.points import Points, tidy
 from fvlm_core.scaling.predict.cost import Cost, Size, cost_of_points, six_nd
 from fvlm_core.scaling.predict.optimum import optimum
@@ -61,7 +61,7 @@ def test_cost_is_the_ledgers_at_sizes_and_between_them_and_not_far_beyond() -> N
 def test_optimum_is_that_of_the_closed_form_under_6nd() -> None:
     """N* = G (C/6)^(beta/(alpha+beta)), Hoffmann et al. (2022), equation 4."""
     law = load_model("joint-chinchilla")
-    problem = Problem(law, fit_points(finals(0.0, 0), law, draws=2).objective, finals(0.0, 0).table)
+    problem = FitProblem(law, fit_points(finals(0.0, 0), law, draws=2).objective, finals(0.0, 0).table)
     values = np.array([[TRUTH[parameter.name] for parameter in law.parameters]])
     a, b = TRUTH["alpha"], TRUTH["beta"]
     scale = (a * TRUTH["A"] / (b * TRUTH["B"])) ** (1 / (a + b))

@@ -19,7 +19,7 @@ from tiny import RECIPE, run_cli, train, trained
 
 from fvlm_core.runs.checkpoint import latest_checkpoint
 from fvlm_core.runs.metrics import deterministic
-from fvlm_core.runs.store import Run, find_run
+from fvlm_core.runs.store import StoredRun, find_run
 from fvlm_core.utils.atomic_files import sha256
 from fvlm_core.utils.errors import FvlmError
 from fvlm_core.utils.folder_lock import writing
@@ -49,7 +49,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 def outcome(folder: Path) -> tuple[str, list[dict[str, Any]]]:
     """The hash of the final weights, and the rows that no clock decides."""
-    run: Run = find_run("tiny/tiny", folder / "runs")
+    run: StoredRun = find_run("tiny/tiny", folder / "runs")
     newest, damaged = latest_checkpoint(run.folder / "checkpoints")
     assert newest is not None
     assert damaged == []

@@ -10,7 +10,7 @@ from tiny import RECIPE
 
 from fvlm_core.recipes.read import read_recipe
 from fvlm_core.recipes.resolved import resolved
-from fvlm_core.recipes.schema import Fit
+from fvlm_core.recipes.schema import FitSettings
 from fvlm_core.runs.store import open_run
 from fvlm_core.scaling.fit.fitting import fit_runs
 from fvlm_core.utils.errors import Problems
@@ -36,7 +36,12 @@ def test_a_fit_is_made_of_the_runs_that_it_names(tmp_path: Path) -> None:
         write_run(tmp_path, f"grid/135M-{tokens}", 1.0 + scale * 100**-0.3, curve=curve(scale))
     runs = [open_run(tmp_path / "grid" / f"135M-{tokens}") for tokens in ("F", "B")]
     ours, theirs, both = fit_runs(
-        runs, [Fit(model="per-size", runs="*-F"), Fit(model="per-size", runs="*-B"), Fit(model="per-size")]
+        runs,
+        [
+            FitSettings(model="per-size", runs="*-F"),
+            FitSettings(model="per-size", runs="*-B"),
+            FitSettings(model="per-size"),
+        ],
     )
     assert [len(report.points.table) for report in (ours, theirs, both)] == [10, 10, 20]
     assert [report.points.of for report in (ours, theirs, both)] == ["*-F", "*-B", ""]

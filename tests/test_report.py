@@ -21,7 +21,7 @@ from tiny import run_cli
 
 from fvlm_core.recipes.read import read_recipe
 from fvlm_core.recipes.resolved import resolved
-from fvlm_core.recipes.schema import Fit
+from fvlm_core.recipes.schema import FitSettings
 from fvlm_core.recipes.written import whole
 from fvlm_core.report.html import gather, page
 from fvlm_core.report.html.run_data import thin
@@ -217,8 +217,8 @@ def test_a_refused_law_has_no_curve_and_a_fitted_one_has_a_band(text: str) -> No
 def test_a_law_with_settings_of_its_own_is_drawn_with_them(tmp_path: Path) -> None:
     """This one cannot be made of runs at all without a setting."""
     runs = grid(tmp_path)
-    recipe = Fit(model="repetition", config=Repetition(unique_samples=2_000))
-    reports = [report.to_json() for report in fit_runs(runs, [recipe, Fit(model="per-size")])]
+    recipe = FitSettings(model="repetition", config=Repetition(unique_samples=2_000))
+    reports = [report.to_json() for report in fit_runs(runs, [recipe, FitSettings(model="per-size")])]
     assert [report.get("settings") for report in reports] == [{"unique_samples": 2_000}, None]
     (runs[0].folder.parent / "scaling_fits.json").write_text(json.dumps({"reports": reports}))
     seen = Read(page(gather(runs)))

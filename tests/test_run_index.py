@@ -24,7 +24,7 @@ from fvlm_core.runs.index import INDEX, RunIndex
 from fvlm_core.runs.listing import list_entries
 from fvlm_core.runs.metrics import MetricsWriter, Row, read_metrics
 from fvlm_core.runs.sound import sound
-from fvlm_core.runs.store import METRICS, Run, list_runs
+from fvlm_core.runs.store import METRICS, StoredRun, list_runs
 from fvlm_core.scaling.points.points_from_runs import from_runs
 
 COLUMNS = (
@@ -56,7 +56,7 @@ def make_run(root: Path, number: int, steps: int = 6) -> Path:
     return folder
 
 
-def raw(run: Run, kind: str, columns: tuple[str, ...] = COLUMNS) -> list[dict[str, Any]]:
+def raw(run: StoredRun, kind: str, columns: tuple[str, ...] = COLUMNS) -> list[dict[str, Any]]:
     rows = [row for row in run.rows() if row["event_type"] == kind]
     return [{name: row[name] for name in columns if row.get(name) is not None} for row in rows]
 

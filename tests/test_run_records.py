@@ -24,7 +24,7 @@ from fvlm_core.runs.checkpoint import (
 )
 from fvlm_core.runs.metrics import MetricsWriter, read_metrics
 from fvlm_core.runs.per_sample_loss import Scored, read_scored, write_scored
-from fvlm_core.runs.store import Run
+from fvlm_core.runs.store import StoredRun
 from fvlm_core.training.state import Progress, find_latest
 from fvlm_core.utils.atomic_files import write_json
 from fvlm_core.utils.errors import FvlmError, UsageError
@@ -163,7 +163,7 @@ def test_the_best_weights_are_those_of_the_best_evaluation_and_no_others_take_th
 ) -> None:
     for step in (2, 4, 6):
         save_checkpoint(tmp_path / "checkpoints", checkpoint(step))
-    run = Run(tmp_path, {"resolved": {}, "id": "r", "recipe": "r"})
+    run = StoredRun(tmp_path, {"resolved": {}, "id": "r", "recipe": "r"})
     assert best_checkpoint(run).name == "step-00000006"  # none is known to be the best
     write_json(tmp_path / "summary.json", {"best_val_step": 4})
     assert best_checkpoint(run).name == "step-00000004"

@@ -134,7 +134,7 @@ def test_editors_show_what_the_docstrings_say() -> None:
     grid = made()["$defs"]["connector pooled:pooled"]["properties"]["grid"]
     assert grid["minimum"] == 1
     assert grid["description"].startswith("Rows and columns that patches are averaged into")
-    assert set(descriptions(schema.Share)) == set()
+    assert set(descriptions(schema.SourceShare)) == set()
 
 
 def test_the_schema_is_written_where_it_is_asked_for(

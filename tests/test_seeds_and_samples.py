@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fvlm_core.comparison.statistics import Group, Interval, over_both
+from fvlm_core.comparison.statistics import Repeats, StudentInterval, over_both
 
 ONE, OTHER = np.array([1.36, 1.41, 1.33, 1.38]), np.array([1.262, 1.258, 1.264])
 
 
-def group(weight: float, losses: np.ndarray, parts: np.ndarray | None = None) -> Group:
-    return Group(weight, losses, parts)
+def group(weight: float, losses: np.ndarray, parts: np.ndarray | None = None) -> Repeats:
+    return Repeats(weight, losses, parts)
 
 
 def test_seeds_of_unlike_spread_are_compared_as_welch_does() -> None:
@@ -27,8 +27,8 @@ def test_seeds_of_unlike_spread_are_compared_as_welch_does() -> None:
 
 
 def test_a_chance_is_of_either_side() -> None:
-    assert Interval(-2.0, 1.0, 7.0).p == pytest.approx(2 * stats.t.sf(2.0, 7))
-    assert Interval(2.0, 1.0, 7.0).p == pytest.approx(2 * stats.t.sf(2.0, 7))
+    assert StudentInterval(-2.0, 1.0, 7.0).p == pytest.approx(2 * stats.t.sf(2.0, 7))
+    assert StudentInterval(2.0, 1.0, 7.0).p == pytest.approx(2 * stats.t.sf(2.0, 7))
 
 
 def test_few_seeds_that_lie_close_together_are_not_trusted_for_the_many_samples() -> None:

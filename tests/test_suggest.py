@@ -17,10 +17,10 @@ from tiny import RECIPE, run_cli
 from fvlm_core.recipes.read import read_recipe
 from fvlm_core.scaling.fit.fitting import load_model
 from fvlm_core.scaling.fit.noise import Noise, measured_noise
-from fvlm_core.scaling.fit.objective import Objective
-from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.objective import FitObjective
+from fvlm_core.scaling.fit.problem import FitProblem
 from fvlm_core.scaling.points.points import tidy
-from fvlm_core.scaling.predict.advice import Choices, Target, advise, flops_price
+from fvlm_core.scaling.predict.advice import Choices, PredictionTarget, advise, flops_price
 from fvlm_core.scaling.predict.cost import Size
 from fvlm_core.scaling.predict.design import Candidate, choose, stakes
 from fvlm_core.scaling.predict.optimum import bound
@@ -51,19 +51,21 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     return lambda *arguments: run_cli([str(argument) for argument in arguments], monkeypatch, capsys)
 
 
-def problem_of(table: pd.DataFrame) -> Problem:
-    return logarithmic(Problem(load_model("joint-chinchilla"), Objective(), tidy(table, "points").table))
+def problem_of(table: pd.DataFrame) -> FitProblem:
+    return logarithmic(
+        FitProblem(load_model("joint-chinchilla"), FitObjective(), tidy(table, "points").table)
+    )
 
 
 def test_a_plan_stays_within_its_budget_and_beats_the_grid_by_its_own_measure() -> None:
     choices = Choices(SIZES, flops_price, shortest=1e8, most=10)
-    advice = advise(load_model("joint-chinchilla"), choices, 1e19, Target(n=3e9, d=6e10))
+    advice = advise(load_model("joint-chinchilla"), choices, 1e19, PredictionTarget(n=3e9, d=6e10))
     assert 0 < advice.suggested.flops <= 1e19
     assert len(advice.suggested.runs) <= 10
     grid = advice.alternatives[0]
     assert grid.flops == pytest.approx(1e19, rel=0.02)
     assert advice.suggested.error < 0.85 * grid.error < advice.before
-    again = advise(load_model("joint-chinchilla"), choices, 1e19, Target(n=3e9, d=6e10))
+    again = advise(load_model("joint-chinchilla"), choices, 1e19, PredictionTarget(n=3e9, d=6e10))
     assert again.suggested.runs == advice.suggested.runs
 
 
@@ -72,8 +74,8 @@ def test_a_plan_knows_the_points_there_are() -> None:
     law, choices = load_model("joint-chinchilla"), Choices(SIZES, flops_price, shortest=1e8, most=6)
     known = points({**TRUTH, "E": 1.5}, [2e8, 6e8], [3e8, 1e9, 3e9, 1e10], noise=0.003)
     known["run"] = [f"run-{at}" for at in range(len(known))]
-    before = advise(law, choices, 3e18, Target(n=3e9, d=6e10))
-    after = advise(law, choices, 3e18, Target(n=3e9, d=6e10), points=tidy(known, "points"))
+    before = advise(law, choices, 3e18, PredictionTarget(n=3e9, d=6e10))
+    after = advise(law, choices, 3e18, PredictionTarget(n=3e9, d=6e10), points=tidy(known, "points"))
     assert after.before < before.before
     assert after.suggested.error < after.before
 

@@ -16,9 +16,9 @@ from fvlm_core.interchange.overrides import Given
 from fvlm_core.interchange.sources import find_sources, read_source
 from fvlm_core.interchange.write_runs import keep, plan
 from fvlm_core.runs.store import list_runs
-from fvlm_core.scaling.points.columns import Choice, parse_columns
+from fvlm_core.scaling.points.columns import ColumnChoices, parse_columns
 from fvlm_core.scaling.points.files import read_points
-from fvlm_core.scaling.points.point_selection import Policy, apply
+from fvlm_core.scaling.points.point_selection import PointSelection, apply
 from fvlm_core.scaling.points.points import Points
 from fvlm_core.scaling.points.points_from_runs import from_runs
 from fvlm_core.utils.errors import UsageError
@@ -42,7 +42,7 @@ def put(folder: Path, content: bytes | str, name: str = "p.csv") -> Path:
     return file
 
 
-def told(file: Path, choice: Choice | None = None) -> str:
+def told(file: Path, choice: ColumnChoices | None = None) -> str:
     with pytest.raises(UsageError) as caught:
         read_points([file], choice)
     return str(caught.value).replace(f"{file.parent}/", "")
@@ -149,7 +149,7 @@ def test_a_first_line_for_spreadsheets_names_the_separator(tmp_path: Path) -> No
 
 def test_a_separator_inside_labels_is_no_separator(tmp_path: Path) -> None:
     file = put(tmp_path, "run|name,N,D,loss\na;b|c,1,2,3\na;d,1,3,2\n")
-    assert read_points([file], Choice({"run": "run|name"})).table["run"].tolist() == ["a;b|c", "a;d"]
+    assert read_points([file], ColumnChoices({"run": "run|name"})).table["run"].tolist() == ["a;b|c", "a;d"]
 
 
 # Headers
@@ -200,7 +200,7 @@ def test_a_count_of_parameters_that_stands_alone_is_n_and_says_what_it_counts(
         [put(tmp_path, "params,non_embedding_params,tokens,dataset_size,loss\n2e7,1e7,3e9,1e9,4\n")]
     )
     assert beside.table[["n", "d"]].to_numpy().tolist() == [[2e7, 3e9]]
-    other = told(put(tmp_path, "llm_params,D,loss\n1,2,3\n"), Choice(n="non-embedding"))
+    other = told(put(tmp_path, "llm_params,D,loss\n1,2,3\n"), ColumnChoices(n="non-embedding"))
     assert 'expected "non_embedding_params"' in other  # one count is not taken for another
 
 
@@ -212,7 +212,7 @@ def test_rows_of_no_known_n_are_said_to_be_one_size(tmp_path: Path) -> None:
     rows = "width,depth,note,tokens,loss\n64,2,a,1e9,4\n128,4,b,1e9,3\n"
     file = put(tmp_path, rows)
     assert f"{file}: {said}" in read_points([file]).remarks
-    for choice in (Choice({"n": "width"}), Choice({"size": "width"})):
+    for choice in (ColumnChoices({"n": "width"}), ColumnChoices({"size": "width"})):
         assert "no column was taken for N" not in " ".join(read_points([file], choice).remarks)
 
 
@@ -249,7 +249,7 @@ def test_what_is_ambiguous_is_asked_with_the_line_to_type(name: str, tmp_path: P
     said = told(file)
     assert said == expected
     line = said.rpartition("--columns ")[2].strip("'")
-    read_points([file], Choice(parse_columns(line)))  # the line that is printed works
+    read_points([file], ColumnChoices(parse_columns(line)))  # the line that is printed works
 
 
 # Typed columns
@@ -262,7 +262,7 @@ FILES: dict[str, Callable[[pd.DataFrame, Path], object]] = {
 }
 
 
-def read_as(kind: str, folder: Path, frame: pd.DataFrame, choice: Choice | None = None) -> Points:
+def read_as(kind: str, folder: Path, frame: pd.DataFrame, choice: ColumnChoices | None = None) -> Points:
     FILES[kind](frame, folder / f"p.{kind}")
     return read_points([folder / f"p.{kind}"], choice)
 
@@ -274,7 +274,7 @@ def test_labels_that_are_numbers_are_labels(kind: str, column: str, tmp_path: Pa
     name = {"run_id": "run", "model_size": "size"}.get(column, column)
     points = read_as(kind, tmp_path, frame)
     assert points.table[name].tolist() == ["1", "1", "2"]
-    assert apply(Policy.parse(where=(f"{name}=2",)), points).table["n"].tolist() == [1e8]
+    assert apply(PointSelection.parse(where=(f"{name}=2",)), points).table["n"].tolist() == [1e8]
     assert points.to_json()["table"][name] == ["1", "1", "2"]
 
 
@@ -298,9 +298,9 @@ def test_conditions_compare_numbers_and_truth_values_of_every_kind_of_file(
             "seed": [1, 2], "warm": [False, True], "lr": [1e-3, 2e-3],
         }
     )  # fmt: skip
-    policy = Policy.parse(where=(where,))
+    policy = PointSelection.parse(where=(where,))
     extras = tuple(one.key for one in policy.where if one.key in ("seed", "warm"))
-    points = read_as(kind, tmp_path, frame, Choice(extras=extras))
+    points = read_as(kind, tmp_path, frame, ColumnChoices(extras=extras))
     assert apply(policy, points).table["n"].tolist() == [1e8]
 
 
@@ -328,7 +328,7 @@ def chart(*metrics: str, runs: tuple[str, ...] = ("small", "lr - 1e-3")) -> str:
 def test_a_chart_is_a_run_a_column_and_its_bins_are_no_losses(tmp_path: Path) -> None:
     for metrics in (("val/loss",), ("val/loss", "train/loss"), ("train/loss", "val/loss")):
         file = put(tmp_path, chart(*metrics))
-        points = read_points([file], Choice(parse_columns("D=Step")))
+        points = read_points([file], ColumnChoices(parse_columns("D=Step")))
         low = 5.0 * metrics.index("val/loss")
         table = points.table.sort_values(["run", "d"])
         assert table[["run", "d", "step"]].to_numpy().tolist() == [
@@ -346,7 +346,7 @@ def test_what_nobody_asked_for_may_hold_anything_in_a_column_of_a_chart(tmp_path
     file = put(
         tmp_path, f"{header}\n2,3,1,2,see below\n1,4,1,3,2\n"
     )  # steps that fall: rows are put in order
-    table = read_points([file], Choice(parse_columns("D=Step"))).table
+    table = read_points([file], ColumnChoices(parse_columns("D=Step"))).table
     assert table[["run", "d", "loss"]].to_numpy().tolist() == [
         ["a", 1.0, 4.0], ["a", 2.0, 3.0], ["b", 1.0, 3.0], ["b", 2.0, 2.0],
     ]  # fmt: skip
@@ -412,10 +412,10 @@ def test_an_import_asks_for_headers_and_for_no_option_that_it_lacks(
 def test_charts_that_cannot_be_told_are_refused(tmp_path: Path) -> None:
     twice = chart("val/loss", runs=("a", "a"))
     assert '2 columns are called "a - val/loss": give the runs different names' in told(put(tmp_path, twice))
-    both = told(put(tmp_path, chart("val/loss", "eval/loss")), Choice(parse_columns("D=Step")))
+    both = told(put(tmp_path, chart("val/loss", "eval/loss")), ColumnChoices(parse_columns("D=Step")))
     assert '"val/loss" and "eval/loss" could both be the loss' in both
     bad = chart("val/loss").replace('"3.8000"', '"oops"')
-    assert told(put(tmp_path, bad), Choice(parse_columns("D=Step"))) == (
+    assert told(put(tmp_path, bad), ColumnChoices(parse_columns("D=Step"))) == (
         'p.csv:3: run small, val/loss: expected a number, got "oops"'
     )
 
@@ -425,7 +425,7 @@ def test_a_history_leaves_out_the_rows_that_only_trained_and_says_so(tmp_path: P
         f"{at},{at},4.5,{4 - at / 100 if at % 20 == 0 else ''},0.001\n" for at in range(10, 101, 10)
     )
     file = put(tmp_path / "in", rows, "history.csv")
-    points = read_points([file], Choice(parse_columns("D=_step")))
+    points = read_points([file], ColumnChoices(parse_columns("D=_step")))
     assert points.table["step"].tolist() == [20, 40, 60, 80, 100]
     assert f"{file}: rows without a loss, left out: 5 of 10" in points.remarks
     (run,) = imported(file, root=tmp_path / "runs", samples_per_step=("*=8",), total_params=("history=1M",))

@@ -197,17 +197,17 @@ def test_a_small_seeded_model_trains(model: str, depth: Depth) -> None:
     connector = build_foveated(Foveated(query_dim=12, depth=depth), encoder.spec, speaker.spec)
     vlm = VLM(encoder, connector, speaker)
     clips = batch([2, 3], [9, 7])
-    optimiser = torch.optim.AdamW(vlm.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(vlm.parameters(), lr=3e-3)
     losses: list[float] = []
     for _ in range(12):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = vlm(clips).loss
         loss.backward()
         losses.append(float(loss.detach()))
         for name, parameter in encoder.named_parameters():
             assert parameter.grad is not None, name
             assert parameter.grad.abs().max() > 0, name
-        optimiser.step()
+        optimizer.step()
     assert losses[-1] < 0.7 * losses[0]
 
 

@@ -17,7 +17,7 @@ from tiny import RECIPE, train
 
 from fvlm_core.plugin_api import TrackedRun, Tracker, numbers
 from fvlm_core.recipes.schema import Chosen
-from fvlm_core.runs.store import Run, list_runs
+from fvlm_core.runs.store import StoredRun, list_runs
 from fvlm_core.training import tracker_thread as mirror
 from fvlm_core.training.tracker_thread import Mirror, Mirrored
 
@@ -239,7 +239,7 @@ def test_numbers_of_a_row_are_named_by_what_they_are_of() -> None:
     }
 
 
-def mirrored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> Run:
+def mirrored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> StoredRun:
     """A run that was stopped and continued under a tracker, which said nothing."""
     monkeypatch.setenv("FVLM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(mirror, "CLOSE_SECONDS", 60.0)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tiny import RECIPE, fvlm
 
 from fvlm_core.runs.metrics import deterministic
-from fvlm_core.runs.store import Run, list_runs
+from fvlm_core.runs.store import StoredRun, list_runs
 from fvlm_core.scaling.points.points_from_runs import from_runs
 
 pytestmark = pytest.mark.timeout(280)
@@ -37,19 +37,19 @@ def start(folder: Path, text: str = RECIPE) -> Path:
     return folder
 
 
-def only_run(folder: Path) -> Run:
+def only_run(folder: Path) -> StoredRun:
     (run,) = list_runs(folder / "runs")
     return run
 
 
-def weights(run: Run) -> dict[str, list[float]]:
+def weights(run: StoredRun) -> dict[str, list[float]]:
     newest = sorted((run.folder / "checkpoints").glob("step-*"))[-1]
     return {
         name: tensor.flatten().tolist() for name, tensor in load_file(newest / "model.safetensors").items()
     }
 
 
-def numbers(run: Run) -> list[dict[str, object]]:
+def numbers(run: StoredRun) -> list[dict[str, object]]:
     """Metrics rows without what the clock decides."""
     return [deterministic(row) for row in run.rows()]
 

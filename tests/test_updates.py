@@ -106,11 +106,11 @@ def test_a_step_is_that_of_the_mean_gradient_clipped_as_torch_clips_it(scale: fl
     assert (norm > clip) == (scale > 1)
 
 
-def updates(model: nn.Module, optimiser: torch.optim.Optimizer, **training: Any) -> Updates:
+def updates(model: nn.Module, optimizer: torch.optim.Optimizer, **training: Any) -> Updates:
     settings = cast(
         Training, SimpleNamespace(**{"clip": 1.0, "non_finite": "stop", "max_skipped": 2, **training})
     )
-    return Updates(optimiser, Copies(model), ("loss",), settings, Progress(), Ranks(), "r", False)
+    return Updates(optimizer, Copies(model), ("loss",), settings, Progress(), Ranks(), "r", False)
 
 
 def step(made: Updates, model: nn.Module, number: int, loss: float) -> None:
@@ -135,14 +135,14 @@ class Told:
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_step_that_is_no_number_moves_no_weight_and_no_moment(bad: float) -> None:
     model = nn.Linear(3, 2)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
-    made, told = updates(model, optimiser, non_finite="skip"), cast(Any, Told())
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    made, told = updates(model, optimizer, non_finite="skip"), cast(Any, Told())
     step(made, model, 1, 1.0)
     before = [p.detach().clone() for p in model.parameters()]
-    moments = [state["exp_avg"].clone() for state in optimiser.state.values()]
+    moments = [state["exp_avg"].clone() for state in optimizer.state.values()]
     step(made, model, 2, bad)
     assert all(map(torch.equal, before, model.parameters()))
-    assert all(map(torch.equal, moments, [state["exp_avg"] for state in optimiser.state.values()]))
+    assert all(map(torch.equal, moments, [state["exp_avg"] for state in optimizer.state.values()]))
     step(made, model, 3, 1.0)
     assert not any(map(torch.equal, before, model.parameters()))
     made.read(told, told)
@@ -154,12 +154,12 @@ def test_a_step_that_is_no_number_moves_no_weight_and_no_moment(bad: float) -> N
 
 def test_a_run_stops_at_a_step_that_is_no_number_or_at_too_many_in_a_row() -> None:
     model, told = nn.Linear(3, 2), cast(Any, Told())
-    optimiser = torch.optim.AdamW(model.parameters(), fused=True)
-    made = updates(model, optimiser)
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    made = updates(model, optimizer)
     step(made, model, 7, math.nan)
     with pytest.raises(FvlmError, match="the loss is not finite at step 7; no weight was changed by it"):
         made.read(told, told)
-    made = updates(model, optimiser, non_finite="skip")
+    made = updates(model, optimizer, non_finite="skip")
     for number, loss in enumerate([math.nan, math.nan, 1.0, math.nan, math.nan]):
         step(made, model, number, loss)
     made.read(told, told)

@@ -15,7 +15,7 @@ from fvlm_core.plugin_api import Sample
 from fvlm_core.recipes.schema import Training
 from fvlm_core.runs.per_sample_loss import Scored
 from fvlm_core.training.evaluate import evaluate
-from fvlm_core.training.objective import Measured, TokenLoss
+from fvlm_core.training.objective import MeasuredBatch, TokenLoss
 
 PLAIN = Training(steps=1, precision="float32")
 
@@ -23,11 +23,11 @@ PLAIN = Training(steps=1, precision="float32")
 def test_losses_of_a_set_are_weighted_by_its_tokens() -> None:
     """Two batches of 2 and 8 tokens: by hand, and other than the means of means (2, 7/4, 5/8)."""
     measured = [
-        Measured(
+        MeasuredBatch(
             {"fine": 6.0, "coarse": 1.0, "content": 3.0, "tokens": 2, "content_tokens": 1},
             [Scored("a/1", 6.0, 2)],
         ),
-        Measured(
+        MeasuredBatch(
             {"fine": 4.0, "coarse": 4.0, "content": 4.0, "tokens": 8, "content_tokens": 4},
             [Scored("a/2", 1.0, 4), Scored("b/1", 3.0, 4)],
         ),

@@ -12,7 +12,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 from tiny import RECIPE, fvlm, train
 
-from fvlm_core.execution.verify_resume.compare import Difference, compare_checkpoints, compare_metrics
+from fvlm_core.execution.verify_resume.compare import FirstDifference, compare_checkpoints, compare_metrics
 from fvlm_core.runs.checkpoint import latest_checkpoint
 from fvlm_core.utils.atomic_files import write_json
 
@@ -135,7 +135,7 @@ def test_the_first_difference_is_named(two: Path, tmp_path: Path) -> None:
     changed["grad_norm"] += 1e-12
     metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = compare_metrics(ours, theirs, 6)
-    assert isinstance(found, Difference)
+    assert isinstance(found, FirstDifference)
     assert found.text.startswith("metrics: step 4, eval: grad_norm: ")
     assert isinstance(compare_metrics(ours, theirs, 2), list)
 
@@ -144,7 +144,7 @@ def test_the_first_difference_is_named(two: Path, tmp_path: Path) -> None:
     state = json.loads((newest / "state.json").read_text())
     write_json(newest / "state.json", {**state, "tokens": state["tokens"] + 1})
     found = compare_checkpoints(ours, theirs, 6)
-    assert isinstance(found, Difference)
+    assert isinstance(found, FirstDifference)
     assert "state.json: tokens: " in found.text
 
     tensors = load_file(newest / "model.safetensors")
@@ -152,5 +152,5 @@ def test_the_first_difference_is_named(two: Path, tmp_path: Path) -> None:
     tensors[name].view(-1)[0] += 1e-6
     save_file(tensors, newest / "model.safetensors")
     found = compare_checkpoints(ours, theirs, 6)
-    assert isinstance(found, Difference)
+    assert isinstance(found, FirstDifference)
     assert f"{name}: 1 of " in found.text

@@ -35,7 +35,7 @@ from fvlm_core.media.viewing import QUESTION, Shown, Viewing, viewing
 from fvlm_core.model.vlm import VLM
 from fvlm_core.plugin_api import DataSource, ImageFile, Sample, StoredFrames, Turn, VideoFile
 from fvlm_core.recipes.read import read_data_source
-from fvlm_core.runs.store import Run, find_run
+from fvlm_core.runs.store import StoredRun, find_run
 from fvlm_core.runs.viewing import differences
 from fvlm_core.utils.errors import Problems
 from fvlm_core.weights.restore import restore
@@ -134,7 +134,7 @@ def recorded(patch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     return looks
 
 
-def the_run(place: Path) -> Run:
+def the_run(place: Path) -> StoredRun:
     return find_run("rolls", place / "runs")
 
 

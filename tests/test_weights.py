@@ -27,7 +27,7 @@ from fvlm_core.evaluation.inference import caption
 from fvlm_core.hf import FvlmConfig, FvlmModel
 from fvlm_core.hf.export import release
 from fvlm_core.plugin_api import Turn
-from fvlm_core.runs.store import Run, open_run
+from fvlm_core.runs.store import StoredRun, open_run
 from fvlm_core.utils.errors import FvlmError
 from fvlm_core.weights.restore import Restored, restore
 
@@ -54,7 +54,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(trained: Path, monkeypatch: pytest.MonkeyPatch) -> StoredRun:
     monkeypatch.chdir(trained)
     monkeypatch.setenv("FVLM_CACHE", str(trained / "cache"))
     return open_run(trained / "runs" / "tiny" / "tiny")
@@ -110,7 +110,7 @@ def test_published_weights_imported_give_the_golden_logits_and_so_does_their_exp
     assert str(tmp_path) not in (tmp_path / "out" / "config.json").read_text()
 
 
-def test_training_checkpoint_comes_in_whole(run: Run, cli: Cli, tmp_path: Path) -> None:
+def test_training_checkpoint_comes_in_whole(run: StoredRun, cli: Cli, tmp_path: Path) -> None:
     tensors = _tensors(run)
     state = {f"module.{name}": tensor for name, tensor in tensors.items()}
     state["module.llm.lm_head.weight"] = tensors["llm.model.embed_tokens.weight"]
@@ -139,7 +139,7 @@ def test_training_checkpoint_comes_in_whole(run: Run, cli: Cli, tmp_path: Path) 
 
 
 def test_imported_weights_are_a_run_like_any_other(
-    run: Run, exported: Path, cli: Cli, trained: Path, tmp_path: Path
+    run: StoredRun, exported: Path, cli: Cli, trained: Path, tmp_path: Path
 ) -> None:
     file = exported / "model.safetensors"
     code, out, err = cli("weights", "import", file, "--recipe", "tiny.toml", "--runs", tmp_path)
@@ -169,7 +169,7 @@ class _Malicious:
 
 @pytest.mark.parametrize("write", [torch.save, lambda value, file: file.write_bytes(pickle.dumps(value))])
 def test_pickle_that_would_run_code_is_refused_unread(
-    write: Callable[[Any, Path], None], run: Run, cli: Cli, tmp_path: Path
+    write: Callable[[Any, Path], None], run: StoredRun, cli: Cli, tmp_path: Path
 ) -> None:
     file, mark = tmp_path / "evil.pt", tmp_path / "it_ran"
     write({"model_state_dict": _Malicious(mark)}, file)
@@ -180,7 +180,7 @@ def test_pickle_that_would_run_code_is_refused_unread(
     assert err.startswith(f"{file}: refused: it holds the Python object ") or "nothing of it was read" in err
 
 
-def test_tensors_that_do_not_fit_are_listed_together(run: Run, cli: Cli, tmp_path: Path) -> None:
+def test_tensors_that_do_not_fit_are_listed_together(run: StoredRun, cli: Cli, tmp_path: Path) -> None:
     tensors = _tensors(run)
     tensors["q_statik"] = tensors.pop("connector.q_static")
     del tensors["connector.dino_to_llm.bias"]
@@ -202,7 +202,7 @@ def test_tensors_that_do_not_fit_are_listed_together(run: Run, cli: Cli, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
-def test_files_that_hold_no_weights_are_explained(run: Run, cli: Cli, tmp_path: Path) -> None:
+def test_files_that_hold_no_weights_are_explained(run: StoredRun, cli: Cli, tmp_path: Path) -> None:
     torch.save({"state": torch.ones(1), "epoch": 3}, tmp_path / "other.pt")
     (tmp_path / "torn.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{")
     (tmp_path / "weights.bin").write_bytes(b"")
@@ -219,7 +219,7 @@ def test_files_that_hold_no_weights_are_explained(run: Run, cli: Cli, tmp_path: 
         assert err.startswith(f"{tmp_path / name}: {expected}")
 
 
-def test_recipe_of_several_runs_asks_which(run: Run, cli: Cli, exported: Path, tmp_path: Path) -> None:
+def test_recipe_of_several_runs_asks_which(run: StoredRun, cli: Cli, exported: Path, tmp_path: Path) -> None:
     several = tmp_path / "several.toml"
     several.write_text(RECIPE + '[[runs]]\nid = "one"\n[[runs]]\nid = "two"\n')
     given = ("weights", "import", exported / "model.safetensors", "--recipe", several, "--runs", tmp_path)
@@ -228,7 +228,7 @@ def test_recipe_of_several_runs_asks_which(run: Run, cli: Cli, exported: Path, t
     assert cli(*given, "--run", "two")[:2] == (0, f"imported: {tmp_path / 'imported' / 'two'}\n")
 
 
-def test_exported_model_is_the_run_s_number_for_number(run: Run, exported: Path) -> None:
+def test_exported_model_is_the_run_s_number_for_number(run: StoredRun, exported: Path) -> None:
     restored = restore(run)
     model = AutoModel.from_pretrained(exported)
     assert isinstance(model, FvlmModel)
@@ -284,7 +284,7 @@ def test_padded_batches_give_each_sample_s_own_logits(exported: Path) -> None:
 
 
 def test_code_of_the_model_card_says_what_fvlm_caption_says(
-    run: Run,
+    run: StoredRun,
     exported: Path,
     trained: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -300,7 +300,7 @@ def test_code_of_the_model_card_says_what_fvlm_caption_says(
     assert said.strip()
 
 
-def test_chat_template_gives_the_tokens_trained_on(run: Run, exported: Path) -> None:
+def test_chat_template_gives_the_tokens_trained_on(run: StoredRun, exported: Path) -> None:
     chat = restore(run).chat
     tokenizer = AutoTokenizer.from_pretrained(exported)
     turns = [
@@ -317,7 +317,7 @@ def test_chat_template_gives_the_tokens_trained_on(run: Run, exported: Path) -> 
     assert tokenizer.eos_token_id == chat.end_of_turn
 
 
-def test_model_card_says_what_the_model_is(run: Run, exported: Path) -> None:
+def test_model_card_says_what_the_model_is(run: StoredRun, exported: Path) -> None:
     card = (exported / "README.md").read_text()
     assert f"| total | {run.total_params:,} |" in card
     assert "| shapes |  | 32 | 1 |" in card
@@ -332,7 +332,7 @@ def test_model_card_says_what_the_model_is(run: Run, exported: Path) -> None:
     }
 
 
-def test_unknown_run_is_explained(run: Run, cli: Cli, tmp_path: Path) -> None:
+def test_unknown_run_is_explained(run: StoredRun, cli: Cli, tmp_path: Path) -> None:
     code, _, err = cli("weights", "export", "tinny", "--to", tmp_path / "out")
     assert (code, err) == (2, 'no run folder and no run under runs is called "tinny"; did you mean "tiny"?\n')
 
@@ -367,7 +367,7 @@ def _golden_batch(case: Case) -> Batch:
     return golden.batch(case.tag, lengths=mask.sum(1))
 
 
-def _tensors(run: Run) -> dict[str, Tensor]:
+def _tensors(run: StoredRun) -> dict[str, Tensor]:
     """The weights that `restore` takes."""
     return dict(restore(run).model.state_dict())
 

@@ -11,7 +11,7 @@ from hostile import Hostile
 from fvlm_core.data.collate import Preparer
 from fvlm_core.data.loader import TrainingData, micro_batches
 from fvlm_core.data.mixture import Mixture
-from fvlm_core.data.planning import Share
+from fvlm_core.data.planning import RankShare
 from fvlm_core.utils.errors import FvlmError
 
 
@@ -27,7 +27,7 @@ def test_the_sample_in_flight_is_named(how: str) -> None:
     with pytest.raises(FvlmError, match=r"reading data failed: .* In flight: .*worker \d: hostile/s7"):
         for _ in zip(
             range(20),
-            micro_batches(data(Hostile(40, late=(7,), how=how)), Share(2, 2), 0, 2, False, 3),
+            micro_batches(data(Hostile(40, late=(7,), how=how)), RankShare(2, 2), 0, 2, False, 3),
             strict=False,
         ):
             pass
@@ -35,6 +35,6 @@ def test_the_sample_in_flight_is_named(how: str) -> None:
 
 
 def test_healthy_workers_deliver_everything() -> None:
-    batches = zip(range(20), micro_batches(data(Hostile(40)), Share(2, 2), 0, 2, False, 60), strict=False)
+    batches = zip(range(20), micro_batches(data(Hostile(40)), RankShare(2, 2), 0, 2, False, 60), strict=False)
     names = [name for _, batch in batches for name in batch.batch.sample_ids]
     assert sorted(names) == sorted(f"hostile/s{n}" for n in range(40))

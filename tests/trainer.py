@@ -140,7 +140,7 @@ def go(
 
 
 def outcome(recipe: Recipe, root: Path) -> dict[str, Any]:
-    """What must be equal bit for bit: hashes of weights and optimiser, and every row without its clock."""
+    """What must be equal bit for bit: hashes of weights and optimizer, and every row without its clock."""
     folder = run_folder(root, recipe, recipe.runs[0])
     newest = sorted((folder / "checkpoints").glob("step-*"))[-1]
     hashes = json.loads((newest / "manifest.json").read_text())["sha256"]

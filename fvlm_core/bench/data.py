@@ -28,7 +28,7 @@ from fvlm_core.bench.processes import run
 from fvlm_core.data.collate import Example, Preparer, collate
 from fvlm_core.data.loader import TrainingData, micro_batches
 from fvlm_core.data.mixture import Mixture
-from fvlm_core.data.planning import Share
+from fvlm_core.data.planning import RankShare
 from fvlm_core.datasets.shards.index import Index
 from fvlm_core.datasets.shards.manifest import INDEX
 from fvlm_core.datasets.shards.pack import pack
@@ -85,7 +85,7 @@ class StoredSource(DataSource):
         return Sample(entry.id, self.name, _TURNS, stored)
 
 
-class Clips(DataSource):
+class ClipFolder(DataSource):
     """The clips of a folder."""
 
     name = "bench"
@@ -136,7 +136,7 @@ def bench_data(
         progress("writing clips", number, CLIPS)
         _write_clip(clips / f"{number}.mp4", number)
     progress("writing clips", CLIPS, CLIPS)
-    pack(Clips(clips), {}, scratch / "pack", PackSettings(samples=4), processes=2, progress=progress)
+    pack(ClipFolder(clips), {}, scratch / "pack", PackSettings(samples=4), processes=2, progress=progress)
     found: list[Paired] = []
     for kind, name in NAMES.items():
         measured: list[tuple[float, float, float]] = []
@@ -159,7 +159,7 @@ def _in_a_process(scratch: Path, kind: str, rounds: int) -> tuple[float, float, 
 def measure(scratch: Path, kind: str, rounds: int) -> tuple[float, float, float]:
     """Frames a second of fvlm and of the bare loop, and their ratio, medians of the rounds of this process."""
     stored = StoredSource(scratch / "pack")
-    videos = Clips(scratch / "clips")
+    videos = ClipFolder(scratch / "clips")
 
     def shards() -> int:
         return sum(
@@ -182,7 +182,7 @@ def measure(scratch: Path, kind: str, rounds: int) -> tuple[float, float, float]
 
     def loader() -> int:
         data = TrainingData((stored,), Mixture([len(stored)], [1.0], 0), preparer)
-        batches = micro_batches(data, Share(BATCH, BATCH), 0, 2, pin=False)
+        batches = micro_batches(data, RankShare(BATCH, BATCH), 0, 2, pin=False)
         next(batches)  # the workers have started
         begun = time.perf_counter()
         counted = sum(len(next(batches).batch.frames) for _ in range(epochs * CLIPS // BATCH))

@@ -14,7 +14,7 @@ from fvlm_core.data.batch import Batch
 from fvlm_core.interfaces.connector import ConnectorSpec
 from fvlm_core.interfaces.specs import VisualPass
 from fvlm_core.model.vlm import VLM
-from fvlm_core.training.optimizer import GROUPS, make_optimiser
+from fvlm_core.training.optimizer import GROUPS, make_optimizer
 
 FRAMES, TEXT = 8, 128
 RATE = 1e-5
@@ -105,18 +105,18 @@ def _visual_passes(setting: Setting, model: VLM) -> int:
 def updating(groups: Mapping[str, Mapping[str, nn.Parameter]]) -> Callable[[int], None]:
     """Normalise by so many tokens, clip, step: alike on all sides."""
     matrices = {name for group in groups.values() for name, parameter in group.items() if parameter.ndim >= 2}
-    optimiser = make_optimiser(groups, dict.fromkeys(GROUPS, RATE), (0.9, 0.999), 0.01, matrices)
-    for group in optimiser.param_groups:
+    optimizer = make_optimizer(groups, dict.fromkeys(GROUPS, RATE), (0.9, 0.999), 0.01, matrices)
+    for group in optimizer.param_groups:
         group["lr"] = RATE
 
     def update(tokens: int) -> None:
         gradients = [
-            p.grad for group in optimiser.param_groups for p in group["params"] if p.grad is not None
+            p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
         ]
         norm = float(torch.nn.utils.get_total_norm(gradients)) / tokens
         for gradient in gradients:
             gradient.mul_(min(1.0, 1.0 / (norm + 1e-6)) / tokens)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
 
     return update

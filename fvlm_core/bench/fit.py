@@ -29,8 +29,8 @@ from fvlm_core.bench.published import GRID, LogPoints, follow, refit
 from fvlm_core.interchange.export import JOINT
 from fvlm_core.scaling.fit.fitting import load_model
 from fvlm_core.scaling.fit.identifiability import design_rank
-from fvlm_core.scaling.fit.objective import Floats, Objective
-from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.objective import FitObjective, Floats
+from fvlm_core.scaling.fit.problem import FitProblem
 from fvlm_core.scaling.fit.resampling import resample
 from fvlm_core.scaling.fit.solver import Solution, solve
 from fvlm_core.scaling.fit.uncertainty import DRAWS, SEED, bootstrap
@@ -107,7 +107,7 @@ class FitBench:
 
 
 @frozen
-class Measured:
+class FitTimes:
     """One process. fit: seconds of a point fit: of fvlm's, or of the whole grid as its starts tell. draw: seconds of a
     draw. ends: objectives that were reached. drawn: the mean objective of the first draws."""
 
@@ -133,11 +133,11 @@ def bench_fit(
     points = read_points([file])
     _check(points)
     seeds = count()
-    sides: dict[str, list[Measured]] = {"fvlm": [], "published": []}
+    sides: dict[str, list[FitTimes]] = {"fvlm": [], "published": []}
 
     def measured(side: str) -> float:
         command = [sys.executable, "-m", __name__, side, str(file), str(starts), str(next(seeds))]
-        sides[side].append(Measured(**json.loads(run(command, None, ONE_THREAD)[1].splitlines()[-1])))
+        sides[side].append(FitTimes(**json.loads(run(command, None, ONE_THREAD)[1].splitlines()[-1])))
         return sides[side][-1].fit
 
     whole = f"{len(GRID):,} starts of L-BFGS" + ("" if starts == len(GRID) else f", scaled from {starts}")
@@ -193,9 +193,9 @@ def made_points() -> pd.DataFrame:
     return pd.DataFrame({"N": n, "D": d, "loss": law * np.exp(NOISE * rng.standard_normal(len(n)))})
 
 
-def bound(points: Points) -> Problem:
+def bound(points: Points) -> FitProblem:
     """The joint law, with the Huber loss of ln L."""
-    return Problem(load_model(JOINT), Objective(), points.table)
+    return FitProblem(load_model(JOINT), FitObjective(), points.table)
 
 
 def plain(points: Points) -> LogPoints:
@@ -210,7 +210,7 @@ def _check(points: Points) -> None:
         raise UsageError(f"{points.source}: these points do not tell the joint law; it needs {law.needs}")
 
 
-def measure(side: str, points: Points, starts: int, seed: int) -> Measured:
+def measure(side: str, points: Points, starts: int, seed: int) -> FitTimes:
     """One side in this process. starts: of the grid, drawn by `seed`, for the published side."""
     problem = bound(points)
     solution = solve(problem)
@@ -222,7 +222,7 @@ def measure(side: str, points: Points, starts: int, seed: int) -> Measured:
     return _published(plain(points), solution, counts, starts, seed)
 
 
-def _ours(problem: Problem, solution: Solution, counts: Floats) -> Measured:
+def _ours(problem: FitProblem, solution: Solution, counts: Floats) -> FitTimes:
     times: list[float] = []
     for _ in range(FITS):
         begun = time.perf_counter()
@@ -235,10 +235,10 @@ def _ours(problem: Problem, solution: Solution, counts: Floats) -> Measured:
     if not found.lost:
         theta = problem.search(found.values[: len(counts)])
         drawn = float(problem.total(problem.residuals(theta), counts).mean())
-    return Measured(statistics.median(times), draw, [solution.total], drawn)
+    return FitTimes(statistics.median(times), draw, [solution.total], drawn)
 
 
-def _published(points: LogPoints, solution: Solution, counts: Floats, starts: int, seed: int) -> Measured:
+def _published(points: LogPoints, solution: Solution, counts: Floats, starts: int, seed: int) -> FitTimes:
     chosen = GRID[np.random.default_rng(seed).choice(len(GRID), starts, replace=False)]
     begun = time.perf_counter()
     ends = follow(points, chosen)
@@ -247,7 +247,7 @@ def _published(points: LogPoints, solution: Solution, counts: Floats, starts: in
     begun = time.perf_counter()
     drawn = [refit(points.drawn(one), best) for one in counts.astype(int)]
     draw = (time.perf_counter() - begun) / len(counts)
-    return Measured(per_start * len(GRID), draw, ends, statistics.mean(drawn))
+    return FitTimes(per_start * len(GRID), draw, ends, statistics.mean(drawn))
 
 
 def logarithms(solution: Solution) -> Floats:

@@ -19,7 +19,7 @@ from fvlm_core.data.planning import Room, first_fit
 from fvlm_core.utils.seeding import derive
 
 SAMPLES, BATCH, PADDED = 192, 64, 8
-"""Of the mix, of an optimiser step, and of a padded micro-batch."""
+"""Of the mix, of an optimizer step, and of a padded micro-batch."""
 
 TEXT_ONLY, MEAN_FRAMES, FRAMES, TOKENS = 0.14, 5.7, (1, 64), (40, 512)
 MICRO_FRAMES, MICRO_TOKENS = 64, 2048

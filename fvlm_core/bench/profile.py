@@ -34,7 +34,7 @@ _NODE = "autograd::engine::evaluate_function"
 
 
 @define
-class Part:
+class StepPart:
     """Of one step. forward, backward: seconds, of the device. flops: by the ledger. limit: FLOP/s."""
 
     name: str
@@ -55,17 +55,17 @@ class Part:
 
 
 @frozen
-class Profile:
+class StepProfile:
     """parts: in order. whole: seconds of the step by the clock, the profiler's own work included. plain: without it.
     limit: FLOP/s of a large square matrix product."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[StepPart, ...]
     whole: float
     plain: float
     limit: float
 
 
-def profiled(setting: Setting, trace: Path | None = None) -> Profile:
+def profiled(setting: Setting, trace: Path | None = None) -> StepProfile:
     """The second step of a dense batch. trace: where to write what a browser shows (chrome://tracing, Perfetto)."""
     model = setting.model()
     batch = dense_batch(setting, model.encoder.spec.image_size)
@@ -86,13 +86,13 @@ def profiled(setting: Setting, trace: Path | None = None) -> Profile:
     if trace is not None:
         recorded.export_chrome_trace(str(trace))
     limit = _limit(setting)
-    parts = {name: Part(name, limit, flops) for name, flops in _flops(setting).items()}
+    parts = {name: StepPart(name, limit, flops) for name, flops in _flops(setting).items()}
     for name, backward, seconds in _times(recorded.events() or [], setting.device):
         if backward:
             parts[name].backward += seconds
         else:
             parts[name].forward += seconds
-    return Profile(tuple(parts.values()), whole, plain, limit)
+    return StepProfile(tuple(parts.values()), whole, plain, limit)
 
 
 def _clocked(step: Callable[[], None], setting: Setting) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from fvlm_core.bench.profile import Part, profiled
+from fvlm_core.bench.profile import StepPart, profiled
 from fvlm_core.bench.setting import Setting
 
 
@@ -20,7 +20,7 @@ def show_profile(setting: Setting, trace: Path | None, about: dict[str, Any], as
     from fvlm_core.cli.console import new_table, print_table, stdout
 
     found = profiled(setting, trace)
-    total = Part("all of it", found.limit)
+    total = StepPart("all of it", found.limit)
     for part in found.parts:
         total.flops += part.flops
         total.forward += part.forward

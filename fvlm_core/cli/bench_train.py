@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.choice import NearestChoice
 from fvlm_core.cli.options import key_option
 from fvlm_core.cli.path_types import FILE_PATH, RECIPE_OR_PATH
 
@@ -20,16 +20,16 @@ NAMES = ("bare", "plain", "compile", "mix", "stream", "growth")
     "--only",
     "names",
     multiple=True,
-    type=Choice(NAMES),
+    type=NearestChoice(NAMES),
     help="Measure this alone; may be repeated. Without it, everything.",
 )
 @click.option(
     "--rounds", type=click.IntRange(1), default=5, show_default=True, help="Pairs of processes, in turn."
 )
-@click.option("--device", type=Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--device", type=NearestChoice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option(
     "--precision",
-    type=Choice(["float32", "bf16"]),
+    type=NearestChoice(["float32", "bf16"]),
     help="Of matrix products, over float32 weights: float32 on a CPU and bf16 on a GPU unless you say.",
 )
 @click.option("--compile", "compiled", is_flag=True, help="Compile fvlm's layers.")

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 
-class Choice(click.Choice[str]):
+class NearestChoice(click.Choice[str]):
     """As click's, with the word that was probably meant.
 
     synonyms: other words, which are not taken, and what they mean.

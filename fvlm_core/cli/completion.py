@@ -23,7 +23,7 @@ from click.shell_completion import (
     add_completion_class,
 )
 
-from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.choice import NearestChoice
 
 VARIABLE = "_FVLM_COMPLETE"
 """What the scripts set: "bash_complete"."""
@@ -228,7 +228,7 @@ SHELLS: dict[str, type[ShellComplete]] = {shell.name: shell for shell in (Bash, 
 
 
 @click.command(name="completion")
-@click.argument("shell", type=Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=NearestChoice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
     """Print the script that completes fvlm's commands in SHELL.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.choice import NearestChoice
 
 if TYPE_CHECKING:
     from fvlm_core.planning.plan import RunPlan
@@ -20,7 +20,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def _cost_option(help: str) -> Callable[[F], F]:
     return click.option(
-        "--cost", "cost_name", type=Choice(["ledger", "6ND"]), default="ledger", show_default=True, help=help
+        "--cost",
+        "cost_name",
+        type=NearestChoice(["ledger", "6ND"]),
+        default="ledger",
+        show_default=True,
+        help=help,
     )
 
 

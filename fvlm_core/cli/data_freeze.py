@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.choice import NearestChoice
 from fvlm_core.cli.data_named import named_data
 from fvlm_core.cli.path_types import FOLDER_PATH
 
@@ -18,7 +18,7 @@ from fvlm_core.cli.path_types import FOLDER_PATH
 @click.option("--samples", type=click.IntRange(1), default=1000, show_default=True)
 @click.option("--to", "root", type=FOLDER_PATH, envvar="FVLM_FROZEN",
               default=Path("frozen"), show_default=True, help="The folder of frozen sets.")  # fmt: skip
-@click.option("--leaks", type=Choice(["exclude", "refuse"]), default="exclude", show_default=True,
+@click.option("--leaks", type=NearestChoice(["exclude", "refuse"]), default="exclude", show_default=True,
               help="What becomes of samples that training knows.")  # fmt: skip
 @click.option("--size", type=int, default=224, show_default=True, help="Side of the frames in pixels.")
 @click.option("--quality", type=int, default=90, show_default=True, help="Of the JPEGs.")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.choice import NearestChoice
 from fvlm_core.cli.data_named import named_data
 from fvlm_core.cli.path_types import FOLDER_PATH
 
@@ -16,7 +16,7 @@ SHEET, PAGE = "samples.png", "samples.html"
 @click.command("inspect")
 @named_data
 @click.option("--to", type=FOLDER_PATH, default=Path("inspect"), show_default=True)
-@click.option("--split", type=Choice(["train", "validation"]), default="train", show_default=True)
+@click.option("--split", type=NearestChoice(["train", "validation"]), default="train", show_default=True)
 @click.option(
     "--samples", type=click.IntRange(1, 1000), default=12, show_default=True, help="Shown, of all sources."
 )
@@ -38,13 +38,13 @@ def command(
     from fvlm_core.cli.display import Display
     from fvlm_core.media.bad_sample import BadSample
     from fvlm_core.report.data_inspection import chosen, lengths_of, shown
-    from fvlm_core.report.samples import LengthsOf, Shown, contact_sheet, sample_page
+    from fvlm_core.report.samples import LengthsOf, ShownSample, contact_sheet, sample_page
     from fvlm_core.utils.errors import FvlmError
 
     found = find_data(data, settings, (split,))  # type: ignore[arg-type]  # one of the choices
     recipe = found.recipe.runs[0].config if found.recipe else None
     size = recipe.model.encoder.config.spec().image_size if recipe else size
-    kept: list[Shown] = []
+    kept: list[ShownSample] = []
     measured: list[LengthsOf] = []
     wrong: list[str] = []
     with Display(stdout(), 0) as display:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.choice import NearestChoice
 from fvlm_core.cli.data_named import named_data
 from fvlm_core.cli.path_types import FOLDER_PATH
 
@@ -23,7 +23,9 @@ SHOWN = 8
 @named_data
 @click.option("--to", "root", type=FOLDER_PATH, required=True, metavar="DIR",
               help="Where the shards go: DIR/SOURCE/SPLIT.")  # fmt: skip
-@click.option("--split", type=Choice(["train", "validation", "both"]), default="both", show_default=True)
+@click.option(
+    "--split", type=NearestChoice(["train", "validation", "both"]), default="both", show_default=True
+)
 @click.option("--fps", type=float, help="Frames a second of clips.  [default: the source's own]")
 @click.option("--max-frames", type=int,
               help="Longer clips give so many, evenly spaced.  [default: the source's own]")  # fmt: skip

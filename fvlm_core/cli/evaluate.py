@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.choice import NearestChoice
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import key_option, runs_option
 from fvlm_core.cli.path_types import RUN_OR_PATH
 
 if TYPE_CHECKING:
-    from fvlm_core.evaluation.subject import Measured, Subject
+    from fvlm_core.evaluation.subject import EvaluatedModel, EvaluationResult
     from fvlm_core.interfaces.data import Split
 
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     help="A mode of the model's connector, how visual tokens are made, or all of them; may be given several times.  "
     "[default: the mode the model trained in]",
 )
-@click.option("--split", type=Choice(["validation", "train"]), default="validation", show_default=True)
+@click.option("--split", type=NearestChoice(["validation", "train"]), default="validation", show_default=True)
 @click.option(
     "--samples", type=click.IntRange(min=1), metavar="N", help="At most so many.  [default: the recipe's]"
 )
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     metavar="X",
     help="How large a share of the samples may be without what they show.  [default: data.max_bad of the recipe]",
 )
-@click.option("--device", type=Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--device", type=NearestChoice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @runs_option
 def command(
@@ -93,7 +93,7 @@ def command(
         _print_table(subject, split, measured)
 
 
-def _print_json(subject: Subject, split: str, measured: Measured) -> None:
+def _print_json(subject: EvaluatedModel, split: str, measured: EvaluationResult) -> None:
     import json
 
     from attrs import asdict
@@ -109,7 +109,7 @@ def _print_json(subject: Subject, split: str, measured: Measured) -> None:
     click.echo(json.dumps(whole, indent=2, allow_nan=False))
 
 
-def _print_table(subject: Subject, split: str, measured: Measured) -> None:
+def _print_table(subject: EvaluatedModel, split: str, measured: EvaluationResult) -> None:
     from fvlm_core.cli.console import new_table, print_table, stdout
 
     first = next(iter(measured.rows.values()))

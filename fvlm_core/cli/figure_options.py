@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from attrs import frozen
 
-from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.choice import NearestChoice
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.path_types import FOLDER_PATH
 
@@ -86,7 +86,7 @@ def figure_options(command: F) -> F:
             "--format",
             "formats",
             multiple=True,
-            type=Choice(["png", "svg", "pdf"]),
+            type=NearestChoice(["png", "svg", "pdf"]),
             help="The format of figures; may be repeated. Default: png.",
         ),
     ]

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.choice import NearestChoice
 from fvlm_core.cli.counts import Finite
 
 if TYPE_CHECKING:
-    from fvlm_core.scaling.fit.objective import Objective
+    from fvlm_core.scaling.fit.objective import FitObjective
     from fvlm_core.scaling.fit.options import Options
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 objective_option = click.option(
     "--objective",
-    type=Choice(["log-huber", "log-lad", "log-mse", "mse"]),
+    type=NearestChoice(["log-huber", "log-lad", "log-mse", "mse"]),
     default="log-huber",
     show_default=True,
     help="What is summed over points: Huber losses of residuals of ln L, their absolute values, their squares; or "
@@ -39,7 +39,7 @@ _OPTIONS = (
     ),
     click.option(
         "--bootstrap",
-        type=Choice(["auto", "cluster", "block", "iid", "wild"]),
+        type=NearestChoice(["auto", "cluster", "block", "iid", "wild"]),
         default="auto",
         show_default=True,
         help="What is drawn anew: whole runs (cluster), blocks of neighbouring evaluations within a run (block), "
@@ -48,7 +48,7 @@ _OPTIONS = (
     ),
     click.option(
         "--cluster",
-        type=Choice(["run", "size"]),
+        type=NearestChoice(["run", "size"]),
         default="run",
         show_default=True,
         help="What `--bootstrap cluster` and `wild` draw.",
@@ -78,12 +78,12 @@ def fit_options(command: Command) -> Command:
     return command
 
 
-def asked(chosen: dict[str, Any]) -> tuple[Objective, int, Options]:
+def asked(chosen: dict[str, Any]) -> tuple[FitObjective, int, Options]:
     """The objective, the number of draws and the options of a fit."""
     from fvlm_core.scaling.fit.constraints import Constraints
-    from fvlm_core.scaling.fit.objective import Objective
+    from fvlm_core.scaling.fit.objective import FitObjective
     from fvlm_core.scaling.fit.options import Options
 
     constraints = Constraints(tuple(chosen["fixed"]), tuple(chosen["bounds"]))
     options = Options(chosen["bootstrap"], chosen["cluster"], chosen["offsets"], chosen["force"], constraints)
-    return Objective(chosen["objective"], chosen["delta"]), chosen["draws"], options
+    return FitObjective(chosen["objective"], chosen["delta"]), chosen["draws"], options

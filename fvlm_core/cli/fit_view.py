@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from rich.style import Style
     from rich.table import Table
 
-    from fvlm_core.scaling.fit.report import Estimate, Fit, FitReport
-    from fvlm_core.scaling.fit.sensitivity import Line
+    from fvlm_core.scaling.fit.report import Estimate, FitReport, FittedLaw
+    from fvlm_core.scaling.fit.sensitivity import OtherFit
 
 SHOWN = 4
 """Exponents in a line of sensitivities."""
@@ -96,7 +96,7 @@ def _table(report: FitReport) -> Table:
     return table
 
 
-def _worth(fit: Fit) -> str:
+def _worth(fit: FittedLaw) -> str:
     """How many points there were, and what they are worth."""
     from fvlm_core.scaling.fit.diagnostics import count
 
@@ -108,7 +108,7 @@ def _worth(fit: Fit) -> str:
     return f"{group}{count(fit.n_points, 'point')}{worth}{criteria}"
 
 
-def sensitivity_lines(fit: Fit) -> list[str]:
+def sensitivity_lines(fit: FittedLaw) -> list[str]:
     """How far each exponent moves with the objective, with the cut, and without each run: one line a kind."""
     from fvlm_core.scaling.fit.residual_checks import is_exponent
 
@@ -134,7 +134,7 @@ def sensitivity_lines(fit: Fit) -> list[str]:
     return out
 
 
-def _worst(lines: list[Line]) -> str:
+def _worst(lines: list[OtherFit]) -> str:
     """The run that the others predict worst."""
     missed = [(abs(line.error), line) for line in lines if line.error is not None]
     if not missed:

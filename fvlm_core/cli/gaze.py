@@ -29,7 +29,7 @@ def command(video: Path, run_name: str, root: Path, out: Path, **otherwise: Any)
 
     VIDEO is shown as in training, unless an option says otherwise.
     """
-    from fvlm_core.evaluation.gaze import SUFFIXES, Gaze
+    from fvlm_core.evaluation.gaze import SUFFIXES, GazeMaps
     from fvlm_core.evaluation.inference import look
     from fvlm_core.media.decoders import open_decoder
     from fvlm_core.media.moving_pictures import shows_still
@@ -51,5 +51,5 @@ def command(video: Path, run_name: str, root: Path, out: Path, **otherwise: Any)
         raise UsageError(
             f'{run.id} has no queries: its connector "{restored.config.model.connector.name}" never looks'
         )
-    Gaze(frames, looks, f"{run.recipe}/{run.id}, step {restored.step}").save(out)
+    GazeMaps(frames, looks, f"{run.recipe}/{run.id}, step {restored.step}").save(out)
     stdout().print(f"{len(frames)} frames, {' and '.join(looks)}: {out}")

@@ -11,7 +11,7 @@ from fvlm_core.cli.options import decimal_option, runs_option
 from fvlm_core.cli.path_types import ANY_PATH
 
 if TYPE_CHECKING:
-    from fvlm_core.interchange.write_runs import Group
+    from fvlm_core.interchange.write_runs import ImportedGroup
     from fvlm_core.scaling.points.dialect import Decimal
 
 _SHOWN = 50
@@ -101,7 +101,7 @@ def command(
         stdout().print("nothing was written (--dry-run)")
 
 
-def _show(group: Group) -> None:
+def _show(group: ImportedGroup) -> None:
     """The runs as a table, and the remarks below it."""
     from fvlm_core.cli.console import new_table, print_table, stdout
     from fvlm_core.interchange.exported import check_sizes

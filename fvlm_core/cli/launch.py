@@ -14,7 +14,7 @@ from fvlm_core.cli.display import Display
 from fvlm_core.cli.launch_options import LaunchRequest
 from fvlm_core.cli.launch_view import LaunchView
 from fvlm_core.execution.grid import Grid, open_grid, open_launcher, prepare_data
-from fvlm_core.execution.grid_run import Entry
+from fvlm_core.execution.grid_run import GridRun
 from fvlm_core.execution.jobs import CommandLine, earlier_runs, tail
 from fvlm_core.execution.sequential import Outcome
 from fvlm_core.interfaces.launcher import Launcher
@@ -97,7 +97,7 @@ def _submit(grid: Grid, launcher: Launcher, request: LaunchRequest) -> tuple[lis
     return [], None
 
 
-def _explain(failed: list[Entry]) -> str:
+def _explain(failed: list[GridRun]) -> str:
     """Each failure, where its log is, and its last lines."""
     lines: list[str] = []
     for entry in failed:

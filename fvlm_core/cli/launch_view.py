@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fvlm_core.cli.console import new_table
-from fvlm_core.execution.grid_run import Entry, State
+from fvlm_core.execution.grid_run import GridRun, State
 from fvlm_core.execution.run_progress import reached
 
 _REFRESH = 1.0
@@ -46,18 +46,18 @@ class LaunchView:
         if self.console.is_terminal:
             self._live.stop()
 
-    def said(self, entry: Entry, text: str) -> None:
+    def said(self, entry: GridRun, text: str) -> None:
         """One line whatever the width: logs are read with grep."""
         self.console.print(f"{entry.run.id}: {text}", soft_wrap=True)
 
-    def seen(self, entries: Sequence[Entry]) -> None:
+    def seen(self, entries: Sequence[GridRun]) -> None:
         """Draw the table anew, once a second."""
         if self.console.is_terminal and time.monotonic() - self._drawn >= _REFRESH:
             self._drawn = time.monotonic()
             self._live.update(launch_table(entries, self.console.height), refresh=True)
 
 
-def launch_table(entries: Sequence[Entry], height: int) -> Group:
+def launch_table(entries: Sequence[GridRun], height: int) -> Group:
     """The runs, as many as fit into `height` rows, and how many are in which state."""
     numbers = ("step", "loss", "starts")
     table: Table = new_table("run", "state", *numbers, "slot", "note", right=numbers)

@@ -10,7 +10,7 @@ from fvlm_core.cli.console import new_table
 from fvlm_core.planning.memory_fit import gib
 from fvlm_core.planning.plan import RunPlan
 
-COLUMNS = ("weights", "gradients", "optimiser", "copies", "kept", "keys, values", "working", "runtime")
+COLUMNS = ("weights", "gradients", "optimizer", "copies", "kept", "keys, values", "working", "runtime")
 
 ABOUT = (
     "memory: at the fullest moment of a training step. copies: bf16 copies of weights. kept: activations for the "
@@ -25,7 +25,7 @@ def memory_table(groups: Sequence[tuple[str, RunPlan]]) -> Table:
     table = new_table("memory", *COLUMNS, "peak", "", "disk", right=(*COLUMNS, "peak", "disk"))
     for ids, plan in groups:
         need, memory = plan.need, plan.need.memory
-        parts = (memory.weights, memory.gradients, memory.optimiser, memory.copies)
+        parts = (memory.weights, memory.gradients, memory.optimizer, memory.copies)
         kept = sum(memory.activations.values())
         cells = [gib(part) for part in (*parts, kept, memory.keys_values, memory.working, memory.runtime)]
         verdict = "fits" if need.fits else "DOES NOT FIT"

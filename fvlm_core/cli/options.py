@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.choice import NearestChoice
 from fvlm_core.cli.offered import Place, completing
 from fvlm_core.cli.path_types import FOLDER_PATH, RUN_OR_PATH
 
@@ -26,7 +26,7 @@ runs_option = click.option(
 
 decimal_option = click.option(
     "--decimal",
-    type=Choice([".", ","]),
+    type=NearestChoice([".", ","]),
     metavar=".|,",
     help="The decimal mark of numbers in a table; the other one then separates thousands. Default: as the file shows.",
 )
@@ -55,7 +55,9 @@ def frame_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--fps", type=click.FloatRange(min=0, min_open=True), help="Frames a second of a video."
         ),
         click.option("--max-frames", type=click.IntRange(min=1), help="Most frames, evenly spaced."),
-        click.option("--fit", type=Choice(["letterbox", "crop"]), help="How a picture becomes a square."),
+        click.option(
+            "--fit", type=NearestChoice(["letterbox", "crop"]), help="How a picture becomes a square."
+        ),
         click.option(
             "--still-frames", "repeats", type=click.IntRange(min=1), help="Frames that a picture makes."
         ),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fvlm_core.cli import console
-from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.choice import NearestChoice
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import key_option
 from fvlm_registry import KINDS
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     required=True,
     shell_complete=completing("component"),
 )
-@click.option("--kind", type=Choice(KINDS), help="Only components of this kind.")
+@click.option("--kind", type=NearestChoice(KINDS), help="Only components of this kind.")
 @key_option("settings", "setting", "A setting of the component, as in a recipe (-o path=...).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 def command(names: tuple[str, ...], kind: Kind | None, settings: tuple[str, ...], as_json: bool) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.choice import NearestChoice
 from fvlm_core.cli.path_types import FOLDER_PATH
 
 KINDS = ("encoder", "connector", "llm", "data", "fit")
@@ -16,7 +16,7 @@ KINDS = ("encoder", "connector", "llm", "data", "fit")
 @click.argument("name")
 @click.option(
     "--kind",
-    type=Choice(KINDS, {"law": "fit", "model": "llm", "source": "data"}),
+    type=NearestChoice(KINDS, {"law": "fit", "model": "llm", "source": "data"}),
     required=True,
     help="What the plugin offers.",
 )

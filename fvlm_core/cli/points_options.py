@@ -11,7 +11,7 @@ import click
 from attrs import fields, frozen
 from click.core import ParameterSource
 
-from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.choice import NearestChoice
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import decimal_option, runs_option
 from fvlm_core.cli.path_types import ANY_PATH
@@ -55,10 +55,10 @@ def fit_points_options(command: Command) -> Command:
 def load_points(request: PointsRequest, laws: Sequence[FitModel] = ()) -> Points:
     """Read the points, and keep those that the policy keeps. laws: what they read of a table is read. Raises
     `UsageError` or `Problems`."""
-    from fvlm_core.scaling.points.columns import STANDARD, Choice, parse_columns
-    from fvlm_core.scaling.points.point_selection import Policy, apply
+    from fvlm_core.scaling.points.columns import STANDARD, ColumnChoices, parse_columns
+    from fvlm_core.scaling.points.point_selection import PointSelection, apply
 
-    policy = Policy.parse(request.selection, request.warmup_cut, request.drop_runs, request.where)
+    policy = PointSelection.parse(request.selection, request.warmup_cut, request.drop_runs, request.where)
     if request.files:
         from fvlm_core.scaling.points.files import read_points
 
@@ -66,7 +66,7 @@ def load_points(request: PointsRequest, laws: Sequence[FitModel] = ()) -> Points
         extras = (condition.key for condition in policy.where if condition.key.lower() not in STANDARD)
         points = read_points(
             request.files,
-            Choice(
+            ColumnChoices(
                 named,
                 request.n_kind,
                 request.d_kind,
@@ -86,7 +86,7 @@ def load_points(request: PointsRequest, laws: Sequence[FitModel] = ()) -> Points
             request.n_kind or "total",
             request.d_kind or "samples",
         )
-    return points if policy == Policy() else apply(policy, points)
+    return points if policy == PointSelection() else apply(policy, points)
 
 
 def _with_options(command: Command, n: tuple[str, ...], d: tuple[str, ...]) -> Command:
@@ -124,14 +124,14 @@ def _options(n: tuple[str, ...], d: tuple[str, ...]) -> tuple[Any, ...]:
             *n,
             "--n-kind",
             "n_kind",
-            type=Choice(["total", "trainable", "non-embedding", "llm"]),
+            type=NearestChoice(["total", "trainable", "non-embedding", "llm"]),
             help="What N counts. Of runs: total parameters by default. Of tables: what the column says.",
         ),
         click.option(
             *d,
             "--d-kind",
             "d_kind",
-            type=Choice(["samples", "tokens", "frames", "flops"]),
+            type=NearestChoice(["samples", "tokens", "frames", "flops"]),
             help="What D counts. Of runs: samples by default. Of tables: what the column says.",
         ),
         click.option(

@@ -148,12 +148,12 @@ def _dry_run(recipe: Recipe, root: Path, as_json: bool, device: str | None, mfu:
     from fvlm_core.cli.plan_view import plan_json, show_plan
     from fvlm_core.execution.sequential import missing_start
     from fvlm_core.hardware.gpus import find_gpu
-    from fvlm_core.planning.plan import Target, plan
+    from fvlm_core.planning.plan import PlannedDevice, plan
 
     plans = [
         evolve(one, notes=tuple(dict.fromkeys([*one.notes, *missing_start(recipe, run, root)])))
         for run, one in zip(
-            recipe.runs, plan(recipe, Target(find_gpu(device) if device else None, mfu)), strict=True
+            recipe.runs, plan(recipe, PlannedDevice(find_gpu(device) if device else None, mfu)), strict=True
         )
     ]
     if as_json:

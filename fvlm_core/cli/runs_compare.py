@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.choice import NearestChoice
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import runs_option
 from fvlm_core.cli.path_types import FILE_OR_STDOUT, RUNS_OR_PATH, STDOUT
 
 if TYPE_CHECKING:
-    from fvlm_core.comparison import Table
+    from fvlm_core.comparison import ComparisonTable
 
 _FORMATS = ("rich", "markdown", "latex", "csv", "json")
 
@@ -42,7 +42,7 @@ _FORMATS = ("rich", "markdown", "latex", "csv", "json")
 @click.option(
     "--format",
     "form",
-    type=Choice(_FORMATS),
+    type=NearestChoice(_FORMATS),
     help="Default: by the suffix of --out, else for the terminal.",
 )
 @click.option(
@@ -98,7 +98,7 @@ def command(
     click.echo(str(out))
 
 
-def show_tables(tables: Sequence[Table]) -> None:
+def show_tables(tables: Sequence[ComparisonTable]) -> None:
     """Print comparisons on the terminal, one below the other."""
     from fvlm_core.cli.console import new_table, print_table, stdout
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fvlm_core.cli.choice import Choice
+from fvlm_core.cli.choice import NearestChoice
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import runs_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fvlm_core.runs.listing import Entry
+    from fvlm_core.runs.listing import ListedRun
 
 SORTS = ("run", "state", "size", "best", "step", "samples", "seed", "hours", "when")
 _STATES = ("complete", "interrupted", "running", "failed", "imported", "unreadable")
@@ -33,7 +33,9 @@ _STATES = ("complete", "interrupted", "running", "failed", "imported", "unreadab
     shell_complete=completing("group"),
     help="Only runs of this recipe; *, ? and [..].",
 )
-@click.option("--state", "states", multiple=True, type=Choice(_STATES), help="Only runs in this state.")
+@click.option(
+    "--state", "states", multiple=True, type=NearestChoice(_STATES), help="Only runs in this state."
+)
 @click.option(
     "--tag", "tags", multiple=True, metavar="TAG", help="Only runs with this tag; several: with all."
 )
@@ -45,7 +47,9 @@ _STATES = ("complete", "interrupted", "running", "failed", "imported", "unreadab
     help='Only runs that meet this, such as size=135M, "best_loss < 1.3" or training.lr=1e-3: a field of --json, or a '
     "key of the recipe (= or ==, !=, <, <=, >, >=). May be repeated.",
 )
-@click.option("--sort", type=Choice(SORTS), help="Default: recipes by name, runs in the recipe's order.")
+@click.option(
+    "--sort", type=NearestChoice(SORTS), help="Default: recipes by name, runs in the recipe's order."
+)
 @click.option("--reverse", is_flag=True, help="The other way round.")
 @click.option("--json", "as_json", is_flag=True, help="Every field, as a JSON list.")
 @click.option("--csv", "as_csv", is_flag=True, help="Every field, as CSV.")
@@ -95,7 +99,7 @@ def command(
                 click.echo(f"{entry.name}: {entry.state}: {entry.problem}", err=True)
 
 
-def _order(entry: Entry, sort: str) -> tuple[bool, Any]:
+def _order(entry: ListedRun, sort: str) -> tuple[bool, Any]:
     """What is not known comes last."""
     value: Any = {
         "run": (entry.recipe, entry.id),
@@ -111,12 +115,12 @@ def _order(entry: Entry, sort: str) -> tuple[bool, Any]:
     return value is None, 0 if value is None else value
 
 
-def _count(entry: Entry, value: int) -> str:
+def _count(entry: ListedRun, value: int) -> str:
     """Empty where zero means that nobody knows."""
     return f"{value:,}" if value or entry.state not in ("imported", "unreadable") else ""
 
 
-def _say_none(entries: Sequence[Entry], root: Path) -> None:
+def _say_none(entries: Sequence[ListedRun], root: Path) -> None:
     if entries:
         click.echo(f"none of the {len(entries):,} runs under {root} is meant", err=True)
     else:
@@ -127,7 +131,7 @@ def _say_none(entries: Sequence[Entry], root: Path) -> None:
         )
 
 
-def _print_csv(entries: Sequence[Entry]) -> None:
+def _print_csv(entries: Sequence[ListedRun]) -> None:
     from fvlm_core.utils.csv_text import csv_text
 
     rows = [{**entry.to_json(), "tags": " ".join(entry.tags)} for entry in entries]
@@ -135,7 +139,7 @@ def _print_csv(entries: Sequence[Entry]) -> None:
         click.echo(csv_text([*rows[0]], [[*row.values()] for row in rows]), nl=False)
 
 
-def _print_lines(entries: Sequence[Entry]) -> None:
+def _print_lines(entries: Sequence[ListedRun]) -> None:
     from time import localtime, strftime
 
     from fvlm_core.cli.console import heading

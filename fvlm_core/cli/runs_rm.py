@@ -13,7 +13,7 @@ from fvlm_core.cli.path_types import RUNS_OR_PATH
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fvlm_core.runs.listing import Entry
+    from fvlm_core.runs.listing import ListedRun
 
 
 @click.command("rm")
@@ -50,7 +50,7 @@ def command(names: tuple[str, ...], checkpoints: bool, yes: bool, root: Path) ->
     return 1 if failed else 0
 
 
-def _ask(entries: Sequence[Entry], sizes: Sequence[int], checkpoints: bool) -> None:
+def _ask(entries: Sequence[ListedRun], sizes: Sequence[int], checkpoints: bool) -> None:
     """Show what would go, and ask. Raises `click.Abort`."""
     for entry, size in zip(entries, sizes, strict=True):
         loss = f"best val {entry.best_loss:.4f}" if entry.best_loss is not None else "no evaluation"

@@ -15,7 +15,7 @@ from fvlm_core.cli.points_options import points_options
 
 if TYPE_CHECKING:
     from fvlm_core.cli.points_options import PointsRequest
-    from fvlm_core.runs.store import Run
+    from fvlm_core.runs.store import StoredRun
     from fvlm_core.scaling.points.points import Points
 
 
@@ -143,7 +143,7 @@ def _points(request: PointsRequest) -> Points | None:
     return load_points(request)
 
 
-def _runs(root: Path) -> list[Run]:
+def _runs(root: Path) -> list[StoredRun]:
     """Those that can be read; `load_points` names the others."""
     from fvlm_core.runs.listing import list_entries
     from fvlm_core.runs.sound import sound

@@ -20,7 +20,7 @@ from fvlm_core.recipes.written import NewRun, written
 from fvlm_core.scaling.fit.fitting import fit_points, load_model
 from fvlm_core.scaling.fit.noise import ASSUMED, Noise
 from fvlm_core.scaling.points.points import Points, size_label
-from fvlm_core.scaling.predict.advice import Advice, Choices, Target, advise, check_law, flops_price
+from fvlm_core.scaling.predict.advice import Advice, Choices, PredictionTarget, advise, check_law, flops_price
 from fvlm_core.scaling.predict.cost import SAME_SIZE, Cost, Size
 from fvlm_core.scaling.predict.prediction import noise_of
 from fvlm_core.scaling.predict.reach import Excess, beyond
@@ -149,7 +149,9 @@ def suggest(
             "no run is known yet: published laws say how the loss may scale. Spend about a third of the budget this "
             "way, then ask again with its runs"
         )
-    advice = advise(model, choices, amount, Target(*question.target), cost=cost, points=points, noise=noise)
+    advice = advise(
+        model, choices, amount, PredictionTarget(*question.target), cost=cost, points=points, noise=noise
+    )
     if advice.missing:
         remarks.append(advice.missing)
     if advice.suggested.error > HARDLY * advice.before:

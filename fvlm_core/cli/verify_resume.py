@@ -39,14 +39,14 @@ STEPS = 5
 def command(recipe: str, run_id: str | None, n: int | None, overrides: tuple[str, ...], root: Path) -> None:
     """Train a run of RECIPE for 2N steps; train it again, kill it (SIGKILL) past step N, resume it to 2N; compare.
 
-    Weights, optimiser state and every metric that no clock decides must be equal to the last bit; else the first
+    Weights, optimizer state and every metric that no clock decides must be equal to the last bit; else the first
     difference is printed and the exit code is 1. Schedule and data are those of the whole run, of which these are the
     first steps. Everything happens in a temporary folder (TMPDIR says where); the folder of runs is left alone.
     """
     from tempfile import TemporaryDirectory
 
     from fvlm_core.cli.console import stdout
-    from fvlm_core.execution.verify_resume.child import Task
+    from fvlm_core.execution.verify_resume.child import ChildTask
     from fvlm_core.execution.verify_resume.proof import prove
     from fvlm_core.recipes.read import read_recipe
     from fvlm_core.utils.errors import FvlmError
@@ -56,7 +56,7 @@ def command(recipe: str, run_id: str | None, n: int | None, overrides: tuple[str
     n = _steps(run, n)
     _prepare(read, run, root)
     with TemporaryDirectory(prefix="fvlm-verify-") as folder:
-        task = Task(recipe, overrides, run.id, root, Path(folder), n, until=2 * n, wait=False)
+        task = ChildTask(recipe, overrides, run.id, root, Path(folder), n, until=2 * n, wait=False)
         verdict = prove(task, read.name, lambda text: stdout().print(text, soft_wrap=True))
     _show(verdict)
     if verdict.difference is not None:

@@ -12,8 +12,8 @@ from fvlm_core.comparison.contrast import PAIRED_FROM, Contrast, contrast
 from fvlm_core.comparison.factorial import Factorial, factorial, find_squares, named_square
 from fvlm_core.comparison.measured import LOSS, Variant, variants
 from fvlm_core.comparison.multiplier import Multiplier, multiplier
-from fvlm_core.comparison.statistics import LEVEL, Interval, holm
-from fvlm_core.runs.store import Run
+from fvlm_core.comparison.statistics import LEVEL, StudentInterval, holm
+from fvlm_core.runs.store import StoredRun
 from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.listing import listed
 from fvlm_registry.nearest import did_you_mean
@@ -41,7 +41,7 @@ class Judged:
 
 
 @frozen(eq=False)
-class Row:
+class VariantRow:
     """One variant. value: the mean of its seeds at their best evaluations; None before the first. spread: the
     standard deviation of the seeds; None for one."""
 
@@ -58,13 +58,13 @@ class Comparison:
 
     metric: str
     baseline: Variant
-    rows: tuple[Row, ...]
+    rows: tuple[VariantRow, ...]
     factorials: tuple[tuple[Factorial, tuple[Judged, Judged, Judged]], ...]
     notes: tuple[str, ...]
 
 
 def compare(
-    runs: Sequence[Run], baseline: str | None = None, metric: str = LOSS, factors: Sequence[str] = ()
+    runs: Sequence[StoredRun], baseline: str | None = None, metric: str = LOSS, factors: Sequence[str] = ()
 ) -> Comparison:
     """Compare runs with a baseline at their best evaluations.
 
@@ -129,7 +129,7 @@ def _found(of: Contrast, p: float | None, metric: str) -> Found | None:
     return "lower" if of.value < 0 else "higher"
 
 
-def _adjusted(intervals: Sequence[Interval | None]) -> list[float | None]:
+def _adjusted(intervals: Sequence[StudentInterval | None]) -> list[float | None]:
     known = [at for at, interval in enumerate(intervals) if interval is not None]
     chances = holm([interval.p for interval in intervals if interval is not None])
     out: list[float | None] = [None] * len(intervals)
@@ -154,11 +154,11 @@ def _measured(variant: Variant) -> bool:
     return any(run.value is not None for run in variant.runs)
 
 
-def _row(variant: Variant, judged: Judged, times: Multiplier) -> Row:
+def _row(variant: Variant, judged: Judged, times: Multiplier) -> VariantRow:
     known = np.array([run.value for run in variant.runs if run.value is not None], dtype=float)
     value = float(known.mean()) if len(known) else None
     spread = float(known.std(ddof=1)) if len(known) > 1 else None
-    return Row(variant, value, spread, judged, times)
+    return VariantRow(variant, value, spread, judged, times)
 
 
 def _notes(comparison: Comparison) -> list[str]:
@@ -213,7 +213,7 @@ def _about_intervals(comparison: Comparison) -> list[str]:
     return notes
 
 
-def _about_runs(rows: Sequence[Row]) -> list[str]:
+def _about_runs(rows: Sequence[VariantRow]) -> list[str]:
     notes: list[str] = []
     runs = [run for row in rows for run in row.variant.runs]
     unfinished = [
@@ -237,7 +237,7 @@ def _about_runs(rows: Sequence[Row]) -> list[str]:
     return notes
 
 
-def _about_multipliers(rows: Sequence[Row]) -> list[str]:
+def _about_multipliers(rows: Sequence[VariantRow]) -> list[str]:
     known = [row for row in rows if row.multiplier.value is not None]
     if not known:
         return []

@@ -8,12 +8,12 @@ from itertools import pairwise
 import numpy as np
 from attrs import frozen
 
-from fvlm_core.comparison.measured import LOSS, Measured, Variant
+from fvlm_core.comparison.measured import LOSS, ComparedRun, Variant
 from fvlm_core.comparison.statistics import (
     Floats,
-    Group,
-    Interval,
     Ints,
+    Repeats,
+    StudentInterval,
     influence,
     over_both,
     over_samples,
@@ -41,8 +41,8 @@ class Contrast:
     """
 
     value: float | None
-    weights: Interval | None = None
-    both: Interval | None = None
+    weights: StudentInterval | None = None
+    both: StudentInterval | None = None
     seeds: int = 0
     paired: bool = False
     unlike: str = ""
@@ -68,7 +68,7 @@ def contrast(terms: Sequence[Term], metric: str) -> Contrast:
     if missing:
         reasons.append(missing)
     groups = [
-        Group(weight, each, np.array([parts[id(run)] for run in own]) if parts else None)
+        Repeats(weight, each, np.array([parts[id(run)] for run in own]) if parts else None)
         for (weight, own), each in zip(kept, losses, strict=True)
     ]
     if common:
@@ -97,14 +97,14 @@ def _common_seeds(terms: Sequence[Term]) -> list[int]:
     return known if len(known) >= PAIRED_FROM else []
 
 
-def _of_seeds(variant: Variant, seeds: Sequence[int]) -> list[Measured]:
+def _of_seeds(variant: Variant, seeds: Sequence[int]) -> list[ComparedRun]:
     if not seeds:
         return list(variant.runs)
     by_seed = {run.seed: run for run in variant.runs}
     return [by_seed[seed] for seed in seeds]
 
 
-def _unlike(runs: Sequence[Measured]) -> str:
+def _unlike(runs: Sequence[ComparedRun]) -> str:
     """Why the runs were not measured on the same thing; empty when they were, or when nobody can know."""
     recorded = [(run, run.validation) for run in runs if run.validation is not None]
     for (one, before), (other, after) in pairwise(recorded):
@@ -130,7 +130,7 @@ def _unlike(runs: Sequence[Measured]) -> str:
     return ""
 
 
-def _parts(runs: Sequence[Measured], metric: str) -> tuple[dict[int, Floats], Ints, str]:
+def _parts(runs: Sequence[ComparedRun], metric: str) -> tuple[dict[int, Floats], Ints, str]:
     """What every sample adds to the error of each run, by `id` of the run and in one order of the samples; the source
     of each sample, as a number; and why there is none."""
     nothing: Ints = np.zeros(0, dtype=np.int64)

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 
-from fvlm_core.comparison.table import Table
+from fvlm_core.comparison.table import ComparisonTable
 from fvlm_core.utils.csv_text import csv_text
 
 _LATEX = {
@@ -22,28 +22,28 @@ _LATEX = {
 _SIGNED = re.compile(r"(?<![\w.-])([+-])(\d[\d.]*)")
 
 
-def to_markdown(tables: Sequence[Table]) -> str:
+def to_markdown(tables: Sequence[ComparisonTable]) -> str:
     """Pipe tables, one after the other, notes as lists below."""
     return "\n".join(_markdown(table) for table in tables)
 
 
-def to_latex(tables: Sequence[Table]) -> str:
+def to_latex(tables: Sequence[ComparisonTable]) -> str:
     r"""`tabular` with the rules of booktabs (\usepackage{booktabs}), notes below in small print."""
     return "\n".join(_latex(table) for table in tables)
 
 
-def to_csv(tables: Sequence[Table]) -> str:
+def to_csv(tables: Sequence[ComparisonTable]) -> str:
     """One line a row of all tables, every value at full precision; notes are in the other formats."""
     rows = [[row[key] for key in table.keys] for table in tables for row in table.rows]
     return csv_text(tables[0].keys, rows)
 
 
-def to_json(tables: Sequence[Table]) -> str:
+def to_json(tables: Sequence[ComparisonTable]) -> str:
     """A list of tables with their values and notes."""
     return json.dumps([table.to_json() for table in tables], indent=2, allow_nan=False) + "\n"
 
 
-FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {
+FORMATS: dict[str, Callable[[Sequence[ComparisonTable]], str]] = {
     "markdown": to_markdown,
     "latex": to_latex,
     "csv": to_csv,
@@ -53,7 +53,7 @@ FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {
 SUFFIXES = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json"}
 
 
-def _markdown(table: Table) -> str:
+def _markdown(table: ComparisonTable) -> str:
     head = [column.title for column in table.columns]
     rules = ["---:" if column.number else "---" for column in table.columns]
     rows = [*table.texts("variant"), *table.texts("effect")]
@@ -74,7 +74,7 @@ def _pipes(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _latex(table: Table) -> str:
+def _latex(table: ComparisonTable) -> str:
     layout = "".join("r" if column.number else "l" for column in table.columns)
     effects = table.texts("effect")
     lines = [

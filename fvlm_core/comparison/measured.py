@@ -14,7 +14,7 @@ from fvlm_core.comparison.statistics import Floats
 from fvlm_core.recipes.resolved import RUNTIME, flat
 from fvlm_core.runs.metrics import Row, read_metrics
 from fvlm_core.runs.per_sample_loss import read_scored
-from fvlm_core.runs.store import METRICS, Run
+from fvlm_core.runs.store import METRICS, StoredRun
 
 LOSS = "val_loss"
 """The metric whose value of every sample is kept."""
@@ -33,14 +33,14 @@ class Scores:
 
 
 @frozen(eq=False)
-class Measured:
+class ComparedRun:
     """One run as it is compared.
 
     value: of the metric at the best evaluation, None before the first. curve: of every evaluation its step, samples
     seen, FLOPs and loss (NaN where unknown), [points, 4]. scores: None when they were not kept.
     """
 
-    run: Run
+    run: StoredRun
     summary: dict[str, Any]
     value: float | None
     curve: Floats
@@ -67,7 +67,7 @@ class Variant:
     """
 
     name: str
-    runs: tuple[Measured, ...]
+    runs: tuple[ComparedRun, ...]
     settings: dict[str, Any]
 
     @property
@@ -81,7 +81,7 @@ class Variant:
         return str(self.runs[0].run.record.get("schedule", ""))
 
 
-def measure(run: Run, metric: str) -> Measured:
+def measure(run: StoredRun, metric: str) -> ComparedRun:
     """Read what is compared of a run. metric: a column of its evaluations."""
     summary = run.summary
     rows = [row for row in read_metrics(run.folder / METRICS, skip="train") if row["event_type"] == "eval"]
@@ -96,12 +96,12 @@ def measure(run: Run, metric: str) -> Measured:
     else:
         value = next((_number(row.get(metric)) for row in reversed(rows) if row.get("step") == step), None)
     scores = _scores(run, int(step)) if step is not None else None
-    return Measured(run, summary, value, _curve(rows), scores)
+    return ComparedRun(run, summary, value, _curve(rows), scores)
 
 
-def variants(runs: Sequence[Run], metric: str) -> list[Variant]:
+def variants(runs: Sequence[StoredRun], metric: str) -> list[Variant]:
     """The runs as variants with their seeds, in the order given."""
-    groups: dict[tuple[str, str], list[Run]] = {}
+    groups: dict[tuple[str, str], list[StoredRun]] = {}
     for run in runs:
         groups.setdefault((run.recipe, _stem(run, runs)), []).append(run)
     names = [stem for _, stem in groups]
@@ -118,7 +118,7 @@ def variants(runs: Sequence[Run], metric: str) -> list[Variant]:
     ]
 
 
-def settings(run: Run) -> dict[str, Any]:
+def settings(run: StoredRun) -> dict[str, Any]:
     """What decides the weights of a run, by dotted key, without its name and seed."""
     found = flat(run.record.get("resolved") or {})
     return {key: value for key, value in found.items() if not _covered(key)}
@@ -128,7 +128,7 @@ def _covered(key: str) -> bool:
     return any(key == name or key.startswith((f"{name}.", f"{name}[")) for name in (*RUNTIME, *_NAMES))
 
 
-def _stem(run: Run, runs: Sequence[Run]) -> str:
+def _stem(run: StoredRun, runs: Sequence[StoredRun]) -> str:
     """The id without the number of its seed.
 
     `seeds = 3` makes `A1-s0`, `A1-s1`, `A1-s2` with seed, seed + 1, ...: the recipe says which number its seed is. Of
@@ -155,7 +155,7 @@ def _curve(rows: Sequence[Row]) -> Floats:
     return np.array(values, dtype=float).reshape(-1, len(columns))
 
 
-def _scores(run: Run, step: int) -> Scores | None:
+def _scores(run: StoredRun, step: int) -> Scores | None:
     try:
         found = read_scored(run.folder, step)
     except (OSError, ValueError, KeyError, TypeError):

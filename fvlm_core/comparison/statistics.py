@@ -28,7 +28,7 @@ LEVEL = 0.95
 
 
 @frozen
-class Interval:
+class StudentInterval:
     """An estimate with Student's interval. error: standard error. freedom: its degrees of freedom."""
 
     value: float
@@ -59,7 +59,7 @@ class Interval:
 
 
 @frozen(eq=False)
-class Group:
+class Repeats:
     """Repeats of one variant, or of a contrast that was formed seed by seed.
 
     weight: in the contrast. losses: of each seed, [K]. parts: e_i of each seed, [K, n]; None when not known.
@@ -76,7 +76,7 @@ def influence(losses: Floats, tokens: Floats) -> Floats:
     return (losses - losses.sum() / total * tokens) / total
 
 
-def paired(groups: Sequence[Group]) -> Group:
+def paired(groups: Sequence[Repeats]) -> Repeats:
     """The contrast seed by seed: seed k of every group belongs together."""
     known = [group.parts for group in groups if group.parts is not None]
     parts = (
@@ -84,10 +84,10 @@ def paired(groups: Sequence[Group]) -> Group:
         if len(known) == len(groups)
         else None
     )
-    return Group(1.0, sum((g.weight * g.losses for g in groups), np.zeros(1)), parts)
+    return Repeats(1.0, sum((g.weight * g.losses for g in groups), np.zeros(1)), parts)
 
 
-def over_samples(groups: Sequence[Group], sources: Ints) -> Interval | None:
+def over_samples(groups: Sequence[Repeats], sources: Ints) -> StudentInterval | None:
     """The contrast of these very weights: what other samples, in the same shares of the sources, would have given.
 
     sources: which source each sample is of, [n]. None when the samples' own losses are not known, or are one.
@@ -95,10 +95,10 @@ def over_samples(groups: Sequence[Group], sources: Ints) -> Interval | None:
     variance = _of_samples(groups, sources)
     if variance is None:
         return None
-    return Interval(_value(groups), math.sqrt(variance), len(sources) - len(np.unique(sources)))
+    return StudentInterval(_value(groups), math.sqrt(variance), len(sources) - len(np.unique(sources)))
 
 
-def over_both(groups: Sequence[Group], sources: Ints) -> Interval | None:
+def over_both(groups: Sequence[Repeats], sources: Ints) -> StudentInterval | None:
     """The contrast of the variants: what other seeds and other samples would have given. None with one seed in a group,
     and where the seeds of one gave the same loss.
 
@@ -136,18 +136,20 @@ def holm(chances: Sequence[float]) -> list[float]:
 
 def _combined(
     value: float, variances: Sequence[float], degrees: Sequence[int], less: float = 0.0
-) -> Interval:
+) -> StudentInterval:
     """A sum of independent variances, with Satterthwaite's degrees of freedom. less: what is counted twice in it."""
     variance = max(sum(variances) - less, *variances) if less else sum(variances)
     total = sum(part**2 / own for part, own in zip(variances, degrees, strict=True))
-    return Interval(value, math.sqrt(variance), max(1.0, variance**2 / total) if total > 0 else math.inf)
+    return StudentInterval(
+        value, math.sqrt(variance), max(1.0, variance**2 / total) if total > 0 else math.inf
+    )
 
 
-def _value(groups: Sequence[Group]) -> float:
+def _value(groups: Sequence[Repeats]) -> float:
     return float(sum(group.weight * group.losses.mean() for group in groups))
 
 
-def _of_samples(groups: Sequence[Group], sources: Ints) -> float | None:
+def _of_samples(groups: Sequence[Repeats], sources: Ints) -> float | None:
     """Variance of the contrast over the samples, within sources: a set has its shares of the sources by design."""
     parts = [group.weight * group.parts.mean(axis=0) for group in groups if group.parts is not None]
     if len(parts) < len(groups) or len(sources) < 2:

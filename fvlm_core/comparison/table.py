@@ -8,10 +8,10 @@ from typing import Any
 
 from attrs import frozen
 
-from fvlm_core.comparison.compare import Comparison, Judged, Row
+from fvlm_core.comparison.compare import Comparison, Judged, VariantRow
 from fvlm_core.comparison.measured import LOSS, Variant
 from fvlm_core.comparison.multiplier import Multiplier
-from fvlm_core.comparison.statistics import LEVEL, Interval
+from fvlm_core.comparison.statistics import LEVEL, StudentInterval
 
 Values = dict[str, Any]
 """A row: JSON values by key, None for what is not known or not asked of it."""
@@ -24,7 +24,7 @@ _NEXT = re.compile(r", (?=\S+ = )")
 
 
 @frozen
-class Column:
+class ComparisonColumn:
     """A column for readers, of one or more values. show: their text, "" where there is nothing to say."""
 
     title: str
@@ -34,7 +34,7 @@ class Column:
 
 
 @frozen
-class Table:
+class ComparisonTable:
     """Rows of variants, then rows of 2x2 effects, and what must be said below them.
 
     columns: for readers, those that are empty left out. keys: of all values, for CSV and JSON. rows: the values.
@@ -42,7 +42,7 @@ class Table:
 
     metric: str
     baseline: str
-    columns: tuple[Column, ...]
+    columns: tuple[ComparisonColumn, ...]
     keys: tuple[str, ...]
     rows: tuple[Values, ...]
     notes: tuple[str, ...]
@@ -63,7 +63,7 @@ class Table:
         }
 
 
-def table(comparison: Comparison) -> Table:
+def table(comparison: Comparison) -> ComparisonTable:
     """The table of a comparison."""
     rows = [_variant(row, comparison) for row in comparison.rows]
     notes = list(comparison.notes)
@@ -84,31 +84,33 @@ def table(comparison: Comparison) -> Table:
     whole = _columns(comparison.metric, rows)
     columns = [column for column in whole if any(column.show(row) for row in rows)]
     keys = tuple(rows[0])
-    return Table(comparison.metric, comparison.baseline.name, tuple(columns), keys, tuple(rows), tuple(notes))
-
-
-def _columns(metric: str, rows: Sequence[Values]) -> tuple[Column, ...]:
-    loss = "best val" if metric == LOSS else metric
-    changed = {key for row in rows for key, _ in _settings(row["changes"])}
-    return (
-        Column("variant", ("variant",), lambda row: row["variant"]),
-        Column("changes", ("changes",), lambda row: _short(row["changes"], changed)),
-        Column("seeds", ("seeds",), lambda row: str(row["seeds"] or ""), number=True),
-        Column(loss, ("value",), lambda row: _plain(row["value"]), number=True),
-        Column("sd", ("spread",), lambda row: _plain(row["spread"]), number=True),
-        Column("difference", ("difference",), lambda row: _signed(row["difference"]), number=True),
-        Column(
-            "these weights", ("weights_low", "weights_high"), lambda row: _range(row, "weights"), number=True
-        ),
-        Column(
-            "seeds and samples", ("seeds_low", "seeds_high"), lambda row: _range(row, "seeds"), number=True
-        ),
-        Column("verdict", ("verdict", "of_weights"), _verdict),
-        Column("multiplier", ("multiplier", "multiplier_bound"), _multiplied, number=True),
+    return ComparisonTable(
+        comparison.metric, comparison.baseline.name, tuple(columns), keys, tuple(rows), tuple(notes)
     )
 
 
-def _variant(row: Row, comparison: Comparison) -> Values:
+def _columns(metric: str, rows: Sequence[Values]) -> tuple[ComparisonColumn, ...]:
+    loss = "best val" if metric == LOSS else metric
+    changed = {key for row in rows for key, _ in _settings(row["changes"])}
+    return (
+        ComparisonColumn("variant", ("variant",), lambda row: row["variant"]),
+        ComparisonColumn("changes", ("changes",), lambda row: _short(row["changes"], changed)),
+        ComparisonColumn("seeds", ("seeds",), lambda row: str(row["seeds"] or ""), number=True),
+        ComparisonColumn(loss, ("value",), lambda row: _plain(row["value"]), number=True),
+        ComparisonColumn("sd", ("spread",), lambda row: _plain(row["spread"]), number=True),
+        ComparisonColumn("difference", ("difference",), lambda row: _signed(row["difference"]), number=True),
+        ComparisonColumn(
+            "these weights", ("weights_low", "weights_high"), lambda row: _range(row, "weights"), number=True
+        ),
+        ComparisonColumn(
+            "seeds and samples", ("seeds_low", "seeds_high"), lambda row: _range(row, "seeds"), number=True
+        ),
+        ComparisonColumn("verdict", ("verdict", "of_weights"), _verdict),
+        ComparisonColumn("multiplier", ("multiplier", "multiplier_bound"), _multiplied, number=True),
+    )
+
+
+def _variant(row: VariantRow, comparison: Comparison) -> Values:
     variant, baseline = row.variant, comparison.baseline
     runs = [run.run for run in variant.runs]
     steps = [run.summary.get("best_val_step") for run in variant.runs]
@@ -148,7 +150,7 @@ def _judged(judged: Judged) -> Values:
     }
 
 
-def _ends(name: str, interval: Interval | None) -> Values:
+def _ends(name: str, interval: StudentInterval | None) -> Values:
     return {
         f"{name}_low": interval.low if interval else None,
         f"{name}_high": interval.high if interval else None,

@@ -25,7 +25,7 @@ DECODED = 8
 
 
 @frozen
-class Lengths:
+class SampleLengths:
     """One sample. frames: T, 0 for text only. text: what the language model reads beside visual tokens: text after
     truncation, and the tokens of other modalities. supervised: how many are labels.
 
@@ -39,11 +39,11 @@ class Lengths:
     items: tuple[int, ...] = ()
 
 
-TYPICAL = Lengths(frames=8, text=128, supervised=127)
+TYPICAL = SampleLengths(frames=8, text=128, supervised=127)
 """Stands for data that are not on this machine: the sample of the founding project's budgets."""
 
 
-def first_lengths(config: RunRecipe, sources: Sources, chat: Chat) -> list[Lengths]:
+def first_lengths(config: RunRecipe, sources: Sources, chat: Chat) -> list[SampleLengths]:
     """The first samples of the training mixture, as the model will see them; unusable ones are left out.
 
     Raises `BadSample` when none of them can be used.
@@ -58,9 +58,9 @@ def first_lengths(config: RunRecipe, sources: Sources, chat: Chat) -> list[Lengt
         pairs=training.preference is not None,
         modalities=tuple(chosen.config.spec() for chosen in config.model.modalities or ()),
     )
-    found: list[Lengths] = []
+    found: list[SampleLengths] = []
     problem: BadSample | None = None
-    known: dict[tuple[int, int], Lengths | BadSample] = {}
+    known: dict[tuple[int, int], SampleLengths | BadSample] = {}
     for source, index in _first(config, sources, chat, LOOKED_AT):
         read = known.get((source, index))  # few samples come again and again
         if read is None:
@@ -75,7 +75,7 @@ def first_lengths(config: RunRecipe, sources: Sources, chat: Chat) -> list[Lengt
     return found
 
 
-def _lengths(preparer: Preparer, sample: Sample, image_repeats: int) -> Lengths | BadSample:
+def _lengths(preparer: Preparer, sample: Sample, image_repeats: int) -> SampleLengths | BadSample:
     try:
         text = preparer.example(evolve(sample, video=None, images=(), signals=()))
         frames = count_frames(sample, image_repeats)
@@ -85,7 +85,7 @@ def _lengths(preparer: Preparer, sample: Sample, image_repeats: int) -> Lengths 
     worse = text.rejected
     more = sum(n * spec.tokens_per_item for n, spec in zip(items, preparer.modalities, strict=True))
     rejected = (len(worse.ids) + more, int(worse.supervised.sum())) if worse else None
-    return Lengths(frames, len(text.ids) + more, int(text.supervised.sum()), rejected, items)
+    return SampleLengths(frames, len(text.ids) + more, int(text.supervised.sum()), rejected, items)
 
 
 def decoding_seconds(

@@ -17,7 +17,7 @@ from fvlm_core.data.batch import Batch
 from fvlm_core.data.collate import Example, Preparer, collate, fillers, fitted
 from fvlm_core.data.mixture import Mixture
 from fvlm_core.data.mixture_counts import Realised, count_batch
-from fvlm_core.data.planning import Piece, Pieces, Room, Share
+from fvlm_core.data.planning import Piece, Pieces, RankShare, Room
 from fvlm_core.data.worker_watch import InFlight
 from fvlm_core.interfaces.data import DataSource
 from fvlm_core.media.video import BadSample
@@ -134,7 +134,7 @@ class TrainingData(Dataset[MicroBatch]):
 
 
 def micro_batches(
-    data: TrainingData, share: Share, step: int, workers: int, pin: bool, timeout: float = WORKER_TIMEOUT
+    data: TrainingData, share: RankShare, step: int, workers: int, pin: bool, timeout: float = WORKER_TIMEOUT
 ) -> Iterator[MicroBatch]:
     """This rank's micro-batches after `step` steps of its share, to its end, in order whatever the workers.
 

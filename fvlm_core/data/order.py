@@ -16,7 +16,7 @@ from fvlm_core.data.mixture import Mixture
 
 
 @frozen
-class Part:
+class OrderedSource:
     """One source in an order. name: of the source, with a number where several have one name. length: its samples.
 
     share: of the samples, 0 for a source that the recipe no longer names. number: tells its order from the others'.
@@ -39,24 +39,24 @@ class Order:
 
     seed: int
     cycle: bool
-    parts: tuple[Part, ...]
+    parts: tuple[OrderedSource, ...]
     start: int = 0
 
     @classmethod
     def of(cls, sources: Iterable[tuple[str, int, float]], seed: int, *, cycle: bool) -> Order:
         """From the first sample on. sources: name, length and share of the samples of each."""
         seen = Counter[str]()
-        parts: list[Part] = []
+        parts: list[OrderedSource] = []
         for number, (name, length, share) in enumerate(sources):
             seen[name] += 1
             unique = f"{name}#{seen[name]}" if seen[name] > 1 else name
-            parts.append(Part(unique, length, share, number))
+            parts.append(OrderedSource(unique, length, share, number))
         return cls(seed, cycle, tuple(parts))
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Order:
         """What `attrs.asdict` made of one."""
-        parts = tuple(Part(**part) for part in state["parts"])
+        parts = tuple(OrderedSource(**part) for part in state["parts"])
         return cls(state["seed"], state["cycle"], parts, state["start"])
 
     @property
@@ -84,7 +84,7 @@ class Order:
         read = self._read(place)
         old = {part.name: part for part in self.parts}
         fresh = max(part.number for part in self.parts) + 1
-        parts: list[Part] = []
+        parts: list[OrderedSource] = []
         for part in now.parts:
             known = old.get(part.name)
             if known is not None and known.length == part.length:
@@ -106,7 +106,7 @@ class Order:
         ]
 
     @property
-    def _mixed(self) -> list[Part]:
+    def _mixed(self) -> list[OrderedSource]:
         return [part for part in self.parts if part.share]
 
     def _read(self, place: int) -> dict[str, int]:

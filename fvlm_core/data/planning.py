@@ -140,7 +140,7 @@ def first_fit(rooms: Sequence[Room], frames: int, tokens: int) -> list[list[int]
 
 
 @frozen
-class Share:
+class RankShare:
     """A rank's part of training: its micro-batches of every step from place `begin` up to place `end`.
 
     The global batch of a step is its `batch_size` places, of the last one what is left, cut into micro-batches: of
@@ -215,7 +215,7 @@ class Share:
 class Pieces:
     """The micro-batches of a share after `step`, to its end: what a loader draws from."""
 
-    share: Share
+    share: RankShare
     step: int
 
     def __iter__(self) -> Iterator[Piece]:

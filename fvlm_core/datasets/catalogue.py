@@ -19,7 +19,7 @@ _SPLITS: tuple[Split, ...] = ("train", "validation")
 
 
 @frozen
-class Listed:
+class CatalogueEntry:
     """What is in a folder. samples: of each split, or why it cannot be opened."""
 
     samples: dict[str, int | str]
@@ -34,7 +34,7 @@ class Described:
     summary: str
     card: DataCard | None
     settings: dict[str, str]
-    listed: Listed | None = None
+    listed: CatalogueEntry | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -68,7 +68,7 @@ def describe(name: str, settings: tuple[str, ...], at: Path | None) -> Described
     return Described(name, offer.component.summary, card, shown, _list(chosen) if at else None)
 
 
-def _list(chosen: Any) -> Listed:
+def _list(chosen: Any) -> CatalogueEntry:
     samples: dict[str, int | str] = {}
     problems: dict[Problem, None] = {}
     for split in _SPLITS:
@@ -79,4 +79,4 @@ def _list(chosen: Any) -> Listed:
             continue
         samples[split] = len(source)
         problems |= dict.fromkeys(source.problems())  # a source may name the rows of both splits in each
-    return Listed(samples, tuple(problems))
+    return CatalogueEntry(samples, tuple(problems))

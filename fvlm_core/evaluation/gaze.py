@@ -26,7 +26,7 @@ _SECONDS = 1.0  # each frame is shown so long, whatever the time between frames
 
 
 @frozen(eq=False)
-class Gaze:
+class GazeMaps:
     """One video's frames and looks.
 
     frames: uint8 RGB [T, 3, H, W]. looks: name of a pass to attention on the patches

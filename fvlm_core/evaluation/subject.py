@@ -37,7 +37,7 @@ _SHOWN = ("fps", "max_frames", "fit", "prompt")
 
 
 @frozen(eq=False)
-class Subject:
+class EvaluatedModel:
     """A model to measure. name: for people. step: of its checkpoint, None where that is not known.
 
     training, eval: what its recipe says, or the defaults for weights that come without one. viewing: how it is shown
@@ -64,7 +64,7 @@ class Subject:
 
 
 @frozen
-class Measured:
+class EvaluationResult:
     """rows: by mode, see `fvlm_core.training.evaluate.evaluate`. samples: how many were used. bad: left out."""
 
     rows: dict[Mode, dict[str, Any]]
@@ -72,7 +72,7 @@ class Measured:
     bad: tuple[BadReport, ...]
 
 
-def open_subject(name: str, root: Path, checkpoint: Checkpoint = "best") -> Subject:
+def open_subject(name: str, root: Path, checkpoint: Checkpoint = "best") -> EvaluatedModel:
     """The model of a run (its folder, "recipe/id" or id), or of a folder that `fvlm weights export` wrote.
 
     checkpoint: which of a run's; exported weights are one. Raises `UsageError`.
@@ -87,7 +87,7 @@ def open_subject(name: str, root: Path, checkpoint: Checkpoint = "best") -> Subj
     run = find_run(name, root)
     restored = restore(run, checkpoint=checkpoint)
     config = restored.config
-    return Subject(
+    return EvaluatedModel(
         f"{run.recipe}/{run.id}",
         restored.model,
         restored.chat,
@@ -103,7 +103,7 @@ def open_subject(name: str, root: Path, checkpoint: Checkpoint = "best") -> Subj
     )
 
 
-def _exported(folder: Path) -> Subject:
+def _exported(folder: Path) -> EvaluatedModel:
     config = read_config(folder / "config.json")
     if config.get("model_type") != "fvlm":
         raise UsageError(
@@ -119,7 +119,7 @@ def _exported(folder: Path) -> Subject:
         described = model_from_resolved(config["composition"])
         chat = described.llm.config.chat(tuple, file=folder / TOKENIZER)
         viewing = exported_viewing(config.get(VIEWING), described, str(folder / "config.json"))
-    return Subject(
+    return EvaluatedModel(
         str(folder),
         FvlmModel.from_pretrained(folder).vlm,
         chat,
@@ -134,7 +134,7 @@ def _exported(folder: Path) -> Subject:
     )
 
 
-def check_mode(subject: Subject, mode: Mode, said: str) -> None:
+def check_mode(subject: EvaluatedModel, mode: Mode, said: str) -> None:
     """Raise `UsageError` for a mode that the subject's connector does not have. said: where it was asked for."""
     modes = subject.model.connector.spec.modes
     if mode not in modes:
@@ -143,7 +143,7 @@ def check_mode(subject: Subject, mode: Mode, said: str) -> None:
 
 
 def open_data(
-    subject: Subject,
+    subject: EvaluatedModel,
     name: str | None,
     settings: Sequence[str],
     split: Split,
@@ -171,7 +171,7 @@ def open_data(
     return opened
 
 
-def how_shown(subject: Subject, sources: Sequence[DataSource], *, named: bool) -> list[str]:
+def how_shown(subject: EvaluatedModel, sources: Sequence[DataSource], *, named: bool) -> list[str]:
     """How the sources show things to the model, a line each: those that do it in another way than its training data
     did, and where somebody named them the others too."""
     other = differences(subject.viewing, sources)
@@ -179,7 +179,7 @@ def how_shown(subject: Subject, sources: Sequence[DataSource], *, named: bool) -
     return [*other, *(text for text in alike if not any(line.startswith(text) for line in other))]
 
 
-def _chosen(subject: Subject, name: str | None, settings: Sequence[str], split: Split) -> Data:
+def _chosen(subject: EvaluatedModel, name: str | None, settings: Sequence[str], split: Split) -> Data:
     if name is None:
         if subject.data is None:
             raise UsageError(f"{subject.name} says nothing of data: name a source with --data")
@@ -194,12 +194,12 @@ def _chosen(subject: Subject, name: str | None, settings: Sequence[str], split: 
     return Data(sources=sources, decoder=subject.data.decoder if subject.data else None)
 
 
-def _tables(subject: Subject, split: Split) -> list[dict[str, Any]]:
+def _tables(subject: EvaluatedModel, split: Split) -> list[dict[str, Any]]:
     held_out = subject.tables.get("validation") if split == "validation" else None
     return [*([held_out] if held_out else []), *_trained_on(subject)]
 
 
-def _trained_on(subject: Subject) -> list[dict[str, Any]]:
+def _trained_on(subject: EvaluatedModel) -> list[dict[str, Any]]:
     """The tables of all sources of the mixture; the text's without its share, which is no setting of the source."""
     text = {key: value for key, value in subject.tables.get("text", {}).items() if key != "share"}
     return [*subject.tables.get("sources", ()), *([text] if text else [])]
@@ -210,7 +210,7 @@ def _names(table: Mapping[str, Any]) -> tuple[str, str]:
     return table["name"], table["name"].partition(":")[2]
 
 
-def _installed(subject: Subject, name: str) -> dict[str, Any]:
+def _installed(subject: EvaluatedModel, name: str) -> dict[str, Any]:
     """The table of a data source that is no source of the run: it shows things as the run's do, where it can be
     told to. Raises `UsageError`.
     """
@@ -227,12 +227,12 @@ def _installed(subject: Subject, name: str) -> dict[str, Any]:
 
 
 def measure(
-    subject: Subject,
+    subject: EvaluatedModel,
     sources: Sequence[DataSource],
     modes: Sequence[Mode],
     samples: int | None,
     device: str = "auto",
-) -> Measured:
+) -> EvaluationResult:
     """Losses and entropies of a model in each mode, on the same samples: at most `samples`, or as its recipe says.
 
     Samples are chosen as for a run's own evaluations, so that its own validation gives the loss in its metrics.
@@ -257,4 +257,4 @@ def measure(
     rows: dict[Mode, dict[str, Any]] = {
         mode: evaluate(model, chosen.batches, training, where, mode=mode)[0] for mode in modes
     }
-    return Measured(rows, chosen.samples, chosen.bad)
+    return EvaluationResult(rows, chosen.samples, chosen.bad)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from fvlm_core.execution.grid_run import Entry
+from fvlm_core.execution.grid_run import GridRun
 from fvlm_core.execution.jobs import CommandLine, earlier_runs, make_job
-from fvlm_core.execution.scheduler import Policy, Pool, Watcher
+from fvlm_core.execution.scheduler import Pool, RetryPolicy, Watcher
 from fvlm_core.execution.sequential import Outcome, check_drift, completed_run, prepare, run_folder
 from fvlm_core.interfaces.data import Progress
 from fvlm_core.interfaces.launcher import Launcher
@@ -24,12 +24,12 @@ class Grid:
 
     recipe: Recipe
     line: CommandLine
-    entries: list[Entry]
+    entries: list[GridRun]
 
     def pool(self, launcher: Launcher, slots: int, retries: int, watcher: Watcher) -> Pool:
         """The runs over a launcher's slots."""
         ambiguous = (1,) if launcher.processes > 1 else ()
-        policy = Policy(slots, retries, ambiguous)
+        policy = RetryPolicy(slots, retries, ambiguous)
         return Pool(
             self.entries, launcher, policy, lambda run: make_job(self.recipe, run, self.line), watcher
         )
@@ -42,7 +42,7 @@ class Grid:
             if entry.state == "complete"
         ]
 
-    def missing(self) -> list[Entry]:
+    def missing(self) -> list[GridRun]:
         """The runs that were not complete when it was opened."""
         return [entry for entry in self.entries if not entry.found]
 
@@ -50,9 +50,9 @@ class Grid:
 def open_grid(recipe: Recipe, line: CommandLine) -> Grid:
     """See what is complete. Raises `UsageError` when a run on disk is another recipe's, as `fvlm run` does."""
     check_drift(recipe, line.root, line.allowed)
-    entries: list[Entry] = []
+    entries: list[GridRun] = []
     for run in recipe.runs:
-        entry = Entry(run, run_folder(line.root, recipe, run), earlier_runs(recipe, run, line.root))
+        entry = GridRun(run, run_folder(line.root, recipe, run), earlier_runs(recipe, run, line.root))
         if completed_run(recipe, run, line.root) is not None:
             entry.state, entry.found = "complete", True
         elif entry.after:

@@ -17,7 +17,7 @@ OPEN: tuple[State, ...] = ("ready", "waiting", "held", "running")
 
 
 @define
-class Entry:
+class GridRun:
     """A run and what became of it so far.
 
     after: ids of the runs that must be complete before it. note: why it is in its state, for people. slot, task: while

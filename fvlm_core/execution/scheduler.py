@@ -9,7 +9,7 @@ from typing import Protocol
 
 from attrs import frozen
 
-from fvlm_core.execution.grid_run import OPEN, Entry, State
+from fvlm_core.execution.grid_run import OPEN, GridRun, State
 from fvlm_core.execution.jobs import latest_log
 from fvlm_core.execution.run_progress import is_complete, saved_step
 from fvlm_core.interfaces.launcher import Ended, Job, Launcher
@@ -31,15 +31,15 @@ _LOOK = 1.0
 class Watcher(Protocol):
     """Is told what happens."""
 
-    def said(self, entry: Entry, text: str) -> None:
+    def said(self, entry: GridRun, text: str) -> None:
         """Something became of a run."""
 
-    def seen(self, entries: Sequence[Entry]) -> None:
+    def seen(self, entries: Sequence[GridRun]) -> None:
         """A look at all of them is done."""
 
 
 @frozen
-class Policy:
+class RetryPolicy:
     """slots: jobs at once. retries: starts that follow one another without a new checkpoint, after the first.
 
     ambiguous: exit codes that may stand for an interruption too: torchrun ends with 1 whatever its ranks ended with.
@@ -55,9 +55,9 @@ class Pool:
 
     def __init__(
         self,
-        entries: Sequence[Entry],
+        entries: Sequence[GridRun],
         launcher: Launcher,
-        policy: Policy,
+        policy: RetryPolicy,
         job: Callable[[Run], Job],
         watcher: Watcher,
     ) -> None:
@@ -101,7 +101,7 @@ class Pool:
                 self._start(entry)
         self.watcher.seen(self.entries)
 
-    def _release(self, entry: Entry) -> None:
+    def _release(self, entry: GridRun) -> None:
         """Ready when what it starts from is complete, failed when that has failed."""
         before = [self._by_id[name] for name in entry.after]
         if all(other.state == "complete" for other in before):
@@ -111,7 +111,7 @@ class Pool:
             self._become(entry, "failed", f"not started: it starts from {failed[0]}, which failed")
             self.watcher.said(entry, entry.note)
 
-    def _start(self, entry: Entry) -> None:
+    def _start(self, entry: GridRun) -> None:
         """Start it where a slot is free, unless it is complete by now or somebody else writes it."""
         taken = {other.slot for other in self.entries if other.state == "running"}
         slot = next((slot for slot in range(self.policy.slots) if slot not in taken), None)
@@ -149,7 +149,7 @@ class Pool:
         self._become(entry, "running")
         self.watcher.said(entry, text)
 
-    def _collect(self, entry: Entry) -> None:
+    def _collect(self, entry: GridRun) -> None:
         assert entry.task is not None
         ended = entry.task.poll()
         if ended is None:
@@ -187,11 +187,11 @@ class Pool:
         by_signal = number > 0 and number != signal.SIGINT
         return by_signal or ended.code == SAVED or ended.code in self.policy.ambiguous
 
-    def _finish(self, entry: Entry) -> None:
+    def _finish(self, entry: GridRun) -> None:
         self._become(entry, "complete")
         self.watcher.said(entry, "complete")
 
-    def _become(self, entry: Entry, state: State, note: str = "") -> None:
+    def _become(self, entry: GridRun, state: State, note: str = "") -> None:
         entry.state, entry.note = state, note
 
     def _stop(self) -> None:

@@ -12,7 +12,7 @@ from fvlm_core.hf import FvlmConfig, FvlmModel
 from fvlm_core.hf.model_card import model_card
 from fvlm_core.recipes.resolved import plain
 from fvlm_core.recipes.schema import Model
-from fvlm_core.runs.store import ARCHITECTURES, TOKENIZER, Run
+from fvlm_core.runs.store import ARCHITECTURES, TOKENIZER, StoredRun
 from fvlm_core.utils.atomic_files import empty_folder, usual_modes, write_json
 from fvlm_core.utils.pretrained import SEEDED, is_folder, known_architectures
 from fvlm_core.weights.restore import restore
@@ -20,7 +20,7 @@ from fvlm_core.weights.restore import restore
 LONGEST_ANSWER = 128
 
 
-def release(run: Run, to: Path) -> list[Path]:
+def release(run: StoredRun, to: Path) -> list[Path]:
     """Write the model of a run, with the weights of its best checkpoint, into the folder `to`; the files written.
 
     config.json (with how the model was shown things in training), model.safetensors (float32), tokenizer.json,

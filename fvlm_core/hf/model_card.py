@@ -10,7 +10,7 @@ import fvlm_core
 from fvlm_core.media.viewing import Viewing, sampling
 from fvlm_core.planning.compute import count_parameters
 from fvlm_core.recipes.schema import Chosen, Model
-from fvlm_core.runs.store import Run
+from fvlm_core.runs.store import StoredRun
 from fvlm_core.utils.pretrained import SEEDED, is_folder
 from fvlm_core.weights.restore import Restored
 from fvlm_registry import Kind, registry
@@ -39,7 +39,7 @@ _CITATION = """\
 ```"""
 
 
-def model_card(run: Run, restored: Restored, viewing: Viewing) -> str:
+def model_card(run: StoredRun, restored: Restored, viewing: Viewing) -> str:
     """The card's Markdown: what the model is made of, what it was trained on and how, how to load it, whom to cite.
 
     What nobody but the author can say, licence and intended use, is marked TO BE FILLED IN.
@@ -77,7 +77,7 @@ def model_card(run: Run, restored: Restored, viewing: Viewing) -> str:
     )
 
 
-def _front_matter(run: Run, model: Model) -> str:
+def _front_matter(run: StoredRun, model: Model) -> str:
     """The YAML that the hub reads."""
     lines = [
         "---",
@@ -109,7 +109,7 @@ def _parameters(restored: Restored) -> str:
     return _table(("component", "parameters"), [*rows, ("total", f"{counts.total:,}")])
 
 
-def _data(run: Run) -> str:
+def _data(run: StoredRun) -> str:
     if "imported" in run.record:
         return "These weights were imported; what they were trained on is not recorded here. TO BE FILLED IN."
     listed = run.record["data"]["train"]
@@ -137,7 +137,7 @@ def _viewing(viewing: Viewing) -> str:
     return _table(("shown", ""), [(name, text.replace("|", "\\|").replace("\n", " ")) for name, text in rows])
 
 
-def _training(run: Run) -> str:
+def _training(run: StoredRun) -> str:
     origin = run.record.get("imported")
     if origin is not None:
         said = "".join(f", {key} {origin[key]}" for key in ("step", "metric_value") if key in origin)
@@ -177,7 +177,7 @@ def _origins(model: Model) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def _sources(run: Run) -> list[dict[str, Any]]:
+def _sources(run: StoredRun) -> list[dict[str, Any]]:
     """The tables of all sources of the mixture, the text last."""
     data = run.record["resolved"]["data"]
     return [*data["sources"], *([data["text"]] if "text" in data else [])]

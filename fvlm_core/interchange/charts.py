@@ -12,7 +12,7 @@ from fvlm_core.interchange.measured import MeasuredRun, Start
 from fvlm_core.runs.metrics import Row
 from fvlm_core.scaling.points.charts import AXES, STEP, ChartSheet, is_chart
 from fvlm_core.scaling.points.column_names import meant, plainly
-from fvlm_core.scaling.points.columns import Choice, find_columns
+from fvlm_core.scaling.points.columns import ColumnChoices, find_columns
 from fvlm_core.scaling.points.csv_file import CSVSheet
 from fvlm_core.scaling.points.files import Columns, load
 from fvlm_core.utils.errors import Problem, Problems
@@ -39,7 +39,7 @@ def runs_of_chart(sheet: CSVSheet, remarks: list[str]) -> list[MeasuredRun]:
     axis = {meant(header) for header in table.headers} & {*AXES}
     needed = ("loss", *sorted(axis or {"step"}, reverse=True)[:1])
     found = find_columns(
-        str(sheet.file), sheet.line, table.headers, Choice(), needed=needed, instead=AS_SAVED
+        str(sheet.file), sheet.line, table.headers, ColumnChoices(), needed=needed, instead=AS_SAVED
     )
     columns = load(table, found, remarks)
     if "step" not in columns:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from fvlm_core.interchange.export_tables import POINTS, write_tables
-from fvlm_core.runs.store import Run, in_order
+from fvlm_core.runs.store import StoredRun, in_order
 from fvlm_core.scaling.fit.fitting import fit_points, load_model
 from fvlm_core.scaling.fit.objective import ObjectiveName
-from fvlm_core.scaling.fit.report import Fit, FitReport
+from fvlm_core.scaling.fit.report import FitReport, FittedLaw
 from fvlm_core.scaling.points.in_fits import FITS, NOT_IN_FITS
 from fvlm_core.scaling.points.points_from_runs import from_runs, run_names
 from fvlm_core.utils.atomic_files import write_json
@@ -29,7 +29,7 @@ CHINCHILLA = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
 
 
 def export(
-    runs: Sequence[Run],
+    runs: Sequence[StoredRun],
     to: Path,
     objective: ObjectiveName = "log-huber",
     reports: Sequence[FitReport] | None = None,
@@ -60,13 +60,13 @@ def export(
     return files
 
 
-def not_in_fits(runs: Sequence[Run]) -> list[str]:
+def not_in_fits(runs: Sequence[StoredRun]) -> list[str]:
     """The names, as the tables have them, of runs that are no fit points."""
     names = run_names(runs)
     return [names[run.folder] for run in runs if not run.in_fits]
 
 
-def _fitted(runs: Sequence[Run], objective: ObjectiveName) -> tuple[list[FitReport], str]:
+def _fitted(runs: Sequence[StoredRun], objective: ObjectiveName) -> tuple[list[FitReport], str]:
     """The exported fits, as far as the runs hold what they need, and why the others are not there."""
     reports: list[FitReport] = []
     reasons: list[str] = []
@@ -129,7 +129,7 @@ def _joint(report: FitReport | None, nothing: str) -> dict[str, Any]:
     }
 
 
-def _instead(fit: Fit, withheld: Sequence[str]) -> str:
+def _instead(fit: FittedLaw, withheld: Sequence[str]) -> str:
     """What the numbers of a reduced fit are of."""
     own = ", ".join(f"{name} {value:.6g}" for name, value in fit.values.items())
     return f"{', '.join(withheld)} withheld (null); the other numbers are of {fit.problem.model.form}: {own}"

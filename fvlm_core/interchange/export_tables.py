@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fvlm_core.runs.store import IMPORTED, Run
+from fvlm_core.runs.store import IMPORTED, StoredRun
 from fvlm_core.scaling.points.dialect import MISSING
 from fvlm_core.scaling.points.in_fits import MARKS
 from fvlm_core.scaling.points.points_from_runs import run_names
@@ -73,7 +73,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s?[kKMBT]?")
 _INFINITE = ("inf", "+inf", "-inf", "infinity", "-infinity", "+infinity")
 
 
-def write_tables(runs: Sequence[Run], to: Path) -> list[Path]:
+def write_tables(runs: Sequence[StoredRun], to: Path) -> list[Path]:
     """Write `all_eval_points.csv` and `run_summaries.csv` of runs into the folder `to`, in their order; and
     `in_fits.csv` where some are no fit points, which the columns of the tables have no place for."""
     files = [to / POINTS, to / SUMMARIES]
@@ -89,13 +89,13 @@ def write_tables(runs: Sequence[Run], to: Path) -> list[Path]:
     return sorted([*files, marks])
 
 
-def auxiliary_columns(runs: Sequence[Run]) -> list[str]:
+def auxiliary_columns(runs: Sequence[StoredRun]) -> list[str]:
     """The columns of points beside those of the format; see `AUXILIARY`."""
     names = {name for run in runs for name in run.columns()}
     return sorted(name for name in names if name.startswith(AUXILIARY) and name not in _LEFT_OUT)
 
 
-def point_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def point_rows(runs: Sequence[StoredRun]) -> list[dict[str, Any]]:
     """One row an evaluation: the columns of `all_eval_points.csv`, then auxiliary losses; None where nothing is known.
 
     Rows of an import are in the order of its file, runs mixed or not, and hold `as_written` where it spelt otherwise.
@@ -142,7 +142,7 @@ def point_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
     return _in_place(runs, placed)
 
 
-def summary_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def summary_rows(runs: Sequence[StoredRun]) -> list[dict[str, Any]]:
     """One row a run: the columns of `run_summaries.csv`; a run before its first evaluation has few of them.
 
     An imported run that came without a summary has no row.
@@ -199,7 +199,7 @@ def _known(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _in_place(
-    runs: Sequence[Run], placed: Sequence[tuple[str, float, dict[str, Any]]]
+    runs: Sequence[StoredRun], placed: Sequence[tuple[str, float, dict[str, Any]]]
 ) -> list[dict[str, Any]]:
     """Rows by recipe, in the order in which the runs first name it, and by place in it."""
     rank = {recipe: at for at, recipe in enumerate(dict.fromkeys(run.recipe for run in runs))}

@@ -15,7 +15,7 @@ from fvlm_core.interchange.export_tables import (
     WHOLE,
 )
 from fvlm_core.interchange.measured import MeasuredRun, Start
-from fvlm_core.interchange.table import Format, Table, TableRow
+from fvlm_core.interchange.table import Format, ImportedTable, TableRow
 from fvlm_core.runs.metrics import Row
 from fvlm_core.scaling.points.points import shorten
 from fvlm_core.utils.errors import Problem, Problems
@@ -45,7 +45,9 @@ EXTRA = "extra"
 """In imported rows: cells of columns that the format does not know."""
 
 
-def runs_of_tables(points: Table | None, summaries: Table | None, remarks: list[str]) -> list[MeasuredRun]:
+def runs_of_tables(
+    points: ImportedTable | None, summaries: ImportedTable | None, remarks: list[str]
+) -> list[MeasuredRun]:
     """The runs that either table names, those with points first, in the order of the files.
 
     Raises `Problems` for a run measured twice at one step with different values, a run of two sizes or schedules, and
@@ -62,7 +64,9 @@ def runs_of_tables(points: Table | None, summaries: Table | None, remarks: list[
     return list(runs.values())
 
 
-def _untold(points: Table | None, summaries: Table | None, remarks: list[str]) -> list[Problem]:
+def _untold(
+    points: ImportedTable | None, summaries: ImportedTable | None, remarks: list[str]
+) -> list[Problem]:
     """The columns that neither table has; of those that one of them has, a remark."""
     tables = [table for table in (points, summaries) if table]
     lacking = [{problem.key for problem in table.untold} for table in tables]
@@ -74,7 +78,7 @@ def _untold(points: Table | None, summaries: Table | None, remarks: list[str]) -
     return [problem for table in tables for problem in table.untold if problem.key in neither]
 
 
-def _with_points(table: Table, problems: list[Problem], remarks: list[str]) -> dict[str, MeasuredRun]:
+def _with_points(table: ImportedTable, problems: list[Problem], remarks: list[str]) -> dict[str, MeasuredRun]:
     runs: dict[str, MeasuredRun] = {}
     first: dict[tuple[str, int], TableRow] = {}
     lines: dict[str, int] = {}
@@ -125,7 +129,7 @@ def _beside(row: TableRow) -> dict[str, Any]:
     return {key: value for key, value in ((AS_WRITTEN, row.as_written), (EXTRA, row.extra)) if value}
 
 
-def _twice(table: Table, name: str, row: TableRow, other: TableRow) -> Problem:
+def _twice(table: ImportedTable, name: str, row: TableRow, other: TableRow) -> Problem:
     column = next(
         (
             column
@@ -146,7 +150,7 @@ def _twice(table: Table, name: str, row: TableRow, other: TableRow) -> Problem:
 
 
 def _add_summaries(
-    table: Table, runs: dict[str, MeasuredRun], problems: list[Problem], remarks: list[str]
+    table: ImportedTable, runs: dict[str, MeasuredRun], problems: list[Problem], remarks: list[str]
 ) -> None:
     with_points = list(runs)
     lines: dict[str, int] = {}
@@ -193,7 +197,7 @@ def _add_counts(runs: dict[str, MeasuredRun], remarks: list[str]) -> None:
         remarks.append(f"N of {shorten(', '.join(names))} is that of the other runs of {size}: {count:,}")
 
 
-def _check_name(name: str, table: Table, line: int, problems: list[Problem]) -> None:
+def _check_name(name: str, table: ImportedTable, line: int, problems: list[Problem]) -> None:
     if wrong := wrong_name(name):
         problems.append(Problem(f"{wrong}, got {name!r}", str(table.file), line, "run_id"))
 

@@ -12,7 +12,7 @@ from typing import Any
 from fvlm_core.interchange.export_tables import SUMMARY_COLUMNS, TEXTS, WHOLE
 from fvlm_core.interchange.exported import EXTRA, wrong_name
 from fvlm_core.interchange.measured import MeasuredRun, Start
-from fvlm_core.interchange.table import LOSSES, Format, Table, TableRow
+from fvlm_core.interchange.table import LOSSES, Format, ImportedTable, TableRow
 from fvlm_core.runs.metrics import Row
 from fvlm_core.scaling.points.points import shorten
 from fvlm_core.utils.data_files import NOTES, read_data
@@ -58,7 +58,7 @@ _OURS = {"lr_dino": "lr_encoder"}
 
 
 def runs_of_metrics(
-    tables: Sequence[Table], summaries: Sequence[Path], remarks: list[str]
+    tables: Sequence[ImportedTable], summaries: Sequence[Path], remarks: list[str]
 ) -> list[MeasuredRun]:
     """The runs of raw metrics, in the order of the files.
 
@@ -81,7 +81,7 @@ def runs_of_metrics(
 
 
 def _add_starts(
-    table: Table, runs: dict[str, MeasuredRun], problems: list[Problem], remarks: list[str]
+    table: ImportedTable, runs: dict[str, MeasuredRun], problems: list[Problem], remarks: list[str]
 ) -> None:
     current: dict[str, Start] = {}
     seen: dict[tuple[str, str, int], TableRow] = {}
@@ -122,7 +122,9 @@ def _add_starts(
         remarks.append(f"{table.file}: rows that are exact copies of earlier ones, left out: {copies}")
 
 
-def _say_overlap(run: MeasuredRun, step: int, table: Table, row: TableRow, remarks: list[str]) -> None:
+def _say_overlap(
+    run: MeasuredRun, step: int, table: ImportedTable, row: TableRow, remarks: list[str]
+) -> None:
     last = max((old["step"] for start in run.starts for old in start.rows), default=None)
     if last is not None:
         again = (

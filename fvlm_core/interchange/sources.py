@@ -13,7 +13,7 @@ from fvlm_core.interchange.export_tables import POINTS, SUMMARIES
 from fvlm_core.interchange.exported import POINTS_FORMAT, SUMMARIES_FORMAT, runs_of_tables
 from fvlm_core.interchange.measured import MeasuredRun
 from fvlm_core.interchange.raw import METRICS_FILES, RAW_FORMAT, SUMMARY_FILES, natural, runs_of_metrics
-from fvlm_core.interchange.table import Format, Table, choose_format, open_sheet, read_table
+from fvlm_core.interchange.table import Format, ImportedTable, choose_format, open_sheet, read_table
 from fvlm_core.scaling.points.dialect import Decimal
 from fvlm_core.scaling.points.in_fits import marks_beside
 from fvlm_core.utils.atomic_files import sha256
@@ -24,7 +24,7 @@ FORMATS = (POINTS_FORMAT, SUMMARIES_FORMAT, RAW_FORMAT)
 
 
 @frozen
-class Source:
+class ImportSource:
     """What is imported together. name: of the group in the store. files: in the order in which they are read."""
 
     name: str
@@ -44,7 +44,7 @@ class Read:
     """The runs of a source. kind: of its files, in words. remarks: what people should know. marks: the file beside them
     that says which runs are no fit points."""
 
-    source: Source
+    source: ImportSource
     kind: str
     runs: list[MeasuredRun]
     remarks: list[str] = field(factory=list[str])
@@ -56,16 +56,16 @@ class Read:
         return self.source.hashes() | marks
 
 
-def find_sources(paths: Sequence[Path], name: str | None = None) -> list[Source]:
+def find_sources(paths: Sequence[Path], name: str | None = None) -> list[ImportSource]:
     """What paths mean: every folder an import of its own, single files one together. Raises `UsageError`.
 
     name: of the group; None names it after the folder, or the file.
     """
-    sources: list[Source] = []
+    sources: list[ImportSource] = []
     loose: list[Path] = []
     for path in paths:
         if path.is_dir():
-            sources.append(Source(name or _plain(path.resolve().name), _in_folder(path)))
+            sources.append(ImportSource(name or _plain(path.resolve().name), _in_folder(path)))
         elif path.is_file():
             loose.append(path)
         else:
@@ -73,7 +73,7 @@ def find_sources(paths: Sequence[Path], name: str | None = None) -> list[Source]
     if loose:
         first = loose[0].resolve()
         stem = first.parent.name if first.name in (POINTS, SUMMARIES) else first.stem
-        sources.append(Source(name or _plain(stem), tuple(loose)))
+        sources.append(ImportSource(name or _plain(stem), tuple(loose)))
     if name and len(sources) > 1:
         raise UsageError(
             f"--name {name} is for one import, and these paths are {len(sources)}: import them one by one"
@@ -85,11 +85,11 @@ def find_sources(paths: Sequence[Path], name: str | None = None) -> list[Source]
     return sources
 
 
-def read_source(source: Source, decimal: Decimal = "") -> Read:
+def read_source(source: ImportSource, decimal: Decimal = "") -> Read:
     """All files of a source as runs. decimal: the mark of decimals, where a user says it. Raises `Problems` or
     `UsageError`, naming file, line and column."""
     remarks: list[str] = []
-    tables: dict[str, list[Table]] = {of.name: [] for of in FORMATS}
+    tables: dict[str, list[ImportedTable]] = {of.name: [] for of in FORMATS}
     jsons = [file for file in source.files if file.suffix.lower() == ".json"]
     for file in source.files:
         if file in jsons:

@@ -71,7 +71,7 @@ class TableRow:
 
 
 @frozen
-class Table:
+class ImportedTable:
     """remarks: what was left out of it. untold: that columns are not there which another table may tell instead."""
 
     file: Path
@@ -117,7 +117,7 @@ def choose_format(sheet: CSVSheet, formats: Sequence[Format]) -> Format:
     return best
 
 
-def read_table(sheet: CSVSheet, of: Format, *, may_be_torn: bool = False) -> Table:
+def read_table(sheet: CSVSheet, of: Format, *, may_be_torn: bool = False) -> ImportedTable:
     """All rows of a file. may_be_torn: a last line that a kill cut short is left out, and said.
 
     Raises `Problems` with the lines of rows of another length, of cells that are no numbers, and of empty cells that
@@ -175,7 +175,7 @@ def read_table(sheet: CSVSheet, of: Format, *, may_be_torn: bool = False) -> Tab
     ]
     if sheet.said:
         remarks.append(f"{file}: {sheet.said}")
-    return Table(file, of, rows, extras, untold, remarks)
+    return ImportedTable(file, of, rows, extras, untold, remarks)
 
 
 def _no_loss(text: str, value: float | None) -> bool:

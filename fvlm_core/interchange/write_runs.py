@@ -35,7 +35,7 @@ Outcome = Literal["new", "replaced", "there"]
 
 
 @frozen
-class Group:
+class ImportedGroup:
     """A source on its way into the store. folder: where it goes. origins: what the records say of where they are from,
     by run. outcome: what keeping it does."""
 
@@ -45,7 +45,9 @@ class Group:
     outcome: Outcome
 
 
-def plan(read: Read, root: Path, *, in_fits: bool | None, given: Given, replace: bool, named: bool) -> Group:
+def plan(
+    read: Read, root: Path, *, in_fits: bool | None, given: Given, replace: bool, named: bool
+) -> ImportedGroup:
     """What importing would do; nothing is written. Values that are given are put into the runs.
 
     in_fits: of all runs; None: as the files beside them say. named: the user chose the name. Raises `UsageError` when
@@ -76,10 +78,10 @@ def plan(read: Read, root: Path, *, in_fits: bool | None, given: Given, replace:
     outcome = _outcome(folder, root, origin, read, replace, named)
     if outcome == "elsewhere":
         outcome, folder = "there", _copy(root, origin, folder) or folder
-    return Group(read, folder, origins, outcome)
+    return ImportedGroup(read, folder, origins, outcome)
 
 
-def keep(group: Group) -> None:
+def keep(group: ImportedGroup) -> None:
     """Write the runs of a group, all of them or none, in place of what was there. Nothing to do for those `there`.
 
     Raises `FvlmError` while another process imports into the same store.
@@ -116,7 +118,7 @@ def _clear(work: Path, root: Path) -> None:
         shutil.rmtree(work / part, ignore_errors=True)
 
 
-def _write_group(to: Path, group: Group) -> None:
+def _write_group(to: Path, group: ImportedGroup) -> None:
     to.mkdir(parents=True)
     taken: set[str] = set()
     for order, run in enumerate(group.read.runs):
@@ -192,7 +194,7 @@ def _records(folder: Path) -> Iterator[dict[str, Any]]:
     return (read_json(file) for file in sorted(folder.glob(f"*/{RECIPE}")))
 
 
-def _write_run(place: Path, run: MeasuredRun, order: int, group: Group) -> None:
+def _write_run(place: Path, run: MeasuredRun, order: int, group: ImportedGroup) -> None:
     origin = group.origins[run.id]
     with MetricsWriter(place / METRICS, run.id, 0) as metrics:
         for number, start in enumerate(run.starts):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Column = Literal["n", "d", "compute", "lr", "step", "loss"]
 """What a law may read of a point. n: parameters of the model. d: training samples seen. compute: training FLOPs.
-lr: the connector's learning rate at the point. step: optimiser steps. loss: what was measured, for laws that predict
+lr: the connector's learning rate at the point. step: optimizer steps. loss: what was measured, for laws that predict
 another column (`FitModel.target`)."""
 
 Group = Literal["size", "run", "budget"]
@@ -38,7 +38,7 @@ JUMP_OVER = 10.0
 class LRCurve:
     """The learning rate of a run over its steps.
 
-    steps: [K] increasing optimiser steps. rates: [K] the rate at each of them, linear in between; a jump (see `JUMP`)
+    steps: [K] increasing optimizer steps. rates: [K] the rate at each of them, linear in between; a jump (see `JUMP`)
     happens at the later of the two steps it is listed between. warmup: the step at which a linear warm-up from 0 at
     step 0 reaches the first rate, where the listed steps begin or before.
     """
@@ -76,7 +76,7 @@ class LRCurve:
 class Parameter:
     """One parameter of a law.
 
-    guess: a plausible value inside the bounds. min, max: bounds; the optimiser may rest on them, and then says so.
+    guess: a plausible value inside the bounds. min, max: bounds; the optimizer may rest on them, and then says so.
     log: search in its logarithm, for scales such as A and B that vary over decades (min must be at least 0).
     linear: the law is affine in it when the other parameters are fixed; such parameters need no starting values.
     per: one value for each size (or run) of the points instead of one for all of them. A law whose parameters are all

@@ -20,7 +20,7 @@ from fvlm_core.media.bad_sample import Unusable
 
 
 @frozen
-class Turn:
+class Orientation:
     """One of the eight ways to lay a picture: its sides exchanged first, then mirrored left and right, up and down."""
 
     exchanged: bool = False
@@ -34,7 +34,7 @@ class Turn:
         return picture[:: -1 if self.upside_down else 1, :: -1 if self.mirrored else 1]
 
 
-def turn_of(matrix: NDArray[np.int32] | NDArray[np.int64]) -> Turn:
+def turn_of(matrix: NDArray[np.int32] | NDArray[np.int64]) -> Orientation:
     """What a display matrix does to a picture, to the nearest of the eight.
 
     matrix: [9], rows (a, b, u), (c, d, v), (x, y, w) as in a track header of QuickTime: the point (p, q) is shown at
@@ -42,14 +42,14 @@ def turn_of(matrix: NDArray[np.int32] | NDArray[np.int64]) -> Turn:
     """
     a, b, _, c, d = (int(value) for value in matrix[:5])
     if abs(a) + abs(d) >= abs(b) + abs(c):
-        return Turn(False, a < 0, d < 0)
-    return Turn(True, c < 0, b < 0)
+        return Orientation(False, a < 0, d < 0)
+    return Orientation(True, c < 0, b < 0)
 
 
-def turn_of_frame(frame: VideoFrame) -> Turn:
+def turn_of_frame(frame: VideoFrame) -> Orientation:
     """How a frame is to be shown, as its container or its codec says."""
     matrix = _matrix(frame)
-    return Turn() if matrix is None else turn_of(np.frombuffer(bytes(matrix), np.int32))
+    return Orientation() if matrix is None else turn_of(np.frombuffer(bytes(matrix), np.int32))
 
 
 def _matrix(frame: VideoFrame) -> Any:
@@ -103,17 +103,19 @@ def alpha_decoder(stream: VideoStream, max_pixels: int) -> VideoCodecContext | N
 
 
 @frozen
-class Look:
+class FrameTransform:
     """What is shown of the frames of a clip in another way than they are stored.
 
     aspect: width over height of a pixel. turn: how they are laid; None, or nothing turned: as each frame says.
     """
 
     aspect: float = 1.0
-    turn: Turn | None = None
+    turn: Orientation | None = None
 
 
-def square(frame: VideoFrame, look: Look, size: int, reformatter: VideoReformatter) -> NDArray[np.uint8]:
+def square(
+    frame: VideoFrame, look: FrameTransform, size: int, reformatter: VideoReformatter
+) -> NDArray[np.uint8]:
     """A frame as it is shown, its short side scaled to `size` (bicubic), its centre cropped: uint8 [3, size, size]."""
     shown_width = frame.width * look.aspect
     scale = size / min(shown_width, frame.height)
@@ -130,7 +132,7 @@ def square(frame: VideoFrame, look: Look, size: int, reformatter: VideoReformatt
     scaled = cast(NDArray[np.uint8], small.to_ndarray())
     if transparent:
         scaled = _on_white(scaled)
-    turn = look.turn if look.turn and look.turn != Turn() else turn_of_frame(frame)
+    turn = look.turn if look.turn and look.turn != Orientation() else turn_of_frame(frame)
     upright = turn.of(scaled)
     top, left = (upright.shape[0] - size) // 2, (upright.shape[1] - size) // 2
     return upright[top : top + size, left : left + size].transpose(2, 0, 1)

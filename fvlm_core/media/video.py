@@ -29,7 +29,7 @@ from fvlm_core.media.containers import avi_pictures, lost_bytes, track_matrix
 from fvlm_core.media.moving_pictures import is_still
 from fvlm_core.media.pictures import MAX_BYTES
 from fvlm_core.media.suffixes import ANIMATED_SUFFIXES
-from fvlm_core.media.upright import Look, Turn, alpha_decoder, pixel_aspect, square, turn_of
+from fvlm_core.media.upright import FrameTransform, Orientation, alpha_decoder, pixel_aspect, square, turn_of
 from fvlm_core.utils.data_files import check_data, open_data
 
 MAX_SIDE = 4096
@@ -147,7 +147,7 @@ def _decode(
     if content := _picture(video):
         lasting = webp.durations(content)
         times = _times(sum(lasting), video.fps, video.max_frames)
-        return np.stack(_on_screen(webp.frames(content, lasting), times, size, Look())), times
+        return np.stack(_on_screen(webp.frames(content, lasting), times, size, FrameTransform())), times
     with _opened(video) as container:
         stream = _video_track(container)
         clip = _Clip(
@@ -158,7 +158,7 @@ def _decode(
         )
         declared = _declared(container, stream) or 0.0
         times = _times(seconds or declared, video.fps, video.max_frames)
-        look = Look(pixel_aspect(stream), _container_turn(video, clip, stream))
+        look = FrameTransform(pixel_aspect(stream), _container_turn(video, clip, stream))
         chosen = _on_screen(clip.read(container, stream), times, size, look)
         number, tick = stream.index, float(stream.time_base or 0)
     clip.check()
@@ -239,7 +239,7 @@ def _video_track(container: InputContainer) -> VideoStream:
     return stream
 
 
-def _container_turn(video: VideoFile, clip: _Clip, stream: VideoStream) -> Turn | None:
+def _container_turn(video: VideoFile, clip: _Clip, stream: VideoStream) -> Orientation | None:
     """How the container says that pictures are shown whose own data FFmpeg puts in its place; None for others."""
     if clip.codec not in _STILLS or clip.container not in _FRAGMENTED:
         return None
@@ -363,7 +363,7 @@ class _Clip:
 
 
 def _on_screen(
-    frames: Iterator[tuple[float, VideoFrame]], times: list[float], size: int, look: Look
+    frames: Iterator[tuple[float, VideoFrame]], times: list[float], size: int, look: FrameTransform
 ) -> list[NDArray[np.uint8]]:
     """The picture on screen at each time, scaled; the last one after the end."""
     reformatter = VideoReformatter()

@@ -28,7 +28,7 @@ LOGITS_AT_ONCE = 1 << 24
 class Losses:
     """Losses of one batch: sums over supervised tokens, in nats, so that micro-batches add up.
 
-    loss: with graph, fine + weight x auxiliary; divide by the tokens of the whole optimiser step.
+    loss: with graph, fine + weight x auxiliary; divide by the tokens of the whole optimizer step.
     tokens: supervised tokens; 0 gives loss 0 (with a graph), never NaN. fine: detached sum of the text losses of the
     tokens the mode ends with. auxiliary: the same of each auxiliary loss, by its name. content, content_tokens:
     detached sum and count over the assistant's own words.

@@ -28,7 +28,7 @@ FULL, HALF = 4, 2
 
 
 @frozen(kw_only=True)
-class MicroBatch:
+class LargestMicroBatch:
     """The largest micro-batch of a run.
 
     samples: B. frames: of all samples. followed: those that another one follows. positions: visual tokens and text of
@@ -46,7 +46,7 @@ class MicroBatch:
 
 @frozen(kw_only=True)
 class Moment:
-    """What there is at one moment of a step beside weights and optimiser state."""
+    """What there is at one moment of a step beside weights and optimizer state."""
 
     name: str
     gradients: float
@@ -72,7 +72,7 @@ class Kept:
     llm: LLMSpec
     counts: Mapping[str, int]
     frozen: frozenset[str]
-    batch: MicroBatch
+    batch: LargestMicroBatch
     narrow: int
     chunk: int
     _work: tuple[Any, ...] = field(init=False)
@@ -141,7 +141,7 @@ class Kept:
                 keys_values=self.keys_values(),
                 working=self.waiting("encoder", accumulates) + self._eye_trains * self._eye_step(),
             ),
-            Moment(name="the optimiser's step", gradients=learnt),
+            Moment(name="the optimizer's step", gradients=learnt),
         ]
 
     def waiting(self, component: str, accumulates: bool) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 from attrs import frozen
 
-from fvlm_core.data.lengths import Lengths, first_lengths
+from fvlm_core.data.lengths import SampleLengths, first_lengths
 from fvlm_core.data.sources import Sources
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.interfaces.specs import ConnectorSpec, EncoderSpec, LLMSpec, Look
@@ -32,7 +32,7 @@ def flops_per_sample(config: RunRecipe, sources: Sources, chat: Chat) -> float:
     return sample_ledger(config, chat.vocabulary, first_lengths(config, sources, chat)).total
 
 
-def sample_ledger(config: RunRecipe, vocabulary: int, samples: Collection[Lengths]) -> Ledger:
+def sample_ledger(config: RunRecipe, vocabulary: int, samples: Collection[SampleLengths]) -> Ledger:
     """The mean ledger of samples of these lengths under a run's recipe."""
     model, training = config.model, config.training
     encoder, llm = specs(model, vocabulary)
@@ -56,7 +56,7 @@ def sample_ledger(config: RunRecipe, vocabulary: int, samples: Collection[Length
     return mean_ledger([each[sample] for sample in samples])
 
 
-def samples_at_once(training: Training, samples: Collection[Lengths]) -> float:
+def samples_at_once(training: Training, samples: Collection[SampleLengths]) -> float:
     """Samples of a micro-batch, in the mean where they are planned from the lengths."""
     if training.micro_batch_frames is None or training.micro_batch_tokens is None:
         return training.micro_batch_size
@@ -103,7 +103,7 @@ def _nominal_layers(depth: int, width: int, tokens: int) -> int:
 
 @frozen
 class Parameters:
-    """Exact counts, tied ones once. components: encoder, connector, llm. groups: those of the optimiser's groups that
+    """Exact counts, tied ones once. components: encoder, connector, llm. groups: those of the optimizer's groups that
     train."""
 
     components: dict[str, int]

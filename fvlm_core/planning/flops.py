@@ -25,7 +25,7 @@ COMPONENTS = ("encoder", "connector", "llm", "head")
 
 
 @frozen
-class Entry:
+class LedgerRow:
     """FLOPs of one component in one pass of one training sample.
 
     component: "encoder", "connector", "llm" or "head". stage: the pass ("patches", "coarse query", ...).
@@ -47,7 +47,7 @@ class Entry:
 class Ledger:
     """What one training sample costs, in FLOPs. rows: an entry for each component and pass."""
 
-    rows: tuple[Entry, ...]
+    rows: tuple[LedgerRow, ...]
 
     @property
     def forward(self) -> float:
@@ -74,7 +74,7 @@ class Ledger:
         """Work done twice to save memory: not in `total`, which is of the model and not of the machine."""
         return sum(row.recompute for row in self.rows)
 
-    def more(self, rows: Sequence[Entry], times: Sequence[int]) -> Ledger:
+    def more(self, rows: Sequence[LedgerRow], times: Sequence[int]) -> Ledger:
         """With further rows, each so many times; without those that there are no numbers of."""
         further = [
             evolve(row, forward=n * row.forward, backward=n * row.backward)
@@ -92,12 +92,12 @@ class Ledger:
 
 def mean_ledger(ledgers: Collection[Ledger]) -> Ledger:
     """The mean over samples of different lengths, entry by entry (cost is not linear in length)."""
-    sums: dict[tuple[str, str], Entry] = {}
+    sums: dict[tuple[str, str], LedgerRow] = {}
     share = 1 / len(ledgers)
     for row in (row for ledger in ledgers for row in ledger.rows):
         key = (row.component, row.stage)
-        before = sums.get(key, Entry(*key, 0.0, 0.0))
-        sums[key] = Entry(
+        before = sums.get(key, LedgerRow(*key, 0.0, 0.0))
+        sums[key] = LedgerRow(
             *key,
             before.forward + share * row.forward,
             before.backward + share * row.backward,
@@ -160,9 +160,9 @@ class _Count:
     recompute_head: bool
     live: bool = False
     reached: bool = True
-    entries: dict[tuple[str, str], Entry] = field(factory=dict[tuple[str, str], Entry])
+    entries: dict[tuple[str, str], LedgerRow] = field(factory=dict[tuple[str, str], LedgerRow])
 
-    def run(self) -> tuple[Entry, ...]:
+    def run(self) -> tuple[LedgerRow, ...]:
         work = self.connector.work or ()
         self._patches()
         # A learned query starts the chain of a connector that looks; patch features that of any other.
@@ -281,7 +281,7 @@ class _Count:
         """Book `forward` FLOPs, and `again` times as many backward where the loss depends on them."""
         key = (component, stage)
         backward = forward * again * self.reached
-        entry = self.entries.get(key, Entry(*key, 0.0, 0.0))
+        entry = self.entries.get(key, LedgerRow(*key, 0.0, 0.0))
         self.entries[key] = evolve(
             entry,
             forward=entry.forward + forward,

@@ -12,7 +12,7 @@ import attrs
 from attrs import frozen
 
 from fvlm_core.interfaces.specs import ConnectorSpec, EncoderSpec, LLMSpec
-from fvlm_core.planning.activation_memory import FULL, HALF, Kept, MicroBatch
+from fvlm_core.planning.activation_memory import FULL, HALF, Kept, LargestMicroBatch
 
 GIB = 1 << 30
 
@@ -44,7 +44,7 @@ class Trained:
 class Memory:
     """Bytes at the fullest moment of a training step, part by part, and at that of an evaluation.
 
-    moment: which one that is. weights: float32. gradients: of earlier micro-batches or of what is done. optimiser:
+    moment: which one that is. weights: float32. gradients: of earlier micro-batches or of what is done. optimizer:
     two moments of what trains. copies: bf16 copies of weights that autocast makes. activations: kept for backward, by
     component ("frames": the pixels). keys_values: the encoder's cached keys and values. working: what comes and goes: a
     chunk's logits, a layer made again, and `waiting` gradients (`Kept.waiting`). runtime: there before the model.
@@ -54,7 +54,7 @@ class Memory:
     moment: str
     weights: float
     gradients: float
-    optimiser: float
+    optimizer: float
     copies: float
     activations: dict[str, float]
     keys_values: float
@@ -66,7 +66,7 @@ class Memory:
     @property
     def training(self) -> float:
         """The peak of a training step."""
-        static = self.weights + self.gradients + self.optimiser + self.runtime
+        static = self.weights + self.gradients + self.optimizer + self.runtime
         return static + self.copies + sum(self.activations.values()) + self.keys_values + self.working
 
     @property
@@ -84,8 +84,8 @@ def training_memory(
     connector: ConnectorSpec,
     llm: LLMSpec,
     trained: Trained,
-    training: MicroBatch,
-    evaluation: MicroBatch,
+    training: LargestMicroBatch,
+    evaluation: LargestMicroBatch,
     *,
     autocast: bool,
     chunk: int,
@@ -102,7 +102,7 @@ def training_memory(
     every = float(sum(counts.values()))
     moved = sum(n for name, n in counts.items() if name not in frozen and name not in trained.still)
     weights = FULL * every * (1 + trained.references + (1 / shards if shards > 1 else 0))
-    optimiser = 2.0 * FULL * moved / shards
+    optimizer = 2.0 * FULL * moved / shards
     runtime = RUNTIME[device]
     narrow = HALF if autocast else FULL
     kept = Kept(encoder, connector, llm, counts, frozen, training, narrow, chunk)
@@ -113,12 +113,12 @@ def training_memory(
         moment=peak.name,
         weights=weights,
         gradients=peak.gradients,
-        optimiser=optimiser,
+        optimizer=optimizer,
         copies=peak.copies,
         activations=peak.activations,
         keys_values=peak.keys_values,
         working=peak.working,
         runtime=runtime,
-        evaluation=weights + optimiser + copies + looked.seen_only() + runtime,
+        evaluation=weights + optimizer + copies + looked.seen_only() + runtime,
         kept=kept.kept,
     )

@@ -12,13 +12,13 @@ from typing import Any
 import attrs
 from attrs import evolve, frozen
 
-from fvlm_core.data.lengths import Lengths
+from fvlm_core.data.lengths import SampleLengths
 from fvlm_core.hardware.gpus import GPU
 from fvlm_core.interfaces.specs import ConnectorSpec
 from fvlm_core.model.build import specs
 from fvlm_core.model.sequences import positions
 from fvlm_core.model.vlm import LOGITS_AT_ONCE
-from fvlm_core.planning.activation_memory import MicroBatch
+from fvlm_core.planning.activation_memory import LargestMicroBatch
 from fvlm_core.planning.compute import Parameters, samples_at_once
 from fvlm_core.planning.memory import GIB, USABLE, Memory, Trained, training_memory
 from fvlm_core.recipes.schema import RunRecipe
@@ -113,7 +113,7 @@ def need(
     config: RunRecipe,
     vocabulary: int,
     parameters: Parameters,
-    samples: Sequence[Lengths],
+    samples: Sequence[SampleLengths],
     capacity: Capacity,
     ranks: int = 1,
 ) -> Need:
@@ -132,7 +132,7 @@ def need(
 class _Estimate:
     vocabulary: int
     parameters: Parameters
-    samples: Sequence[Lengths]
+    samples: Sequence[SampleLengths]
     capacity: Capacity
 
     def memory(self, config: RunRecipe, shards: int = 1) -> Memory:
@@ -226,12 +226,14 @@ def _smaller(config: RunRecipe) -> list[int]:
     return [size for size in range(training.micro_batch_size - 1, 0, -1) if training.batch_size % size == 0]
 
 
-def _largest(samples: Sequence[Lengths], size: int, tokens_per_frame: int, *, pairs: bool) -> MicroBatch:
+def _largest(
+    samples: Sequence[SampleLengths], size: int, tokens_per_frame: int, *, pairs: bool
+) -> LargestMicroBatch:
     """At least as large as any micro-batch of `size` of these samples in their order."""
     whole = list(islice(cycle(samples), max(size, len(samples) // size * size)))
     groups = [whole[start : start + size] for start in range(0, len(whole) - size + 1, size)]
     answers = 2 if pairs else 1
-    return MicroBatch(
+    return LargestMicroBatch(
         samples=size,
         answers=answers,
         frames=max(sum(s.frames for s in group) for group in groups),

@@ -7,16 +7,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fvlm_core.interfaces.specs import LLMSpec
 from fvlm_core.model.build import modality_encoder
-from fvlm_core.planning.flops import Entry
+from fvlm_core.planning.flops import LedgerRow
 from fvlm_core.recipes.schema import Model
 
 
-def item_flops(model: Model, llm: LLMSpec, *, trains: bool) -> list[Entry]:
+def item_flops(model: Model, llm: LLMSpec, *, trains: bool) -> list[LedgerRow]:
     """An item of each modality through its encoder and back, in the recipe's order; booked as the connector's.
 
     trains: whether its weights get gradients; items get none.
     """
-    found: list[Entry] = []
+    found: list[LedgerRow] = []
     for chosen in model.modalities or ():
         with torch.device("meta"):
             encoder = modality_encoder(chosen, llm).requires_grad_(trains)
@@ -27,5 +27,5 @@ def item_flops(model: Model, llm: LLMSpec, *, trains: bool) -> list[Entry]:
                 if trains:
                     tokens.sum().backward()
         backward = counter.get_total_flops() - forward
-        found.append(Entry("connector", encoder.spec.modality, float(forward), float(backward)))
+        found.append(LedgerRow("connector", encoder.spec.modality, float(forward), float(backward)))
     return found

@@ -13,7 +13,7 @@ import attrs
 import torch
 from attrs import define, field, frozen
 
-from fvlm_core.data.lengths import LOOKED_AT, TYPICAL, Lengths, decoding_seconds, first_lengths
+from fvlm_core.data.lengths import LOOKED_AT, TYPICAL, SampleLengths, decoding_seconds, first_lengths
 from fvlm_core.data.mixture_weights import make_mixture
 from fvlm_core.data.pairs import without_pairs
 from fvlm_core.data.signals import ungiven, unread
@@ -35,7 +35,7 @@ from fvlm_core.planning.compute import (
     six_nd,
 )
 from fvlm_core.planning.disk import Disk, disk_need
-from fvlm_core.planning.flops import Entry
+from fvlm_core.planning.flops import LedgerRow
 from fvlm_core.planning.memory_fit import Capacity, Need, capacity_here, capacity_of, gib, need
 from fvlm_core.planning.requirements import missing_weights
 from fvlm_core.planning.run_time import micro_batch_layers, run_seconds
@@ -79,7 +79,7 @@ class RunPlan:
     supervised_tokens: float
     lengths_from: str
     flops_per_sample: dict[str, float]
-    ledger: tuple[Entry, ...]
+    ledger: tuple[LedgerRow, ...]
     masked_flops_per_sample: float
     nominal_flops_per_sample: float
     six_nd_per_sample: float
@@ -102,7 +102,7 @@ class RunPlan:
 
 
 @frozen
-class Target:
+class PlannedDevice:
     """The device to plan for. gpu: one that is not here; None for this machine's. mfu: the share of its peak that
     training is said to reach; None measures it here, or takes `ASSUMED_MFU` of a GPU that is not here."""
 
@@ -110,13 +110,13 @@ class Target:
     mfu: float | None = None
 
 
-def plan(recipe: Recipe, target: Target | None = None) -> list[RunPlan]:
+def plan(recipe: Recipe, target: PlannedDevice | None = None) -> list[RunPlan]:
     """Plan every run of a recipe.
 
     Data or weights that are not on this machine are named in the notes. Raises `FvlmError` for a run of less than one
     step.
     """
-    planner = _Planner(target or Target())
+    planner = _Planner(target or PlannedDevice())
     return [planner.plan(run) for run in recipe.runs]
 
 
@@ -127,7 +127,7 @@ def refuse_misfits(
 
     data: opened sources by run id. complete: ids of runs to leave out. ranks: processes that train together.
     """
-    planner = _Planner(Target())
+    planner = _Planner(PlannedDevice())
     wrong: dict[str, list[str]] = {}
     for run in recipe.runs:
         if run.id not in complete:
@@ -143,7 +143,7 @@ def refuse_misfits(
 class _Planner:
     """Plans runs; what they share (data, tokenizers, models, the machine's speed) is looked at once."""
 
-    target: Target
+    target: PlannedDevice
     known: list[tuple[tuple[Any, ...], Any]] = field(factory=list[tuple[tuple[Any, ...], Any]])
 
     def plan(self, run: Run) -> RunPlan:
@@ -250,7 +250,7 @@ class _Planner:
 
     def _lengths(
         self, config: RunRecipe, sources: Sources | None, chat: Chat | None
-    ) -> tuple[list[Lengths], str]:
+    ) -> tuple[list[SampleLengths], str]:
         """Lengths of the first samples, or the typical one; and where they are from."""
         assumed = f"assumed: {TYPICAL.frames} frames and {TYPICAL.text} text tokens"
         if sources is None or chat is None:

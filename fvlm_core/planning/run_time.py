@@ -7,7 +7,7 @@ from math import ceil
 
 from fvlm_core.hardware.throughput import Speed, StatedSpeed
 from fvlm_core.interfaces.specs import ConnectorSpec, EncoderSpec, LLMSpec, Look, TextPass, VisualPass
-from fvlm_core.planning.flops import Entry, Ledger
+from fvlm_core.planning.flops import Ledger, LedgerRow
 from fvlm_core.recipes.schema import RunRecipe
 
 
@@ -37,7 +37,7 @@ def run_seconds(
     """
     training, held_out = config.training, config.eval
 
-    def by_width(samples: int, of: Callable[[Entry], float]) -> dict[int, float]:
+    def by_width(samples: int, of: Callable[[LedgerRow], float]) -> dict[int, float]:
         sums = dict.fromkeys(widths.values(), 0.0)
         for row in cost.rows:
             sums[widths[row.component]] += samples * of(row)

@@ -171,10 +171,10 @@ class _Definitions:
         if origin is tuple:
             return self.array(get_args(kind), complete)
         if kind is schema.Source:
-            return self.component("data", complete, extra=schema.Share)
-        if kind is schema.Text:
+            return self.component("data", complete, extra=schema.SourceShare)
+        if kind is schema.TextMixture:
             return self.component("data", complete, extra=schema.TextShare)
-        if kind is schema.Fit:
+        if kind is schema.FitSettings:
             return self.component("fit", complete, key="model", extra=_Objective)
         if attrs.has(kind):
             name = f"{kind.__name__}{'!' if complete else ''}"

@@ -20,12 +20,12 @@ from fvlm_core.recipes.located import InvalidTOML, Key, Located, parse_toml, rea
 from fvlm_core.recipes.merge import merge
 from fvlm_core.recipes.schema import (
     Chosen,
-    Fit,
+    FitSettings,
     Model,
     RunRecipe,
-    Share,
     Source,
-    Text,
+    SourceShare,
+    TextMixture,
     TextShare,
     Training,
 )
@@ -65,7 +65,7 @@ class Recipe:
     name: str
     file: str
     runs: tuple[Run, ...]
-    fits: tuple[Fit, ...]
+    fits: tuple[FitSettings, ...]
     left_out: tuple[Run, ...] = ()
 
 
@@ -284,9 +284,9 @@ def model_from_resolved(table: Mapping[str, Any]) -> Model:
     return settings_from(table, Model, _RECORD)
 
 
-def fit_from_record(table: Mapping[str, Any]) -> Fit:
+def fit_from_record(table: Mapping[str, Any]) -> FitSettings:
     """A fit from its model and its settings as plain values. Raises `Problems`."""
-    return settings_from(table, Fit, _RECORD)
+    return settings_from(table, FitSettings, _RECORD)
 
 
 def settings_from(table: Mapping[str, Any], kind: type[_T], shown: str) -> _T:
@@ -316,11 +316,11 @@ def _read_chosen(table: Located, kind: Kind) -> Chosen | None:
 
 
 def _read_source(table: Located) -> Source:
-    return Source(**_read_share(table, Share, "weight", '{ name = "shapes" }'))
+    return Source(**_read_share(table, SourceShare, "weight", '{ name = "shapes" }'))
 
 
-def _read_text(table: Located) -> Text:
-    return Text(**_read_share(table, TextShare, "share", '{ name = "smoltalk", share = 0.14 }'))
+def _read_text(table: Located) -> TextMixture:
+    return TextMixture(**_read_share(table, TextShare, "share", '{ name = "smoltalk", share = 0.14 }'))
 
 
 def _read_share(table: Located, kind: type[Any], key: str, example: str) -> dict[str, Any]:
@@ -360,14 +360,14 @@ def _is_path(name: str) -> bool:
     return beside and not name.startswith("~")
 
 
-def _read_fit(table: Located) -> Fit:
+def _read_fit(table: Located) -> FitSettings:
     if not isinstance(table.value, dict):
         raise Invalid([((), 'expected a table, as in [[fits]] model = "per-size"')])
     beside = ("objective", "runs")
     common = {k: v for k, v in table.value.items() if k in ("model", *beside)}
     own = {k: v for k, v in table.value.items() if k not in beside}
     chosen = choose(evolve(table, value=own), "fit", key="model", beside=beside)
-    fit = structure(evolve(table, value=common), Fit)
+    fit = structure(evolve(table, value=common), FitSettings)
     return evolve(fit, config=chosen.config)
 
 
@@ -375,6 +375,6 @@ _SPECIAL: dict[type, Reader] = {
     Chosen: _read_chosen,
     Source: _read_source,
     Training: _read_training,
-    Text: _read_text,
-    Fit: _read_fit,
+    TextMixture: _read_text,
+    FitSettings: _read_fit,
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from fvlm_core.recipes.schema import Chosen, Fit, RunRecipe, Source, Text
+from fvlm_core.recipes.schema import Chosen, FitSettings, RunRecipe, Source, TextMixture
 
 RUNTIME = (
     "description",
@@ -48,9 +48,9 @@ def plain(value: Any) -> Any:
         return {"name": value.component, **plain(value.config)}
     if isinstance(value, Source):
         return {**plain(value.source), "weight": value.weight}
-    if isinstance(value, Text):
+    if isinstance(value, TextMixture):
         return {**plain(value.source), "share": value.share}
-    if isinstance(value, Fit):
+    if isinstance(value, FitSettings):
         runs = {"runs": value.runs} if value.runs is not None else {}
         return {"model": value.model, "objective": value.objective, **runs, **plain(value.config)}
     if attrs.has(type(value)):

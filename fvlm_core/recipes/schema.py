@@ -1,4 +1,4 @@
-"""What a run's recipe holds, with defaults. Units: steps are optimiser steps, samples are training examples."""
+"""What a run's recipe holds, with defaults. Units: steps are optimizer steps, samples are training examples."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class Model:
 
 
 @frozen(kw_only=True)
-class Share:
+class SourceShare:
     """A data source's share of the samples; weights need not sum to 1."""
 
     weight: float = field(default=1.0, validator=gt(0))
 
 
 @frozen(kw_only=True)
-class Source(Share):
+class Source(SourceShare):
     """A data source and its share. In a recipe the source's own settings and the weight stand in one table."""
 
     source: Chosen
@@ -65,7 +65,7 @@ class TextShare:
 
 
 @frozen(kw_only=True)
-class Text(TextShare):
+class TextMixture(TextShare):
     """Text kept in a mixture: `text = { name = "smoltalk", path = "...", share = 0.14 }`."""
 
     source: Chosen
@@ -93,7 +93,7 @@ class Data:
     on_bad_sample: Literal["skip", "stop"] = "skip"
     max_bad: float = field(default=0.001, validator=and_(ge(0), le(1)))
     max_text_tokens: int = field(default=512, validator=ge(8))
-    text: Text | None = None
+    text: TextMixture | None = None
     weigh_by: Literal["samples", "tokens", "frames"] = "samples"
     exhausted: Literal["cycle", "end"] = "cycle"
     min_frames: int | None = field(default=None, validator=optional(ge(1)))
@@ -164,7 +164,7 @@ class Training:
     """How a run trains. Exactly one of steps, samples, budget (training FLOPs) says how long.
 
     budget_accounting: `ledger` counts what is really computed, `nominal` as the founding project did.
-    batch_size: samples of an optimiser step, made of micro-batches. micro_batch_frames, micro_batch_tokens: both at
+    batch_size: samples of an optimizer step, made of micro-batches. micro_batch_frames, micro_batch_tokens: both at
     once, in place of micro_batch_size: as many samples a micro-batch as make at most so many frames and text tokens.
     constant_shapes: whether these are filled up to exactly so many, with what nobody sees. lr: the connector's peak
     rate. warmup: share of the steps. floor: the end of a cosine as a share of the peak. lr_target: the one rate that
@@ -274,7 +274,7 @@ class Checkpoints:
 
 
 @frozen(kw_only=True)
-class Fit:
+class FitSettings:
     """A scaling fit made when the runs are done. model: a fit component; its own settings stand beside it.
 
     runs: which runs it is made of, as a pattern of their ids ("*-F"); None for all that are `in_fits`.
@@ -306,7 +306,7 @@ class RunRecipe:
     training: Training
     eval: Evaluation = Evaluation()
     checkpoints: Checkpoints = Checkpoints()
-    fits: tuple[Fit, ...] = ()
+    fits: tuple[FitSettings, ...] = ()
     trackers: tuple[Annotated[Chosen, "tracker"], ...] = ()
 
     def __attrs_post_init__(self) -> None:

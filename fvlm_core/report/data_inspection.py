@@ -12,7 +12,7 @@ from fvlm_core.interfaces.llm import Chat
 from fvlm_core.media.bad_sample import BadSample
 from fvlm_core.media.frames import count_frames, decode_frames
 from fvlm_core.recipes.schema import RunRecipe
-from fvlm_core.report.samples import LengthsOf, Shown
+from fvlm_core.report.samples import LengthsOf, ShownSample
 from fvlm_core.utils.seeding import derive
 
 
@@ -23,7 +23,7 @@ def chosen(source: DataSource, count: int) -> Iterator[int]:
         yield order.at(place)
 
 
-def shown(sample: Sample, size: int, chat: Chat | None, recipe: RunRecipe | None) -> Shown:
+def shown(sample: Sample, size: int, chat: Chat | None, recipe: RunRecipe | None) -> ShownSample:
     """A sample decoded, tokenised and masked as in training. Raises `BadSample`."""
     repeats = recipe.data.image_repeats if recipe else 1
     frames = decode_frames(sample, size, repeats)
@@ -35,7 +35,7 @@ def shown(sample: Sample, size: int, chat: Chat | None, recipe: RunRecipe | None
 
         times = tuple(decode_timed(sample.video, 14)[1])
     rejected = "\n".join(f"{turn.role}: {turn.content}" for turn in sample.rejected)
-    return Shown(f"{sample.source}/{sample.id}", frames, times, _tokens(sample, chat, recipe), rejected)
+    return ShownSample(f"{sample.source}/{sample.id}", frames, times, _tokens(sample, chat, recipe), rejected)
 
 
 def lengths_of(

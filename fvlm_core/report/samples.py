@@ -35,7 +35,7 @@ MEANING = {
 
 
 @frozen(eq=False)
-class Shown:
+class ShownSample:
     """A sample. frames: uint8 [T, 3, S, S]. times: of each, may be empty. tokens: (text, one of `COLOURS`) each;
     without a tokenizer the turns themselves."""
 
@@ -56,7 +56,7 @@ class LengthsOf:
     unit: str
 
 
-def contact_sheet(samples: Sequence[Shown], file: Path) -> None:
+def contact_sheet(samples: Sequence[ShownSample], file: Path) -> None:
     """Every sample as a strip of frames over its text, tokens in the colours of `COLOURS`."""
     font = ImageFont.truetype(findfont("DejaVu Sans"), 10)
     wide = SHOWN * (CELL + GAP) + GAP
@@ -84,7 +84,7 @@ def contact_sheet(samples: Sequence[Shown], file: Path) -> None:
     sheet.save(file)
 
 
-def sample_page(samples: Sequence[Shown], lengths: Sequence[LengthsOf], file: Path, title: str) -> None:
+def sample_page(samples: Sequence[ShownSample], lengths: Sequence[LengthsOf], file: Path, title: str) -> None:
     """One HTML file that needs no other: all frames, all text with its masks, the histograms."""
     legend = " ".join(
         f'<span style="color:{COLOURS[kind]}">■ {escape(text)}</span>' for kind, text in MEANING.items()

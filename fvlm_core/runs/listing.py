@@ -36,7 +36,7 @@ _READ = (RECIPE, SUMMARY, TAGS, FAILURE)
 
 
 @frozen
-class Entry:
+class ListedRun:
     """One run. None where its record does not say.
 
     folder: below the store, as "recipe/id". step: reached, of `planned`. best_loss: validation, nats a supervised
@@ -73,21 +73,21 @@ class Entry:
         return {"run": self.name, **asdict(self), "tags": list(self.tags)}
 
 
-FIELDS = tuple(each.name for each in fields(Entry))
+FIELDS = tuple(each.name for each in fields(ListedRun))
 """Of an entry, in order."""
 
 _PART = f"entry {zlib.crc32(' '.join(FIELDS).encode()):08x}"
 """Of the index: entries with other fields are another part."""
 
 
-def list_entries(root: Path) -> list[Entry]:
+def list_entries(root: Path) -> list[ListedRun]:
     """Every run of a store, by recipe and in the order the recipe has them.
 
     A run whose record cannot be read is an entry too, with its problem. Brings the index of the store up to date; a
     store that cannot be written to is read without one.
     """
     index = RunIndex(root)
-    entries: list[Entry] = []
+    entries: list[ListedRun] = []
     read: list[tuple[str, bytes, list[Any]]] = []
     for folder, path in _folders(root):
         stats = stats_of(path, _READ)
@@ -100,7 +100,7 @@ def list_entries(root: Path) -> list[Entry]:
             if entry.state != "unreadable":  # what hides a file (a mode, a disk) may go without changing it
                 read.append((folder, stamp, list(asdict(entry).values())))
         else:
-            entry = Entry(*values)
+            entry = ListedRun(*values)
         entries.append(_running(entry) if _held(path) else entry)
     index.put(_PART, read)
     index.forget_but(_PART, [entry.folder for entry in entries])
@@ -108,12 +108,12 @@ def list_entries(root: Path) -> list[Entry]:
 
 
 def select(
-    entries: Iterable[Entry],
+    entries: Iterable[ListedRun],
     patterns: Sequence[str] = (),
     recipes: Sequence[str] = (),
     states: Sequence[str] = (),
     tags: Sequence[str] = (),
-) -> list[Entry]:
+) -> list[ListedRun]:
     """The entries that meet all that is asked; nothing asked of a kind is met by all.
 
     patterns, recipes: with *, ? and [..]; a pattern is matched with "recipe/id" and with the id. tags: all of them.
@@ -128,18 +128,18 @@ def select(
     ]
 
 
-def find_entries(names: Sequence[str], root: Path) -> list[Entry]:
+def find_entries(names: Sequence[str], root: Path) -> list[ListedRun]:
     """The runs that are named, each once, in the order they are named.
 
     A name is "recipe/id", an id that one run has, a folder of the store, a recipe (all its runs), or a pattern.
     Raises one `UsageError` that tells every name that fits no run, and every id that several have.
     """
     entries = list_entries(root)
-    exact: list[dict[str, list[Entry]]] = [{}, {}, {}]
+    exact: list[dict[str, list[ListedRun]]] = [{}, {}, {}]
     for entry in entries:
         for known, name in zip(exact, (entry.name, entry.folder, entry.id), strict=True):
             known.setdefault(name, []).append(entry)
-    found: dict[str, Entry] = {}
+    found: dict[str, ListedRun] = {}
     wrong: list[str] = []
     for name in names:
         try:
@@ -152,8 +152,8 @@ def find_entries(names: Sequence[str], root: Path) -> list[Entry]:
 
 
 def _named(
-    name: str, entries: Sequence[Entry], exact: Sequence[Mapping[str, list[Entry]]], root: Path
-) -> list[Entry]:
+    name: str, entries: Sequence[ListedRun], exact: Sequence[Mapping[str, list[ListedRun]]], root: Path
+) -> list[ListedRun]:
     """exact: the entries by name, by folder and by id."""
     folder = _below(name, root) if os.path.isdir(name) else name
     for known, text in zip(exact, (name, folder, name), strict=True):
@@ -185,11 +185,11 @@ def _below(path: str, root: Path) -> str:
     return os.path.relpath(os.path.join(os.path.realpath(above), last), os.path.realpath(root))
 
 
-def _parent(entry: Entry) -> str:
+def _parent(entry: ListedRun) -> str:
     return entry.folder.partition("/")[0]
 
 
-def _matches(entry: Entry, pattern: str) -> bool:
+def _matches(entry: ListedRun, pattern: str) -> bool:
     return fnmatchcase(entry.name, pattern) or fnmatchcase(entry.id, pattern)
 
 
@@ -207,7 +207,7 @@ def _folders(root: Path) -> Iterable[tuple[str, str]]:
         yield from ((f"{recipe.name}/{item.name}", item.path) for item in inside if item.name[0] != ".")
 
 
-def _read(folder: str, path: Path, stats: Sequence[os.stat_result | None]) -> Entry:
+def _read(folder: str, path: Path, stats: Sequence[os.stat_result | None]) -> ListedRun:
     recipe, _, name = folder.partition("/")
     written = max(each.st_mtime for each in stats[:2] if each is not None)
     file = RECIPE
@@ -240,10 +240,10 @@ def _read(folder: str, path: Path, stats: Sequence[os.stat_result | None]) -> En
         if stats[3] is not None and entry["state"] != "complete":
             entry["problem"] = str(_table(path / file, {}, ("message",))["message"])
             entry["state"] = "failed"
-        return Entry(folder, **entry, written=written)
+        return ListedRun(folder, **entry, written=written)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         problem = f"{file}: {type(error).__name__}: {error}"
-        return Entry(folder, recipe, name, state="unreadable", problem=problem, written=written)
+        return ListedRun(folder, recipe, name, state="unreadable", problem=problem, written=written)
 
 
 def _table(file: Path, of: Shape, must: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -274,5 +274,5 @@ def _held(path: str) -> bool:
     return is_held(Path(path))
 
 
-def _running(entry: Entry) -> Entry:
+def _running(entry: ListedRun) -> ListedRun:
     return entry if entry.state == "unreadable" else evolve(entry, state="running", problem="")

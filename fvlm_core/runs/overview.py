@@ -10,7 +10,7 @@ from attrs import frozen
 
 from fvlm_core.recipes.resolved import flat
 from fvlm_core.runs.attempts import accepted_drift, read_attempts
-from fvlm_core.runs.listing import Entry
+from fvlm_core.runs.listing import ListedRun
 from fvlm_core.runs.metrics import Row, read_metrics
 from fvlm_core.runs.removal import size_on_disk
 from fvlm_core.runs.store import BAD_SAMPLES, METRICS, open_run
@@ -47,7 +47,7 @@ class Overview:
     settings, main_settings: the resolved recipe by dotted key, all of it and what it is about; empty when not recorded.
     """
 
-    entry: Entry
+    entry: ListedRun
     folder: Path
     record: dict[str, Any]
     summary: dict[str, Any]
@@ -75,7 +75,7 @@ class Overview:
         }
 
 
-def overview(entry: Entry, root: Path) -> Overview:
+def overview(entry: ListedRun, root: Path) -> Overview:
     """Read all of a run's record; what a kill has torn is left out."""
     folder = root / entry.folder
     run = open_run(folder)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from fvlm_core.runs.listing import FIELDS, Entry
+from fvlm_core.runs.listing import FIELDS, ListedRun
 from fvlm_core.runs.store import RECIPE
 from fvlm_core.utils.atomic_files import read_json
 from fvlm_core.utils.errors import UsageError
@@ -15,7 +15,7 @@ from fvlm_core.utils.filter_expression import Condition
 from fvlm_registry.nearest import did_you_mean
 
 
-def meeting(entries: Sequence[Entry], conditions: Sequence[Condition], root: Path) -> list[Entry]:
+def meeting(entries: Sequence[ListedRun], conditions: Sequence[Condition], root: Path) -> list[ListedRun]:
     """The entries that meet all conditions. Keys of the recipe are read from the runs' own records.
 
     Raises `UsageError` for a key that no run has.

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from fvlm_core.runs.listing import find_entries
 from fvlm_core.runs.sound import PassedOver, sound
-from fvlm_core.runs.store import RECIPE, Run
+from fvlm_core.runs.store import RECIPE, StoredRun
 from fvlm_core.utils.paths import user_path
 
 
-def select_runs(names: Sequence[str], root: Path, passed_over: PassedOver | None = None) -> list[Run]:
+def select_runs(names: Sequence[str], root: Path, passed_over: PassedOver | None = None) -> list[StoredRun]:
     """The runs that are named, each once, in the order they are named. Raises as `named_folders`; passed_over: see
     `sound`."""
     return sound(named_folders(names, root), passed_over)
@@ -50,7 +50,7 @@ def _recipe_name(name: str) -> str:
     return str(table.get("name", file.stem))
 
 
-def listing(runs: Sequence[Run]) -> str:
+def listing(runs: Sequence[StoredRun]) -> str:
     """Runs in words, by recipe: "grid (3: a, b, c), other (1: a)"."""
     by_recipe: dict[str, list[str]] = {}
     for run in runs:

@@ -10,7 +10,16 @@ from attrs import evolve
 from fvlm_core.runs.attempts import read_attempts
 from fvlm_core.runs.index import RunIndex
 from fvlm_core.runs.metrics import read_metrics
-from fvlm_core.runs.store import ATTEMPTS, ENVIRONMENT, FAILURE, METRICS, SUMMARY, Run, open_run, read_part
+from fvlm_core.runs.store import (
+    ATTEMPTS,
+    ENVIRONMENT,
+    FAILURE,
+    METRICS,
+    SUMMARY,
+    StoredRun,
+    open_run,
+    read_part,
+)
 from fvlm_core.utils.errors import FvlmError, UsageError
 
 _PARTS = (SUMMARY, ENVIRONMENT, FAILURE)
@@ -21,17 +30,17 @@ PassedOver = Callable[[str], None]
 
 def sound(
     folders: Iterable[Path], passed_over: PassedOver | None = None, index: RunIndex | None = None
-) -> list[Run]:
+) -> list[StoredRun]:
     """The runs in folders whose files are all as they were written.
 
     passed_over: is told of the others; without it, and when no run is left, they are one `UsageError`. index: of the
     store that the folders are in; what it remembers is not read again.
     """
-    runs: list[Run] = []
+    runs: list[StoredRun] = []
     faults: list[str] = []
     for folder in folders:
         found = _opened(folder, index)
-        if isinstance(found, Run):
+        if isinstance(found, StoredRun):
             runs.append(found)
         else:
             faults.append(f"{folder.parent.name}/{folder.name}: {found}")
@@ -44,7 +53,7 @@ def sound(
     return runs
 
 
-def _opened(folder: Path, index: RunIndex | None) -> Run | str:
+def _opened(folder: Path, index: RunIndex | None) -> StoredRun | str:
     """The run, or what is wrong with it."""
     try:
         run = open_run(folder)

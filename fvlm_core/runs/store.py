@@ -39,7 +39,7 @@ IMPORTED = "imported"
 
 
 @frozen
-class Run:
+class StoredRun:
     """A run on disk. record: `recipe.json`: what was decided before the first step.
 
     index: of its store, when it remembers what was read of the metrics.
@@ -133,9 +133,9 @@ def _columns(rows: list[Row]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
-def open_run(folder: Path) -> Run:
+def open_run(folder: Path) -> StoredRun:
     """The run in a folder. Raises `UsageError` when its record is damaged."""
-    return Run(folder, read_part(folder / RECIPE))
+    return StoredRun(folder, read_part(folder / RECIPE))
 
 
 def read_part(file: Path) -> dict[str, Any]:
@@ -178,13 +178,13 @@ def no_run(folder: Path) -> str:
     )
 
 
-def find_run(name: str, root: Path) -> Run:
+def find_run(name: str, root: Path) -> StoredRun:
     """A run by its folder, there or in the store, by "recipe/id", or by its id alone when that is unambiguous. Raises
     `UsageError`. Other runs whose record is damaged do not matter."""
     for folder in (user_path(name), root / name):
         if (folder / RECIPE).is_file():
             return open_run(folder)
-    runs: list[Run] = []
+    runs: list[StoredRun] = []
     for file in root.glob(f"*/*/{RECIPE}"):
         with suppress(OSError, UsageError):
             runs.append(open_run(file.parent))
@@ -203,12 +203,12 @@ def find_run(name: str, root: Path) -> Run:
     raise UsageError(f'no run folder and no run under {root} is called "{name}"{hint}{there}')
 
 
-def list_runs(root: Path, passed_over: Callable[[str], None] | None = None) -> list[Run]:
+def list_runs(root: Path, passed_over: Callable[[str], None] | None = None) -> list[StoredRun]:
     """Every run under a run store, by recipe and in the order the recipe has them.
 
     passed_over: is told of every run whose record is damaged; without it, the first of them is a `UsageError`.
     """
-    runs: list[Run] = []
+    runs: list[StoredRun] = []
     for file in root.glob(f"*/*/{RECIPE}"):
         try:
             runs.append(open_run(file.parent))
@@ -219,7 +219,7 @@ def list_runs(root: Path, passed_over: Callable[[str], None] | None = None) -> l
     return in_order(runs)
 
 
-def in_order(runs: Sequence[Run]) -> list[Run]:
+def in_order(runs: Sequence[StoredRun]) -> list[StoredRun]:
     """Runs by recipe and in the order the recipe has them, each once."""
     each = {run.folder: run for run in runs}
     return sorted(each.values(), key=lambda run: (run.recipe, run.record["order"], run.id))

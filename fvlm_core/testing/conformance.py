@@ -13,7 +13,7 @@ from attrs import evolve
 from fvlm_core.testing import general
 from fvlm_core.testing.clause import Clause
 from fvlm_core.testing.finding import Broken, ContractError, Finding, Outcome, Promise, Skip
-from fvlm_core.testing.subject import Subject, subject
+from fvlm_core.testing.subject import ComponentUnderTest, subject
 from fvlm_core.utils.errors import Problems, UsageError
 from fvlm_registry import KINDS, Component, Kind, LookupFailure, registry
 
@@ -88,7 +88,7 @@ def _offered(kind: Kind, name: str) -> bool:
     return any(name in (offer.component.name, offer.qualified) for offer in registry().offered(kind))
 
 
-def _own(tried: Subject) -> Iterator[Finding]:
+def _own(tried: ComponentUnderTest) -> Iterator[Finding]:
     """The checks of the component's kind."""
     if tried.kind not in _MODULES:
         yield Finding(tried.kind, tried.name, "its kind's own checks", "skipped", None, "there are none yet")
@@ -112,7 +112,7 @@ def _own(tried: Subject) -> Iterator[Finding]:
             return  # nothing else can be tried on what cannot be made
 
 
-def _tried(tried: Subject, promises: Iterable[Promise], made: Any) -> Iterator[Finding]:
+def _tried(tried: ComponentUnderTest, promises: Iterable[Promise], made: Any) -> Iterator[Finding]:
     for promise in promises:
         outcome: Outcome = "passed"
         text = ""

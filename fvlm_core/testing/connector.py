@@ -26,7 +26,7 @@ from fvlm_core.testing.modules import (
     seeded,
 )
 from fvlm_core.testing.partners import Ear, Iris, ear_spec, iris_spec
-from fvlm_core.testing.subject import Subject
+from fvlm_core.testing.subject import ComponentUnderTest
 
 PROMISES: list[Promise] = []
 COUNTS = (3, 0, 1, 2)
@@ -38,7 +38,7 @@ WORK_TOLERANCE = 0.02
 class Bridge:
     """The connector under test with its partners, and the visual tokens of a batch."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: ComponentUnderTest) -> None:
         self.component = subject.component
         self.config = subject.config
         self.target = subject.load()
@@ -80,7 +80,7 @@ class Bridge:
         return found
 
 
-def prepare(subject: Subject) -> Bridge:
+def prepare(subject: ComponentUnderTest) -> Bridge:
     """The connector under test."""
     return Bridge(subject)
 

@@ -14,7 +14,7 @@ import numpy as np
 from fvlm_core.interfaces.data import DataSource, Role, Sample, Split
 from fvlm_core.media.bad_sample import BadSample
 from fvlm_core.testing.finding import Promise, expect, promises, skip
-from fvlm_core.testing.subject import Subject
+from fvlm_core.testing.subject import ComponentUnderTest
 from fvlm_core.utils.errors import Problem
 
 PROMISES: list[Promise] = []
@@ -35,7 +35,7 @@ SIZE = 28
 class Supply:
     """The source under test: both splits, and the first samples of each."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: ComponentUnderTest) -> None:
         self.component = subject.component
         self.config = subject.config
         self.target = subject.load()
@@ -58,7 +58,7 @@ class Supply:
         }
 
 
-def prepare(subject: Subject) -> Supply:
+def prepare(subject: ComponentUnderTest) -> Supply:
     """The source under test."""
     return Supply(subject)
 

@@ -22,16 +22,16 @@ from fvlm_core.testing.modules import (
     check_shape,
     seeded,
 )
-from fvlm_core.testing.subject import Subject
+from fvlm_core.testing.subject import ComponentUnderTest
 
 PROMISES: list[Promise] = []
 FRAMES = 3
 
 
-class Eye:
+class EncoderTrial:
     """The encoder under test, built once, and what it saw in three random frames."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: ComponentUnderTest) -> None:
         self.component = subject.component
         self.config = subject.config
         self.target = subject.load()
@@ -84,9 +84,9 @@ class Eye:
         return noise(FRAMES, self.spec.width, seed=1)
 
 
-def prepare(subject: Subject) -> Eye:
+def prepare(subject: ComponentUnderTest) -> EncoderTrial:
     """The encoder under test."""
-    return Eye(subject)
+    return EncoderTrial(subject)
 
 
 def noise(*sizes: int, seed: int = 0) -> Tensor:
@@ -95,13 +95,13 @@ def noise(*sizes: int, seed: int = 0) -> Tensor:
 
 
 @promises(PROMISES, "its config states its sizes", EncoderSpec, "A vision encoder's sizes")
-def _spec(eye: Eye) -> None:
+def _spec(eye: EncoderTrial) -> None:
     found = eye.config.spec()
     expect(isinstance(found, EncoderSpec), f"config.spec() gives {found!r}, expected an EncoderSpec")
 
 
 @promises(PROMISES, "build(config) makes an encoder", VisionEncoder, "The component's target is")
-def _build(eye: Eye) -> None:
+def _build(eye: EncoderTrial) -> None:
     made = eye.module
     expect(isinstance(made, VisionEncoder), f"{eye.component.target} makes a {type(made).__name__}")
     stated = eye.config.spec()
@@ -111,32 +111,32 @@ def _build(eye: Eye) -> None:
 @promises(
     PROMISES, "the seed decides the weights", VisionEncoder, "It makes the architecture with fresh weights"
 )
-def _seeds(eye: Eye) -> None:
+def _seeds(eye: EncoderTrial) -> None:
     check_seeds(eye.build)
 
 
 @promises(
     PROMISES, "it can be made without memory", VisionEncoder, "It makes the architecture with fresh weights"
 )
-def _meta(eye: Eye) -> None:
+def _meta(eye: EncoderTrial) -> None:
     check_meta(eye.build)
 
 
 @promises(PROMISES, "tokens have the stated shape", PatchFeatures, "tokens: [F, N, D]")
-def _tokens(eye: Eye) -> None:
+def _tokens(eye: EncoderTrial) -> None:
     spec = eye.spec
     check_shape(eye.features.tokens, (FRAMES, spec.tokens, spec.width), "tokens", "[F, N, D]")
 
 
 @promises(PROMISES, "a batch of text only gives no tokens", VisionEncoder.encode, "F may be 0")
-def _no_frames(eye: Eye) -> None:
+def _no_frames(eye: EncoderTrial) -> None:
     spec = eye.spec
     found = eye.module.encode(eye.frames[:0]).tokens
     check_shape(found, (0, spec.tokens, spec.width), "tokens of no frame", "[F, N, D]")
 
 
 @promises(PROMISES, "the same frames give the same tokens", VisionEncoder.encode, "Look at every frame once")
-def _repeats(eye: Eye) -> None:
+def _repeats(eye: EncoderTrial) -> None:
     with torch.no_grad():
         again = eye.module.encode(eye.frames).tokens
     check_close(again, eye.tokens(), "tokens of the same frames, twice")
@@ -148,7 +148,7 @@ def _repeats(eye: Eye) -> None:
     VisionEncoder.encode,
     "Frames of a batch do not see each other",
 )
-def _alone(eye: Eye) -> None:
+def _alone(eye: EncoderTrial) -> None:
     with torch.no_grad():
         alone = eye.module.encode(eye.frames[1:2]).tokens
     check_close(alone, eye.tokens()[1:2], "tokens of a frame alone and among others")
@@ -162,13 +162,13 @@ def _alone(eye: Eye) -> None:
 
 
 @promises(PROMISES, "the tokens depend on the frames", VisionEncoder.encode, "Look at every frame once")
-def _sees(eye: Eye) -> None:
+def _sees(eye: EncoderTrial) -> None:
     tokens = eye.tokens()
     expect(not torch.equal(tokens[0], tokens[1]), "two different frames give the same tokens")
 
 
 @promises(PROMISES, "it provides what it implements", VisionEncoder, "A component whose encoder implements")
-def _provides(eye: Eye) -> None:
+def _provides(eye: EncoderTrial) -> None:
     provides = eye.component.provides
     expect("patches" in provides, f'the component says provides={provides!r}, without "patches"')
     able = type(eye.module).attend is not VisionEncoder.attend
@@ -177,7 +177,7 @@ def _provides(eye: Eye) -> None:
 
 
 @promises(PROMISES, "keys and values have the stated shape", PatchFeatures, "layers: one `KeyValue` a layer")
-def _layers(eye: Eye) -> None:
+def _layers(eye: EncoderTrial) -> None:
     if not eye.queried:
         skip('it does not provide "query"')
     spec = eye.spec
@@ -196,7 +196,7 @@ def _layers(eye: Eye) -> None:
     VisionEncoder.encode,
     "tokens: whether the caller",
 )
-def _spared(eye: Eye) -> None:
+def _spared(eye: EncoderTrial) -> None:
     with torch.no_grad():
         bare = eye.module.encode(eye.frames, tokens=True, layers=False)
         check_close(bare.tokens, eye.tokens(), "tokens with and without layers")
@@ -208,7 +208,7 @@ def _spared(eye: Eye) -> None:
 
 
 @promises(PROMISES, "a query gets an answer", VisionEncoder.attend, "query: [F, D]")
-def _answer(eye: Eye) -> None:
+def _answer(eye: EncoderTrial) -> None:
     wanted = (FRAMES, eye.spec.width)
     with torch.no_grad():
         query = eye.queries()
@@ -220,7 +220,7 @@ def _answer(eye: Eye) -> None:
 
 
 @promises(PROMISES, "patches never see the query", VisionEncoder.attend, "Patches never see the query")
-def _unseen(eye: Eye) -> None:
+def _unseen(eye: EncoderTrial) -> None:
     before = [(layer.key.clone(), layer.value.clone()) for layer in eye.features.layers]
     with torch.no_grad():
         eye.look(eye.queries(), eye.features)
@@ -230,7 +230,7 @@ def _unseen(eye: Eye) -> None:
 
 
 @promises(PROMISES, "attention can be looked at", VisionEncoder.attend, "weights: a list to which")
-def _weights(eye: Eye) -> None:
+def _weights(eye: EncoderTrial) -> None:
     for depth, entries in (("deep", eye.spec.depth), ("shallow", 1)):
         found: list[Tensor] = []
         with torch.no_grad():
@@ -244,7 +244,7 @@ def _weights(eye: Eye) -> None:
 
 
 @promises(PROMISES, "gradients reach every weight", VisionEncoder, "Gradients reach every weight")
-def _gradients(eye: Eye) -> None:
+def _gradients(eye: EncoderTrial) -> None:
     def loss() -> Tensor:
         features = eye.module.encode(eye.frames)
         total = (features.tokens * noise(*features.tokens.shape, seed=3)).sum()

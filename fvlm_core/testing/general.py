@@ -12,7 +12,7 @@ import attrs
 
 from fvlm_core.recipes.resolved import plain
 from fvlm_core.testing.finding import Promise, expect, promises
-from fvlm_core.testing.subject import Subject
+from fvlm_core.testing.subject import ComponentUnderTest
 from fvlm_registry import Component, registry
 
 PROMISES: list[Promise] = []
@@ -35,14 +35,14 @@ print("\\n" + json.dumps(found))
 
 
 @promises(PROMISES, "listing it imports nothing heavy", Component, "must import nothing heavy")
-def _light(subject: Subject) -> None:
+def _light(subject: ComponentUnderTest) -> None:
     for module in (*_listed_by(subject), subject.component.config.partition(":")[0]):
         got = _imported(module) & set(HEAVY)
         expect(not got, f"importing {module} imports {', '.join(sorted(got))}")
 
 
 @promises(PROMISES, "its config class is a frozen attrs class", Component, 'config: "module:Class"')
-def _frozen(subject: Subject) -> None:
+def _frozen(subject: ComponentUnderTest) -> None:
     cls = type(subject.config)
     expect(attrs.has(cls), f"{cls.__name__} is no attrs class")
     names = [attribute.name for attribute in attrs.fields(cls)]
@@ -58,7 +58,7 @@ def _frozen(subject: Subject) -> None:
 @promises(
     PROMISES, "its config written into a run and read again is the same", Component, 'config: "module:Class"'
 )
-def _round_trip(subject: Subject) -> None:
+def _round_trip(subject: ComponentUnderTest) -> None:
     written = plain(subject.config)
     try:
         stored = json.loads(json.dumps(written))
@@ -70,12 +70,12 @@ def _round_trip(subject: Subject) -> None:
 
 
 @promises(PROMISES, "its target can be imported", Component, 'target: "module:function"')
-def _target(subject: Subject) -> None:
+def _target(subject: ComponentUnderTest) -> None:
     target = subject.load()
     expect(callable(target), f"{subject.component.target} is {target!r}, which cannot be called")
 
 
-def _listed_by(subject: Subject) -> list[str]:
+def _listed_by(subject: ComponentUnderTest) -> list[str]:
     """The module whose hook lists the component, which every command imports; none for a descriptor by itself."""
     found = registry()
     homes = {

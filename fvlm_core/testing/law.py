@@ -12,11 +12,11 @@ from attrs import evolve
 from fvlm_core.interfaces.fit import FitModel, LRCurve, Parameter
 from fvlm_core.scaling.fit.diagnostics import join
 from fvlm_core.scaling.fit.identifiability import rank_at
-from fvlm_core.scaling.fit.objective import Floats, Objective
-from fvlm_core.scaling.fit.problem import Problem, Slot
+from fvlm_core.scaling.fit.objective import FitObjective, Floats
+from fvlm_core.scaling.fit.problem import FitProblem, Slot
 from fvlm_core.scaling.fit.solver import solve
 from fvlm_core.testing.finding import Promise, expect, promises, skip
-from fvlm_core.testing.subject import Subject
+from fvlm_core.testing.subject import ComponentUnderTest
 
 PROMISES: list[Promise] = []
 RECOVERED = 1e-3
@@ -39,7 +39,7 @@ BATCH = 64
 class Bench:
     """The law under test, points without losses, and the truth that they will follow."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: ComponentUnderTest) -> None:
         self.component = subject.component
         self.config = subject.config
         self.target = subject.load()
@@ -50,18 +50,18 @@ class Bench:
         return self.target(self.config)
 
     @cached_property
-    def problem(self) -> Problem:
+    def problem(self) -> FitProblem:
         """The law at the points, with losses of the truth and no noise."""
         bare = self.bind(points())
         model = self.model
         losses = bare.predict(bare.values(self.truth(bare))[None])[0]
         return self.bind(points().assign(**{model.target: losses}))
 
-    def bind(self, table: pd.DataFrame, model: FitModel | None = None) -> Problem:
+    def bind(self, table: pd.DataFrame, model: FitModel | None = None) -> FitProblem:
         """The law at other points."""
-        return Problem(model or self.model, Objective("mse"), table, CURVES)
+        return FitProblem(model or self.model, FitObjective("mse"), table, CURVES)
 
-    def truth(self, problem: Problem) -> Floats:
+    def truth(self, problem: FitProblem) -> Floats:
         """theta [P], a way off the law's guess and inside its bounds."""
         shift = np.random.default_rng(5).uniform(0.1, 0.3, len(problem.slots))
         guess = problem.guess()
@@ -78,7 +78,7 @@ class Bench:
         return problem._inputs, problem._spread(problem.values(near))  # pyright: ignore[reportPrivateUsage]
 
 
-def prepare(subject: Subject) -> Bench:
+def prepare(subject: ComponentUnderTest) -> Bench:
     """The law under test."""
     return Bench(subject)
 
@@ -277,6 +277,6 @@ def _moved(slot: Slot, value: float, part: float) -> float:
     return float(np.clip(moved, parameter.min, parameter.max))
 
 
-def _listed(problem: Problem, values: Floats) -> str:
+def _listed(problem: FitProblem, values: Floats) -> str:
     shown = [f"{slot.name} = {v:.4g}" for slot, v in zip(problem.slots, values, strict=True)]
     return ", ".join(shown[:4]) + (", ..." if len(shown) > 4 else "")

@@ -28,7 +28,7 @@ from fvlm_core.testing.modules import (
     check_shape,
     seeded,
 )
-from fvlm_core.testing.subject import Subject
+from fvlm_core.testing.subject import ComponentUnderTest
 
 PROMISES: list[Promise] = []
 ROWS, LENGTH = 3, 7
@@ -43,7 +43,7 @@ TURNS = (
 class Voice:
     """The language model under test, its chat format, and random input."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: ComponentUnderTest) -> None:
         self.component = subject.component
         self.config = subject.config
         self.target = subject.load()
@@ -105,7 +105,7 @@ def corpus() -> Iterator[str]:
     return iter([turn.content for turn in TURNS])
 
 
-def prepare(subject: Subject) -> Voice:
+def prepare(subject: ComponentUnderTest) -> Voice:
     """The language model under test."""
     return Voice(subject)
 

@@ -23,7 +23,7 @@ from fvlm_core.testing.modules import (
     seeded,
 )
 from fvlm_core.testing.partners import ear_spec
-from fvlm_core.testing.subject import Subject
+from fvlm_core.testing.subject import ComponentUnderTest
 
 PROMISES: list[Promise] = []
 ITEMS = 3
@@ -32,7 +32,7 @@ ITEMS = 3
 class Listener:
     """The encoder under test, and a few items of noise."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: ComponentUnderTest) -> None:
         self.component = subject.component
         self.config = subject.config
         self.target = subject.load()
@@ -52,7 +52,7 @@ class Listener:
         return noise(ITEMS, *self.config.spec().item)
 
 
-def prepare(subject: Subject) -> Listener:
+def prepare(subject: ComponentUnderTest) -> Listener:
     """The encoder under test."""
     return Listener(subject)
 

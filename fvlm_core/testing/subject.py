@@ -16,7 +16,7 @@ from fvlm_registry import Component, Kind, registry
 
 
 @frozen
-class Subject:
+class ComponentUnderTest:
     """A component with the settings it is tried with. name: "plugin:component", or the bare name of a descriptor that
     no installed plugin offers. config: of the component's config class, read as a recipe's table is. given: whether the
     user said any settings, so that a component that refuses them is no matter of course."""
@@ -36,13 +36,13 @@ class Subject:
         return _config(self.component, table)
 
 
-def subject(kind: Kind, name: str, component: Component, settings: Mapping[str, Any]) -> Subject:
+def subject(kind: Kind, name: str, component: Component, settings: Mapping[str, Any]) -> ComponentUnderTest:
     """A component with its example's settings and these over them.
 
     Raises `Problems` for settings that the config class does not take, and `LookupFailure` when it cannot be loaded.
     """
     table = {**component.example, **settings}
-    return Subject(kind, name, component, _config(component, table), bool(settings))
+    return ComponentUnderTest(kind, name, component, _config(component, table), bool(settings))
 
 
 def _config(component: Component, table: Mapping[str, Any]) -> Any:

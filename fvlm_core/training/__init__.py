@@ -1,1 +1,1 @@
-"""Training: the loop, its schedules, its optimiser, its evaluations. A run is a pure function of its recipe."""
+"""Training: the loop, its schedules, its optimizer, its evaluations. A run is a pure function of its recipe."""

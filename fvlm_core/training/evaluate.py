@@ -14,7 +14,7 @@ from fvlm_core.interfaces.specs import Mode
 from fvlm_core.model.vlm import VLM, attention_entropy
 from fvlm_core.recipes.schema import Training
 from fvlm_core.runs.per_sample_loss import Scored
-from fvlm_core.training.objective import Measured, Objective, TokenLoss
+from fvlm_core.training.objective import MeasuredBatch, Objective, TokenLoss
 from fvlm_core.training.process_group import Ranks
 
 ENTROPY_FRAMES = 256
@@ -25,7 +25,7 @@ ENTROPY_FRAMES = 256
 class _Looked:
     """One batch. entropies: sums over its frames, empty where it is not measured."""
 
-    measured: Measured
+    measured: MeasuredBatch
     entropies: dict[str, float] = field(factory=dict[str, float])
     frames: int = 0
 

@@ -22,7 +22,7 @@ from fvlm_core.data.collate import Preparer
 from fvlm_core.data.loader import MicroBatch, TrainingData, ValidationSet, micro_batches, validation_set
 from fvlm_core.data.mixture_weights import check_places, make_order
 from fvlm_core.data.order import Order
-from fvlm_core.data.planning import Planner, Share
+from fvlm_core.data.planning import Planner, RankShare
 from fvlm_core.data.sources import Sources
 from fvlm_core.hardware.devices import peak_flops, pick_device, place, set_up
 from fvlm_core.interfaces.llm import Chat
@@ -35,9 +35,9 @@ from fvlm_core.training.callbacks import Observer
 from fvlm_core.training.evaluate import evaluate
 from fvlm_core.training.gradient import Accumulation, StepGradient, first_signal
 from fvlm_core.training.length import Length, peak_rates, schedules
-from fvlm_core.training.metrics_log import Clock, Journal, summarised, training_row
+from fvlm_core.training.metrics_log import Clock, MetricsLog, summarised, training_row
 from fvlm_core.training.objective import Objective, TokenLoss
-from fvlm_core.training.optimizer import current_rates, make_optimiser, named
+from fvlm_core.training.optimizer import current_rates, make_optimizer, named
 from fvlm_core.training.optimizer_step import Updates, late
 from fvlm_core.training.parallel import Replicas, spread, summed, taken
 from fvlm_core.training.preference import PreferenceLoss
@@ -88,14 +88,14 @@ class _Trainer:
     progress: Progress = field(init=False)
     objective: Objective = field(init=False)
     replicas: Replicas = field(init=False)
-    optimiser: AdamW = field(init=False)
+    optimizer: AdamW = field(init=False)
     trained: list[str] = field(init=False)
     """Names of the parameters that learn."""
     schedule: dict[str, RateSchedule] = field(init=False)
     """By component."""
     validation: ValidationSet = field(init=False)
     updates: Updates = field(init=False)
-    journal: Journal = field(init=False)
+    journal: MetricsLog = field(init=False)
     clock: Clock = field(init=False)
     peak: float | None = field(init=False)
     """FLOP/s of this rank's device, None where they are not known."""
@@ -117,7 +117,7 @@ class _Trainer:
         self.peak = peak_flops(training, self.device)
         self.clock = Clock.start(progress)
         self.updates = Updates(
-            self.optimiser,
+            self.optimizer,
             self.replicas,
             self.objective.names,
             training,
@@ -138,7 +138,7 @@ class _Trainer:
             self.ranks,
             self.observer,
         )
-        with Journal(ready.folder, ready.run.id, progress, self.ranks) as self.journal:
+        with MetricsLog(ready.folder, ready.run.id, progress, self.ranks) as self.journal:
             while progress.step < ready.length.steps:
                 step = progress.step + 1
                 self.stop.doing("step")
@@ -172,10 +172,10 @@ class _Trainer:
                 parameter.requires_grad_(False)
         self.replicas = spread(model, training.parallel, self.device, self.ranks)
         rates = peak_rates(training, self.ready.summary["total_params"])
-        self.optimiser = make_optimiser(
+        self.optimizer = make_optimizer(
             model.parameter_groups(), rates, training.betas, training.weight_decay, model.decayed()
         )
-        self.trained = list(named(self.optimiser))
+        self.trained = list(named(self.optimizer))
         self.schedule = schedules(training, self.ready.length, rates)
 
     def _open_data(self) -> Iterator[MicroBatch]:
@@ -206,7 +206,7 @@ class _Trainer:
         ranks.on_first(lambda: report_validation(self.validation, self.observer))
         progress = self.progress = latest.progress
         if latest.folder is not None:
-            restore(latest.folder, ready.model, self.optimiser, self.replicas)
+            restore(latest.folder, ready.model, self.optimizer, self.replicas)
         for text in latest.damaged:
             self.observer.warned(f"damaged checkpoint passed over: {text}")
         progress.order = self._order(make_order(config.data, sources.train, ready.chat, ready.run.seed))
@@ -221,7 +221,7 @@ class _Trainer:
             shape = training.micro_batch_frames, training.micro_batch_tokens
             planner = Planner(sources.train, mixture, preparer, *shape, constant=training.constant_shapes)
         sizes = training.batch_size, training.micro_batch_size
-        share = Share(*sizes, ranks.rank, ranks.size, planner, begin=progress.place, end=end)
+        share = RankShare(*sizes, ranks.rank, ranks.size, planner, begin=progress.place, end=end)
         ranks.on_first(share.check)
         return micro_batches(data, share, 0, training.workers, self.device == "cuda")
 
@@ -246,7 +246,7 @@ class _Trainer:
 
     def _set_rates(self) -> None:
         update = self.ready.length.update(self.progress.step, self.progress.samples)
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * self.schedule[group["component"]].factor(update)
 
     def _update(self, step: int, part: StepGradient) -> None:
@@ -296,7 +296,7 @@ class _Trainer:
             losses=self.objective.columns(progress.window.means()),
             spent=progress.spent,
             norm=self.norm,
-            rates=current_rates(self.optimiser),
+            rates=current_rates(self.optimizer),
             peak=self.peak and self.peak * self.ranks.size,
             device=self.device,
         )
@@ -331,7 +331,7 @@ class _Trainer:
         self.stop.doing("save")
         with self.clock.paused(progress):
             self.journal.sync()
-            save(folder, ready.model, self.optimiser, progress, self.replicas, self.ranks)
+            save(folder, ready.model, self.optimizer, progress, self.replicas, self.ranks)
             if self.ranks.first:
                 prune_checkpoints(folder, ready.run.config.checkpoints.keep_last, progress.best_val_step)
             self.journal.summarise(summarised(ready.summary, progress, ready.length.steps))

@@ -72,7 +72,7 @@ class Clock:
         progress.wall_time = now - self.begun
 
 
-class Journal:
+class MetricsLog:
     """Writes the record on rank 0; on the others every method does nothing."""
 
     def __init__(self, folder: Path, run_id: str, progress: Progress, ranks: Ranks) -> None:
@@ -108,7 +108,7 @@ class Journal:
         if self._metrics is not None:
             write_json(self._folder / SUMMARY, summary)
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> MetricsLog:
         return self
 
     def __exit__(

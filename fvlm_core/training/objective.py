@@ -30,7 +30,7 @@ class Contribution:
 
 
 @frozen
-class Measured:
+class MeasuredBatch:
     """A validation batch. sums: by name, of whatever the objective needs. samples: in the batch's order."""
 
     sums: dict[str, float]
@@ -50,11 +50,11 @@ class Objective(Protocol):
         """The columns of a training row from the means of the sums; `means` is empty when nothing was counted."""
         ...
 
-    def measure(self, model: VLM, batch: Batch, mode: Mode | None) -> Measured:
+    def measure(self, model: VLM, batch: Batch, mode: Mode | None) -> MeasuredBatch:
         """A validation batch, without gradients. mode: how visual tokens are made; None for the model's own."""
         ...
 
-    def validation(self, batches: Sequence[Measured]) -> dict[str, Any]:
+    def validation(self, batches: Sequence[MeasuredBatch]) -> dict[str, Any]:
         """The columns of a validation row, from all batches in the set's order."""
         ...
 
@@ -85,7 +85,7 @@ class TokenLoss:
             "loss_ratio": _ratio(others.values(), fine),
         }
 
-    def measure(self, model: VLM, batch: Batch, mode: Mode | None) -> Measured:
+    def measure(self, model: VLM, batch: Batch, mode: Mode | None) -> MeasuredBatch:
         """Sums over tokens, and each sample's own."""
         losses = model(batch, mode)
         each = zip(
@@ -98,9 +98,9 @@ class TokenLoss:
             "tokens": losses.tokens,
             "content_tokens": losses.content_tokens,
         }
-        return Measured(sums, [Scored(*sample) for sample in each])
+        return MeasuredBatch(sums, [Scored(*sample) for sample in each])
 
-    def validation(self, batches: Sequence[Measured]) -> dict[str, Any]:
+    def validation(self, batches: Sequence[MeasuredBatch]) -> dict[str, Any]:
         """The loss weighted by supervised tokens, its parts, on the assistant's own words, and by source."""
         total = lambda name: sum(batch.sums.get(name, 0.0) for batch in batches)
         fine, content, tokens, content_tokens = map(total, ("fine", "content", "tokens", "content_tokens"))
@@ -122,7 +122,7 @@ def _ratio(others: Iterable[float | None], fine: float | None) -> float | None:
     return total / fine if total and fine else None
 
 
-def by_source(batches: Sequence[Measured]) -> dict[str, float]:
+def by_source(batches: Sequence[MeasuredBatch]) -> dict[str, float]:
     """The mean loss of each source, weighted as the samples are."""
     found: dict[str, list[Scored]] = {}
     for sample in (sample for batch in batches for sample in batch.samples):

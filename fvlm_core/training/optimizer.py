@@ -12,7 +12,7 @@ Named = Mapping[str, nn.Parameter]
 GROUPS = ("connector", "encoder", "llm")
 
 
-def make_optimiser(
+def make_optimizer(
     groups: Mapping[str, Named],
     rates: Mapping[str, float],
     betas: tuple[float, float],
@@ -45,24 +45,24 @@ def make_optimiser(
     return torch.optim.AdamW(torch_groups, lr=0.0, betas=betas, fused=True)
 
 
-def named(optimiser: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
-    """Every parameter that is trained, by its full name, in the optimiser's order."""
+def named(optimizer: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
+    """Every parameter that is trained, by its full name, in the optimizer's order."""
     return {
         name: parameter
-        for group in optimiser.param_groups
+        for group in optimizer.param_groups
         for name, parameter in zip(group["names"], group["params"], strict=True)
     }
 
 
-def current_rates(optimiser: torch.optim.Optimizer) -> dict[str, float]:
+def current_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
     """The learning rate in force for each group, 0 for one that does not train: the columns `lr_...`."""
     rates = {f"lr_{component}": 0.0 for component in GROUPS}
-    rates.update({f"lr_{group['component']}": group["lr"] for group in optimiser.param_groups})
+    rates.update({f"lr_{group['component']}": group["lr"] for group in optimizer.param_groups})
     return rates
 
 
-def optimiser_tensors(
-    optimiser: torch.optim.Optimizer, whole: Callable[[Tensor], Tensor]
+def optimizer_tensors(
+    optimizer: torch.optim.Optimizer, whole: Callable[[Tensor], Tensor]
 ) -> dict[str, Tensor]:
     """The state as {"exp_avg.<parameter>": tensor}: readable in any safetensors viewer, bound to no order.
 
@@ -70,25 +70,25 @@ def optimiser_tensors(
     """
     return {
         f"{key}.{name}": whole(value).contiguous()
-        for name, parameter in named(optimiser).items()
-        for key, value in optimiser.state[parameter].items()
+        for name, parameter in named(optimizer).items()
+        for key, value in optimizer.state[parameter].items()
     }
 
 
-def restore_optimiser(
-    optimiser: torch.optim.Optimizer,
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer,
     tensors: Mapping[str, Tensor],
     part: Callable[[Tensor, nn.Parameter], Tensor],
 ) -> None:
-    """Put back what `optimiser_tensors` took out. part: what of a tensor stays on this rank.
+    """Put back what `optimizer_tensors` took out. part: what of a tensor stays on this rank.
 
     Moments of parameters that train no more, by an accepted change of the recipe, are left out.
     """
-    trained = named(optimiser)
+    trained = named(optimizer)
     for key, tensor in tensors.items():
         kind, _, name = key.partition(".")
         parameter = trained.get(name)
         if parameter is None:
             continue
         kept = tensor.to(parameter.device) if kind == "step" else part(tensor, parameter)
-        optimiser.state[parameter][kind] = kept
+        optimizer.state[parameter][kind] = kept

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fvlm_core.recipes.schema import Training
 from fvlm_core.training.callbacks import Observer
-from fvlm_core.training.metrics_log import Journal
+from fvlm_core.training.metrics_log import MetricsLog
 from fvlm_core.training.parallel import Gradients, Replicas
 from fvlm_core.training.process_group import Ranks
 from fvlm_core.training.state import Progress
@@ -51,7 +51,7 @@ def mean_and_clip(norm: Tensor, count: int, clip: float) -> Tensor:
 class Updates:
     """Of one run. names: of an objective's sums, the loss first. run: its id. late: see `late`."""
 
-    optimiser: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer
     replicas: Replicas
     names: Sequence[str]
     training: Training
@@ -79,11 +79,11 @@ class Updates:
         self.replicas.scatter(gradients)
         if self.ranks.size == 1:
             # Fused AdamW leaves weights, moments and its own count alone where this is 1, as gradient scalers set it.
-            self.optimiser.found_inf = bad.float()  # type: ignore[attr-defined]
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+            self.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
 
-    def read(self, journal: Journal, observer: Observer) -> float:
+    def read(self, journal: MetricsLog, observer: Observer) -> float:
         """Account for the steps made since the last call: loss window, spikes, steps that changed nothing.
 
         Returns the norm of the last one's mean gradient. Raises `FvlmError` where the recipe says that the run stops.

@@ -37,7 +37,7 @@ class Replicas(Protocol):
         ...
 
     def whole(self, tensor: Tensor) -> Tensor:
-        """A tensor of the optimiser's state, whole on rank 0; every rank must ask."""
+        """A tensor of the optimizer's state, whole on rank 0; every rank must ask."""
         ...
 
     def part(self, tensor: Tensor, parameter: nn.Parameter) -> Tensor:
@@ -68,7 +68,7 @@ class Copies:
         return torch.empty_like(parameter, requires_grad=False).copy_(tensor)
 
 
-class Shards:
+class FullyShardedWeights:
     """Every rank keeps its rows of every weight (`fsdp2`), sharded and gathered by torch's `fully_shard`."""
 
     def __init__(self, model: nn.Module, device: str, ranks: Ranks) -> None:
@@ -121,7 +121,9 @@ class Shards:
 
 def spread(model: nn.Module, parallel: str, device: str, ranks: Ranks) -> Replicas:
     """Lay a model out on the ranks. parallel: "ddp" or "fsdp2"; one process always has it all."""
-    return Shards(model, device, ranks) if parallel == "fsdp2" and ranks.size > 1 else Copies(model)
+    return (
+        FullyShardedWeights(model, device, ranks) if parallel == "fsdp2" and ranks.size > 1 else Copies(model)
+    )
 
 
 def taken(model: nn.Module, names: Sequence[str]) -> Gradients:

@@ -24,7 +24,7 @@ from fvlm_core.interfaces.specs import Mode
 from fvlm_core.model.vlm import VLM, Losses
 from fvlm_core.recipes.schema import Preference
 from fvlm_core.runs.per_sample_loss import Scored
-from fvlm_core.training.objective import Contribution, Measured, by_source
+from fvlm_core.training.objective import Contribution, MeasuredBatch, by_source
 
 
 @frozen(eq=False)
@@ -74,7 +74,7 @@ class PreferenceLoss:
             **named,
         }
 
-    def measure(self, model: VLM, batch: Batch, mode: Mode | None) -> Measured:
+    def measure(self, model: VLM, batch: Batch, mode: Mode | None) -> MeasuredBatch:
         """The same of a validation batch. A pair counts as one token among its samples, so that it weighs as one."""
         pairs = self._pairs(model, batch, mode)
         sums = {
@@ -83,9 +83,9 @@ class PreferenceLoss:
         samples = [
             Scored(name, loss, 1) for name, loss in zip(batch.sample_ids, pairs.loss.tolist(), strict=True)
         ]
-        return Measured({**sums, "tokens": pairs.tokens}, samples)
+        return MeasuredBatch({**sums, "tokens": pairs.tokens}, samples)
 
-    def validation(self, batches: Sequence[Measured]) -> dict[str, Any]:
+    def validation(self, batches: Sequence[MeasuredBatch]) -> dict[str, Any]:
         """As `columns`, over all held-out pairs."""
         pairs = sum(len(batch.samples) for batch in batches)
         means = {name: sum(batch.sums[name] for batch in batches) / pairs for name in self.names}

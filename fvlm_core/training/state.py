@@ -1,4 +1,4 @@
-"""What a run continues from: one small class beside the weights and the optimiser's state."""
+"""What a run continues from: one small class beside the weights and the optimizer's state."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from fvlm_core.runs.checkpoint import (
 from fvlm_core.runs.earlier import counted
 from fvlm_core.runs.store import CHECKPOINTS
 from fvlm_core.training.length import Spent
-from fvlm_core.training.optimizer import optimiser_tensors, restore_optimiser
+from fvlm_core.training.optimizer import optimizer_tensors, restore_optimizer
 from fvlm_core.training.parallel import Replicas, check_equal
 from fvlm_core.training.process_group import Ranks
 from fvlm_core.training.spikes import SpikeWindow
@@ -51,10 +51,10 @@ class LossWindow:
 
 @define
 class Progress:
-    """Everything that resumes beside weights and optimiser state; the same on every rank. What is done is counted here,
+    """Everything that resumes beside weights and optimizer state; the same on every rank. What is done is counted here,
     sample by sample, and computed from nothing: a recipe that drifts changes no number of the past.
 
-    step: optimiser steps done. samples: trained. place: of the order, that comes next; as many as samples, but in runs
+    step: optimizer steps done. samples: trained. place: of the order, that comes next; as many as samples, but in runs
     whose batch size changed before it was kept. spent, nominal: training FLOPs by the ledger, and in the founding
     project's accounting. order: in which the sources are read. wall_time: seconds of training over all attempts.
     tokens: supervised tokens. truncated: text tokens cut off. spelled: samples whose
@@ -109,7 +109,7 @@ class Progress:
 def save(
     folder: Path,
     model: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     progress: Progress,
     replicas: Replicas,
     ranks: Ranks,
@@ -118,7 +118,7 @@ def save(
     replicas.gather()
     check_equal(model, ranks)
     tensors = {name: parameter.detach().contiguous() for name, parameter in model.named_parameters()}
-    state = optimiser_tensors(optimiser, replicas.whole)
+    state = optimizer_tensors(optimizer, replicas.whole)
     ranks.on_first(lambda: str(save_checkpoint(folder, Checkpoint(tensors, state, asdict(progress)))))
     replicas.scatter({})
 
@@ -153,13 +153,13 @@ def find_latest(folder: Path) -> Latest:
     return Latest(latest, Progress(**state), damaged)
 
 
-def restore(checkpoint: Path, model: nn.Module, optimiser: torch.optim.Optimizer, replicas: Replicas) -> None:
-    """Put weights and the optimiser's state back."""
+def restore(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer, replicas: Replicas) -> None:
+    """Put weights and the optimizer's state back."""
     found = load_checkpoint(checkpoint)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(replicas.part(found.model[name], parameter))
-    restore_optimiser(optimiser, found.optimizer, replicas.part)
+    restore_optimizer(optimizer, found.optimizer, replicas.part)
 
 
 def _counted(before: dict[str, int], names: list[str]) -> dict[str, int]:

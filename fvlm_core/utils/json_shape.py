@@ -12,7 +12,7 @@ from attrs import frozen
 
 
 @frozen
-class Kind:
+class JSONKind:
     """A kind of values. words: as an error says it. empty: whether null is one of them, and stands for "not known"."""
 
     words: str
@@ -26,15 +26,15 @@ class Kind:
         return isinstance(value, self.types) and (bool in self.types or not isinstance(value, bool))
 
 
-TEXT = Kind("text", (str,))
-FLAG = Kind("true or false", (bool,))
-WHOLE = Kind("a whole number", (int,))
-COUNT = Kind("a whole number, or null", (int,), empty=True)
-NUMBER = Kind("a number", (int, float))
-MEASURED = Kind("a number, or null", (int, float), empty=True)
-TABLE = Kind("a table", (dict,))
-PERHAPS = Kind("a table, or null", (dict,), empty=True)
-LIST = Kind("a list", (list,))
+TEXT = JSONKind("text", (str,))
+FLAG = JSONKind("true or false", (bool,))
+WHOLE = JSONKind("a whole number", (int,))
+COUNT = JSONKind("a whole number, or null", (int,), empty=True)
+NUMBER = JSONKind("a number", (int, float))
+MEASURED = JSONKind("a number, or null", (int, float), empty=True)
+TABLE = JSONKind("a table", (dict,))
+PERHAPS = JSONKind("a table, or null", (dict,), empty=True)
+LIST = JSONKind("a list", (list,))
 
 
 @frozen
@@ -49,10 +49,10 @@ class Each:
 class Every:
     """A table, or null, whose values are all of this kind or shape."""
 
-    of: Kind | Shape | Every
+    of: JSONKind | Shape | Every
 
 
-Shape = Mapping[str, "Kind | Shape | Each | Every"]
+Shape = Mapping[str, "JSONKind | Shape | Each | Every"]
 
 
 def misfit(value: Any, shape: Shape, must: tuple[str, ...] = (), key: str = "") -> str:
@@ -70,8 +70,8 @@ def misfit(value: Any, shape: Shape, must: tuple[str, ...] = (), key: str = "") 
     return ""
 
 
-def _differs(value: Any, of: Kind | Shape | Each | Every, key: str) -> str:
-    if isinstance(of, Kind):
+def _differs(value: Any, of: JSONKind | Shape | Each | Every, key: str) -> str:
+    if isinstance(of, JSONKind):
         return "" if of.holds(value) else f"{key} is {_shown(value)}; expected {of.words}"
     if isinstance(of, Each):
         if not isinstance(value, list):

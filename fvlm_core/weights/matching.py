@@ -127,7 +127,7 @@ def _unpickled(file: Path) -> Any:
             f"{file}: not a checkpoint as torch writes them (a zip file); nothing of it was read"
         )
     try:
-        # Mapped, so that the optimiser's state, twice the weights, is not read.
+        # Mapped, so that the optimizer's state, twice the weights, is not read.
         return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL (\S+)", str(error))

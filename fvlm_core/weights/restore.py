@@ -16,7 +16,7 @@ from fvlm_core.model.vlm import VLM
 from fvlm_core.recipes.read import from_resolved
 from fvlm_core.recipes.schema import RunRecipe
 from fvlm_core.runs.checkpoint import MODEL, UNIDENTIFIED, damage, is_identified, latest_checkpoint
-from fvlm_core.runs.store import ARCHITECTURES, CHECKPOINTS, IMPORTED, RECIPE, TOKENIZER, Run
+from fvlm_core.runs.store import ARCHITECTURES, CHECKPOINTS, IMPORTED, RECIPE, TOKENIZER, StoredRun
 from fvlm_core.runs.viewing import VIEWING, read_viewing, viewing_from_recipe
 from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.listing import lines, listed
@@ -49,7 +49,7 @@ class Restored:
         return read_viewing(written, RECIPE)
 
 
-def restore(run: Run, device: str = "cpu", checkpoint: Checkpoint = "best") -> Restored:
+def restore(run: StoredRun, device: str = "cpu", checkpoint: Checkpoint = "best") -> Restored:
     """The model of a run with the weights of its best checkpoint, or of the newest: of that one too when there is no
     best yet.
 
@@ -82,7 +82,7 @@ def _load(model: VLM, file: Path) -> None:
         parameter.copy_(tensors[name])
 
 
-def best_checkpoint(run: Run) -> Path:
+def best_checkpoint(run: StoredRun) -> Path:
     """The folder of a run's best checkpoint, or of the newest when there is no best yet.
 
     Raises `UsageError` when the run has no complete checkpoint, or is imported without weights.
@@ -98,7 +98,7 @@ def best_checkpoint(run: Run) -> Path:
     return _newest_checkpoint(run)
 
 
-def _newest_checkpoint(run: Run) -> Path:
+def _newest_checkpoint(run: StoredRun) -> Path:
     if not run.has_recipe:
         raise UsageError(
             f"{run.recipe}/{run.id} is imported: no weights. Only its measurements came, from "
@@ -110,7 +110,7 @@ def _newest_checkpoint(run: Run) -> Path:
     return newest
 
 
-def _otherwise(run: Run, damaged: Path) -> str:
+def _otherwise(run: StoredRun, damaged: Path) -> str:
     """What else can be done about a damaged checkpoint."""
     newest, _ = latest_checkpoint(run.folder / CHECKPOINTS)
     if newest is None:

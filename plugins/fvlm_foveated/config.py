@@ -36,7 +36,7 @@ class Foveated:
     lambda_coarse: weight of the coarse pass's own text loss. visual_scale: factor on visual tokens, the standard
     deviation of the language model's embeddings.
     coarse_share: the probability that training makes do with the coarse pass; evaluation never does. mode_choice: who
-    draws: "batch", one draw for a whole optimiser step, or "sample", one for each sample, so that almost every step
+    draws: "batch", one draw for a whole optimizer step, or "sample", one for each sample, so that almost every step
     mixes tokens of both kinds and has to run both passes. The draws come from the step's seed. The FLOP ledger books
     the fine pass for every sample all the same.
     """

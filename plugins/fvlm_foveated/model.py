@@ -132,7 +132,7 @@ class FoveatedConnector(Connector):
     def _choose(self, samples: int) -> Tensor:
         """Which samples of a batch make do with the coarse pass: bool [B] on the host.
 
-        `torch.initial_seed()` is the seed of the optimiser step, so that all its micro-batches agree; single samples
+        `torch.initial_seed()` is the seed of the optimizer step, so that all its micro-batches agree; single samples
         draw one after the other. Neither depends on how the step is cut into micro-batches.
         """
         if self.config.mode_choice == "sample":

@@ -41,7 +41,7 @@ from fvlm_core.plugin_api import (
     write_index,
 )
 from fvlm_shards.config import Shards
-from fvlm_shards.records import Blind, Text, Unusable, object_of, read_record, says_text
+from fvlm_shards.records import Blind, RecordText, UnusableRecord, object_of, read_record, says_text
 from fvlm_shards.token_ids import TokenIds
 
 _LAYOUT = 6
@@ -63,7 +63,7 @@ _COMPARED = 1 << 16
 
 
 @frozen
-class Listed:
+class ListedShards:
     """The samples of a folder of shards. files: the shards, in order, as the index numbers them.
 
     groups: of each sample, what decides its split: the same for all that show the same.
@@ -77,7 +77,7 @@ class Listed:
     fingerprint: str
 
 
-def list_shards(config: Shards) -> Listed:
+def list_shards(config: Shards) -> ListedShards:
     """Index the shards below the path, or take the index made before for the very same files.
 
     Raises `MissingData` when there is no shard, and `UsageError` naming every shard that is not whole.
@@ -100,7 +100,7 @@ def list_shards(config: Shards) -> Listed:
     problems = [Problem(**problem) for problem in json.loads((folder / "problems.json").read_bytes())]
     groups = np.load(folder / "groups.npy")
     fingerprint = (folder / "fingerprint").read_text(encoding="utf-8")
-    return Listed(files, Index(folder / "index.arrow"), groups, (*problems, *packed), fingerprint)
+    return ListedShards(files, Index(folder / "index.arrow"), groups, (*problems, *packed), fingerprint)
 
 
 def split_key(name: str) -> int:
@@ -163,7 +163,7 @@ def _make(config: Shards, files: tuple[Path, ...], folder: Path) -> None:
                     entries.append(entry)
                     digest.update(repr(entry).encode("utf-8", "surrogateescape"))
                     digest.update(os.pread(opened.fileno(), entry.json_size, entry.json_start))
-                except Unusable as reason:
+                except UnusableRecord as reason:
                     unseen = str(reason) if isinstance(reason, Blind) else ""
                     problems.append(Problem(str(reason), str(file), key=key, unseen=unseen))
     if broken:
@@ -216,7 +216,7 @@ def _samples(
 def _entry(
     name: str, shard: int, group: dict[str, TarMember], handle: int, prompt: str, token_ids: TokenIds | None
 ) -> tuple[IndexEntry, str]:
-    """A sample's row, and the video that its record names. Raises `Unusable`."""
+    """A sample's row, and the video that its record names. Raises `UnusableRecord`."""
     text, beside = group.get("json"), group.get("txt")
     about = None
     if text and beside:
@@ -226,10 +226,10 @@ def _entry(
     if about is not None or text is None:
         text = beside
     if text is None:
-        raise Unusable("neither a .json nor a .txt: no text")
+        raise UnusableRecord("neither a .json nor a .txt: no text")
     content = os.pread(handle, text.size, text.start)
     if text.kind == "txt" and content.lstrip()[:1] == b"{":
-        raise Unusable("a caption that begins with { cannot be told from a record")
+        raise UnusableRecord("a caption that begins with { cannot be told from a record")
     record = read_record(content, prompt, token_ids, about)
     kind, shown = _shown(group)
     _refuse_blind(record, kind, len(shown))
@@ -246,8 +246,8 @@ def _entry(
     ), record.id
 
 
-def _refuse_blind(record: Text, kind: Shown, shown: int) -> None:
-    """Raise `Unusable` for a record that names other pictures than the shard holds."""
+def _refuse_blind(record: RecordText, kind: Shown, shown: int) -> None:
+    """Raise `UnusableRecord` for a record that names other pictures than the shard holds."""
     if record.frames is not None and kind != "video" and record.frames != shown:
         raise Blind(f"its frame_count is {record.frames} and {shown} are there: its time would shift")
     if kind == "text":
@@ -256,7 +256,7 @@ def _refuse_blind(record: Text, kind: Shown, shown: int) -> None:
         if record.names and not record.text_only:
             raise Blind(f"names a picture or video that is not there ({listed(record.names)})")
     elif record.text_only:
-        raise Unusable("is_text_only is true, and a picture or video is there")
+        raise UnusableRecord("is_text_only is true, and a picture or video is there")
     if reason := unshown(record.turns, *({"text": (), "frames": (1, shown)}.get(kind, (1,)))):
         raise Blind(reason)
 

@@ -23,15 +23,15 @@ _WORDS = ("turns", "chosen_assistant", "assistant", "caption", "chosen_token_ids
 """The keys under which a record says something."""
 
 
-class Unusable(Exception):
+class UnusableRecord(Exception):
     """Why a record gives no sample."""
 
 
-class Blind(Unusable):
+class Blind(UnusableRecord):
     """Why what a sample shows, or says that it does, is missing or cannot be read."""
 
 
-class Text(NamedTuple):
+class RecordText(NamedTuple):
     """What a record says. rejected: empty but for preference pairs. frames: as it declares, None if it does not.
     source: of ours, the source that it was packed from. names: its keys that name a picture or a video. text_only: as
     it declares, None if it does not."""
@@ -47,8 +47,8 @@ class Text(NamedTuple):
 
 def read_record(
     content: bytes, prompt: str, token_ids: TokenIds | None, about: Mapping[str, Any] | None = None
-) -> Text:
-    """Any variant of a record. about: what a .json says beside a caption in a .txt. Raises `Unusable`.
+) -> RecordText:
+    """Any variant of a record. about: what a .json says beside a caption in a .txt. Raises `UnusableRecord`.
 
     Ours: {"id", "turns", "rejected"?}. The founding project's: A {"token_ids", "loss_mask"}; B {"caption"}, or the
     caption alone, from a .txt; C {"user", "assistant"}; D {"user", "chosen_assistant", "rejected_assistant"} or
@@ -64,11 +64,11 @@ def read_record(
         turns, rejected = _founding(record, prompt, token_ids)
         source = ""
         if not any(turn.content.strip() for turn in turns if turn.role == "assistant"):
-            raise Unusable("empty answer")
+            raise UnusableRecord("empty answer")
     frames, text_only = told.get("frame_count"), told.get("is_text_only")
     known = told.get("source")
     names = media_keys(told) + (["source"] if isinstance(known, str) and known in PROMPTS else [])
-    return Text(
+    return RecordText(
         name if isinstance(name, str) else "",
         turns,
         rejected,
@@ -80,19 +80,19 @@ def read_record(
 
 
 def object_of(content: bytes) -> dict[str, Any]:
-    """The JSON object of a record, or of a caption alone. Raises `Unusable`, also for half a surrogate pair, which JSON
-    can write and no text may hold."""
+    """The JSON object of a record, or of a caption alone. Raises `UnusableRecord`, also for half a surrogate
+    pair, which JSON can write and no text may hold."""
     try:
         text = decoded(content)
         record: Any = json.loads(text) if text.lstrip()[:1] in ("{", "[") else {"caption": text.strip()}
     except NotText as error:
-        raise Unusable(str(error)) from None
+        raise UnusableRecord(str(error)) from None
     except (ValueError, RecursionError) as error:
-        raise Unusable(f"not JSON: {error}") from None
+        raise UnusableRecord(f"not JSON: {error}") from None
     if not isinstance(record, dict):
-        raise Unusable(f"expected a JSON object, got {type(record).__name__}")
+        raise UnusableRecord(f"expected a JSON object, got {type(record).__name__}")
     if "\\u" in text and (fault := fault_of(json.dumps(record, ensure_ascii=False))):
-        raise Unusable(fault)
+        raise UnusableRecord(fault)
     return cast("dict[str, Any]", record)
 
 
@@ -110,7 +110,7 @@ def _founding(
     if "chosen_assistant" in record:
         chosen, worse = _string(record, "chosen_assistant"), _string(record, "rejected_assistant")
         if chosen == worse:
-            raise Unusable("the chosen and the rejected answer are the same")
+            raise UnusableRecord("the chosen and the rejected answer are the same")
         return (*asked, Turn("assistant", chosen)), (*asked, Turn("assistant", worse))
     for key in ("assistant", "caption"):
         if key in record:
@@ -118,7 +118,7 @@ def _founding(
     for key, other in (("chosen_token_ids", "rejected_token_ids"), ("token_ids", "")):
         if key in record:
             if token_ids is None:
-                raise Unusable(
+                raise UnusableRecord(
                     f"{key} and no text: name the tokenizer.json that made them (tokenizer = ...), so that they can be "
                     "turned back into text"
                 )
@@ -126,20 +126,20 @@ def _founding(
                 chosen_turns = token_ids.turns(record[key])
                 return chosen_turns, token_ids.turns(record[other]) if other in record else ()
             except ValueError as error:
-                raise Unusable(f"{key}: {error}") from None
-    raise Unusable(f"no text among its keys: {listed(record)}")
+                raise UnusableRecord(f"{key}: {error}") from None
+    raise UnusableRecord(f"no text among its keys: {listed(record)}")
 
 
 def _turns(value: Any) -> tuple[Turn, ...]:
     try:
         pairs: list[tuple[Any, Any]] = [(turn["role"], turn["content"]) for turn in value]
     except (TypeError, KeyError):
-        raise Unusable('turns: expected a list of {"role", "content"}') from None
+        raise UnusableRecord('turns: expected a list of {"role", "content"}') from None
     if not all(role in ("system", "user", "assistant") and isinstance(text, str) for role, text in pairs):
-        raise Unusable("turns: expected the roles system, user and assistant, each with a text")
+        raise UnusableRecord("turns: expected the roles system, user and assistant, each with a text")
     for _, text in pairs:
         if fault := fault_of(text):
-            raise Unusable(f"turns: {fault}")
+            raise UnusableRecord(f"turns: {fault}")
     return tuple(Turn(role, text) for role, text in pairs)
 
 
@@ -148,8 +148,8 @@ def _string(record: Mapping[str, Any], key: str, default: str | None = None) -> 
     if value is None and default is not None:
         return default
     if not isinstance(value, str):
-        raise Unusable(f"{key}: expected a string, got {type(value).__name__}")
+        raise UnusableRecord(f"{key}: expected a string, got {type(value).__name__}")
     value = value.strip("\0")
     if fault := fault_of(value):
-        raise Unusable(f"{key}: {fault}")
+        raise UnusableRecord(f"{key}: {fault}")
     return value

@@ -34,7 +34,7 @@ from fvlm_core.plugin_api import (
 )
 from fvlm_shards.config import Shards
 from fvlm_shards.founding import list_shards, split_key
-from fvlm_shards.records import Text, Unusable, read_record
+from fvlm_shards.records import RecordText, UnusableRecord, read_record
 from fvlm_shards.token_ids import TokenIds
 
 PACK, FROZEN, UNFINISHED = "pack.json", "frozen.json", ".packing"
@@ -167,7 +167,7 @@ class ShardSource(DataSource):
             )
         return rows
 
-    def _text(self, name: str, file: Path, start: int, size: int) -> Text:
+    def _text(self, name: str, file: Path, start: int, size: int) -> RecordText:
         """What the record of a sample says. Raises `BadSample`: the shard was altered after it was indexed."""
         try:
             handle = data_handle(file)
@@ -176,7 +176,7 @@ class ShardSource(DataSource):
             finally:
                 os.close(handle)
             return read_record(content, self.config.prompt, self._token_ids)
-        except (OSError, Unusable) as error:
+        except (OSError, UnusableRecord) as error:
             raise BadSample(name, f"{file}: its text at byte {start:,}: {error}") from error
 
 

@@ -29,7 +29,7 @@ def attend_causally(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 @frozen(eq=False)
-class Lengths:
+class PackedLengths:
     """Samples that lie one after the other in a single row: no mask of the whole row is ever made.
 
     lengths: each at least 1. offsets: int64 [samples + 1], where each begins, on the device; None on a CPU, and where a
@@ -40,7 +40,7 @@ class Lengths:
     offsets: Tensor | None
 
     @classmethod
-    def of(cls, lengths: Sequence[int], device: torch.device) -> Lengths:
+    def of(cls, lengths: Sequence[int], device: torch.device) -> PackedLengths:
         """Of a row on this device."""
         kept = tuple(lengths)
         if device.type != "cuda" or torch.are_deterministic_algorithms_enabled():
@@ -77,7 +77,7 @@ class Lengths:
 def jagged(query: Tensor, key: Tensor, value: Tensor, offsets: Tensor, lengths: Sequence[int]) -> Tensor:
     """As `Lengths.attend`, through torch's nested tensors: flash attention in bf16, memory-efficient in float32.
 
-    They share no key/value heads among queries, so these are repeated. offsets: see `Lengths`.
+    They share no key/value heads among queries, so these are repeated. offsets: see `PackedLengths`.
     """
     groups = query.shape[1] // key.shape[1]
 

@@ -14,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm, rotate_half
 
 from fvlm_core.plugin_api import SEEDED, LLMBackend, UsageError, read_weights
-from fvlm_smollm2.attention import Lengths, attend_causally
+from fvlm_smollm2.attention import PackedLengths, attend_causally
 from fvlm_smollm2.cache import KeyValueCache
 from fvlm_smollm2.config import SmolLM2
 
@@ -98,7 +98,7 @@ class LlamaBackend(LLMBackend):
         """Hidden states after the final norm, [R, S, W] to [R, S, W]; see `LLMBackend.hidden`."""
         length = embeddings.shape[1]
         past = cache.length if cache else 0
-        samples = Lengths.of(lengths, embeddings.device) if lengths is not None else None
+        samples = PackedLengths.of(lengths, embeddings.device) if lengths is not None else None
         rotation = self._rotation(embeddings, samples, past)
         recompute = self.config.checkpoint_activations and torch.is_grad_enabled() and cache is None
         states = embeddings
@@ -119,7 +119,7 @@ class LlamaBackend(LLMBackend):
         block: LlamaDecoderLayer,
         states: Tensor,
         rotation: tuple[Tensor, Tensor],
-        samples: Lengths | None,
+        samples: PackedLengths | None,
         cache: KeyValueCache | None,
     ) -> Tensor:
         """One decoder layer, [R, S, W] to [R, S, W]. rotation: cosines and sines. samples: those that share the row."""
@@ -153,7 +153,7 @@ class LlamaBackend(LLMBackend):
         """Root-mean-square norm."""
         return F.rms_norm(states, (self.spec.width,), norm.weight, self.model.config.rms_norm_eps)
 
-    def _rotation(self, like: Tensor, samples: Lengths | None, past: int) -> tuple[Tensor, Tensor]:
+    def _rotation(self, like: Tensor, samples: PackedLengths | None, past: int) -> tuple[Tensor, Tensor]:
         """Cosines and sines of the positions, broadcastable to [R, S, heads, head width]."""
         end = samples.longest if samples else past + like.shape[1]
         table = self._rotations

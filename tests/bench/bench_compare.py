@@ -19,9 +19,9 @@ from attrs import frozen
 from fvlm_core.comparison.contrast import PAIRED_FROM
 from fvlm_core.comparison.statistics import (
     Floats,
-    Group,
-    Interval,
     Ints,
+    Repeats,
+    StudentInterval,
     holm,
     influence,
     over_both,
@@ -71,7 +71,7 @@ EFFECTS = np.array([0.02, 0.01, 0.03, -0.02])
 
 def simulate(
     case: Case, random: np.random.Generator, effects: list[Floats]
-) -> tuple[list[Group], list[Floats], Ints]:
+) -> tuple[list[Repeats], list[Floats], Ints]:
     """Variants on the same samples: their groups, the part of the seed in each run, the sources. effects: by source."""
     counts = np.round(np.array(SHARES) * case.samples).astype(int)
     sources = np.repeat(np.arange(len(SHARES)), counts)
@@ -79,7 +79,7 @@ def simulate(
     tokens = np.round(random.gamma(4.0, np.array([30, 60, 40, 90])[sources] / 4)) + 5
     difficulty = np.array([1.3, 1.6, 1.1, 1.9])[sources] * random.lognormal(0, 0.4, size)
     together = random.normal(0, case.training * case.shared**0.5, case.seeds)
-    groups: list[Group] = []
+    groups: list[Repeats] = []
     shifts: list[Floats] = []
     for number, effect in enumerate(effects):
         own = random.standard_t(4, size) / 2**0.5 * case.of_variant
@@ -93,7 +93,7 @@ def simulate(
             + random.normal(0, case.of_run, (case.seeds, size))
         )
         parts = np.array([influence(each, tokens) for each in losses])
-        groups.append(Group(1.0, losses.sum(axis=1) / tokens.sum(), parts))
+        groups.append(Repeats(1.0, losses.sum(axis=1) / tokens.sum(), parts))
         shifts.append(shift)
     return groups, shifts, sources
 
@@ -111,7 +111,7 @@ def coverage(case: Case, campaigns: int, random: np.random.Generator) -> list[st
     halves: dict[str, list[float]] = {}
     for _ in range(campaigns):
         (base, other), shifts, sources = simulate(case, random, [np.zeros(len(SHARES)), EFFECTS])
-        groups = [Group(-1.0, base.losses, base.parts), other]
+        groups = [Repeats(-1.0, base.losses, base.parts), other]
         if case.seeds >= PAIRED_FROM:
             groups = [paired(groups)]
         real = truth(EFFECTS, case)
@@ -120,7 +120,7 @@ def coverage(case: Case, campaigns: int, random: np.random.Generator) -> list[st
             "weights": (over_samples(groups, sources), of_weights),
             "misread": (over_samples(groups, sources), real),
             "both": (over_both(groups, sources), real),
-            "seeds": (over_both([Group(g.weight, g.losses, None) for g in groups], sources), real),
+            "seeds": (over_both([Repeats(g.weight, g.losses, None) for g in groups], sources), real),
         }
         for name, (interval, value) in found.items():
             if interval is not None:
@@ -140,7 +140,7 @@ def alarms(variants: int, seeds: int, campaigns: int, random: np.random.Generato
     counts = np.zeros(3)
     for _ in range(campaigns):
         whole, _, sources = simulate(case, random, [np.zeros(len(SHARES))] * (variants + 1))
-        base = Group(-1.0, whole[0].losses, whole[0].parts)
+        base = Repeats(-1.0, whole[0].losses, whole[0].parts)
         pairs = [[paired([base, other])] if seeds >= PAIRED_FROM else [base, other] for other in whole[1:]]
         of_weights = _chances([over_samples(groups, sources) for groups in pairs])
         both = _chances([over_both(groups, sources) for groups in pairs])
@@ -153,7 +153,7 @@ def alarms(variants: int, seeds: int, campaigns: int, random: np.random.Generato
     return [str(variants), str(seeds), shown[0], *(shown[1:] if seeds > 1 else ["", ""])]
 
 
-def _chances(intervals: list[Interval | None]) -> list[float]:
+def _chances(intervals: list[StudentInterval | None]) -> list[float]:
     return [interval.p for interval in intervals if interval is not None]
 
 

@@ -18,8 +18,8 @@ import pandas as pd
 
 from fvlm_core.plugin_api import LRCurve
 from fvlm_core.scaling.fit.fitting import load_model
-from fvlm_core.scaling.fit.objective import Objective
-from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.objective import FitObjective
+from fvlm_core.scaling.fit.problem import FitProblem
 from fvlm_core.scaling.fit.solver import solve
 
 SIZES = ("25", "100")
@@ -61,7 +61,7 @@ def compare(folder: Path, size: str, train: Sequence[str], test: Sequence[str]) 
     training, rates = curves(folder, size, train)
     held_out, others = curves(folder, size, test)
     for law in (*BLIND, *AWARE):
-        problem = Problem(load_model(law), Objective("log-huber"), training, rates)
+        problem = FitProblem(load_model(law), FitObjective("log-huber"), training, rates)
         begun = time.process_time()
         solution = solve(problem)
         took = time.process_time() - begun
@@ -73,7 +73,7 @@ def published(folder: Path, size: str, expected: dict[str, Any]) -> None:
     """The row of the published parameters."""
     training, rates = curves(folder, size, expected["train"])
     held_out, others = curves(folder, size, expected["test"])
-    problem = Problem(load_model("multi-power"), Objective("log-huber"), training, rates)
+    problem = FitProblem(load_model("multi-power"), FitObjective("log-huber"), training, rates)
     known = dict(zip(expected["order"], expected["params"][size], strict=True))
     values = np.array([[known[slot.parameter.name] for slot in problem.slots]])
     total = float(problem.total(problem.residuals(problem.search(values)))[0])

@@ -30,7 +30,7 @@ from fvlm_smollm2.model import build as build_llm
 
 from fvlm_core.data.batch import Batch
 from fvlm_core.model.vlm import VLM
-from fvlm_core.training.optimizer import GROUPS, make_optimiser
+from fvlm_core.training.optimizer import GROUPS, make_optimizer
 
 VOCABULARY = 49_152
 ENCODER = DINOv2(weights="seeded", width=384, depth=12, heads=6, position_size=518)
@@ -61,7 +61,7 @@ def train(checkpoint: bool) -> dict[str, float]:
     """Two training steps in this process: its peak in GiB, and the processor seconds of the second step."""
     torch.set_num_threads(2)
     vlm = build(checkpoint)
-    optimiser = make_optimiser(vlm.parameter_groups(), dict.fromkeys(GROUPS, 1e-5), (0.9, 0.999), 0.01)
+    optimizer = make_optimizer(vlm.parameter_groups(), dict.fromkeys(GROUPS, 1e-5), (0.9, 0.999), 0.01)
     mask = torch.ones(SAMPLES, TEXT, dtype=torch.bool)
     batch = Batch(
         frames=torch.randint(0, 256, (SAMPLES * FRAMES, 3, 224, 224), dtype=torch.uint8),
@@ -77,8 +77,8 @@ def train(checkpoint: bool) -> dict[str, float]:
         losses = vlm(batch)
         (losses.loss / losses.tokens).backward()
         torch.nn.utils.clip_grad_norm_(vlm.parameters(), 1.0)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
     spent = time.process_time() - begun
     return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, "seconds": spent}
 

@@ -21,11 +21,11 @@ from attrs import evolve, frozen
 from fvlm_core.plugin_api import FitModel
 from fvlm_core.scaling.fit.fitting import load_model
 from fvlm_core.scaling.fit.noise import ASSUMED, Noise
-from fvlm_core.scaling.fit.objective import Objective
-from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.objective import FitObjective
+from fvlm_core.scaling.fit.problem import FitProblem
 from fvlm_core.scaling.fit.solver import solve
 from fvlm_core.scaling.points.points import size_label, tidy
-from fvlm_core.scaling.predict.advice import Advice, Choices, Target, advise, flops_price
+from fvlm_core.scaling.predict.advice import Advice, Choices, PredictionTarget, advise, flops_price
 from fvlm_core.scaling.predict.cost import Cost, Size
 from fvlm_core.scaling.predict.design import Candidate, curve
 from fvlm_core.scaling.predict.optimum import optimum
@@ -40,7 +40,7 @@ SHORTEST = 5e7
 PILOT = 0.3
 """Part of the budget, and half of the runs, that are planned before anything is measured."""
 
-FAR = Target(n=3.2e9, d=6.4e10)
+FAR = PredictionTarget(n=3.2e9, d=6.4e10)
 
 Truth = Callable[[Any, Any], Any]
 
@@ -71,7 +71,7 @@ class Scenario:
     sizes: tuple[float, ...] = tuple(np.geomspace(20e6, 640e6, 9).round(-5))
     truth: Callable[[np.random.Generator], Truth] = additive
     noise: Noise = ASSUMED
-    target: Target = FAR
+    target: PredictionTarget = FAR
     encoder: float = 0.0
     failures: float = 0.0
     runs: int = 20
@@ -93,18 +93,22 @@ SCENARIOS = {
     "checkpoints": Scenario(about="12 runs, whose checkpoints all count", every=SHORTEST / 4, runs=12),
     "few runs": Scenario(about="8 runs", runs=8),
     "three sizes": Scenario(
-        about="135M, 360M, 1.7B; target 7B", sizes=(135e6, 360e6, 1.7e9), target=Target(n=7e9, d=1.4e11)
+        about="135M, 360M, 1.7B; target 7B",
+        sizes=(135e6, 360e6, 1.7e9),
+        target=PredictionTarget(n=7e9, d=1.4e11),
     ),
     "encoder": Scenario(about="every sample costs 90M parameters more", encoder=9e7),
     "optimum": Scenario(
-        about="target: the best loss of 100 x the budget", target=Target(budget=100 * BUDGET)
+        about="target: the best loss of 100 x the budget", target=PredictionTarget(budget=100 * BUDGET)
     ),
     "largest run": Scenario(about="no run above a fifth of the budget", largest=0.2),
     "quiet": Scenario(about="noise 0.3 x what is assumed", noise=Noise(0.0015, 0.0006, 0.5)),
     "noisy": Scenario(about="noise 3 x what is assumed", noise=Noise(0.015, 0.006, 0.5)),
     "failures": Scenario(about="one run in ten ends 3 % too high", failures=0.1),
     "another law": Scenario(about="the truth is not of the fitted form", truth=tangled),
-    "inside": Scenario(about="target inside the range: 160M on 6.4B", target=Target(n=1.6e8, d=6.4e9)),
+    "inside": Scenario(
+        about="target inside the range: 160M on 6.4B", target=PredictionTarget(n=1.6e8, d=6.4e9)
+    ),
 }
 
 
@@ -125,7 +129,7 @@ def measure(
 
 def error(law: FitModel, scenario: Scenario, truth: Truth, table: pd.DataFrame) -> float:
     """How far the fit's prediction of the target is from the truth: |ln L - ln L_true|. The fit is `fvlm fit`'s own."""
-    problem = Problem(law, Objective(), tidy(table, "simulation").table)
+    problem = FitProblem(law, FitObjective(), tidy(table, "simulation").table)
     values = solve(problem).values
     n, d = scenario.target.n, scenario.target.d
     if n is not None and d is not None:

@@ -45,7 +45,7 @@ _BROKEN = (
 """What zipfile, tarfile and indexed_gzip raise for files that are damaged."""
 
 
-class Listed(NamedTuple):
+class ListedMember(NamedTuple):
     """A member: its name, and its bytes as in `Member`."""
 
     name: str
@@ -62,7 +62,7 @@ class Archive:
     files: tuple[Path, ...]
     kind: str
 
-    def members(self, suffixes: tuple[str, ...], problems: list[Problem]) -> Iterator[Listed]:
+    def members(self, suffixes: tuple[str, ...], problems: list[Problem]) -> Iterator[ListedMember]:
         """Every member whose name ends in one of `suffixes`; what cannot be read is added to `problems`.
 
         Headers lie all over a tar, and those of a zip are read one by one: a list once made is kept in the cache.
@@ -77,9 +77,9 @@ class Archive:
         if saved is not None:
             columns = (saved[name].tolist() for name in ("packings", "starts", "packed", "sizes"))
             for name, packing, start, packed, size in zip(to_strings(saved["names"]), *columns, strict=True):
-                yield Listed(name, PACKINGS[packing], start, packed, size)
+                yield ListedMember(name, PACKINGS[packing], start, packed, size)
             return
-        listed: list[Listed] = []
+        listed: list[ListedMember] = []
         found = len(problems)
         try:
             for member in (self._zip if self.kind == "zip" else self._tar)(suffixes, problems):
@@ -101,7 +101,7 @@ class Archive:
                 sizes=np.array([member.size for member in listed], np.int64),
             )
 
-    def _zip(self, suffixes: tuple[str, ...], problems: list[Problem]) -> Iterator[Listed]:
+    def _zip(self, suffixes: tuple[str, ...], problems: list[Problem]) -> Iterator[ListedMember]:
         with BufferedReader(Parts(self.files)) as parts, zipfile.ZipFile(parts) as archive:
             for info in archive.infolist():
                 if info.is_dir() or not info.filename.lower().endswith(suffixes):
@@ -110,9 +110,11 @@ class Archive:
                     problems.append(Problem(f"{info.filename}: {reason}", str(self.files[0])))
                     continue
                 packing = "zip-stored" if info.compress_type == zipfile.ZIP_STORED else "zip-deflated"
-                yield Listed(info.filename, packing, info.header_offset, info.compress_size, info.file_size)
+                yield ListedMember(
+                    info.filename, packing, info.header_offset, info.compress_size, info.file_size
+                )
 
-    def _tar(self, suffixes: tuple[str, ...], problems: list[Problem]) -> Iterator[Listed]:
+    def _tar(self, suffixes: tuple[str, ...], problems: list[Problem]) -> Iterator[ListedMember]:
         found = len(problems)
         stream: Any = open_gz(self.files[0]) if self.kind == "tar.gz" else BufferedReader(Parts(self.files))
         stream.seek(0)
@@ -123,7 +125,7 @@ class Archive:
                 problems.append(Problem(f"{member.name}: {member.refused}", str(self.files[0])))
                 continue
             packing = "tar.gz" if self.kind == "tar.gz" else "tar"
-            yield Listed(member.name, packing, member.start, member.size, member.size)
+            yield ListedMember(member.name, packing, member.start, member.size, member.size)
         if self.kind == "tar":
             stream.close()
         elif len(problems) == found:

@@ -51,7 +51,7 @@ class VideoEntry:
 
 
 @frozen(eq=False)
-class Listing:
+class VideoRowTable:
     """The usable rows of all files, and the unusable ones; columns of numbers only.
 
     rows: [n, 4]: file, number, start, length. entries: the video of each. repeats: rows above with the same id.
@@ -96,7 +96,7 @@ class _RowsRead:
         self.chats.append(key_of(repr(entry.turns)))
         self.contents.append(key_of(repr((entry.id, entry.turns))))
 
-    def listing(self, files: tuple[RowFile, ...], videos: Media) -> Listing:
+    def listing(self, files: tuple[RowFile, ...], videos: Media) -> VideoRowTable:
         """Every row by what became of it: its video is found, and no row before it says the same of it."""
         places = np.asarray(self.rows, np.int64).reshape(-1, 4)
         found = videos.find(np.asarray(self.names, np.uint64))
@@ -116,7 +116,7 @@ class _RowsRead:
         keys, which = np.asarray(self.groups, np.uint64)[good], np.arange(int(good.sum()))
         shown = np.concatenate([keys, found[good].astype(np.uint64)])  # a hash, and the number of a video
         order = np.lexsort((unusable[:, 1], unusable[:, 0]))
-        return Listing(
+        return VideoRowTable(
             files,
             videos,
             places[good],
@@ -214,7 +214,7 @@ class VideoRows(DataSource):
         digest.update(self.listing.contents[self._chosen].tobytes())
         return digest.hexdigest()
 
-    def _list(self, files: Sequence[RowFile], media: Callable[[], Media]) -> Listing:
+    def _list(self, files: Sequence[RowFile], media: Callable[[], Media]) -> VideoRowTable:
         videos = media()
         settings = (type(self).__name__, self.name, _VERSION, repr(self.config), videos.state())
         kept = cache_folder("listings") / f"{state_key([file.path for file in files], *settings)}.arrays"
@@ -265,10 +265,10 @@ class VideoRows(DataSource):
         )
 
 
-def _restored(saved: dict[str, NDArray[Any]], files: tuple[RowFile, ...], media: Media) -> Listing:
+def _restored(saved: dict[str, NDArray[Any]], files: tuple[RowFile, ...], media: Media) -> VideoRowTable:
     columns = {name: saved[name] for name in _COLUMNS}
     reasons = tuple((text, unseen) for text, unseen in json.loads(saved["reasons"].tobytes()))
-    return Listing(files, media, **columns, reasons=reasons, unnamed=int(saved["unnamed"]))
+    return VideoRowTable(files, media, **columns, reasons=reasons, unnamed=int(saved["unnamed"]))
 
 
 def _repeats(ids: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -284,7 +284,7 @@ _LISTINGS: dict[Any, Any] = {}
 _KEPT = 4
 
 
-def _shared(key: Any, make: Callable[[], Listing]) -> Listing:
+def _shared(key: Any, make: Callable[[], VideoRowTable]) -> VideoRowTable:
     """The listing of a key, made once: train and validation are opened one after the other."""
     if key not in _LISTINGS:
         if len(_LISTINGS) >= _KEPT:

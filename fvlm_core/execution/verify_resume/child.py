@@ -23,7 +23,7 @@ REACHED = "reached step"
 
 
 @frozen
-class Task:
+class ChildTask:
     """What the process does. n: steps between checkpoints. until: the step it trains to. wait: there, for its death.
 
     recipe, overrides, run: as on the command line. runs: the user's run store, where `init_from` looks. root: the
@@ -46,7 +46,7 @@ class Task:
         )
 
     @classmethod
-    def from_json(cls, text: str) -> Task:
+    def from_json(cls, text: str) -> ChildTask:
         """What `to_json` made."""
         values: dict[str, Any] = json.loads(text)
         values |= {name: Path(values[name]) for name in ("runs", "root")}
@@ -77,7 +77,7 @@ def rehearsed(config: RunRecipe, n: int, runs: Path) -> RunRecipe:
 class _Until:
     """An observer that stops the process at a step, as its task says."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: ChildTask) -> None:
         self._task = task
 
     def skipped(self, run: Run) -> None:
@@ -103,7 +103,7 @@ class _Until:
         print(text, file=sys.stderr, flush=True)
 
 
-def main(task: Task) -> int:
+def main(task: ChildTask) -> int:
     """Train; 0 when the step was reached."""
     from fvlm_core.execution.sequential import prepare, run_all
     from fvlm_core.training.signals import Stopped, StopRequest
@@ -125,4 +125,4 @@ def main(task: Task) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Task.from_json(sys.argv[1])))
+    sys.exit(main(ChildTask.from_json(sys.argv[1])))

@@ -28,37 +28,37 @@ class Equal:
 
 
 @frozen
-class Difference:
+class FirstDifference:
     """The first thing that differs, in the order in which it happened."""
 
     text: str
 
 
-def compare_checkpoints(reference: Path, other: Path, step: int) -> list[Equal] | Difference:
+def compare_checkpoints(reference: Path, other: Path, step: int) -> list[Equal] | FirstDifference:
     """The checkpoints of two run folders at a step: every tensor file by its hash, and the state."""
     ours, theirs = (folder / CHECKPOINTS / f"step-{step:08d}" for folder in (reference, other))
     for folder in (ours, theirs):
         if not folder.is_dir():
-            return Difference(f"{folder} was not written")
+            return FirstDifference(f"{folder} was not written")
     names = sorted({file.name for folder in (ours, theirs) for file in folder.glob("*.safetensors")})
     equal: list[Equal] = []
     for name in names:
         if not ((ours / name).is_file() and (theirs / name).is_file()):
-            return Difference(f"step {step}: {name} is in one checkpoint and not in the other")
+            return FirstDifference(f"step {step}: {name} is in one checkpoint and not in the other")
         digest = sha256(ours / name)
         if digest != sha256(theirs / name):
-            return Difference(f"step {step}: {name}: {_first_tensor(ours / name, theirs / name)}")
+            return FirstDifference(f"step {step}: {name}: {_first_tensor(ours / name, theirs / name)}")
         equal.append(Equal(f"{name}, step {step}", f"{len(load_file(ours / name))} tensors", digest))
     first, second = (_without_clock(read_json(folder / STATE)) for folder in (ours, theirs))
     for key in {**first, **second}:
         if first.get(key) != second.get(key):
-            return Difference(
+            return FirstDifference(
                 f"step {step}: {STATE}: {key}: {first.get(key)} uninterrupted, {second.get(key)} resumed"
             )
     return [*equal, Equal(f"{STATE}, step {step}", f"{len(first)} values")]
 
 
-def compare_metrics(reference: Path, other: Path, until: int) -> list[Equal] | Difference:
+def compare_metrics(reference: Path, other: Path, until: int) -> list[Equal] | FirstDifference:
     """The rows in force up to a step, in every column that is not the clock's."""
     ours, theirs = (
         [deterministic(row) for row in read_metrics(folder / METRICS) if row["step"] <= until]
@@ -67,16 +67,16 @@ def compare_metrics(reference: Path, other: Path, until: int) -> list[Equal] | D
     for first, second in zip(ours, theirs, strict=False):
         where = f"metrics: step {first['step']}, {first['event_type']}"
         if (first["step"], first["event_type"]) != (second["step"], second["event_type"]):
-            return Difference(
+            return FirstDifference(
                 f"{where} uninterrupted; resumed: step {second['step']}, {second['event_type']}"
             )
         for column in {**first, **second}:
             if first.get(column) != second.get(column):
-                return Difference(
+                return FirstDifference(
                     f"{where}: {column}: {first.get(column)} uninterrupted, {second.get(column)} resumed"
                 )
     if len(ours) != len(theirs):
-        return Difference(f"metrics: {len(ours)} rows uninterrupted, {len(theirs)} resumed")
+        return FirstDifference(f"metrics: {len(ours)} rows uninterrupted, {len(theirs)} resumed")
     return [_rows(kind, [row for row in ours if row["event_type"] == kind]) for kind in ("train", "eval")]
 
 

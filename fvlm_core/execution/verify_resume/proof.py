@@ -10,8 +10,13 @@ from collections.abc import Callable
 
 from attrs import evolve, frozen
 
-from fvlm_core.execution.verify_resume.child import REACHED, Task
-from fvlm_core.execution.verify_resume.compare import Difference, Equal, compare_checkpoints, compare_metrics
+from fvlm_core.execution.verify_resume.child import REACHED, ChildTask
+from fvlm_core.execution.verify_resume.compare import (
+    Equal,
+    FirstDifference,
+    compare_checkpoints,
+    compare_metrics,
+)
 from fvlm_core.runs.metrics import attempt_starts
 from fvlm_core.runs.store import METRICS
 from fvlm_core.utils.errors import FvlmError
@@ -25,11 +30,11 @@ class Verdict:
     """
 
     equal: list[Equal]
-    difference: Difference | None
+    difference: FirstDifference | None
     killed_at: int
 
 
-def prove(task: Task, recipe: str, say: Callable[[str], None]) -> Verdict:
+def prove(task: ChildTask, recipe: str, say: Callable[[str], None]) -> Verdict:
     """The proof for one run. task: with the temporary place as `root`. recipe: its name. say: told of each part.
 
     Raises `FvlmError` when a process fails for another reason.
@@ -43,8 +48,8 @@ def prove(task: Task, recipe: str, say: Callable[[str], None]) -> Verdict:
     say(f"training again; killing it (SIGKILL) after step {killed_at}, past the checkpoint of step {n}")
     _kill(evolve(task, root=broken, until=killed_at, wait=True))
     same = compare_checkpoints(ours, theirs, n)
-    if isinstance(same, Difference):
-        apart = Difference(f"before the kill already, so two runs are never equal here: {same.text}")
+    if isinstance(same, FirstDifference):
+        apart = FirstDifference(f"before the kill already, so two runs are never equal here: {same.text}")
         return Verdict([], apart, killed_at)
     say(f"resuming from step {n} to step {2 * n}")
     _run(evolve(task, root=broken, until=2 * n, wait=False))
@@ -53,13 +58,13 @@ def prove(task: Task, recipe: str, say: Callable[[str], None]) -> Verdict:
         raise FvlmError(f"the killed run should have continued from step {n}; its attempts began at {starts}")
     equal = same
     for part in (compare_metrics(ours, theirs, 2 * n), compare_checkpoints(ours, theirs, 2 * n)):
-        if isinstance(part, Difference):
+        if isinstance(part, FirstDifference):
             return Verdict(equal, part, killed_at)
         equal = [*equal, *part]
     return Verdict(equal, None, killed_at)
 
 
-def _start(task: Task) -> subprocess.Popen[str]:
+def _start(task: ChildTask) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "fvlm_core.execution.verify_resume.child", task.to_json()]
     scratch = (
         task.root.parent / "t"
@@ -76,7 +81,7 @@ def _start(task: Task) -> subprocess.Popen[str]:
     )
 
 
-def _run(task: Task) -> None:
+def _run(task: ChildTask) -> None:
     process = _start(task)
     try:
         _, said = process.communicate()
@@ -86,7 +91,7 @@ def _run(task: Task) -> None:
         raise FvlmError(f"training to step {task.until} failed:\n{said.strip()}")
 
 
-def _kill(task: Task) -> None:
+def _kill(task: ChildTask) -> None:
     process = _start(task)
     assert process.stdout is not None
     try:

@@ -68,7 +68,7 @@ TICK = 0.38
 
 
 @frozen(eq=False)
-class Sheet:
+class Panels:
     """A figure divided into panels. panels: [rows][columns]. right: where a legend may begin, in parts of the width.
     top: the upper edge of the first row, in parts of the height."""
 
@@ -95,7 +95,7 @@ def sheet(
     widths: Sequence[float] = (),
     left: float = LEFT,
     shared: bool = False,
-) -> Sheet:
+) -> Panels:
     """Divide a figure into panels, with a caption below and a legend to the right of them.
 
     caption: paragraphs. size: of the whole figure in inches; None: as high as rows of `height` ask for. widths: ratios
@@ -125,7 +125,7 @@ def sheet(
     for axes in (axes for row in panels for axes in row):
         dress(axes)
     words_below(panels[-1][0], lines, (below - BOTTOM) / tall, width)
-    page = Sheet(figure, panels, (width - beside) / width, 1 - TOP / tall)
+    page = Panels(figure, panels, (width - beside) / width, 1 - TOP / tall)
     if legend:
         side_legend(page, legend)
     return page
@@ -297,7 +297,7 @@ def legend_width(handles: Sequence[Line2D]) -> float:
     return 0.42 + LETTER * max(len(str(handle.get_label())) for handle in handles)
 
 
-def side_legend(page: Sheet, handles: Sequence[Line2D]) -> None:
+def side_legend(page: Panels, handles: Sequence[Line2D]) -> None:
     """One legend for all panels, to the right of them, where it covers nothing."""
     page.panels[0][0].legend(
         handles=list(handles),

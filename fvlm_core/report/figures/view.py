@@ -9,7 +9,7 @@ import numpy as np
 
 from fvlm_core.interfaces.figure import Found, Frontier, Jump, LawFit, LawReport, Profile, Trend, Varied
 from fvlm_core.scaling.fit.objective import Floats
-from fvlm_core.scaling.fit.report import Estimate, Fit, FitReport
+from fvlm_core.scaling.fit.report import Estimate, FitReport, FittedLaw
 from fvlm_core.scaling.points.points import AS_GIVEN, Points
 
 BUDGETS = 25
@@ -45,7 +45,7 @@ def view(report: FitReport) -> LawReport:
     )
 
 
-def _fit(fit: Fit) -> LawFit:
+def _fit(fit: FittedLaw) -> LawFit:
     predicted = fit.problem.predict(fit.solution.values[None])[0]
     slots = fit.problem.slots
     logs = [slot.parameter.log for slot in slots] + [False] * len(fit.estimates)
@@ -62,7 +62,7 @@ def _fit(fit: Fit) -> LawFit:
     )
 
 
-def _draws(fit: Fit) -> Floats:
+def _draws(fit: FittedLaw) -> Floats:
     """The draws as far from the estimate as its own error is: those of small random weights lie closer to it."""
     best = fit.solution.theta
     widths = np.array(fit.drawn.widths or np.ones(len(best)))
@@ -75,7 +75,7 @@ def _found(one: Estimate, log: bool) -> Found:
     return Found(one.name, one.value, ends.low, ends.high, log, one.bound is not None, ends.missing)
 
 
-def _profiles(fit: Fit) -> Sequence[Profile]:
+def _profiles(fit: FittedLaw) -> Sequence[Profile]:
     """Those that could be calibrated, by the names of `LawFit.parameters`."""
     short = {slot.name: one.name for slot, one in zip(fit.problem.slots, fit.estimates, strict=False)}
     return [
@@ -170,5 +170,5 @@ def _units(points: Points) -> dict[str, str]:
         "compute": "training compute, C (FLOPs)",
         "loss": "validation loss (nats per token)",
         "lr": "learning rate",
-        "step": "optimiser steps",
+        "step": "optimizer steps",
     }

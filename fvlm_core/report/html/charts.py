@@ -46,7 +46,7 @@ Floats = NDArray[np.float64]
 
 
 @frozen(eq=False)
-class Line:
+class Series:
     """A series. series: what the legend shows and hides together. low, high: of a band instead of a line.
 
     marks: points instead of a line. label: what the pointer is told.
@@ -77,7 +77,7 @@ class Axes:
 def chart(
     id: str,
     title: str,
-    lines: Sequence[Line],
+    lines: Sequence[Series],
     axes: Axes,
     *,
     keys: Sequence[Key],
@@ -149,7 +149,7 @@ def _plot(id: str, axes: Axes, x_range: Any, y_range: Any, y_log: bool) -> Any:
     return plot
 
 
-def columns(line: Line) -> dict[str, Any]:
+def columns(line: Series) -> dict[str, Any]:
     """The numbers of a line as JSON values."""
     out = {"x": line.x.tolist()}
     if line.low is None or line.high is None:
@@ -157,7 +157,7 @@ def columns(line: Line) -> dict[str, Any]:
     return {**out, "low": line.low.tolist(), "high": line.high.tolist()}
 
 
-def _draw(plot: Any, line: Line, name: str) -> None:
+def _draw(plot: Any, line: Series, name: str) -> None:
     light, dark = line.colour
     paint = [[of, light, dark] for of in ("line_color", "fill_color")]
     if line.low is not None and line.high is not None:

@@ -66,7 +66,7 @@ def _shares(one: Gathered) -> dict[str, float]:
     samples = sum(of["samples"] for of in counts)
     if not samples or not one.run.has_recipe:
         return {}
-    from fvlm_core.data.lengths import Lengths
+    from fvlm_core.data.lengths import SampleLengths
     from fvlm_core.model.build import make_chat
     from fvlm_core.planning.compute import sample_ledger
     from fvlm_core.recipes.read import from_resolved
@@ -76,7 +76,7 @@ def _shares(one: Gathered) -> dict[str, float]:
         vocabulary = make_chat(config.model, tuple, one.run.folder / TOKENIZER).vocabulary
     except (FvlmError, LookupFailure, OSError):  # a plugin or a file that is no more
         return {}
-    mean = Lengths(
+    mean = SampleLengths(
         round(sum(of["frames"] for of in counts) / samples),
         round(sum(of["tokens"] for of in counts) / samples),
         round((summary.get("supervised_tokens") or 0) / samples),

@@ -15,7 +15,7 @@ from fvlm_core.report.html import reproduce as repeat
 from fvlm_core.report.html import runs as made
 from fvlm_core.report.html.parts import Block, Section, duration, power
 from fvlm_core.report.html.run_data import Gathered, gather_runs
-from fvlm_core.runs.store import Run
+from fvlm_core.runs.store import StoredRun
 
 Progress = Literal["running", "complete", "waiting", "stopped"]
 
@@ -32,7 +32,7 @@ class Content:
 
 
 def gather(
-    runs: Sequence[Run],
+    runs: Sequence[StoredRun],
     *,
     baseline: str | None = None,
     gaze: int = 0,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fvlm_core.report.html.charts import Axes, Line, chart
+from fvlm_core.report.html.charts import Axes, Series, chart
 from fvlm_core.report.html.palette import Pair, colours, dash
 from fvlm_core.report.html.parts import Block, Cell, Chart, Column, Key, Section, Table, number
 from fvlm_core.report.html.run_data import Curve, Gathered
@@ -38,15 +38,15 @@ def _chart(
 ) -> Chart:
     marked = sum(len(curve.loss) for curve in curves) <= _MARKED
     wide = 2.0 if len(runs) <= _TOLD else 1.3
-    lines: list[Line] = []
+    lines: list[Series] = []
     keys: list[Key] = []
     for at, (one, curve, colour) in enumerate(zip(runs, curves, shades, strict=True)):
         series = f"run-{at}"
         samples, loss, _ = curve.thinned()
         control = "" if one.run.in_fits else "control, "
-        lines.append(Line(series, one.label, samples, loss, colour, dash(at, len(runs)), width=wide))
+        lines.append(Series(series, one.label, samples, loss, colour, dash(at, len(runs)), width=wide))
         if name == "validation" and marked:
-            lines.append(Line(series, one.label, samples, loss, colour, marks="circle"))
+            lines.append(Series(series, one.label, samples, loss, colour, marks="circle"))
         ends = f"{control}{loss[-1]:.4f}" if len(loss) else f"{control}no number yet"
         keys.append(Key(series, one.label, colour, dash(at, len(runs)), ends))
     drawn = sum(len(curve.loss) > len(curve.thinned()[1]) for curve in curves)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fvlm_core.data.sources import open_sources
-from fvlm_core.evaluation.gaze import Gaze
+from fvlm_core.evaluation.gaze import GazeMaps
 from fvlm_core.evaluation.inference import look
 from fvlm_core.interfaces.data import Sample
 from fvlm_core.media.bad_sample import BadSample
@@ -81,7 +81,7 @@ def _picture(
     id: str, sample: str, frames: NDArray[np.uint8], looks: dict[str, NDArray[np.float32]], step: int
 ) -> Picture:
     shown = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), _FRAMES)).round().astype(int))
-    gaze = Gaze(frames, looks)
+    gaze = GazeMaps(frames, looks)
     passes = " and ".join(looks)
     pictures = [
         _frame(gaze.picture(at), f"Frame {at + 1} of {sample}, with heat maps of the {passes} pass.")

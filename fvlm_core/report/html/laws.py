@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from fvlm_core.report.digits import digits
-from fvlm_core.report.html.charts import Axes, Line, chart
-from fvlm_core.report.html.palette import colours
+from fvlm_core.report.html.charts import Axes, Series, chart
+from fvlm_core.report.html.palette import Pair, colours
 from fvlm_core.report.html.parts import Block, Cell, Chart, Column, Key, Section, Table, minus, number
 from fvlm_core.report.html.run_data import Gathered
-from fvlm_core.runs.store import Run
+from fvlm_core.runs.store import StoredRun
 from fvlm_core.scaling.points.in_fits import FITS
 from fvlm_core.utils.atomic_files import read_json
 from fvlm_core.utils.errors import FvlmError
@@ -78,7 +78,7 @@ def _points(folder: Path, runs: Sequence[Gathered], report: Json) -> Points | No
     from fvlm_core.scaling.points.points_from_runs import from_runs
 
     known = {one.run.folder: one.run for one in runs}
-    every: list[Run] = []
+    every: list[StoredRun] = []
     for file in sorted(folder.glob(f"*/{RECIPE}")):
         with suppress(FvlmError, OSError):  # whoever gathered the runs has named those that cannot be read
             every.append(known.get(file.parent) or open_run(file.parent))
@@ -232,7 +232,7 @@ def _drawn(report: Json, points: Points | None, id: str) -> tuple[Chart | None, 
     from fvlm_core.recipes.read import fit_from_record
     from fvlm_core.report.figures.view import view
     from fvlm_core.scaling.fit.fitting import fit_points, load_model
-    from fvlm_core.scaling.fit.objective import Objective
+    from fvlm_core.scaling.fit.objective import FitObjective
     from fvlm_core.scaling.fit.options import Options
 
     if points is None:
@@ -245,7 +245,7 @@ def _drawn(report: Json, points: Points | None, id: str) -> tuple[Chart | None, 
         else ""
     )
     try:
-        objective = Objective(asked["name"], asked["delta"])
+        objective = FitObjective(asked["name"], asked["delta"])
         name = str(report["model"])
         settings = report.get("settings")
         model = load_model(name, fit_from_record({"model": name, **settings}).config if settings else None)
@@ -263,7 +263,7 @@ def _drawn(report: Json, points: Points | None, id: str) -> tuple[Chart | None, 
 
 def _chart(law: LawReport, id: str) -> Chart:
     shades = dict(zip(law.sizes, colours(len(law.sizes)), strict=True))
-    lines: list[Line] = []
+    lines: list[Series] = []
     keys: list[Key] = []
     rows: list[list[Cell]] = []
     for at, size in enumerate(law.sizes):
@@ -299,8 +299,8 @@ def _chart(law: LawReport, id: str) -> Chart:
 
 
 def _fitted(
-    law: LawReport, table: pd.DataFrame, series: str, size: str, colour: str
-) -> tuple[list[Line], list[Cell]]:
+    law: LawReport, table: pd.DataFrame, series: str, size: str, colour: Pair
+) -> tuple[list[Series], list[Cell]]:
     """The law's curve through the points of a size, with its band, and its value, low and high at the last point."""
     from fvlm_core.report.figures.loss import curve
 
@@ -310,22 +310,22 @@ def _fitted(
             continue
         keep = np.unique(np.linspace(0, len(found[0]) - 1, _CURVE).round().astype(int))
         x, best, low, high = (np.asarray(part, dtype=float)[keep] for part in found)
-        lines = [Line(series, f"{size}, fitted", x, best, colour)]
+        lines = [Series(series, f"{size}, fitted", x, best, colour)]
         if np.isfinite(low).all() and np.isfinite(high).all():
-            lines.append(Line(series, size, x, best, colour, low=low, high=high))
+            lines.append(Series(series, size, x, best, colour, low=low, high=high))
         return lines, [_end(float(part[-1])) for part in (best, low, high)]
     return [], [Cell("withheld"), Cell(""), Cell("")]
 
 
-def _measured(table: pd.DataFrame, series: str, size: str, colour: str, marks: str) -> list[Line]:
+def _measured(table: pd.DataFrame, series: str, size: str, colour: Pair, marks: str) -> list[Series]:
     """The runs of a size, of each 200 points or so."""
     from fvlm_core.report.figures.loss import runs_of
 
-    lines: list[Line] = []
+    lines: list[Series] = []
     for _, run, _, of_run in runs_of(table):
         d, loss = (of_run[column].to_numpy(float) for column in ("d", "loss"))
         every = max(1, len(d) // 200)
-        lines.append(Line(series, run or size, d[::every], loss[::every], colour, marks=marks))
+        lines.append(Series(series, run or size, d[::every], loss[::every], colour, marks=marks))
     return lines
 
 

@@ -92,7 +92,7 @@ class Picture:
 
 
 @frozen
-class Listing:
+class CodeBlock:
     """Text to copy: a command, a recipe."""
 
     title: str
@@ -110,7 +110,7 @@ class Block:
     charts: Sequence[Chart] = ()
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
-    listings: Sequence[Listing] = ()
+    listings: Sequence[CodeBlock] = ()
 
 
 @frozen

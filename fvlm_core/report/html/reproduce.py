@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fvlm_core.recipes.written import whole
-from fvlm_core.report.html.parts import Block, Listing, Section
+from fvlm_core.report.html.parts import Block, CodeBlock, Section
 from fvlm_core.report.html.run_data import Gathered
 from fvlm_core.runs.store import IMPORTED
 from fvlm_core.scaling.points.in_fits import FITS
@@ -47,7 +47,9 @@ def _block(recipe: str, runs: Sequence[Gathered], named: bool) -> Block:
     commands = f"{dry}\nfvlm run {file}\nfvlm report {shlex.quote(recipe)}"
     text = whole(recipe, [(one.run.id, one.resolved) for one in trained], _fits(trained[0]))
     return Block(
-        heading, words, listings=[Listing("Commands", commands), Listing(f"{recipe}.toml", text, folded=True)]
+        heading,
+        words,
+        listings=[CodeBlock("Commands", commands), CodeBlock(f"{recipe}.toml", text, folded=True)],
     )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fvlm_core.runs.attempts import read_attempts
 from fvlm_core.runs.metrics import Row
-from fvlm_core.runs.store import ENVIRONMENT, FAILURE, Run, read_part
+from fvlm_core.runs.store import ENVIRONMENT, FAILURE, StoredRun, read_part
 from fvlm_core.scaling.points.points_from_runs import run_names
 from fvlm_core.utils.folder_lock import is_running
 
@@ -42,7 +42,7 @@ class Curve:
 class Gathered:
     """A run. label: unique on the page. environment: {} when not recorded. problem: why it failed."""
 
-    run: Run
+    run: StoredRun
     label: str
     state: State
     problem: str
@@ -73,13 +73,13 @@ class Gathered:
         return done, self.summary.get("planned_steps") or self.run.record.get("steps")
 
 
-def gather_runs(runs: Sequence[Run]) -> list[Gathered]:
+def gather_runs(runs: Sequence[StoredRun]) -> list[Gathered]:
     """Read runs. Rows without a finite loss are left out of curves."""
     names = run_names(runs)
     return [_one(run, names[run.folder]) for run in runs]
 
 
-def _one(run: Run, label: str) -> Gathered:
+def _one(run: StoredRun, label: str) -> Gathered:
     file = run.folder / ENVIRONMENT
     state, problem = state_of(run)
     rows = run.rows()
@@ -96,7 +96,7 @@ def _one(run: Run, label: str) -> Gathered:
     )
 
 
-def state_of(run: Run) -> tuple[State, str]:
+def state_of(run: StoredRun) -> tuple[State, str]:
     """What a run is doing, and why it failed if it did."""
     if is_running(run.folder):
         return "running", ""

@@ -9,7 +9,7 @@ import pandas as pd
 from attrs import frozen
 
 from fvlm_core.scaling.fit.objective import Floats
-from fvlm_core.scaling.fit.problem import Problem, Slot
+from fvlm_core.scaling.fit.problem import FitProblem, Slot
 from fvlm_core.scaling.fit.solver import Solution
 from fvlm_core.scaling.fit.uncertainty import Bootstrap
 
@@ -100,7 +100,7 @@ def of_points(table: pd.DataFrame) -> list[Remark]:
     return out
 
 
-def of_solution(problem: Problem, solution: Solution) -> list[Remark]:
+def of_solution(problem: FitProblem, solution: Solution) -> list[Remark]:
     """Remarks on where the solver arrived."""
     out: list[Remark] = []
     n, p = len(problem.loss), len(problem.slots)
@@ -118,7 +118,7 @@ def of_solution(problem: Problem, solution: Solution) -> list[Remark]:
     return out
 
 
-def at_bounds(problem: Problem, solution: Solution) -> list[str]:
+def at_bounds(problem: FitProblem, solution: Solution) -> list[str]:
     """A sentence for each slot that rests on a bound."""
     out: list[str] = []
     for slot, side in zip(problem.slots, solution.bounds, strict=True):
@@ -130,12 +130,12 @@ def at_bounds(problem: Problem, solution: Solution) -> list[str]:
     return out
 
 
-def floor_above_best(problem: Problem, solution: Solution) -> list[Remark]:
+def floor_above_best(problem: FitProblem, solution: Solution) -> list[Remark]:
     """Sizes whose fitted loss with endless data lies above a loss already measured, by more than noise explains: the
     lowest of n values lies about sigma sqrt(2 ln n) below their mean, and seldom a sigma more."""
     if "d" not in problem.model.columns:
         return []
-    endless = Problem(problem.model, problem.objective, problem.table.assign(d=ENDLESS))
+    endless = FitProblem(problem.model, problem.objective, problem.table.assign(d=ENDLESS))
     floors = pd.Series(endless.predict(solution.values[None])[0])
     sizes = problem.table["size"].to_numpy()
     best = pd.Series(problem.loss).groupby(sizes, sort=False).min()
@@ -162,7 +162,7 @@ def _short_noise(table: pd.DataFrame, residuals: Floats) -> float:
     return float(alone.std()) if len(alone) else 0.0
 
 
-def of_spread(problem: Problem, drawn: Bootstrap, autocorrelation: float, pairs: int) -> list[Remark]:
+def of_spread(problem: FitProblem, drawn: Bootstrap, autocorrelation: float, pairs: int) -> list[Remark]:
     """Remarks on the uncertainties."""
     out: list[Remark] = []
     why: dict[str, list[str]] = {}
@@ -201,7 +201,7 @@ def join(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def slot_name(problem: Problem, slot: Slot) -> str:
+def slot_name(problem: FitProblem, slot: Slot) -> str:
     """As messages call it: the group of a law of single groups is said once, before them."""
     return slot.parameter.name if problem.model.split else slot.name
 

@@ -12,8 +12,8 @@ from attrs import define, evolve, field
 
 from fvlm_core.interfaces.fit import FitModel
 from fvlm_core.recipes.resolved import plain
-from fvlm_core.recipes.schema import Fit as FitRequest
-from fvlm_core.runs.store import Run
+from fvlm_core.recipes.schema import FitSettings as FitRequest
+from fvlm_core.runs.store import StoredRun
 from fvlm_core.scaling.fit import diagnostics as say
 from fvlm_core.scaling.fit import residual_checks as evidence
 from fvlm_core.scaling.fit.budgets import with_budgets
@@ -22,12 +22,12 @@ from fvlm_core.scaling.fit.diagnostics import Remark, join
 from fvlm_core.scaling.fit.identifiability import Rank, design_rank, idle, rank_at
 from fvlm_core.scaling.fit.leverage import nothing_left
 from fvlm_core.scaling.fit.model_selection import criteria
-from fvlm_core.scaling.fit.objective import Objective, ObjectiveName
+from fvlm_core.scaling.fit.objective import FitObjective, ObjectiveName
 from fvlm_core.scaling.fit.options import DEFAULT, Options
-from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.problem import FitProblem
 from fvlm_core.scaling.fit.relation import relate
-from fvlm_core.scaling.fit.report import Estimate, Fit, FitReport, Status
-from fvlm_core.scaling.fit.sensitivity import Line, lines
+from fvlm_core.scaling.fit.report import Estimate, FitReport, FittedLaw, Status
+from fvlm_core.scaling.fit.sensitivity import OtherFit, lines
 from fvlm_core.scaling.fit.shortage import shortage
 from fvlm_core.scaling.fit.solver import Solution, solve
 from fvlm_core.scaling.fit.uncertainty import (
@@ -59,7 +59,7 @@ def load_model(name: str, config: Any = None) -> FitModel:
     return found.load(component.target)(config)
 
 
-def fit_runs(runs: Sequence[Run], fits: Sequence[FitRequest], source: str = "runs") -> list[FitReport]:
+def fit_runs(runs: Sequence[StoredRun], fits: Sequence[FitRequest], source: str = "runs") -> list[FitReport]:
     """The fits of a recipe (`recipe.fits`), each on those of its runs that are `in_fits`.
 
     Raises `UsageError` when no run has a point to fit. A fit that the points cannot support is a report, not an error.
@@ -73,7 +73,7 @@ def fit_runs(runs: Sequence[Run], fits: Sequence[FitRequest], source: str = "run
     ]
 
 
-def _points_of(runs: Sequence[Run], fits: Sequence[FitRequest], source: str) -> list[Points]:
+def _points_of(runs: Sequence[StoredRun], fits: Sequence[FitRequest], source: str) -> list[Points]:
     """The points of each fit; fits of the same runs share theirs."""
     read: dict[str | None, Points] = {}
     for pattern in dict.fromkeys(fit.runs for fit in fits):
@@ -88,7 +88,7 @@ def _points_of(runs: Sequence[Run], fits: Sequence[FitRequest], source: str) -> 
 def fit_points(
     points: Points,
     model: FitModel,
-    objective: ObjectiveName | Objective = "log-huber",
+    objective: ObjectiveName | FitObjective = "log-huber",
     draws: int = DRAWS,
     options: Options = DEFAULT,
 ) -> FitReport:
@@ -96,7 +96,7 @@ def fit_points(
 
     draws: bootstrap draws. Raises `UsageError` when the points lack what the law reads.
     """
-    aim = objective if isinstance(objective, Objective) else Objective(objective)
+    aim = objective if isinstance(objective, FitObjective) else FitObjective(objective)
     if model.points == "final" and "lr" in model.columns:
         points = with_chosen_rates(points)
     if model.points == "final" and points.policy.points == "all":
@@ -135,7 +135,7 @@ class _Attempt:
     """A law tried on one group of points. believed: whether some numbers are shown without being forced."""
 
     group: str
-    fit: Fit | None = None
+    fit: FittedLaw | None = None
     reasons: list[str] = field(factory=list[str])
     withheld: list[str] = field(factory=list[str])
     believed: bool = True
@@ -146,7 +146,7 @@ class _Asking:
     """What is the same for all groups of one fit."""
 
     points: Points
-    aim: Objective
+    aim: FitObjective
     draws: int
     options: Options
 
@@ -161,7 +161,7 @@ class _Asking:
             not model.split
         )  # a law of single groups is warned about, and withheld only where it has no answer
         solution: Solution | None = None
-        fit: Fit | None = None
+        fit: FittedLaw | None = None
         if design.full or self.options.force or (judged and model.reduced is not None):
             solution = solve(problem)
         if solution is not None and judged:
@@ -183,14 +183,14 @@ class _Asking:
         self._reduce(model, problem, table, attempt, explained=fit is not None)
         return attempt
 
-    def problem(self, model: FitModel, table: pd.DataFrame) -> Problem:
+    def problem(self, model: FitModel, table: pd.DataFrame) -> FitProblem:
         """A law bound to (a group of) the points."""
         if model.derive is not None:
             table = model.derive(table)
-        return Problem(freed(model), self.aim, table, self.points.curves, self.options.offsets)
+        return FitProblem(freed(model), self.aim, table, self.points.curves, self.options.offsets)
 
     def _reduce(
-        self, model: FitModel, problem: Problem, table: pd.DataFrame, attempt: _Attempt, explained: bool
+        self, model: FitModel, problem: FitProblem, table: pd.DataFrame, attempt: _Attempt, explained: bool
     ) -> None:
         """Show what the reduced law finds instead, and withhold the rest. explained: the reasons are complete."""
         shared: set[str] = set()
@@ -207,7 +207,7 @@ class _Asking:
         names = [slot.parameter.name if attempt.group else slot.name for slot in problem.slots]
         attempt.withheld = [name for name in names if name not in shared]
 
-    def _instead(self, model: FitModel, table: pd.DataFrame, attempt: _Attempt) -> Fit | None:
+    def _instead(self, model: FitModel, table: pd.DataFrame, attempt: _Attempt) -> FittedLaw | None:
         problem = self.problem(model, table)
         design = design_rank(problem)
         if not design.full:
@@ -219,8 +219,8 @@ class _Asking:
         return None if bounds else self._fit(model, problem, solution, table, attempt.group)
 
     def _fit(
-        self, model: FitModel, problem: Problem, solution: Solution, table: pd.DataFrame, group: str
-    ) -> Fit:
+        self, model: FitModel, problem: FitProblem, solution: Solution, table: pd.DataFrame, group: str
+    ) -> FittedLaw:
         apart = problem.residuals(solution.theta[None])[0]
         autocorrelation, pairs = say.lag1(problem.table, apart)
         here = _rank(problem, solution)
@@ -243,8 +243,8 @@ class _Asking:
             found.append(Remark("not-identifiable", _not_identifiable(problem, here)))
         found += say.of_spread(problem, drawn, autocorrelation, pairs)
         log_apart = evidence.residuals(problem, solution)
-        changes: tuple[evidence.Jump, ...] = ()
-        tried: tuple[Line, ...] | None = ()
+        changes: tuple[evidence.CurveJump, ...] = ()
+        tried: tuple[OtherFit, ...] | None = ()
         if not model.features:  # a law that reads schedules explains jumps and differences between runs
             changes = evidence.jumps(problem.table, log_apart)
             found += evidence.of_jumps(changes)
@@ -260,7 +260,7 @@ class _Asking:
             parameter.stderr = error
         scores = criteria(problem, solution, autocorrelation, told=not nothing)
         given = _given(model, problem, solution, drawn)
-        return Fit(
+        return FittedLaw(
             group,
             problem,
             solution,
@@ -277,7 +277,7 @@ class _Asking:
     def _drawn(
         self,
         model: FitModel,
-        problem: Problem,
+        problem: FitProblem,
         solution: Solution,
         table: pd.DataFrame,
         loose: list[int],
@@ -291,7 +291,7 @@ class _Asking:
         )
 
 
-def _reasons(fit: Fit, table: pd.DataFrame) -> list[str]:
+def _reasons(fit: FittedLaw, table: pd.DataFrame) -> list[str]:
     """The remarks of a fit that withhold a law of all points."""
     reasons = [remark.text for remark in fit.remarks if remark.code in say.WITHHOLDING]
     if not fit.drawn.between_runs:
@@ -301,7 +301,9 @@ def _reasons(fit: Fit, table: pd.DataFrame) -> list[str]:
     return reasons
 
 
-def _given(model: FitModel, problem: Problem, solution: Solution, drawn: Bootstrap) -> tuple[Estimate, ...]:
+def _given(
+    model: FitModel, problem: FitProblem, solution: Solution, drawn: Bootstrap
+) -> tuple[Estimate, ...]:
     """The parameters that were fixed or tied; not those tied to one that has several values, and so has several too."""
     several_values = not problem.model.split and any(slot.parameter.per for slot in problem.slots)
     out: list[Estimate] = []
@@ -323,17 +325,17 @@ def _given(model: FitModel, problem: Problem, solution: Solution, drawn: Bootstr
     return tuple(out)
 
 
-def _rank(problem: Problem, solution: Solution) -> Rank:
+def _rank(problem: FitProblem, solution: Solution) -> Rank:
     free = [at for at, bound in enumerate(solution.bounds) if bound is None]
     return rank_at(problem, solution.theta, free)
 
 
-def _unchecked(problem: Problem) -> list[Remark]:
+def _unchecked(problem: FitProblem) -> list[Remark]:
     """Whether the form in N rests on every single size."""
     sizes = problem.table["n"].nunique()
     if "n" not in problem.model.columns or sizes > len(problem.slots):
         return []
-    fewer = Problem(
+    fewer = FitProblem(
         problem.model,
         problem.objective,
         problem.table[problem.table["n"] < problem.table["n"].max()].reset_index(drop=True),
@@ -353,7 +355,7 @@ def _unchecked(problem: Problem) -> list[Remark]:
     return [Remark("unchecked", text)]
 
 
-def _not_identifiable(problem: Problem, found: Rank) -> str:
+def _not_identifiable(problem: FitProblem, found: Rank) -> str:
     """Why, in a sentence or two: which parameters, what the points have, what it would take."""
     nowhere = idle(problem)
     unused = [say.slot_name(problem, problem.slots[at]) for at in nowhere]

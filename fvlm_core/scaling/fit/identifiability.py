@@ -6,7 +6,7 @@ import numpy as np
 from attrs import frozen
 
 from fvlm_core.scaling.fit.objective import Floats
-from fvlm_core.scaling.fit.problem import STEP, Problem, thinned
+from fvlm_core.scaling.fit.problem import STEP, FitProblem, thinned
 
 RANK_TOLERANCE = 1e-7
 """Singular values below this part of the largest are 0."""
@@ -38,7 +38,7 @@ class Rank:
         return self.rank == self.of
 
 
-def rank_at(problem: Problem, theta: Floats, slots: list[int]) -> Rank:
+def rank_at(problem: FitProblem, theta: Floats, slots: list[int]) -> Rank:
     """The rank at theta [P] with respect to the given slots."""
     found = rank_of(problem.jacobian(theta[None])[0][slots])
     return Rank(found.rank, found.of, tuple(slots[at] for at in found.undetermined))
@@ -64,7 +64,7 @@ def rank_of(jacobian: Floats) -> Rank:
     return Rank(kept, len(jacobian), tuple(np.flatnonzero(loose).tolist()))
 
 
-def design_rank(problem: Problem) -> Rank:
+def design_rank(problem: FitProblem) -> Rank:
     """The best rank these points can give, whatever the losses: over several generic values of the parameters."""
     if len(problem.table) > ENOUGH:
         found = design_rank(thinned(problem, ENOUGH))
@@ -74,7 +74,7 @@ def design_rank(problem: Problem) -> Rank:
     return max(ranks, key=lambda found: found.rank)
 
 
-def idle(problem: Problem) -> tuple[int, ...]:
+def idle(problem: FitProblem) -> tuple[int, ...]:
     """Positions of slots with which no prediction changes, whatever the values: the law does not use them here."""
     theta = _generic(problem)
     # A law that gives no number has no derivative either, and says nothing of its parameters.
@@ -84,7 +84,7 @@ def idle(problem: Problem) -> tuple[int, ...]:
     return tuple(np.flatnonzero(~problem.jacobian(sound).any(axis=(0, 2))).tolist())
 
 
-def _generic(problem: Problem) -> Floats:
+def _generic(problem: FitProblem) -> Floats:
     """theta [8, P]: values of no special kind, near the law's guess."""
     near = np.random.default_rng(0).uniform(-0.5, 0.5, (8, len(problem.slots)))
     guess = problem.search(problem.guess())

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fvlm_core.scaling.fit.objective import Floats
-from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.problem import FitProblem
 
 MEMORY = 10_000_000
 """Numbers in a block of Jacobians (80 MB): sets are worked off in blocks of this size."""
@@ -21,7 +21,7 @@ MOST_DAMPING = 1e8
 
 
 def descend(
-    problem: Problem,
+    problem: FitProblem,
     theta: Floats,
     weights: Floats | None = None,
     losses: Floats | None = None,
@@ -54,7 +54,7 @@ def descend(
 
 
 def _descend(
-    problem: Problem,
+    problem: FitProblem,
     start: Floats,
     weights: Floats | None,
     losses: Floats | None,

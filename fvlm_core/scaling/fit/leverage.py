@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fvlm_core.scaling.fit.identifiability import RANK_TOLERANCE
 from fvlm_core.scaling.fit.objective import Floats
-from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.problem import FitProblem
 from fvlm_core.scaling.fit.solver import Solution
 
 EXACT = 1e-7
@@ -20,7 +20,7 @@ UNSEEN = 0.01
 """The share of an estimate's variance that must show in residuals for an interval to be made of them."""
 
 
-def nothing_left(problem: Problem, solution: Solution, rank: int) -> str:
+def nothing_left(problem: FitProblem, solution: Solution, rank: int) -> str:
     """Why these residuals say nothing about noise; "" where they do. rank: of the Jacobian at the solution."""
     points = len(problem.loss)
     if points <= rank:
@@ -63,7 +63,7 @@ class Leverage:
             return np.where(square > 0, np.clip(1 - lost / square, 0.0, 1.0), 1.0)
 
 
-def leverage(problem: Problem, solution: Solution, codes: NDArray[np.intp]) -> Leverage:
+def leverage(problem: FitProblem, solution: Solution, codes: NDArray[np.intp]) -> Leverage:
     """codes: the unit of each point, [n]."""
     free = [at for at, bound in enumerate(solution.bounds) if bound is None]
     jacobian = problem.jacobian(solution.theta[None])[0]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from attrs import frozen
 
-from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.problem import FitProblem
 from fvlm_core.scaling.fit.solver import Solution
 
 
@@ -23,7 +23,7 @@ class Criteria:
     effective: float
 
 
-def criteria(problem: Problem, solution: Solution, lag1: float, told: bool = True) -> Criteria:
+def criteria(problem: FitProblem, solution: Solution, lag1: float, told: bool = True) -> Criteria:
     """-2 ln L with the scale of the residuals profiled out, plus 2 p or p ln n_eff.
 
     Squared residuals: n_eff ln(mean) (normal errors). Huber and absolute losses of residuals nearly all beyond delta:

@@ -1,4 +1,4 @@
-"""What a fit minimises: a SUM over points, so that optimisers do not stop early on a mean's small numbers."""
+"""What a fit minimises: a SUM over points, so that optimizers do not stop early on a mean's small numbers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LAD_DELTA = 1e-7
 
 
 @frozen
-class Objective:
+class FitObjective:
     """What is summed over points.
 
     `log-huber`: Huber losses, with `delta`, of residuals of ln L. `log-lad`: their absolute values. `log-mse`: their

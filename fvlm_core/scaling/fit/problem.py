@@ -1,4 +1,4 @@
-"""A law bound to points: parameters as vectors that an optimiser can move, many at once."""
+"""A law bound to points: parameters as vectors that an optimizer can move, many at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from attrs import define, evolve, field, frozen
 
 from fvlm_core.interfaces.fit import FitModel, LRCurve, Parameter
-from fvlm_core.scaling.fit.objective import Floats, Objective
+from fvlm_core.scaling.fit.objective import FitObjective, Floats
 
 LOG_REACH = 40.0
 """How far ln of a parameter may go from ln of its guess where its bounds are 0 or infinite: a factor of 2e17."""
@@ -38,7 +38,7 @@ class Slot:
 
 
 @define(eq=False)
-class Problem:
+class FitProblem:
     """A law, points and an objective. P slots, n points; `theta` [S, P] holds S sets of values to search in.
 
     theta is the value itself, or its logarithm for `log` parameters, within `lower` and `upper` [P].
@@ -47,7 +47,7 @@ class Problem:
     """
 
     model: FitModel
-    objective: Objective
+    objective: FitObjective
     table: pd.DataFrame
     curves: Mapping[str, LRCurve] = field(factory=dict)
     offsets: bool = False
@@ -130,13 +130,13 @@ class Problem:
             out[:, -len(self._share) :, :] = self._share * scale
         return out
 
-    def at(self, table: pd.DataFrame, curves: Mapping[str, LRCurve] | None = None) -> Problem:
+    def at(self, table: pd.DataFrame, curves: Mapping[str, LRCurve] | None = None) -> FitProblem:
         """The same law and slots at other points, to predict there.
 
         table: the columns that the law reads, and the labels of its groups. Raises `KeyError` for a label that the fit
         has not seen. curves: learning rates of the other points' runs.
         """
-        other = Problem(
+        other = FitProblem(
             self.model, self.objective, table.assign(**_absent(table, self.model.target)), curves or {}
         )
         names = {slot.name: at for at, slot in enumerate(self.slots)}
@@ -201,7 +201,7 @@ class Problem:
             out[:, slots, points] = np.where(np.isfinite(slope), slope, 0.0)
 
 
-def thinned(problem: Problem, most: int) -> Problem:
+def thinned(problem: FitProblem, most: int) -> FitProblem:
     """The problem with at most so many of its points; all of them when a group would lose its last."""
     if len(problem.table) <= most:
         return problem

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from fvlm_core.scaling.fit.levenberg_marquardt import descend
 from fvlm_core.scaling.fit.objective import Floats
-from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.problem import FitProblem
 from fvlm_core.scaling.fit.solver import Solution
 from fvlm_core.scaling.fit.uncertainty import Bootstrap, Interval, quantile
 
@@ -24,7 +24,7 @@ NORMAL = 1_000_000
 
 
 @frozen(eq=False)
-class Profile:
+class ParameterProfile:
     """One parameter's profile.
 
     name: as in the tables. values: [K], increasing. rise: [K] what the objective rises by when the parameter is held
@@ -38,7 +38,7 @@ class Profile:
     interval: Interval
 
 
-def profile(problem: Problem, solution: Solution, drawn: Bootstrap, at: int) -> Profile:
+def profile(problem: FitProblem, solution: Solution, drawn: Bootstrap, at: int) -> ParameterProfile:
     """Refit all other parameters with slot `at` held at each of a grid of values.
 
     The threshold is calibrated: near the estimate the profile is a parabola, and one standard error of the bootstrap
@@ -66,12 +66,12 @@ def profile(problem: Problem, solution: Solution, drawn: Bootstrap, at: int) -> 
     threshold = unit * quantile(drawn.freedom or NORMAL) ** 2
     scaled = rise / threshold if threshold > 0 else np.full_like(rise, np.nan)
     values = np.exp(held) if problem.slots[at].parameter.log else held
-    return Profile(
+    return ParameterProfile(
         problem.slots[at].name, values, scaled, _crossings(values, scaled, best_at=int(np.argmin(rise)))
     )
 
 
-def _along(problem: Problem, solution: Solution, at: int) -> Floats:
+def _along(problem: FitProblem, solution: Solution, at: int) -> Floats:
     """How the other slots go along when one is moved, to first order: [P], 1 for the slot itself."""
     theta = solution.theta[None]
     jacobian = problem.jacobian(theta)[0]

@@ -14,11 +14,11 @@ from fvlm_core.scaling.fit.uncertainty import UNBOUNDED, Interval, quantile
 from fvlm_core.scaling.predict.cost import SAME_SIZE
 
 if TYPE_CHECKING:
-    from fvlm_core.scaling.fit.report import Fit
+    from fvlm_core.scaling.fit.report import FittedLaw
 
 
 @frozen
-class Group:
+class GroupEstimate:
     """One group's estimate. at: of the column that tells the groups apart."""
 
     name: str
@@ -36,7 +36,7 @@ class FittedRelation:
     """
 
     relation: Relation
-    groups: tuple[Group, ...]
+    groups: tuple[GroupEstimate, ...]
     scale: float | None = None
     exponent: float | None = None
     interval: Interval = UNBOUNDED
@@ -71,19 +71,19 @@ TESTED = 3
 """Groups from which a power through them could fail."""
 
 
-def relate(relation: Relation, fits: Sequence[Fit]) -> FittedRelation:
+def relate(relation: Relation, fits: Sequence[FittedLaw]) -> FittedRelation:
     """Least squares of ln(value) on ln(at) through the groups that were fitted, weighted where all errors are known."""
     free = {slot.parameter.name for fit in fits for slot in fit.problem.slots}
     if fits and relation.parameter not in free:
         return _without(FittedRelation(relation, ()), "it is given, not fitted")
-    groups: list[Group] = []
+    groups: list[GroupEstimate] = []
     errors: list[float] = []
     freedom = 1_000_000
     for fit in fits:
         at = next(i for i, slot in enumerate(fit.problem.slots) if slot.parameter.name == relation.parameter)
         value = float(fit.solution.values[at])
         x = float(fit.problem.table[relation.against].median())
-        groups.append(Group(fit.group, x, value, fit.drawn.intervals[at]))
+        groups.append(GroupEstimate(fit.group, x, value, fit.drawn.intervals[at]))
         errors.append(_error(fit, at, value))
         freedom = min(freedom, fit.drawn.freedom or freedom)
     found = FittedRelation(relation, tuple(groups))
@@ -124,7 +124,7 @@ def relate(relation: Relation, fits: Sequence[Fit]) -> FittedRelation:
 _TWO = "two groups lie on some power whatever the truth, and leave no residual to judge by"
 
 
-def _error(fit: Fit, at: int, value: float) -> float:
+def _error(fit: FittedLaw, at: int, value: float) -> float:
     """The standard error of ln(value) of slot `at`; NaN where it has none."""
     if fit.drawn.intervals[at].missing or not len(fit.drawn.values):
         return float("nan")

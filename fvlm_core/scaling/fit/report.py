@@ -13,13 +13,13 @@ from attrs import asdict, field, frozen
 from fvlm_core.interfaces.fit import FitModel, LRCurve
 from fvlm_core.scaling.fit.diagnostics import Remark
 from fvlm_core.scaling.fit.model_selection import Criteria
-from fvlm_core.scaling.fit.objective import Floats, Objective
+from fvlm_core.scaling.fit.objective import FitObjective, Floats
 from fvlm_core.scaling.fit.options import DEFAULT, Options
-from fvlm_core.scaling.fit.problem import Problem
-from fvlm_core.scaling.fit.profile import Profile, profile
+from fvlm_core.scaling.fit.problem import FitProblem
+from fvlm_core.scaling.fit.profile import ParameterProfile, profile
 from fvlm_core.scaling.fit.relation import FittedRelation
-from fvlm_core.scaling.fit.residual_checks import Jump
-from fvlm_core.scaling.fit.sensitivity import Line
+from fvlm_core.scaling.fit.residual_checks import CurveJump
+from fvlm_core.scaling.fit.sensitivity import OtherFit
 from fvlm_core.scaling.fit.solver import Solution
 from fvlm_core.scaling.fit.uncertainty import LEVEL, SEED, Bootstrap, Interval
 from fvlm_core.scaling.points.points import Points
@@ -45,7 +45,7 @@ class Estimate:
 
 
 @frozen(eq=False)
-class Fit:
+class FittedLaw:
     """A law fitted to one set of points.
 
     group: the size (or run) the points are of; "" for all points. rmse: of the loss, in nats a token.
@@ -56,15 +56,15 @@ class Fit:
     """
 
     group: str
-    problem: Problem
+    problem: FitProblem
     solution: Solution
     stderr: tuple[float | None, ...]
     drawn: Bootstrap
     lag1: float
     remarks: tuple[Remark, ...]
     criteria: Criteria
-    jumps: tuple[Jump, ...] = ()
-    sensitivity: tuple[Line, ...] | None = ()
+    jumps: tuple[CurveJump, ...] = ()
+    sensitivity: tuple[OtherFit, ...] | None = ()
     given: tuple[Estimate, ...] = ()
 
     @property
@@ -76,7 +76,7 @@ class Fit:
         rows = zip(names, values, self.stderr, self.drawn.intervals, self.solution.bounds, strict=True)
         return (*(Estimate(*row) for row in rows), *self.given)
 
-    def profiles(self) -> tuple[Profile, ...]:
+    def profiles(self) -> tuple[ParameterProfile, ...]:
         """The profile of every slot that has an interval and rests on no bound; computed at each call (about 20 ms a
         slot)."""
         return tuple(
@@ -173,10 +173,10 @@ class FitReport:
     """
 
     model: FitModel
-    objective: Objective
+    objective: FitObjective
     points: Points
     status: Status
-    fits: tuple[Fit, ...]
+    fits: tuple[FittedLaw, ...]
     reasons: tuple[str, ...] = ()
     withheld: tuple[str, ...] = ()
     remarks: tuple[Remark, ...] = ()

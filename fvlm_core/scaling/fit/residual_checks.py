@@ -11,8 +11,8 @@ from attrs import frozen
 
 from fvlm_core.scaling.fit.diagnostics import Remark, lag1
 from fvlm_core.scaling.fit.objective import Floats
-from fvlm_core.scaling.fit.problem import OFFSET, Problem
-from fvlm_core.scaling.fit.sensitivity import Line
+from fvlm_core.scaling.fit.problem import OFFSET, FitProblem
+from fvlm_core.scaling.fit.sensitivity import OtherFit
 from fvlm_core.scaling.fit.solver import Solution
 from fvlm_core.scaling.points.points import size_label
 
@@ -43,7 +43,7 @@ VISIBLE = 0.01
 
 
 @frozen
-class Jump:
+class CurveJump:
     """A step inside a run. before, after: D of the points it lies between. size: in ln L."""
 
     run: str
@@ -52,7 +52,7 @@ class Jump:
     size: float
 
 
-def residuals(problem: Problem, solution: Solution) -> Floats:
+def residuals(problem: FitProblem, solution: Solution) -> Floats:
     """ln(measured / predicted) of every point, [n], whatever the objective."""
     predicted = problem.predict(solution.values[None])[0]
     with np.errstate(all="ignore"):
@@ -60,7 +60,7 @@ def residuals(problem: Problem, solution: Solution) -> Floats:
     return np.nan_to_num(apart, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def jumps(table: pd.DataFrame, apart: Floats) -> tuple[Jump, ...]:
+def jumps(table: pd.DataFrame, apart: Floats) -> tuple[CurveJump, ...]:
     """Change points: the largest step of each run that stands out from those around it and all others, and lasts."""
     long = [(name, rows) for name, rows in _runs(table) if len(rows) > 2 * BESIDE]
     series = [(name, rows["d"].to_numpy(float), apart[rows.index]) for name, rows in long]
@@ -69,7 +69,7 @@ def jumps(table: pd.DataFrame, apart: Floats) -> tuple[Jump, ...]:
         return ()
     every = np.concatenate(steps)
     noise = 1.4826 * float(np.median(np.abs(every - np.median(every))))
-    found: list[Jump] = []
+    found: list[CurveJump] = []
     for (name, d, values), step in zip(series, steps, strict=True):
         inner = np.abs(step)
         inner[: BESIDE - 1] = inner[len(inner) - BESIDE + 1 :] = 0.0
@@ -83,7 +83,7 @@ def jumps(table: pd.DataFrame, apart: Floats) -> tuple[Jump, ...]:
             and lasting * step[at] > 0
             and abs(lasting) > 0.5 * abs(step[at])
         ):
-            found.append(Jump(name, float(d[at]), float(d[at + 1]), float(step[at])))
+            found.append(CurveJump(name, float(d[at]), float(d[at + 1]), float(step[at])))
     return tuple(found)
 
 
@@ -99,7 +99,7 @@ def _beyond(least: float, count: int) -> float:
     return max(least, 1.5 + float(np.sqrt(2 * np.log(max(count, 2)))))
 
 
-def of_jumps(found: Sequence[Jump]) -> list[Remark]:
+def of_jumps(found: Sequence[CurveJump]) -> list[Remark]:
     """In words."""
     return [
         Remark(
@@ -150,7 +150,7 @@ def disagreements(table: pd.DataFrame, apart: Floats) -> list[Remark]:
     return out
 
 
-def drift(problem: Problem, solution: Solution, found: Sequence[Line] | None) -> list[Remark]:
+def drift(problem: FitProblem, solution: Solution, found: Sequence[OtherFit] | None) -> list[Remark]:
     """Exponents that move when the first points of runs are left out: beyond chance (`drift`) or far (`unsteady`)."""
     out: list[Remark] = []
     cuts = [line for line in found or () if line.kind == "cut"]

@@ -10,8 +10,8 @@ from attrs import evolve, frozen
 
 from fvlm_core.scaling.fit.identifiability import determined
 from fvlm_core.scaling.fit.levenberg_marquardt import descend
-from fvlm_core.scaling.fit.objective import OBJECTIVES, Floats, Objective
-from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.objective import OBJECTIVES, FitObjective, Floats
+from fvlm_core.scaling.fit.problem import FitProblem
 from fvlm_core.scaling.fit.resampling import inflation, units
 from fvlm_core.scaling.fit.solver import Solution
 from fvlm_core.scaling.fit.uncertainty import expected_slope
@@ -24,7 +24,7 @@ MOST = 5_000_000
 
 
 @frozen
-class Line:
+class OtherFit:
     """One other way to fit, and what came out.
 
     kind: "objective", "cut" (first points of every run left out) or "run" (one run left out). label: of it. values: by
@@ -40,7 +40,7 @@ class Line:
     chance: dict[str, float] | None = None
 
 
-def lines(problem: Problem, solution: Solution, lag1: float) -> tuple[Line, ...] | None:
+def lines(problem: FitProblem, solution: Solution, lag1: float) -> tuple[OtherFit, ...] | None:
     """All of them, each refitted from the optimum; None when that would take too long."""
     cut = _cuts(problem.table)
     runs = _runs(problem.table)
@@ -61,33 +61,35 @@ def lines(problem: Problem, solution: Solution, lag1: float) -> tuple[Line, ...]
                 names = [slot.name for slot in problem.slots]
                 error = _chance(problem, solution, theta[at], mask, lag1)
                 chance = dict(zip(names, error.tolist(), strict=True))
-                found.append(Line("cut", label, values, int(mask.sum()), chance=chance))
+                found.append(OtherFit("cut", label, values, int(mask.sum()), chance=chance))
             else:
-                found.append(Line("run", label, values, int(mask.sum()), _error(problem, theta[at], ~mask)))
+                found.append(
+                    OtherFit("run", label, values, int(mask.sum()), _error(problem, theta[at], ~mask))
+                )
     return tuple(found)
 
 
-def _other(problem: Problem, solution: Solution, name: Any) -> Line:
-    other = evolve(problem, objective=Objective(name))
+def _other(problem: FitProblem, solution: Solution, name: Any) -> OtherFit:
+    other = evolve(problem, objective=FitObjective(name))
     stages = [other]
     if name == "log-lad":
-        stages = [evolve(problem, objective=Objective("log-huber", 1e-5)), other]
+        stages = [evolve(problem, objective=FitObjective("log-huber", 1e-5)), other]
     theta = solution.theta[None]
     for stage in stages:
         theta, _ = descend(stage, theta, steps=200, tolerance=1e-9)
     values = problem.values(theta[0])
     named = {slot.name: float(value) for slot, value in zip(problem.slots, values, strict=True)}
-    return Line("objective", str(other.objective), dict(named), len(problem.table))
+    return OtherFit("objective", str(other.objective), dict(named), len(problem.table))
 
 
-def _refit(problem: Problem, solution: Solution, weights: Floats) -> Floats:
+def _refit(problem: FitProblem, solution: Solution, weights: Floats) -> Floats:
     theta = np.repeat(solution.theta[None], len(weights), axis=0)
     theta, total = descend(problem, theta, weights, steps=200, tolerance=1e-8)
     theta[~np.isfinite(total)] = np.nan
     return theta
 
 
-def _chance(problem: Problem, solution: Solution, cut: Floats, mask: Any, lag1: float) -> Floats:
+def _chance(problem: FitProblem, solution: Solution, cut: Floats, mask: Any, lag1: float) -> Floats:
     """Standard errors of cut minus full, [P]: from the influence of each unit of resampling on both, to first order."""
     free = sum(bound is None for bound in solution.bounds)
     codes, _, _ = units(problem.table, "run", lag1, free)
@@ -98,7 +100,7 @@ def _chance(problem: Problem, solution: Solution, cut: Floats, mask: Any, lag1: 
     return np.sqrt((by_unit**2).sum(axis=1)) * inflation(by_unit.shape[1], free)
 
 
-def _influence(problem: Problem, theta: Floats, weights: Floats) -> Floats:
+def _influence(problem: FitProblem, theta: Floats, weights: Floats) -> Floats:
     """What each point adds to the estimate, to first order: [P, n]; nothing along undetermined directions."""
     if not np.isfinite(theta).all():
         return np.full((len(theta), len(weights)), np.inf)
@@ -112,7 +114,7 @@ def _influence(problem: Problem, theta: Floats, weights: Floats) -> Floats:
     return inverse @ (jacobian * weights * apart * problem.objective.weights(apart))
 
 
-def _named(problem: Problem, theta: Floats, mask: Any, lost: set[int]) -> dict[str, float | None]:
+def _named(problem: FitProblem, theta: Floats, mask: Any, lost: set[int]) -> dict[str, float | None]:
     """Values by name; None for a group that has lost all its points, for slots that the points left do not tell, and
     when there was no fit."""
     left = {key for column in ("size", "run") for key in problem.table.loc[mask, column].astype(str).unique()}
@@ -125,7 +127,7 @@ def _named(problem: Problem, theta: Floats, mask: Any, lost: set[int]) -> dict[s
     }
 
 
-def _error(problem: Problem, theta: Floats, left_out: Any) -> float | None:
+def _error(problem: FitProblem, theta: Floats, left_out: Any) -> float | None:
     if not np.isfinite(theta).all():
         return None
     predicted = problem.predict(problem.values(theta)[None])[0]

@@ -11,7 +11,7 @@ import pandas as pd
 from attrs import evolve
 
 from fvlm_core.scaling.fit.identifiability import design_rank
-from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.problem import FitProblem
 from fvlm_core.scaling.points.points import MEANING
 
 MOST = 6
@@ -32,7 +32,7 @@ _MORE = {
 }
 
 
-def shortage(problem: Problem) -> str:
+def shortage(problem: FitProblem) -> str:
     """A sentence on what is missing; "" where nothing was found. problem: whose points do not tell every slot."""
     model = problem.model
     if model.features or model.derive is not None:  # schedules and runs cannot be made up
@@ -52,7 +52,7 @@ def shortage(problem: Problem) -> str:
     return f"It takes {model.needs}." if model.needs else ""
 
 
-def _levels(problem: Problem, column: str) -> int:
+def _levels(problem: FitProblem, column: str) -> int:
     """The fewest values of a column that tell the law, however many there are of the others; 0: not known."""
     for count in range(1, MOST + 1):
         values = {
@@ -64,7 +64,7 @@ def _levels(problem: Problem, column: str) -> int:
     return 0
 
 
-def _more(problem: Problem) -> list[tuple[int, str]]:
+def _more(problem: FitProblem) -> list[tuple[int, str]]:
     """How many points, of new values of one column and the others as they are somewhere, would be enough."""
     out: list[tuple[int, str]] = []
     table = problem.table
@@ -86,7 +86,7 @@ def _named(column: str) -> tuple[str, str]:
     return _MORE.get(column, (f"value of {meaning}", f"values of {meaning}"))
 
 
-def _held(problem: Problem, row: int) -> dict[str, Any]:
+def _held(problem: FitProblem, row: int) -> dict[str, Any]:
     return {column: [float(problem.table[column].iloc[row])] for column in problem.model.columns}
 
 
@@ -108,5 +108,5 @@ def _crossed(table: pd.DataFrame, values: dict[str, Sequence[float]]) -> pd.Data
     return pd.concat(rows, ignore_index=True)
 
 
-def _tells(problem: Problem, table: pd.DataFrame) -> bool:
+def _tells(problem: FitProblem, table: pd.DataFrame) -> bool:
     return design_rank(evolve(problem, table=table)).full

@@ -1,7 +1,7 @@
 """The best parameters of a law: many starts by variable projection, descent, and a last polish by lmfit.
 
 Whether the optimum was reached, and whether a parameter rests on a bound, is decided here and not taken from the
-optimiser's word.
+optimizer's word.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from lmfit import Minimizer, Parameters
 from scipy.stats import qmc
 
 from fvlm_core.scaling.fit.levenberg_marquardt import descend
-from fvlm_core.scaling.fit.objective import Floats, Objective
-from fvlm_core.scaling.fit.problem import Problem, Slot, thinned
+from fvlm_core.scaling.fit.objective import FitObjective, Floats
+from fvlm_core.scaling.fit.problem import FitProblem, Slot, thinned
 
 STARTS = 512
 """Combinations of the nonlinear parameters tried; the linear ones follow from each by least squares."""
@@ -64,7 +64,7 @@ class Solution:
         return self.gradient <= CONVERGED
 
 
-def solve(problem: Problem) -> Solution:
+def solve(problem: FitProblem) -> Solution:
     """The best parameters found from all starts. Deterministic."""
     ranking = thinned(problem, THIN)
     theta = np.concatenate([problem.search(problem.guess()[None]), _starts(ranking)])
@@ -78,14 +78,14 @@ def solve(problem: Problem) -> Solution:
     return _polish(problem, best[0])
 
 
-def _stages(problem: Problem) -> list[Problem]:
+def _stages(problem: FitProblem) -> list[FitProblem]:
     """Least absolute deviations by way of Huber losses with an ever smaller delta; else the problem itself."""
     if problem.objective.name != "log-lad":
         return [problem]
-    return [evolve(problem, objective=Objective("log-huber", delta)) for delta in LAD_STAGES] + [problem]
+    return [evolve(problem, objective=FitObjective("log-huber", delta)) for delta in LAD_STAGES] + [problem]
 
 
-def _starts(problem: Problem) -> Floats:
+def _starts(problem: FitProblem) -> Floats:
     """theta [S, P]: nonlinear slots spread evenly over their ranges, linear ones by least squares given those."""
     values = np.repeat(problem.guess()[None], STARTS, axis=0)
     nonlinear = [at for at, slot in enumerate(problem.slots) if not slot.parameter.linear]
@@ -112,7 +112,7 @@ def _range(slot: Slot, unit: Floats) -> Floats:
     return low + (high - low) * unit
 
 
-def _project(problem: Problem, values: Floats, linear: list[int]) -> Floats:
+def _project(problem: FitProblem, values: Floats, linear: list[int]) -> Floats:
     """Variable projection: the linear slots [S, k] that fit best given the others, by weighted least squares."""
     without = values.copy()
     without[:, linear] = 0.0
@@ -135,7 +135,7 @@ def _project(problem: Problem, values: Floats, linear: list[int]) -> Floats:
     return np.where(logs & (found <= 0), small, found)
 
 
-def _polish(problem: Problem, theta: Floats) -> Solution:
+def _polish(problem: FitProblem, theta: Floats) -> Solution:
     """lmfit's bounded trust region in the parameters' own units, where a bound of 0 can be reached."""
     names = _names(problem.slots)
     parameters = Parameters()
@@ -172,7 +172,7 @@ def _polish(problem: Problem, theta: Floats) -> Solution:
     )
 
 
-def _rest(problem: Problem, values: Floats) -> tuple[Floats, tuple[str | None, ...]]:
+def _rest(problem: FitProblem, values: Floats) -> tuple[Floats, tuple[str | None, ...]]:
     """Move the slots that want to be on a bound onto it."""
     limit = _total(problem, values) * (1 + AT_BOUND)
     bounds: list[str | None] = []
@@ -190,7 +190,7 @@ def _rest(problem: Problem, values: Floats) -> tuple[Floats, tuple[str | None, .
     return values, tuple(bounds)
 
 
-def _gradient(problem: Problem, values: Floats, bounds: tuple[str | None, ...]) -> float:
+def _gradient(problem: FitProblem, values: Floats, bounds: tuple[str | None, ...]) -> float:
     free = [at for at, bound in enumerate(bounds) if bound is None]
     theta = problem.search(values)[None]
     apart = problem.residuals(theta)[0]
@@ -206,7 +206,7 @@ def _gradient(problem: Problem, values: Floats, bounds: tuple[str | None, ...]) 
     return float(np.sqrt(max(promised, 0.0) / (_total(problem, values) + rounding)))
 
 
-def _total(problem: Problem, values: Floats) -> float:
+def _total(problem: FitProblem, values: Floats) -> float:
     apart = problem.objective.residuals(problem.predict(values[None]), problem.loss)
     return float(problem.total(apart)[0])
 

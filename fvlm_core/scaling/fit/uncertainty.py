@@ -15,7 +15,7 @@ from fvlm_core.scaling.fit.identifiability import RANK_TOLERANCE, VANISHED, dete
 from fvlm_core.scaling.fit.levenberg_marquardt import descend
 from fvlm_core.scaling.fit.leverage import UNSEEN, Leverage, leverage
 from fvlm_core.scaling.fit.objective import Floats
-from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.problem import FitProblem
 from fvlm_core.scaling.fit.resampling import Cluster, Resampling, Scheme, inflation, resample
 from fvlm_core.scaling.fit.solver import Solution
 from fvlm_core.utils.errors import UsageError
@@ -141,7 +141,7 @@ def quantile(freedom: int) -> float:
     return float(stdtrit(freedom, (1 + LEVEL) / 2))
 
 
-def standard_errors(problem: Problem, solution: Solution) -> tuple[float | None, ...]:
+def standard_errors(problem: FitProblem, solution: Solution) -> tuple[float | None, ...]:
     """Standard errors of the values, for independent residuals; None for slots on a bound, without influence,
     or that the information H does not determine.
 
@@ -175,14 +175,14 @@ def standard_errors(problem: Problem, solution: Solution) -> tuple[float | None,
     return tuple(out)
 
 
-def vague(problem: Problem, solution: Solution, errors: Sequence[float | None]) -> tuple[int, ...]:
+def vague(problem: FitProblem, solution: Solution, errors: Sequence[float | None]) -> tuple[int, ...]:
     """Positions of slots whose standard error is as wide as all the values they may take: no number is more than
     another. A scale may be off by `FAR` at most."""
     reach = np.where(problem.logs, FAR * solution.values, problem.upper - problem.lower)
     return tuple(at for at, error in enumerate(errors) if error is not None and not error < reach[at])
 
 
-def expected_slope(problem: Problem, apart: Floats) -> Floats:
+def expected_slope(problem: FitProblem, apart: Floats) -> Floats:
     """psi' at every point: the expected slope of the objective's derivative, [n]."""
     delta = problem.objective.delta
     if delta is None:
@@ -192,7 +192,7 @@ def expected_slope(problem: Problem, apart: Floats) -> Floats:
 
 
 def bootstrap(
-    problem: Problem,
+    problem: FitProblem,
     solution: Solution,
     loose: Sequence[int],
     lag1: float,
@@ -200,7 +200,7 @@ def bootstrap(
     scheme: Scheme = "auto",
     cluster: Cluster = "run",
     seed: int = SEED,
-    rebuild: Callable[[Floats], Problem | None] | None = None,
+    rebuild: Callable[[Floats], FitProblem | None] | None = None,
 ) -> Bootstrap:
     """Refit to resampled points, all draws at once, each from the optimum.
 
@@ -223,10 +223,10 @@ def bootstrap(
 
 
 def bootstrap_derived(
-    problem: Problem,
+    problem: FitProblem,
     solution: Solution,
     table: pd.DataFrame,
-    rebuild: Callable[[pd.DataFrame], Problem],
+    rebuild: Callable[[pd.DataFrame], FitProblem],
     scheme: Scheme,
     cluster: Cluster,
     draws: int,
@@ -256,7 +256,7 @@ def bootstrap_derived(
 
 
 def summarise(
-    problem: Problem,
+    problem: FitProblem,
     solution: Solution,
     loose: Sequence[int],
     theta: Floats,
@@ -295,13 +295,13 @@ def summarise(
     return evolve(found, intervals=tuple(map(interval, range(len(problem.slots)))))
 
 
-def without(problem: Problem, why: str) -> Bootstrap:
+def without(problem: FitProblem, why: str) -> Bootstrap:
     """No draws and no intervals. why: in words."""
     missing = (Interval(None, None, why),) * len(problem.slots)
     return Bootstrap(np.zeros((0, len(problem.slots))), missing, 0, "none", missing=why)
 
 
-def _refits(problem: Problem, start: Floats, solution: Solution, drawn: Resampling) -> Floats:
+def _refits(problem: FitProblem, start: Floats, solution: Solution, drawn: Resampling) -> Floats:
     draws = len(drawn.weights)
     block = max(1, min(draws, 20_000_000 // len(problem.table)))
     parts: list[Floats] = []
@@ -320,14 +320,14 @@ def _refits(problem: Problem, start: Floats, solution: Solution, drawn: Resampli
     return np.concatenate(parts)
 
 
-def _wild(problem: Problem, solution: Solution, signs: Floats) -> Floats:
+def _wild(problem: FitProblem, solution: Solution, signs: Floats) -> Floats:
     """Losses [draws, n] with the residuals of whole runs multiplied by their weights."""
     predicted = problem.predict(solution.values[None])[0]
     apart = problem.objective.residuals(predicted, problem.loss)
     return predicted * np.exp(-apart * signs) if problem.objective.logarithmic else predicted - apart * signs
 
 
-def _steps(problem: Problem, solution: Solution, drawn: Resampling) -> Floats:
+def _steps(problem: FitProblem, solution: Solution, drawn: Resampling) -> Floats:
     """One Newton step from the optimum for each draw."""
     free = [at for at, bound in enumerate(solution.bounds) if bound is None]
     apart = problem.residuals(solution.theta[None])[0]
@@ -349,7 +349,7 @@ def _steps(problem: Problem, solution: Solution, drawn: Resampling) -> Floats:
     return theta
 
 
-def _interval(problem: Problem, solution: Solution, found: Bootstrap, theta: Floats, at: int) -> Interval:
+def _interval(problem: FitProblem, solution: Solution, found: Bootstrap, theta: Floats, at: int) -> Interval:
     best = solution.theta[at]
     if found.freedom is None:
         low, high = (float(end) for end in found.band(best, theta[:, at]))
@@ -365,7 +365,7 @@ def _interval(problem: Problem, solution: Solution, found: Bootstrap, theta: Flo
     return Interval(float(value(low)) if low > down else None, float(value(high)) if high < up else None)
 
 
-def _widths(problem: Problem, solution: Solution, known: Leverage) -> tuple[float, ...]:
+def _widths(problem: FitProblem, solution: Solution, known: Leverage) -> tuple[float, ...]:
     """What each slot's error is in terms of the one widening that all share, sqrt(U / (U - p)) for U units.
 
     Residuals are smaller than errors by the leverage of their unit, and a slot's error comes out too small by that of

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from attrs import field, frozen
 
 from fvlm_core.scaling.points.column_names import HEADERS, LAST, SIZES, USUAL, meant, plainly
-from fvlm_core.scaling.points.counts import D_KINDS, N_KINDS, DKind, Kind, NKind
+from fvlm_core.scaling.points.counts import D_KINDS, N_KINDS, CountKind, DKind, NKind
 from fvlm_core.scaling.points.dialect import Decimal
 from fvlm_core.scaling.points.points import AS_GIVEN, MEANING, NEEDED, NUMBERS, TEXT
 from fvlm_core.utils.errors import Problem, Problems
@@ -24,7 +24,7 @@ STANDARD = (*TEXT, *NUMBERS)
 
 
 @frozen
-class Choice:
+class ColumnChoices:
     """What a user says about the columns of tables.
 
     named: the header of a column, by column. n, d: what N and D count, which also says under which header they are
@@ -43,7 +43,7 @@ class Choice:
 
 
 @frozen
-class Found:
+class FoundColumns:
     """The columns of a table. headers: by column. extras: headers only filters read. n_kind, d_kind: in words. usual:
     what was found by other names than ours, in words."""
 
@@ -85,13 +85,13 @@ def find_columns(
     file: str,
     line: int | None,
     headers: Sequence[str],
-    choice: Choice,
+    choice: ColumnChoices,
     *,
     needed: Sequence[str] = NEEDED,
     advice: str = "",
     instead: str = "",
     counts: Callable[[str], bool] = lambda _: False,
-) -> Found:
+) -> FoundColumns:
     """Where each column is.
 
     needed: those without which there is no point. advice: how else a file of this kind is given what it lacks. instead:
@@ -172,7 +172,7 @@ def find_columns(
             Problem(text, file, line) for text in (instead or _ready_line(ready), advice) if text and ready
         ]
         raise Problems([*dict.fromkeys(problems), *last])
-    return Found(
+    return FoundColumns(
         found,
         extras,
         _words(found.get("n"), choice.n and N_KINDS[choice.n], N_KINDS.values()),
@@ -231,7 +231,7 @@ def _upper(name: str) -> str:
     return name.upper() if len(name) == 1 else name
 
 
-def _words(header: str | None, asked: Kind | None, kinds: Iterable[Kind]) -> str:
+def _words(header: str | None, asked: CountKind | None, kinds: Iterable[CountKind]) -> str:
     """What a column counts: as asked for, or as its header tells."""
     if asked:
         return asked.words

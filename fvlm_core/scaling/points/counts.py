@@ -11,23 +11,23 @@ DKind = Literal["samples", "tokens", "frames", "flops"]
 
 
 @frozen
-class Kind:
+class CountKind:
     """key: the name in a run's record (N) or metrics (D), and of a table's column. words: for people."""
 
     key: str
     words: str
 
 
-N_KINDS: dict[NKind, Kind] = {
-    "total": Kind("total_params", "total parameters"),
-    "trainable": Kind("trainable_params", "trainable parameters"),
-    "non-embedding": Kind("non_embedding_params", "parameters without token embeddings"),
-    "llm": Kind("llm_params", "parameters of the language model"),
+N_KINDS: dict[NKind, CountKind] = {
+    "total": CountKind("total_params", "total parameters"),
+    "trainable": CountKind("trainable_params", "trainable parameters"),
+    "non-embedding": CountKind("non_embedding_params", "parameters without token embeddings"),
+    "llm": CountKind("llm_params", "parameters of the language model"),
 }
 
-D_KINDS: dict[DKind, Kind] = {
-    "samples": Kind("samples_seen", "training samples"),
-    "tokens": Kind("tokens_seen", "supervised text tokens"),
-    "frames": Kind("frames_seen", "video frames"),
-    "flops": Kind("flops", "training FLOPs"),
+D_KINDS: dict[DKind, CountKind] = {
+    "samples": CountKind("samples_seen", "training samples"),
+    "tokens": CountKind("tokens_seen", "supervised text tokens"),
+    "frames": CountKind("frames_seen", "video frames"),
+    "flops": CountKind("flops", "training FLOPs"),
 }

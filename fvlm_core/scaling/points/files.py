@@ -16,7 +16,7 @@ from pandas.api.types import union_categoricals
 
 from fvlm_core.interfaces.fit import LRCurve
 from fvlm_core.scaling.points.charts import STEP, ChartSheet, is_chart
-from fvlm_core.scaling.points.columns import STANDARD, Choice, Found, find_columns, proposed_n
+from fvlm_core.scaling.points.columns import STANDARD, ColumnChoices, FoundColumns, find_columns, proposed_n
 from fvlm_core.scaling.points.counts import N_KINDS
 from fvlm_core.scaling.points.csv_file import CSVSheet
 from fvlm_core.scaling.points.dialect import Decimal
@@ -34,7 +34,7 @@ Columns = dict[str, Any]
 """A float array or a `pandas.Categorical` by column."""
 
 
-def read_points(files: Sequence[Path], choice: Choice | None = None) -> Points:
+def read_points(files: Sequence[Path], choice: ColumnChoices | None = None) -> Points:
     """Points from tables: in the export's format (`all_eval_points.csv`), with plain columns N, D, loss, or as chosen.
 
     By the ending of its name, a file is Parquet (.parquet, .pq), JSON (.json: an array of rows, or the record of
@@ -43,7 +43,7 @@ def read_points(files: Sequence[Path], choice: Choice | None = None) -> Points:
     `UsageError`, naming file, line and column, for a file that is not readable as points. A folder stands for the
     points of the export in it, and runs that an export marks as no fit points (`marks`) are left out.
     """
-    choice = choice or Choice()
+    choice = choice or ColumnChoices()
     files = [file / POINTS if (file / POINTS).is_file() else file for file in files]
     remarks: list[str] = []
     tables: list[Columns] = []
@@ -106,7 +106,7 @@ def _open(file: Path, decimal: Decimal) -> Sheet:
         raise UsageError(f"{file}: cannot be read: {error.strerror or error}") from None
 
 
-def _without_n(sheet: Sheet, table: Columns, choice: Choice, remarks: list[str]) -> str:
+def _without_n(sheet: Sheet, table: Columns, choice: ColumnChoices, remarks: list[str]) -> str:
     """How N is added to a table that has none, for errors; "" where that is not known. Runs of a chart are sizes of
     their own."""
     if sheet.advice:
@@ -138,7 +138,7 @@ FEWEST_PARAMETERS = 1_000.0
 """A column of smaller numbers holds no parameter counts: depths, or millions of them."""
 
 
-def load(sheet: Sheet, found: Found, remarks: list[str]) -> Columns:
+def load(sheet: Sheet, found: FoundColumns, remarks: list[str]) -> Columns:
     """The columns of one table: those that are found, and all others that hold numbers or labels: rows that differ in
     any are no copies. Raises `Problems` that name every bad cell.
 
@@ -241,7 +241,7 @@ def _is_one_run(table: Columns) -> bool:
     return bool(one_size and np.isfinite(steps).all() and (np.diff(steps) > 0).all())
 
 
-def _unused(table: Columns, choice: Choice) -> list[str]:
+def _unused(table: Columns, choice: ColumnChoices) -> list[str]:
     """The columns of numbers that nothing reads."""
     read = {*STANDARD, *choice.extras, *choice.reads}
     return [
@@ -249,7 +249,7 @@ def _unused(table: Columns, choice: Choice) -> list[str]:
     ]
 
 
-def _look_up(file: Path, table: Columns, choice: Choice, remarks: list[str]) -> bool:
+def _look_up(file: Path, table: Columns, choice: ColumnChoices, remarks: list[str]) -> bool:
     """Add parameter counts by run, or by size, from the summaries beside the file; NaN where they do not tell."""
     summaries = file.with_name(SUMMARIES)
     if not summaries.is_file() or summaries == file:

@@ -48,7 +48,7 @@ class Cut:
 
 
 @frozen
-class Policy:
+class PointSelection:
     """Which points are kept, in the order in which it is applied.
 
     drop_runs: runs left out. where: conditions that every point meets. warmup_cut: points before it are left out.
@@ -75,7 +75,7 @@ class Policy:
         warmup_cut: str | None = None,
         drop_runs: tuple[str, ...] = (),
         where: tuple[str, ...] = (),
-    ) -> Policy:
+    ) -> PointSelection:
         """From the options' texts. Raises `Problems` with everything that is wrong with them."""
         problems: list[Problem] = []
 
@@ -123,7 +123,7 @@ class Policy:
         return out
 
 
-def apply(policy: Policy, points: Points) -> Points:
+def apply(policy: PointSelection, points: Points) -> Points:
     """The points that a policy keeps; how many each part of it leaves out is added to the remarks.
 
     The learning-rate curves stay those of whole runs. `policy` becomes the policy of the result. Raises `UsageError`
@@ -226,7 +226,7 @@ def _largest(d: Any, runs: Any) -> Any:
     return largest[code]
 
 
-def _early(policy: Policy, d: Any, runs: Any) -> Any:
+def _early(policy: PointSelection, d: Any, runs: Any) -> Any:
     """Which rows are not of the final point, or of the tail, of their run: bool [rows]."""
     if policy.tail is None:
         return d < _largest(d, runs)

@@ -13,7 +13,7 @@ from attrs import field, frozen
 
 from fvlm_core.interfaces.fit import LRCurve
 from fvlm_core.scaling.points.curves import curves_of
-from fvlm_core.scaling.points.point_selection import Policy
+from fvlm_core.scaling.points.point_selection import PointSelection
 from fvlm_core.utils.errors import UsageError
 
 TEXT = ("size", "run", "schedule")
@@ -32,7 +32,7 @@ class Points:
 
     table: one row a point, sorted by n, size, run, d. Text columns (categories), "" where unknown: size (label), run,
     schedule. Float columns, NaN where unknown: n (parameters), d (training samples seen, or what `d_kind` says), loss
-    (nats a token), step (optimiser steps), lr (the connector's), compute (training FLOPs). d and loss are finite and
+    (nats a token), step (optimizer steps), lr (the connector's), compute (training FLOPs). d and loss are finite and
     positive. Columns that only filters read may follow.
     source: where they are from, for people. remarks: what was left out or looked up on the way.
     n_kind, d_kind: what N and D count, in words ("total parameters", "training samples"). policy: how these points
@@ -46,7 +46,7 @@ class Points:
     remarks: tuple[str, ...] = ()
     n_kind: str = AS_GIVEN
     d_kind: str = AS_GIVEN
-    policy: Policy = field(factory=Policy)
+    policy: PointSelection = field(factory=PointSelection)
     curves: Mapping[str, LRCurve] = field(factory=dict)
     ways_out: Mapping[str, str] = field(factory=dict)
     of: str = ""
@@ -207,7 +207,7 @@ def settle(
             parts[name] = np.full(len(parts["d"]), np.nan)
     ordered = {name: parts[name] for name in (*TEXT, *NUMBERS)} | parts
     return Points(
-        pd.DataFrame(ordered, copy=False), source, tuple(said), n_kind, d_kind, Policy(), dict(curves)
+        pd.DataFrame(ordered, copy=False), source, tuple(said), n_kind, d_kind, PointSelection(), dict(curves)
     )
 
 

@@ -16,7 +16,7 @@ from fvlm_core.runs.index import RunIndex
 from fvlm_core.runs.listing import list_entries
 from fvlm_core.runs.metrics import Row
 from fvlm_core.runs.sound import PassedOver, sound
-from fvlm_core.runs.store import Run, in_order
+from fvlm_core.runs.store import StoredRun, in_order
 from fvlm_core.scaling.points.counts import D_KINDS, N_KINDS, DKind, NKind
 from fvlm_core.scaling.points.curves import curves_of
 from fvlm_core.scaling.points.points import Points, shorten, tidy
@@ -27,7 +27,7 @@ _COUNT_IMPORTED = (
 )
 
 
-def from_runs(runs: Sequence[Run], source: str, n: NKind = "total", d: DKind = "samples") -> Points:
+def from_runs(runs: Sequence[StoredRun], source: str, n: NKind = "total", d: DKind = "samples") -> Points:
     """The evaluations of runs, validation loss against D. Runs not `in_fits` are left out, and named.
 
     n, d: what N and D count. Raises `UsageError` when there is nothing to fit, or when a run did not record them.
@@ -89,7 +89,7 @@ def from_runs(runs: Sequence[Run], source: str, n: NKind = "total", d: DKind = "
     return evolve(points, ways_out={"n": _COUNT_IMPORTED})
 
 
-def stored_runs(root: Path, passed_over: PassedOver | None = None) -> list[Run]:
+def stored_runs(root: Path, passed_over: PassedOver | None = None) -> list[StoredRun]:
     """The runs kept in a folder. passed_over: see `sound`; without it, what a damaged run measured would be missing
     without a word, and that is an error. Raises `UsageError`, with the way to get some, when there are none."""
     folders = [root / entry.folder for entry in list_entries(root)]
@@ -101,7 +101,7 @@ def stored_runs(root: Path, passed_over: PassedOver | None = None) -> list[Run]:
     return in_order(sound(folders, passed_over, RunIndex(root)))
 
 
-def run_names(runs: Sequence[Run]) -> dict[object, str]:
+def run_names(runs: Sequence[StoredRun]) -> dict[object, str]:
     """A unique name for each run, by folder: its id, or `recipe/id` where two recipes have runs of one id."""
     ids = Counter(run.id for run in runs)
     return {run.folder: run.id if ids[run.id] == 1 else f"{run.recipe}/{run.id}" for run in runs}
@@ -115,7 +115,7 @@ def _check(source: str, runs: list[str], lacking: str, asked: str, instead: str)
         )
 
 
-def _curve(run: Run, name: str, rows: Sequence[Row], remarks: list[str]) -> Mapping[str, LRCurve]:
+def _curve(run: StoredRun, name: str, rows: Sequence[Row], remarks: list[str]) -> Mapping[str, LRCurve]:
     """The learning rate at every step that was logged, evaluations and training alike."""
     rated = [row for row in rows if row.get("lr_connector") is not None and row.get("step") is not None]
     training: dict[str, Any] = run.record.get("resolved", {}).get("training", {})

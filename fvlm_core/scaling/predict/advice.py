@@ -12,8 +12,8 @@ from attrs import asdict, evolve, frozen
 from fvlm_core.interfaces.fit import FitModel
 from fvlm_core.scaling.fit.identifiability import ENOUGH
 from fvlm_core.scaling.fit.noise import ASSUMED, Noise
-from fvlm_core.scaling.fit.objective import Floats, Objective
-from fvlm_core.scaling.fit.problem import Problem, thinned
+from fvlm_core.scaling.fit.objective import FitObjective, Floats
+from fvlm_core.scaling.fit.problem import FitProblem, thinned
 from fvlm_core.scaling.fit.shortage import shortage
 from fvlm_core.scaling.points.points import Points, size_label
 from fvlm_core.scaling.predict.cost import Cost, Size
@@ -33,7 +33,7 @@ LARGEST = 0.9
 
 
 @frozen
-class Target:
+class PredictionTarget:
     """What is to be predicted: the loss at N and D, or the best loss that a budget of FLOPs can reach."""
 
     n: float | None = None
@@ -109,7 +109,7 @@ class Advice:
     no such runs can tell the loss at the target, "" where they can."""
 
     law: str
-    target: Target
+    target: PredictionTarget
     n: float
     d: float
     loss: float
@@ -149,7 +149,7 @@ def advise(
     model: FitModel,
     choices: Choices,
     budget: float,
-    target: Target,
+    target: PredictionTarget,
     *,
     cost: Cost | None = None,
     points: Points | None = None,
@@ -174,7 +174,7 @@ def advise(
     problem = problem_at(model, candidates)
     beliefs = prior(problem, draws, seed)
     if points is not None:
-        measured = logarithmic(Problem(model, Objective("log-mse"), points.table))
+        measured = logarithmic(FitProblem(model, FitObjective("log-mse"), points.table))
         beliefs = learn(beliefs, measured, noise, seed)
     n, d = _target(problem, beliefs, target, cost)
     known = problem.table if points is None else pd.concat([problem.table, points.table], ignore_index=True)
@@ -189,16 +189,26 @@ def advise(
             + (f"And {missing}" if missing else "Other sizes (--sizes, recipes) or a larger budget may")
         )
     there = np.einsum("ss->s", bound(problem, n, d).predict(problem.values(beliefs.theta)))
-    medians = [float(np.median(values)) for values in (n, d, there)]
-    measured_points = 0 if points is None else len(points.table)
-    return Advice(model.name, target, *medians, before, chosen, alternatives, noise, measured_points, missing)
+    return Advice(
+        law=model.name,
+        target=target,
+        n=float(np.median(n)),
+        d=float(np.median(d)),
+        loss=float(np.median(there)),
+        before=before,
+        suggested=chosen,
+        alternatives=alternatives,
+        noise=noise,
+        points=0 if points is None else len(points.table),
+        missing=missing,
+    )
 
 
 @frozen(eq=False)
 class _Search:
     """For the runs after which the loss at `at` (N and D of each belief) is surest."""
 
-    problem: Problem
+    problem: FitProblem
     beliefs: Beliefs
     choices: Choices
     candidates: list[Candidate]
@@ -235,7 +245,7 @@ class _Search:
         return self.choices.run(size, np.floor(d / self.choices.batch) * self.choices.batch)
 
 
-def _untold(problem: Problem, beliefs: Beliefs, at: tuple[Floats, Floats], choices: Choices) -> str:
+def _untold(problem: FitProblem, beliefs: Beliefs, at: tuple[Floats, Floats], choices: Choices) -> str:
     """What is missing where no such runs, however many, tell the loss at the target; "" where they do."""
     if estimable(problem, beliefs, at):
         return ""
@@ -247,7 +257,7 @@ def _untold(problem: Problem, beliefs: Beliefs, at: tuple[Floats, Floats], choic
     )
 
 
-def problem_at(model: FitModel, candidates: Sequence[Candidate]) -> Problem:
+def problem_at(model: FitModel, candidates: Sequence[Candidate]) -> FitProblem:
     """The law at candidate runs, with residuals of ln L."""
     table = pd.DataFrame(
         {
@@ -258,7 +268,7 @@ def problem_at(model: FitModel, candidates: Sequence[Candidate]) -> Problem:
             "run": "",
         }
     )
-    return Problem(model, Objective("log-mse"), table)
+    return FitProblem(model, FitObjective("log-mse"), table)
 
 
 def check_law(model: FitModel) -> None:
@@ -274,7 +284,9 @@ def check_law(model: FitModel) -> None:
         )
 
 
-def _target(problem: Problem, beliefs: Beliefs, target: Target, cost: Cost | None) -> tuple[Floats, Floats]:
+def _target(
+    problem: FitProblem, beliefs: Beliefs, target: PredictionTarget, cost: Cost | None
+) -> tuple[Floats, Floats]:
     sets = len(beliefs.theta)
     if target.n is not None and target.d is not None:
         return np.full(sets, target.n), np.full(sets, target.d)

@@ -15,7 +15,7 @@ from attrs import frozen
 from fvlm_core.scaling.fit.identifiability import rank_of
 from fvlm_core.scaling.fit.noise import Noise
 from fvlm_core.scaling.fit.objective import Floats
-from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.problem import FitProblem
 from fvlm_core.scaling.predict.optimum import bound
 from fvlm_core.scaling.predict.prior import Beliefs
 
@@ -86,7 +86,7 @@ class Stakes:
 
 
 def stakes(
-    problem: Problem,
+    problem: FitProblem,
     beliefs: Beliefs,
     candidates: Sequence[Candidate],
     noise: Noise,
@@ -127,7 +127,7 @@ def curve(evaluations: int) -> tuple[Floats, float]:
     return shares, max(1.0, (1 - first) * evaluations / max(used - 1, 1))
 
 
-def estimable(problem: Problem, beliefs: Beliefs, target: tuple[Floats, Floats]) -> bool:
+def estimable(problem: FitProblem, beliefs: Beliefs, target: tuple[Floats, Floats]) -> bool:
     """Whether points of `problem` (candidates, and what is measured) can tell the loss at the target, however many
     there are: whether its slope lies in the space that theirs span, at most of the draws."""
     slopes = problem.jacobian(beliefs.theta)

@@ -7,7 +7,7 @@ import pandas as pd
 from attrs import frozen
 
 from fvlm_core.scaling.fit.objective import Floats
-from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.problem import FitProblem
 from fvlm_core.scaling.predict.cost import Cost
 
 GRID = 401
@@ -26,7 +26,9 @@ class Optimum:
     edge: Floats
 
 
-def optimum(problem: Problem, values: Floats, cost: Cost, budget: float, low: float, high: float) -> Optimum:
+def optimum(
+    problem: FitProblem, values: Floats, cost: Cost, budget: float, low: float, high: float
+) -> Optimum:
     """Minimise the loss over N in [low, high] with D = budget / cost(N).
 
     values: [S, P]. budget: training FLOPs. The cost must be known on the whole range.
@@ -48,19 +50,19 @@ def optimum(problem: Problem, values: Floats, cost: Cost, budget: float, low: fl
     return Optimum(n, d, _diagonal(problem, values, n, d), edge)
 
 
-def losses(problem: Problem, values: Floats, n: Floats, d: Floats) -> Floats:
+def losses(problem: FitProblem, values: Floats, n: Floats, d: Floats) -> Floats:
     """The law at m points for S parameter sets: [S, m]."""
     return bound(problem, n, d).predict(values)
 
 
-def bound(problem: Problem, n: Floats, d: Floats, size: str = "") -> Problem:
+def bound(problem: FitProblem, n: Floats, d: Floats, size: str = "") -> FitProblem:
     """The law at other N and D. size: the label of all of them, for laws with parameters of each size."""
     n, d = np.broadcast_arrays(np.asarray(n, float), np.asarray(d, float))
     table = pd.DataFrame({"n": n, "d": d, "loss": 1.0, "size": size, "run": "", "schedule": ""})
     return problem.at(table)
 
 
-def _diagonal(problem: Problem, values: Floats, n: Floats, d: Floats) -> Floats:
+def _diagonal(problem: FitProblem, values: Floats, n: Floats, d: Floats) -> Floats:
     """Each parameter set at its own point, in blocks."""
     out = np.empty(len(values))
     for start in range(0, len(values), GRID):

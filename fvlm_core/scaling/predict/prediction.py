@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from fvlm_core.scaling.fit.noise import ASSUMED, Noise, measured_noise
 from fvlm_core.scaling.fit.objective import Floats
-from fvlm_core.scaling.fit.report import Fit
+from fvlm_core.scaling.fit.report import FittedLaw
 from fvlm_core.scaling.fit.uncertainty import quantile
 from fvlm_core.scaling.predict.cost import Cost
 from fvlm_core.scaling.predict.optimum import bound, losses, optimum
@@ -92,7 +92,7 @@ class Predictor:
     """A fit that predicts. cost: None when it is not known. noise: of a new run, from the fit's residuals. parts: what
     an interval of a new run holds. remarks: what it cannot hold."""
 
-    fit: Fit
+    fit: FittedLaw
     cost: Cost | None
     noise: Noise = field(init=False)
     parts: tuple[str, ...] = field(init=False)
@@ -189,7 +189,7 @@ _SINGLE = (
 )
 
 
-def noise_of(fit: Fit) -> tuple[Noise, tuple[str, ...], tuple[str, ...]]:
+def noise_of(fit: FittedLaw) -> tuple[Noise, tuple[str, ...], tuple[str, ...]]:
     """The scatter of a new run about the law; what an interval holds; remarks on what it cannot hold."""
     problem = fit.problem
     with np.errstate(all="ignore"):

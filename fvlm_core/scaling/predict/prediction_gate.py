@@ -11,7 +11,7 @@ from attrs import asdict, evolve, frozen
 
 from fvlm_core.interfaces.fit import FitModel
 from fvlm_core.scaling.fit.noise import Noise
-from fvlm_core.scaling.fit.report import Fit, FitReport, Status
+from fvlm_core.scaling.fit.report import FitReport, FittedLaw, Status
 from fvlm_core.scaling.fit.uncertainty import LEVEL
 from fvlm_core.scaling.points.points import MEANING, NUMBERS, size_label
 from fvlm_core.scaling.predict.cost import SAME_SIZE, Cost
@@ -155,13 +155,13 @@ def refuse_untold(model: FitModel) -> None:
         )
 
 
-def _beyond(fit: Fit, n: float, d: float, compute: float | None, cost: Cost | None) -> list[Excess]:
+def _beyond(fit: FittedLaw, n: float, d: float, compute: float | None, cost: Cost | None) -> list[Excess]:
     """Of a law that reads no N, N cannot lie outside the points."""
     of_sizes = "n" in fit.problem.model.columns
     return beyond(fit.problem.table, n if of_sizes else None, d, compute, cost)
 
 
-def _carried(fit: Fit, cost: Cost) -> tuple[float, float]:
+def _carried(fit: FittedLaw, cost: Cost) -> tuple[float, float]:
     """The N that the points carry and whose cost is known."""
     n = fit.problem.table["n"].to_numpy()
     allowed = min(n.max() / n.min(), FARTHEST["N"])
@@ -182,7 +182,7 @@ def _edge(best: Best, low: float, high: float, cost: Cost) -> str:
     return f"the loss still falls at the {side} N {known}, {size_label(end)}: the optimum is there or beyond"
 
 
-def _fit_for(report: FitReport, label: str) -> Fit | None:
+def _fit_for(report: FitReport, label: str) -> FittedLaw | None:
     """The fit that can answer: of the whole law; or, at a size that was fitted, one with parameters of that size."""
     for fit in report.fits:
         of_sizes = any(slot.parameter.per is not None for slot in fit.problem.slots)

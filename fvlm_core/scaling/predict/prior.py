@@ -9,8 +9,8 @@ import pandas as pd
 from attrs import evolve, frozen
 
 from fvlm_core.scaling.fit.noise import Noise
-from fvlm_core.scaling.fit.objective import Floats, Objective
-from fvlm_core.scaling.fit.problem import Problem
+from fvlm_core.scaling.fit.objective import FitObjective, Floats
+from fvlm_core.scaling.fit.problem import FitProblem
 
 SPREAD = 0.4
 """Exponents and the like before any run: ln of them is normal about the law's guess with this deviation, so that a
@@ -36,12 +36,12 @@ class Beliefs:
     information: Floats
 
 
-def logarithmic(problem: Problem) -> Problem:
+def logarithmic(problem: FitProblem) -> FitProblem:
     """The same law and points with residuals of ln L and no robustness: what information is counted in."""
-    return evolve(problem, objective=Objective("log-mse"))
+    return evolve(problem, objective=FitObjective("log-mse"))
 
 
-def prior(problem: Problem, draws: int, seed: int = 0) -> Beliefs:
+def prior(problem: FitProblem, draws: int, seed: int = 0) -> Beliefs:
     """Broad beliefs, whatever the unit of D and of the loss. problem: the law at candidate runs, in whose middle the
     terms of the law are taken to be of one order."""
     rng = np.random.default_rng(seed)
@@ -72,7 +72,7 @@ def prior(problem: Problem, draws: int, seed: int = 0) -> Beliefs:
     return Beliefs(theta, np.linalg.inv(spread), np.zeros((len(theta), *spread.shape)))
 
 
-def learn(before: Beliefs, problem: Problem, noise: Noise, seed: int = 0) -> Beliefs:
+def learn(before: Beliefs, problem: FitProblem, noise: Noise, seed: int = 0) -> Beliefs:
     """Beliefs after the points of `problem`: each draw refitted to losses and a prior moved by their own noise
     (randomise-then-optimise; Bardsley et al. 2014), which needs no more points than there are.
 
@@ -112,7 +112,7 @@ def learn(before: Beliefs, problem: Problem, noise: Noise, seed: int = 0) -> Bel
     return Beliefs(theta, before.precision, before.information + slope @ slope.transpose(0, 2, 1))
 
 
-def _thinned(problem: Problem) -> Problem:
+def _thinned(problem: FitProblem) -> FitProblem:
     table = problem.table
     if len(table) <= MOST_POINTS:
         return problem
