@@ -1,9 +1,9 @@
 """What a micro-batch leaves behind for its backward pass, and what there is at each moment of a training step.
 
-What autograd keeps was read off the tensors that it really saves, layer by layer (`tests/test_memory_plan.py` does so
-again): it depends on how a layer is written, so a plugin's own layers may keep more or less. Other than FLOPs, bytes
-depend on the precision: under autocast the residual stream stays float32, every linear map keeps a bf16 copy of its
-input, and of its weights. Imports nothing heavy.
+What autograd keeps was read off the tensors that it really saves, layer by layer
+(`tests/planning/test_memory_plan.py` does so again): it depends on how a layer is written, so a plugin's own layers
+may keep more or less. Other than FLOPs, bytes depend on the precision: under autocast the residual stream stays
+float32, every linear map keeps a bf16 copy of its input, and of its weights. Imports nothing heavy.
 """
 
 from __future__ import annotations

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from mutants.mutant import Mutant, about, mutants
 
 MUTANT = "mutant"
 """The property of a test's report: the mutant, whether it was killed, and after how many seconds."""
+
+FOLDERS = r"^(\w+/)+"
+"""Of a test's path: names of test files are unique, as the documentation says them."""
 
 HEAD = """# Mutants
 
@@ -33,7 +37,7 @@ def _table(own: list[Mutant], found: Mapping[str, tuple[bool, float]]) -> str:
     lines = ["| promise | changed in | noticed by | seconds |", "|---|---|---|---:|"]
     for mutant in own:
         killed, seconds = found[str(mutant)]
-        tests = ", ".join(f"`{test.removeprefix('tests/')}`" for test in mutant.tests)
+        tests = ", ".join(f"`{re.sub(FOLDERS, '', test)}`" for test in mutant.tests)
         noticed = tests if killed else f"**none**: {mutant.survives or 'it survived'}"
         cells = (mutant.promise.replace("|", "\\|"), f"`{mutant.file}`", noticed, f"{seconds:.1f}")
         lines.append(f"| {' | '.join(cells)} |")

@@ -1,0 +1,259 @@
+"""The FLOP ledger against what `torch.utils.flop_counter` counts on the real modules; parameters; other accountings."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from itertools import combinations, cycle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from attrs import evolve
+from compositions import CONNECTORS, SMALL_CONNECTORS, SMALL_ENCODER, SMALL_LLM, composed
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from fvlm_core.data.batch import Batch
+from fvlm_core.model.build import compose
+from fvlm_core.model.vlm import LOGITS_AT_ONCE, VLM
+from fvlm_core.planning.compute import count_parameters, nominal_flops, six_nd, vocabulary_parameters
+from fvlm_core.planning.flops import Ledger, ledger, mean_ledger
+from fvlm_core.recipes.schema import Model
+
+TOLERANCE = 0.01
+SIZES = ("135M", "360M", "1.7B")
+FROZEN: dict[str, tuple[str, ...]] = {
+    "all trained": (),
+    "encoder frozen": ("encoder",),
+    "LLM frozen": ("llm",),
+}
+LENGTHS = ((8, 128), (32, 512))
+
+SMALL_VOCABULARY = 500
+
+
+def published(size: str, connector: dict[str, Any]) -> Model:
+    """DINOv2-small with a published language model."""
+    return composed({"name": "dinov2-small"}, connector, {"name": f"smollm2-{size.lower()}"})
+
+
+@cache
+def published_on_meta(size: str, connector: str) -> VLM:
+    """A published composition without memory; all its parameters ask for gradients until `counted` says otherwise."""
+    return on_meta(published(size, CONNECTORS[connector]))
+
+
+def on_meta(model: Model, vocabulary: int = 0) -> VLM:
+    """The model without memory."""
+    with torch.device("meta"):
+        return compose(model, vocabulary, 0, weights=False)
+
+
+def counted(
+    model: VLM, frames: int, text: int, frozen: tuple[str, ...], samples: int = 1
+) -> tuple[float, float]:
+    """Forward, and forward + backward FLOPs of a batch of equal samples, counted while they run."""
+    device = next(model.parameters()).device
+    for component, parameters in model.parameter_groups().items():
+        for parameter in parameters.values():
+            parameter.requires_grad_(component not in frozen)
+    side = model.encoder.spec.image_size
+    every = torch.ones(samples, text, dtype=torch.bool)
+    batch = Batch(
+        frames=torch.zeros(samples * frames, 3, side, side, dtype=torch.uint8, device=device),
+        counts=torch.full((samples,), frames),
+        ids=torch.zeros(samples, text, dtype=torch.int64, device=device),
+        lengths=torch.full((samples,), text),
+        supervised=every,
+        content=every,
+    )
+    with FlopCounterMode(display=False) as counter:
+        loss = model(batch).loss
+        forward = counter.get_total_flops()
+        if loss.requires_grad:
+            loss.backward()
+    return forward, counter.get_total_flops()
+
+
+def booked(model: VLM, frames: int, text: int, frozen: tuple[str, ...]) -> Ledger:
+    """The ledger of the same sample."""
+    llm = model.llm.spec
+    assert llm.vocabulary
+    return ledger(
+        model.encoder.spec,
+        model.connector.spec,
+        llm,
+        frames=frames,
+        text=text,
+        frozen=frozen,
+        recompute_head=(text - 1) * llm.vocabulary > LOGITS_AT_ONCE,
+    )
+
+
+def check(model: VLM, frames: int, text: int, frozen: tuple[str, ...], tolerance: float = TOLERANCE) -> None:
+    forward, both = counted(model, frames, text, frozen)
+    cost = booked(model, frames, text, frozen)
+    assert cost.forward == pytest.approx(forward, rel=tolerance)
+    assert cost.total + cost.recompute == pytest.approx(both, rel=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("connector", "frozen"), [*zip(SMALL_CONNECTORS, cycle(FROZEN), strict=False)], ids=SMALL_CONNECTORS
+)
+def test_ledger_is_what_is_counted(connector: str, frozen: str) -> None:
+    """Executed, since a meta tensor's operator is 2.6 times as slow; fused kernels do the scores again going back."""
+    model = compose(composed(SMALL_ENCODER, SMALL_CONNECTORS[connector], SMALL_LLM), SMALL_VOCABULARY, 0)
+    with sdpa_kernel(SDPBackend.MATH):
+        check(model, 5, 20, FROZEN[frozen], tolerance=1e-9)
+        check(model, 1, 9, (), tolerance=1e-9)  # a still image
+        check(model, 0, 11, (), tolerance=1e-9)  # text alone
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("swiglu", [False, True])
+@pytest.mark.parametrize("connector", SMALL_CONNECTORS)
+def test_ledger_is_what_is_counted_whatever_is_frozen(connector: str, swiglu: bool) -> None:
+    encoder = {**SMALL_ENCODER, "swiglu": swiglu}
+    model = on_meta(composed(encoder, SMALL_CONNECTORS[connector], SMALL_LLM), SMALL_VOCABULARY)
+    components = ("encoder", "connector", "llm")
+    for frozen in (some for count in range(4) for some in combinations(components, count)):
+        for frames, text in ((5, 20), (2, 9), (1, 9), (0, 11)):
+            check(model, frames, text, frozen, tolerance=1e-9)
+
+
+def test_ledger_counts_a_gated_encoder() -> None:
+    model = on_meta(
+        composed({**SMALL_ENCODER, "swiglu": True}, {"name": "foveated"}, SMALL_LLM), SMALL_VOCABULARY
+    )
+    check(model, 4, 12, ("connector",), tolerance=1e-9)
+
+
+@pytest.mark.parametrize("connector", ["foveated", "pooled 16"])
+def test_ledger_is_what_an_executed_model_does(connector: str) -> None:
+    model = compose(composed(SMALL_ENCODER, SMALL_CONNECTORS[connector], SMALL_LLM), SMALL_VOCABULARY, 0)
+    with sdpa_kernel(SDPBackend.MATH):  # fused kernels do the scores again in the backward pass
+        forward, both = counted(model, 6, 24, (), samples=3)
+    cost = booked(model, 6, 24, ())
+    assert 3 * cost.forward == pytest.approx(forward, rel=TOLERANCE)
+    assert 3 * cost.total == pytest.approx(both, rel=TOLERANCE)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("frames_and_text", LENGTHS, ids=str)
+@pytest.mark.parametrize("frozen", FROZEN)
+@pytest.mark.parametrize("connector", CONNECTORS)
+@pytest.mark.parametrize("size", SIZES)
+def test_ledger_holds_at_published_sizes(
+    size: str, connector: str, frozen: str, frames_and_text: tuple[int, int]
+) -> None:
+    check(published_on_meta(size, connector), *frames_and_text, FROZEN[frozen])
+
+
+def test_head_made_twice_is_booked_apart() -> None:
+    encoder, connector, llm = specs_of("135M", "foveated")
+    once = ledger(encoder, connector, llm, frames=8, text=512)
+    twice = ledger(encoder, connector, llm, frames=8, text=512, recompute_head=True)
+    assert twice.total == once.total
+    assert twice.recompute == 2 * 511 * 576 * 49_152
+
+
+def test_causal_mask_hides_half_of_attention_but_the_diagonal() -> None:
+    encoder, connector, llm = specs_of("135M", "coarse only")
+    short = ledger(encoder, connector, llm, frames=0, text=100, frozen=("encoder", "connector", "llm"))
+    pairs_hidden = 100 * 99 // 2
+    assert short.masked == pytest.approx(llm.depth * 4 * llm.width * pairs_hidden)
+
+
+def test_mean_ledger_is_the_mean_of_totals() -> None:
+    sizes = specs_of("135M", "foveated")
+    ledgers = [ledger(*sizes, frames=frames, text=text) for frames, text in ((0, 40), (8, 128), (64, 512))]
+    mean = mean_ledger(ledgers)
+    assert mean.total == pytest.approx(sum(each.total for each in ledgers) / 3)
+    assert mean.masked == pytest.approx(sum(each.masked for each in ledgers) / 3)
+    assert sum(mean.components().values()) == pytest.approx(mean.total)
+
+
+def specs_of(size: str, connector: str) -> tuple[Any, Any, Any]:
+    """The three specs of a published composition."""
+    model = published(size, CONNECTORS[connector])
+    encoder = model.encoder.config.spec()
+    return encoder, model.connector.config.spec(encoder), model.llm.config.spec()
+
+
+PARAMETERS = {"135M": 157_310_976, "360M": 384_912_384, "1.7B": 1_735_304_320}
+NEW = {"135M": 739_392, "360M": 1_034_688, "1.7B": 1_871_360}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_parameters_are_exact(size: str) -> None:
+    model = published_on_meta(size, "foveated")
+    parameters = count_parameters(model)
+    assert parameters.total == parameters.trainable == PARAMETERS[size]
+    assert parameters.components["connector"] == NEW[size]
+    assert parameters.components["encoder"] == 22_056_576
+    frozen = count_parameters(model, ("encoder", "llm"))
+    assert (frozen.total, frozen.trainable) == (PARAMETERS[size], NEW[size])
+    assert frozen.groups == {"connector": NEW[size]}
+
+
+def test_a_vocabulary_is_counted_once_where_it_is_tied() -> None:
+    _, _, llm = specs_of("135M", "foveated")
+    assert vocabulary_parameters(llm) == 576 * 49_152
+    assert vocabulary_parameters(evolve(llm, tied=False)) == 2 * 576 * 49_152
+
+
+def test_nominal_accounting_gives_the_founding_sample_counts() -> None:
+    cost = nominal_flops(*specs_of("135M", "foveated"))
+    assert [int(budget / cost) for budget in (1.6e16, 5.6e16, 1.6e17)] == [64_688, 226_408, 646_882]
+
+
+def test_nominal_accounting_is_the_recorded_one(shared: Path) -> None:
+    facts = json.loads((shared / "parity" / "facts.json").read_text())["flop_counter"]
+    architectures = {"foveated": "foveated", "multi_token": "pooled 16"}
+    for row in facts["per_sample"]:
+        sizes = specs_of(row["llm"], architectures[row["arch"]])
+        assert nominal_flops(*sizes, frames=row["avg_frames"], text=row["avg_seq_len"]) == 3 * row["value"]
+    for row in facts["samples_for_budget"]:
+        sizes = specs_of(row["llm"], architectures[row["arch"]])
+        assert int(row["budget"] / nominal_flops(*sizes)) == row["samples"]
+
+
+def test_tables_of_the_documentation_are_current(root: Path) -> None:
+    text = (root / "docs" / "flops.md").read_text(encoding="utf-8")
+    for table in (ledger_table(), nominal_table()):
+        assert table in text, f"docs/flops.md does not hold this table:\n{table}"
+
+
+def ledger_table() -> str:
+    """Training GFLOPs of a sample, and 6ND over them, for every composition, freezing and length."""
+    head = " | ".join(f"{name} | 6ND" for name in FROZEN)
+    lines = [f"| size | connector | frames + text | {head} |", "|---|---|---|" + "---:|" * (2 * len(FROZEN))]
+    for size in SIZES:
+        for connector in CONNECTORS:
+            sizes = specs_of(size, connector)
+            parameters = count_parameters(published_on_meta(size, connector)).total
+            for frames, text in LENGTHS:
+                rule = six_nd(parameters, frames * sizes[1].tokens_per_frame + text)
+                costs = [ledger(*sizes, frames=frames, text=text, frozen=f).total for f in FROZEN.values()]
+                cells = " | ".join(f"{cost / 1e9:,.0f} | x {rule / cost:.2f}" for cost in costs)
+                lines.append(f"| {size} | {connector} | {frames} + {text} | {cells} |")
+    return "\n".join(lines)
+
+
+def nominal_table() -> str:
+    """The founding accounting against the ledger, 8 frames and 128 text tokens, everything trained."""
+    lines = [
+        "| size | connector | nominal | ledger | nominal : ledger | samples at 1.6e16, nominal | by the ledger |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for size in SIZES:
+        for connector in ("foveated", "pooled 16"):
+            sizes = specs_of(size, connector)
+            nominal, cost = nominal_flops(*sizes), ledger(*sizes, frames=8, text=128).total
+            counts = f"{int(1.6e16 / nominal):,} | {int(1.6e16 / cost):,}"
+            lines.append(
+                f"| {size} | {connector} | {nominal:.3e} | {cost:.3e} | {nominal / cost:.3f} | {counts} |"
+            )
+    return "\n".join(lines)

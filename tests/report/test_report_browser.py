@@ -1,0 +1,363 @@
+"""The report in a real browser: no errors, no requests, no barriers, at phone and desktop width, light and dark."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from run_folders import write_run
+from tiny import fvlm
+
+from fvlm_core.report.html import gather, page
+from fvlm_core.report.watch import Board, Server, stamp_of
+from fvlm_core.runs.metrics import MetricsWriter
+from fvlm_core.runs.store import list_runs
+from fvlm_core.utils.folder_lock import writing
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+AXE = "FVLM_AXE"
+"""Names the file axe.min.js of npm's axe-core, which is not part of this project."""
+
+WIDTHS = (390, 1440)
+MODES = ("light", "dark")
+
+
+class Browser:
+    """Headless Chromium by its driver."""
+
+    def __init__(self) -> None:
+        webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
+        binary = next(filter(None, map(shutil.which, BROWSERS)), None)
+        driver = shutil.which("chromedriver")
+        if binary is None or driver is None:
+            pytest.skip(f"needs one of {', '.join(BROWSERS)}, and chromedriver, on the PATH")
+        options = webdriver.ChromeOptions()
+        for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"):
+            options.add_argument(argument)
+        options.binary_location = binary
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        self.driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+
+    def show(self, url: str, width: int = 1440, mode: str = "light") -> None:
+        """Load a page and wait until its charts are there."""
+        features = [{"name": "prefers-color-scheme", "value": mode}]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        self.driver.get(url)
+        self.until("return 'ready' in document.body.dataset")
+        time.sleep(0.5)
+
+    def until(self, script: str, seconds: float = 60.0) -> Any:
+        """Wait until a script gives something true, and return that."""
+        end = time.monotonic() + seconds
+        while not (found := self.driver.execute_script(script)):
+            assert time.monotonic() < end, f"still not so: {script}"
+            time.sleep(0.1)
+        return found
+
+    def ask(self, script: str, *arguments: Any) -> Any:
+        """What a script returns."""
+        return self.driver.execute_script(script, *arguments)
+
+    def press(self, key: str, modifiers: int = 0) -> None:
+        """A key of the keyboard, as a person presses it."""
+        codes = {"Tab": 9, "Enter": 13, " ": 32}
+        about = {
+            "key": key,
+            "code": {" ": "Space"}.get(key, key),
+            "windowsVirtualKeyCode": codes[key],
+            "modifiers": modifiers,
+        }
+        text = {"Enter": "\r", " ": " "}.get(key)
+        self.driver.execute_cdp_cmd(
+            "Input.dispatchKeyEvent", {"type": "keyDown", **about, **({"text": text} if text else {})}
+        )
+        self.driver.execute_cdp_cmd("Input.dispatchKeyEvent", {"type": "keyUp", **about})
+
+    def errors(self) -> list[str]:
+        """What the console says that is worse than a note, since the last time."""
+        return [
+            one["message"] for one in self.driver.get_log("browser") if one["level"] in ("SEVERE", "WARNING")
+        ]
+
+    def requests(self) -> list[str]:
+        """Every address that was asked for, since the last time."""
+        messages = [json.loads(one["message"])["message"] for one in self.driver.get_log("performance")]
+        asked = [
+            m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"
+        ]
+        return [url for url in asked if not url.startswith("data:")]
+
+    def forget(self) -> None:
+        """What was said and asked for until now."""
+        self.driver.get("about:blank")
+        self.driver.get_log("browser")
+        self.driver.get_log("performance")
+
+    def picture(self, file: Path) -> None:
+        """The whole page as a PNG, for people to look at."""
+        high, wide = self.ask("const e = document.documentElement; return [e.scrollHeight, e.clientWidth]")
+        clip = {"x": 0, "y": 0, "width": wide, "height": high, "scale": 1}
+        shot = self.driver.execute_cdp_cmd(
+            "Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip}
+        )
+        file.write_bytes(base64.b64decode(shot["data"]))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One for all tests."""
+    opened = Browser()
+    yield opened
+    opened.driver.quit()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of the quickstart, with a quarter of its samples (FVLM_REPORT: of one made before)."""
+    if "FVLM_REPORT" in os.environ:
+        return Path(os.environ["FVLM_REPORT"])
+    folder = tmp_path_factory.mktemp("quickstart")
+    cache = folder / "cache"
+    recipe = str(Path(__file__).parents[2] / "recipes" / "quickstart.toml")
+    for arguments in (
+        ["run", recipe, "-o", "training.samples=2560"],
+        ["report", "quickstart", "--gaze", "1"],
+    ):
+        process = fvlm(*arguments, cwd=folder, cache=cache)
+        said, _ = process.communicate(timeout=1500)
+        assert process.returncode == 0, said
+    return folder / "report.html"
+
+
+def contrast(browser: Browser) -> float:
+    """Of the text on the page, as WCAG 2 defines it."""
+    script = """
+    const parts = (colour) => colour.match(/[\\d.]+/g).slice(0, 3).map((one) => one / 255);
+    const light = (colour) => {
+      const [r, g, b] = parts(colour).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+      return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const style = getComputedStyle(document.body);
+    const [a, b] = [light(style.color), light(style.backgroundColor)];
+    return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    """
+    return browser.ask(script)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_quickstarts_report(
+    browser: Browser, report: Path, width: int, mode: str, tmp_path: Path
+) -> None:
+    """No console error, no request but for the file, no sideways scrolling, no serious barrier."""
+    browser.show(report.as_uri(), width, mode)
+    browser.picture(tmp_path / f"report-{mode}-{width}.png")
+    assert browser.errors() == []
+    assert set(browser.requests()) == {report.as_uri()}
+    assert browser.ask("return document.documentElement.scrollWidth") <= width
+    assert contrast(browser) > 12
+    assert browser.ask("return Bokeh.documents.length") == browser.ask(
+        "return document.querySelectorAll('.chart').length"
+    )
+    axe = os.environ.get(AXE)
+    if axe is None:
+        pytest.skip(f"{AXE} names no axe.min.js: barriers were not looked for")
+    browser.ask(Path(axe).read_text())
+    script = """
+    const done = arguments[0];
+    axe.run().then((found) => done(found.violations.map((one) => [one.impact, one.id, one.nodes[0].html])));
+    """
+    found = browser.driver.execute_async_script(script)
+    assert [one for one in found if one[0] in ("serious", "critical")] == []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_keyboard_alone_reaches_everything(browser: Browser, report: Path, width: int) -> None:
+    """Tab visits every link, button, box, region and table that can be opened, in order, with a visible focus."""
+    browser.show(report.as_uri(), width)
+    expected = browser.ask("""
+      const can = "a[href], button, input, summary, [tabindex='0']";
+      const seen = [...document.querySelectorAll(can)].filter((one) => one.checkVisibility());
+      seen.forEach((one, at) => { one.dataset.place = at; });
+      return seen.length;
+    """)
+    assert expected > 60
+    visited: list[int] = []
+    for _ in range(expected):
+        browser.press("Tab")
+        place, style, inside = browser.ask("""
+          const one = document.activeElement;
+          return [one.dataset.place, getComputedStyle(one).outlineStyle, one.shadowRoot !== null];
+        """)
+        assert style != "none"
+        assert not inside
+        visited.append(int(place))
+    assert visited == list(range(expected))
+
+
+def test_a_keyboard_alone_works_everything(browser: Browser, report: Path) -> None:
+    """Sorting, hiding a run, moving an axis, opening the numbers, skipping to the report."""
+    browser.show(report.as_uri())
+    browser.press("Tab")
+    browser.press("Enter")
+    assert browser.ask("return [document.activeElement.id, location.hash]") == ["main", "#main"]
+    browser.ask("document.querySelector('#runs th:nth-child(9) button').focus()")
+    browser.press("Enter")
+    cells = "return [...document.querySelectorAll('#runs tbody td:nth-child(9)')].map((one) => Number(one.textContent))"
+    assert browser.ask(cells) == sorted(browser.ask(cells))
+    browser.press("Enter")
+    assert browser.ask(cells) == sorted(browser.ask(cells), reverse=True)
+    assert (
+        browser.ask("return document.querySelector('#runs th:nth-child(9)').getAttribute('aria-sort')")
+        == "descending"
+    )
+    browser.ask("document.querySelector('#validation input').focus()")
+    browser.press(" ")
+    of_run = "filter((one) => one.tags[0] === 'run-0')"
+    drawn = f"return Bokeh.documents[0].roots()[0].renderers.{of_run}.map((one) => one.visible)"
+    assert browser.ask(drawn) == [False, False]
+    ends = "const r = Bokeh.documents[0].roots()[0].x_range; return [r.start, r.end]"
+    before = browser.ask(ends)
+    browser.ask("document.querySelector('#validation [data-zoom=in]').focus()")
+    browser.press("Enter")
+    after = browser.ask(ends)
+    assert before[0] < after[0] < after[1] < before[1]
+    browser.ask("document.querySelector('#validation [data-zoom=reset]').focus()")
+    browser.press("Enter")
+    assert browser.ask(ends) == before
+    browser.ask("document.querySelector('#validation summary').focus()")
+    browser.press("Enter")
+    assert browser.ask("return document.querySelector('#validation-numbers').checkVisibility()")
+
+
+LIGHT_BLUE = [0x00, 0x72, 0xB2]
+"""The first run's colour on light paper."""
+
+PAINTED = """
+const every = (root) =>
+  [...root.querySelectorAll("*")].flatMap((one) => [one, ...(one.shadowRoot ? every(one.shadowRoot) : [])]);
+const canvas = every(document.querySelector("#validation-plot")).find((one) => one.tagName === "CANVAS");
+const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+let count = 0;
+for (let at = 0; at < data.length; at += 4) {
+  if (data[at + 3] > 250 && arguments[0].every((part, of) => Math.abs(data[at + of] - part) < 4)) count += 1;
+}
+return count;
+"""
+
+
+def test_dark_and_print_repaint_the_charts(browser: Browser, report: Path) -> None:
+    """The axes' letters follow the scheme, and are dark on paper."""
+    colour = "return Bokeh.documents[0].roots()[0].below[0].axis_label_text_color"
+    browser.show(report.as_uri(), mode="dark")
+    assert browser.ask(colour) == "#e7e5df"
+    assert browser.ask(PAINTED, LIGHT_BLUE) == 0
+    assert (
+        browser.ask(f"dispatchEvent(new Event('beforeprint')); {PAINTED}", LIGHT_BLUE) > 100
+    )  # not a frame later
+    assert browser.ask(colour) == "#1d1d1b"
+    browser.ask("dispatchEvent(new Event('afterprint'))")
+    assert browser.ask(colour) == "#e7e5df"
+
+
+POINTED = """
+const every = (root) =>
+  [...root.querySelectorAll("*")].flatMap((one) => [one, ...(one.shadowRoot ? every(one.shadowRoot) : [])]);
+const all = [...document.querySelectorAll(".bk-Tooltip")].flatMap((one) => every(one.shadowRoot ?? one));
+const texts = all.filter((one) => !one.shadowRoot && !one.children.length).map((one) => one.textContent);
+const markup = all.filter((one) => ["IMG", "SCRIPT"].includes(one.tagName));
+return [texts.filter((text) => text.includes("onerror")), markup.length];
+"""
+
+
+def test_what_the_pointer_is_told_is_text(browser: Browser, tmp_path: Path) -> None:
+    """The name of a run, in the box beside the pointer."""
+    hostile = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+    run = write_run(tmp_path, "flat/one", 2.0, curve=[(step, 2.0) for step in range(5, 100, 5)])
+    record = json.loads((run / "recipe.json").read_text())
+    (run / "recipe.json").write_text(json.dumps({**record, "id": hostile}))
+    file = tmp_path / "report.html"
+    file.write_text(page(gather(list_runs(tmp_path))))
+    browser.forget()
+    browser.show(file.as_uri())
+    x, y, wide = browser.ask("""
+      const plot = document.querySelector("#validation-plot");
+      plot.scrollIntoView({ block: "center", behavior: "instant" });
+      const box = plot.getBoundingClientRect();
+      return [box.x, box.y, box.width];
+    """)
+    texts: list[str] = []
+    for down in range(100, 220, 2):
+        where = {"x": x + wide / 2, "y": y + down}
+        browser.driver.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", **where})
+        time.sleep(0.1)
+        texts, markup = browser.ask(POINTED)
+        assert markup == 0
+        if texts:
+            break
+    assert {text.strip() for text in texts} == {hostile}
+    assert browser.errors() == []
+
+
+def test_watching_follows_runs_without_loading_again(browser: Browser, tmp_path: Path) -> None:
+    """A chart gets new points and keeps its zoom; another run joins; the end is said; then the server goes away."""
+    root = tmp_path / "runs"
+    hostile = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+    one = write_run(root, "live/one", 2.5, curve=[(10, 3.5), (20, 3.0)], steps=40, planned=100)
+    server = Server(
+        "127.0.0.1",
+        0,
+        Board(
+            lambda: gather(list_runs(root), draw_fits=False),
+            lambda: stamp_of([run.folder for run in list_runs(root)]),
+        ),
+    )
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        browser.forget()
+        browser.show(server.url)
+        browser.ask("window.mark = 'the same document'")
+        told = "return document.getElementById('state').textContent"
+        assert browser.ask(told) == "stopped"
+        points = "return Bokeh.documents.at(0).get_model_by_name('validation-0-source').data.x.length"
+        assert browser.ask(points) == 3
+        with writing(one):
+            browser.until(f"{told} === 'running'")
+            browser.ask("document.querySelector('#validation [data-zoom=in]').click()")
+            zoomed = browser.ask("return Bokeh.documents[0].roots()[0].x_range.start")
+            with MetricsWriter(one / "metrics.jsonl", "one", 40) as metrics:
+                metrics.write("eval", step=60, samples_seen=1920, val_loss=2.0)
+            browser.until(f"{points} === 4")
+            assert browser.ask("return Bokeh.documents[0].roots()[0].x_range.start") == zoomed
+            browser.until("return document.querySelector('#validation .end').textContent.includes('2.0000')")
+            two = write_run(root, "live/two", 2.2, order=1)
+            record = json.loads((two / "recipe.json").read_text())
+            (two / "recipe.json").write_text(json.dumps({**record, "id": hostile}))
+            browser.until("return document.querySelectorAll('#validation .keys label').length === 2")
+            browser.until("return document.querySelectorAll('#runs tbody tr').length === 2")
+            assert hostile in browser.ask("return document.querySelector('#runs').textContent")
+        summary = json.loads((one / "summary.json").read_text())
+        (one / "summary.json").write_text(json.dumps({**summary, "complete": True}))
+        browser.until(f"{told} === 'complete'")
+        assert browser.ask("return window.mark") == "the same document"
+        assert browser.errors() == []
+        assert {url.split("?")[0] for url in browser.requests()} <= {server.url, f"{server.url}state.json"}
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    browser.until("return document.getElementById('contact').textContent.includes('does not answer')")
+    assert browser.ask("return document.querySelectorAll('#runs tbody tr').length") == 2

@@ -1,0 +1,87 @@
+"""Two ranks: batches and losses of one process, checkpoints for any number of ranks, failures that all share.
+
+The checks are the functions of `pair.py`; both processes are started once for all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import warm
+from tiny import RECIPE, run_cli
+
+PAIR = Path(__file__).parents[1] / "helpers" / "pair.py"
+CHECKS = [
+    line.removeprefix("def ").partition("(")[0]
+    for line in PAIR.read_text().splitlines()
+    if line.startswith("def ") and line.endswith("(pair: Pair) -> None:")
+]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    file = tmp_path_factory.mktemp("pair") / "results.json"
+    out = subprocess.run(
+        [warm.python(), str(PAIR), str(file)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert file.exists(), out.stderr
+    return json.loads(file.read_text())
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_two_ranks(check: str, results: dict[str, str]) -> None:
+    assert results.get(check, "never reached") == ""
+
+
+def test_torchrun_stops_on_sigterm_and_one_process_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FVLM_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "tiny.toml").write_text(
+        RECIPE.replace("steps = 6", "steps = 60").replace("every = 2", "every = 30")
+    )
+    log = tmp_path / "log.txt"
+    ran = [
+        warm.python(),
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "fvlm_core",
+        "run",
+        "tiny.toml",
+    ]
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            ran, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
+    metrics = tmp_path / "runs" / "tiny" / "tiny" / "metrics.jsonl"
+    end = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < end and not metrics.exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    process.wait(60)
+    assert log.read_text().count("stopped by SIGTERM; the same command continues from here") == 1
+    (saved,) = (metrics.parent / "checkpoints").glob("step-*")
+    step = int(saved.name.removeprefix("step-"))
+    assert 0 < step < 60
+    code, said, error = run_cli(["run", "tiny.toml", "-o", f"training.steps={step + 1}"], monkeypatch, capsys)
+    assert code == 2, said + error  # another length is another schedule
+    code, said, error = run_cli(["run", "tiny.toml"], monkeypatch, capsys)
+    assert code == 0, said + error
+    assert f"continues at step {step} of 60" in said
+    assert "continues with another world size: 2 -> 1" in said
+    assert "continues with another parallel mode: ddp -> single" in said
