@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from attrs import evolve, field, fields, frozen
-from attrs.validators import ge, gt
+from attrs.validators import ge, gt, lt
 from numpy.typing import NDArray
 
 from fvlm_core.interfaces.data import Fit, ImageFile, Sample, Turn, VideoFile
@@ -58,7 +59,7 @@ class Viewing:
     """
 
     size: int = field(validator=ge(1))
-    fps: float = field(default=1.0, validator=gt(0))
+    fps: float = field(default=1.0, validator=[gt(0), lt(math.inf)])
     max_frames: int = field(default=64, validator=ge(1))
     fit: Fit = "letterbox"
     repeats: int = field(default=1, validator=ge(1))

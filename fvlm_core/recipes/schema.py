@@ -47,7 +47,7 @@ class Model:
 class SourceShare:
     """A data source's share of the samples; weights need not sum to 1."""
 
-    weight: float = field(default=1.0, validator=gt(0))
+    weight: float = field(default=1.0, validator=and_(gt(0), lt(math.inf)))
 
 
 @frozen(kw_only=True)
@@ -121,7 +121,7 @@ class LRRule:
     """A learning rate from the model's size: base x sqrt(at / N), N the total parameters."""
 
     rule: Literal["inverse-sqrt-params"]
-    base: float = field(validator=gt(0))
+    base: float = field(validator=and_(gt(0), lt(math.inf)))
     at: int = field(validator=ge(1))
 
     def rate(self, parameters: int) -> float:
@@ -133,8 +133,8 @@ class LRRule:
 class LRRatio:
     """Learning rates of the encoder and the LLM as multiples of the connector's."""
 
-    encoder: float = field(default=0.01, validator=ge(0))
-    llm: float = field(default=0.01, validator=ge(0))
+    encoder: float = field(default=0.01, validator=and_(ge(0), lt(math.inf)))
+    llm: float = field(default=0.01, validator=and_(ge(0), lt(math.inf)))
 
 
 def _rate(config: Any, attribute: Attribute[Any], value: float | LRRule) -> None:
@@ -199,9 +199,9 @@ class Training:
     schedule: Schedule = "cosine"
     warmup: float = field(default=0.03, validator=and_(ge(0), lt(1)))
     floor: float = field(default=0.1, validator=and_(ge(0), le(1)))
-    lr_target: float | None = field(default=None, validator=optional(gt(0)))
+    lr_target: float | None = field(default=None, validator=optional(and_(gt(0), lt(math.inf))))
     betas: tuple[float, float] = field(default=(0.9, 0.999), validator=deep_iterable(and_(ge(0), lt(1))))
-    weight_decay: float = field(default=0.01, validator=ge(0))
+    weight_decay: float = field(default=0.01, validator=and_(ge(0), lt(math.inf)))
     clip: float = field(default=1.0, validator=gt(0))
     frozen: tuple[Literal["encoder", "connector", "llm"], ...] = ()
     supervise: Supervise = "all"

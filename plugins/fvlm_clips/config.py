@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from attrs import field, frozen, validators
@@ -30,7 +31,7 @@ class Clips:
     video_column: str = "video"
     caption_column: str = "caption"
     prompt: str = "Describe what happens in this video."
-    fps: float = field(default=1.0, validator=validators.gt(0))
+    fps: float = field(default=1.0, validator=[validators.gt(0), validators.lt(math.inf)])
     max_frames: int = field(default=64, validator=validators.ge(1))
     holdout: float = field(default=0.1, validator=[validators.ge(0), validators.lt(1)])
     hub: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, get_args
 
 from attrs import evolve, field, frozen, validators
@@ -44,11 +45,11 @@ class Foveated:
     query_dim: int = field(default=384, validator=validators.ge(1))
     depth: Literal["deep", "shallow"] = field(default="deep", validator=validators.in_(("deep", "shallow")))
     query_bias: bool = False
-    query_init_std: float = field(default=1.0, validator=validators.gt(0))
+    query_init_std: float = field(default=1.0, validator=[validators.gt(0), validators.lt(math.inf)])
     mode: Mode = field(default="coarse_fine", validator=validators.in_(("coarse_fine", "coarse_only")))
     fine_iterations: int = field(default=1, validator=validators.ge(1))
-    lambda_coarse: float = field(default=0.0, validator=validators.ge(0))
-    visual_scale: float = field(default=0.14, validator=validators.gt(0))
+    lambda_coarse: float = field(default=0.0, validator=[validators.ge(0), validators.lt(math.inf)])
+    visual_scale: float = field(default=0.14, validator=[validators.gt(0), validators.lt(math.inf)])
     coarse_share: float = field(default=0.0, validator=[validators.ge(0), validators.lt(1)])
     mode_choice: Literal["batch", "sample"] = field(
         default="batch", validator=validators.in_(("batch", "sample"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from attrs import evolve, field, frozen, validators
 
 from fvlm_core.plugin_api import LLM_WIDTH, ConnectorSpec, EncoderSpec, LinearMap, UsageError
@@ -16,7 +18,7 @@ class Pooled:
     """
 
     grid: int = field(default=4, validator=validators.ge(1))
-    visual_scale: float = field(default=0.14, validator=validators.gt(0))
+    visual_scale: float = field(default=0.14, validator=[validators.gt(0), validators.lt(math.inf)])
 
     def rehearsal(self, encoder: EncoderSpec) -> Pooled:
         """For rehearsals: a grid no finer than the patches of the small encoder."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,8 +68,8 @@ class SmolLM2:
     vocabulary: int | None = field(default=None, validator=_positive)
     tokenizer: str = ""
     system: str = SYSTEM
-    rope_base: float = field(default=100_000.0, validator=validators.gt(1))
-    norm_eps: float = field(default=1e-5, validator=validators.gt(0))
+    rope_base: float = field(default=100_000.0, validator=[validators.gt(1), validators.lt(math.inf)])
+    norm_eps: float = field(default=1e-5, validator=[validators.gt(0), validators.lt(math.inf)])
     positions: int = field(default=8192, validator=validators.ge(1))
     size: str = ""
     checkpoint_activations: bool = False

@@ -431,6 +431,8 @@ def test_a_peak_is_that_of_the_whole_gpu_of_that_name(
         ("training.lr=inf", "lr must be > 0"),
         ("training.betas=[1.5, 0.9]", "betas must be < 1"),
         ("training.budget=inf", "budget must be < inf"),
+        ("training.weight_decay=inf", "weight_decay must be < inf"),
+        ("training.weight_decay=nan", "weight_decay must be >= 0"),
     ],
 )
 def test_settings_that_no_run_can_train_with_are_refused(override: str, said: str, tmp_path: Path) -> None:

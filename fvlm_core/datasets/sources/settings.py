@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from attrs import field, frozen, validators
@@ -19,7 +20,7 @@ class VideoSettings:
 
     path: Path
     videos: Path | None = None
-    fps: float = field(default=1.0, validator=validators.gt(0))
+    fps: float = field(default=1.0, validator=[validators.gt(0), validators.lt(math.inf)])
     max_frames: int = field(default=64, validator=validators.ge(1))
 
 
