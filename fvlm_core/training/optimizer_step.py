@@ -39,7 +39,7 @@ class _Made:
 
 
 def mean_and_clip(norm: Tensor, count: int, clip: float) -> Tensor:
-    """The factor that makes of a step's summed gradient that of its mean loss, clipped: where the loss is normalised.
+    """The factor that makes of a step's summed gradient that of its mean loss, clipped.
 
     norm: of the summed gradient over all ranks. count: the tokens (or pairs) of the whole step on all ranks; every one
     weighs the same however the step is cut. clip: largest norm of the mean gradient (`torch.nn.utils.clip_grad_norm_`).

@@ -61,7 +61,8 @@ def train(checkpoint: bool) -> dict[str, float]:
     """Two training steps in this process: its peak in GiB, and the processor seconds of the second step."""
     torch.set_num_threads(2)
     vlm = build(checkpoint)
-    optimizer = make_optimizer(vlm.parameter_groups(), dict.fromkeys(GROUPS, 1e-5), (0.9, 0.999), 0.01)
+    rates = dict.fromkeys(GROUPS, 1e-5)
+    optimizer = make_optimizer(vlm.parameter_groups(), rates, (0.9, 0.999), 0.01, vlm.decayed())
     mask = torch.ones(SAMPLES, TEXT, dtype=torch.bool)
     batch = Batch(
         frames=torch.randint(0, 256, (SAMPLES * FRAMES, 3, 224, 224), dtype=torch.uint8),
