@@ -23,7 +23,7 @@ from matrix import counted_once
 from trainer import difference, go, opened, outcome, small
 
 import fvlm_core.training.state as state
-from fvlm_core.execution import sequential as campaign
+from fvlm_core.execution import attempt
 from fvlm_core.execution.sequential import run_folder
 from fvlm_core.model.build import compose, make_chat
 from fvlm_core.runs.checkpoint import latest_checkpoint
@@ -49,7 +49,7 @@ def _warm_up(config: Any, sources: Any) -> None:
     """Import and count here what every forked trainer would otherwise import and count again: 10 s of each."""
     counted_once()
     chat = make_chat(config.model, sources.texts)
-    campaign.flops_per_sample(config, sources, chat)
+    attempt.flops_per_sample(config, sources, chat)
     model = compose(config.model, chat.vocabulary, 0)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     for parameter in model.parameters():

@@ -24,7 +24,7 @@ import torch.distributed as dist
 from trainer import EPOCH, STEPS, Killed, difference, go, opened, outcome, small
 
 import fvlm_core.runs.checkpoint as checkpoint
-from fvlm_core.execution import sequential as campaign
+from fvlm_core.execution import attempt
 from fvlm_core.training.process_group import Ranks, join, leave
 
 WORKERS = (0, 2, 4)
@@ -83,14 +83,14 @@ def cases(train: Callable[..., Any], saves: bool) -> dict[str, Callable[[Path], 
 def counted_once() -> None:
     """Count the FLOPs of a sample once for all cases; that is a fifth of what a case costs."""
     known: list[float] = []
-    plain = campaign.flops_per_sample
+    plain = attempt.flops_per_sample
 
     def count(*of: Any) -> float:
         if not known:
             known.append(plain(*of))
         return known[0]
 
-    campaign.flops_per_sample = count
+    attempt.flops_per_sample = count
 
 
 def matrix(mode: str, workers: int, folder: Path, ranks: Ranks) -> tuple[list[str], dict[str, str]]:

@@ -129,7 +129,7 @@ WRONG: dict[str, dict[str, tuple[str, str, str]]] = {
         "work that is not done": (
             "encoder.width, LLM_WIDTH)",
             "encoder.width, LLM_WIDTH, times=2)",
-            "ConnectorSpec: work: for the FLOP ledger",
+            "ConnectorSpec: For the FLOP ledger",
         ),
     },
     "llm": {
@@ -340,7 +340,7 @@ def test_every_promise_is_a_line_of_the_contract() -> None:
     assert {one.file for one in found} <= {
         *(
             f"fvlm_core/interfaces/{name}.py"
-            for name in ("connector", "data", "encoder", "fit", "llm", "specs")
+            for name in ("connector", "data", "encoder", "fit", "llm", "modality", "specs")
         ),
         "fvlm_registry/components.py",
     }

@@ -375,7 +375,7 @@ def test_a_failed_training_is_recorded(tmp_path: Path, monkeypatch: pytest.Monke
         raise FvlmError("the model cannot be made")
 
     with monkeypatch.context() as patched:
-        patched.setattr("fvlm_core.execution.sequential.train", broken)
+        patched.setattr("fvlm_core.execution.attempt.train", broken)
         with pytest.raises(FvlmError):
             go(recipe, tmp_path / "runs", data)
     (entry,) = list_entries(tmp_path / "runs")

@@ -249,7 +249,7 @@ def test_a_complete_run_that_is_killed_under_more_steps_is_complete_no_more(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("fvlm_core.execution.sequential.train", killed)
+        patch.setattr("fvlm_core.execution.attempt.train", killed)
         assert cli(*more, "--allow-drift", "training.steps")[0] == 130
     code, out, _ = cli(*more)
     assert code == 0

@@ -20,7 +20,7 @@ from fvlm_core.execution.sequential import prepare, run_all
 from fvlm_core.recipes.read import read_recipe
 from fvlm_core.runs.metrics import read_metrics
 from fvlm_core.runs.store import list_runs
-from fvlm_core.training import loop
+from fvlm_core.training import gradient
 from fvlm_core.training.signals import Stopped, StopRequest
 
 LENGTHS = {"1": 11, "2": 7, "3": 5}
@@ -65,14 +65,14 @@ class Trainer:
         self.cost: dict[int, float] = {}
         self.watch: Watch | None = None
         self._batches: list[Batch] = []
-        plain = loop._step
+        plain = gradient._step
 
         def kept(stream: Any) -> Any:
             micro = plain(stream)
             self._batches = [one.batch for one in micro]
             return micro
 
-        patch.setattr(loop, "_step", kept)
+        patch.setattr(gradient, "_step", kept)
 
     def go(self, *overrides: str, at: int | None = None, die: bool = False) -> Watch:
         """Train on, for `at` steps more. die: and end there without saving."""

@@ -10,24 +10,25 @@ import pytest
 from tiny import RECIPE, train
 
 from fvlm_core.training import loop
+from fvlm_core.training.gradient import Accumulation
 
 
 def test_no_gradient_of_a_step_lives_in_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FVLM_CACHE", str(tmp_path / "cache"))
     kept: list[weakref.ref[Any]] = []
     alive: list[int] = []
-    gradient, taken = loop._gradient, loop.taken  # pyright: ignore[reportPrivateUsage]
+    accumulate, taken = Accumulation.accumulate, loop.taken
 
     def begins(*given: Any) -> Any:
         alive.append(sum(one() is not None for one in kept))
-        return gradient(*given)
+        return accumulate(*given)
 
     def took(*given: Any) -> Any:
         found = taken(*given)
         kept[:] = [weakref.ref(one) for one in found.values()]
         return found
 
-    monkeypatch.setattr(loop, "_gradient", begins)
+    monkeypatch.setattr(Accumulation, "accumulate", begins)
     monkeypatch.setattr(loop, "taken", took)
     (tmp_path / "tiny.toml").write_text(RECIPE)
     train(tmp_path / "tiny.toml", tmp_path / "runs", "training.steps=3")

@@ -19,8 +19,8 @@ from fvlm_core.training.signals import Stopped
 SLOW = """
 import hashlib, sys, time
 from fvlm_core.cli.main import main
-from fvlm_core.training import loop
-how, seconds, plain, made = sys.argv[1], float(sys.argv[2]), loop._step, []
+from fvlm_core.training import gradient
+how, seconds, plain, made = sys.argv[1], float(sys.argv[2]), gradient._step, []
 def timed():
     begun = time.monotonic()
     hashlib.pbkdf2_hmac("sha256", b"", b"", 50_000)
@@ -34,7 +34,7 @@ def slow(stream):
     else:  # the main thread in one long call, as in a backward pass
         hashlib.pbkdf2_hmac("sha256", b"", b"", rounds)
     return plain(stream)
-loop._step = slow
+gradient._step = slow
 sys.argv = ["fvlm", "run", "tiny.toml", "-o", "checkpoints.grace=0.5"]
 sys.exit(main())
 """

@@ -49,11 +49,11 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, torch.Tensor]]:
     seen: list[dict[str, torch.Tensor]] = []
     real = loop.train
 
-    def spy(run: object, model: torch.nn.Module, *others: object) -> object:
-        seen.append({name: p.detach().clone() for name, p in model.named_parameters()})
-        return real(run, model, *others)  # type: ignore[arg-type]
+    def spy(ready: loop.ReadyRun, *others: Any) -> object:
+        seen.append({name: p.detach().clone() for name, p in ready.model.named_parameters()})
+        return real(ready, *others)
 
-    monkeypatch.setattr("fvlm_core.execution.sequential.train", spy)
+    monkeypatch.setattr("fvlm_core.execution.attempt.train", spy)
     return seen
 
 
