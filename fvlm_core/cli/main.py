@@ -15,7 +15,6 @@ from fvlm_core import __version__
 from fvlm_core.cli.lazy import LazyGroup, Table
 from fvlm_core.cli.streams import lost_stdout, need_stdout, open_streams
 from fvlm_core.utils import process_exit as leaving
-from fvlm_core.utils.paths import settle_home
 
 COMMANDS: Table = {
     "run": ("fvlm_core.cli.run", "Train every run of a recipe, evaluate, fit and draw."),
@@ -62,6 +61,9 @@ MAKERS = ("run", "report", "watch", "export", "import", "gaze", "weights")
 def fvlm(ctx: click.Context) -> None:
     """The laboratory for small vision-language models: compose a model from plugins, run ablations and
     scaling grids, export the measurements, and fit scaling laws that say what to train next."""
+    from fvlm_core.utils.paths import settle_home  # pathlib is a tenth of the time that --help takes
+
+    settle_home()
     need_stdout(ctx.invoked_subcommand not in MAKERS)
     ctx.color = True  # click shall take nothing out of what it prints: `Stream` spells it out
     if ctx.invoked_subcommand != "data":  # bars of libraries write past rich, and for moments only
@@ -77,9 +79,11 @@ def main() -> int:
 
 def _run() -> int:
     open_streams()
-    settle_home()
     need_stdout(True)
     if "_FVLM_COMPLETE" in os.environ:  # a shell's Tab: the scripts of `fvlm completion` set it
+        from fvlm_core.utils.paths import settle_home
+
+        settle_home()
         importlib.import_module("fvlm_core.cli.completion")  # takes the place of click's own
     try:
         outcome = fvlm.main(prog_name="fvlm", standalone_mode=False)
