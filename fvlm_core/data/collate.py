@@ -10,7 +10,7 @@ from attrs import evolve, field, frozen
 from numpy.typing import NDArray
 
 from fvlm_core.data.batch import Batch, Items
-from fvlm_core.data.signals import count_items, read_items
+from fvlm_core.data.modalities import count_items, read_items
 from fvlm_core.interfaces.data import Sample, Turn
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.interfaces.specs import ModalitySpec

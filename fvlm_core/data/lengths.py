@@ -9,7 +9,7 @@ from attrs import evolve, frozen
 
 from fvlm_core.data.collate import Preparer
 from fvlm_core.data.mixture_weights import make_mixture
-from fvlm_core.data.signals import count_items
+from fvlm_core.data.modalities import count_items
 from fvlm_core.data.sources import Sources
 from fvlm_core.interfaces.data import Sample
 from fvlm_core.interfaces.llm import Chat

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import frozen
 
 import fvlm_core
-from fvlm_core.data.signals import unread
+from fvlm_core.data.modalities import unread
 from fvlm_core.data.sources import Sources, left_out
 from fvlm_core.hardware.devices import pick_device
 from fvlm_core.interfaces.llm import Chat
@@ -121,8 +121,8 @@ class Attempt:
 
     @property
     def _at_start(self) -> bool:
-        """Whether the weights that the run starts from are asked for: later, too, where its reference, which is not
-        saved, is made of them."""
+        """Whether the weights that the run starts from are needed: at its start, and for a reference, which is made of
+        them each time since it is not saved."""
         return self.begun.latest.folder is None or self.run.config.training.preference is not None
 
     def _initial(self) -> Initial | None:

@@ -9,8 +9,8 @@ from typing import Any
 
 from attrs import frozen
 
+from fvlm_core.data.modalities import ungiven
 from fvlm_core.data.pairs import without_pairs
-from fvlm_core.data.signals import ungiven
 from fvlm_core.data.sources import Sources, open_all, unseen
 from fvlm_core.execution.attempt import Attempt, Begun
 from fvlm_core.interfaces.data import Progress

@@ -15,8 +15,8 @@ from attrs import define, field, frozen
 
 from fvlm_core.data.lengths import LOOKED_AT, TYPICAL, SampleLengths, decoding_seconds, first_lengths
 from fvlm_core.data.mixture_weights import make_mixture
+from fvlm_core.data.modalities import ungiven, unread
 from fvlm_core.data.pairs import without_pairs
-from fvlm_core.data.signals import ungiven, unread
 from fvlm_core.data.sources import Sources, open_all, unseen
 from fvlm_core.hardware.devices import pick_device
 from fvlm_core.hardware.gpus import GPU

@@ -49,7 +49,7 @@ from fvlm_core.training.state import Latest, LossWindow, Progress, restore, save
 
 @frozen(eq=False)
 class ReadyRun:
-    """A run with everything that training it needs."""
+    """A run, and all that its training needs."""
 
     run: Run
     model: VLM
@@ -144,7 +144,7 @@ class _Trainer:
                 self.stop.doing("step")
                 self._set_rates()
 
-                # Each rank's part of the gradient, then their sum: every token, or pair, of the step weighs the same.
+                # Each rank's part of the gradient; their sum is divided by the count that the objective chose.
                 self.replicas.gather()
                 part = accumulation.accumulate(step)
                 self._update(step, part)

@@ -66,7 +66,7 @@ class Updates:
     ) -> None:
         """Clip the summed gradients and change the weights; not if one of the numbers, on any rank, is not finite.
 
-        numbers, sums, count: see `_Made`. Every token, or pair, of the step weighs the same.
+        numbers, sums, count: see `_Made`. Whatever the objective counts weighs the same over the whole step.
         """
         self._made.append(_Made(step, count, sums, numbers))
         bad = ~torch.isfinite(numbers).all()
