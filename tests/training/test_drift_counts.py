@@ -135,7 +135,9 @@ def check(trainer: Trainer) -> None:
     rows = [
         row for row in read_metrics(run.folder / "metrics.jsonl") if row["event_type"] in ("train", "eval")
     ]
-    assert rows
+    assert (
+        rows or max(expected) < 3
+    )  # `log_every` is 3 at most, and a run may be stopped before its first row
     for row in rows:
         right = expected[row["step"]]
         for name in ("samples_seen", "tokens_seen"):
