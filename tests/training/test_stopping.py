@@ -17,22 +17,22 @@ from fvlm_core.runs.checkpoint import latest_checkpoint
 from fvlm_core.training.signals import Stopped
 
 SLOW = """
-import hashlib, sys, time
+import ctypes, sys, time
 from fvlm_core.cli.main import main
 from fvlm_core.training import gradient
 how, seconds, plain, made = sys.argv[1], float(sys.argv[2]), gradient._step, []
-def timed():
-    begun = time.monotonic()
-    hashlib.pbkdf2_hmac("sha256", b"", b"", 50_000)
-    return time.monotonic() - begun
-rounds = int(50_000 * seconds / min(timed() for _ in range(5)))  # under load the call is longer, never shorter
+libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)  # zeroes are an unlocked mutex
+libc.pthread_mutex_lock(mutex)
+def block(seconds):  # it is locked by this thread: waits until the deadline, and no signal interrupts it
+    whole, fraction = divmod(time.time() + seconds, 1)
+    libc.pthread_mutex_timedlock(mutex, (ctypes.c_long * 2)(int(whole), int(fraction * 1e9)))
 def slow(stream):
     made.append(1)
     print("step", len(made), flush=True)
     if how == "python":
         time.sleep(seconds)
     else:  # the main thread in one long call, as in a backward pass
-        hashlib.pbkdf2_hmac("sha256", b"", b"", rounds)
+        block(seconds)
     return plain(stream)
 gradient._step = slow
 sys.argv = ["fvlm", "run", "tiny.toml", "-o", "checkpoints.grace=0.5"]
