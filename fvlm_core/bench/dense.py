@@ -11,9 +11,7 @@ from torch import Tensor, nn
 
 from fvlm_core.bench.setting import Setting
 from fvlm_core.data.batch import Batch
-from fvlm_core.interfaces.connector import ConnectorSpec
-from fvlm_core.interfaces.specs import VisualPass
-from fvlm_core.model.vlm import VLM
+from fvlm_core.planning.connector_trace import Tracer
 from fvlm_core.training.optimizer import GROUPS, make_optimizer
 
 FRAMES, TEXT = 8, 128
@@ -68,7 +66,7 @@ def bare(setting: Setting) -> Step:
     model = setting.model()
     batch = dense_batch(setting, model.encoder.spec.image_size)
     connector, samples = model.connector, setting.samples
-    passes = _visual_passes(setting, model)
+    passes = len(Tracer(model.encoder.spec, connector, model.llm.spec).trace(FRAMES).passes)
     width, k = model.llm.spec.width, connector.spec.tokens_per_frame
     frames = model.normalise(batch.frames)
     seen = 0.14 * torch.randn(samples, FRAMES * k, width, device=setting.device)
@@ -95,11 +93,6 @@ def bare(setting: Setting) -> Step:
         update(len(labels))
 
     return step
-
-
-def _visual_passes(setting: Setting, model: VLM) -> int:
-    spec: ConnectorSpec = setting.config.model.connector.config.spec(model.encoder.spec)
-    return sum(isinstance(item, VisualPass) for item in spec.work or ())
 
 
 def updating(groups: Mapping[str, Mapping[str, nn.Parameter]]) -> Callable[[int], None]:

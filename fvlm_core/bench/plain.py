@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from fvlm_core.bench.dense import FRAMES, TEXT, Step, dense_batch, updating
 from fvlm_core.bench.setting import Setting
-from fvlm_core.interfaces.connector import ConnectorSpec
-from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec, Look
-from fvlm_core.model.build import specs
+from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec
+from fvlm_core.planning.connector_trace import Tracer
 from fvlm_core.utils.errors import UsageError
 
 SCALE = 0.14
@@ -157,11 +156,10 @@ class PlainTwoPass(nn.Module):
 
 def comparable(setting: Setting) -> tuple[EncoderSpec, LLMSpec]:
     """The sizes of the recipe's model. Raises `UsageError` for one that is not written plainly here."""
-    model = setting.config.model
-    eye, speaker = specs(model, setting.vocabulary())
-    connector: ConnectorSpec = model.connector.config.spec(eye)
-    looks = [item.depth for item in connector.work or () if isinstance(item, Look)]
-    if eye.gated or eye.prefix_tokens != 1 or not speaker.tied or looks != ["deep", "deep"]:
+    tracer = Tracer.of(setting.config.model, setting.vocabulary())
+    eye, speaker, connector = tracer.encoder, tracer.llm, tracer.trace(FRAMES)
+    looks = connector.looks("deep"), connector.looks("shallow")
+    if eye.gated or eye.prefix_tokens != 1 or not speaker.tied or looks != (2, 0):
         raise UsageError(
             f"{setting.recipe}: the plain implementation is of two deep looks, a ViT with one prefix token and an MLP "
             "without gate, and a language model whose head is its embedding; leave it out with --only"

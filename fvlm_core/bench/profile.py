@@ -15,10 +15,8 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from fvlm_core.bench.dense import FRAMES, TEXT, dense_batch, updating
 from fvlm_core.bench.setting import Setting
-from fvlm_core.interfaces.connector import ConnectorSpec
-from fvlm_core.interfaces.specs import TextPass, VisualPass
-from fvlm_core.model.build import specs
 from fvlm_core.model.vlm import VLM
+from fvlm_core.planning.connector_trace import Tracer
 from fvlm_core.planning.flops import ledger
 
 PATCHES, LOOKS, CONNECTOR = "encoder, patches", "encoder, queries", "connector"
@@ -179,20 +177,15 @@ def _within_node(event: Any) -> bool:
 
 def _flops(setting: Setting) -> dict[str, float]:
     """By the ledger, of all samples."""
-    model = setting.config.model
-    eye, speaker = specs(model, setting.vocabulary())
-    connector: ConnectorSpec = model.connector.config.spec(eye)
-    visual = {item.stage for item in connector.work or () if isinstance(item, VisualPass)}
-    again = {f"{item.stage} head" for item in connector.work or () if isinstance(item, TextPass)}
+    tracer = Tracer.of(setting.config.model, setting.vocabulary())
     found: dict[str, float] = dict.fromkeys(ROWS, 0.0)
-    rows = ledger(eye, connector, speaker, frames=FRAMES, text=TEXT, supervised=TEXT - 1).rows
-    for row in rows:
+    for row in ledger(tracer.encoder, tracer.trace(FRAMES), tracer.llm, text=TEXT).rows:
         if row.component == "encoder":
             part = PATCHES if row.stage == "patches" else LOOKS
         elif row.component == "llm":
-            part = VISUAL if row.stage in visual else READ
+            part = VISUAL if row.stage.startswith("visual pass") else READ
         else:
-            part = HEAD if row.component == "head" or row.stage in again else CONNECTOR
+            part = HEAD if row.component == "head" else CONNECTOR
         found[part] += setting.samples * (row.forward + row.backward)
     return found
 

@@ -14,7 +14,7 @@ from fvlm_core.bench.pairs import Pair, in_pairs
 from fvlm_core.bench.plain import comparable, unread, wasted
 from fvlm_core.bench.setting import Setting
 from fvlm_core.bench.stream import GROWN, WATCHED
-from fvlm_core.model.build import specs
+from fvlm_core.planning.connector_trace import Tracer
 from fvlm_core.planning.flops import ledger
 
 MIX_LAYERS = ("model.encoder.depth=3", "model.llm.depth=6")
@@ -142,12 +142,12 @@ def flops_of(setting: Setting, kind: str) -> float | None:
     """FLOPs of a step of a kind of `child.KINDS`: by the ledger, and what the plain way does besides. None where
     nothing is counted."""
     model = (_shallow(setting) if kind.startswith("mix") else setting).config.model
-    eye, speaker = specs(model, setting.vocabulary())
-    connector = model.connector.config.spec(eye)
+    tracer = Tracer.of(model, setting.vocabulary())
+    eye, speaker = tracer.encoder, tracer.llm
 
     def sample(frames: int, text: int, supervised: float) -> float:
         labels = round(supervised)
-        return ledger(eye, connector, speaker, frames=frames, text=text, supervised=labels).total
+        return ledger(eye, tracer.trace(frames), speaker, text=text, supervised=labels).total
 
     many = setting.samples
     dense = many * sample(FRAMES, TEXT, TEXT - 1)

@@ -12,15 +12,17 @@ from fvlm_core.data.modalities import unread
 from fvlm_core.data.sources import Sources, left_out
 from fvlm_core.hardware.devices import pick_device
 from fvlm_core.interfaces.llm import Chat
-from fvlm_core.model.build import compose, make_chat, modality_specs, read_architectures, remarks, specs
+from fvlm_core.model.build import compose, make_chat, modality_specs, read_architectures, remarks
 from fvlm_core.model.vlm import VLM
 from fvlm_core.planning.compute import (
+    NOMINAL_FRAMES,
     count_parameters,
     flops_per_sample,
     nominal_flops,
     short_count,
     vocabulary_parameters,
 )
+from fvlm_core.planning.connector_trace import Tracer
 from fvlm_core.recipes.drift import Change
 from fvlm_core.recipes.read import Run
 from fvlm_core.recipes.resolved import plain, resolved
@@ -212,8 +214,8 @@ def _spent(before: Spent | None, each: float, samples: int) -> Spent:
 
 def _nominal(config: RunRecipe, vocabulary: int) -> float:
     """The training FLOPs of a sample in the founding project's accounting."""
-    encoder, llm = specs(config.model, vocabulary)
-    return nominal_flops(encoder, config.model.connector.config.spec(encoder), llm)
+    tracer = Tracer.of(config.model, vocabulary)
+    return nominal_flops(tracer.encoder, tracer.trace(NOMINAL_FRAMES), tracer.llm)
 
 
 def _replanned(summary: dict[str, Any], length: Length) -> dict[str, Any]:

@@ -79,6 +79,8 @@ class Connector(nn.Module, ABC):
         features: of F frames, those of sample 0 first. counts: int64 [B] on the host, frames of each sample (sum F;
         0 for text).
         mode: one of `spec.modes`; None for `spec.mode`. Padding does not exist here: every frame is a real one.
+        It runs on the meta device, too, where tensors have shapes and no values: that is how its FLOPs are counted.
+        What it does may depend on `counts`, and on no value of another tensor.
         """
 
     def attention(

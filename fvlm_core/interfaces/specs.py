@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import warnings
 
 from attrs import Factory, field, frozen
 from attrs.validators import ge, matches_re
@@ -19,9 +19,6 @@ _UNDECLARED_AUXILIARY = ("coarse",)
 
 _TAKEN = frozenset({"fine", "ratio", "content", "by_source", "spikes", "tokens", "content_tokens"})
 """Names that no auxiliary loss can have: those of other columns and sums."""
-
-LLM_WIDTH = 0
-"""Stands for the language model's width, which an encoder and a connector do not know, in a `LinearMap`."""
 
 
 @frozen(kw_only=True)
@@ -97,46 +94,6 @@ class LLMSpec:
     recompute: bool = False
 
 
-@frozen
-class LinearMap:
-    """Work of a connector: a linear map from `inputs` to `outputs` channels (`LLM_WIDTH` for the language model's).
-
-    stage: the pass it belongs to, for tables. times: how often a frame. last: whether the last frame of a sample is
-    mapped too; what asks for the next frame leaves it out.
-    """
-
-    stage: str
-    inputs: int
-    outputs: int
-    times: int = field(default=1, kw_only=True)
-    last: bool = field(default=True, kw_only=True)
-
-
-@frozen
-class Look:
-    """Work of a connector: one `encoder.attend` a frame, through every layer ("deep") or over the final features."""
-
-    stage: str
-    depth: Literal["deep", "shallow"] = "deep"
-
-
-@frozen
-class VisualPass:
-    """Work of a connector: the language model reads every frame's visual tokens but the last's, and no text."""
-
-    stage: str
-
-
-@frozen
-class TextPass:
-    """Work of a connector: a further text loss. The language model reads all visual tokens and the text."""
-
-    stage: str
-
-
-Work = LinearMap | Look | VisualPass | TextPass
-
-
 def _undeclared_modes(spec: ConnectorSpec) -> tuple[Mode, ...]:
     return _UNDECLARED_MODES if spec.mode in _UNDECLARED_MODES else (spec.mode,)
 
@@ -151,10 +108,9 @@ class ConnectorSpec:
     mode: Mode = field(default="coarse_fine")
     """The mode it trains in, and is evaluated in unless somebody asks for another."""
 
-    work: tuple[Work, ...] | None = None
-    """For the FLOP ledger, what happens in training between the encoder's patch pass and the pass over visual tokens
-    and text that the loss is taken from, in that order: each entry reads what the one before it made. None when the
-    connector does not say, and then nothing is counted for it."""
+    work: object = field(default=None, eq=False, repr=False)
+    """Not read: what a connector costs is counted off a run of `Connector.connect`. It once was a list of
+    `LinearMap`, `Look`, `VisualPass` and `TextPass`; one that is given gets a `DeprecationWarning`."""
 
     modes: tuple[Mode, ...] = field(default=Factory(_undeclared_modes, takes_self=True))
     """Every mode that it can be asked for (`fvlm eval --mode`), its own among them, in the order in which they are
@@ -165,6 +121,9 @@ class ConnectorSpec:
     and `val_loss_X`, empty where a batch comes without it."""
 
     def __attrs_post_init__(self) -> None:
+        if self.work is not None:
+            text = "ConnectorSpec(work=...) is not read: FLOPs are counted off a run of `Connector.connect`"
+            warnings.warn(f"{text}; leave it out", DeprecationWarning, stacklevel=3)
         if self.mode not in self.modes:
             raise ValueError(
                 f'modes: expected its own among them, "{self.mode}", got {", ".join(self.modes)}'
@@ -175,3 +134,14 @@ class ConnectorSpec:
                     f'auxiliary: "{name}" is no name for a column loss_{name}: expected letters, digits and _, each '
                     f"name once, and none of {', '.join(sorted(_TAKEN))}"
                 )
+
+
+class Work:
+    """What stood in `ConnectorSpec.work`, which is not read."""
+
+    def __init__(self, *stated: object, **more: object) -> None:
+        pass
+
+
+LinearMap = Look = VisualPass = TextPass = Work
+LLM_WIDTH = 0

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from attrs import evolve
 
+from fvlm_core.interfaces.connector import Connector
 from fvlm_core.interfaces.llm import Chat
 from fvlm_core.interfaces.modality import ModalityEncoder
 from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec, ModalitySpec
@@ -83,6 +84,12 @@ def compose(model: Model, vocabulary: int, seed: int, *, weights: bool = True) -
             part.load_weights()
     flags = {"blind": model.blind, "score_first_token": model.score_first_token}
     return VLM(encoder, connector, llm, modalities=modalities, **flags)
+
+
+def connector_on_meta(model: Model, vocabulary: int) -> Connector:
+    """The connector alone, without memory: what it costs is counted off it."""
+    with torch.device("meta"):
+        return _build("connector", model.connector, *specs(model, vocabulary))
 
 
 def modality_encoder(chosen: Chosen, llm: LLMSpec) -> ModalityEncoder:

@@ -9,19 +9,11 @@ float32, every linear map keeps a bf16 copy of its input, and of its weights. Im
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from attrs import field, frozen
 
-from fvlm_core.interfaces.specs import (
-    ConnectorSpec,
-    EncoderSpec,
-    LinearMap,
-    LLMSpec,
-    Look,
-    TextPass,
-    VisualPass,
-)
+from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec
+from fvlm_core.planning.flops import ConnectorTrace
 
 FULL, HALF = 4, 2
 """Bytes of a number in float32 and in bf16."""
@@ -68,17 +60,13 @@ class Kept:
     """
 
     encoder: EncoderSpec
-    connector: ConnectorSpec
+    connector: ConnectorTrace
     llm: LLMSpec
     counts: Mapping[str, int]
     frozen: frozenset[str]
     batch: LargestMicroBatch
     narrow: int
     chunk: int
-    _work: tuple[Any, ...] = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "_work", self.connector.work or ())
 
     @property
     def kept(self) -> float:
@@ -160,7 +148,7 @@ class Kept:
         every pass of frozen ones that a gradient goes through; none of layers that are made again."""
         count = HALF * self.counts[component] * self._copied
         trains = self._trains(component)
-        looks = sum(isinstance(item, Look) and item.depth == "deep" for item in self._work)
+        looks = self.connector.looks("deep")
         match component:
             case "llm" if self.llm.recompute:  # the head is no part of a layer
                 return float(HALF * self.llm.width * (self.llm.vocabulary or 0) * self._copied)
@@ -206,19 +194,14 @@ class Kept:
         mlp = (4 if spec.gated else 2) * self._inner * narrow
         deep = 2 * (FULL * spec.width + 8) + 6 * inputs + mlp + 4 * spec.heads
         each = {"deep": spec.depth * deep + FULL * spec.width, "shallow": shallow}
-        return float(
-            self.batch.frames * sum(each[item.depth] for item in self._work if isinstance(item, Look))
-        )
+        return float(self.batch.frames * sum(self.connector.looks(depth) * each[depth] for depth in each))
 
     def maps(self) -> float:
         """Inputs of the connector's linear maps; pooled patches are in the final features that the encoder's norm
         leaves, a tensor of their own."""
-        widths = sum(
-            (item.inputs or self.llm.width) * item.times for item in self._work if isinstance(item, LinearMap)
-        )
-        pooled = 0 if any(isinstance(item, Look) for item in self._work) else self.encoder.tokens
+        pooled = 0 if self._deep or self._shallow else self.encoder.tokens
         live = self._trains("connector") or self._eye_trains
-        kept = widths * self.narrow + pooled * self.encoder.width * FULL * self._eye_trains
+        kept = self.connector.read * self.narrow + pooled * self.encoder.width * FULL * self._eye_trains
         return float(live * self.batch.frames * kept)
 
     def reads(self) -> list[float]:
@@ -227,7 +210,7 @@ class Kept:
 
     def head(self) -> float:
         """Hidden states of the labels, and log-probabilities of their whole vocabulary unless these are made again."""
-        texts = 1 + sum(isinstance(item, TextPass) for item in self._work)
+        texts = len(self.connector.texts)
         labels, vocabulary = self.batch.labels, self.llm.vocabulary or 0
         if self._chunked:
             return float(texts * labels * self.llm.width * FULL)
@@ -275,12 +258,11 @@ class Kept:
         logits = numbers * (2 * FULL + (self.narrow if self._copied else 0))
         return frames + self.keys_values() + float(max(layer, logits))
 
-    def _passes(self) -> list[int]:
-        """Positions of each pass of the language model."""
-        visual = self.batch.followed * self.connector.tokens_per_frame
-        text = self.batch.answers * self.batch.positions
-        found = [visual if isinstance(item, VisualPass) else text for item in self._work if _reads(item)]
-        return [*found, text]
+    def _passes(self) -> list[float]:
+        """Positions of each pass of the language model; of samples as long as the trace's, exactly."""
+        followed, text = self.connector.frames - 1, self.batch.answers * self.batch.positions
+        visual = [call.rows * self.batch.followed / followed for call in self.connector.passes]
+        return [*visual, *[text] * len(self.connector.texts)]
 
     def _llm_rows(self) -> float:
         """Bytes a position of one pass through the language model."""
@@ -342,17 +324,13 @@ class Kept:
 
     @property
     def _deep(self) -> bool:
-        return any(isinstance(item, Look) and item.depth == "deep" for item in self._work)
+        return self.connector.looks("deep") > 0
 
     @property
     def _shallow(self) -> bool:
-        return any(isinstance(item, Look) and item.depth == "shallow" for item in self._work)
+        return self.connector.looks("shallow") > 0
 
     @property
     def _tokens_read(self) -> bool:
         """Whether the last layer's update of the patches is read."""
-        return not self._deep or self._shallow
-
-
-def _reads(item: Any) -> bool:
-    return isinstance(item, VisualPass | TextPass)
+        return self.connector.patches_read

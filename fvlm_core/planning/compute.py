@@ -12,10 +12,10 @@ from attrs import frozen
 from fvlm_core.data.lengths import SampleLengths, first_lengths
 from fvlm_core.data.sources import Sources
 from fvlm_core.interfaces.llm import Chat
-from fvlm_core.interfaces.specs import ConnectorSpec, EncoderSpec, LLMSpec, Look
-from fvlm_core.model.build import specs
+from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec
 from fvlm_core.model.vlm import LOGITS_AT_ONCE, VLM
-from fvlm_core.planning.flops import Ledger, ledger, mean_ledger
+from fvlm_core.planning.connector_trace import Tracer
+from fvlm_core.planning.flops import ConnectorTrace, Ledger, ledger, mean_ledger
 from fvlm_core.planning.modality_flops import item_flops
 from fvlm_core.recipes.schema import RunRecipe, Training
 
@@ -29,27 +29,24 @@ def flops_per_sample(config: RunRecipe, sources: Sources, chat: Chat) -> float:
     This is what budgets are divided by and what the metrics' column `flops` adds up. Raises `BadSample` when a clip
     cannot be opened.
     """
-    return sample_ledger(config, chat.vocabulary, first_lengths(config, sources, chat)).total
+    tracer = Tracer.of(config.model, chat.vocabulary)
+    return sample_ledger(config, tracer, first_lengths(config, sources, chat)).total
 
 
-def sample_ledger(config: RunRecipe, vocabulary: int, samples: Collection[SampleLengths]) -> Ledger:
+def sample_ledger(config: RunRecipe, tracer: Tracer, samples: Collection[SampleLengths]) -> Ledger:
     """The mean ledger of samples of these lengths under a run's recipe."""
-    model, training = config.model, config.training
-    encoder, llm = specs(model, vocabulary)
-    connector: ConnectorSpec = model.connector.config.spec(encoder)
+    training, llm, pairs = config.training, tracer.llm, config.training.preference is not None
     labels = sum(sample.supervised for sample in samples) / len(samples) * samples_at_once(training, samples)
-    items = item_flops(model, llm, trains="connector" not in training.frozen)
+    items = item_flops(config.model, llm, trains="connector" not in training.frozen)
     each = {  # many samples are of the same lengths
         sample: ledger(
-            encoder,
-            connector,
+            tracer.encoder,
+            tracer.trace(sample.frames, training.frozen, auxiliary=not pairs),
             llm,
-            frames=sample.frames,
             text=sample.text,
             supervised=sample.supervised,
-            frozen=training.frozen,
             recompute_head=labels * (llm.vocabulary or 0) > LOGITS_AT_ONCE,
-            rejected=(sample.rejected or (sample.text, sample.supervised)) if training.preference else None,
+            rejected=(sample.rejected or (sample.text, sample.supervised)) if pairs else None,
         ).more(items, sample.items)
         for sample in set(samples)
     }
@@ -74,7 +71,7 @@ def six_nd(parameters: int, tokens: float) -> float:
 
 def nominal_flops(
     encoder: EncoderSpec,
-    connector: ConnectorSpec,
+    connector: ConnectorTrace,
     llm: LLMSpec,
     *,
     frames: int = NOMINAL_FRAMES,
@@ -86,7 +83,7 @@ def nominal_flops(
     a token, and a full pass over frames and text for every query of a frame. Kept to reproduce its sample counts; see
     `ledger` for what a sample really costs.
     """
-    looks = sum(isinstance(item, Look) for item in connector.work or ())
+    looks = connector.looks("deep") + connector.looks("shallow")
     tokens = frames * connector.tokens_per_frame
     each = frames * encoder.depth * (4 * encoder.width**2 + 2 * encoder.tokens * encoder.width)
     query = looks * each

@@ -1,4 +1,7 @@
-"""The FLOP ledger: what a training sample costs, component by component and pass by pass, from sizes alone.
+"""The FLOP ledger: what a training sample costs, component by component and pass by pass.
+
+Encoder and language model are counted from their sizes, for whatever a connector asks of them; the connector itself off
+a run of it (`connector_trace`).
 
 A multiply-add is 2 FLOPs. Counted are matrix products, convolutions and attention, as `torch.utils.flop_counter` does;
 norms, activations, rotary positions and look-ups are left out (under 1 %). Frames and tokens are those really
@@ -8,18 +11,11 @@ processed. Imports nothing heavy.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Literal
 
 from attrs import define, evolve, field, frozen
 
-from fvlm_core.interfaces.specs import (
-    ConnectorSpec,
-    EncoderSpec,
-    LinearMap,
-    LLMSpec,
-    Look,
-    TextPass,
-    VisualPass,
-)
+from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec
 
 COMPONENTS = ("encoder", "connector", "llm", "head")
 
@@ -28,7 +24,7 @@ COMPONENTS = ("encoder", "connector", "llm", "head")
 class LedgerRow:
     """FLOPs of one component in one pass of one training sample.
 
-    component: "encoder", "connector", "llm" or "head". stage: the pass ("patches", "coarse query", ...).
+    component: "encoder", "connector", "llm" or "head". stage: the pass ("patches", "query 1", ...).
     backward: gradients of weights that train and of inputs that a gradient must go through; nothing else.
     masked: the part of forward + backward that a causal mask throws away: counted, because dense kernels do it, and
     skipped by those that know the mask. recompute: forward work done again in the backward pass to save memory;
@@ -107,180 +103,210 @@ def mean_ledger(ledgers: Collection[Ledger]) -> Ledger:
     return Ledger(tuple(sums.values()))
 
 
+@define(kw_only=True)
+class Call:
+    """What a connector asks of the encoder or the language model in a training step of one sample."""
+
+    of: Literal["patches", "deep", "shallow", "hidden", "head"] = field(kw_only=False)
+    """The encoder's pass over patches, a depth of its `attend`, or a method of the language model."""
+
+    rows: int = field(kw_only=False)
+    """Frames, or positions of the language model."""
+
+    pairs: int = 0
+    """Of queries and keys that `hidden` attends with, were there no mask."""
+
+    hidden: int = 0
+    """Pairs that the causal mask hides."""
+
+    live: bool = False
+    """Whether the loss sends a gradient through its input."""
+
+    trains: bool = False
+    """Whether the loss gives its weights gradients."""
+
+
+@frozen(kw_only=True)
+class ConnectorTrace:
+    """What a connector does in a training step of one sample, up to its visual tokens."""
+
+    frames: int
+    """Of the sample."""
+
+    tokens_per_frame: int
+    """Visual tokens k."""
+
+    patches_read: bool
+    """Whether what the encoder's last layer makes of the patches is read."""
+
+    frozen: frozenset[str]
+    """Components that do not train."""
+
+    calls: tuple[Call, ...]
+    """In their order, the patch pass first."""
+
+    texts: tuple[tuple[str, bool], ...]
+    """Text passes: name, and whether a gradient goes to its visual tokens. The scored one is the last, without a name."""
+
+    forward: int = 0
+    """FLOPs of the connector's own operations."""
+
+    backward: int = 0
+    """FLOPs of their gradients."""
+
+    read: int = 0
+    """Numbers a frame that its matrix products read, weights left out."""
+
+    problem: str = ""
+    """Why it cannot be run without memory: nothing of its own is counted then."""
+
+    def looks(self, depth: str) -> float:
+        """Queries of a frame that look so deep."""
+        return sum(call.rows for call in self.calls if call.of == depth) / max(1, self.frames)
+
+    @property
+    def passes(self) -> list[Call]:
+        """The language model's before the text is read."""
+        return [call for call in self.calls if call.of == "hidden"]
+
+
 def ledger(
     encoder: EncoderSpec,
-    connector: ConnectorSpec,
+    connector: ConnectorTrace,
     llm: LLMSpec,
     *,
-    frames: int,
     text: int,
     supervised: int | None = None,
-    frozen: Collection[str] = (),
     recompute_head: bool = False,
     rejected: tuple[int, int] | None = None,
 ) -> Ledger:
-    """What one training sample costs.
+    """What one training sample costs: that of the trace, with a text.
 
-    frames: T, 0 for a sample of text only. text: text tokens S. supervised: how many of them are labels (default all
-    but the first). frozen: components ("encoder", "connector", "llm") whose weights do not train: they cost no weight
-    gradients, and no input gradients where nothing before them trains. recompute_head: whether the head's logits are
+    What is frozen there costs no weight gradients, and no input gradients where nothing before it trains. text: tokens
+    S. supervised: how many of them are labels (default all but the first). recompute_head: whether the head's logits are
     made again in the backward pass. rejected: of a preference pair, text tokens and labels with the worse answer: the
     policy makes visual tokens once and reads both answers after them, and so does the frozen reference, forward only
-    (stages "reference ..."); auxiliary text passes are left out.
+    (stages "reference ..."); the trace is one without auxiliary losses.
     """
     texts = [(text, text - 1 if supervised is None else supervised)]
     if rejected is None:
-        return Ledger(_Count(encoder, connector, llm, frames, texts, frozenset(frozen), recompute_head).run())
+        return Ledger(_Count(encoder, connector, llm, recompute_head).run(texts))
     texts.append(rejected)
-    read = evolve(
-        connector, work=tuple(item for item in connector.work or () if not isinstance(item, TextPass))
+    still = evolve(
+        connector,
+        frozen=frozenset(COMPONENTS),
+        calls=tuple(evolve(call, live=False, trains=False) for call in connector.calls),
+        texts=(("", False),),
+        backward=0,
     )
-    policy = _Count(encoder, read, llm, frames, texts, frozenset(frozen), recompute_head).run()
-    reference = _Count(
-        encoder, read, llm, frames, texts, frozenset({"encoder", "connector", "llm"}), False
-    ).run()
+    policy = _Count(encoder, connector, llm, recompute_head).run(texts)
+    reference = _Count(encoder, still, llm, recompute_head=False).run(texts)
     return Ledger((*policy, *(evolve(row, stage=f"reference {row.stage}") for row in reference)))
 
 
 @define
 class _Count:
-    """One walk through a training step, in the order of the forward pass.
-
-    texts: text tokens and labels, of a pair those of each answer. live: whether the activations reached so far need a
-    gradient (something before them trains). reached: whether the
-    loss depends on them.
-    """
+    """Adds up what is asked for, in the order of the forward pass."""
 
     encoder: EncoderSpec
-    connector: ConnectorSpec
+    trace: ConnectorTrace
     llm: LLMSpec
-    frames: int
-    texts: list[tuple[int, int]]
-    frozen: frozenset[str]
     recompute_head: bool
-    live: bool = False
-    reached: bool = True
     entries: dict[tuple[str, str], LedgerRow] = field(factory=dict[tuple[str, str], LedgerRow])
 
-    def run(self) -> tuple[LedgerRow, ...]:
-        work = self.connector.work or ()
-        self._patches()
-        # A learned query starts the chain of a connector that looks; patch features that of any other.
-        looks = any(isinstance(item, Look) for item in work)
-        self.live = self._trains("connector" if looks else "encoder")
-        for index, item in enumerate(work):
-            self.reached = self._loss_depends_on(index)
-            self._do(item)
-        self.reached = True
-        self._text_pass("LLM" if not any(isinstance(i, VisualPass) for i in work) else "fine LLM", "head")
+    def run(self, texts: Collection[tuple[int, int]]) -> tuple[LedgerRow, ...]:
+        """texts: tokens and labels, of a pair those of each answer."""
+        trace, looks, passes = self.trace, 0, 0
+        for call in trace.calls:
+            match call.of:
+                case "patches":
+                    self._patches(call)
+                case "hidden":
+                    passes += 1
+                    self._read(f"visual pass {passes}", call)
+                case "head":
+                    self._head("visual head", call)
+                case _:
+                    looks += 1
+                    self._look(f"query {looks}", call)
+        self._add("connector", "connector", trace.forward, trace.backward)
+        trains = "llm" not in trace.frozen
+        for name, live in trace.texts:
+            for text, labels in texts:
+                tokens = trace.frames * trace.tokens_per_frame + text
+                mask = {"pairs": tokens**2, "hidden": tokens * (tokens - 1) // 2}
+                self._read(
+                    f"{name} text LLM" if name else "LLM",
+                    Call("hidden", tokens, live=live, trains=trains, **mask),
+                )
+                head = Call("head", labels, live=live or trains, trains=trains)
+                self._head(f"{name} text LLM head" if name else "head", head)
         return tuple(self.entries.values())
 
-    def _do(self, item: LinearMap | Look | VisualPass | TextPass) -> None:
-        match item:
-            case LinearMap():
-                rows = (self.frames if item.last else self._followed) * item.times
-                # LLM_WIDTH is 0
-                inputs, outputs = (width or self.llm.width for width in (item.inputs, item.outputs))
-                self._linear("connector", item.stage, rows * inputs * outputs)
-                self.live = self.live or self._trains("connector")
-            case Look(stage, "deep"):
-                self._look_deep(stage)
-            case Look(stage):
-                self._look_shallow(stage)
-            case VisualPass(stage):
-                self._read(stage, self._followed * self.connector.tokens_per_frame)
-                # With a single frame nothing was read, and the next query is the first one, which is learned.
-                read = (self.live or self._trains("llm")) and self._followed > 0
-                self.live = read or self._trains("connector")
-            case TextPass(stage):
-                self._text_pass(stage, f"{stage} head")
-
-    def _patches(self) -> None:
+    def _patches(self, call: Call) -> None:
         """The encoder over the patches of every frame. The last layer only makes keys and values unless its update of
         the patches is read."""
-        spec, work = self.encoder, self.connector.work or ()
-        deep = any(isinstance(item, Look) and item.depth == "deep" for item in work)
-        tokens_read = not deep or any(isinstance(item, Look) and item.depth == "shallow" for item in work)
-        rows = self.frames * spec.tokens
-        pixels = spec.image_size**2 // spec.patches
-        before = self.live
+        spec, trains = self.encoder, call.trains
+        rows, pixels = call.rows * spec.tokens, spec.image_size**2 // spec.patches
+        updates = spec.depth if self.trace.patches_read else spec.depth - 1
+        weights = 2 * spec.width**2 * spec.depth + (2 * spec.width**2 + self._encoder_mlp()) * updates
         # No gradient goes to the pixels, but the first norm trains, so one goes to everything after it.
-        self.live = False
-        self._linear("encoder", "patches", self.frames * spec.patches * spec.width * 3 * pixels)
-        self.live = self._trains("encoder")
-        updates = spec.depth if tokens_read else spec.depth - 1
-        self._linear("encoder", "patches", rows * 2 * spec.width**2 * spec.depth)
-        self._linear("encoder", "patches", rows * (2 * spec.width**2 + self._encoder_mlp()) * updates)
-        self._attention("encoder", "patches", rows * spec.tokens * spec.width * updates, keys=self.live)
-        if spec.recompute and self.live:
+        self._linear("encoder", "patches", call.rows * spec.patches * spec.width * 3 * pixels, trains)
+        self._linear("encoder", "patches", rows * weights, 2 * trains)
+        self._attention("encoder", "patches", rows * spec.tokens * spec.width * updates, trains, trains)
+        if spec.recompute and trains:
             self._again("encoder", "patches")
-        self.live = before
 
-    def _look_deep(self, stage: str) -> None:
-        """A query a frame through all layers: query and output projections, MLP, attention over the kept keys."""
-        spec = self.encoder
-        trains = self._trains("encoder")
-        self.live = self.live or trains
-        self._linear("encoder", stage, self.frames * (2 * spec.width**2 + self._encoder_mlp()) * spec.depth)
-        self._attention("encoder", stage, self.frames * spec.tokens * spec.width * spec.depth, keys=trains)
+    def _look(self, stage: str, call: Call) -> None:
+        """A query a frame. Deep: through all layers, with query and output projections, MLP, and attention over the
+        kept keys. Shallow: one attention over the final features, whose keys and values are projected once."""
+        spec, live, trains = self.encoder, call.live, call.trains
+        scores = call.rows * spec.tokens * spec.width
+        if call.of == "deep":
+            live = live or trains
+            weights = (2 * spec.width**2 + self._encoder_mlp()) * spec.depth
+            self._linear("encoder", stage, call.rows * weights, trains + live)
+            scores *= spec.depth
+        elif ("encoder", "final keys and values") not in self.entries:
+            every = any(each.trains for each in self.trace.calls if each.of == "shallow")
+            keys = call.rows * spec.tokens * 2 * spec.width**2
+            self._linear("encoder", "final keys and values", keys, 2 * every)
+        self._attention("encoder", stage, scores, live, trains)
 
-    def _look_shallow(self, stage: str) -> None:
-        """One attention over the final features, whose keys and values are projected once for all looks."""
-        spec = self.encoder
-        before, trains, reached = self.live, self._trains("encoder"), self.reached
-        final = ("encoder", "final keys and values")
-        if final not in self.entries:
-            self.live, self.reached = trains, True  # the last look reads them, whichever is first
-            self._linear(*final, self.frames * spec.tokens * 2 * spec.width**2)
-        self.live, self.reached = before, reached
-        self._attention("encoder", stage, self.frames * spec.tokens * spec.width, keys=trains)
-        self.live = self.live or trains
-
-    def _text_pass(self, stage: str, head: str) -> None:
-        """Visual tokens and each text through the language model, the head at supervised positions only."""
-        before = self.live
-        for text, supervised in self.texts:
-            self._read(stage, self.frames * self.connector.tokens_per_frame + text)
-            self.live = self.live or self._trains("llm")
-            self._linear("head", head, supervised * self.llm.width * (self.llm.vocabulary or 0))
-            if self.recompute_head and self.live:
-                self._again("head", head)
-            self.live = before
-
-    def _read(self, stage: str, tokens: int) -> None:
-        """`tokens` through every layer of the language model."""
-        spec = self.llm
+    def _read(self, stage: str, call: Call) -> None:
+        """Positions through every layer of the language model."""
+        spec, live = self.llm, call.live or call.trains
         head = spec.head_width or spec.width // spec.heads
         queries, keys = spec.heads * head, spec.kv_heads * head
         weights = 2 * spec.width * (queries + keys) + 3 * spec.width * spec.mlp
-        before = self.live
-        self.live = self.live or self._trains("llm")
-        self._linear("llm", stage, tokens * weights * spec.depth)
-        self._attention("llm", stage, tokens * tokens * queries * spec.depth, keys=self.live, tokens=tokens)
-        if spec.recompute and self.live:
+        self._linear("llm", stage, call.rows * weights * spec.depth, call.trains + live)
+        masked = call.hidden / call.pairs if call.pairs else 0.0
+        self._attention("llm", stage, call.pairs * queries * spec.depth, live, live, masked)
+        if spec.recompute and live:
             self._again("llm", stage)
-        self.live = before
 
-    def _linear(self, component: str, stage: str, products: float) -> None:
-        """Products of activations and weights: one more time each for the inputs' and the weights' gradients."""
-        trains = self._trains("llm" if component == "head" else component)
-        self._add(component, stage, 2.0 * products, trains + self.live)
+    def _head(self, stage: str, call: Call) -> None:
+        products = call.rows * self.llm.width * (self.llm.vocabulary or 0)
+        self._linear("head", stage, products, call.trains + call.live)
+        if self.recompute_head and call.live:
+            self._again("head", stage)
 
-    def _attention(self, component: str, stage: str, products: float, *, keys: bool, tokens: int = 0) -> None:
-        """Scores and weighted values, `products` multiply-adds each.
+    def _linear(self, component: str, stage: str, products: int, again: int) -> None:
+        """Products of activations and weights, and `again` times as many for the inputs' and the weights' gradients."""
+        self._add(component, stage, 2.0 * products, 2.0 * products * again)
 
-        keys: whether keys and values need gradients. tokens: positions of a causal mask, which leaves (tokens + 1) / 2
-        of them visible on average; 0 for none.
-        """
+    def _attention(
+        self, component: str, stage: str, products: int, live: bool, keys: bool, masked: float = 0.0
+    ) -> None:
+        """Scores and weighted values, `products` multiply-adds each. live, keys: whether queries, and keys and values,
+        need gradients."""
         # Gradients of the scores, of the queries, and of keys and values: half of the forward work each.
-        again = 0.5 * (2 * keys + self.live + (self.live or keys))
-        masked = (tokens - 1) / (2 * tokens) if tokens else 0.0
-        self._add(component, stage, 4.0 * products, again, masked)
+        again = 0.5 * (2 * keys + live + (live or keys))
+        self._add(component, stage, 4.0 * products, 4.0 * products * again, masked)
 
-    def _add(self, component: str, stage: str, forward: float, again: float, masked: float = 0.0) -> None:
-        """Book `forward` FLOPs, and `again` times as many backward where the loss depends on them."""
+    def _add(self, component: str, stage: str, forward: float, backward: float, masked: float = 0.0) -> None:
+        """Book FLOPs, of which a mask hides a share."""
         key = (component, stage)
-        backward = forward * again * self.reached
         entry = self.entries.get(key, LedgerRow(*key, 0.0, 0.0))
         self.entries[key] = evolve(
             entry,
@@ -293,23 +319,7 @@ class _Count:
         entry = self.entries[component, stage]
         self.entries[component, stage] = evolve(entry, recompute=entry.forward)
 
-    @property
-    def _followed(self) -> int:
-        """Frames that another one follows."""
-        return max(0, self.frames - 1)
-
-    def _trains(self, component: str) -> bool:
-        return component not in self.frozen
-
     def _encoder_mlp(self) -> int:
         """Weights of one MLP of the encoder."""
         spec = self.encoder
         return (3 if spec.gated else 2) * spec.width * (spec.mlp or 4 * spec.width)
-
-    def _loss_depends_on(self, index: int) -> bool:
-        """With a single frame there is no next query, so what leads to one trains nothing, unless it is scored too."""
-        if self._followed:
-            return True
-        following = (self.connector.work or ())[index:]
-        stop = next((i for i, item in enumerate(following) if isinstance(item, VisualPass)), None)
-        return stop is None or any(isinstance(item, TextPass) for item in following[:stop])

@@ -11,8 +11,9 @@ from typing import Any
 import attrs
 from attrs import frozen
 
-from fvlm_core.interfaces.specs import ConnectorSpec, EncoderSpec, LLMSpec
+from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec
 from fvlm_core.planning.activation_memory import FULL, HALF, Kept, LargestMicroBatch
+from fvlm_core.planning.flops import ConnectorTrace
 
 GIB = 1 << 30
 
@@ -81,7 +82,7 @@ class Memory:
 
 def training_memory(
     encoder: EncoderSpec,
-    connector: ConnectorSpec,
+    connector: ConnectorTrace,
     llm: LLMSpec,
     trained: Trained,
     training: LargestMicroBatch,

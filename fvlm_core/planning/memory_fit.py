@@ -14,12 +14,12 @@ from attrs import evolve, frozen
 
 from fvlm_core.data.lengths import SampleLengths
 from fvlm_core.hardware.gpus import GPU
-from fvlm_core.interfaces.specs import ConnectorSpec
 from fvlm_core.model.build import specs
 from fvlm_core.model.sequences import positions
 from fvlm_core.model.vlm import LOGITS_AT_ONCE
 from fvlm_core.planning.activation_memory import LargestMicroBatch
 from fvlm_core.planning.compute import Parameters, samples_at_once
+from fvlm_core.planning.connector_trace import Tracer
 from fvlm_core.planning.memory import GIB, USABLE, Memory, Trained, training_memory
 from fvlm_core.recipes.schema import RunRecipe
 from fvlm_core.training.length import peak_rates
@@ -111,14 +111,14 @@ def _container_limit() -> float:
 
 def need(
     config: RunRecipe,
-    vocabulary: int,
+    tracer: Tracer,
     parameters: Parameters,
     samples: Sequence[SampleLengths],
     capacity: Capacity,
     ranks: int = 1,
 ) -> Need:
     """What a run needs of a device. samples: lengths of some. ranks: processes that train it together."""
-    estimate = _Estimate(vocabulary, parameters, samples, capacity)
+    estimate = _Estimate(tracer, parameters, samples, capacity)
     shards = ranks if config.training.parallel == "fsdp2" else 1
     memory = estimate.memory(config, shards)
     longest = [evolve(s, text=max(s.text, config.data.max_text_tokens)) for s in samples]
@@ -130,7 +130,7 @@ def need(
 
 @frozen
 class _Estimate:
-    vocabulary: int
+    tracer: Tracer
     parameters: Parameters
     samples: Sequence[SampleLengths]
     capacity: Capacity
@@ -138,8 +138,8 @@ class _Estimate:
     def memory(self, config: RunRecipe, shards: int = 1) -> Memory:
         """The peak of a run."""
         model, training = config.model, config.training
-        encoder, llm = specs(model, self.vocabulary)
-        connector: ConnectorSpec = model.connector.config.spec(encoder)
+        encoder, llm = specs(model, self.tracer.llm.vocabulary)
+        connector = self.tracer.longest(self.samples, training.frozen)
         rates = peak_rates(training, self.parameters.total)
         still = [name for name, rate in rates.items() if rate == 0]
         at_once = ceil(samples_at_once(training, self.samples))

@@ -22,7 +22,6 @@ from fvlm_core.hardware.devices import pick_device
 from fvlm_core.hardware.gpus import GPU
 from fvlm_core.hardware.throughput import ASSUMED_MFU, Speed, StatedSpeed, measure_speed
 from fvlm_core.interfaces.llm import Chat
-from fvlm_core.interfaces.specs import ConnectorSpec
 from fvlm_core.media.bad_sample import BadSample
 from fvlm_core.model.build import compose, make_chat, modality_specs, remarks, specs
 from fvlm_core.planning.compute import (
@@ -34,6 +33,7 @@ from fvlm_core.planning.compute import (
     short_count,
     six_nd,
 )
+from fvlm_core.planning.connector_trace import Tracer
 from fvlm_core.planning.disk import Disk, disk_need
 from fvlm_core.planning.flops import LedgerRow
 from fvlm_core.planning.memory_fit import Capacity, Need, capacity_here, capacity_of, gib, need
@@ -167,10 +167,9 @@ class _Planner:
         chat = self._once(("chat", model.llm, config.data), lambda: _chat(model, sources))
         samples, lengths_from = self._lengths(config, sources, chat)
         vocabulary = self._vocabulary(model, chat, notes)
-        parameters = self._parameters(config, vocabulary)
-        cost = sample_ledger(config, vocabulary, samples)
-        encoder, llm = specs(model, vocabulary)
-        connector: ConnectorSpec = model.connector.config.spec(encoder)
+        parameters, tracer = self._counted(config, vocabulary)
+        cost = sample_ledger(config, tracer, samples)
+        encoder, llm, connector = tracer.encoder, tracer.llm, tracer.longest(samples, training.frozen)
         nominal = nominal_flops(encoder, connector, llm)
         length = Length.of(
             training, Spent(nominal if training.budget_accounting == "nominal" else cost.total)
@@ -180,10 +179,10 @@ class _Planner:
                 f'the encoder "{model.encoder.name}" does not state its MLP (EncoderSpec.mlp): '
                 "FLOPs and time take it for a ViT with 4 x its width"
             )
-        if connector.work is None:
+        if connector.problem:
             notes.append(
-                f'the connector "{model.connector.name}" does not state its work (ConnectorSpec.work): '
-                "FLOPs and time are without it"
+                f'the connector "{model.connector.name}" cannot run on the meta device, where it is counted '
+                f"({connector.problem}): FLOPs, memory and time are without it"
             )
         if model.modalities:
             notes.append(
@@ -200,7 +199,7 @@ class _Planner:
         rates = peak_rates(training, parameters.total)
         device = self._device(config, notes)
         speed = self._speed(config, device)
-        needed = need(config, vocabulary, parameters, samples, self._capacity(device))
+        needed = need(config, tracer, parameters, samples, self._capacity(device))
         if samples == [TYPICAL] or (needed.fits and needed.capped > needed.capacity.usable):
             cap = config.data.max_text_tokens
             notes.append(f"memory with every text at its cap, {cap} tokens: {gib(needed.capped)}")
@@ -288,14 +287,15 @@ class _Planner:
         chat = self._once(("chat", config.model.llm, config.data), lambda: _chat(config.model, sources))
         samples, _ = self._lengths(config, sources, chat)
         vocabulary = self._vocabulary(config.model, chat, [])
-        parameters = self._parameters(config, vocabulary)
+        parameters, tracer = self._counted(config, vocabulary)
         capacity = self._capacity(pick_device(config.training.device))
-        return need(config, vocabulary, parameters, samples, capacity, ranks)
+        return need(config, tracer, parameters, samples, capacity, ranks)
 
-    def _parameters(self, config: RunRecipe, vocabulary: int) -> Parameters:
+    def _counted(self, config: RunRecipe, vocabulary: int) -> tuple[Parameters, Tracer]:
         model, frozen = config.model, config.training.frozen
-        counted = self._once(("parameters", model, vocabulary), lambda: _count(model, vocabulary))
-        return Parameters(counted.components, {k: n for k, n in counted.groups.items() if k not in frozen})
+        counted, tracer = self._once(("counted", model, vocabulary), lambda: _count(model, vocabulary))
+        trained = {name: n for name, n in counted.groups.items() if name not in frozen}
+        return Parameters(counted.components, trained), tracer
 
     def _device(self, config: RunRecipe, notes: list[str]) -> str:
         if self.target.gpu is not None:
@@ -349,9 +349,11 @@ def _chat(model: Model, sources: Sources | None) -> Chat | None:
         return None
 
 
-def _count(model: Model, vocabulary: int) -> Parameters:
+def _count(model: Model, vocabulary: int) -> tuple[Parameters, Tracer]:
     with torch.device("meta"):
-        return count_parameters(compose(model, vocabulary, 0, weights=False))
+        composed = compose(model, vocabulary, 0, weights=False)
+    encoder, llm = specs(model, vocabulary)
+    return count_parameters(composed), Tracer(encoder, composed.connector, llm)
 
 
 def _epochs(data: Data, sources: Sources, chat: Chat | None, samples: int) -> tuple[tuple[str, float], ...]:

@@ -6,17 +6,15 @@ from collections.abc import Callable, Mapping
 from math import ceil
 
 from fvlm_core.hardware.throughput import Speed, StatedSpeed
-from fvlm_core.interfaces.specs import ConnectorSpec, EncoderSpec, LLMSpec, Look, TextPass, VisualPass
-from fvlm_core.planning.flops import Ledger, LedgerRow
+from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec
+from fvlm_core.planning.flops import ConnectorTrace, Ledger, LedgerRow
 from fvlm_core.recipes.schema import RunRecipe
 
 
-def micro_batch_layers(encoder: EncoderSpec, connector: ConnectorSpec, llm: LLMSpec) -> int:
+def micro_batch_layers(encoder: EncoderSpec, connector: ConnectorTrace, llm: LLMSpec) -> float:
     """Layers that a micro-batch passes through."""
-    work = connector.work or ()
-    looks = sum(isinstance(item, Look) and item.depth == "deep" for item in work)
-    reads = sum(isinstance(item, VisualPass | TextPass) for item in work)
-    return encoder.depth * (1 + looks) + llm.depth * (1 + reads)
+    reads = len(connector.passes) + len(connector.texts)
+    return encoder.depth * (1 + connector.looks("deep")) + llm.depth * reads
 
 
 def run_seconds(
@@ -27,7 +25,7 @@ def run_seconds(
     steps: float,
     evaluations: int,
     speed: Speed | StatedSpeed,
-    layers: int,
+    layers: float,
     decoding: float,
 ) -> float:
     """Seconds of a run.

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from fvlm_core.interfaces.connector import Auxiliary, Connector, VisualTokens
 from fvlm_core.interfaces.encoder import PatchFeatures
-from fvlm_core.interfaces.specs import ConnectorSpec, LinearMap, Look, Mode
+from fvlm_core.interfaces.specs import ConnectorSpec, Mode
+from fvlm_core.planning.connector_trace import Tracer
+from fvlm_core.planning.flop_counter import Flops
 from fvlm_core.testing.encoder import noise
 from fvlm_core.testing.finding import Promise, expect, promises, skip
-from fvlm_core.testing.flops import Flops
 from fvlm_core.testing.modules import (
     check_apart,
     check_close,
@@ -31,8 +32,6 @@ from fvlm_core.testing.subject import ComponentUnderTest
 PROMISES: list[Promise] = []
 COUNTS = (3, 0, 1, 2)
 """Frames of each sample; the second one is text."""
-
-WORK_TOLERANCE = 0.02
 
 
 class Bridge:
@@ -227,33 +226,21 @@ def _gradients(bridge: Bridge) -> None:
     check_gradients(bridge.module, loss)
 
 
-@promises(PROMISES, "its work is what it computes", ConnectorSpec, "For the FLOP ledger")
-def _work(bridge: Bridge) -> None:
-    work = bridge.module.spec.work
-    if work is None:
-        skip("its spec does not say, so that nothing is counted for it")
-    frames, last = sum(COUNTS), sum(count > 0 for count in COUNTS)
-    llm = ear_spec().width
-    maps = [item for item in work if isinstance(item, LinearMap)]
-    wanted = sum(
-        2
-        * (frames if item.last else frames - last)
-        * item.times
-        * (item.inputs or llm)
-        * (item.outputs or llm)
-        for item in maps
-    )
+@promises(PROMISES, "what it costs can be counted", Connector.connect, "It runs on the meta device, too")
+def _counted(bridge: Bridge) -> None:
+    frames, module = sum(COUNTS), bridge.module
+    traced = Tracer(iris_spec(), module, ear_spec()).trace(frames)
+    expect(not traced.problem, f"`connect` on the meta device: {traced.problem}")
     bridge.encoder.looks.clear()
     bridge.encoder.spent = bridge.llm.spent = 0
     features = bridge.features()
     with torch.no_grad(), Flops() as counter:
-        bridge.module.connect(features, torch.tensor(COUNTS), bridge.encoder, bridge.llm)
+        module.connect(features, torch.tensor([frames]), bridge.encoder, bridge.llm, mode=module.spec.mode)
     got = counter.total - bridge.encoder.spent - bridge.llm.spent
-    apart = abs(got - wanted) / max(got, wanted, 1)
     expect(
-        apart <= WORK_TOLERANCE,
-        f"its linear maps make {wanted:,} FLOPs of {frames} frames; measured without encoder and LLM: {got:,}",
+        got == traced.forward,
+        f"it makes {traced.forward:,} FLOPs of {frames} frames on the meta device; elsewhere {got:,}",
     )
-    stated = [item.depth for item in work if isinstance(item, Look)]
-    looks = sum(bridge.encoder.looks) / frames
-    expect(looks == len(stated), f"it states {len(stated)} looks a frame; measured: {looks:g}")
+    looks = frames * (traced.looks("deep") + traced.looks("shallow"))
+    seen = sum(bridge.encoder.looks)
+    expect(looks == seen, f"it looks at {looks:g} frames on the meta device; elsewhere at {seen}")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fvlm_core.interfaces.encoder import Depth, KeyValue, PatchFeatures, VisionEncoder
 from fvlm_core.interfaces.llm import LLMBackend
 from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec
-from fvlm_core.testing.flops import Flops
+from fvlm_core.planning.flop_counter import Flops
 
 
 def iris_spec() -> EncoderSpec:

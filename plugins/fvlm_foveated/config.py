@@ -7,16 +7,7 @@ from typing import Literal, get_args
 
 from attrs import evolve, field, frozen, validators
 
-from fvlm_core.plugin_api import (
-    LLM_WIDTH,
-    ConnectorSpec,
-    EncoderSpec,
-    LinearMap,
-    Look,
-    TextPass,
-    VisualPass,
-    Work,
-)
+from fvlm_core.plugin_api import ConnectorSpec, EncoderSpec
 
 Mode = Literal["coarse_only", "coarse_fine", "autoregressive"]
 """How visual tokens are made: one pass, two parallel passes (training), or frame by frame (true inference)."""
@@ -74,28 +65,6 @@ class Foveated:
         return ConnectorSpec(
             tokens_per_frame=1,
             mode=self.mode,
-            work=self._work(encoder.width),
             modes=get_args(Mode),
             auxiliary=("coarse",),
         )
-
-    def _work(self, width: int) -> tuple[Work, ...]:
-        """What a training step does, for the FLOP ledger. width: the encoder's D."""
-
-        def look(stage: str) -> list[Work]:
-            return [
-                LinearMap(stage, self.query_dim, width),
-                Look(stage, self.depth),
-                LinearMap(stage, width, width),
-                LinearMap(stage, width, LLM_WIDTH),
-            ]
-
-        work = look("coarse query")
-        if self.mode == "coarse_only":
-            return tuple(work)
-        if self.lambda_coarse:
-            work.append(TextPass("coarse text LLM"))
-        for _ in range(self.fine_iterations):
-            ask = LinearMap("fine query", LLM_WIDTH, self.query_dim, last=False)
-            work += [VisualPass("coarse LLM"), ask, *look("fine query")]
-        return tuple(work)

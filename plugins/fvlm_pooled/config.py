@@ -6,7 +6,7 @@ import math
 
 from attrs import evolve, field, frozen, validators
 
-from fvlm_core.plugin_api import LLM_WIDTH, ConnectorSpec, EncoderSpec, LinearMap, UsageError
+from fvlm_core.plugin_api import ConnectorSpec, EncoderSpec, UsageError
 
 
 @frozen(kw_only=True)
@@ -32,6 +32,4 @@ class Pooled:
                 f"grid: expected at most {min(rows, columns)}, got {self.grid}: the encoder sees {rows} x {columns} "
                 "patches"
             )
-        tokens = self.grid**2
-        work = (LinearMap("pooled tokens", encoder.width, LLM_WIDTH, times=tokens),)
-        return ConnectorSpec(tokens_per_frame=tokens, mode="coarse_only", work=work)
+        return ConnectorSpec(tokens_per_frame=self.grid**2, mode="coarse_only")

@@ -23,7 +23,7 @@ from fvlm_core.bench.train import flops_of as counted
 from fvlm_core.cli.bench_train import NAMES as OFFERED
 from fvlm_core.data.planning import Room
 from fvlm_core.model.vlm import VLM
-from fvlm_core.testing.flops import Flops
+from fvlm_core.planning.flop_counter import Flops
 
 KNOWN = ("model.llm.tokenizer=none", "model.llm.vocabulary=512", "model.llm.width=64", "model.llm.mlp=192")
 

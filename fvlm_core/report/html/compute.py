@@ -69,6 +69,7 @@ def _shares(one: Gathered) -> dict[str, float]:
     from fvlm_core.data.lengths import SampleLengths
     from fvlm_core.model.build import make_chat
     from fvlm_core.planning.compute import sample_ledger
+    from fvlm_core.planning.connector_trace import Tracer
     from fvlm_core.recipes.read import from_resolved
 
     try:
@@ -81,5 +82,5 @@ def _shares(one: Gathered) -> dict[str, float]:
         round(sum(of["tokens"] for of in counts) / samples),
         round((summary.get("supervised_tokens") or 0) / samples),
     )
-    found = sample_ledger(config, vocabulary, [mean])
+    found = sample_ledger(config, Tracer.of(config.model, vocabulary), [mean])
     return {name: part / found.total for name, part in found.components().items()}
