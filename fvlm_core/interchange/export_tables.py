@@ -58,7 +58,7 @@ TEXTS = frozenset({"run_id", "model_size", "lr_schedule", "in_fits"})
 WHOLE = frozenset({"step", "samples_seen", "total_params", "total_samples", "total_steps", "best_val_step"})
 """Columns of whole numbers, not negative."""
 
-METRICS = {"lr": "lr_connector", "throughput_sps": "throughput_samples_sec"}
+LOGGED_AS = {"lr": "lr_connector", "throughput_sps": "throughput_samples_sec"}
 """Columns of points that the metrics know by another name."""
 
 AS_WRITTEN = "as_written"
@@ -107,7 +107,7 @@ def point_rows(runs: Sequence[StoredRun]) -> list[dict[str, Any]]:
     Rows of an import are in the order of its file, runs mixed or not, and hold `as_written` where it spelt otherwise.
     """
     names = run_names(runs)
-    both = tuple(METRICS.values())  # of training rows and of evaluations alike
+    both = tuple(LOGGED_AS.values())  # of training rows and of evaluations alike
     more = auxiliary_columns(runs)
     placed: list[tuple[str, int, dict[str, Any]]] = []
     for run in runs:

@@ -7,7 +7,7 @@ from typing import Any
 
 from fvlm_core.interchange.export_tables import (
     AS_WRITTEN,
-    METRICS,
+    LOGGED_AS,
     POINT_COLUMNS,
     SOURCE_ROW,
     SUMMARY_COLUMNS,
@@ -122,7 +122,7 @@ def _with_points(table: ImportedTable, problems: list[Problem], remarks: list[st
 
 def _point(row: TableRow, place: int) -> Row:
     values = {
-        METRICS.get(column, column): value for column, value in row.values.items() if column not in TEXTS
+        LOGGED_AS.get(column, column): value for column, value in row.values.items() if column not in TEXTS
     }
     return {"event_type": "eval", **values, SOURCE_ROW: place, **_beside(row)}
 
