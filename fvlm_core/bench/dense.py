@@ -66,7 +66,7 @@ def bare(setting: Setting) -> Step:
     model = setting.model()
     batch = dense_batch(setting, model.encoder.spec.image_size)
     connector, samples = model.connector, setting.samples
-    passes = len(Tracer(model.encoder.spec, connector, model.llm.spec).trace(FRAMES).passes)
+    passes = len(Tracer(model.encoder.spec, connector, model.llm.spec).trace(FRAMES).of("hidden"))
     width, k = model.llm.spec.width, connector.spec.tokens_per_frame
     frames = model.normalise(batch.frames)
     seen = 0.14 * torch.randn(samples, FRAMES * k, width, device=setting.device)

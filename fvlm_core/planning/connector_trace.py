@@ -94,8 +94,10 @@ class Tracer:
 
 
 class _Answer(torch.autograd.Function):
-    """Gives a tensor of a shape; its backward pass notes in the call which gradients it was asked for. inputs: what goes
-    in, weights, and what else gets gradients."""
+    """Gives a tensor of a shape; its backward pass notes which gradients it was asked for.
+
+    inputs: what goes in, weights, and what else gets gradients.
+    """
 
     @staticmethod
     def forward(ctx: Any, call: Call, shape: Sequence[int], *inputs: Tensor) -> Tensor:
@@ -104,7 +106,8 @@ class _Answer(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        ctx.call.live, ctx.call.trains, *_ = needed = ctx.needs_input_grad[2:]
+        needed = ctx.needs_input_grad[2:]
+        ctx.call.live, ctx.call.trains = needed[:2]
         return (
             None,
             None,
@@ -153,27 +156,25 @@ class _LLM(LLMBackend):
     def __init__(self, spec: LLMSpec, trains: bool, calls: list[Call]) -> None:
         super().__init__()
         self.spec, self.calls = spec, calls
-        self.weight = nn.Parameter(torch.empty(1, device="meta"), requires_grad=trains)
+        table = torch.empty(spec.vocabulary or 0, spec.width, device="meta")
+        self.words = nn.Parameter(table, requires_grad=trains)
 
     def embed(self, ids: Tensor) -> Tensor:
-        return _Answer.apply(Call("head", 0), (*ids.shape, self.spec.width), self.weight, self.weight)
+        return self.words[ids]
 
     def hidden(
         self, embeddings: Tensor, *, lengths: Sequence[int] | None = None, cache: list[int] | None = None
     ) -> Tensor:
         rows, length, _ = embeddings.shape
         each, past = lengths or [length] * rows, sum(cache or ())
-        call = Call("hidden", sum(each))
-        call.pairs, call.hidden = sum(n * (past + n) for n in each), sum(n * (n - 1) // 2 for n in each)
-        self.calls.append(call)
+        pairs, masked = sum(n * (past + n) for n in each), sum(n * (n - 1) // 2 for n in each)
+        self.calls.append(Call("hidden", sum(each), pairs, masked))
         if cache is not None:
             cache.append(length)
-        return _Answer.apply(call, embeddings.shape, embeddings, self.weight)
+        return _Answer.apply(self.calls[-1], embeddings.shape, embeddings, self.words)
 
     def new_cache(self) -> list[int]:
         return []
 
     def logits(self, hidden: Tensor) -> Tensor:
-        call = Call("head", hidden[..., 0].numel())
-        self.calls.append(call)
-        return _Answer.apply(call, (*hidden.shape[:-1], self.spec.vocabulary or 0), hidden, self.weight)
+        return hidden @ self.words.mT

@@ -10,10 +10,10 @@ processed. Imports nothing heavy.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Literal
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, frozen
 
 from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec
 
@@ -103,71 +103,52 @@ def mean_ledger(ledgers: Collection[Ledger]) -> Ledger:
     return Ledger(tuple(sums.values()))
 
 
-@define(kw_only=True)
+@define
 class Call:
-    """What a connector asks of the encoder or the language model in a training step of one sample."""
+    """What a connector asks of the encoder or the language model in a training step of one sample.
 
-    of: Literal["patches", "deep", "shallow", "hidden", "head"] = field(kw_only=False)
-    """The encoder's pass over patches, a depth of its `attend`, or a method of the language model."""
+    of: the encoder's pass over "patches", a depth of `VisionEncoder.attend`, or `LLMBackend.hidden`. rows: frames, or
+    positions of the language model, of which `pairs` attend to each other and the mask hides `masked`. live, trains:
+    whether the loss sends gradients through what goes in, and to the weights.
+    """
 
-    rows: int = field(kw_only=False)
-    """Frames, or positions of the language model."""
-
+    of: Literal["patches", "deep", "shallow", "hidden"]
+    rows: int
     pairs: int = 0
-    """Of queries and keys that `hidden` attends with, were there no mask."""
-
-    hidden: int = 0
-    """Pairs that the causal mask hides."""
-
+    masked: int = 0
     live: bool = False
-    """Whether the loss sends a gradient through its input."""
-
     trains: bool = False
-    """Whether the loss gives its weights gradients."""
 
 
 @frozen(kw_only=True)
 class ConnectorTrace:
-    """What a connector does in a training step of one sample, up to its visual tokens."""
+    """What a connector does in a training step of one sample, up to its visual tokens.
+
+    frames: of the sample. tokens_per_frame: visual tokens k. patches_read: whether what the encoder's last layer makes
+    of the patches is read. frozen: components that do not train. calls: in their order. texts: text passes, by name, and
+    whether a gradient goes to their visual tokens; the scored one is the last, without a name. forward, backward: FLOPs
+    of the connector's own operations. read: numbers a frame that its matrix products read, weights left out. problem:
+    why it cannot be run without memory: nothing of its own is counted then.
+    """
 
     frames: int
-    """Of the sample."""
-
     tokens_per_frame: int
-    """Visual tokens k."""
-
     patches_read: bool
-    """Whether what the encoder's last layer makes of the patches is read."""
-
     frozen: frozenset[str]
-    """Components that do not train."""
-
     calls: tuple[Call, ...]
-    """In their order, the patch pass first."""
-
     texts: tuple[tuple[str, bool], ...]
-    """Text passes: name, and whether a gradient goes to its visual tokens. The scored one is the last, without a name."""
-
-    forward: int = 0
-    """FLOPs of the connector's own operations."""
-
-    backward: int = 0
-    """FLOPs of their gradients."""
-
-    read: int = 0
-    """Numbers a frame that its matrix products read, weights left out."""
-
-    problem: str = ""
-    """Why it cannot be run without memory: nothing of its own is counted then."""
+    forward: float
+    backward: float
+    read: int
+    problem: str
 
     def looks(self, depth: str) -> float:
         """Queries of a frame that look so deep."""
-        return sum(call.rows for call in self.calls if call.of == depth) / max(1, self.frames)
+        return sum(call.rows for call in self.of(depth)) / max(1, self.frames)
 
-    @property
-    def passes(self) -> list[Call]:
-        """The language model's before the text is read."""
-        return [call for call in self.calls if call.of == "hidden"]
+    def of(self, *kinds: str) -> list[Call]:
+        """Calls of these kinds."""
+        return [call for call in self.calls if call.of in kinds]
 
 
 def ledger(
@@ -180,146 +161,116 @@ def ledger(
     recompute_head: bool = False,
     rejected: tuple[int, int] | None = None,
 ) -> Ledger:
-    """What one training sample costs: that of the trace, with a text.
+    """What one training sample costs.
 
-    What is frozen there costs no weight gradients, and no input gradients where nothing before it trains. text: tokens
-    S. supervised: how many of them are labels (default all but the first). recompute_head: whether the head's logits are
-    made again in the backward pass. rejected: of a preference pair, text tokens and labels with the worse answer: the
-    policy makes visual tokens once and reads both answers after them, and so does the frozen reference, forward only
-    (stages "reference ..."); the trace is one without auxiliary losses.
+    What is frozen in the trace costs no weight gradients, and no input gradients where nothing before it trains. text:
+    text tokens S. supervised: how many of them are labels (default all but the first). recompute_head: whether the
+    head's logits are made again in the backward pass. rejected: of a preference pair, text tokens and labels with the
+    worse answer: the policy makes visual tokens once and reads both answers after them, and so does the frozen
+    reference, forward only (stages "reference ..."); the trace is to be one without auxiliary losses.
     """
     texts = [(text, text - 1 if supervised is None else supervised)]
     if rejected is None:
-        return Ledger(_Count(encoder, connector, llm, recompute_head).run(texts))
+        return Ledger(tuple(_rows(encoder, connector, llm, texts, recompute_head)))
     texts.append(rejected)
-    still = evolve(
-        connector,
-        frozen=frozenset(COMPONENTS),
-        calls=tuple(evolve(call, live=False, trains=False) for call in connector.calls),
-        texts=(("", False),),
-        backward=0,
-    )
-    policy = _Count(encoder, connector, llm, recompute_head).run(texts)
-    reference = _Count(encoder, still, llm, recompute_head=False).run(texts)
-    return Ledger((*policy, *(evolve(row, stage=f"reference {row.stage}") for row in reference)))
+    calls = tuple(evolve(call, live=False, trains=False) for call in connector.calls)
+    frozen = frozenset(COMPONENTS)
+    still = evolve(connector, frozen=frozen, calls=calls, texts=(("", False),), backward=0.0)
+    reference = [evolve(r, stage=f"reference {r.stage}") for r in _rows(encoder, still, llm, texts, False)]
+    return Ledger((*_rows(encoder, connector, llm, texts, recompute_head), *reference))
 
 
-@define
-class _Count:
-    """Adds up what is asked for, in the order of the forward pass."""
+def _rows(
+    encoder: EncoderSpec,
+    connector: ConnectorTrace,
+    llm: LLMSpec,
+    texts: Sequence[tuple[int, int]],
+    recompute_head: bool,
+) -> Iterator[LedgerRow]:
+    """texts: text tokens and labels, of a pair those of each answer."""
+    yield from (_patches(encoder, call, connector.patches_read) for call in connector.of("patches"))
+    shallow = connector.of("shallow")
+    if shallow:  # projected once for all looks
+        keys = shallow[0].rows * encoder.tokens * 2 * encoder.width**2
+        yield _row("encoder", "final keys and values", [_linear(keys, 2 * any(c.trains for c in shallow))])
+    for number, call in enumerate(connector.of("deep", "shallow"), 1):
+        yield _look(f"query {number}", encoder, call)
+    yield LedgerRow("connector", "connector", connector.forward, connector.backward)
+    passes = connector.of("hidden")
+    for number, call in enumerate(passes, 1):
+        yield _read(f"visual pass {number}", llm, [call])
+    visual, trains = connector.frames * connector.tokens_per_frame, "llm" not in connector.frozen
+    for name, before in connector.texts:
+        live, stage = before or trains, f"{name} text LLM" if name else "fine LLM" if passes else "LLM"
+        lengths = [visual + text for text, _ in texts]
+        yield _read(stage, llm, [Call("hidden", n, n * n, n * (n - 1) // 2, live, trains) for n in lengths])
+        products = sum(labels for _, labels in texts) * llm.width * (llm.vocabulary or 0)
+        stage, again = f"{stage} head" if name else "head", recompute_head and live
+        yield _row("head", stage, [_linear(products, trains + live)], again)
 
-    encoder: EncoderSpec
-    trace: ConnectorTrace
-    llm: LLMSpec
-    recompute_head: bool
-    entries: dict[tuple[str, str], LedgerRow] = field(factory=dict[tuple[str, str], LedgerRow])
 
-    def run(self, texts: Collection[tuple[int, int]]) -> tuple[LedgerRow, ...]:
-        """texts: tokens and labels, of a pair those of each answer."""
-        trace, looks, passes = self.trace, 0, 0
-        for call in trace.calls:
-            match call.of:
-                case "patches":
-                    self._patches(call)
-                case "hidden":
-                    passes += 1
-                    self._read(f"visual pass {passes}", call)
-                case "head":
-                    self._head("visual head", call)
-                case _:
-                    looks += 1
-                    self._look(f"query {looks}", call)
-        self._add("connector", "connector", trace.forward, trace.backward)
-        trains = "llm" not in trace.frozen
-        for name, live in trace.texts:
-            for text, labels in texts:
-                tokens = trace.frames * trace.tokens_per_frame + text
-                mask = {"pairs": tokens**2, "hidden": tokens * (tokens - 1) // 2}
-                self._read(
-                    f"{name} text LLM" if name else "LLM",
-                    Call("hidden", tokens, live=live, trains=trains, **mask),
-                )
-                head = Call("head", labels, live=live or trains, trains=trains)
-                self._head(f"{name} text LLM head" if name else "head", head)
-        return tuple(self.entries.values())
-
-    def _patches(self, call: Call) -> None:
-        """The encoder over the patches of every frame. The last layer only makes keys and values unless its update of
-        the patches is read."""
-        spec, trains = self.encoder, call.trains
-        rows, pixels = call.rows * spec.tokens, spec.image_size**2 // spec.patches
-        updates = spec.depth if self.trace.patches_read else spec.depth - 1
-        weights = 2 * spec.width**2 * spec.depth + (2 * spec.width**2 + self._encoder_mlp()) * updates
+def _patches(spec: EncoderSpec, call: Call, patches_read: bool) -> LedgerRow:
+    """The encoder over the patches of every frame. The last layer only makes keys and values unless its update of
+    the patches is read."""
+    rows, pixels, trains = call.rows * spec.tokens, spec.image_size**2 // spec.patches, call.trains
+    updates = spec.depth if patches_read else spec.depth - 1
+    weights = 2 * spec.width**2 * spec.depth + (2 * spec.width**2 + _encoder_mlp(spec)) * updates
+    parts = [
         # No gradient goes to the pixels, but the first norm trains, so one goes to everything after it.
-        self._linear("encoder", "patches", call.rows * spec.patches * spec.width * 3 * pixels, trains)
-        self._linear("encoder", "patches", rows * weights, 2 * trains)
-        self._attention("encoder", "patches", rows * spec.tokens * spec.width * updates, trains, trains)
-        if spec.recompute and trains:
-            self._again("encoder", "patches")
+        _linear(call.rows * spec.patches * spec.width * 3 * pixels, trains),
+        _linear(rows * weights, 2 * trains),
+        _attention(rows * spec.tokens * spec.width * updates, trains, trains),
+    ]
+    return _row("encoder", "patches", parts, spec.recompute and trains)
 
-    def _look(self, stage: str, call: Call) -> None:
-        """A query a frame. Deep: through all layers, with query and output projections, MLP, and attention over the
-        kept keys. Shallow: one attention over the final features, whose keys and values are projected once."""
-        spec, live, trains = self.encoder, call.live, call.trains
-        scores = call.rows * spec.tokens * spec.width
-        if call.of == "deep":
-            live = live or trains
-            weights = (2 * spec.width**2 + self._encoder_mlp()) * spec.depth
-            self._linear("encoder", stage, call.rows * weights, trains + live)
-            scores *= spec.depth
-        elif ("encoder", "final keys and values") not in self.entries:
-            every = any(each.trains for each in self.trace.calls if each.of == "shallow")
-            keys = call.rows * spec.tokens * 2 * spec.width**2
-            self._linear("encoder", "final keys and values", keys, 2 * every)
-        self._attention("encoder", stage, scores, live, trains)
 
-    def _read(self, stage: str, call: Call) -> None:
-        """Positions through every layer of the language model."""
-        spec, live = self.llm, call.live or call.trains
-        head = spec.head_width or spec.width // spec.heads
-        queries, keys = spec.heads * head, spec.kv_heads * head
-        weights = 2 * spec.width * (queries + keys) + 3 * spec.width * spec.mlp
-        self._linear("llm", stage, call.rows * weights * spec.depth, call.trains + live)
-        masked = call.hidden / call.pairs if call.pairs else 0.0
-        self._attention("llm", stage, call.pairs * queries * spec.depth, live, live, masked)
-        if spec.recompute and live:
-            self._again("llm", stage)
+def _look(stage: str, spec: EncoderSpec, call: Call) -> LedgerRow:
+    """A query a frame. Deep: through all layers, with query and output projections, MLP, and attention over the kept
+    keys. Shallow: one attention over the final features."""
+    scores, trains = call.rows * spec.tokens * spec.width, call.trains
+    if call.of == "shallow":
+        return _row("encoder", stage, [_attention(scores, call.live, trains)])
+    weights, live = (2 * spec.width**2 + _encoder_mlp(spec)) * spec.depth, call.live or trains
+    parts = [_linear(call.rows * weights, trains + live), _attention(scores * spec.depth, live, trains)]
+    return _row("encoder", stage, parts)
 
-    def _head(self, stage: str, call: Call) -> None:
-        products = call.rows * self.llm.width * (self.llm.vocabulary or 0)
-        self._linear("head", stage, products, call.trains + call.live)
-        if self.recompute_head and call.live:
-            self._again("head", stage)
 
-    def _linear(self, component: str, stage: str, products: int, again: int) -> None:
-        """Products of activations and weights, and `again` times as many for the inputs' and the weights' gradients."""
-        self._add(component, stage, 2.0 * products, 2.0 * products * again)
+def _read(stage: str, spec: LLMSpec, calls: Sequence[Call]) -> LedgerRow:
+    """Positions through every layer of the language model."""
+    head = spec.head_width or spec.width // spec.heads
+    queries, keys = spec.heads * head, spec.kv_heads * head
+    weights = 2 * spec.width * (queries + keys) + 3 * spec.width * spec.mlp
+    parts: list[_Part] = []
+    for call in calls:
+        live, masked = call.live or call.trains, call.masked / max(1, call.pairs)
+        parts.append(_linear(call.rows * weights * spec.depth, call.trains + live))
+        parts.append(_attention(call.pairs * queries * spec.depth, live, live, masked))
+    return _row("llm", stage, parts, spec.recompute and any(call.live or call.trains for call in calls))
 
-    def _attention(
-        self, component: str, stage: str, products: int, live: bool, keys: bool, masked: float = 0.0
-    ) -> None:
-        """Scores and weighted values, `products` multiply-adds each. live, keys: whether queries, and keys and values,
-        need gradients."""
-        # Gradients of the scores, of the queries, and of keys and values: half of the forward work each.
-        again = 0.5 * (2 * keys + live + (live or keys))
-        self._add(component, stage, 4.0 * products, 4.0 * products * again, masked)
 
-    def _add(self, component: str, stage: str, forward: float, backward: float, masked: float = 0.0) -> None:
-        """Book FLOPs, of which a mask hides a share."""
-        key = (component, stage)
-        entry = self.entries.get(key, LedgerRow(*key, 0.0, 0.0))
-        self.entries[key] = evolve(
-            entry,
-            forward=entry.forward + forward,
-            backward=entry.backward + backward,
-            masked=entry.masked + masked * (forward + backward),
-        )
+_Part = tuple[float, float, float]
+"""FLOPs: forward, backward, and those of both that a mask hides."""
 
-    def _again(self, component: str, stage: str) -> None:
-        entry = self.entries[component, stage]
-        self.entries[component, stage] = evolve(entry, recompute=entry.forward)
 
-    def _encoder_mlp(self) -> int:
-        """Weights of one MLP of the encoder."""
-        spec = self.encoder
-        return (3 if spec.gated else 2) * spec.width * (spec.mlp or 4 * spec.width)
+def _linear(products: int, again: int) -> _Part:
+    """Products of activations and weights, and `again` times as many for the inputs' and the weights' gradients."""
+    return 2.0 * products, 2.0 * products * again, 0.0
+
+
+def _attention(products: int, live: bool, keys: bool, masked: float = 0.0) -> _Part:
+    """Scores and weighted values, `products` multiply-adds each. live, keys: whether queries, and keys and values, need
+    gradients. masked: the share that a mask hides."""
+    # Gradients of the scores, of the queries, and of keys and values: half of the forward work each.
+    forward, backward = 4.0 * products, 2.0 * products * (2 * keys + live + (live or keys))
+    return forward, backward, masked * (forward + backward)
+
+
+def _row(component: str, stage: str, parts: Collection[_Part], again: bool = False) -> LedgerRow:
+    """again: whether forward work is done again in the backward pass."""
+    forward, backward, masked = (sum(each) for each in zip(*parts, strict=True))
+    return LedgerRow(component, stage, forward, backward, masked, forward if again else 0.0)
+
+
+def _encoder_mlp(spec: EncoderSpec) -> int:
+    """Weights of one MLP of the encoder."""
+    return (3 if spec.gated else 2) * spec.width * (spec.mlp or 4 * spec.width)

@@ -13,7 +13,7 @@ from fvlm_core.recipes.schema import RunRecipe
 
 def micro_batch_layers(encoder: EncoderSpec, connector: ConnectorTrace, llm: LLMSpec) -> float:
     """Layers that a micro-batch passes through."""
-    reads = len(connector.passes) + len(connector.texts)
+    reads = len(connector.of("hidden")) + len(connector.texts)
     return encoder.depth * (1 + connector.looks("deep")) + llm.depth * reads
 
 
