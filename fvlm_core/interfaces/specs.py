@@ -109,8 +109,7 @@ class ConnectorSpec:
     """The mode it trains in, and is evaluated in unless somebody asks for another."""
 
     work: object = field(default=None, eq=False, repr=False)
-    """Not read: what a connector costs is counted off a run of `Connector.connect`. It once was a list of
-    `LinearMap`, `Look`, `VisualPass` and `TextPass`; one that is given gets a `DeprecationWarning`."""
+    """Not read, with a `DeprecationWarning`: what a connector costs is counted off a run of `Connector.connect`."""
 
     modes: tuple[Mode, ...] = field(default=Factory(_undeclared_modes, takes_self=True))
     """Every mode that it can be asked for (`fvlm eval --mode`), its own among them, in the order in which they are
@@ -122,8 +121,10 @@ class ConnectorSpec:
 
     def __attrs_post_init__(self) -> None:
         if self.work is not None:
-            text = "ConnectorSpec(work=...) is not read: FLOPs are counted off a run of `Connector.connect`"
-            warnings.warn(f"{text}; leave it out", DeprecationWarning, stacklevel=3)
+            text = (
+                "ConnectorSpec(work=...) is not read: `Connector.connect` is run to count FLOPs; leave it out"
+            )
+            warnings.warn(text, DeprecationWarning, stacklevel=3)
         if self.mode not in self.modes:
             raise ValueError(
                 f'modes: expected its own among them, "{self.mode}", got {", ".join(self.modes)}'
@@ -137,11 +138,9 @@ class ConnectorSpec:
 
 
 class Work:
-    """What stood in `ConnectorSpec.work`, which is not read."""
+    """Stood in `ConnectorSpec.work`, which is not read; so did what has its names beneath."""
 
-    def __init__(self, *stated: object, **more: object) -> None:
-        pass
+    def __init__(self, *stated: object, **more: object) -> None: ...
 
 
-LinearMap = Look = VisualPass = TextPass = Work
-LLM_WIDTH = 0
+LLM_WIDTH, LinearMap, Look, VisualPass, TextPass = 0, Work, Work, Work, Work

@@ -9,9 +9,7 @@ from typing import Any
 import torch
 from attrs import evolve
 
-from fvlm_core.interfaces.connector import Connector
 from fvlm_core.interfaces.llm import Chat
-from fvlm_core.interfaces.modality import ModalityEncoder
 from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec, ModalitySpec
 from fvlm_core.model.vlm import VLM
 from fvlm_core.recipes.schema import Chosen, Model
@@ -70,13 +68,15 @@ def compose(model: Model, vocabulary: int, seed: int, *, weights: bool = True) -
             "expected the tokenizer that belongs to it"
         )
     vocabulary = rows
-    encoder = _seeded(seed, "encoder", lambda: _build("encoder", model.encoder))
-    llm = _seeded(seed, "llm", lambda: _build("llm", model.llm, vocabulary))
+    encoder = _seeded(seed, "encoder", lambda: build_part("encoder", model.encoder))
+    llm = _seeded(seed, "llm", lambda: build_part("llm", model.llm, vocabulary))
     connector = _seeded(
-        seed, "connector", lambda: _build("connector", model.connector, encoder_spec, llm_spec)
+        seed, "connector", lambda: build_part("connector", model.connector, encoder_spec, llm_spec)
     )
     modalities = {
-        spec.modality: _seeded(seed, spec.modality, lambda chosen=chosen: modality_encoder(chosen, llm_spec))
+        spec.modality: _seeded(
+            seed, spec.modality, lambda chosen=chosen: build_part("modality", chosen, llm_spec)
+        )
         for chosen, spec in zip(model.modalities or (), modality_specs(model), strict=True)
     }
     if weights:
@@ -86,18 +86,8 @@ def compose(model: Model, vocabulary: int, seed: int, *, weights: bool = True) -
     return VLM(encoder, connector, llm, modalities=modalities, **flags)
 
 
-def connector_on_meta(model: Model, vocabulary: int) -> Connector:
-    """The connector alone, without memory: what it costs is counted off it."""
-    with torch.device("meta"):
-        return _build("connector", model.connector, *specs(model, vocabulary))
-
-
-def modality_encoder(chosen: Chosen, llm: LLMSpec) -> ModalityEncoder:
-    """An encoder of another modality, with fresh weights."""
-    return _build("modality", chosen, llm)
-
-
-def _build(kind: Kind, chosen: Chosen, *needs: object) -> Any:
+def build_part(kind: Kind, chosen: Chosen, *needs: object) -> Any:
+    """A part of the model, with fresh weights. needs: what its target takes beside its config."""
     found = registry()
     build = found.load(found.find(kind, chosen.component).component.target)
     return build(chosen.config, *needs)

@@ -168,14 +168,14 @@ class Kept:
         if not self._eye_trains:
             return 0.0
         spec, rows = self.encoder, self.batch.frames * self.encoder.tokens
-        full = spec.depth if self._tokens_read else spec.depth - 1
+        full = spec.depth if self.connector.patches_read else spec.depth - 1
         keys = 2 * spec.width * self.narrow
         if spec.recompute:
             layers = spec.depth * FULL * spec.width
         else:
             layers = full * self._eye_layer() + (spec.depth - full) * self._keys_only()
             layers -= spec.depth * keys if self._deep else 0
-        final = (FULL * spec.width + 8) if self._tokens_read else 0
+        final = (FULL * spec.width + 8) if self.connector.patches_read else 0
         if self._shallow:
             final += self._keys_only() - keys  # the final features, projected once for all looks
         return float(rows * (layers + final))
@@ -329,8 +329,3 @@ class Kept:
     @property
     def _shallow(self) -> bool:
         return self.connector.looks("shallow") > 0
-
-    @property
-    def _tokens_read(self) -> bool:
-        """Whether the last layer's update of the patches is read."""
-        return self.connector.patches_read

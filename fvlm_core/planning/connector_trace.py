@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from copy import deepcopy
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -21,7 +22,7 @@ from fvlm_core.interfaces.connector import Connector
 from fvlm_core.interfaces.encoder import Depth, KeyValue, PatchFeatures, VisionEncoder
 from fvlm_core.interfaces.llm import LLMBackend
 from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec
-from fvlm_core.model.build import connector_on_meta, specs
+from fvlm_core.model.build import build_part, specs
 from fvlm_core.planning.flop_counter import Flops
 from fvlm_core.planning.flops import Call, ConnectorTrace
 from fvlm_core.recipes.schema import Model
@@ -40,7 +41,8 @@ class Tracer:
     def of(cls, model: Model, vocabulary: int) -> Tracer:
         """Of what a recipe says."""
         encoder, llm = specs(model, vocabulary)
-        return cls(encoder, connector_on_meta(model, vocabulary), llm)
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            return cls(encoder, build_part("connector", model.connector, encoder, llm), llm)
 
     def trace(self, frames: int, frozen: Collection[str] = (), *, auxiliary: bool = True) -> ConnectorTrace:
         """A training step of a sample of so many frames. frozen: components that do not train. auxiliary: whether
@@ -61,36 +63,24 @@ class Tracer:
         connector = deepcopy(self.connector).to("meta")
         if "connector" in frozen:
             connector.requires_grad_(False)
-        spec, texts = connector.spec, [("", not {"encoder", "connector"} <= frozen)]
-        forward, backward, read, problem = 0, 0, 0, ""
+        spec, tokens, counts = connector.spec, connector.encoder_tokens, torch.tensor([frames])
+        made = partial(ConnectorTrace, frames, spec.tokens_per_frame, tokens, frozen)
         try:
-            with torch.enable_grad(), Flops() as counter:
+            with torch.random.fork_rng(devices=[]), torch.enable_grad(), Flops() as counter:
                 pictures = torch.empty(frames, device="meta")
-                read_of = {"tokens": connector.encoder_tokens, "layers": connector.encoder_layers}
-                features = encoder.encode(pictures, **read_of)
-                made = connector.connect(features, torch.tensor([frames]), encoder, llm, mode=spec.mode)
-                every = [(one.name, one.tokens) for one in made.auxiliary if auxiliary] + [("", made.tokens)]
-                texts = [(name, tokens.requires_grad) for name, tokens in every]
+                features = encoder.encode(pictures, tokens=tokens, layers=connector.encoder_layers)
+                visual = connector.connect(features, counts, encoder, llm, mode=spec.mode)
+                every = [(one.name, one.tokens) for one in visual.auxiliary if auxiliary]
+                every.append(("", visual.tokens))
+                texts = tuple((name, tokens.requires_grad) for name, tokens in every)
                 forward = counter.total
                 read = sum(shape[-1] * ceil(shape[:-1].numel() / max(1, frames)) for shape in counter.read)
                 learnt = [tokens for _, tokens in every if tokens.requires_grad]
                 torch.autograd.backward(learnt, [torch.empty_like(tokens) for tokens in learnt])
-                backward = counter.total - forward
         except Exception as error:  # a plugin's, whatever it is: what it costs is not known then
-            problem = f"{type(error).__name__}: {error}"
-            calls[1:], forward, read = [], 0, 0
-        return ConnectorTrace(
-            frames=frames,
-            tokens_per_frame=spec.tokens_per_frame,
-            patches_read=connector.encoder_tokens,
-            frozen=frozen,
-            calls=tuple(calls),
-            texts=tuple(texts),
-            forward=forward,
-            backward=backward,
-            read=read,
-            problem=problem,
-        )
+            text = ("", not {"encoder", "connector"} <= frozen)
+            return made((calls[0],), (text,), 0, 0, 0, f"{type(error).__name__}: {error}")
+        return made(tuple(calls), texts, forward, counter.total - forward, read)
 
 
 class _Answer(torch.autograd.Function):
@@ -106,13 +96,8 @@ class _Answer(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        needed = ctx.needs_input_grad[2:]
-        ctx.call.live, ctx.call.trains = needed[:2]
-        return (
-            None,
-            None,
-            *(grads[0].new_empty(s) if n else None for s, n in zip(ctx.shapes, needed, strict=True)),
-        )
+        ctx.call.live, ctx.call.trains = ctx.needs_input_grad[2:4]
+        return None, None, *(grads[0].new_empty(shape) for shape in ctx.shapes)
 
 
 class _Encoder(VisionEncoder):
@@ -122,16 +107,13 @@ class _Encoder(VisionEncoder):
         self.weight = nn.Parameter(torch.empty(1, device="meta"), requires_grad=trains)
 
     def encode(self, frames: Tensor, *, tokens: bool = True, layers: bool = True) -> PatchFeatures:
-        spec, count, call = self.spec, len(frames), Call("patches", len(frames))
+        spec, call = self.spec, Call("patches", len(frames))
         self.calls.append(call)
-        shapes = [
-            (count, spec.tokens, spec.width),
-            (count, spec.heads, spec.tokens, spec.width // spec.heads),
-        ]
+        heads = (call.rows, spec.heads, spec.tokens, spec.width // spec.heads)
+        shapes = ((call.rows, spec.tokens, spec.width), heads)
         seen, kept = (_Answer.apply(call, shape, frames, self.weight) for shape in shapes)
-        return PatchFeatures(
-            seen if tokens else None, (KeyValue(kept, kept),) * (spec.depth if layers else 0)
-        )
+        every = (KeyValue(kept, kept),) * spec.depth
+        return PatchFeatures(seen if tokens else None, every if layers else ())
 
     def attend(
         self,
@@ -144,7 +126,7 @@ class _Encoder(VisionEncoder):
         spec, call = self.spec, Call(depth, len(query))
         self.calls.append(call)
         seen = features.tokens if depth == "shallow" else features.layers[0].key
-        inputs, share = (query, self.weight, seen), (len(query), spec.heads, spec.tokens)
+        inputs, share = (query, self.weight, seen), (call.rows, spec.heads, spec.tokens)
         if weights is not None:
             weights += [
                 _Answer.apply(call, share, *inputs) for _ in range(spec.depth if depth == "deep" else 1)

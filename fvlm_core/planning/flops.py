@@ -120,15 +120,15 @@ class Call:
     trains: bool = False
 
 
-@frozen(kw_only=True)
+@frozen
 class ConnectorTrace:
     """What a connector does in a training step of one sample, up to its visual tokens.
 
     frames: of the sample. tokens_per_frame: visual tokens k. patches_read: whether what the encoder's last layer makes
-    of the patches is read. frozen: components that do not train. calls: in their order. texts: text passes, by name, and
-    whether a gradient goes to their visual tokens; the scored one is the last, without a name. forward, backward: FLOPs
-    of the connector's own operations. read: numbers a frame that its matrix products read, weights left out. problem:
-    why it cannot be run without memory: nothing of its own is counted then.
+    of the patches is read. frozen: components that do not train. calls: in their order. texts: text passes, by name,
+    and whether a gradient goes to their visual tokens; the scored one is the last, without a name. forward, backward:
+    FLOPs of the connector's own operations. read: numbers a frame that its matrix products read, weights left out.
+    problem: why it cannot be run without memory: nothing of its own is counted then.
     """
 
     frames: int
@@ -137,10 +137,10 @@ class ConnectorTrace:
     frozen: frozenset[str]
     calls: tuple[Call, ...]
     texts: tuple[tuple[str, bool], ...]
-    forward: float
-    backward: float
+    forward: int
+    backward: int
     read: int
-    problem: str
+    problem: str = ""
 
     def looks(self, depth: str) -> float:
         """Queries of a frame that look so deep."""
@@ -175,7 +175,7 @@ def ledger(
     texts.append(rejected)
     calls = tuple(evolve(call, live=False, trains=False) for call in connector.calls)
     frozen = frozenset(COMPONENTS)
-    still = evolve(connector, frozen=frozen, calls=calls, texts=(("", False),), backward=0.0)
+    still = evolve(connector, frozen=frozen, calls=calls, texts=(("", False),), backward=0)
     reference = [evolve(r, stage=f"reference {r.stage}") for r in _rows(encoder, still, llm, texts, False)]
     return Ledger((*_rows(encoder, connector, llm, texts, recompute_head), *reference))
 
@@ -195,7 +195,7 @@ def _rows(
         yield _row("encoder", "final keys and values", [_linear(keys, 2 * any(c.trains for c in shallow))])
     for number, call in enumerate(connector.of("deep", "shallow"), 1):
         yield _look(f"query {number}", encoder, call)
-    yield LedgerRow("connector", "connector", connector.forward, connector.backward)
+    yield LedgerRow("connector", "connector", float(connector.forward), float(connector.backward))
     passes = connector.of("hidden")
     for number, call in enumerate(passes, 1):
         yield _read(f"visual pass {number}", llm, [call])

@@ -6,7 +6,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from fvlm_core.interfaces.specs import LLMSpec
-from fvlm_core.model.build import modality_encoder
+from fvlm_core.model.build import build_part
 from fvlm_core.planning.flops import LedgerRow
 from fvlm_core.recipes.schema import Model
 
@@ -19,7 +19,7 @@ def item_flops(model: Model, llm: LLMSpec, *, trains: bool) -> list[LedgerRow]:
     found: list[LedgerRow] = []
     for chosen in model.modalities or ():
         with torch.device("meta"):
-            encoder = modality_encoder(chosen, llm).requires_grad_(trains)
+            encoder = build_part("modality", chosen, llm).requires_grad_(trains)
             item = torch.empty(1, *encoder.spec.item)
             with FlopCounterMode(display=False) as counter:
                 tokens = encoder.encode(item)

@@ -179,10 +179,11 @@ class _Planner:
                 f'the encoder "{model.encoder.name}" does not state its MLP (EncoderSpec.mlp): '
                 "FLOPs and time take it for a ViT with 4 x its width"
             )
-        if connector.problem:
+        problem = next((trace.problem for trace in tracer.known.values() if trace.problem), "")
+        if problem:
             notes.append(
                 f'the connector "{model.connector.name}" cannot run on the meta device, where it is counted '
-                f"({connector.problem}): FLOPs, memory and time are without it"
+                f"({problem}): FLOPs, memory and time are without it"
             )
         if model.modalities:
             notes.append(

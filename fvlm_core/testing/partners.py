@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from fvlm_core.interfaces.encoder import Depth, KeyValue, PatchFeatures, VisionEncoder
 from fvlm_core.interfaces.llm import LLMBackend
 from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec
-from fvlm_core.planning.flop_counter import Flops
 
 
 def iris_spec() -> EncoderSpec:
@@ -27,7 +26,7 @@ def ear_spec() -> LLMSpec:
 class Iris(VisionEncoder):
     """Linear patches with positions, and two layers of keys and values over them.
 
-    looks: frames of every `attend`. spent: FLOPs inside `attend`.
+    looks: frames of every `attend`.
     """
 
     def __init__(self) -> None:
@@ -38,7 +37,6 @@ class Iris(VisionEncoder):
         self.maps = nn.ModuleList(nn.Linear(spec.width, 2 * spec.width) for _ in range(spec.depth))
         self.norm = nn.LayerNorm(spec.width)
         self.looks: list[int] = []
-        self.spent = 0
 
     def encode(self, frames: Tensor, *, tokens: bool = True, layers: bool = True) -> PatchFeatures:
         """As promised: what is not asked for is not there."""
@@ -64,14 +62,12 @@ class Iris(VisionEncoder):
             layers = (self._keys(self.maps[-1], features.tokens),)
         elif len(layers) != self.spec.depth:
             raise ValueError("`attend` reads PatchFeatures.layers; encoder_layers is False")
-        with Flops() as counter:
-            for layer in layers:
-                heads = query.unflatten(-1, (self.spec.heads, 1, -1))
-                share = (heads @ layer.key.mT / heads.shape[-1] ** 0.5).softmax(-1)
-                if weights is not None:
-                    weights.append(share.squeeze(2))
-                query = query + (share @ layer.value).flatten(1)
-        self.spent += counter.total
+        for layer in layers:
+            heads = query.unflatten(-1, (self.spec.heads, 1, -1))
+            share = (heads @ layer.key.mT / heads.shape[-1] ** 0.5).softmax(-1)
+            if weights is not None:
+                weights.append(share.squeeze(2))
+            query = query + (share @ layer.value).flatten(1)
         return self.norm(query)
 
     def _keys(self, layer: nn.Module, tokens: Tensor) -> KeyValue:
@@ -80,7 +76,7 @@ class Iris(VisionEncoder):
 
 
 class Ear(LLMBackend):
-    """One causal layer. spent: FLOPs inside `hidden`."""
+    """One causal layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,7 +86,6 @@ class Ear(LLMBackend):
         self.mix = nn.Linear(spec.width, 3 * spec.width)
         self.out = nn.Linear(spec.width, spec.width)
         self.norm = nn.LayerNorm(spec.width)
-        self.spent = 0
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token ids [...] to embeddings [..., W]."""
@@ -109,22 +104,19 @@ class Ear(LLMBackend):
         positions = torch.arange(past, past + length)
         if lengths is not None:
             positions = torch.cat([torch.arange(each) for each in lengths])
-        with Flops() as counter:
-            states = embeddings + self.place(positions)
-            split = self.mix(states).unflatten(-1, (3, self.spec.heads, -1)).permute(2, 0, 3, 1, 4)
-            query, key, value = split
-            if cache is not None:
-                if cache:
-                    key = torch.cat([cache[0][:rows], key], 2)
-                    value = torch.cat([cache[1][:rows], value], 2)
-                cache[:] = [key, value]
-            mask = torch.ones(length, past + length, dtype=torch.bool).tril(past)
-            if lengths is not None:
-                mask &= torch.block_diag(*[torch.ones(each, each) for each in lengths]).bool()
-            scores = (query @ key.mT / query.shape[-1] ** 0.5).masked_fill(~mask, float("-inf"))
-            states = states + self.out((scores.softmax(-1) @ value).transpose(1, 2).flatten(2))
-        self.spent += counter.total
-        return self.norm(states)
+        states = embeddings + self.place(positions)
+        split = self.mix(states).unflatten(-1, (3, self.spec.heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key, value = split
+        if cache is not None:
+            if cache:
+                key = torch.cat([cache[0][:rows], key], 2)
+                value = torch.cat([cache[1][:rows], value], 2)
+            cache[:] = [key, value]
+        mask = torch.ones(length, past + length, dtype=torch.bool).tril(past)
+        if lengths is not None:
+            mask &= torch.block_diag(*[torch.ones(each, each) for each in lengths]).bool()
+        scores = (query @ key.mT / query.shape[-1] ** 0.5).masked_fill(~mask, float("-inf"))
+        return self.norm(states + self.out((scores.softmax(-1) @ value).transpose(1, 2).flatten(2)))
 
     def new_cache(self) -> Any:
         """Nothing read yet."""

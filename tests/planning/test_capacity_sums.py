@@ -10,6 +10,7 @@ from small import model
 
 from fvlm_core.planning.activation_memory import LargestMicroBatch
 from fvlm_core.planning.compute import count_parameters
+from fvlm_core.planning.connector_trace import Tracer
 from fvlm_core.planning.memory import GIB, Memory, Trained, training_memory
 from fvlm_core.planning.memory_fit import Alternative, Capacity, Need
 
@@ -21,7 +22,8 @@ MICRO = LargestMicroBatch(samples=1, frames=1, followed=0, positions=4, labels=2
 def specs() -> Any:
     vlm = model()
     assert count_parameters(vlm).total > 0
-    return vlm.encoder.spec, vlm.connector.spec, vlm.llm.spec
+    eye, speaker = vlm.encoder.spec, vlm.llm.spec
+    return eye, Tracer(eye, vlm.connector, speaker).trace(8), speaker
 
 
 def needed(specs: Any, **changes: Any) -> Memory:

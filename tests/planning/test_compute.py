@@ -19,6 +19,7 @@ from fvlm_core.data.batch import Batch
 from fvlm_core.model.build import compose
 from fvlm_core.model.vlm import LOGITS_AT_ONCE, VLM
 from fvlm_core.planning.compute import count_parameters, nominal_flops, six_nd, vocabulary_parameters
+from fvlm_core.planning.connector_trace import Tracer
 from fvlm_core.planning.flops import Ledger, ledger, mean_ledger
 from fvlm_core.recipes.schema import Model
 
@@ -81,15 +82,14 @@ def booked(model: VLM, frames: int, text: int, frozen: tuple[str, ...]) -> Ledge
     """The ledger of the same sample."""
     llm = model.llm.spec
     assert llm.vocabulary
-    return ledger(
-        model.encoder.spec,
-        model.connector.spec,
-        llm,
-        frames=frames,
-        text=text,
-        frozen=frozen,
-        recompute_head=(text - 1) * llm.vocabulary > LOGITS_AT_ONCE,
-    )
+    twice = (text - 1) * llm.vocabulary > LOGITS_AT_ONCE
+    tracer = Tracer(model.encoder.spec, model.connector, llm)
+    return cost_of(tracer, frames, text, frozen, recompute_head=twice)
+
+
+def cost_of(tracer: Tracer, frames: int, text: int, frozen: tuple[str, ...] = (), **more: Any) -> Ledger:
+    """A sample of so many frames and text tokens."""
+    return ledger(tracer.encoder, tracer.trace(frames, frozen), tracer.llm, text=text, **more)
 
 
 def check(model: VLM, frames: int, text: int, frozen: tuple[str, ...], tolerance: float = TOLERANCE) -> None:
@@ -152,34 +152,38 @@ def test_ledger_holds_at_published_sizes(
 
 
 def test_head_made_twice_is_booked_apart() -> None:
-    encoder, connector, llm = specs_of("135M", "foveated")
-    once = ledger(encoder, connector, llm, frames=8, text=512)
-    twice = ledger(encoder, connector, llm, frames=8, text=512, recompute_head=True)
+    tracer = tracer_of("135M", "foveated")
+    once = cost_of(tracer, 8, 512)
+    twice = cost_of(tracer, 8, 512, recompute_head=True)
     assert twice.total == once.total
     assert twice.recompute == 2 * 511 * 576 * 49_152
 
 
 def test_causal_mask_hides_half_of_attention_but_the_diagonal() -> None:
-    encoder, connector, llm = specs_of("135M", "coarse only")
-    short = ledger(encoder, connector, llm, frames=0, text=100, frozen=("encoder", "connector", "llm"))
+    tracer = tracer_of("135M", "coarse only")
+    short, llm = cost_of(tracer, 0, 100, ("encoder", "connector", "llm")), tracer.llm
     pairs_hidden = 100 * 99 // 2
     assert short.masked == pytest.approx(llm.depth * 4 * llm.width * pairs_hidden)
 
 
 def test_mean_ledger_is_the_mean_of_totals() -> None:
-    sizes = specs_of("135M", "foveated")
-    ledgers = [ledger(*sizes, frames=frames, text=text) for frames, text in ((0, 40), (8, 128), (64, 512))]
+    tracer = tracer_of("135M", "foveated")
+    ledgers = [cost_of(tracer, frames, text) for frames, text in ((0, 40), (8, 128), (64, 512))]
     mean = mean_ledger(ledgers)
     assert mean.total == pytest.approx(sum(each.total for each in ledgers) / 3)
     assert mean.masked == pytest.approx(sum(each.masked for each in ledgers) / 3)
     assert sum(mean.components().values()) == pytest.approx(mean.total)
 
 
-def specs_of(size: str, connector: str) -> tuple[Any, Any, Any]:
-    """The three specs of a published composition."""
-    model = published(size, CONNECTORS[connector])
-    encoder = model.encoder.config.spec()
-    return encoder, model.connector.config.spec(encoder), model.llm.config.spec()
+def tracer_of(size: str, connector: str) -> Tracer:
+    """Of a published composition."""
+    return Tracer.of(published(size, CONNECTORS[connector]), 0)
+
+
+def nominal_of(size: str, connector: str, **lengths: int) -> float:
+    """Of a sample of a published composition, in the founding accounting."""
+    tracer = tracer_of(size, connector)
+    return nominal_flops(tracer.encoder, tracer.trace(8), tracer.llm, **lengths)
 
 
 PARAMETERS = {"135M": 157_310_976, "360M": 384_912_384, "1.7B": 1_735_304_320}
@@ -199,13 +203,13 @@ def test_parameters_are_exact(size: str) -> None:
 
 
 def test_a_vocabulary_is_counted_once_where_it_is_tied() -> None:
-    _, _, llm = specs_of("135M", "foveated")
+    llm = tracer_of("135M", "foveated").llm
     assert vocabulary_parameters(llm) == 576 * 49_152
     assert vocabulary_parameters(evolve(llm, tied=False)) == 2 * 576 * 49_152
 
 
 def test_nominal_accounting_gives_the_founding_sample_counts() -> None:
-    cost = nominal_flops(*specs_of("135M", "foveated"))
+    cost = nominal_of("135M", "foveated")
     assert [int(budget / cost) for budget in (1.6e16, 5.6e16, 1.6e17)] == [64_688, 226_408, 646_882]
 
 
@@ -213,11 +217,10 @@ def test_nominal_accounting_is_the_recorded_one(shared: Path) -> None:
     facts = json.loads((shared / "parity" / "facts.json").read_text())["flop_counter"]
     architectures = {"foveated": "foveated", "multi_token": "pooled 16"}
     for row in facts["per_sample"]:
-        sizes = specs_of(row["llm"], architectures[row["arch"]])
-        assert nominal_flops(*sizes, frames=row["avg_frames"], text=row["avg_seq_len"]) == 3 * row["value"]
+        lengths = {"frames": row["avg_frames"], "text": row["avg_seq_len"]}
+        assert nominal_of(row["llm"], architectures[row["arch"]], **lengths) == 3 * row["value"]
     for row in facts["samples_for_budget"]:
-        sizes = specs_of(row["llm"], architectures[row["arch"]])
-        assert int(row["budget"] / nominal_flops(*sizes)) == row["samples"]
+        assert int(row["budget"] / nominal_of(row["llm"], architectures[row["arch"]])) == row["samples"]
 
 
 def test_tables_of_the_documentation_are_current(root: Path) -> None:
@@ -232,11 +235,11 @@ def ledger_table() -> str:
     lines = [f"| size | connector | frames + text | {head} |", "|---|---|---|" + "---:|" * (2 * len(FROZEN))]
     for size in SIZES:
         for connector in CONNECTORS:
-            sizes = specs_of(size, connector)
+            tracer = tracer_of(size, connector)
             parameters = count_parameters(published_on_meta(size, connector)).total
             for frames, text in LENGTHS:
-                rule = six_nd(parameters, frames * sizes[1].tokens_per_frame + text)
-                costs = [ledger(*sizes, frames=frames, text=text, frozen=f).total for f in FROZEN.values()]
+                rule = six_nd(parameters, frames * tracer.connector.spec.tokens_per_frame + text)
+                costs = [cost_of(tracer, frames, text, frozen).total for frozen in FROZEN.values()]
                 cells = " | ".join(f"{cost / 1e9:,.0f} | x {rule / cost:.2f}" for cost in costs)
                 lines.append(f"| {size} | {connector} | {frames} + {text} | {cells} |")
     return "\n".join(lines)
@@ -250,8 +253,8 @@ def nominal_table() -> str:
     ]
     for size in SIZES:
         for connector in ("foveated", "pooled 16"):
-            sizes = specs_of(size, connector)
-            nominal, cost = nominal_flops(*sizes), ledger(*sizes, frames=8, text=128).total
+            cost = cost_of(tracer_of(size, connector), 8, 128).total
+            nominal = nominal_of(size, connector)
             counts = f"{int(1.6e16 / nominal):,} | {int(1.6e16 / cost):,}"
             lines.append(
                 f"| {size} | {connector} | {nominal:.3e} | {cost:.3e} | {nominal / cost:.3f} | {counts} |"

@@ -19,6 +19,7 @@ from fvlm_core.hardware.gpus import find_gpu, recognise
 from fvlm_core.model.vlm import LOGITS_AT_ONCE, VLM
 from fvlm_core.planning.activation_memory import LargestMicroBatch
 from fvlm_core.planning.compute import count_parameters
+from fvlm_core.planning.connector_trace import Tracer
 from fvlm_core.planning.memory import GIB, Memory, Trained, training_memory
 from fvlm_core.planning.memory_fit import Capacity
 from fvlm_core.planning.plan import PlannedDevice, plan
@@ -97,8 +98,10 @@ def predicted(
     micro = LargestMicroBatch(
         samples=SAMPLES, frames=frames, followed=followed, positions=positions, labels=labels
     )
+    eye, speaker = vlm.encoder.spec, vlm.llm.spec
+    connector = Tracer(eye, vlm.connector, speaker).trace(FRAMES)
     return training_memory(
-        vlm.encoder.spec, vlm.connector.spec, vlm.llm.spec, Trained(parameters=counts, frozen=frozen), micro, micro,
+        eye, connector, speaker, Trained(parameters=counts, frozen=frozen), micro, micro,
         autocast=bf16, chunk=chunk, device="cpu",
     )  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -120,13 +121,14 @@ def test_tokenizer_that_waits_for_data_gets_an_assumed_vocabulary(tmp_path: Path
     assert any(str(ASSUMED_VOCABULARY) in note for note in planned.notes)
 
 
-def test_plugins_that_do_not_state_their_work_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fvlm_foveated.config.Foveated._work", lambda self, width: None)
+def test_plugins_that_cannot_be_counted_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    look_at_values: Any = lambda self, z: z * z.max().item()
+    monkeypatch.setattr("fvlm_foveated.model.FoveatedConnector.to_llm", look_at_values)
     monkeypatch.setattr("fvlm_dinov2.config._inner_width", lambda sizes: None)
     said = "\n".join(only(tmp_path).notes)
-    assert "ConnectorSpec.work" in said
+    assert (
+        'the connector "foveated" cannot run on the meta device, where it is counted (RuntimeError: ' in said
+    )
     assert "EncoderSpec.mlp" in said
 
 

@@ -31,6 +31,7 @@ from fvlm_core.interfaces.data import Sample, Turn
 from fvlm_core.media.bad_sample import BadSample
 from fvlm_core.model.build import compose, make_chat
 from fvlm_core.model.vlm import VLM
+from fvlm_core.planning.connector_trace import Tracer
 from fvlm_core.planning.flops import ledger
 from fvlm_core.recipes.schema import Preference
 from fvlm_core.runs.metrics import read_metrics
@@ -163,25 +164,19 @@ def test_ledger_of_a_pair_is_what_is_counted(connector: str) -> None:
                 loss = objective.contribution(model, evolve(answers[0], rejected=answers[1])).loss
                 forward = counter.get_total_flops()
                 loss.backward()
-            cost = ledger(
-                model.encoder.spec,
-                model.connector.spec,
-                llm,
-                frames=frames,
-                text=text,
-                frozen=frozen,
-                rejected=(worse, worse - 1),
-            )
+            tracer = Tracer(model.encoder.spec, model.connector, llm)
+            connector_trace = tracer.trace(frames, frozen, auxiliary=False)
+            cost = ledger(tracer.encoder, connector_trace, llm, text=text, rejected=(worse, worse - 1))
             assert cost.forward == pytest.approx(forward, rel=1e-9)
             assert cost.total == pytest.approx(counter.get_total_flops(), rel=1e-9)
 
 
 def test_a_pair_costs_less_than_two_samples_and_the_reference_is_booked_apart() -> None:
     model = composed({"name": "dinov2-small"}, CONNECTORS["foveated"], {"name": "smollm2-135m"})
-    encoder = model.encoder.config.spec()
-    sizes = (encoder, model.connector.config.spec(encoder), model.llm.config.spec())
-    one = ledger(*sizes, frames=8, text=128)
-    pair = ledger(*sizes, frames=8, text=128, rejected=(128, 127))
+    tracer = Tracer.of(model, 0)
+    sizes = (tracer.encoder, tracer.trace(8), tracer.llm)
+    one = ledger(*sizes, text=128)
+    pair = ledger(*sizes, text=128, rejected=(128, 127))
     policy = [row for row in pair.rows if not row.stage.startswith("reference ")]
     reference = [row for row in pair.rows if row.stage.startswith("reference ")]
     assert sum(row.forward for row in policy) == sum(row.forward for row in reference)
