@@ -78,8 +78,9 @@ class Tracer:
                 learnt = [tokens for _, tokens in every if tokens.requires_grad]
                 torch.autograd.backward(learnt, [torch.empty_like(tokens) for tokens in learnt])
         except Exception as error:  # a plugin's, whatever it is: what it costs is not known then
+            patches = Call("patches", frames, trains="encoder" not in frozen)
             text = ("", not {"encoder", "connector"} <= frozen)
-            return made((calls[0],), (text,), 0, 0, 0, f"{type(error).__name__}: {error}")
+            return made((patches,), (text,), 0, 0, 0, f"{type(error).__name__}: {error}")
         return made(tuple(calls), texts, forward, counter.total - forward, read)
 
 

@@ -98,12 +98,10 @@ class Watching(CrossAttention):
     ) -> VisualTokens:
         made, cache = super().connect(features, counts, encoder, llm, mode=mode).tokens, llm.new_cache()
         where: list[Tensor] = []
-        encoder.attend(features.tokens[:, 0], features, depth="shallow", weights=where)
-        taken = (where[0].mean(1)[:, None] @ features.tokens)[:, 0]
-        steps = [llm.hidden(token[None], cache=cache)[0] for token in made.split(1)] if len(made) else [made]
-        return VisualTokens(
-            torch.cat([step.reshape(-1, *made.shape[1:]) for step in steps]) + self.key(taken)[:, None]
-        )
+        seen = encoder.attend(features.tokens[:, 0], features, depth="shallow", weights=where)
+        taken = seen + (where[0].mean(1)[:, None] @ features.tokens)[:, 0]
+        steps = [llm.hidden(token, cache=cache) for token in made.split(1)]
+        return VisualTokens(torch.cat(steps) + self.key(taken)[:, None])
 
 
 def composed(kind: type[CrossAttention]) -> VLM:
