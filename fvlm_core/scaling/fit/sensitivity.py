@@ -54,12 +54,16 @@ def lines(problem: FitProblem, solution: Solution, lag1: float) -> tuple[OtherFi
         theta = _refit(problem, solution, weights)
         slopes = problem.jacobian(solution.theta[None])[0]
         known = set(determined(slopes))
+        free = sum(bound is None for bound in solution.bounds)
+        codes, _, _ = units(problem.table, "run", lag1, free)
+        full = _influence(problem, solution.theta, np.ones(len(codes))) if cut else np.zeros(0)
         for at, (label, mask) in enumerate((*cut, *runs)):
             lost = known - set(determined(slopes[:, mask]))
             values = _named(problem, theta[at], mask, lost)
             if at < len(cut):
                 names = [slot.name for slot in problem.slots]
-                error = _chance(problem, solution, theta[at], mask, lag1)
+                apart = _influence(problem, theta[at], mask.astype(float)) - full
+                error = _spread(apart, codes, free)
                 chance = dict(zip(names, error.tolist(), strict=True))
                 found.append(OtherFit("cut", label, values, int(mask.sum()), chance=chance))
             else:
@@ -89,14 +93,9 @@ def _refit(problem: FitProblem, solution: Solution, weights: Floats) -> Floats:
     return theta
 
 
-def _chance(problem: FitProblem, solution: Solution, cut: Floats, mask: Any, lag1: float) -> Floats:
-    """Standard errors of cut minus full, [P]: from the influence of each unit of resampling on both, to first order."""
-    free = sum(bound is None for bound in solution.bounds)
-    codes, _, _ = units(problem.table, "run", lag1, free)
-    apart = _influence(problem, cut, mask.astype(float)) - _influence(
-        problem, solution.theta, np.ones(len(mask))
-    )
-    by_unit = np.array([np.bincount(codes, weights=row) for row in apart])
+def _spread(influence: Floats, codes: Any, free: int) -> Floats:
+    """Standard errors [P] of estimates, to first order: from the influence [P, n] of each unit of resampling."""
+    by_unit = np.array([np.bincount(codes, weights=row) for row in influence])
     return np.sqrt((by_unit**2).sum(axis=1)) * inflation(by_unit.shape[1], free)
 
 
