@@ -57,9 +57,11 @@ def lines(problem: FitProblem, solution: Solution, lag1: float) -> tuple[OtherFi
         free = sum(bound is None for bound in solution.bounds)
         codes, _, _ = units(problem.table, "run", lag1, free)
         full = _influence(problem, solution.theta, np.ones(len(codes))) if cut else np.zeros(0)
+        labels = [problem.table[column].astype(str).to_numpy(object) for column in ("size", "run")]
         for at, (label, mask) in enumerate((*cut, *runs)):
+            left = {key for column in labels for key in pd.unique(column[mask])}
             lost = known - set(determined(slopes[:, mask]))
-            values = _named(problem, theta[at], mask, lost)
+            values = _named(problem, theta[at], left, lost)
             if at < len(cut):
                 names = [slot.name for slot in problem.slots]
                 apart = _influence(problem, theta[at], mask.astype(float)) - full
@@ -113,10 +115,9 @@ def _influence(problem: FitProblem, theta: Floats, weights: Floats) -> Floats:
     return inverse @ (jacobian * weights * apart * problem.objective.weights(apart))
 
 
-def _named(problem: FitProblem, theta: Floats, mask: Any, lost: set[int]) -> dict[str, float | None]:
+def _named(problem: FitProblem, theta: Floats, left: set[str], lost: set[int]) -> dict[str, float | None]:
     """Values by name; None for a group that has lost all its points, for slots that the points left do not tell, and
-    when there was no fit."""
-    left = {key for column in ("size", "run") for key in problem.table.loc[mask, column].astype(str).unique()}
+    when there was no fit. left: the groups that have points. lost: positions of the slots."""
     values = problem.values(theta)
     return {
         slot.name: float(value)
