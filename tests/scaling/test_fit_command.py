@@ -17,6 +17,8 @@ from tiny import run_cli
 
 from fvlm_core.cli.fit_view import digits
 
+pytestmark = pytest.mark.usefixtures("quick_fits")
+
 Cli = tuple[int, str, str]
 
 
@@ -24,7 +26,6 @@ Cli = tuple[int, str, str]
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FVLM_RUNS", raising=False)
-    monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)  # made points lie near enough to their law
     return lambda *arguments: run_cli([str(argument) for argument in arguments], monkeypatch, capsys)
 
 
