@@ -63,7 +63,10 @@ def test_a_refusal_says_identifiable_and_why_and_exits_0(cli: Any, two_sizes: Pa
     assert told.endswith("plot: scaling_law_plot.png")
 
 
-def test_the_json_holds_the_numbers_and_null_for_what_is_withheld(cli: Any, two_sizes: Path) -> None:
+def test_the_json_holds_the_numbers_and_null_for_what_is_withheld(
+    cli: Any, two_sizes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fvlm_core.scaling.fit.uncertainty.MOST_COUNTS", 100_000)
     code, _, _ = cli("fit", "--data", two_sizes.name, "--json", "out/fit.json")
     assert code == 0
     record = json.loads(Path("out/fit.json").read_text(), parse_constant=pytest.fail)

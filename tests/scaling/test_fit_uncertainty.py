@@ -89,6 +89,7 @@ def test_every_draw_has_as_many_points_and_blocks_stay_in_their_run(
 
 
 def test_very_many_points_take_one_step_to_the_same_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)
     rng = np.random.default_rng(0)
     n = np.repeat([1e7, 1e8, 1e9, 1e10], 300)
     d = np.tile(np.geomspace(1e8, 1e11, 300), 4)
