@@ -56,6 +56,7 @@ def quick_fits() -> Iterator[None]:
     other ways to fit are tried, as where points are very many."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)
+        patch.setattr("fvlm_core.scaling.fit.solver.FINALISTS", 4)
         patch.setattr("fvlm_core.scaling.fit.sensitivity.MOST", 0)
         patch.setattr("fvlm_core.scaling.fit.uncertainty.MOST_COUNTS", 0)
         yield
