@@ -16,7 +16,8 @@ from fvlm_clips.config import Clips
 from fvlm_clips.source import build as build_clips
 from fvlm_shards.config import Shards
 from fvlm_shards.source import build as build_shards
-from hostile import Hostile
+from fvlm_smollm2.config import SmolLM2
+from hostile import Hostile, Telling
 from tiny import fvlm, run_cli
 from videos import index_of, write_video
 
@@ -146,6 +147,14 @@ def test_a_sample_that_kills_or_hangs_its_process_costs_itself_alone(tmp_path: P
     assert sum("more than 1.5 s" in reason for reason in skipped.values()) == 1
     ids = [build_shards(Shards(path=made.folder, holdout=0), "train")[n].id for n in range(7)]
     assert ids == ["s0", "s1", "s3", "s4", "s6", "s7", "s8"]
+
+
+def test_a_worker_of_a_pack_imports_no_torch(tmp_path: Path) -> None:
+    """It takes seconds and hundreds of megabytes in each of them: the chat format alone is needed of a model."""
+    chat = SmolLM2(weights="seeded", width=8, mlp=8, depth=1, heads=2).chat(lambda: iter(["True False"]))
+    made = pack(Telling(), {}, tmp_path / "pack", PackSettings(size=48), chat=chat)
+    [sample] = build_shards(Shards(path=made.folder, holdout=0), "train")
+    assert sample.turns[-1].content == "False"
 
 
 def test_train_and_validation_of_one_pack_share_no_sample(made: Packed) -> None:

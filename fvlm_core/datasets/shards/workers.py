@@ -22,8 +22,8 @@ MEMORY = 4 << 30
 without memory."""
 
 _IMPORTED_ONCE = ["fvlm_core.datasets.shards.shard", "imagehash", "scipy.fftpack", "pandas"]
-"""For all workers. imagehash imports scipy's part with its first hash, and pyarrow pandas with its first table: in every
-worker, and in every one that takes the place of another, 1 s each time."""
+"""By all workers together. imagehash imports its part of scipy with the first hash, and pyarrow pandas with the first
+table: 1 s in every worker, and in every one that takes the place of another."""
 
 _TICK = 0.5
 """Seconds between looks at workers that say nothing."""
