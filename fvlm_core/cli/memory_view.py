@@ -16,7 +16,7 @@ ABOUT = (
     "memory: at the fullest moment of a training step. copies: bf16 copies of weights. kept: activations for the "
     "backward pass. working: logits of a chunk, a layer that is made again, gradients that wait for another pass. An "
     "estimate: within 15 % of what small models were seen to hold, on a CPU, where freed blocks that glibc keeps come "
-    "on top, up to 0.7 GiB (docs/model_cost.md has its settings)"
+    "on top, up to 0.7 GiB (docs/measurements/model_cost.md has its settings)"
 )
 
 

@@ -162,7 +162,7 @@ def _row(variant: Variant, judged: Judged, times: Multiplier) -> VariantRow:
 
 
 def _notes(comparison: Comparison) -> list[str]:
-    """What a reader must know of these runs; how to read any such table is in docs/comparing.md."""
+    """What a reader must know of these runs; how to read any such table is in docs/howto/comparing.md."""
     rows = comparison.rows
     notes = list(_about_intervals(comparison))
     reasons: dict[str, list[str]] = {}

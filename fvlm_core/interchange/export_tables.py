@@ -35,8 +35,10 @@ AUXILIARY = "val_loss_"
 """What the column of an auxiliary loss begins with, with the loss's name after it (`ConnectorSpec.auxiliary`): points
 have one for each that some run was evaluated with."""
 
-_LEFT_OUT = frozenset(AUXILIARY + name for name in ("fine", "coarse", "ratio", "content", "by_source"))
-"""Columns of evaluations that begin so too, and that the format has no place for."""
+_LEFT_OUT = frozenset(
+    AUXILIARY + name for name in ("fine", "coarse", "ratio", "content", "by_source", "nats")
+)
+"""Columns that begin so too, and are none."""
 
 SUMMARY_COLUMNS = (
     "run_id",
@@ -56,7 +58,7 @@ TEXTS = frozenset({"run_id", "model_size", "lr_schedule", "in_fits"})
 WHOLE = frozenset({"step", "samples_seen", "total_params", "total_samples", "total_steps", "best_val_step"})
 """Columns of whole numbers, not negative."""
 
-METRICS = {"lr": "lr_connector", "throughput_sps": "throughput_samples_sec"}
+LOGGED_AS = {"lr": "lr_connector", "throughput_sps": "throughput_samples_sec"}
 """Columns of points that the metrics know by another name."""
 
 AS_WRITTEN = "as_written"
@@ -89,10 +91,14 @@ def write_tables(runs: Sequence[StoredRun], to: Path) -> list[Path]:
     return sorted([*files, marks])
 
 
+def is_auxiliary(column: str) -> bool:
+    """Whether a column beside those of the format is that of an auxiliary loss; see `AUXILIARY`."""
+    return column.startswith(AUXILIARY) and column not in _LEFT_OUT
+
+
 def auxiliary_columns(runs: Sequence[StoredRun]) -> list[str]:
-    """The columns of points beside those of the format; see `AUXILIARY`."""
-    names = {name for run in runs for name in run.columns()}
-    return sorted(name for name in names if name.startswith(AUXILIARY) and name not in _LEFT_OUT)
+    """The columns of points beside those of the format."""
+    return sorted({name for run in runs for name in run.columns() if is_auxiliary(name)})
 
 
 def point_rows(runs: Sequence[StoredRun]) -> list[dict[str, Any]]:
@@ -101,7 +107,7 @@ def point_rows(runs: Sequence[StoredRun]) -> list[dict[str, Any]]:
     Rows of an import are in the order of its file, runs mixed or not, and hold `as_written` where it spelt otherwise.
     """
     names = run_names(runs)
-    both = tuple(METRICS.values())  # of training rows and of evaluations alike
+    both = tuple(LOGGED_AS.values())  # of training rows and of evaluations alike
     more = auxiliary_columns(runs)
     placed: list[tuple[str, int, dict[str, Any]]] = []
     for run in runs:

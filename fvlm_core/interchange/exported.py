@@ -7,12 +7,13 @@ from typing import Any
 
 from fvlm_core.interchange.export_tables import (
     AS_WRITTEN,
-    METRICS,
+    LOGGED_AS,
     POINT_COLUMNS,
     SOURCE_ROW,
     SUMMARY_COLUMNS,
     TEXTS,
     WHOLE,
+    is_auxiliary,
 )
 from fvlm_core.interchange.measured import MeasuredRun, Start
 from fvlm_core.interchange.table import Format, ImportedTable, TableRow
@@ -31,6 +32,7 @@ POINTS_FORMAT = Format(
     WHOLE & {*POINT_COLUMNS},
     frozenset({"run_id", "step"}),
     frozenset(IDENTITY),
+    is_auxiliary,
 )
 SUMMARIES_FORMAT = Format(
     "run summaries",
@@ -120,7 +122,7 @@ def _with_points(table: ImportedTable, problems: list[Problem], remarks: list[st
 
 def _point(row: TableRow, place: int) -> Row:
     values = {
-        METRICS.get(column, column): value for column, value in row.values.items() if column not in TEXTS
+        LOGGED_AS.get(column, column): value for column, value in row.values.items() if column not in TEXTS
     }
     return {"event_type": "eval", **values, SOURCE_ROW: place, **_beside(row)}
 

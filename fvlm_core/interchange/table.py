@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import shlex
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ LOSSES = frozenset({"val_loss", "train_loss", "best_val_loss", "final_train_loss
 @frozen
 class Format:
     """The columns that a table must have. needed: those that have a value in every row. whole: whole numbers.
-    told: those that another table may tell instead."""
+    told: those that another table may tell instead. further: of a header, whether it is a column that the table may
+    have besides, which is one of numbers then."""
 
     name: str
     columns: tuple[str, ...]
@@ -35,6 +36,7 @@ class Format:
     whole: frozenset[str]
     needed: frozenset[str]
     told: frozenset[str] = frozenset()
+    further: Callable[[str], bool] = lambda header: False
 
     def missing(self, headers: Sequence[str]) -> list[str]:
         """The columns that are not there."""
@@ -124,10 +126,13 @@ def read_table(sheet: CSVSheet, of: Format, *, may_be_torn: bool = False) -> Imp
     are needed.
     """
     file, headers = sheet.file, of.names(sheet)
-    extras = [header for header in headers if header not in of.columns]
-    columns = [column for column in of.columns if column in headers]
     remarks: list[str] = []
     lines = _lines(sheet, may_be_torn, remarks)
+    columns = [column for column in of.columns if column in headers]
+    columns += [
+        header for header in headers if of.further(header) and _numbers(sheet, headers, header, lines)
+    ]
+    extras = [header for header in headers if header not in columns]
     no_number, empty, odd = (defaultdict[str, list[int]](list) for _ in range(3))
     lengths: list[Problem] = []
     rows: list[TableRow] = []
@@ -195,6 +200,19 @@ def _lines(sheet: CSVSheet, may_be_torn: bool, remarks: list[str]) -> list[tuple
 
 def _kind(of: Format, column: str) -> str:
     return "expected a whole number, not negative" if column in of.whole else "expected a number"
+
+
+def _numbers(
+    sheet: CSVSheet, headers: Sequence[str], column: str, lines: Sequence[tuple[int, list[str]]]
+) -> bool:
+    """Whether every cell of a column is a number or empty."""
+    at = headers.index(column)
+    try:
+        for cell in (row[at] for _, row in lines if len(row) == len(headers)):
+            parse(column, sheet.dialect.plain(bare(cell)))
+    except ValueError:
+        return False
+    return True
 
 
 def _free(text: str, dialect: Dialect) -> Any:

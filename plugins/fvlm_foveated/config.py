@@ -18,7 +18,7 @@ from fvlm_core.plugin_api import (
     Work,
 )
 
-Mode = Literal["coarse_only", "coarse_fine", "autoregressive"]
+FoveatedMode = Literal["coarse_only", "coarse_fine", "autoregressive"]
 """How visual tokens are made: one pass, two parallel passes (training), or frame by frame (true inference)."""
 
 _SMALL = 128
@@ -46,7 +46,9 @@ class Foveated:
     depth: Literal["deep", "shallow"] = field(default="deep", validator=validators.in_(("deep", "shallow")))
     query_bias: bool = False
     query_init_std: float = field(default=1.0, validator=[validators.gt(0), validators.lt(math.inf)])
-    mode: Mode = field(default="coarse_fine", validator=validators.in_(("coarse_fine", "coarse_only")))
+    mode: FoveatedMode = field(
+        default="coarse_fine", validator=validators.in_(("coarse_fine", "coarse_only"))
+    )
     fine_iterations: int = field(default=1, validator=validators.ge(1))
     lambda_coarse: float = field(default=0.0, validator=[validators.ge(0), validators.lt(math.inf)])
     visual_scale: float = field(default=0.14, validator=[validators.gt(0), validators.lt(math.inf)])
@@ -75,7 +77,7 @@ class Foveated:
             tokens_per_frame=1,
             mode=self.mode,
             work=self._work(encoder.width),
-            modes=get_args(Mode),
+            modes=get_args(FoveatedMode),
             auxiliary=("coarse",),
         )
 

@@ -7,7 +7,7 @@ from typing import Literal
 from attrs import field, frozen
 from attrs.validators import in_
 
-Mode = Literal["offline", "online"]
+WandbMode = Literal["offline", "online"]
 
 
 @frozen(kw_only=True)
@@ -19,4 +19,4 @@ class WandB:
 
     project: str = ""
     entity: str = ""
-    mode: Mode = field(default="offline", validator=in_(("offline", "online")))
+    mode: WandbMode = field(default="offline", validator=in_(("offline", "online")))

@@ -1,6 +1,6 @@
 """Do the intervals of `fvlm runs compare` hold the truth? Simulated validation losses with a known difference.
 
-    python tests/bench/bench_compare.py [--campaigns 2000] [--into docs/comparing.md]
+    python tests/bench/bench_compare.py [--campaigns 2000] [--into docs/howto/comparing.md]
 
 A sample's loss is its number of tokens times (its own difficulty + what the variant does to its source + what the
 variant does to it, heavy-tailed + what the seed did to the whole run + what this run does to it). The truth of the

@@ -3,7 +3,7 @@
     python tests/bench/bench_coverage.py [--repetitions 500] [--draws 200] [--processes 2] [--write]
 
 Campaigns with a known truth (L = 1.7 + 480/N^.35 + 2100/D^.37), fitted as `fvlm fit --model joint-chinchilla` does,
-gate included. `--write` puts the table into docs/coverage.md, between its markers.
+gate included. `--write` puts the table into docs/measurements/coverage.md, between its markers.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def main() -> None:
             for reason, count in reasons.most_common(5):
                 print(f"  refused {count}: {reason}", file=sys.stderr, flush=True)
     if chosen.write:
-        page = Path(__file__).parents[2] / "docs" / "coverage.md"
+        page = Path(__file__).parents[2] / "docs" / "measurements" / "coverage.md"
         start, end = "<!-- table -->\n", "<!-- end -->"
         text = page.read_text()
         before, rest = text.split(start)

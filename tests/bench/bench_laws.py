@@ -1,7 +1,7 @@
 """Laws of the learning-rate schedule on published loss curves: training objective, and errors on curves held out.
 
-`python tests/bench/bench_laws.py FOLDER` prints the tables of `laws.md`. FOLDER: csv_25 and csv_100 of the curves
-published with Luo et al. (2025), and expected.json. Nothing is chosen by the curves held out.
+`python tests/bench/bench_laws.py FOLDER` prints the tables of `docs/reference/laws.md`. FOLDER: csv_25 and csv_100
+of the curves published with Luo et al. (2025), and expected.json. Nothing is chosen by the curves held out.
 """
 
 from __future__ import annotations

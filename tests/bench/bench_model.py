@@ -1,7 +1,7 @@
 """Peak memory of a training step and time of a streamed frame, DINOv2-small + SmolLM2-135M shapes, on a CPU.
 
-`python tests/bench/bench_model.py` prints the tables of `model_cost.md` (seeded weights, nothing to download,
-some minutes).
+`python tests/bench/bench_model.py` prints the tables of `docs/measurements/model_cost.md` (seeded weights,
+nothing to download, some minutes).
 Linux: peaks are `ru_maxrss` of a process of their own.
 """
 

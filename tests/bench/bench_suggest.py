@@ -1,6 +1,6 @@
 """How much surer predictions are after the runs of `fvlm suggest` than after an even grid: simulated campaigns.
 
-    python tests/bench/bench_suggest.py                       # the table of docs/planning.md, 20 minutes on a core
+    python tests/bench/bench_suggest.py                       # the table of docs/howto/planning.md, 20 minutes
     python tests/bench/bench_suggest.py --only base -n 20     # a look
 
 In each campaign the truth is drawn at random from what published laws span. The planner does not know it. Both sides

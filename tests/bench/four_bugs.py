@@ -1,5 +1,5 @@
 """Four bugs of the founding project, measured as settings: `python tests/bench/four_bugs.py` prints the tables of
-`four_bugs.md` (seeded weights, nothing to download, about 30 s on one core)."""
+`docs/explanation/four_bugs.md` (seeded weights, nothing to download, about 30 s on one core)."""
 
 from __future__ import annotations
 

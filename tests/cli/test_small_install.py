@@ -88,7 +88,7 @@ def test_only_what_a_plugin_s_distribution_asks_for_is_told() -> None:
     assert missing_library(ImportError("cannot import name x")) is None
 
 
-PAGE = Path(__file__).parents[2] / "docs/small_install.md"
+PAGE = Path(__file__).parents[2] / "docs/howto/small_install.md"
 
 
 def test_the_steps_of_a_small_install_name_every_dependency_but_timm() -> None:

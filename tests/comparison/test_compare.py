@@ -512,7 +512,7 @@ def test_a_run_alone_is_a_table_of_one(tmp_path: Path) -> None:
 @pytest.mark.soak
 @pytest.mark.parametrize("training", [0.001, 0.01, 0.05])
 def test_intervals_hold_the_truth_as_often_as_they_say(training: float) -> None:
-    """Three seeds and 300 samples; the table of docs/comparing.md has more campaigns."""
+    """Three seeds and 300 samples; the table of docs/howto/comparing.md has more campaigns."""
     random = np.random.default_rng(3)
     sources = np.zeros(300, dtype=np.int64)
     hits = 0

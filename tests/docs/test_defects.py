@@ -214,7 +214,7 @@ def test_every_key_of_a_recipe_is_read_by_something(table: type, root: Path) -> 
 
 def rows(root: Path) -> list[tuple[list[int], str]]:
     """Of the table: numbers of the defects, and the cell with the tests."""
-    lines = (root / "docs/defects.md").read_text().splitlines()
+    lines = (root / "docs/explanation/defects.md").read_text().splitlines()
     cells = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in lines if re.match(r"\| *\d", line)
     ]

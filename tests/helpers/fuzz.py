@@ -1,6 +1,6 @@
 """Hostile inputs by seed, each given to the commands that read such a file, in forked processes that are watched.
 
-`python tests/helpers/fuzz.py 320 docs/fuzz.md` makes 320 of them and writes the table; see `test_fuzz.py`.
+`python tests/helpers/fuzz.py 320 docs/measurements/fuzz.md` makes 320 of them and writes the table; see `test_fuzz.py`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A grid of tiny runs, disturbed: `python tests/helpers/grids.py RESULTS` prints the tables of docs/launchers.md.
+"""A grid of tiny runs, disturbed: `python tests/helpers/grids.py RESULTS` prints the tables of docs/howto/launchers.md.
 
 Nine runs over two slots. One is killed with SIGKILL, then everything that belongs to the pool is; the same command
 finishes what is missing. Then the same through submitit's local executor, a preemption (SIGUSR2) in place of the kill.

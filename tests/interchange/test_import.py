@@ -235,7 +235,7 @@ _RUN = st.fixed_dictionaries(
         "schedule": _TEXT,
         "n": st.none() | st.integers(1, 2**53),
         "evals": _STEPS.flatmap(
-            lambda steps: st.tuples(*(st.tuples(st.just(step), _COUNT, *[_REAL] * 4) for step in steps))
+            lambda steps: st.tuples(*(st.tuples(st.just(step), _COUNT, *[_REAL] * 5) for step in steps))
         ),
         "trains": _STEPS.flatmap(
             lambda steps: st.tuples(*(st.tuples(st.just(step), _REAL) for step in steps))
@@ -251,8 +251,9 @@ def _on_disk(root: Path, recipe: str, name: str, order: int, about: dict[str, An
     with MetricsWriter(folder / "metrics.jsonl", name, 0) as metrics:
         for step, loss in about["trains"]:
             metrics.write("train", step=step, train_loss=loss, lr_connector=1e-3, throughput_samples_sec=None)
-        for step, seen, loss, lr, speed, entropy in about["evals"]:
+        for step, seen, loss, lr, speed, entropy, draft in about["evals"]:
             row = {"lr_connector": lr, "throughput_samples_sec": speed, "attention_entropy": entropy}
+            row |= {"val_loss_draft": draft}
             metrics.write("eval", step=step, samples_seen=seen, val_loss=loss, **row)
     if about["summary"] is not None:
         summary = dict(zip(SUMMARY_COLUMNS[4:], about["summary"], strict=True))
@@ -272,6 +273,25 @@ def test_any_export_imported_and_exported_again_is_equal(runs: dict[tuple[str, s
         before = tables(root, first)
         import_(first, root=again)
         assert tables(again, Path(place) / "second") == before
+
+
+def test_losses_of_other_connectors_come_out_as_they_came_in_and_texts_beside_them_are_told(
+    tmp_path: Path,
+) -> None:
+    head = "model_size,run_id,lr_schedule,step,samples_seen,val_loss,train_loss,lr,throughput_sps,attention_entropy"
+    file = tmp_path / "in" / POINTS
+    file.parent.mkdir()
+    file.write_text(
+        f"{head},val_loss_draft,val_loss_mood\n10M,r,cosine,1,8,3.5,,,,,1.50e0,low\n10M,r,cosine,2,16,3.25,,,,,nan,\n"
+    )
+    (remark,) = [
+        one for one in import_(file.parent, root=tmp_path / "runs").read.remarks if "exported" in one
+    ]
+    assert remark.endswith("kept in the record and not exported: val_loss_mood")
+    points, _ = tables(tmp_path / "runs", tmp_path / "out")
+    assert points.decode() == file.read_text().replace(",val_loss_mood", "").replace(",low\n", "\n").replace(
+        "nan,\n", "nan\n"
+    )
 
 
 # Raw metrics

@@ -1,4 +1,7 @@
-"""What became of every mutant, as a page: `pytest -m mutants --write-mutants docs/mutants.md tests/mutants`."""
+"""What became of every mutant, as a page.
+
+`pytest -m mutants --write-mutants docs/measurements/mutants.md tests/mutants` writes it.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ FOLDERS = r"^(\w+/)+"
 HEAD = """# Mutants
 
 Each row is one small change of the code that breaks one promise; the tests that it names must notice. Written by
-`pytest -m mutants --write-mutants docs/mutants.md tests/mutants`; the lists are in `tests/mutants/`. Seconds are of a
-process that has the libraries already, on a machine that others were using.
+`pytest -m mutants --write-mutants docs/measurements/mutants.md tests/mutants`; the lists are in `tests/mutants/`.
+Seconds are of a process that has the libraries already, on a machine that others were using.
 """
 
 

@@ -117,7 +117,7 @@ def test_the_page_of_an_index_has_no_picture_and_no_link_that_leads_nowhere(
     targets = re.findall(r"\]\(([^)]*)\)", page)
     assert all(target.startswith("https://") for target in targets)
     assert "![" not in page
-    assert "`docs/scaling.md`" in page
+    assert "`docs/howto/scaling.md`" in page
     assert "Project-URL: " in fields
 
 

@@ -221,9 +221,9 @@ def test_nominal_accounting_is_the_recorded_one(shared: Path) -> None:
 
 
 def test_tables_of_the_documentation_are_current(root: Path) -> None:
-    text = (root / "docs" / "flops.md").read_text(encoding="utf-8")
+    text = (root / "docs" / "explanation" / "flops.md").read_text(encoding="utf-8")
     for table in (ledger_table(), nominal_table()):
-        assert table in text, f"docs/flops.md does not hold this table:\n{table}"
+        assert table in text, f"docs/explanation/flops.md does not hold this table:\n{table}"
 
 
 def ledger_table() -> str:

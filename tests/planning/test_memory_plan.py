@@ -197,7 +197,7 @@ def test_weights_gradients_and_moments_are_counted_exactly() -> None:
 
 
 def test_published_peaks_of_a_cpu_are_met(root: Path) -> None:
-    """`docs/model_cost.md`: 2 samples of 8 frames and 512 tokens, float32, one micro-batch a step."""
+    """`docs/measurements/model_cost.md`: 2 samples of 8 frames and 512 tokens, float32, one micro-batch a step."""
     overrides = ["training.batch_size=2", "training.micro_batch_size=2", "training.precision=float32"]
     overrides += ["data.max_text_tokens=512", "eval.batch_size=2"]
     again = [f"model.{part}.checkpoint_activations=true" for part in ("encoder", "llm")]

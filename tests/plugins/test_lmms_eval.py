@@ -422,7 +422,7 @@ def test_rounds_are_refused_with_the_way_out(opened: Callable[..., Any], clips: 
 # With lmms-eval itself
 
 installed = pytest.mark.skipif(
-    find_spec("lmms_eval") is None, reason="lmms-eval is not installed (docs/lmms_eval.md)"
+    find_spec("lmms_eval") is None, reason="lmms-eval is not installed (docs/howto/lmms_eval.md)"
 )
 
 

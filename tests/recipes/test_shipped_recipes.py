@@ -319,6 +319,6 @@ def test_a_recipe_that_cannot_be_read_here_is_listed_with_its_reason(
 
 
 def test_the_documentation_names_every_recipe(root: Path) -> None:
-    text = (root / "docs" / "recipes.md").read_text()
+    text = (root / "docs" / "howto" / "recipes.md").read_text()
     for name in RUNS:
         assert f"| `{name}` |" in text, name

@@ -258,7 +258,7 @@ def test_points_that_name_no_run_are_runs_of_one_evaluation(cli: Any) -> None:
 
 @pytest.mark.soak
 def test_simulated_campaigns_end_nearer_to_the_truth_than_even_grids(root: Path) -> None:
-    """A small version of the study in docs/planning.md, on campaigns of its own."""
+    """A small version of the study in docs/howto/planning.md, on campaigns of its own."""
     bench = runpy.run_path(str(root / "tests" / "bench" / "bench_suggest.py"))
     found = bench["study"]("base", 12, 77_000)
     middle = found.median()

@@ -1,6 +1,6 @@
 """Whatever is in a file, commands that read it end soon, in words, and write nowhere else; see `fuzz`.
 
-`pytest -m soak tests/soak/test_fuzz.py` tries 330 inputs and prints the table of docs/fuzz.md.
+`pytest -m soak tests/soak/test_fuzz.py` tries 330 inputs and prints the table of docs/measurements/fuzz.md.
 """
 
 from __future__ import annotations

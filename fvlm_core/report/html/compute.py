@@ -12,8 +12,8 @@ from fvlm_core.utils.errors import FvlmError
 from fvlm_registry import LookupFailure
 
 _HOW = (
-    "Training FLOPs, forward and backward, as docs/flops.md counts them. The shares of the components are those of a "
-    "sample of the mean length that the run saw."
+    "Training FLOPs, forward and backward, as docs/explanation/flops.md counts them. The shares of the components are "
+    "those of a sample of the mean length that the run saw."
 )
 
 
