@@ -41,6 +41,8 @@ from fvlm_core.datasets.sources.video_rows import VideoEntry as VideoEntry
 from fvlm_core.datasets.sources.video_rows import VideoRows as VideoRows
 from fvlm_core.evaluation.subject import check_mode as check_mode
 from fvlm_core.evaluation.subject import open_subject as open_subject
+from fvlm_core.interfaces.chat import Chat as Chat
+from fvlm_core.interfaces.chat import EncodedChat as EncodedChat
 from fvlm_core.interfaces.connector import Auxiliary as Auxiliary
 from fvlm_core.interfaces.connector import Connector as Connector
 from fvlm_core.interfaces.connector import VisualTokens as VisualTokens
@@ -79,8 +81,6 @@ from fvlm_core.interfaces.launcher import Ended as Ended
 from fvlm_core.interfaces.launcher import Job as Job
 from fvlm_core.interfaces.launcher import Launcher as Launcher
 from fvlm_core.interfaces.launcher import Task as Task
-from fvlm_core.interfaces.llm import Chat as Chat
-from fvlm_core.interfaces.llm import EncodedChat as EncodedChat
 from fvlm_core.interfaces.llm import LLMBackend as LLMBackend
 from fvlm_core.interfaces.modality import ModalityEncoder as ModalityEncoder
 from fvlm_core.interfaces.specs import LLM_WIDTH as LLM_WIDTH

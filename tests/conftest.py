@@ -50,6 +50,18 @@ def speed_measured_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def quick_fits() -> Iterator[None]:
+    """Fits of made points, which lie near enough to their law, are made from fewer starts; draws are fewer, and no
+    other ways to fit are tried, as where points are very many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)
+        patch.setattr("fvlm_core.scaling.fit.solver.FINALISTS", 4)
+        patch.setattr("fvlm_core.scaling.fit.sensitivity.MOST", 0)
+        patch.setattr("fvlm_core.scaling.fit.uncertainty.MOST_COUNTS", 0)
+        yield
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The source tree."""

@@ -33,8 +33,8 @@ from fvlm_core.datasets.shards.index import Index
 from fvlm_core.datasets.shards.manifest import INDEX
 from fvlm_core.datasets.shards.pack import pack
 from fvlm_core.datasets.shards.settings import PackSettings
+from fvlm_core.interfaces.chat import EncodedChat
 from fvlm_core.interfaces.data import DataSource, Sample, StoredFrames, Turn, VideoFile
-from fvlm_core.interfaces.llm import EncodedChat
 from fvlm_core.media.pictures import decode_stored, read_stored
 from fvlm_core.media.video import decode
 

@@ -15,8 +15,8 @@ from fvlm_core.cli.path_types import NameOrPath
 from fvlm_core.utils.file_names import file_stem
 
 if TYPE_CHECKING:
+    from fvlm_core.interfaces.chat import Chat
     from fvlm_core.interfaces.data import DataSource, Split
-    from fvlm_core.interfaces.llm import Chat
     from fvlm_core.recipes.read import Recipe
     from fvlm_core.recipes.schema import Chosen
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from fvlm_core.data.batch import Batch, Items
 from fvlm_core.data.modalities import count_items, read_items
+from fvlm_core.interfaces.chat import Chat
 from fvlm_core.interfaces.data import Sample, Turn
-from fvlm_core.interfaces.llm import Chat
 from fvlm_core.interfaces.specs import ModalitySpec
 from fvlm_core.media.bad_sample import BadSample
 from fvlm_core.media.frames import decode_frames

@@ -11,8 +11,8 @@ from fvlm_core.data.collate import Preparer
 from fvlm_core.data.mixture_weights import make_mixture
 from fvlm_core.data.modalities import count_items
 from fvlm_core.data.sources import Sources
+from fvlm_core.interfaces.chat import Chat
 from fvlm_core.interfaces.data import Sample
-from fvlm_core.interfaces.llm import Chat
 from fvlm_core.media.bad_sample import BadSample
 from fvlm_core.media.frames import count_frames, decode_frames
 from fvlm_core.recipes.schema import RunRecipe

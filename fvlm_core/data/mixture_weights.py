@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from fvlm_core.data.mixture import Mixture
 from fvlm_core.data.order import Order
 from fvlm_core.data.permutation import Permutation
+from fvlm_core.interfaces.chat import Chat
 from fvlm_core.interfaces.data import DataSource
-from fvlm_core.interfaces.llm import Chat
 from fvlm_core.media.bad_sample import BadSample
 from fvlm_core.media.frames import count_frames
 from fvlm_core.recipes.schema import Data

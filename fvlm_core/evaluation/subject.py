@@ -12,9 +12,9 @@ from fvlm_core.data.collate import Preparer
 from fvlm_core.data.loader import BadReport, validation_set
 from fvlm_core.data.sources import open_all, unseen
 from fvlm_core.hardware.devices import pick_device
+from fvlm_core.interfaces.chat import Chat
 from fvlm_core.interfaces.data import DataSource, Progress, Split
 from fvlm_core.interfaces.decoder import Decoder
-from fvlm_core.interfaces.llm import Chat
 from fvlm_core.interfaces.specs import Mode
 from fvlm_core.media.decoders import open_decoder
 from fvlm_core.media.shown import shown_by

@@ -11,7 +11,7 @@ import fvlm_core
 from fvlm_core.data.modalities import unread
 from fvlm_core.data.sources import Sources, left_out
 from fvlm_core.hardware.devices import pick_device
-from fvlm_core.interfaces.llm import Chat
+from fvlm_core.interfaces.chat import Chat
 from fvlm_core.model.build import compose, make_chat, modality_specs, read_architectures, remarks
 from fvlm_core.model.vlm import VLM
 from fvlm_core.planning.compute import (

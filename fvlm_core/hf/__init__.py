@@ -22,7 +22,7 @@ from transformers.modeling_outputs import CausalLMOutput
 from transformers.utils.hub import cached_file
 
 from fvlm_core.data.batch import Batch
-from fvlm_core.interfaces.llm import Chat
+from fvlm_core.interfaces.chat import Chat
 from fvlm_core.media.viewing import Viewing
 from fvlm_core.model.build import compose, make_chat
 from fvlm_core.model.vlm import VLM

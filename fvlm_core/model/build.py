@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from attrs import evolve
 
-from fvlm_core.interfaces.llm import Chat
+from fvlm_core.interfaces.chat import Chat
 from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec, ModalitySpec
 from fvlm_core.model.vlm import VLM
 from fvlm_core.recipes.schema import Chosen, Model

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fvlm_core.interfaces.chat import Chat, EncodedChat
 from fvlm_core.interfaces.data import Turn
-from fvlm_core.interfaces.llm import Chat, EncodedChat
 
 _ROLES = {"system": 256, "user": 257, "assistant": 258}
 _END = 259

@@ -11,7 +11,7 @@ from attrs import frozen
 
 from fvlm_core.data.lengths import SampleLengths, first_lengths
 from fvlm_core.data.sources import Sources
-from fvlm_core.interfaces.llm import Chat
+from fvlm_core.interfaces.chat import Chat
 from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec
 from fvlm_core.model.vlm import LOGITS_AT_ONCE, VLM
 from fvlm_core.planning.connector_trace import Tracer

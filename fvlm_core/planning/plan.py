@@ -21,7 +21,7 @@ from fvlm_core.data.sources import Sources, open_all, unseen
 from fvlm_core.hardware.devices import pick_device
 from fvlm_core.hardware.gpus import GPU
 from fvlm_core.hardware.throughput import ASSUMED_MFU, Speed, StatedSpeed, measure_speed
-from fvlm_core.interfaces.llm import Chat
+from fvlm_core.interfaces.chat import Chat
 from fvlm_core.media.bad_sample import BadSample
 from fvlm_core.model.build import compose, make_chat, modality_specs, remarks, specs
 from fvlm_core.planning.compute import (

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from fvlm_core.data.permutation import Permutation
+from fvlm_core.interfaces.chat import Chat
 from fvlm_core.interfaces.data import DataSource, Progress, Sample, StoredFrames, VideoFile
-from fvlm_core.interfaces.llm import Chat
 from fvlm_core.media.bad_sample import BadSample
 from fvlm_core.media.frames import count_frames, decode_frames
 from fvlm_core.recipes.schema import RunRecipe

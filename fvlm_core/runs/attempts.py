@@ -7,7 +7,6 @@ import os
 import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from fvlm_core.runs.store import ATTEMPTS, METRICS
 from fvlm_core.utils.atomic_files import ends_torn, open_to_append, read_rows
 from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.json_shape import misfit
+from fvlm_core.utils.versions import version
 
 _SAID = {"torch": "torch", "device": "device", "world": "world size", "parallel": "parallel mode"}
 """What may change between attempts without being the recipe's; a change is said and recorded."""

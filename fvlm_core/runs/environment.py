@@ -6,11 +6,13 @@ import os
 import platform
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from functools import cache
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
 import fvlm_core
+from fvlm_core.utils.versions import version
 from fvlm_registry import registry
 
 _PACKAGES = (
@@ -52,6 +54,7 @@ def _version(package: str) -> str | None:
         return None
 
 
+@cache  # of what this process has imported, however its source changes
 def _commit() -> str | None:
     source = Path(fvlm_core.__file__).parent.parent
     if not (source / ".git").exists():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from fvlm_core.recipes.read import Run, from_resolved
 from fvlm_core.recipes.resolved import flat, resolved
 from fvlm_core.recipes.schema import Chosen, RunRecipe
 from fvlm_core.utils.errors import Problems
+from fvlm_core.utils.versions import version
 from fvlm_registry import registry
 
 DECODER = "av"

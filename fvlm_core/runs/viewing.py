@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fvlm_core.data.sources import open_all
+from fvlm_core.interfaces.chat import Chat
 from fvlm_core.interfaces.data import DataSource
-from fvlm_core.interfaces.llm import Chat
 from fvlm_core.media.shown import shown_by
 from fvlm_core.media.viewing import Shown, Viewing, viewing
 from fvlm_core.recipes.read import from_plain

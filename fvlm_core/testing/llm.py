@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fvlm_core.interfaces.chat import Chat, EncodedChat
 from fvlm_core.interfaces.data import Turn
-from fvlm_core.interfaces.llm import Chat, EncodedChat, LLMBackend
+from fvlm_core.interfaces.llm import LLMBackend
 from fvlm_core.interfaces.specs import LLMSpec
 from fvlm_core.testing.encoder import noise
 from fvlm_core.testing.finding import Promise, expect, promises, skip

@@ -25,7 +25,7 @@ from fvlm_core.data.order import Order
 from fvlm_core.data.planning import Planner, RankShare
 from fvlm_core.data.sources import Sources
 from fvlm_core.hardware.devices import peak_flops, pick_device, place, set_up
-from fvlm_core.interfaces.llm import Chat
+from fvlm_core.interfaces.chat import Chat
 from fvlm_core.model.vlm import VLM
 from fvlm_core.recipes.read import Run
 from fvlm_core.runs.checkpoint import prune_checkpoints, rehearse

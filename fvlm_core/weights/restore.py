@@ -9,7 +9,7 @@ import torch
 from attrs import frozen
 from safetensors.torch import load_file
 
-from fvlm_core.interfaces.llm import Chat
+from fvlm_core.interfaces.chat import Chat
 from fvlm_core.media.viewing import Viewing
 from fvlm_core.model.build import compose, make_chat
 from fvlm_core.model.vlm import VLM

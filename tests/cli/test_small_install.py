@@ -10,13 +10,15 @@ from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
+import warm
 from tiny import RECIPE, run_cli
 
 from fvlm_registry import missing_library
 
 CHEAP = """
 import json, os, sys
-for name in sys.argv[1].split(","):
+absent = sys.argv[1].split(",")
+for name in [*absent, *(name for name in sys.modules if name.partition(".")[0] in absent)]:
     sys.modules[name] = None
 from fvlm_core.cli.main import main
 for line in json.loads(sys.argv[2]):
@@ -26,7 +28,9 @@ print([name for name in ("timm", "torchvision") if sys.modules.get(name)])
 """
 
 
-def test_without_timm_and_torchvision_all_but_timm_s_encoders_works(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fresh", [False, pytest.param(True, marks=pytest.mark.soak)])
+def test_without_timm_and_torchvision_all_but_timm_s_encoders_works(fresh: bool, tmp_path: Path) -> None:
+    """fresh: transformers, too, is imported without them."""
     (tmp_path / "tiny.toml").write_text(RECIPE)
     (tmp_path / "timm.toml").write_text(
         RECIPE.replace('name = "dinov2"', 'name = "timm:vit_tiny_patch16_224"').replace("= 42", "= 48")
@@ -42,7 +46,7 @@ def test_without_timm_and_torchvision_all_but_timm_s_encoders_works(tmp_path: Pa
         ["run", "timm.toml"],
     ]
     done = subprocess.run(
-        [sys.executable, "-c", CHEAP, "timm,torchvision", json.dumps(lines)],
+        [sys.executable if fresh else warm.python(), "-c", CHEAP, "timm,torchvision", json.dumps(lines)],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     codes = re.findall(r"^(run|report|fit) (\d)$", done.stdout, re.MULTILINE)

@@ -42,7 +42,7 @@ def place(tmp_path: Path) -> Path:
     for name, mode in (("open", 0o777), ("shut", 0o555)):
         (tmp_path / name).mkdir()
         (tmp_path / name).chmod(mode)
-    (tmp_path / "tiny.toml").write_text(RECIPE)
+    (tmp_path / "tiny.toml").write_text(RECIPE.replace("clips = 32", "clips = 4"))
     return tmp_path
 
 

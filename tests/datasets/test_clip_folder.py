@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,10 @@ CODECS = ("mpeg4", "libvpx-vp9", "mjpeg")
 CAPTIONS = ("a slow pan over stripes", "stripes, quickly", "black and white columns", "grey at both sides")
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """22 videos of three codecs, several frame rates, sizes and lengths, with captions; one is cut short."""
-    videos = tmp_path / "videos"
-    videos.mkdir()
+    videos = tmp_path_factory.mktemp("drawn")
     for number in range(22):
         video = write_video(
             videos / f"clip{number:02d}.mp4",
@@ -34,6 +34,13 @@ def folder(tmp_path: Path) -> Path:
         video.with_suffix(".txt").write_text(CAPTIONS[number % len(CAPTIONS)])
     whole = (videos / "clip07.mp4").read_bytes()
     (videos / "clip07.mp4").write_bytes(whole[: len(whole) // 2])
+    return videos
+
+
+@pytest.fixture
+def folder(drawn: Path, tmp_path: Path) -> Path:
+    """A folder with a copy of them in `videos`."""
+    shutil.copytree(drawn, tmp_path / "videos")
     return tmp_path
 
 

@@ -16,7 +16,8 @@ from fvlm_clips.config import Clips
 from fvlm_clips.source import build as build_clips
 from fvlm_shards.config import Shards
 from fvlm_shards.source import build as build_shards
-from hostile import Hostile
+from fvlm_smollm2.config import SmolLM2
+from hostile import Hostile, Telling
 from tiny import fvlm, run_cli
 from videos import index_of, write_video
 
@@ -104,29 +105,14 @@ def test_bytes_do_not_depend_on_the_processes(
     assert hashes(again.folder) == hashes(made.folder)
 
 
-def test_a_killed_pack_continues_to_the_same_bytes(clips: Path, tmp_path: Path) -> None:
-    def start(to: str) -> Any:
-        options = (
-            "--size",
-            "48",
-            "--samples",
-            "2",
-            "--processes",
-            "1",
-            "--split",
-            "train",
-            "-o",
-            "holdout=0.0",
-        )
-        return fvlm(
-            "data", "pack", "clips", "-o", f"path={clips}", *options, "--to", to, cwd=tmp_path, cache=tmp_path
-        )
-
-    whole = start("whole")
-    whole.communicate(timeout=120)
-    assert whole.returncode == 0
-    folder = tmp_path / "killed" / "clips" / "train"
-    killed = start("killed")
+def test_a_killed_pack_continues_to_the_same_bytes(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--size", "48", "--samples", "2", "--processes", "1", "--split", "train", "-o", "holdout=0.0")
+    line = ["data", "pack", "clips", "-o", f"path={clips}", *options, "--to"]
+    whole, folder = (tmp_path / name / "clips" / "train" for name in ("whole", "killed"))
+    assert run_cli([*line, str(tmp_path / "whole")], monkeypatch, capsys)[0] == 0
+    killed = fvlm(*line, "killed", cwd=tmp_path, cache=tmp_path)
     deadline = time.monotonic() + 60
     while not list(folder.glob("shard-*.tar")) and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -137,8 +123,8 @@ def test_a_killed_pack_continues_to_the_same_bytes(clips: Path, tmp_path: Path) 
     assert not (folder / "pack.json").exists()
     with pytest.raises(UsageError, match="not finished"):
         build_shards(Shards(path=folder, holdout=0, cache=tmp_path / "cache"), "train")
-    assert start("killed").communicate(timeout=120)[0] is not None
-    assert hashes(folder) == hashes(tmp_path / "whole" / "clips" / "train")
+    assert run_cli([*line, str(tmp_path / "killed")], monkeypatch, capsys)[0] == 0
+    assert hashes(folder) == hashes(whole)
     assert first.stat().st_mtime_ns == written  # what was finished was not made again
     assert not (folder / ".packing").exists()
 
@@ -161,6 +147,14 @@ def test_a_sample_that_kills_or_hangs_its_process_costs_itself_alone(tmp_path: P
     assert sum("more than 1.5 s" in reason for reason in skipped.values()) == 1
     ids = [build_shards(Shards(path=made.folder, holdout=0), "train")[n].id for n in range(7)]
     assert ids == ["s0", "s1", "s3", "s4", "s6", "s7", "s8"]
+
+
+def test_a_worker_of_a_pack_imports_no_torch(tmp_path: Path) -> None:
+    """It takes seconds and hundreds of megabytes in each of them: the chat format alone is needed of a model."""
+    chat = SmolLM2(weights="seeded", width=8, mlp=8, depth=1, heads=2).chat(lambda: iter(["True False"]))
+    made = pack(Telling(), {}, tmp_path / "pack", PackSettings(size=48), chat=chat)
+    [sample] = build_shards(Shards(path=made.folder, holdout=0), "train")
+    assert sample.turns[-1].content == "False"
 
 
 def test_train_and_validation_of_one_pack_share_no_sample(made: Packed) -> None:
@@ -233,6 +227,7 @@ def test_a_million_samples_open_at_once_and_cost_little(tmp_path: Path, record_p
     import sys
 
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     from fvlm_core.datasets.shards.index import SCHEMA
 
@@ -241,13 +236,14 @@ def test_a_million_samples_open_at_once_and_cost_little(tmp_path: Path, record_p
     write_index(file, [IndexEntry("a", 0, "frames", 0, 9, (1, 2), (3, 4), (0.0, 1.0), 2, 5, 6, 7, (8,))])
     assert Index(file)[0] == IndexEntry("a", 0, "frames", 0, 9, (1, 2), (3, 4), (0.0, 1.0), 2, 5, 6, 7, (8,))
     offsets = pa.array(np.arange(million + 1) * frames)
+    values = pa.array(np.arange(million * frames))
     columns: list[Any] = []
     for field in SCHEMA:
         if field.name == "id":
-            columns.append(pa.array([f"folder/video_{n:09d}.mp4" for n in range(million)], field.type))
+            numbers: Any = pc.utf8_lpad(pa.array(np.arange(million)).cast(pa.string()), 9, "0")  # type: ignore[attr-defined]
+            columns.append(pc.binary_join_element_wise("folder/video_", numbers, ".mp4", "").cast(field.type))  # type: ignore[attr-defined]
         elif pa.types.is_large_list(field.type):
-            values = pa.array(np.arange(million * frames), field.type.value_type)
-            columns.append(pa.LargeListArray.from_arrays(offsets, values))
+            columns.append(pa.LargeListArray.from_arrays(offsets, values.cast(field.type.value_type)))
         else:
             columns.append(pa.array(np.full(million, 3), field.type))
     with pa.OSFile(str(file), "wb") as out, pa.ipc.new_file(out, SCHEMA) as writer:

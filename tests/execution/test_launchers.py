@@ -25,7 +25,7 @@ from fvlm_local.config import Local
 from fvlm_local.launcher import LocalLauncher
 from fvlm_slurm.config import Slurm
 from fvlm_slurm.launcher import SlurmLauncher
-from grids import history, kill_run, outcome, preempt, recipe, step, until
+from grids import history, kill_run, outcome, preempt, recipe, slurm_job, step, until
 from tiny import run_cli, train
 
 from fvlm_core.cli.launch_view import launch_table
@@ -560,10 +560,7 @@ def test_a_slurm_job_gets_one_signal_however_many_are_sent(cluster: Path, tmp_pa
     log = tmp_path / "log" / "start-1.txt"
     task = SlurmLauncher(Slurm()).start(shell(log, text), 0)
     until(lambda: log.exists() and "ready" in log.read_text(), 30)
-    wanted = ["fvlm_slurm.job", str(log.with_suffix(".json"))]
-    job = next(
-        found for found in psutil.process_iter(["cmdline"]) if (found.info["cmdline"] or [])[-2:] == wanted
-    )
+    job = slurm_job(log)
     job.send_signal(signal.SIGUSR2)
     time.sleep(0.2)
     job.send_signal(signal.SIGTERM)
@@ -615,7 +612,7 @@ def test_what_sbatch_refuses_is_told(cluster: Path, tmp_path: Path) -> None:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recipe of three runs, rendered and trained once without a launcher, under "plain"."""
     folder = tmp_path_factory.mktemp("place")
-    recipe(folder / "grid.toml", 3)
+    recipe(folder / "grid.toml", 3, short=("r1", "r3"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FVLM_CACHE", str(folder / "cache"))
         train(folder / "grid.toml", folder / "plain")
@@ -646,9 +643,8 @@ def started(place: Path, *arguments: str) -> subprocess.Popen[str]:
 def cli(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
 ) -> tuple[int, str, str]:
-    """`fvlm run grid.toml ARGUMENTS`, its jobs warm programs where no library stands between."""
-    if "slurm" not in arguments:
-        monkeypatch.setattr("fvlm_core.execution.jobs.sys", SimpleNamespace(executable=warm.python()))
+    """`fvlm run grid.toml ARGUMENTS`, its jobs warm programs."""
+    monkeypatch.setattr("fvlm_core.execution.jobs.sys", SimpleNamespace(executable=warm.python()))
     monkeypatch.chdir(place)
     monkeypatch.setenv("FVLM_CACHE", str(place / "cache"))
     return run_cli(["run", "grid.toml", *arguments], monkeypatch, capsys)
@@ -670,7 +666,7 @@ def test_after_kills_the_same_command_finishes_what_is_missing_and_only_that(
     assert code == 0, err
     assert re.search("grid: [12] of 3 runs are complete", out)  # r2 may have ended before the kill
     told = {name: history(runs / name) for name in ("r1", "r2", "r3")}
-    assert (told["r1"]["logs"], told["r1"]["attempts"]) == (1, [(0, 40)])
+    assert (told["r1"]["logs"], told["r1"]["attempts"]) == (1, [(0, 12)])
     assert told["r2"]["twice"] <= 4  # the kill cost the steps since a checkpoint
     for name in told:
         assert outcome(runs / name) == outcome(place / "plain" / "grid" / name)

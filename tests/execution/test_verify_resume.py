@@ -6,11 +6,13 @@ import json
 import os
 import shutil
 from pathlib import Path
+from subprocess import PIPE, STDOUT, Popen
 from tempfile import mkdtemp
 
 import pytest
+import warm
 from safetensors.torch import load_file, save_file
-from tiny import RECIPE, fvlm, train
+from tiny import RECIPE, train
 
 from fvlm_core.execution.verify_resume.compare import FirstDifference, compare_checkpoints, compare_metrics
 from fvlm_core.runs.checkpoint import latest_checkpoint
@@ -56,18 +58,31 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def verify(folder: Path, cache: Path, *arguments: str, expect: int, **environment: str) -> str:
+WARM = """
+import sys, types
+from fvlm_core.cli.main import main
+from fvlm_core.execution.verify_resume import proof
+proof.sys = types.SimpleNamespace(executable=sys.argv.pop(1))
+sys.exit(main())
+"""
+"""`fvlm ...` whose processes are warm ones."""
+
+
+def verify(
+    folder: Path, cache: Path, *arguments: str, expect: int, plain: bool = False, **environment: str
+) -> str:
     temporary = Path(
         mkdtemp(prefix="t")
     )  # not under pytest's: the names of sockets are cut off at 108 letters
-    process = fvlm(
-        "verify-resume",
-        "tiny.toml",
-        *arguments,
+    program = [warm.folder() / "fvlm"] if plain else [warm.python(), "-c", WARM, warm.python()]
+    settings = {"FVLM_CACHE": str(cache), "COLUMNS": "120", "TMPDIR": str(temporary), **environment}
+    process = Popen(
+        [*program, "verify-resume", "tiny.toml", *arguments],
         cwd=folder,
-        cache=cache,
-        TMPDIR=str(temporary),
-        **environment,
+        env={**os.environ, **settings},
+        stdout=PIPE,
+        stderr=STDOUT,
+        text=True,
     )
     out, _ = process.communicate(timeout=240)
     assert process.returncode == expect, out
@@ -77,9 +92,10 @@ def verify(folder: Path, cache: Path, *arguments: str, expect: int, **environmen
     return out
 
 
-def test_a_run_is_proved_and_no_trace_is_left(tmp_path: Path, cache: Path) -> None:
+@pytest.mark.parametrize("plain", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["warm", "plain"])
+def test_a_run_is_proved_and_no_trace_is_left(plain: bool, tmp_path: Path, cache: Path) -> None:
     (tmp_path / "tiny.toml").write_text(RECIPE.replace("workers = 0", "workers = 1"))
-    out = verify(tmp_path, cache, "--steps", "2", expect=0)
+    out = verify(tmp_path, cache, "--steps", "2", expect=0, plain=plain)
     assert "killing it (SIGKILL) after step 3, past the checkpoint of step 2" in out
     assert "tiny/tiny: killed after step 3, continued from step 2, equal to the last bit at step 4" in out
     for line in (
@@ -100,7 +116,7 @@ def test_a_source_that_depends_on_what_it_gave_before_is_caught(tmp_path: Path, 
         (site / name).write_text(text)
     (tmp_path / "tiny.toml").write_text(RECIPE.replace('name = "shapes"', 'name = "forgetful"'))
     paths = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
-    out = verify(tmp_path, cache, "--steps", "3", expect=1, PYTHONPATH=paths)
+    out = verify(tmp_path, cache, "--steps", "3", expect=1, plain=True, PYTHONPATH=paths)
     assert "does not continue bit for bit. The first difference:" in out
     assert "samples_hash" in out or "train_loss" in out
     assert "Traceback" not in out

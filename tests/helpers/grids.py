@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,13 @@ BASE = (
 )
 
 
-def recipe(file: Path, runs: int) -> list[str]:
-    """Write a recipe of so many runs, the last of which starts from the first; their ids."""
+def recipe(file: Path, runs: int, short: Collection[str] = ()) -> list[str]:
+    """Write a recipe of so many runs, the last of which starts from the first; their ids. short: those of 12 steps."""
     ids = [f"r{number}" for number in range(1, runs + 1)]
     tables = [f'[[runs]]\nid = "{name}"\ntraining.lr = {1e-3 * (1 + n):g}\n' for n, name in enumerate(ids)]
+    tables = [
+        table + "training.steps = 12\n" * (name in short) for name, table in zip(ids, tables, strict=True)
+    ]
     tables[-1] += f'training.init_from = "grid/{ids[0]}"\n'
     file.write_text(BASE + "".join(tables))
     return ids
@@ -102,12 +105,16 @@ def kill_run(folder: Path) -> None:
     worker(folder).kill()
 
 
+def slurm_job(log: Path) -> psutil.Process:
+    """The process that submitit has started for the job that writes this log, the starter of the one that trains."""
+    wanted = ["fvlm_slurm.job", str(log.with_suffix(".json"))]
+    running = psutil.process_iter(["cmdline"])
+    return next(found for found in running if (found.info["cmdline"] or [])[-2:] == wanted)
+
+
 def preempt(folder: Path) -> None:
-    """SIGUSR2 as submitit's controller sends it: to the process it has started, the parent of the one that trains."""
-    parent = worker(folder).parent()
-    assert parent is not None
-    assert "fvlm_slurm.job" in parent.cmdline()
-    parent.send_signal(signal.SIGUSR2)
+    """SIGUSR2 as submitit's controller sends it, to the run's first job."""
+    slurm_job(folder / "log" / "start-1.txt").send_signal(signal.SIGUSR2)
 
 
 def kill_all(process: subprocess.Popen[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from typing import Any
 
@@ -42,6 +43,18 @@ class Hostile(DataSource):
 
     def fingerprint(self) -> str:
         return f"hostile {self.count}"
+
+
+class Telling(DataSource):
+    """One sample, whose text is whether the process that reads it has torch."""
+
+    name = "telling"
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample("one", self.name, (Turn("user", "?"), Turn("assistant", str("torch" in sys.modules))))
 
 
 class Trap(tuple[Turn, ...]):

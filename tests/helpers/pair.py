@@ -1,6 +1,7 @@
 """Two processes that train together, started once for many checks: `python tests/helpers/pair.py RESULTS`.
 
 Each check is a function of this file that both ranks run; RESULTS gets a JSON object, check to "" or what went wrong.
+Runs that nothing disturbs are trained once for all checks, up to their end or to a step.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from fvlm_core.model.vlm import VLM
 from fvlm_core.training.process_group import Ranks, join, leave
 from fvlm_core.utils.errors import FvlmError
 
-FEW = ["training.steps=8"]
+FEW = ["training.steps=6", "eval.every=3"]
+PARALLEL = ("ddp", "fsdp2")
 PAIRS = [
     *("data.sources.shapes.pairs=true", "training.preference.beta=0.5", "training.lr=0.01"),
     *("model.connector.coarse_share=0.0", "model.connector.mode_choice=batch"),
@@ -45,6 +47,7 @@ class Pair:
         ranks.on_first(lambda: self._open())
         self._open()
         self.count = 0
+        self.trained: dict[tuple[str | int, ...], Path] = {}
 
     def _open(self) -> None:
         self.data = opened(small(self.folder), self.folder / "none")
@@ -55,10 +58,13 @@ class Pair:
         self.count += 1
         return self.folder / f"runs-{self.count}"
 
-    def alone(self, overrides: list[str], root: Path, **how: Any) -> None:
-        """A single process trains, rank 0; the other waits."""
-        data = self._data(overrides)
-        self.ranks.on_first(lambda: go(small(self.folder, *overrides), root, data, **how) and None)
+    def alone(self, overrides: list[str]) -> dict[str, Any]:
+        """What a single process trains, rank 0; the other waits."""
+        if (key := ("alone", *overrides)) not in self.trained:
+            root = self.trained[key] = self.root()
+            data = self._data(overrides)
+            self.ranks.on_first(lambda: go(small(self.folder, *overrides), root, data) and None)
+        return self.outcome(self.trained[key])
 
     def both(self, overrides: list[str], root: Path, **how: Any) -> Watch:
         """Both train."""
@@ -66,6 +72,22 @@ class Pair:
         watch = go(small(self.folder, *overrides), root, self._data(overrides), ranks=self.ranks, **how)
         self.ranks.exchange(None)
         return watch
+
+    def whole(self, overrides: list[str]) -> dict[str, Any]:
+        """What both train without a break."""
+        if (key := tuple(overrides)) not in self.trained:
+            self.trained[key] = self.root()
+            self.both(overrides, self.trained[key])
+        return self.outcome(self.trained[key])
+
+    def begun(self, overrides: list[str], at: int) -> Path:
+        """A store of its own of a run that both have trained to a step."""
+        if (key := (*overrides, at)) not in self.trained:
+            self.trained[key] = self.root()
+            self.both(overrides, self.trained[key], at=at)
+        root = self.root()
+        self.ranks.on_first(lambda: shutil.copytree(self.trained[key], root) and None)
+        return root
 
     def _data(self, overrides: list[str]) -> dict[str, Sources]:
         return self.pairs if PAIRS[0] in overrides else self.data
@@ -121,12 +143,9 @@ def forward(change: Callable[[VLM, Any], Any]) -> Iterator[None]:
 
 
 def two_ranks_see_the_batches_of_one(pair: Pair) -> None:
-    one, *more = (pair.root() for _ in range(3))
-    pair.alone(FEW, one)
-    alone = pair.outcome(one)
-    for root, parallel in zip(more, ("ddp", "fsdp2"), strict=True):
-        pair.both([*FEW, f"training.parallel={parallel}"], root)
-        both = pair.outcome(root)
+    alone = pair.alone(FEW)
+    for parallel in PARALLEL:
+        both = pair.whole([*FEW, f"training.parallel={parallel}"])
         for column in (
             "samples_hash",
             "tokens_seen",
@@ -141,27 +160,22 @@ def two_ranks_see_the_batches_of_one(pair: Pair) -> None:
 
 
 def a_resumed_pair_is_bit_exact(pair: Pair) -> None:
-    for parallel in ("ddp", "fsdp2"):
+    for parallel in PARALLEL:
         keys = [*FEW, f"training.parallel={parallel}"]
-        whole, cut = pair.root(), pair.root()
-        pair.both(keys, whole)
-        pair.both(keys, cut, at=3)
-        assert pair.outcome(cut)["checkpoint"] == "step-00000003"
-        pair.both(keys, cut, die=6)
+        cut = pair.begun(keys, 2)
+        assert pair.outcome(cut)["checkpoint"] == "step-00000002"
+        pair.both(keys, cut, die=4)
         pair.both(keys, cut)
-        gap = difference(pair.outcome(cut), pair.outcome(whole))
+        gap = difference(pair.outcome(cut), pair.whole(keys))
         assert not gap, f"{parallel}: {gap}"
 
 
 def a_last_step_of_fewer_samples_than_ranks_is_that_of_one_process(pair: Pair) -> None:
     keys = ["training.samples=13", "training.micro_batch_size=2"]
-    one, *more = (pair.root() for _ in range(3))
-    pair.alone(keys, one)
-    alone = pair.outcome(one)
+    alone = pair.alone(keys)
     assert losses(alone, "samples_seen")[-1] == 13
-    for root, parallel in zip(more, ("ddp", "fsdp2"), strict=True):
-        pair.both([*keys, f"training.parallel={parallel}"], root)
-        both = pair.outcome(root)
+    for parallel in PARALLEL:
+        both = pair.whole([*keys, f"training.parallel={parallel}"])
         for column in ("samples_seen", "samples_hash", "tokens_seen", "frames_seen", "flops"):
             assert losses(both, column) == losses(alone, column), (parallel, column)
         for column in ("train_loss", "grad_norm", "val_loss"):
@@ -169,16 +183,13 @@ def a_last_step_of_fewer_samples_than_ranks_is_that_of_one_process(pair: Pair) -
 
 
 def a_pairs_checkpoint_continues_in_one_process_and_back(pair: Pair) -> None:
-    one = pair.root()
-    pair.alone(FEW, one)
-    expected = losses(pair.outcome(one))
-    for parallel in ("ddp", "fsdp2"):
+    expected = losses(pair.alone(FEW))
+    for parallel in PARALLEL:
         keys = [*FEW, f"training.parallel={parallel}"]
-        root = pair.root()
-        pair.both(keys, root, at=3)
+        root = pair.begun(keys, 2)
         said: list[str] = []
         pair.ranks.on_first(
-            lambda r=root, s=said: s.extend(go(small(pair.folder, *FEW), r, pair.data, at=6).said)
+            lambda r=root, s=said: s.extend(go(small(pair.folder, *FEW), r, pair.data, at=4).said)
         )
         if pair.ranks.first:
             assert any("world size: 2 -> 1" in text for text in said), said
@@ -189,34 +200,41 @@ def a_pairs_checkpoint_continues_in_one_process_and_back(pair: Pair) -> None:
 
 
 def a_number_that_is_none_on_one_rank_changes_no_weight_on_any(pair: Pair) -> None:
-    for parallel in ("ddp", "fsdp2"):
-        for policy in ("stop", "skip"):
-            keys = ["training.steps=5", f"training.parallel={parallel}", f"training.non_finite={policy}"]
-            root = pair.root()
-            pair.both(keys, root, at=4)
-            before = pair.outcome(root)
+    for parallel, policy in zip(PARALLEL, ("stop", "skip"), strict=True):
+        _one_rank_without_a_number(pair, parallel, policy)
 
-            seen: list[str] = []
 
-            def nan(model: VLM, found: Any, seen: list[str] = seen) -> Any:
-                seen[:] = [hashed(model)]
-                return (
-                    evolve(found, loss=found.loss * math.nan, fine=found.fine * math.nan)
-                    if pair.ranks.rank == 1
-                    else found
-                )
+def the_other_parallel_modes_and_policies_change_no_weight_either(pair: Pair) -> None:
+    for parallel, policy in zip(PARALLEL, ("skip", "stop"), strict=True):
+        _one_rank_without_a_number(pair, parallel, policy)
 
-            stops = stopping(pair, "the loss is not finite on rank 1") if policy == "stop" else nullcontext()
-            with forward(nan), stops:
-                pair.both(keys, root)
-            after = pair.outcome(root)
-            assert after["model"] == before["model"]
-            assert after["optimizer"] == before["optimizer"]
-            assert len(set(pair.ranks.exchange(seen[0]))) == 1
-            if policy == "skip":
-                skipped = [row for row in after["rows"] if row["event_type"] == "skipped"]
-                assert [row["step"] for row in skipped] == [5]
-                assert after["rows"][-1]["unchanged_steps"] == 1
+
+def _one_rank_without_a_number(pair: Pair, parallel: str, policy: str) -> None:
+    keys = ["training.steps=3", f"training.parallel={parallel}", f"training.non_finite={policy}"]
+    root = pair.root()
+    pair.both(keys, root, at=2)
+    before = pair.outcome(root)
+    seen: list[str] = []
+
+    def nan(model: VLM, found: Any) -> Any:
+        seen[:] = [hashed(model)]
+        return (
+            evolve(found, loss=found.loss * math.nan, fine=found.fine * math.nan)
+            if pair.ranks.rank == 1
+            else found
+        )
+
+    stops = stopping(pair, "the loss is not finite on rank 1") if policy == "stop" else nullcontext()
+    with forward(nan), stops:
+        pair.both(keys, root)
+    after = pair.outcome(root)
+    assert after["model"] == before["model"]
+    assert after["optimizer"] == before["optimizer"]
+    assert len(set(pair.ranks.exchange(seen[0]))) == 1
+    if policy == "skip":
+        skipped = [row for row in after["rows"] if row["event_type"] == "skipped"]
+        assert [row["step"] for row in skipped] == [3]
+        assert after["rows"][-1]["unchanged_steps"] == 1
 
 
 def too_many_skipped_steps_in_a_row_stop_both(pair: Pair) -> None:
@@ -228,10 +246,9 @@ def too_many_skipped_steps_in_a_row_stop_both(pair: Pair) -> None:
 
 
 def memory_that_runs_out_on_one_rank_cuts_the_micro_batches_of_both(pair: Pair) -> None:
-    keys = [*FEW, "training.micro_batch_size=2"]
-    for parallel in ("ddp", "fsdp2"):
-        whole, short = pair.root(), pair.root()
-        pair.both([*keys, f"training.parallel={parallel}"], whole)
+    for parallel in PARALLEL:
+        keys = [*FEW, f"training.parallel={parallel}"]
+        short = pair.root()
         calls = [0]
 
         def hungry(model: VLM, found: Any, calls: list[int] = calls) -> Any:
@@ -241,15 +258,15 @@ def memory_that_runs_out_on_one_rank_cuts_the_micro_batches_of_both(pair: Pair) 
             return found
 
         with forward(hungry):
-            watch = pair.both([*keys, f"training.parallel={parallel}"], short)
+            watch = pair.both(keys, short)
         if pair.ranks.first:
             assert any("out of memory on rank 0 at step 3" in text for text in watch.said), watch.said
-        ours, theirs = pair.outcome(short), pair.outcome(whole)
+        ours, theirs = pair.outcome(short), pair.whole(keys)
         assert losses(ours, "samples_hash") == losses(theirs, "samples_hash")
         for column in ("train_loss", "grad_norm"):
             assert close(losses(ours, column), losses(theirs, column), 1e-6), column
         # One of a rank's two micro-batches a step ran out at step 3; from there on each is two of one sample.
-        assert calls[0] == 2 + 1 + 2 * 6, calls
+        assert calls[0] == 2 + 1 + 2 * 4, calls
 
 
 def one_ranks_failure_ends_both_and_names_the_rank(pair: Pair) -> None:
@@ -274,12 +291,9 @@ def a_signal_to_one_rank_stops_both_after_the_same_step(pair: Pair) -> None:
 
 def preference_training_sums_gradients_over_ranks(pair: Pair) -> None:
     keys = [*FEW, *PAIRS]
-    one = pair.root()
-    pair.alone(keys, one)
-    alone = pair.outcome(one)
+    alone = pair.alone(keys)
     assert len(set(losses(alone, "reward_margin"))) > 4  # it learns something
-    for parallel in ("ddp", "fsdp2"):
-        root = pair.root()
+    for parallel in PARALLEL:
         seen: list[str] = []
 
         def look(model: VLM, found: Any, seen: list[str] = seen) -> Any:
@@ -287,11 +301,10 @@ def preference_training_sums_gradients_over_ranks(pair: Pair) -> None:
             return found
 
         with forward(look):
-            pair.both([*keys, f"training.parallel={parallel}"], root)
+            both = pair.whole([*keys, f"training.parallel={parallel}"])
         mine, other = pair.ranks.exchange(seen)
         assert mine == other, f"{parallel}: the ranks' weights are not equal bit for bit"
-        assert len(set(mine)) == len(mine) == 8, "weights change at every step"
-        both = pair.outcome(root)
+        assert len(set(mine)) == len(mine) == 6, "weights change at every step"
         assert losses(both, "samples_hash") == losses(alone, "samples_hash")
         for column in (
             "train_loss",
@@ -306,13 +319,11 @@ def preference_training_sums_gradients_over_ranks(pair: Pair) -> None:
 
 
 def a_resumed_pair_in_preference_training_is_bit_exact(pair: Pair) -> None:
-    for parallel in ("ddp", "fsdp2"):
+    for parallel in PARALLEL:
         keys = [*FEW, *PAIRS, f"training.parallel={parallel}"]
-        whole, cut = pair.root(), pair.root()
-        pair.both(keys, whole)
-        pair.both(keys, cut, at=3)
+        cut = pair.begun(keys, 3)
         pair.both(keys, cut)
-        gap = difference(pair.outcome(cut), pair.outcome(whole))
+        gap = difference(pair.outcome(cut), pair.whole(keys))
         assert not gap, f"{parallel}: {gap}"
 
 
@@ -322,6 +333,7 @@ CHECKS: list[Callable[[Pair], None]] = [
     a_last_step_of_fewer_samples_than_ranks_is_that_of_one_process,
     a_pairs_checkpoint_continues_in_one_process_and_back,
     a_number_that_is_none_on_one_rank_changes_no_weight_on_any,
+    the_other_parallel_modes_and_policies_change_no_weight_either,
     too_many_skipped_steps_in_a_row_stop_both,
     memory_that_runs_out_on_one_rank_cuts_the_micro_batches_of_both,
     one_ranks_failure_ends_both_and_names_the_rank,

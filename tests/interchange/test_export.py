@@ -44,6 +44,7 @@ def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     """What is fitted lies near enough to its law, and nobody looks at most plots."""
     if request.node.name not in AS_THEY_ARE:
         monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)
+        monkeypatch.setattr("fvlm_core.scaling.fit.sensitivity.MOST", 0)
         monkeypatch.setattr("fvlm_core.report.figures.DPI", 40)
 
 

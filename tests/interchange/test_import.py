@@ -42,6 +42,7 @@ from fvlm_core.weights.restore import restore
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is fitted lies near enough to its law, and nobody looks at the plots."""
     monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)
+    monkeypatch.setattr("fvlm_core.scaling.fit.sensitivity.MOST", 0)
     monkeypatch.setattr("fvlm_core.report.figures.DPI", 40)
 
 

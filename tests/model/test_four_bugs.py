@@ -24,7 +24,7 @@ def four_bugs(root: Path) -> Any:
 @pytest.fixture(scope="module")
 def small(four_bugs: Any) -> Any:
     return four_bugs.Size(
-        width=64, depth=4, heads=4, image_size=56, query_dim=48, frames=8, queries=8, steps=24
+        width=64, depth=4, heads=4, image_size=56, query_dim=48, frames=8, queries=8, steps=16
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,12 @@ from fvlm_core.recipes.resolved import resolved
 pytestmark = pytest.mark.usefixtures("speed_measured_once")
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No clips and no weights of this machine."""
-    monkeypatch.setenv("FVLM_CACHE", str(tmp_path / "cache"))
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No clips and no weights of this machine; those of this file's tests are drawn once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FVLM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 def recipe(folder: Path, text: str = RECIPE, *overrides: str) -> Recipe:
@@ -191,6 +194,13 @@ data.sources = [{ name = "shapes", weight = 0.5 }, { name = "shapes", level = "g
 )
 
 
+@pytest.fixture(scope="module")
+def varied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, list[RunPlan]]:
+    """Five runs, planned once."""
+    read = recipe(tmp_path_factory.mktemp("varied"), VARIED)
+    return read, plan(read)
+
+
 def test_printed_recipe_reads_back_as_the_same_recipe(root: Path, tmp_path: Path) -> None:
     for read in (
         recipe(tmp_path, VARIED),
@@ -210,9 +220,8 @@ def test_printed_recipe_keeps_the_seeds_of_repeats(tmp_path: Path) -> None:
     assert [run.seed for run in again.runs] == [run.seed for run in read.runs] == [42, 43, 44]
 
 
-def test_plan_as_json_holds_every_resolved_value(tmp_path: Path) -> None:
-    read = recipe(tmp_path, VARIED)
-    plans = plan(read)
+def test_plan_as_json_holds_every_resolved_value(varied: tuple[Recipe, list[RunPlan]]) -> None:
+    read, plans = varied
     shown = json.loads(json.dumps(plan_json(read, plans)))
     assert [run["id"] for run in shown["runs"]] == ["baseline", "pooled", "longer", "rule", "two-sources"]
     first = shown["runs"][0]
@@ -227,7 +236,10 @@ def test_plan_as_json_holds_every_resolved_value(tmp_path: Path) -> None:
 
 
 def test_dry_run_prints_the_recipe_and_its_plan(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    varied: tuple[Recipe, list[RunPlan]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     file = tmp_path / "recipe.toml"
     file.write_text(VARIED)
@@ -236,7 +248,7 @@ def test_dry_run_prints_the_recipe_and_its_plan(
     assert "[model.encoder]" in out
     lines = [line.split() for line in out.splitlines()]
     (base,) = [words for words in lines if words[:1] == ["baseline"]]
-    assert base[2:5] == [f"{plan(recipe(tmp_path, VARIED))[0].parameters.total:,}", "6", "24"]
+    assert base[2:5] == [f"{varied[1][0].parameters.total:,}", "6", "24"]
     assert ["5", "runs"] in [words[:2] for words in lines]
     assert not (tmp_path / "runs").exists()
 
@@ -254,10 +266,9 @@ def test_share_of_the_peak_is_a_number_and_an_assumed_one_is_called_so(
 
 
 def test_note_is_said_once_with_the_runs_it_is_about(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    varied: tuple[Recipe, list[RunPlan]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    read = recipe(tmp_path, VARIED)
-    first, *others = plan(read)
+    read, (first, *others) = varied
     console = Console(width=400)
     show_plan(console, read, [evolve(first, notes=("only here",)), *(evolve(p, notes=()) for p in others)])
     out = capsys.readouterr().out

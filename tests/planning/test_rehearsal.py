@@ -15,6 +15,8 @@ from fvlm_core.recipes.read import Recipe, read_recipe
 from fvlm_core.report.figures import scaling_law_plot
 from fvlm_core.runs.store import list_runs
 
+pytestmark = pytest.mark.usefixtures("quick_fits")
+
 PUBLISHED = """
 name = "big"
 [model.encoder]

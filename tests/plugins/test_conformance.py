@@ -340,7 +340,7 @@ def test_every_promise_is_a_line_of_the_contract() -> None:
     assert {one.file for one in found} <= {
         *(
             f"fvlm_core/interfaces/{name}.py"
-            for name in ("connector", "data", "encoder", "fit", "llm", "modality", "specs")
+            for name in ("chat", "connector", "data", "encoder", "fit", "llm", "modality", "specs")
         ),
         "fvlm_registry/components.py",
     }

@@ -83,6 +83,9 @@ def likely(doc, results):
 """
 
 
+STEPS = ("training.steps=80", "eval.every=40", "training.micro_batch_size=4")
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run "tiny/tiny", trained until clips make a difference; its best checkpoint is not its last."""
@@ -90,7 +93,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tiny.toml").write_text(RECIPE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FVLM_CACHE", str(folder / "cache"))
-        train(folder / "tiny.toml", folder / "runs", "training.steps=80", "eval.every=40")
+        train(folder / "tiny.toml", folder / "runs", *STEPS)
     summary = folder / "runs/tiny/tiny/summary.json"
     summary.write_text(json.dumps({**json.loads(summary.read_text()), "best_val_step": 40}))
     return folder

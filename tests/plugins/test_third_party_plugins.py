@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -142,26 +144,33 @@ def installed(sites: tuple[Path, ...]) -> dict[str, str]:
 
 
 def listed(*sites: Path) -> dict[str, Any]:
+    return json.loads(listing(*sites))
+
+
+@cache
+def listing(*sites: Path) -> str:
     done = run("plugins", "list", "--json", sites=sites)
     assert (done.returncode, done.stderr) == (0, "")
-    return json.loads(done.stdout)
+    return done.stdout
 
 
-def lookup(name: str, *sites: Path) -> str:
-    """The target of an encoder, or the error of its name."""
+def lookup(names: str, *sites: Path) -> list[str]:
+    """The targets of encoders, or the errors of their names."""
     program = (
-        "import sys; from fvlm_registry import registry, LookupFailure\n"
-        "try: print(registry().find('encoder', sys.argv[1]).component.target, end='')\n"
-        "except LookupFailure as failure: print(failure, end='')"
+        "import json, sys; from fvlm_registry import registry, LookupFailure\ntold = []\n"
+        "for name in sys.argv[1].split():\n"
+        "    try: told.append(registry().find('encoder', name).component.target)\n"
+        "    except LookupFailure as failure: told.append(str(failure))\n"
+        "print(json.dumps(told))"
     )
     done = subprocess.run(
-        [warm.python(), "-c", program, name],
+        [warm.python(), "-c", program, names],
         env=installed(sites),
         capture_output=True,
         text=True,
-        check=False,
+        check=True,
     )
-    return done.stdout
+    return json.loads(done.stdout)
 
 
 def test_the_good_encoder_has_at_most_40_lines() -> None:
@@ -184,7 +193,7 @@ def test_a_third_party_encoder_is_listed_with_its_distribution(good: Path) -> No
         "needs": [],
         "status": "ok",
     }
-    assert lookup("tiles", good) == "acme_tiles.model:Tiles"
+    assert lookup("tiles", good) == ["acme_tiles.model:Tiles"]
 
 
 def test_broken_plugins_are_named_with_distribution_version_and_reason(good: Path, broken: Path) -> None:
@@ -216,13 +225,13 @@ def test_a_component_name_of_two_distributions_is_an_error_only_for_who_writes_i
     assert listed(good, broken)["clashes"] == [
         {"kind": "encoder", "name": "tiles", "write": ["tiles:tiles", "twin:tiles"]}
     ]
-    assert lookup("tiles", good, broken) == (
+    bare, ours, theirs, other = lookup("tiles tiles:tiles twin:tiles dinov2", good, broken)
+    assert bare == (
         '"tiles" is offered by two plugins: write "tiles:tiles" (fvlm-acme-tiles 0.2.0) '
         'or "twin:tiles" (fvlm-acme-twin 0.2.0)'
     )
-    assert lookup("tiles:tiles", good, broken) == "acme_tiles.model:Tiles"
-    assert lookup("twin:tiles", good, broken) == "acme_twin.model:build"
-    assert lookup("dinov2", good, broken) == lookup("dinov2")
+    assert (ours, theirs) == ("acme_tiles.model:Tiles", "acme_twin.model:build")
+    assert [other] == lookup("dinov2")
 
 
 def test_the_order_of_installation_decides_nothing(good: Path, broken: Path) -> None:
@@ -325,8 +334,9 @@ def more(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recipe(tmp_path: Path) -> Path:
     """A recipe with ten clips beside it."""
     (tmp_path / "videos").mkdir()
+    clip = write_video(tmp_path / "clip.mp4", frames=50)
     for index in range(10):
-        write_video(tmp_path / "videos" / f"{index}.mp4", frames=50)
+        shutil.copy(clip, tmp_path / "videos" / f"{index}.mp4")
         (tmp_path / "videos" / f"{index}.txt").write_text(f"the clip called {index}")
     path = tmp_path / "third_party.toml"
     path.write_text(RECIPE.replace("NAME", "tiles"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,16 @@ import pytest
 from tiny import run_cli
 
 from fvlm_core.hardware.throughput import Speed
-from fvlm_core.planning.plan import RunPlan, plan
+from fvlm_core.planning.plan import (
+    RunPlan,
+    _Planner,  # pyright: ignore[reportPrivateUsage]
+    plan,
+)
 from fvlm_core.recipes.files import shipped, shipped_recipes
 from fvlm_core.recipes.read import Recipe, read_recipe
 from fvlm_core.recipes.resolved import flat, resolved
 
+KNOWN: list[Any] = []
 FIXED = Speed("cpu", "bf16", 2, 1e11, 0.65)
 RUNS = {
     "gaze_study": [
@@ -69,9 +74,11 @@ def read(name: str) -> Recipe:
 
 @cache
 def planned(name: str) -> dict[str, RunPlan]:
-    """The plan of a recipe, without the second that looking at this machine's speed takes."""
+    """The plan of a recipe, without the second that looking at this machine's speed takes. Recipes share what is the
+    same in several, as the runs of one do: models above all."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fvlm_core.planning.plan.measure_speed", lambda *_: FIXED)
+        patch.setattr("fvlm_core.planning.plan._Planner", partial(_Planner, known=KNOWN))
         return {run.id: run for run in plan(read(name))}
 
 

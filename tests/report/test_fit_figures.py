@@ -17,6 +17,8 @@ from fvlm_core.scaling.fit.report import FitReport
 from fvlm_core.scaling.points.points import tidy
 from fvlm_core.utils.errors import UsageError
 
+pytestmark = pytest.mark.usefixtures("quick_fits")
+
 SAMPLES = [step * 32 for step in STEPS]
 
 

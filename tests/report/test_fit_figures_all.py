@@ -66,6 +66,7 @@ def few_starts() -> Iterator[None]:
     """Made points lie near enough to their law, and a profile's curve needs no 41 points to be laid out."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)
+        patch.setattr("fvlm_core.scaling.fit.solver.FINALISTS", 4)
         patch.setattr("fvlm_core.scaling.fit.profile.GRID", 11)
         yield
 

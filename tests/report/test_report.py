@@ -30,6 +30,8 @@ from fvlm_core.scaling.fit.fitting import fit_points, fit_runs, load_model
 from fvlm_core.scaling.fit.options import Options
 from fvlm_core.scaling.points.points_from_runs import from_runs
 
+pytestmark = pytest.mark.usefixtures("quick_fits")
+
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
 VOID = {"meta", "link", "input", "img", "br", "hr", "line", "circle"}
 

@@ -17,6 +17,8 @@ from fvlm_core.runs.listing import list_entries
 from fvlm_core.runs.sound import sound
 from fvlm_core.utils.atomic_files import open_to_append, parse_json, read_json, write_json
 
+pytestmark = pytest.mark.usefixtures("quick_fits")
+
 FILES = ("recipe.json", "summary.json", "environment.json", "attempts.jsonl", "metrics.jsonl", "failure.json")
 """Those that every reader of the whole store reads."""
 
@@ -92,7 +94,6 @@ def test_the_bad_are_named_and_the_others_shown(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)
     monkeypatch.setattr("fvlm_core.report.figures.DPI", 40)
     begun = time.monotonic()
     code, _, err = run_cli([*command, "--runs", str(root)], monkeypatch, capsys)

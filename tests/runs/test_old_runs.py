@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from tiny import run_cli
 
+pytestmark = pytest.mark.usefixtures("quick_fits")
+
 WRITTEN = Path(__file__).with_name("runs_of_846f317")
 UNINTERRUPTED = {8: 3.9511, 10: 3.9335, 12: 3.9250}
 """Validation losses of "half" where the same commit trained it without a stop."""

@@ -30,6 +30,8 @@ from fvlm_core.training.signals import Stopped
 from fvlm_core.utils.errors import FvlmError, UsageError
 from fvlm_core.utils.folder_lock import is_held, writing
 
+pytestmark = pytest.mark.usefixtures("quick_fits")
+
 Cli = Callable[..., tuple[int, str, str]]
 
 
@@ -265,7 +267,6 @@ def test_an_unreadable_run_is_named_and_passed_over_by_what_reads_the_whole_stor
 ) -> None:
     (root / "phase" / "A1" / "recipe.json").write_text("{}")
     monkeypatch.chdir(root.parent)
-    monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)
     monkeypatch.setattr("fvlm_core.report.figures.DPI", 40)
     code, _, err = run_cli([*command, "--runs", str(root)], monkeypatch, capsys)
     assert ("passed over: phase/A1: " in err, "recipe.json: damaged: lacks id" in err) == (True, True), err

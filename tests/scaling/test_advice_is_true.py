@@ -27,6 +27,8 @@ def few_starts() -> Iterator[None]:
     """Made points lie near enough to their law."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)
+        patch.setattr("fvlm_core.scaling.fit.solver.FINALISTS", 4)
+        patch.setattr("fvlm_core.scaling.fit.sensitivity.MOST", 0)
         yield
 
 

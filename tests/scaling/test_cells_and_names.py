@@ -16,6 +16,8 @@ from fvlm_core.scaling.points.columns import ColumnChoices
 from fvlm_core.scaling.points.files import read_points
 from fvlm_core.scaling.points.point_selection import PointSelection, apply
 
+pytestmark = pytest.mark.usefixtures("quick_fits")
+
 EITHER = {
     ";": ("N;D;loss\n1,234;1;3\n", [1234.0, 1.234]),
     "points": ("N;D;loss\n1.234;1;3\n", [1.234, 1234.0]),

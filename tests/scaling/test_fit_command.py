@@ -17,6 +17,8 @@ from tiny import run_cli
 
 from fvlm_core.cli.fit_view import digits
 
+pytestmark = pytest.mark.usefixtures("quick_fits")
+
 Cli = tuple[int, str, str]
 
 
@@ -24,7 +26,6 @@ Cli = tuple[int, str, str]
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FVLM_RUNS", raising=False)
-    monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)  # made points lie near enough to their law
     return lambda *arguments: run_cli([str(argument) for argument in arguments], monkeypatch, capsys)
 
 
@@ -62,7 +63,10 @@ def test_a_refusal_says_identifiable_and_why_and_exits_0(cli: Any, two_sizes: Pa
     assert told.endswith("plot: scaling_law_plot.png")
 
 
-def test_the_json_holds_the_numbers_and_null_for_what_is_withheld(cli: Any, two_sizes: Path) -> None:
+def test_the_json_holds_the_numbers_and_null_for_what_is_withheld(
+    cli: Any, two_sizes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fvlm_core.scaling.fit.uncertainty.MOST_COUNTS", 100_000)
     code, _, _ = cli("fit", "--data", two_sizes.name, "--json", "out/fit.json")
     assert code == 0
     record = json.loads(Path("out/fit.json").read_text(), parse_constant=pytest.fail)

@@ -13,6 +13,7 @@ from measured import SIZES, STEPS, TRUTH, points
 
 from fvlm_core.plugin_api import FitModel, FvlmError, Parameter, UsageError
 from fvlm_core.scaling.fit.fitting import fit_points, load_model
+from fvlm_core.scaling.fit.options import Options
 from fvlm_core.scaling.points.points import tidy
 
 QUICK = settings(
@@ -22,6 +23,15 @@ QUICK = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 SAMPLES = [step * 32 for step in STEPS]
+ALONE = Options(sensitivity=False)
+"""Without the other ways to fit."""
+
+
+@pytest.fixture
+def few_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one truth lies near enough to the guess."""
+    monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)
+
 
 truths = st.fixed_dictionaries(
     {
@@ -39,17 +49,18 @@ truths = st.fixed_dictionaries(
 def test_exact_points_give_back_the_truth(truth: dict[str, float], objective: str) -> None:
     sizes = [1e4, 4e4, 1.6e5, 6.4e5, 2.5e6]
     table = points(truth, sizes, [1e3, 3e3, 1e4, 3e4, 1e5])
-    report = fit_points(tidy(table, "truth"), load_model("joint-chinchilla"), objective, draws=10)  # type: ignore[arg-type]
+    report = fit_points(tidy(table, "truth"), load_model("joint-chinchilla"), objective, 10, ALONE)  # type: ignore[arg-type]
     assert report.status == "ok", report.reasons
     for name, value in report.fits[0].values.items():
         assert value == pytest.approx(truth[name], rel=1e-4), name
 
 
+@pytest.mark.usefixtures("few_starts")
 @given(seed=st.integers(0, 2**20), objective=st.sampled_from(["mse", "log-huber"]))
 @QUICK
 def test_noisy_points_give_the_truth_within_their_intervals(seed: int, objective: str) -> None:
     table = points(TRUTH, [1e4, 4e4, 1.6e5, 6.4e5, 2.5e6], SAMPLES, noise=0.003, seed=seed)
-    report = fit_points(tidy(table, "noisy"), load_model("joint-chinchilla"), objective, draws=200)  # type: ignore[arg-type]
+    report = fit_points(tidy(table, "noisy"), load_model("joint-chinchilla"), objective, 200, ALONE)  # type: ignore[arg-type]
     (fit,) = report.fits
     for estimate in fit.estimates:
         # Half an interval more on each side: with 15 examples of 5 numbers some of the 95 % intervals must miss.
@@ -61,13 +72,14 @@ def test_noisy_points_give_the_truth_within_their_intervals(seed: int, objective
 TWO = list(SIZES.values())[:2]
 
 
-@pytest.fixture(scope="module")
-def plain() -> list[dict[str, Any]]:
+@pytest.fixture
+def plain(few_starts: None) -> list[dict[str, Any]]:
     """The fits of the points in their own order."""
     table = tidy(points(TRUTH, TWO, SAMPLES, noise=0.01), "plain")
     return [fit.to_json() for fit in fit_points(table, load_model("per-size"), draws=20).fits]
 
 
+@pytest.mark.usefixtures("few_starts")
 @given(order=st.permutations(range(len(TWO) * len(STEPS))), copies=st.integers(1, 3))
 @settings(QUICK, max_examples=6)
 def test_order_of_rows_and_copies_of_files_do_not_matter(
@@ -111,8 +123,9 @@ def test_autocorrelated_points_get_wider_intervals_than_independent_ones() -> No
         noise[at] = 0.9 * noise[at - 1] + 0.01 * rng.standard_normal()
     loss = (30 * d**-0.5 + 1.0) * np.exp(noise)
     table = pd.DataFrame({"d": d, "loss": loss, "size": "s", "run": "r"})
-    (blocks,) = fit_points(tidy(table, "one run"), load_model("per-size"), draws=400).fits
-    (independent,) = fit_points(tidy(table.assign(run=""), "no run"), load_model("per-size"), draws=400).fits
+    law = load_model("per-size")
+    (blocks,) = fit_points(tidy(table, "one run"), law, draws=400, options=ALONE).fits
+    (independent,) = fit_points(tidy(table.assign(run=""), "no run"), law, draws=400, options=ALONE).fits
     assert blocks.solution.total == independent.solution.total
     assert "autocorrelated" in {remark.code for remark in blocks.remarks}
     wide, narrow = (fit.estimates[2].interval for fit in (blocks, independent))

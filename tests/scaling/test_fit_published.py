@@ -11,6 +11,7 @@ import pytest
 
 from fvlm_core.scaling.fit.fitting import fit_points, load_model
 from fvlm_core.scaling.fit.options import Options
+from fvlm_core.scaling.fit.report import FitReport
 from fvlm_core.scaling.points.files import read_points
 from fvlm_core.scaling.points.points import Points, tidy
 
@@ -26,10 +27,15 @@ def expected(shared: Path) -> dict[str, dict[str, float]]:
     return {**found["per_size"], **found["joint"]}
 
 
+@pytest.fixture(scope="module")
+def per_size(export: Points) -> FitReport:
+    return fit_points(export, load_model("per-size"), "mse")
+
+
 def test_per_size_gives_the_published_numbers_to_every_digit(
-    export: Points, expected: dict[str, dict[str, float]]
+    per_size: FitReport, expected: dict[str, dict[str, float]]
 ) -> None:
-    report = fit_points(export, load_model("per-size"), "mse")
+    report = per_size
     assert report.status == "ok"
     assert [fit.group for fit in report.fits] == ["135M", "360M"]
     for fit, key in zip(report.fits, ("r135M", "r360M"), strict=True):
@@ -42,8 +48,8 @@ def test_per_size_gives_the_published_numbers_to_every_digit(
         assert fit.solution.converged
 
 
-def test_the_warnings_say_what_is_wrong_with_the_per_size_points(export: Points) -> None:
-    first, second = fit_points(export, load_model("per-size"), "mse").fits
+def test_the_warnings_say_what_is_wrong_with_the_per_size_points(per_size: FitReport) -> None:
+    first, second = per_size.fits
     codes = {fit.group: {remark.code for remark in fit.remarks} for fit in (first, second)}
     assert codes["135M"] >= {"decaying-schedule", "autocorrelated", "floor-above-best"}
     assert codes["360M"] >= {"autocorrelated", "one-run", "unbounded"}
@@ -63,7 +69,7 @@ def test_the_warnings_say_what_is_wrong_with_the_per_size_points(export: Points)
 def test_joint_fit_of_two_sizes_is_reduced_to_what_is_identifiable(
     export: Points, expected: dict[str, dict[str, float]]
 ) -> None:
-    report = fit_points(export, load_model("joint-chinchilla"), "mse")
+    report = fit_points(export, load_model("joint-chinchilla"), "mse", 20, Options(sensitivity=False))
     assert report.status == "reduced"
     assert report.withheld == ("E", "A", "alpha")
     assert any("rank 4 of 5" in reason and "identifiable" in reason for reason in report.reasons)
@@ -100,7 +106,8 @@ def test_with_the_defaults_the_joint_report_says_all_that_is_known_to_be_wrong_w
 
 
 def test_force_shows_what_is_withheld_and_keeps_the_reasons(export: Points) -> None:
-    report = fit_points(export, load_model("joint-chinchilla"), draws=100, options=Options(force=True))
+    asked = Options(force=True, sensitivity=False)
+    report = fit_points(export, load_model("joint-chinchilla"), draws=100, options=asked)
     assert report.forced
     assert report.status == "refused"
     assert any("rank 4 of 5" in reason for reason in report.reasons)
@@ -124,7 +131,7 @@ def test_joint_fit_reaches_the_best_known_optimum_of_the_chinchilla_points(
 ) -> None:
     expected = json.loads((shared / "data/epoch_chinchilla/expected.json").read_text())
     best = expected["ours_240_logHuber1e-3"]
-    report = fit_points(chinchilla_points, load_model("joint-chinchilla"), "log-huber")
+    report = fit_points(chinchilla_points, load_model("joint-chinchilla"), "log-huber", draws=20)
     (fit,) = report.fits
     assert report.status == "ok"
     assert fit.n_points == 240
@@ -136,14 +143,15 @@ def test_joint_fit_reaches_the_best_known_optimum_of_the_chinchilla_points(
     assert "1.81721" in printed
     assert "+/-" in printed
 
-    squares = fit_points(chinchilla_points, load_model("joint-chinchilla"), "mse").fits[0]
+    alone = Options(sensitivity=False)
+    squares = fit_points(chinchilla_points, load_model("joint-chinchilla"), "mse", 2, alone).fits[0]
     assert squares.solution.total <= expected["ours_240_loss_L2_VPNLS"]["rss"] + 1e-8
 
 
 def test_bootstrap_reproduces_the_published_standard_errors(shared: Path, chinchilla_points: Points) -> None:
     expected = json.loads((shared / "data/epoch_chinchilla/expected.json").read_text())
     published = expected["published_notebook_bootstrap"]["se"]
-    asked = Options(bootstrap="iid")
+    asked = Options(bootstrap="iid", sensitivity=False)
     (fit,) = fit_points(chinchilla_points, load_model("joint-chinchilla"), draws=1000, options=asked).fits
     spread = dict(zip(fit.values, fit.drawn.values.std(axis=0), strict=True))
     for name, tolerance in {"A": 0.08, "E": 0.08, "alpha": 0.08, "beta": 0.08, "B": 0.2}.items():

@@ -42,7 +42,8 @@ def runs(count: int, points: int) -> pd.DataFrame:
 def test_the_error_of_a_mean_is_what_theory_says(scheme: str) -> None:
     rng = np.random.default_rng(0)
     table = runs(40, 1).assign(loss=2 + 0.1 * rng.standard_normal(40))
-    report = fit_points(tidy(table, "x"), MEAN, "mse", 2000, Options(bootstrap=scheme))  # type: ignore[arg-type]
+    asked = Options(bootstrap=scheme, sensitivity=False)  # type: ignore[arg-type]
+    report = fit_points(tidy(table, "x"), MEAN, "mse", 2000, asked)
     (fit,) = report.fits
     error = float(fit.drawn.errors(fit.solution.values, fit.drawn.values)[0])
     assert error == pytest.approx(table["loss"].std() / np.sqrt(40), rel=0.08)
@@ -54,7 +55,7 @@ def test_runs_that_differ_widen_the_interval_of_whole_runs_only() -> None:
     table["loss"] = 2 + 0.1 * rng.standard_normal(12).repeat(20) + 0.01 * rng.standard_normal(240)
     errors = {}
     for scheme in ("iid", "cluster", "auto", "wild"):
-        asked = Options(bootstrap=scheme, force=True)  # type: ignore[arg-type]
+        asked = Options(bootstrap=scheme, force=True, sensitivity=False)  # type: ignore[arg-type]
         (fit,) = fit_points(tidy(table, "x"), MEAN, "mse", 1000, asked).fits
         errors[scheme] = float(fit.drawn.errors(fit.solution.values, fit.drawn.values)[0])
     wanted = table.groupby("run")["loss"].mean().std() / np.sqrt(12)
@@ -88,6 +89,7 @@ def test_every_draw_has_as_many_points_and_blocks_stay_in_their_run(
 
 
 def test_very_many_points_take_one_step_to_the_same_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)
     rng = np.random.default_rng(0)
     n = np.repeat([1e7, 1e8, 1e9, 1e10], 300)
     d = np.tile(np.geomspace(1e8, 1e11, 300), 4)
@@ -108,7 +110,8 @@ def test_very_many_points_take_one_step_to_the_same_errors(monkeypatch: pytest.M
 def test_a_profile_is_the_parabola_of_a_linear_law_and_bends_where_the_law_does() -> None:
     rng = np.random.default_rng(0)
     table = runs(30, 1).assign(loss=2 + 0.1 * rng.standard_normal(30))
-    (fit,) = fit_points(tidy(table, "x"), MEAN, "mse", 2000).fits
+    alone = Options(sensitivity=False)
+    (fit,) = fit_points(tidy(table, "x"), MEAN, "mse", 2000, alone).fits
     (line,) = fit.profiles()
     low, high = line.interval.low, line.interval.high
     assert low is not None
@@ -123,7 +126,7 @@ def test_a_profile_is_the_parabola_of_a_linear_law_and_bends_where_the_law_does(
     curved = pd.DataFrame(
         {"n": 1e6, "d": d, "loss": (1.5 + 60 / d**0.5) * np.exp(0.01 * rng.standard_normal(25))}
     )
-    (fit,) = fit_points(tidy(curved, "x"), load_model("per-size"), "mse", 400).fits
+    (fit,) = fit_points(tidy(curved, "x"), load_model("per-size"), "mse", 400, alone).fits
     floor = next(one for one in fit.profiles() if one.name.startswith("E"))
     value = fit.values["E"]
     assert floor.interval.low is None or value - floor.interval.low > 1.1 * (
@@ -149,8 +152,9 @@ def test_criteria_prefer_the_law_the_points_came_from() -> None:
             "loss": (1.7 + 300 / n**0.3 + 500 / d**0.3) * np.exp(0.003 * rng.standard_normal(48)),
         }
     )
+    alone = Options(sensitivity=False)
     bic = {
-        name: fit_points(tidy(tied, "x"), load_model(name), "mse", 20).fits[0].criteria.bic
+        name: fit_points(tidy(tied, "x"), load_model(name), "mse", 20, alone).fits[0].criteria.bic
         for name in ("joint-chinchilla", "joint-tied", "kaplan")
     }
     assert min(bic, key=lambda name: bic[name] or np.inf) == "joint-tied"

@@ -58,3 +58,17 @@ def test_gradient_agrees_with_central_differences(law: str, objective: Objective
     ]  # its run does not anneal
     assert (size.max(axis=(0, 2))[annealing] > 0).all()
     assert exact == pytest.approx(measured, rel=1e-5, abs=float(1e-6 * size.max()))
+
+
+@pytest.mark.parametrize("offsets", [False, True])
+@pytest.mark.parametrize("objective", ["mse", "log-huber"])
+def test_derivatives_are_the_same_where_the_prediction_is_known(
+    objective: ObjectiveName, offsets: bool
+) -> None:
+    points = table().assign(size="all")
+    problem = FitProblem(
+        load_model("joint-chinchilla"), FitObjective(objective), points, CURVES, offsets=offsets
+    )
+    theta = problem.search(problem.guess())[None] + 0.1
+    predicted = problem.predict(problem.values(theta))
+    assert np.array_equal(problem.jacobian(theta, predicted), problem.jacobian(theta))

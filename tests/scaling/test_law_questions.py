@@ -12,6 +12,8 @@ from tiny import run_cli
 from fvlm_core.scaling.fit.levenberg_marquardt import descend
 from fvlm_registry import registry
 
+pytestmark = pytest.mark.usefixtures("quick_fits")
+
 LAWS = [offer.component.name for offer in registry().offered("fit")]
 
 NEEDS = {

@@ -19,6 +19,8 @@ from fvlm_core.scaling.points.points_from_runs import from_runs
 from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.parse_number import parse_count
 
+pytestmark = pytest.mark.usefixtures("quick_fits")
+
 
 def table() -> pd.DataFrame:
     """Run a: D 10 to 100; run b: D 10 to 50; two points of no run."""

@@ -21,6 +21,8 @@ from fvlm_core.scaling.predict.prediction import Predictor
 from fvlm_core.scaling.predict.prediction_gate import Asked, ask
 from fvlm_core.utils.errors import UsageError
 
+pytestmark = pytest.mark.usefixtures("quick_fits")
+
 SIZES = (40_000, 120_000, 400_000, 1_200_000)
 
 

@@ -15,6 +15,8 @@ from fvlm_core.runs.store import open_run
 from fvlm_core.scaling.fit.fitting import fit_runs
 from fvlm_core.utils.errors import Problems
 
+pytestmark = pytest.mark.usefixtures("quick_fits")
+
 FAMILIES = """
 [grid]
 id = "{size}-{tokens}"

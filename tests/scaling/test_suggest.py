@@ -26,6 +26,8 @@ from fvlm_core.scaling.predict.design import Candidate, choose, stakes
 from fvlm_core.scaling.predict.optimum import bound
 from fvlm_core.scaling.predict.prior import learn, logarithmic, prior
 
+pytestmark = pytest.mark.usefixtures("quick_fits")
+
 SIZES = tuple(Size(f"{n:.0f}", n, 6 * n) for n in (2e7, 6e7, 2e8, 6e8))
 GRID = """
 [[runs]]
@@ -47,7 +49,6 @@ model.blind = true
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FVLM_RUNS", raising=False)
-    monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)  # made points lie near enough to their law
     return lambda *arguments: run_cli([str(argument) for argument in arguments], monkeypatch, capsys)
 
 

@@ -23,6 +23,8 @@ from fvlm_core.scaling.points.points import Points
 from fvlm_core.scaling.points.points_from_runs import from_runs
 from fvlm_core.utils.errors import UsageError
 
+pytestmark = pytest.mark.usefixtures("quick_fits")
+
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]
 ROWS = [("größe 1", "1e7", "1e9", "4.0"), ("b", "1.5e8", "1e9", "3.875"), ("b", "1.5e8", "3e9", "3.25")]

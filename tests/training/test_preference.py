@@ -271,7 +271,7 @@ def rows(root: Path, name: str, event: str = "train") -> list[dict[str, Any]]:
 
 
 def test_reward_accuracy_rises(tmp_path: Path) -> None:
-    read = recipe(tmp_path, *PAIRS, "training.steps=30", "eval.every=15", "training.batch_size=8")
+    read = recipe(tmp_path, *PAIRS, "training.steps=18", "eval.every=9", "training.batch_size=8")
     go(read, tmp_path / "runs", opened(read, tmp_path))
     train, held_out = rows(tmp_path / "runs", "small"), rows(tmp_path / "runs", "small", "eval")
     assert train[0]["train_loss"] == pytest.approx(math.log(2), rel=1e-5)

@@ -33,6 +33,16 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return trained(tmp_path_factory.mktemp("undisturbed"))
 
 
+@pytest.fixture(scope="module")
+def stopped(undisturbed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose run was stopped after step 4."""
+    root = tmp_path_factory.mktemp("stopped") / "runs"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FVLM_CACHE", str(undisturbed / "cache"))
+        train(undisturbed / "tiny.toml", root, until=4)
+    return root
+
+
 @pytest.fixture
 def place(undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the recipe and no run, which is the current one."""
@@ -114,9 +124,9 @@ def test_a_run_that_was_moved_half_way_continues_bit_for_bit(
     "file", ["model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"]
 )
 def test_a_damaged_checkpoint_is_named_and_the_run_continues_from_the_one_before(
-    file: str, undisturbed: Path, place: Path, cli: Cli
+    file: str, undisturbed: Path, stopped: Path, place: Path, cli: Cli
 ) -> None:
-    train(place / "tiny.toml", place / "runs", until=4)
+    shutil.copytree(stopped, place / "runs")
     folder = place / "runs/tiny/tiny/checkpoints"
     newest, _ = latest_checkpoint(folder)
     assert newest is not None

@@ -22,13 +22,14 @@ CHECKS = [
     for line in PAIR.read_text().splitlines()
     if line.startswith("def ") and line.endswith("(pair: Pair) -> None:")
 ]
+LONG = "the_other_parallel_modes_and_policies_change_no_weight_either"
+CHECKS.remove(LONG)
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    file = tmp_path_factory.mktemp("pair") / "results.json"
+def checked(folder: Path, *names: str) -> dict[str, str]:
+    file = folder / "results.json"
     out = subprocess.run(
-        [warm.python(), str(PAIR), str(file)],
+        [warm.python(), str(PAIR), str(file), *names],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -39,9 +40,19 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return json.loads(file.read_text())
 
 
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return checked(tmp_path_factory.mktemp("pair"), *CHECKS)
+
+
 @pytest.mark.parametrize("check", CHECKS)
 def test_two_ranks(check: str, results: dict[str, str]) -> None:
     assert results.get(check, "never reached") == ""
+
+
+@pytest.mark.soak
+def test_every_parallel_mode_under_every_policy(tmp_path: Path) -> None:
+    assert checked(tmp_path, LONG) == {LONG: ""}
 
 
 def test_torchrun_stops_on_sigterm_and_one_process_continues(
@@ -49,24 +60,16 @@ def test_torchrun_stops_on_sigterm_and_one_process_continues(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FVLM_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "tiny.toml").write_text(
-        RECIPE.replace("steps = 6", "steps = 60").replace("every = 2", "every = 30")
-    )
+    text = RECIPE.replace("steps = 6", "steps = 60").replace("every = 2", "every = 30")
+    (tmp_path / "tiny.toml").write_text(text)
     log = tmp_path / "log.txt"
-    ran = [
-        warm.python(),
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "-m",
-        "fvlm_core",
-        "run",
-        "tiny.toml",
-    ]
+    launched = [warm.python(), "-m", "torch.distributed.run", "--nproc-per-node", "2", "--no-python"]
     with log.open("w") as out:
         process = subprocess.Popen(
-            ran, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"}
+            [*launched, warm.folder() / "fvlm", "run", "tiny.toml"],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
     metrics = tmp_path / "runs" / "tiny" / "tiny" / "metrics.jsonl"
     end = time.monotonic() + 120

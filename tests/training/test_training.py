@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
-from tiny import RECIPE, fvlm
+from tiny import RECIPE, fvlm, run_cli
 
 from fvlm_core.runs.metrics import deterministic
 from fvlm_core.runs.store import StoredRun, list_runs
@@ -24,11 +25,22 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def finish(*arguments: str, cwd: Path, cache: Path, expect: int = 0, **environment: str) -> str:
-    process = fvlm(*arguments, cwd=cwd, cache=cache, **environment)
-    out, _ = process.communicate(timeout=240)
-    assert process.returncode == expect, out
-    return out
+Finish = Callable[..., str]
+
+
+@pytest.fixture
+def finish(cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Finish:
+    """`fvlm ARGUMENTS` in this process: what it says."""
+
+    def ended(*arguments: str, cwd: Path, expect: int = 0) -> str:
+        monkeypatch.chdir(cwd)
+        monkeypatch.setenv("FVLM_CACHE", str(cache))
+        monkeypatch.setenv("COLUMNS", "120")
+        code, out, err = run_cli([*arguments], monkeypatch, capsys)
+        assert code == expect, out + err
+        return out + err
+
+    return ended
 
 
 def start(folder: Path, text: str = RECIPE) -> Path:
@@ -57,7 +69,9 @@ def numbers(run: StoredRun) -> list[dict[str, object]]:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     folder = start(tmp_path_factory.mktemp("uninterrupted"))
-    finish("run", "tiny.toml", cwd=folder, cache=cache)
+    process = fvlm("run", "tiny.toml", cwd=folder, cache=cache)
+    out, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, out
     return folder
 
 
@@ -92,31 +106,33 @@ def test_a_run_records_four_counts_of_parameters(uninterrupted: Path) -> None:
     assert found == [sum(sizes.values()), sum(sizes.values()), sum(sizes.values()) - tables, llm]
 
 
-def test_a_second_call_says_already_complete_and_changes_nothing(uninterrupted: Path, cache: Path) -> None:
+def test_a_second_call_says_already_complete_and_changes_nothing(uninterrupted: Path, finish: Finish) -> None:
     before = (only_run(uninterrupted).folder / "metrics.jsonl").read_bytes()
-    out = finish("run", "tiny.toml", cwd=uninterrupted, cache=cache)
+    out = finish("run", "tiny.toml", cwd=uninterrupted)
     assert "already complete" in out
     assert (only_run(uninterrupted).folder / "metrics.jsonl").read_bytes() == before
 
 
-def test_a_recipe_whose_fit_is_refused_ends_well(tmp_path: Path, cache: Path) -> None:
+def test_a_recipe_whose_fit_is_refused_ends_well(tmp_path: Path, finish: Finish) -> None:
     folder = start(tmp_path, RECIPE + '\n[[fits]]\nmodel = "joint-chinchilla"\n')
-    out = finish("run", "tiny.toml", "-o", "training.steps=2", cwd=folder, cache=cache)
+    out = finish("run", "tiny.toml", "-o", "training.steps=2", cwd=folder)
     assert "not identifiable" in out
     (file,) = folder.glob("runs/*/scaling_fits.json")
     joint = json.loads(file.read_text())["joint_chinchilla_fit"]
     assert [joint[name] for name in ("E", "A", "B", "alpha", "beta")] == [None] * 5
 
 
-def test_another_recipe_of_the_same_name_is_refused_naming_the_keys(uninterrupted: Path, cache: Path) -> None:
-    out = finish("run", "tiny.toml", "-o", "training.lr=0.5", cwd=uninterrupted, cache=cache, expect=2)
+def test_another_recipe_of_the_same_name_is_refused_naming_the_keys(
+    uninterrupted: Path, finish: Finish
+) -> None:
+    out = finish("run", "tiny.toml", "-o", "training.lr=0.5", cwd=uninterrupted, expect=2)
     assert "training.lr: 0.001 -> 0.5" in out
     assert "Traceback" not in out
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_saves_and_the_same_command_continues_bit_for_bit(
-    number: signal.Signals, tmp_path: Path, uninterrupted: Path, cache: Path
+    number: signal.Signals, tmp_path: Path, uninterrupted: Path, cache: Path, finish: Finish
 ) -> None:
     folder = start(tmp_path)
     process = fvlm("run", "tiny.toml", cwd=folder, cache=cache, PYTHONUNBUFFERED="1")
@@ -128,12 +144,14 @@ def test_a_signal_saves_and_the_same_command_continues_bit_for_bit(
     process.communicate(timeout=120)
     assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 75}[number]
     assert only_run(folder).state == "interrupted"
-    finish("run", "tiny.toml", cwd=folder, cache=cache)
+    finish("run", "tiny.toml", cwd=folder)
     assert weights(only_run(folder)) == weights(only_run(uninterrupted))
     assert numbers(only_run(folder)) == numbers(only_run(uninterrupted))
 
 
-def test_a_kill_leaves_no_hole_and_no_double_row(tmp_path: Path, uninterrupted: Path, cache: Path) -> None:
+def test_a_kill_leaves_no_hole_and_no_double_row(
+    tmp_path: Path, uninterrupted: Path, cache: Path, finish: Finish
+) -> None:
     """Before the first checkpoint and after it; `kills.py` has other moments."""
     folder = start(tmp_path)
     run = folder / "runs" / "tiny" / "tiny"
@@ -145,27 +163,27 @@ def test_a_kill_leaves_no_hole_and_no_double_row(tmp_path: Path, uninterrupted: 
         out, _ = process.communicate(timeout=120)
         assert process.returncode == -signal.SIGKILL, out
         assert only_run(folder).state == "interrupted"
-    finish("run", "tiny.toml", cwd=folder, cache=cache)
+    finish("run", "tiny.toml", cwd=folder)
     assert numbers(only_run(folder)) == numbers(only_run(uninterrupted))
     assert weights(only_run(folder)) == weights(only_run(uninterrupted))
 
 
 def test_workers_and_micro_batches_only_split_the_work(
-    tmp_path: Path, uninterrupted: Path, cache: Path
+    tmp_path: Path, uninterrupted: Path, finish: Finish
 ) -> None:
     folder = start(tmp_path)
-    finish("run", "tiny.toml", "-o", "training.workers=2", cwd=folder, cache=cache)
+    finish("run", "tiny.toml", "-o", "training.workers=2", cwd=folder)
     assert numbers(only_run(folder)) == numbers(only_run(uninterrupted))
     split = start(tmp_path / "split")
-    finish("run", "tiny.toml", "-o", "training.micro_batch_size=4", cwd=split, cache=cache)
+    finish("run", "tiny.toml", "-o", "training.micro_batch_size=4", cwd=split)
     for ours, theirs in zip(
         only_run(split).evaluations(), only_run(uninterrupted).evaluations(), strict=True
     ):
         assert ours["val_loss"] == pytest.approx(theirs["val_loss"], rel=1e-5)
 
 
-def test_a_moved_run_folder_continues(tmp_path: Path, uninterrupted: Path, cache: Path) -> None:
+def test_a_moved_run_folder_continues(tmp_path: Path, finish: Finish) -> None:
     folder = start(tmp_path / "here")
-    finish("run", "tiny.toml", "-o", "training.steps=6", cwd=folder, cache=cache)
+    finish("run", "tiny.toml", "-o", "training.steps=6", cwd=folder)
     moved = folder.rename(tmp_path / "there")
-    assert "already complete" in finish("run", "tiny.toml", cwd=moved, cache=cache)
+    assert "already complete" in finish("run", "tiny.toml", cwd=moved)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -27,9 +27,12 @@ SPARSE = ("training.steps=12", "training.log_every=4", "eval.every=6")
 Poison = Callable[..., None]
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FVLM_CACHE", str(tmp_path / "cache"))
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Rendered clips, made once for this file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FVLM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture
@@ -201,17 +204,8 @@ def train(tmp_path: Path, root: str, *overrides: str, **how: Any) -> tuple[dict[
     return outcome(one, tmp_path / root), watch
 
 
-def test_reading_late_changes_no_bit(tmp_path: Path, late: Callable[[bool], None]) -> None:
-    found: list[dict[str, Any]] = []
-    for yes in (False, True):
-        late(yes)
-        found.append(train(tmp_path, f"runs-{yes}")[0])
-    assert difference(*found) == ""
-
-
-def test_numbers_are_read_at_rows_of_the_log_alone(
-    tmp_path: Path, late: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def reading(patch: pytest.MonkeyPatch) -> list[int]:
+    """The steps at which numbers are read from here on."""
     steps: list[int] = []
     plain = Updates.read
 
@@ -219,11 +213,35 @@ def test_numbers_are_read_at_rows_of_the_log_alone(
         steps.append(self.progress.step)
         return plain(self, *args)
 
-    monkeypatch.setattr(Updates, "read", read)
+    patch.setattr(Updates, "read", read)
+    return steps
+
+
+@pytest.fixture(scope="module")
+def read_late(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], list[int]]:
+    """What a whole run comes to whose numbers are read late, and the steps at which they were."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "late", lambda *_: True)
+        steps = reading(patch)
+        return train(tmp_path_factory.mktemp("late"), "whole")[0], steps
+
+
+def test_reading_late_changes_no_bit(
+    tmp_path: Path, late: Callable[[bool], None], read_late: tuple[dict[str, Any], list[int]]
+) -> None:
+    late(False)
+    assert difference(train(tmp_path, "at once")[0], read_late[0]) == ""
+
+
+def test_numbers_are_read_at_rows_of_the_log_alone(
+    tmp_path: Path,
+    late: Callable[[bool], None],
+    read_late: tuple[dict[str, Any], list[int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert read_late[1] == [4, 6, 8, 12]
     late(True)
-    train(tmp_path, "late")
-    assert steps == [4, 6, 8, 12]
-    steps.clear()
+    steps = reading(monkeypatch)
     train(tmp_path, "signal", at=3)  # a checkpoint must not be ahead of the accounts
     assert steps == [3]
 
@@ -258,9 +276,10 @@ def test_a_run_that_stops_at_a_bad_step_names_it_however_late(
             train(tmp_path, f"runs-{yes}")
 
 
-def test_a_run_that_read_late_resumes_bit_exactly(tmp_path: Path, late: Callable[[bool], None]) -> None:
+def test_a_run_that_read_late_resumes_bit_exactly(
+    tmp_path: Path, late: Callable[[bool], None], read_late: tuple[dict[str, Any], list[int]]
+) -> None:
     late(True)
-    whole, _ = train(tmp_path, "whole")
     train(tmp_path, "cut", at=3)
     train(tmp_path, "cut", die=9)
-    assert difference(whole, train(tmp_path, "cut")[0]) == ""
+    assert difference(read_late[0], train(tmp_path, "cut")[0]) == ""

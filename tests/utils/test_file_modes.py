@@ -45,9 +45,12 @@ def test_files_follow_the_umask(
     ):
         code, _, said = run_cli(command, monkeypatch, capsys)
         assert code == 0, said
-    pack = ["data", "pack", "shapes", "-o", "clips=4", "-o", "frames=2", "--to", str(tmp_path / "shards")]
+    clips = ("-o", "clips=4", "-o", "validation_clips=4", "-o", "frames=2")
     fvlm = warm.folder() / "fvlm"  # a process of its own: its workers have its umask
-    subprocess.run([fvlm, *pack], check=True, capture_output=True, umask=umask)
+    subprocess.run(
+        [fvlm, "data", "pack", "shapes", *clips, "--to", tmp_path / "shards"],
+        check=True, capture_output=True, umask=umask,
+    )  # fmt: skip
     files = [path for path in tmp_path.rglob("*") if path.is_file() and path != recipe]
     assert {"model.safetensors", "optimizer.safetensors", "manifest.json", "README.md"} <= {
         f.name for f in files

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import warm
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import RECIPE
@@ -102,25 +103,46 @@ def test_no_text_is_opened_in_the_machine_s_own_encoding(root: Path) -> None:
     assert not found
 
 
-def test_a_recipe_is_read_and_kept_in_utf8_under_an_ascii_locale(tmp_path: Path) -> None:
-    """Whatever libraries do with text, too: Python warns where the machine's encoding is taken."""
-    (tmp_path / "é.toml").write_text(
-        RECIPE.replace('name = "tiny"', 'name = "tiny"\ndescription = "déjà vu α"'), encoding="utf-8"
-    )
+ASCII = {
+    "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONWARNDEFAULTENCODING": "1",
+}  # fmt: skip
+"""What else Python would do about it is switched off, and it warns where the machine's encoding is taken."""
+
+
+@pytest.mark.parametrize(
+    "line", ["data check é.toml", pytest.param("run é.toml --dry-run", marks=pytest.mark.soak)]
+)
+def test_a_recipe_is_read_under_an_ascii_locale(line: str, tmp_path: Path) -> None:
+    """Whatever libraries do with text, too."""
+    written(tmp_path / "é.toml")
     done = subprocess.run(
-        [Path(sys.executable).with_name("fvlm"), "run", "é.toml", "--dry-run", "--json"],
-        env={
-            **os.environ,
-            "LC_ALL": "C",
-            "PYTHONUTF8": "0",
-            "PYTHONCOERCECLOCALE": "0",
-            "PYTHONWARNDEFAULTENCODING": "1",
-        },
-        cwd=tmp_path,
-        capture_output=True,
-        check=False,
-    )
+        [Path(sys.executable).with_name("fvlm"), *line.split()],
+        env={**os.environ, **ASCII, "FVLM_CACHE": str(tmp_path)},
+        cwd=tmp_path, capture_output=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert b"d\\u00e9j\\u00e0 vu \\u03b1" in done.stdout
     own = [line for line in done.stderr.decode().splitlines() if "EncodingWarning" in line and "fvlm" in line]
     assert not own
+
+
+def test_a_recipe_is_kept_in_utf8_under_an_ascii_locale(tmp_path: Path) -> None:
+    written(tmp_path / "é.toml")
+    program = (
+        "import locale, os, sys\nlocale.setlocale(locale.LC_ALL, 'C')\nsys.stdout.reconfigure(encoding='ascii')\n"
+        "assert open(os.devnull).encoding.lower() in ('ascii', 'us-ascii', 'ansi_x3.4-1968')\n"
+        "from fvlm_core.cli import main\n"
+        "sys.argv = ['fvlm', 'run', 'é.toml', '--dry-run', '--json']\nsys.exit(main.main())"
+    )
+    done = subprocess.run(
+        # A process that was forked is in the same mode as this one, and in UTF-8 mode no locale counts.
+        [sys.executable if sys.flags.utf8_mode else warm.python(), "-c", program],
+        env={**os.environ, **ASCII}, cwd=tmp_path, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert b"d\\u00e9j\\u00e0 vu \\u03b1" in done.stdout
+
+
+def written(file: Path) -> None:
+    file.write_text(
+        RECIPE.replace('name = "tiny"', 'name = "tiny"\ndescription = "déjà vu α"'), encoding="utf-8"
+    )

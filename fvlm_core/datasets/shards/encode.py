@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from hashlib import blake2b
 from io import BytesIO
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 from attrs import evolve, frozen
@@ -14,6 +14,7 @@ from PIL import Image
 
 from fvlm_core.datasets.shards.index import Shown
 from fvlm_core.datasets.shards.settings import PackSettings
+from fvlm_core.interfaces.chat import Chat
 from fvlm_core.interfaces.data import Sample, StoredFrames, Turn, VideoFile
 from fvlm_core.media.archive_members import open_member
 from fvlm_core.media.bad_sample import BadSample
@@ -22,9 +23,6 @@ from fvlm_core.media.frames import decode_frames
 from fvlm_core.media.named_media import refuse_blind
 from fvlm_core.media.pictures import open_picture, read_stored
 from fvlm_core.utils.data_files import open_data
-
-if TYPE_CHECKING:
-    from fvlm_core.interfaces.llm import Chat  # torch, which no worker needs
 
 FLAT = 6.0
 """Standard deviation of grey below which a frame is blank: all blank frames have one perceptual hash."""

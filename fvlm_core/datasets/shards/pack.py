@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from hashlib import sha256 as sha256_of
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import PIL
 from attrs import asdict, frozen
@@ -18,6 +18,7 @@ from fvlm_core.datasets.shards.manifest import INDEX, MANIFEST, SKIPPED, Manifes
 from fvlm_core.datasets.shards.settings import PackSettings
 from fvlm_core.datasets.shards.shard import WORK, PackJob, ShardReport, finished_shard, part_file
 from fvlm_core.datasets.shards.workers import write_shards
+from fvlm_core.interfaces.chat import Chat
 from fvlm_core.interfaces.data import DataSource, Progress
 from fvlm_core.media.decoders import versions_of
 from fvlm_core.media.shown import sampling_of
@@ -27,9 +28,6 @@ from fvlm_core.utils.atomic_files import read_json, sha256, sync_folder, write_j
 from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.folder_lock import writing
 from fvlm_core.utils.listing import listed
-
-if TYPE_CHECKING:
-    from fvlm_core.interfaces.llm import Chat  # torch, which no worker needs
 
 
 @frozen

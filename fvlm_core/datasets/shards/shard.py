@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from attrs import asdict, field, frozen
 
@@ -14,12 +13,10 @@ from fvlm_core.datasets.shards.index import IndexEntry, write_index
 from fvlm_core.datasets.shards.manifest import PackedFile
 from fvlm_core.datasets.shards.settings import PackSettings
 from fvlm_core.datasets.shards.tar import TarWriter
+from fvlm_core.interfaces.chat import Chat
 from fvlm_core.interfaces.data import DataSource
 from fvlm_core.media.bad_sample import BadSample
 from fvlm_core.utils.atomic_files import read_json, sha256, sync_folder, write_json
-
-if TYPE_CHECKING:
-    from fvlm_core.interfaces.llm import Chat  # torch, which no worker needs
 
 WORK = ".packing"
 """The folder inside a pack under way that holds the reports and index parts of its finished shards."""

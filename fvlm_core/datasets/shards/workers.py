@@ -21,6 +21,10 @@ MEMORY = 4 << 30
 """Bytes that decoding may take in a worker beyond what it starts with: a bomb is then a MemoryError, not a machine
 without memory."""
 
+_IMPORTED_ONCE = ["fvlm_core.datasets.shards.shard", "imagehash", "scipy.fftpack", "pandas"]
+"""By all workers together. imagehash imports its part of scipy with the first hash, and pyarrow pandas with the first
+table: 1 s in every worker, and in every one that takes the place of another."""
+
 _TICK = 0.5
 """Seconds between looks at workers that say nothing."""
 
@@ -66,7 +70,7 @@ class _Worker:
 
     def start(self) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["fvlm_core.datasets.shards.shard", "imagehash"])
+        context.set_forkserver_preload(_IMPORTED_ONCE)
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(self.job, theirs), daemon=True)
         self.process.start()

@@ -64,7 +64,8 @@ def _descend(
 ) -> tuple[Floats, Floats]:
     theta = start.copy()
     count = np.ones((len(theta), len(problem.loss))) if weights is None else weights
-    residuals = problem.residuals(theta, losses)
+    predicted = np.array(problem.predict(problem.values(theta)))
+    residuals = problem.objective.residuals(predicted, problem.loss if losses is None else losses)
     total = problem.total(residuals, count)
     damping = np.full(len(theta), 1e-3)
     idle = np.zeros(len(theta), dtype=int)
@@ -73,8 +74,8 @@ def _descend(
         if not len(active):
             break
         here, apart = theta[active], residuals[active]
-        measured = None if losses is None else losses[active]
-        jacobian = problem.jacobian(here)
+        measured = problem.loss if losses is None else losses[active]
+        jacobian = problem.jacobian(here, predicted[active])
         weight = count[active] * problem.objective.weights(apart)
         gradient = (jacobian @ (weight * apart)[:, :, None])[:, :, 0]
         curvature = (jacobian * weight[:, None, :]) @ jacobian.transpose(0, 2, 1)
@@ -83,12 +84,14 @@ def _descend(
         step = _step(gradient, curvature, stuck, damping[active])
         promised = (gradient * step).sum(-1)
         moved = np.clip(here - step, problem.lower, problem.upper)
-        beyond = problem.residuals(moved, measured)
+        there = problem.predict(problem.values(moved))
+        beyond = problem.objective.residuals(there, measured)
         reached = problem.total(beyond, count[active])
         gain = total[active] - reached
         better = gain > 0
         kept = active[better]
-        theta[kept], residuals[kept], total[kept] = moved[better], beyond[better], reached[better]
+        theta[kept], predicted[kept] = moved[better], there[better]
+        residuals[kept], total[kept] = beyond[better], reached[better]
         damping[active] *= np.where(better, 0.1, 10.0)
         small = np.maximum(gain, promised) <= tolerance * total[active]
         idle[active] = np.where(small | (damping[active] > MOST_DAMPING), idle[active] + 1, 0)

@@ -117,16 +117,21 @@ class FitProblem:
         with np.errstate(invalid="ignore"):  # an infinite residual of a point that does not count
             return (self.objective.losses(residuals) * weights).sum(-1)
 
-    def jacobian(self, theta: Floats) -> Floats:
-        """Derivatives of the residuals by theta: [S, P, n]. From the law's own gradient where it has one."""
+    def jacobian(self, theta: Floats, predicted: Floats | None = None) -> Floats:
+        """Derivatives of the residuals by theta: [S, P, n]. From the law's own gradient where it has one.
+
+        predicted: the losses predicted there, [S, n], by a caller who has them.
+        """
         out = np.zeros((len(theta), len(self.slots), len(self.loss)))
         values = self.values(theta)
         if self.model.gradient is None:
             self._differences(theta, values, out)
         else:
-            self._derivatives(self.model.gradient, values, out)
+            self._derivatives(self.model.gradient, values, out, None if len(self._share) else predicted)
         if len(self._share):
-            scale = np.ones(1) if self.objective.logarithmic else self.predict(values)[:, None, :]
+            scale = np.ones(1)
+            if not self.objective.logarithmic:
+                scale = (self.predict(values) if predicted is None else predicted)[:, None, :]
             out[:, -len(self._share) :, :] = self._share * scale
         return out
 
@@ -164,16 +169,15 @@ class FitProblem:
             return predicted
         return predicted * np.exp(values[:, -len(self._share) :] @ self._share)
 
-    def _derivatives(self, gradient: Any, values: Floats, out: Floats) -> None:
+    def _derivatives(self, gradient: Any, values: Floats, out: Floats, predicted: Floats | None) -> None:
+        """predicted: by the law alone, without the offsets of runs, [S, n]; None: not known."""
         arguments = self._spread(values)
         with np.errstate(all="ignore"):
             slopes: Mapping[str, Any] = gradient(*self._inputs, **arguments)
-            predicted = self._evaluate(arguments)
-            scale = (
-                1.0 / predicted
-                if self.objective.logarithmic
-                else self._raised(np.ones_like(predicted), values)
-            )
+            if self.objective.logarithmic:
+                scale = 1.0 / (self._evaluate(arguments) if predicted is None else predicted)
+            else:
+                scale = self._raised(np.ones((len(values), len(self.loss))), values)
             points = np.arange(len(self.loss))
             for parameter in self.model.parameters:
                 slope = slopes[parameter.name] * scale

@@ -62,8 +62,8 @@ def residuals(problem: FitProblem, solution: Solution) -> Floats:
 
 def jumps(table: pd.DataFrame, apart: Floats) -> tuple[CurveJump, ...]:
     """Change points: the largest step of each run that stands out from those around it and all others, and lasts."""
-    long = [(name, rows) for name, rows in _runs(table) if len(rows) > 2 * BESIDE]
-    series = [(name, rows["d"].to_numpy(float), apart[rows.index]) for name, rows in long]
+    long = [(name, d) for name, d in _runs(table) if len(d) > 2 * BESIDE]
+    series = [(name, d.to_numpy(float), apart[d.index]) for name, d in long]
     steps = [_standing_out(np.diff(values)) for _, _, values in series]
     if not steps:
         return ()
@@ -117,7 +117,7 @@ def disagreements(table: pd.DataFrame, apart: Floats) -> list[Remark]:
     rho = min(max(rho, 0.0), 0.95)
     out: list[Remark] = []
     for size, of_size in table.groupby("size", sort=False, observed=True):
-        runs = {name: (rows["d"].to_numpy(float), apart[rows.index]) for name, rows in _runs(of_size)}
+        runs = {name: (d.to_numpy(float), apart[d.index]) for name, d in _runs(of_size)}
         worst: tuple[float, str, float, int] | None = None
         for name, (d, values) in runs.items():
             others = [
@@ -192,9 +192,10 @@ def is_exponent(parameter: Any) -> bool:
     return not parameter.log and not parameter.linear and parameter is not OFFSET
 
 
-def _runs(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Runs of several points, in order of D."""
+def _runs(table: pd.DataFrame) -> Iterator[tuple[str, Any]]:
+    """Runs of several points: the name of each, and its D, increasing."""
     named = table[table["run"] != ""]
-    for key, rows in named.groupby(["size", "run"], sort=False, observed=True):
-        if len(rows) > 1:
-            yield str(key[1]), rows.sort_values("d", kind="stable")
+    by_run = named["d"].groupby([named["size"], named["run"]], sort=False, observed=True)
+    for key, of_run in by_run:
+        if len(of_run) > 1:
+            yield str(key[1]), of_run.sort_values(kind="stable")

@@ -54,12 +54,18 @@ def lines(problem: FitProblem, solution: Solution, lag1: float) -> tuple[OtherFi
         theta = _refit(problem, solution, weights)
         slopes = problem.jacobian(solution.theta[None])[0]
         known = set(determined(slopes))
+        free = sum(bound is None for bound in solution.bounds)
+        codes, _, _ = units(problem.table, "run", lag1, free)
+        full = _influence(problem, solution.theta, np.ones(len(codes))) if cut else np.zeros(0)
+        labels = [problem.table[column].astype(str).to_numpy(object) for column in ("size", "run")]
         for at, (label, mask) in enumerate((*cut, *runs)):
+            left = {key for column in labels for key in pd.unique(column[mask])}
             lost = known - set(determined(slopes[:, mask]))
-            values = _named(problem, theta[at], mask, lost)
+            values = _named(problem, theta[at], left, lost)
             if at < len(cut):
                 names = [slot.name for slot in problem.slots]
-                error = _chance(problem, solution, theta[at], mask, lag1)
+                apart = _influence(problem, theta[at], mask.astype(float)) - full
+                error = _spread(apart, codes, free)
                 chance = dict(zip(names, error.tolist(), strict=True))
                 found.append(OtherFit("cut", label, values, int(mask.sum()), chance=chance))
             else:
@@ -89,14 +95,9 @@ def _refit(problem: FitProblem, solution: Solution, weights: Floats) -> Floats:
     return theta
 
 
-def _chance(problem: FitProblem, solution: Solution, cut: Floats, mask: Any, lag1: float) -> Floats:
-    """Standard errors of cut minus full, [P]: from the influence of each unit of resampling on both, to first order."""
-    free = sum(bound is None for bound in solution.bounds)
-    codes, _, _ = units(problem.table, "run", lag1, free)
-    apart = _influence(problem, cut, mask.astype(float)) - _influence(
-        problem, solution.theta, np.ones(len(mask))
-    )
-    by_unit = np.array([np.bincount(codes, weights=row) for row in apart])
+def _spread(influence: Floats, codes: Any, free: int) -> Floats:
+    """Standard errors [P] of estimates, to first order: from the influence [P, n] of each unit of resampling."""
+    by_unit = np.array([np.bincount(codes, weights=row) for row in influence])
     return np.sqrt((by_unit**2).sum(axis=1)) * inflation(by_unit.shape[1], free)
 
 
@@ -114,10 +115,9 @@ def _influence(problem: FitProblem, theta: Floats, weights: Floats) -> Floats:
     return inverse @ (jacobian * weights * apart * problem.objective.weights(apart))
 
 
-def _named(problem: FitProblem, theta: Floats, mask: Any, lost: set[int]) -> dict[str, float | None]:
+def _named(problem: FitProblem, theta: Floats, left: set[str], lost: set[int]) -> dict[str, float | None]:
     """Values by name; None for a group that has lost all its points, for slots that the points left do not tell, and
-    when there was no fit."""
-    left = {key for column in ("size", "run") for key in problem.table.loc[mask, column].astype(str).unique()}
+    when there was no fit. left: the groups that have points. lost: positions of the slots."""
     values = problem.values(theta)
     return {
         slot.name: float(value)
