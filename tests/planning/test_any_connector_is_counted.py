@@ -30,7 +30,7 @@ from fvlm_core.plugin_api import (
 )
 
 LATENTS, FRAMES, TEXT = 3, 4, 10
-FROZEN = ((), ("encoder",), ("connector",), ("llm",), ("encoder", "connector"), ("encoder", "llm"))
+FROZEN = ((), ("encoder",), ("connector", "llm"))
 
 
 class CrossAttention(Connector):
