@@ -35,10 +35,8 @@ AUXILIARY = "val_loss_"
 """What the column of an auxiliary loss begins with, with the loss's name after it (`ConnectorSpec.auxiliary`): points
 have one for each that some run was evaluated with."""
 
-_LEFT_OUT = frozenset(
-    AUXILIARY + name for name in ("fine", "coarse", "ratio", "content", "by_source", "nats")
-)
-"""Columns that begin so too, and are none."""
+_LEFT_OUT = frozenset(AUXILIARY + name for name in ("fine", "coarse", "ratio", "content", "by_source"))
+"""Columns of evaluations that begin so too, and are none."""
 
 SUMMARY_COLUMNS = (
     "run_id",

@@ -201,8 +201,7 @@ def _groups(counts: NDArray[np.int64], keys: NDArray[np.uint64]) -> NDArray[np.u
     counts: pictures of each row. keys: of the pictures, row after row.
     """
     owners = np.repeat(np.arange(len(counts)), counts)
-    least = np.where(
-        counts > 0, np.uint64(np.iinfo(np.uint64).max), np.uint64(0)
-    )  # a Python int is int64 to numpy 2.5
+    none, most = np.uint64(0), np.uint64(np.iinfo(np.uint64).max)  # numpy 2.5 takes a Python int for int64
+    least = np.where(counts > 0, most, none)
     np.minimum.at(least, owners, keys)
     return tied_rows(least, owners, keys)
