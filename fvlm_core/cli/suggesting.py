@@ -305,10 +305,10 @@ def _every(known: Sequence[Sized], points: Points | None, remarks: list[str]) ->
     """D between evaluations where all of them count; None where only the ends of runs do."""
     if known:
         config = known[0].run.config
-        if config.training.schedule == FLAT:
+        if config.training.schedule_name == FLAT:
             return float(config.eval.every * config.training.batch_size)
         remarks.append(
-            f"the learning rate decays ({config.training.schedule}): only the end of each run counts"
+            f"the learning rate decays ({config.training.schedule_name}): only the end of each run counts"
         )
         return None
     if points is None:

@@ -55,7 +55,7 @@ def first_lengths(config: RunRecipe, sources: Sources, chat: Chat) -> list[Sampl
         training.supervise,
         config.data.max_text_tokens,
         config.model.score_first_token,
-        pairs=training.preference is not None,
+        pairs=training.objective_spec.pairs,
         modalities=tuple(chosen.config.spec() for chosen in config.model.modalities or ()),
     )
     found: list[SampleLengths] = []

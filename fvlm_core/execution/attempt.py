@@ -107,7 +107,7 @@ class Attempt:
             "run_id": self.run.id,
             "model_size": record["size"],
             "total_params": record["total_params"],
-            "lr_schedule": config.training.schedule,
+            "lr_schedule": config.training.schedule_name,
             "flops_per_sample": record["flops_per_sample"],
             "left_out": [str(problem) for problems in named.values() for problem in problems],
             "drift": accepted_drift(folder),
@@ -125,7 +125,7 @@ class Attempt:
     def _at_start(self) -> bool:
         """Whether the weights that the run starts from are needed: at its start, and for a reference, which is made of
         them each time since it is not saved."""
-        return self.begun.latest.folder is None or self.run.config.training.preference is not None
+        return self.begun.latest.folder is None or self.run.config.training.objective_spec.start
 
     def _initial(self) -> Initial | None:
         start = self.run.config.training.init_from
@@ -149,9 +149,12 @@ class Attempt:
         Also has the FLOPs that were spent add up under this recipe from here on.
         """
         run, config, sources = self.run, self.run.config, self.sources
-        parameters = count_parameters(model, config.training.frozen)
+        training = config.training
+        parameters = count_parameters(model, training.frozen, training.optimizer_settings)
         flops = flops_per_sample(config, sources, chat)
         progress = self.begun.latest.progress
+        if any(not change.free for change in self.begun.found):
+            progress.ended = ""  # under another recipe it may go on
         progress.spent = _spent(progress.spent, flops, progress.samples)
         progress.nominal = _spent(progress.nominal, _nominal(config, chat.vocabulary), progress.samples)
         budgeted = progress.nominal if config.training.budget_accounting == "nominal" else progress.spent
@@ -166,7 +169,7 @@ class Attempt:
             "trainable_params": parameters.trainable,
             "non_embedding_params": parameters.total - vocabulary_parameters(model.llm.spec),
             "llm_params": parameters.components["llm"],
-            "schedule": config.training.schedule,
+            "schedule": config.training.schedule_name,
             "in_fits": config.in_fits,
             "steps": length.steps,
             "flops_per_sample": flops,

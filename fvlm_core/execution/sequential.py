@@ -109,7 +109,7 @@ def prepare(recipe: Recipe, root: Path, progress: Progress) -> dict[str, Sources
                 continue
             opened.append((run.config.data, shared))
             missing += unseen(shared.every, run.config.data.max_bad)
-        if run.config.training.preference:
+        if run.config.training.objective_spec.pairs:
             missing += without_pairs(shared.every)
         missing += ungiven(modality_specs(run.config.model), shared.every)
         by_run[run.id] = shared
@@ -124,7 +124,7 @@ def prepare(recipe: Recipe, root: Path, progress: Progress) -> dict[str, Sources
 def missing_start(recipe: Recipe, run: Run, root: Path) -> list[str]:
     """What a run would start from and is not on this machine, a message each with the way to get it."""
     begun = any((run_folder(root, recipe, run) / CHECKPOINTS).glob("step-*"))
-    if begun and not run.config.training.preference:
+    if begun and not run.config.training.objective_spec.start:
         return []  # it continues from its own weights
     start = run.config.training.init_from
     if start is None:

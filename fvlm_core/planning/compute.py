@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from fvlm_core.data.lengths import SampleLengths, first_lengths
 from fvlm_core.data.sources import Sources
 from fvlm_core.interfaces.chat import Chat
+from fvlm_core.interfaces.optimizer import OptimizerSettings, OwnOptimizer
 from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec
 from fvlm_core.model.vlm import LOGITS_AT_ONCE, VLM
 from fvlm_core.planning.connector_trace import Tracer
-from fvlm_core.planning.flops import ConnectorTrace, Ledger, ledger, mean_ledger
+from fvlm_core.planning.flops import ConnectorTrace, Ledger, LedgerRow, ledger, mean_ledger, read_only
 from fvlm_core.planning.modality_flops import item_flops
 from fvlm_core.recipes.schema import RunRecipe, Training
 
@@ -35,7 +36,8 @@ def flops_per_sample(config: RunRecipe, sources: Sources, chat: Chat) -> float:
 
 def sample_ledger(config: RunRecipe, tracer: Tracer, samples: Collection[SampleLengths]) -> Ledger:
     """The mean ledger of samples of these lengths under a run's recipe."""
-    training, llm, pairs = config.training, tracer.llm, config.training.preference is not None
+    training, llm, spec = config.training, tracer.llm, config.training.objective_spec
+    pairs, teacher = spec.pairs, Tracer.of(spec.teacher, llm.vocabulary or 0) if spec.teacher else None
     labels = sum(sample.supervised for sample in samples) / len(samples) * samples_at_once(training, samples)
     items = item_flops(config.model, llm, trains="connector" not in training.frozen)
     each = {  # many samples are of the same lengths
@@ -47,10 +49,18 @@ def sample_ledger(config: RunRecipe, tracer: Tracer, samples: Collection[SampleL
             supervised=sample.supervised,
             recompute_head=labels * (llm.vocabulary or 0) > LOGITS_AT_ONCE,
             rejected=(sample.rejected or (sample.text, sample.supervised)) if pairs else None,
+            reference=spec.start,
         ).more(items, sample.items)
         for sample in set(samples)
     }
+    if teacher:
+        each = {sample: evolve(one, rows=(*one.rows, *_taught(teacher, sample))) for sample, one in each.items()}
     return mean_ledger([each[sample] for sample in samples])
+
+
+def _taught(teacher: Tracer, sample: SampleLengths) -> tuple[LedgerRow, ...]:
+    trace = teacher.trace(sample.frames, auxiliary=False)
+    return read_only("teacher", teacher.encoder, trace, teacher.llm, sample.text, sample.supervised)
 
 
 def samples_at_once(training: Training, samples: Collection[SampleLengths]) -> float:
@@ -101,15 +111,22 @@ def _nominal_layers(depth: int, width: int, tokens: int) -> int:
 @frozen
 class Parameters:
     """Exact counts, tied ones once. components: encoder, connector, llm. groups: those of the optimizer's groups that
-    train."""
+    train. kept: bytes of the optimizer's state by group.
+    """
 
     components: dict[str, int]
     groups: dict[str, int]
+    kept: dict[str, int]
 
     @property
     def total(self) -> int:
         """All parameters."""
         return sum(self.components.values())
+
+    def training(self, frozen: Collection[str]) -> Parameters:
+        """The same where these components do not train."""
+        groups, kept = ({k: n for k, n in each.items() if k not in frozen} for each in (self.groups, self.kept))
+        return Parameters(self.components, groups, kept)
 
     @property
     def trainable(self) -> int:
@@ -117,13 +134,20 @@ class Parameters:
         return sum(self.groups.values())
 
 
-def count_parameters(model: VLM, frozen: Collection[str] = ()) -> Parameters:
-    """Count a model's parameters; it may be on the meta device. frozen: components that do not train."""
-    groups = model.parameter_groups()
+def count_parameters(
+    model: VLM, frozen: Collection[str] = (), optimizer: OptimizerSettings | None = None
+) -> Parameters:
+    """Count a model's parameters; it may be on the meta device. frozen: components that do not train. optimizer: None
+    for the core's own."""
+    groups, settings, decayed = model.parameter_groups(), optimizer or OwnOptimizer(), model.decayed()
     components = {
         name: sum(p.numel() for p in groups[name].values()) for name in ("encoder", "connector", "llm")
     }
-    return Parameters(components, {k: n for k, n in components.items() if k not in frozen})
+    kept = {
+        name: sum(sum(settings.state(full, p.shape, full in decayed).values()) for full, p in group.items())
+        for name, group in groups.items()
+    }
+    return Parameters(components, components, kept).training(frozen)
 
 
 def vocabulary_parameters(llm: LLMSpec) -> int:

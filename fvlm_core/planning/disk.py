@@ -18,7 +18,7 @@ SCORED = 120
 
 @frozen
 class Disk:
-    """Bytes. checkpoint: of one, weights and moments in float32. checkpoints: how many there are at most, the one that
+    """Bytes. checkpoint: of one, weights and what the optimizer keeps. checkpoints: how many there are at most, the one that
     is being written included. metrics: rows, and the losses of every validation sample at two evaluations."""
 
     checkpoint: float
@@ -37,7 +37,7 @@ def disk_need(config: RunRecipe, parameters: Parameters, steps: int) -> Disk:
     written = ceil(steps / (config.checkpoints.every or config.eval.every))
     rows = ceil(steps / training.log_every) + evaluations
     return Disk(
-        checkpoint=4.0 * parameters.total + 8.0 * parameters.trainable,
+        checkpoint=4.0 * parameters.total + sum(parameters.kept.values()),
         checkpoints=min(written, config.checkpoints.keep_last + 2),  # the best, and one that is being written
         metrics=float(ROW * rows + 2 * SCORED * config.eval.samples),
     )

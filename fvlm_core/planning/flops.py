@@ -160,24 +160,40 @@ def ledger(
     supervised: int | None = None,
     recompute_head: bool = False,
     rejected: tuple[int, int] | None = None,
+    reference: bool = False,
 ) -> Ledger:
     """What one training sample costs.
 
     What is frozen in the trace costs no weight gradients, and no input gradients where nothing before it trains. text:
     text tokens S. supervised: how many of them are labels (default all but the first). recompute_head: whether the
     head's logits are made again in the backward pass. rejected: of a preference pair, text tokens and labels with the
-    worse answer: the policy makes visual tokens once and reads both answers after them, and so does the frozen
-    reference, forward only (stages "reference ..."); the trace is to be one without auxiliary losses.
+    worse answer: visual tokens are made once, and both answers are read after them; the trace is to be one without
+    auxiliary losses. reference: whether the frozen model that the run starts as reads the same, forward only (stages
+    "reference ...").
     """
-    texts = [(text, text - 1 if supervised is None else supervised)]
-    if rejected is None:
-        return Ledger(tuple(_rows(encoder, connector, llm, texts, recompute_head)))
-    texts.append(rejected)
+    texts = [(text, text - 1 if supervised is None else supervised), *([rejected] if rejected else [])]
+    rows = tuple(_rows(encoder, connector, llm, texts, recompute_head))
+    return Ledger((*rows, *(_read_only("reference", encoder, connector, llm, texts) if reference else ())))
+
+
+def read_only(
+    name: str, encoder: EncoderSpec, connector: ConnectorTrace, llm: LLMSpec, text: int, supervised: int
+) -> tuple[LedgerRow, ...]:
+    """What a frozen model costs that reads a sample beside the one that trains; stages "NAME ..."."""
+    return _read_only(name, encoder, connector, llm, [(text, supervised)])
+
+
+def _read_only(
+    name: str,
+    encoder: EncoderSpec,
+    connector: ConnectorTrace,
+    llm: LLMSpec,
+    texts: Sequence[tuple[int, int]],
+) -> tuple[LedgerRow, ...]:
     calls = tuple(evolve(call, live=False, trains=False) for call in connector.calls)
     frozen = frozenset(COMPONENTS)
     still = evolve(connector, frozen=frozen, calls=calls, texts=(("", False),), backward=0)
-    reference = [evolve(r, stage=f"reference {r.stage}") for r in _rows(encoder, still, llm, texts, False)]
-    return Ledger((*_rows(encoder, connector, llm, texts, recompute_head), *reference))
+    return tuple(evolve(r, stage=f"{name} {r.stage}") for r in _rows(encoder, still, llm, texts, False))
 
 
 def _rows(

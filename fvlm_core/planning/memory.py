@@ -31,14 +31,17 @@ blocks."""
 class Trained:
     """What is trained, for how many bytes a weight. parameters: by component. frozen: those without gradients.
 
-    still: components whose rate is 0: their gradients are made and thrown away, and they have no moments. references:
-    further models beside it that do not train.
+    still: components whose rate is 0: their gradients are made and thrown away, and the optimizer keeps nothing of
+    them. kept: bytes of the optimizer's state, by component; None for two moments of float32. references: copies of it beside it that do not train.
+    beside: parameters of other models that do not train.
     """
 
     parameters: Mapping[str, int]
     frozen: Collection[str] = ()
     still: Collection[str] = ()
+    kept: Mapping[str, float] | None = None
     references: int = 0
+    beside: int = 0
 
 
 @frozen(kw_only=True)
@@ -46,7 +49,7 @@ class Memory:
     """Bytes at the fullest moment of a training step, part by part, and at that of an evaluation.
 
     moment: which one that is. weights: float32. gradients: of earlier micro-batches or of what is done. optimizer:
-    two moments of what trains. copies: bf16 copies of weights that autocast makes. activations: kept for backward, by
+    what it keeps of what trains. copies: bf16 copies of weights that autocast makes. activations: kept for backward, by
     component ("frames": the pixels). keys_values: the encoder's cached keys and values. working: what comes and goes: a
     chunk's logits, a layer made again, and `waiting` gradients (`Kept.waiting`). runtime: there before the model.
     evaluation: the whole peak of an evaluation. kept: what a forward pass leaves behind, at whatever moment.
@@ -101,9 +104,9 @@ def training_memory(
     """
     counts, frozen = trained.parameters, frozenset(trained.frozen)
     every = float(sum(counts.values()))
-    moved = sum(n for name, n in counts.items() if name not in frozen and name not in trained.still)
-    weights = FULL * every * (1 + trained.references + (1 / shards if shards > 1 else 0))
-    optimizer = 2.0 * FULL * moved / shards
+    weights = FULL * (every * (1 + trained.references + (1 / shards if shards > 1 else 0)) + trained.beside)
+    keeps = trained.kept or {name: 2 * FULL * n for name, n in counts.items()}
+    optimizer = float(sum(n for name, n in keeps.items() if name not in (*frozen, *trained.still)) / shards)
     runtime = RUNTIME[device]
     narrow = HALF if autocast else FULL
     kept = Kept(encoder, connector, llm, counts, frozen, training, narrow, chunk)

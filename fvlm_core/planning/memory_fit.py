@@ -14,11 +14,11 @@ from attrs import evolve, frozen
 
 from fvlm_core.data.lengths import SampleLengths
 from fvlm_core.hardware.gpus import GPU
-from fvlm_core.model.build import specs
+from fvlm_core.model.build import on_meta, specs
 from fvlm_core.model.sequences import positions
 from fvlm_core.model.vlm import LOGITS_AT_ONCE
 from fvlm_core.planning.activation_memory import LargestMicroBatch
-from fvlm_core.planning.compute import Parameters, samples_at_once
+from fvlm_core.planning.compute import Parameters, count_parameters, samples_at_once
 from fvlm_core.planning.connector_trace import Tracer
 from fvlm_core.planning.memory import GIB, USABLE, Memory, Trained, training_memory
 from fvlm_core.recipes.schema import RunRecipe
@@ -145,7 +145,8 @@ class _Estimate:
         at_once = ceil(samples_at_once(training, self.samples))
         k = connector.tokens_per_frame
         # A pair is two answers after the same frames, beside the model that the run starts as.
-        pairs = training.preference is not None
+        pairs, spec = training.objective_spec.pairs, training.objective_spec
+        teacher = count_parameters(on_meta(spec.teacher, llm.vocabulary or 0)).total if spec.teacher else 0
         micro = _largest(self.samples, at_once, k, pairs=pairs)
         if training.micro_batch_frames and training.micro_batch_tokens:
             frames = training.micro_batch_frames
@@ -156,7 +157,12 @@ class _Estimate:
             connector,
             llm,
             Trained(
-                parameters=self.parameters.components, frozen=training.frozen, still=still, references=pairs
+                parameters=self.parameters.components,
+                frozen=training.frozen,
+                still=still,
+                kept=self.parameters.kept,
+                references=spec.start,
+                beside=teacher,
             ),
             micro,
             _largest(self.samples, config.eval.batch_size, k, pairs=pairs),

@@ -22,6 +22,7 @@ from fvlm_core.hardware.devices import pick_device
 from fvlm_core.hardware.gpus import GPU
 from fvlm_core.hardware.throughput import ASSUMED_MFU, Speed, StatedSpeed, measure_speed
 from fvlm_core.interfaces.chat import Chat
+from fvlm_core.interfaces.optimizer import OptimizerSettings
 from fvlm_core.media.bad_sample import BadSample
 from fvlm_core.model.build import compose, make_chat, modality_specs, remarks, specs
 from fvlm_core.planning.compute import (
@@ -160,7 +161,7 @@ class _Planner:
                 ("unseen", config.data),
                 lambda: unseen(opened.every, config.data.max_bad),
             )
-            if training.preference:
+            if training.objective_spec.pairs:
                 notes += without_pairs(sources.every)
             extra = modality_specs(model)
             notes += [*ungiven(extra, sources.every), *unread(extra, sources.every)]
@@ -266,6 +267,7 @@ class _Planner:
             training.seed,
             first,
             training.preference,
+            training.objective,
         )
         try:
             found = self._once(key, lambda: first_lengths(config, sources, chat))
@@ -294,9 +296,11 @@ class _Planner:
 
     def _counted(self, config: RunRecipe, vocabulary: int) -> tuple[Parameters, Tracer]:
         model, frozen = config.model, config.training.frozen
-        counted, tracer = self._once(("counted", model, vocabulary), lambda: _count(model, vocabulary))
-        trained = {name: n for name, n in counted.groups.items() if name not in frozen}
-        return Parameters(counted.components, trained), tracer
+        optimizer = config.training.optimizer_settings
+        counted, tracer = self._once(
+            ("counted", model, vocabulary, optimizer), lambda: _count(model, vocabulary, optimizer)
+        )
+        return counted.training(frozen), tracer
 
     def _device(self, config: RunRecipe, notes: list[str]) -> str:
         if self.target.gpu is not None:
@@ -350,11 +354,10 @@ def _chat(model: Model, sources: Sources | None) -> Chat | None:
         return None
 
 
-def _count(model: Model, vocabulary: int) -> tuple[Parameters, Tracer]:
-    with torch.device("meta"):
-        composed = compose(model, vocabulary, 0, weights=False)
+def _count(model: Model, vocabulary: int, optimizer: OptimizerSettings) -> tuple[Parameters, Tracer]:
+    composed = on_meta(model, vocabulary)
     encoder, llm = specs(model, vocabulary)
-    return count_parameters(composed), Tracer(encoder, composed.connector, llm)
+    return count_parameters(composed, optimizer=optimizer), Tracer(encoder, composed.connector, llm)
 
 
 def _epochs(data: Data, sources: Sources, chat: Chat | None, samples: int) -> tuple[tuple[str, float], ...]:

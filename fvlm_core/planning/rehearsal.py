@@ -115,7 +115,7 @@ def _run(recipe: Recipe, run: Run, plan: RunPlan, steps: int, notes: list[str]) 
     small = evolve(
         config,
         model=evolve(_model(config.model, notes), size=f"{plan.size} rehearsal"),
-        data=_data(config.data, config.training.preference is not None, notes),
+        data=_data(config.data, config.training.objective_spec.pairs, notes),
         training=_training(recipe, run, plan, steps, notes),
         eval=evolve(
             config.eval,

@@ -9,10 +9,14 @@ from attrs import evolve
 
 from fvlm_core.recipes.located import Key, Located
 from fvlm_core.recipes.merge import merge
-from fvlm_core.recipes.schema import Chosen, Model
+from fvlm_core.recipes.schema import Chosen, Model, Training
 from fvlm_core.recipes.structure import Invalid, at_field, did_you_mean, structure
 from fvlm_core.utils.errors import FvlmError
 from fvlm_registry import Component, Kind, LookupFailure, registry
+
+
+ALONE: tuple[Kind, ...] = ("decoder", "schedule", "optimizer", "objective")
+"""Kinds of which the core has one of its own; their names may stand without a table."""
 
 
 def choose(table: Located, kind: Kind, *, key: str = "name", beside: Sequence[str] = ()) -> Chosen:
@@ -72,10 +76,32 @@ _ARTICLE: dict[Kind, str] = {
     "modality": "an encoder of a modality",
     "data": "a data source",
     "decoder": "a decoder",
+    "objective": "an objective",
+    "optimizer": "an optimizer",
+    "schedule": "a learning-rate schedule",
+    "callback": "a callback",
     "fit": "a fit",
     "tracker": "a tracker",
     "launcher": "a launcher",
 }
+
+
+def check_training(training: Training) -> list[tuple[Key, str]]:
+    """What of the ways to train does not go together; empty when all does."""
+    if training.parallel != "fsdp2":
+        return []
+    found = registry()
+    whole = [
+        (key, chosen)
+        for key, kind, chosen in (
+            (("optimizer",), "optimizer", training.optimizer),
+            *((("callbacks", at), "callback", each) for at, each in enumerate(training.callbacks or ())),
+        )
+        if chosen and "sharded" not in found.find(kind, chosen.component).component.provides
+    ]
+    return [
+        (key, f'"{chosen.name}" reads whole weights; expected parallel = "ddp" with it') for key, chosen in whole
+    ]
 
 
 def check_model(model: Model) -> list[tuple[Key, str]]:

@@ -28,7 +28,7 @@ _BY_KEY: dict[str, Class] = {
     **dict.fromkeys(
         [
             *("training.steps", "training.samples", "training.budget", "training.budget_accounting"),
-            *("training.schedule", "training.warmup", "training.floor"),
+            *("training.schedule", "training.warmup", "training.warmup_steps", "training.floor"),
             *("training.lr", "training.lr_ratio", "training.lr_target"),
         ],
         "schedule",

@@ -23,6 +23,7 @@ import attrs
 from attrs import define, field
 
 from fvlm_core.recipes import schema
+from fvlm_core.recipes.choose import ALONE
 from fvlm_core.recipes.expand import EXPANSIONS
 from fvlm_core.recipes.resolved import plain
 from fvlm_registry import Kind, Offer, registry
@@ -201,8 +202,7 @@ class _Definitions:
             self.found[name] = {}  # its place in the order of the file
             self.found[name] = self._choice(kind, complete, key, extra)
         reference = _reference(name)
-        # A decoder's name may stand alone.
-        return {"anyOf": [_names(registry().offered(kind)), reference]} if kind == "decoder" else reference
+        return {"anyOf": [_names(registry().offered(kind)), reference]} if kind in ALONE else reference
 
     def _choice(self, kind: Kind, complete: bool, key: str, extra: type | None) -> Schema:
         """The names of a kind, every key of any of its components, and by name which of them go together."""

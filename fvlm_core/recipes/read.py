@@ -13,7 +13,10 @@ from typing import Any, TypeVar
 from attrs import evolve, frozen
 
 from fvlm_core.interfaces.decoder import PyAVSettings
-from fvlm_core.recipes.choose import check_model, choose
+from fvlm_core.interfaces.objective import OwnObjective
+from fvlm_core.interfaces.optimizer import OwnOptimizer
+from fvlm_core.interfaces.schedule import OwnSchedule
+from fvlm_core.recipes.choose import ALONE, check_model, check_training, choose
 from fvlm_core.recipes.expand import EXPANSIONS, expand
 from fvlm_core.recipes.files import NAMED, find_recipe, shipped
 from fvlm_core.recipes.located import InvalidTOML, Key, Located, parse_toml, read_toml
@@ -22,6 +25,7 @@ from fvlm_core.recipes.schema import (
     Chosen,
     FitSettings,
     Model,
+    Preference,
     RunRecipe,
     Source,
     SourceShare,
@@ -94,6 +98,9 @@ def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
             problems += [_place(tree, expanded.table, key, text) for key, text in invalid.problems]
             continue
         problems += [expanded.table.problem(("model", *key), text) for key, text in check_model(config.model)]
+        problems += [
+            expanded.table.problem(("training", *key), text) for key, text in check_training(config.training)
+        ]
         seed = config.training.seed + expanded.repeat
         runs.append(Run(expanded.id, config, seed, expanded.table.plain(), len(runs)))
     problems += _unmatched(tree, runs)
@@ -301,10 +308,10 @@ def settings_from(table: Mapping[str, Any], kind: type[_T], shown: str) -> _T:
         raise Problems([located.problem(key, text) for key, text in invalid.problems]) from None
 
 
-def _read_chosen(table: Located, kind: Kind) -> Chosen | None:
-    """A component by name. A decoder's name may stand alone, and that of the core's own is as good as none: a run that
-    named no decoder continues under it."""
-    if kind != "decoder":
+def _read_chosen(table: Located, kind: Kind) -> Chosen | str | None:
+    """A component by name. Of some kinds the name may stand alone, and that of the core's own is as good as none (of
+    schedules: a word): a run that named none continues under it."""
+    if kind not in ALONE:
         return choose(table, kind)
     alone = isinstance(table.value, str)
     try:
@@ -312,7 +319,9 @@ def _read_chosen(table: Located, kind: Kind) -> Chosen | None:
     except Invalid as invalid:
         found = [(key[1:] if alone and key[:1] == ("name",) else key, text) for key, text in invalid.problems]
         raise Invalid(found) from None
-    return None if isinstance(chosen.config, PyAVSettings) else chosen
+    if isinstance(chosen.config, OwnSchedule):
+        return chosen.config.kind
+    return None if isinstance(chosen.config, PyAVSettings | OwnOptimizer | OwnObjective) else chosen
 
 
 def _read_source(table: Located) -> Source:
@@ -351,7 +360,10 @@ def _read_training(table: Located) -> Training:
     if start is not None and isinstance(start.value, str) and _is_path(start.value):
         rooted = evolve(start, value=os.path.normpath(start.base / start.value))
         table = evolve(table, value={**table.value, "init_from": rooted})
-    return structure(table, Training)
+    training = structure(table, Training, {Chosen: _read_chosen})
+    if training.objective and isinstance(training.objective.config, Preference):
+        return evolve(training, objective=None, preference=training.objective.config)
+    return training
 
 
 def _is_path(name: str) -> bool:

@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal
 from attrs import Attribute, field, frozen
 from attrs.validators import and_, deep_iterable, ge, gt, le, lt, min_len, optional
 
+from fvlm_core.interfaces.objective import ObjectiveSpec
+from fvlm_core.interfaces.optimizer import OptimizerSettings, OwnOptimizer
 from fvlm_core.recipes.merge import LENGTHS
 from fvlm_core.utils.file_names import folder_name_fault
 
-Schedule = Literal["cosine", "constant", "converging"]
 Supervise = Literal["all", "answer", "content"]
 
 
@@ -25,6 +26,11 @@ class Chosen:
     name: str
     component: str
     config: Any
+
+    @property
+    def word(self) -> str:
+        """The component's name without its plugin's."""
+        return self.component.partition(":")[2]
 
 
 @frozen(kw_only=True)
@@ -158,6 +164,10 @@ class Preference:
 
     beta: float = field(default=0.1, validator=and_(gt(0), lt(math.inf)))
 
+    def spec(self) -> ObjectiveSpec:
+        """Of pairs, beside the model as the run starts."""
+        return ObjectiveSpec(pairs=True, start=True)
+
 
 @frozen(kw_only=True)
 class Training:
@@ -167,11 +177,14 @@ class Training:
     batch_size: samples of an optimizer step, made of micro-batches. micro_batch_frames, micro_batch_tokens: both at
     once, in place of micro_batch_size: as many samples a micro-batch as make at most so many frames and text tokens.
     constant_shapes: whether these are filled up to exactly so many, with what nobody sees. lr: the connector's peak
-    rate. warmup: share of the steps. floor: the end of a cosine as a share of the peak. lr_target: the one rate that
-    all groups of a `converging` schedule move to. betas, weight_decay: AdamW's. clip: largest gradient norm.
+    rate. schedule: of the rates, by name or as a table with its own settings. warmup: share of the steps. warmup_steps:
+    the same as a number of steps, in its place. floor: where a schedule ends, as a share of the peak. lr_target: the one
+    rate that all groups of a `converging` schedule move to. optimizer: by name or as a table with its own settings; None
+    for the core's own, AdamW. betas: AdamW's. weight_decay: every optimizer's. clip: largest gradient norm.
     supervise: which tokens are scored (`all`: stage 1; `answer`: the assistant's turn; `content`: its words).
+    objective: what is lowered, by name or as a table with its own settings; None for the loss of the supervised tokens.
     preference: the table that makes it preference training: samples and batches are then pairs of answers, and the
-    reference is the model as the run starts. threads: CPU threads of the training process; 0 leaves torch's own choice.
+    reference is the model as the run starts. callbacks: what watches the run and may stop it. threads: CPU threads of the training process; 0 leaves torch's own choice.
     workers: processes that decode.
     tf32: whether a GPU rounds float32 products to TF32. cudnn_benchmark: whether cuDNN times its kernels and takes the
     fastest. channels_last: memory order of images and kernels. compile: whether the layers are compiled.
@@ -196,16 +209,20 @@ class Training:
     constant_shapes: bool = False
     lr: float | LRRule = field(default=1e-3, validator=_rate)
     lr_ratio: LRRatio = LRRatio()
-    schedule: Schedule = "cosine"
+    schedule: Annotated[Chosen | str, "schedule"] = "cosine"  # a word: one of the core's own
     warmup: float = field(default=0.03, validator=and_(ge(0), lt(1)))
+    warmup_steps: int | None = field(default=None, validator=optional(ge(0)))
     floor: float = field(default=0.1, validator=and_(ge(0), le(1)))
     lr_target: float | None = field(default=None, validator=optional(and_(gt(0), lt(math.inf))))
+    optimizer: Annotated[Chosen, "optimizer"] | None = None
     betas: tuple[float, float] = field(default=(0.9, 0.999), validator=deep_iterable(and_(ge(0), lt(1))))
     weight_decay: float = field(default=0.01, validator=and_(ge(0), lt(math.inf)))
     clip: float = field(default=1.0, validator=gt(0))
     frozen: tuple[Literal["encoder", "connector", "llm"], ...] = ()
     supervise: Supervise = "all"
+    objective: Annotated[Chosen, "objective"] | None = None
     preference: Preference | None = None
+    callbacks: tuple[Annotated[Chosen, "callback"], ...] | None = None
     precision: Literal["float32", "bf16"] = "bf16"
     tf32: bool = True
     cudnn_benchmark: bool = True
@@ -227,7 +244,7 @@ class Training:
         if len(lengths) != 1:
             got = " and ".join(lengths) or "none"
             raise ValueError(f"expected exactly one of {', '.join(LENGTHS)}, got {got}")
-        if (self.schedule == "converging") != (self.lr_target is not None):
+        if isinstance(self.schedule, str) and (self.schedule == "converging") != (self.lr_target is not None):
             raise ValueError('lr_target and schedule = "converging" go together')
         if self.channels_last and self.parallel == "fsdp2":
             raise ValueError(
@@ -241,15 +258,34 @@ class Training:
             raise ValueError(
                 "constant_shapes: of micro_batch_frames and micro_batch_tokens, which are not given"
             )
-        if self.preference and self.micro_batch_frames is not None:
+        if self.preference and self.objective:
+            raise ValueError("objective: [training.preference] is one; expected one of the two")
+        if self.objective_spec.pairs and self.micro_batch_frames is not None:
+            where = "[training.preference]" if self.preference else "an objective of pairs"
             raise ValueError(
-                "micro_batch_frames: pairs are not planned from lengths; expected micro_batch_size with "
-                "[training.preference]"
+                f"micro_batch_frames: pairs are not planned from lengths; expected micro_batch_size with {where}"
             )
         if self.micro_batch_frames is None and self.batch_size % self.micro_batch_size:
             raise ValueError(
                 f"batch_size must be a multiple of micro_batch_size, got {self.batch_size} and {self.micro_batch_size}"
             )
+
+    @property
+    def schedule_name(self) -> str:
+        """"cosine", "wsd": what records and tables call it."""
+        return self.schedule if isinstance(self.schedule, str) else self.schedule.word
+
+    @property
+    def objective_spec(self) -> ObjectiveSpec:
+        """What the objective needs."""
+        if self.preference:
+            return self.preference.spec()
+        return self.objective.config.spec() if self.objective else ObjectiveSpec()
+
+    @property
+    def optimizer_settings(self) -> OptimizerSettings:
+        """The optimizer's own, which say what it keeps."""
+        return self.optimizer.config if self.optimizer else OwnOptimizer()
 
 
 @frozen(kw_only=True)

@@ -79,7 +79,7 @@ def _converter(special: dict[type, Reader]) -> Converter:
     )
     converter.register_structure_hook_func(
         lambda t: get_origin(t) is Annotated,
-        lambda value, t: special[t.__origin__](value, *t.__metadata__),
+        lambda value, t: special[next(iter(get_args(t.__origin__)), t.__origin__)](value, *t.__metadata__),
     )
     for cls, read in special.items():
         converter.register_structure_hook(cls, lambda value, _, read=read: read(value))

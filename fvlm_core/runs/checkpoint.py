@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -21,6 +21,8 @@ from fvlm_core.utils.json_shape import TEXT, Every, misfit
 
 MODEL = "model.safetensors"
 STATE = "state.json"
+_OPTIMIZER = "optimizer.safetensors"
+_CALLBACKS = "callbacks.safetensors"
 _MANIFEST = "manifest.json"
 
 UNIDENTIFIED = "does not say which run it is of, as those of earlier versions; it is taken for this one's"
@@ -29,11 +31,13 @@ UNIDENTIFIED = "does not say which run it is of, as those of earlier versions; i
 
 @frozen(eq=False)
 class Checkpoint:
-    """What a run continues from. model, optimizer: named tensors. state: plain JSON values, `step` among them."""
+    """What a run continues from. model, optimizer: named tensors. state: plain JSON values, `step` among them.
+    callbacks: what these keep, as named tensors; its file is there when it holds any."""
 
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     state: dict[str, Any]
+    callbacks: dict[str, Tensor] = field(factory=dict[str, Tensor])
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, run: Mapping[str, str] | None = None) -> Path:
@@ -51,7 +55,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, run: Mapping[str, str]
     temporary.mkdir(parents=True)
     with _room(temporary, checkpoint_bytes(checkpoint)):
         save_file(checkpoint.model, temporary / MODEL)
-        save_file(checkpoint.optimizer, temporary / "optimizer.safetensors")
+        save_file(checkpoint.optimizer, temporary / _OPTIMIZER)
+        if checkpoint.callbacks:
+            save_file(checkpoint.callbacks, temporary / _CALLBACKS)
         write_json(temporary / STATE, checkpoint.state)
         hashes: dict[str, str] = {}
         for file in sorted(temporary.iterdir()):
@@ -74,7 +80,11 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, run: Mapping[str, str]
 
 def checkpoint_bytes(checkpoint: Checkpoint) -> int:
     """What the tensors of a checkpoint take on disk."""
-    tensors = (*checkpoint.model.values(), *checkpoint.optimizer.values())
+    tensors = (
+        *checkpoint.model.values(),
+        *checkpoint.optimizer.values(),
+        *checkpoint.callbacks.values(),
+    )
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
@@ -111,8 +121,9 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     """Read a checkpoint. Call `damage` first when the folder may have been harmed."""
     return Checkpoint(
         load_file(folder / MODEL),
-        load_file(folder / "optimizer.safetensors"),
+        load_file(folder / _OPTIMIZER),
         read_state(folder),
+        load_file(folder / _CALLBACKS) if (folder / _CALLBACKS).exists() else {},
     )
 
 

@@ -28,6 +28,7 @@ MAIN = (
         "training.micro_batch_size",
     ),
     *("training.lr", "training.lr_ratio", "training.schedule", "training.warmup", "training.floor"),
+    *("training.optimizer", "training.objective", "training.callbacks"),
     *(
         "training.lr_target",
         "training.frozen",

@@ -6,9 +6,10 @@ from math import ceil
 
 from attrs import frozen
 
+from fvlm_core.model.build import build_part
 from fvlm_core.recipes.schema import LRRule, Training
 from fvlm_core.training.optimizer import GROUPS
-from fvlm_core.training.schedule import RateSchedule
+from fvlm_core.training.schedule import RateSchedule, own
 from fvlm_core.utils.errors import FvlmError
 
 
@@ -75,7 +76,8 @@ class Length:
             raise FvlmError(f"the budget is less than one step of {size} samples; raise it")
         by_steps = training.steps is not None
         last = (trained - samples) % size or size
-        return cls(steps, trained, asked, size, last, updates, int(updates * training.warmup), by_steps)
+        warmup = int(updates * training.warmup) if training.warmup_steps is None else training.warmup_steps
+        return cls(steps, trained, asked, size, last, updates, warmup, by_steps)
 
     def update(self, step: int, samples: int) -> float:
         """Where the schedule stands after so much training: its 0-based update, a whole number but under drift."""
@@ -107,9 +109,9 @@ def peak_rates(training: Training, total_params: int) -> dict[str, float]:
 
 
 def schedules(training: Training, length: Length, rates: dict[str, float]) -> dict[str, RateSchedule]:
-    """The schedule of each group; a `converging` one ends where `lr_target` is, seen from the group's own peak."""
+    """The schedule of each group; it ends at `lr_target`, seen from the group's own peak, where there is one."""
     target = training.lr_target
     ends = {group: target / rates[group] if target and rates[group] else training.floor for group in GROUPS}
-    return {
-        group: RateSchedule(training.schedule, length.updates, length.warmup, ends[group]) for group in GROUPS
-    }
+    chosen = training.schedule
+    after = own(chosen, ends) if isinstance(chosen, str) else build_part("schedule", chosen, ends)
+    return {group: RateSchedule(after, group, length.updates, length.warmup) for group in GROUPS}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import define, field, frozen
-from torch.optim import AdamW
+from torch.optim import Optimizer
 
 from fvlm_core.data.collate import Preparer
 from fvlm_core.data.loader import MicroBatch, TrainingData, ValidationSet, micro_batches, validation_set
@@ -26,18 +26,21 @@ from fvlm_core.data.planning import Planner, RankShare
 from fvlm_core.data.sources import Sources
 from fvlm_core.hardware.devices import peak_flops, pick_device, place, set_up
 from fvlm_core.interfaces.chat import Chat
+from fvlm_core.model.build import build_part
 from fvlm_core.model.vlm import VLM
 from fvlm_core.recipes.read import Run
+from fvlm_core.recipes.schema import Training
 from fvlm_core.runs.checkpoint import prune_checkpoints, rehearse
+from fvlm_core.runs.per_sample_loss import Scored
 from fvlm_core.runs.store import CHECKPOINTS
 from fvlm_core.training.bad import note_bad, note_spelled, report_validation
-from fvlm_core.training.callbacks import Observer
+from fvlm_core.training.callbacks import CallbackRun, Callbacks, Observer, exchanged
 from fvlm_core.training.evaluate import evaluate
 from fvlm_core.training.gradient import Accumulation, StepGradient, first_signal
 from fvlm_core.training.length import Length, peak_rates, schedules
 from fvlm_core.training.metrics_log import Clock, MetricsLog, summarised, training_row
 from fvlm_core.training.objective import Objective, TokenLoss
-from fvlm_core.training.optimizer import current_rates, make_optimizer, named
+from fvlm_core.training.optimizer import chosen_optimizer, current_rates, named
 from fvlm_core.training.optimizer_step import Updates, late
 from fvlm_core.training.parallel import Replicas, spread, summed, taken
 from fvlm_core.training.preference import PreferenceLoss
@@ -88,7 +91,8 @@ class _Trainer:
     progress: Progress = field(init=False)
     objective: Objective = field(init=False)
     replicas: Replicas = field(init=False)
-    optimizer: AdamW = field(init=False)
+    optimizer: Optimizer = field(init=False)
+    callbacks: Callbacks = field(init=False)
     trained: list[str] = field(init=False)
     """Names of the parameters that learn."""
     schedule: dict[str, RateSchedule] = field(init=False)
@@ -124,7 +128,7 @@ class _Trainer:
             progress,
             self.ranks,
             ready.run.id,
-            late(self.device, self.ranks),
+            late(self.device, self.ranks, self.optimizer),
         )
         accumulation = Accumulation(
             ready.model,
@@ -139,7 +143,7 @@ class _Trainer:
             self.observer,
         )
         with MetricsLog(ready.folder, ready.run.id, progress, self.ranks) as self.journal:
-            while progress.step < ready.length.steps:
+            while progress.step < ready.length.steps and not progress.ended:
                 step = progress.step + 1
                 self.stop.doing("step")
                 self._set_rates()
@@ -150,7 +154,7 @@ class _Trainer:
                 self._update(step, part)
                 progress.step = step
                 asked = self._account(step, part)
-                if asked is not None and step < ready.length.steps:
+                if asked is not None and step < ready.length.steps and not progress.ended:
                     self.stop.doing(LEAVING)
                     stopped = Stopped(asked)
                     raise stopped if self.ranks.first else Elsewhere(stopped.exit_code)
@@ -161,10 +165,7 @@ class _Trainer:
         """The model and what it lowers, laid out on the ranks, and what trains of it."""
         model, training = self.ready.model, self.ready.run.config.training
         place(model, training, self.device)
-        preference = training.preference
-        self.objective: Objective = (
-            PreferenceLoss(preference, model) if preference else TokenLoss(model.connector.spec.auxiliary)
-        )
+        self.objective = _objective(training, model, self.ready.folder.parents[1])
         if training.compile:
             model.compile_layers()
         for component in training.frozen:
@@ -172,9 +173,7 @@ class _Trainer:
                 parameter.requires_grad_(False)
         self.replicas = spread(model, training.parallel, self.device, self.ranks)
         rates = peak_rates(training, self.ready.summary["total_params"])
-        self.optimizer = make_optimizer(
-            model.parameter_groups(), rates, training.betas, training.weight_decay, model.decayed()
-        )
+        self.optimizer = chosen_optimizer(training, model, rates)
         self.trained = list(named(self.optimizer))
         self.schedule = schedules(training, self.ready.length, rates)
 
@@ -197,7 +196,7 @@ class _Trainer:
             config.data.max_text_tokens,
             config.model.score_first_token,
             config.data.image_repeats,
-            pairs=training.preference is not None,
+            pairs=training.objective_spec.pairs,
             modalities=tuple(encoder.spec for encoder in ready.model.signal_encoders),
         )
         self.validation = validation_set(
@@ -205,8 +204,11 @@ class _Trainer:
         )
         ranks.on_first(lambda: report_validation(self.validation, self.observer))
         progress = self.progress = latest.progress
+        watched = CallbackRun(ready.run.id, ready.folder, ready.length.steps, ready.model)
+        self.callbacks = Callbacks.of(ready.run, watched, self.observer.warned)
         if latest.folder is not None:
-            restore(latest.folder, ready.model, self.optimizer, self.replicas)
+            kept = restore(latest.folder, ready.model, self.optimizer, self.replicas)
+            self.callbacks.restore(kept)
         for text in latest.damaged:
             self.observer.warned(f"damaged checkpoint passed over: {text}")
         progress.order = self._order(make_order(config.data, sources.train, ready.chat, ready.run.seed))
@@ -240,9 +242,14 @@ class _Trainer:
         return order
 
     def _checkpoint_bytes(self) -> int:
-        """What a checkpoint takes on disk: float32 weights, and two moments of those that train."""
-        sizes = {name: 4 * parameter.numel() for name, parameter in self.ready.model.named_parameters()}
-        return sum(sizes.values()) + 2 * sum(sizes[name] for name in self.trained)
+        """What a checkpoint takes on disk: float32 weights, and what the optimizer keeps of those that train."""
+        keeps, decayed = self.ready.run.config.training.optimizer_settings, self.ready.model.decayed()
+        states = [
+            keeps.state(name, parameter.shape, name in decayed)
+            for name, parameter in named(self.optimizer).items()
+        ]
+        weights = sum(4 * parameter.numel() for parameter in self.ready.model.parameters())
+        return weights + sum(sum(state.values()) for state in states)
 
     def _set_rates(self) -> None:
         update = self.ready.length.update(self.progress.step, self.progress.samples)
@@ -258,7 +265,8 @@ class _Trainer:
 
     def _account(self, step: int, part: StepGradient) -> int | None:
         """Counts, rows, evaluation and checkpoint after a step; the signal that some rank got."""
-        config, progress, last = self.ready.run.config, self.progress, step == self.ready.length.steps
+        config, progress = self.ready.run.config, self.progress
+        last = step == self.ready.length.steps
         evaluating = step % config.eval.every == 0 or last
         logging = step % config.training.log_every == 0 or last
         saving = evaluating or step % (config.checkpoints.every or config.eval.every) == 0
@@ -277,15 +285,24 @@ class _Trainer:
             progress.window = LossWindow()
             self.clock.lap(progress)
         self.observer.stepped(step, row)
+        if self.callbacks.each and (reason := self._agreed(self.callbacks.stepped(step, row))):
+            progress.ended = reason
+            evaluating = saving = True
+            row = row or self._row()
 
         asked = part.asked
         if evaluating and row is not None:
             self._evaluate(step, row)
+            saving = saving or bool(progress.ended)
             asked = asked or first_signal(self.ranks.exchange(self.stop.number))
         if saving or asked is not None:
             self._save()
             asked = asked or first_signal(self.ranks.exchange(self.stop.number))
         return asked
+
+    def _agreed(self, reason: str) -> str:
+        """Why the run ends, as the first rank's callbacks say."""
+        return self.ranks.exchange(reason)[0]
 
     def _row(self) -> dict[str, Any]:
         progress = self.progress
@@ -303,22 +320,20 @@ class _Trainer:
 
     def _evaluate(self, step: int, row: dict[str, Any]) -> None:
         """On the validation set, and what it says of the best step so far. row: of training, which it stands beside."""
-        progress, training = self.progress, self.ready.run.config.training
+        progress = self.progress
         self.stop.doing("evaluation")
         with self.clock.paused(progress):
             self.replicas.gather()
-            values, scored = evaluate(
-                self.ready.model,
-                self.validation.batches,
-                training,
-                self.device,
-                objective=self.objective,
-                ranks=self.ranks,
-            )
+            values, scored = self._measured()
+            for name, weights in self.callbacks.weights():
+                with exchanged(self.ready.model, weights):
+                    values[f"val_loss_{name}"] = self._measured()[0]["val_loss"]
             self.replicas.scatter({})
             row = {**row, **values}
             self.journal.write("eval", row)
             self.observer.evaluated(row)
+            if self.callbacks.each:
+                progress.ended = progress.ended or self._agreed(self.callbacks.evaluated(step, row))
             if math.isfinite(values["val_loss"]) and values["val_loss"] < (
                 progress.best_val_loss or math.inf
             ):
@@ -326,12 +341,32 @@ class _Trainer:
                 progress.best_val_loss_content = values["val_loss_content"]
             self.journal.scored(step, scored, progress.best_val_step)
 
+    def _measured(self) -> tuple[dict[str, Any], list[Scored]]:
+        return evaluate(
+            self.ready.model,
+            self.validation.batches,
+            self.ready.run.config.training,
+            self.device,
+            objective=self.objective,
+            ranks=self.ranks,
+        )
+
     def _save(self) -> None:
         ready, progress, folder = self.ready, self.progress, self.ready.folder / CHECKPOINTS
         self.stop.doing("save")
         with self.clock.paused(progress):
             self.journal.sync()
-            save(folder, ready.model, self.optimizer, progress, self.replicas, self.ranks)
+            kept = self.callbacks.state()
+            save(folder, ready.model, self.optimizer, progress, self.replicas, self.ranks, kept)
             if self.ranks.first:
                 prune_checkpoints(folder, ready.run.config.checkpoints.keep_last, progress.best_val_step)
             self.journal.summarise(summarised(ready.summary, progress, ready.length.steps))
+
+
+def _objective(training: Training, model: VLM, runs: Path) -> Objective:
+    """What the run lowers. runs: the folder of run records."""
+    if training.preference:
+        return PreferenceLoss(training.preference, model)
+    if training.objective:
+        return build_part("objective", training.objective, model, runs)
+    return TokenLoss(model.connector.spec.auxiliary)

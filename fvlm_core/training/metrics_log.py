@@ -182,5 +182,6 @@ def summarised(known: dict[str, Any], progress: Progress, steps: int) -> dict[st
         "dropped_samples": progress.dropped,
         "unchanged_steps": progress.unchanged,
         "loss_spikes": progress.spikes.count,
-        "complete": progress.step >= steps,
+        "complete": progress.step >= steps or bool(progress.ended),
+        **({"ended": progress.ended} if progress.ended else {}),
     }

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
 import torch
 from attrs import frozen
 from torch import Tensor
 
 from fvlm_core.data.batch import Batch
+from fvlm_core.interfaces.objective import OwnObjective
 from fvlm_core.interfaces.specs import Mode
 from fvlm_core.model.vlm import VLM
 from fvlm_core.runs.per_sample_loss import Scored
@@ -37,29 +40,43 @@ class MeasuredBatch:
     samples: list[Scored]
 
 
-class Objective(Protocol):
-    """names: of a step's sums, the loss first: its mean is what `train_loss` and loss spikes are of."""
+class Objective(ABC):
+    """What a run lowers. It keeps nothing between steps: a run that continues makes it anew.
+
+    The component's target is `build(config, model, runs) -> Objective`. model: the `VLM`, as the run starts where the
+    config's `spec()` says `start`; it is not to be changed. runs: the folder of run records, where "recipe/id" is found.
+    The config class has a method `spec() -> ObjectiveSpec`.
+    """
 
     names: tuple[str, ...]
+    """Of a step's sums, the loss first: its mean is what `train_loss` and loss spikes are of."""
 
+    @abstractmethod
     def contribution(self, model: VLM, batch: Batch) -> Contribution:
-        """The loss of a micro-batch."""
-        ...
+        """The loss of a micro-batch: a sum, which is divided by the `count` of the whole optimizer step, so that how a
+        step is cut into micro-batches and ranks changes nothing."""
 
+    @abstractmethod
     def columns(self, means: Mapping[str, float]) -> dict[str, float | None]:
-        """The columns of a training row from the means of the sums; `means` is empty when nothing was counted."""
-        ...
+        """The columns of a training row from the means of the sums, `train_loss` among them; `means` is empty when
+        nothing was counted."""
 
+    @abstractmethod
     def measure(self, model: VLM, batch: Batch, mode: Mode | None) -> MeasuredBatch:
         """A validation batch, without gradients. mode: how visual tokens are made; None for the model's own."""
-        ...
 
+    @abstractmethod
     def validation(self, batches: Sequence[MeasuredBatch]) -> dict[str, Any]:
-        """The columns of a validation row, from all batches in the set's order."""
-        ...
+        """The columns of a validation row, from all batches in the set's order: `val_loss`, `val_loss_content`,
+        `val_loss_by_source` and `val_tokens` among them."""
 
 
-class TokenLoss:
+def build(config: OwnObjective, model: VLM, runs: Path) -> TokenLoss:
+    """The core's own, as a component."""
+    return TokenLoss(model.connector.spec.auxiliary)
+
+
+class TokenLoss(Objective):
     """Cross-entropy of the supervised tokens, in nats; a mean over tokens. `fine` is of the tokens that the mode ends
     with, the others of the auxiliary losses that the connector declares (`ConnectorSpec.auxiliary`)."""
 

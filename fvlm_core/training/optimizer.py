@@ -1,15 +1,30 @@
-"""AdamW over three groups of parameters, and its state as named tensors."""
+"""The optimizer over three groups of parameters, and its state as named tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fvlm_core.interfaces.optimizer import OwnOptimizer
+from fvlm_core.model.build import build_part
+from fvlm_core.model.vlm import VLM
+from fvlm_core.recipes.schema import Training
+
 Named = Mapping[str, nn.Parameter]
+RateGroup = dict[str, Any]
 
 GROUPS = ("connector", "encoder", "llm")
+
+
+def chosen_optimizer(training: Training, model: VLM, rates: Mapping[str, float]) -> torch.optim.Optimizer:
+    """The optimizer of a run. rates: the peak rate of each group."""
+    settings = model.parameter_groups(), rates, training.weight_decay, model.decayed()
+    if training.optimizer is None:
+        return adamw(rate_groups(*settings), training.betas)
+    return build_part("optimizer", training.optimizer, rate_groups(*settings))
 
 
 def make_optimizer(
@@ -19,13 +34,31 @@ def make_optimizer(
     weight_decay: float,
     decayed: Container[str],
 ) -> torch.optim.AdamW:
-    """AdamW with a learning rate for each of connector, encoder and LLM; groups of rate 0 are left out.
+    """AdamW over `rate_groups`."""
+    return adamw(rate_groups(groups, rates, weight_decay, decayed), betas)
+
+
+def adamw(groups: Sequence[RateGroup], betas: tuple[float, float]) -> torch.optim.AdamW:
+    """torch's AdamW, fused."""
+    return torch.optim.AdamW(groups, lr=0.0, betas=betas, fused=True)
+
+
+def build(config: OwnOptimizer, groups: Sequence[RateGroup]) -> torch.optim.AdamW:
+    """The core's own, as a component, with torch's betas; recipes that name it have theirs."""
+    return adamw(groups, (0.9, 0.999))
+
+
+def rate_groups(
+    groups: Mapping[str, Named], rates: Mapping[str, float], weight_decay: float, decayed: Container[str]
+) -> list[RateGroup]:
+    """Groups as torch's optimizers take them, a learning rate for each of connector, encoder and LLM; those of rate 0
+    are left out.
 
     decayed: full names of the parameters that weight decay acts on (`VLM.decayed`).
     Each torch group carries "component" and "peak", which the loop's schedule reads, and "names", the parameters' full
-    names in their order.
+    names in their order; see `fvlm_core.interfaces.optimizer`.
     """
-    torch_groups: list[dict[str, object]] = []
+    torch_groups: list[RateGroup] = []
     for component in GROUPS:
         trained = [(name, p) for name, p in groups[component].items() if p.requires_grad]
         if not trained or rates[component] == 0:
@@ -39,10 +72,11 @@ def make_optimizer(
                         "names": [name for name, _ in chosen],
                         "component": component,
                         "peak": rates[component],
+                        "decays": decays,
                         "weight_decay": weight_decay if decays else 0.0,
                     }
                 )
-    return torch.optim.AdamW(torch_groups, lr=0.0, betas=betas, fused=True)
+    return torch_groups
 
 
 def named(optimizer: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
@@ -90,5 +124,6 @@ def restore_optimizer(
         parameter = trained.get(name)
         if parameter is None:
             continue
-        kept = tensor.to(parameter.device) if kind == "step" else part(tensor, parameter)
+        alike = tensor.shape == parameter.shape
+        kept = part(tensor, parameter) if alike and kind != "step" else tensor.to(parameter.device)
         optimizer.state[parameter][kind] = kept

@@ -22,9 +22,14 @@ from fvlm_core.training.process_group import Ranks
 from fvlm_core.training.state import Progress
 
 
-def late(device: str, ranks: Ranks) -> bool:
+def late(device: str, ranks: Ranks, optimizer: torch.optim.Optimizer) -> bool:
     """Whether the numbers of a step may wait for the next row of the log."""
-    return device == "cuda" and ranks.size == 1
+    return device == "cuda" and ranks.size == 1 and looks_itself(optimizer)
+
+
+def looks_itself(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether a step does nothing where `found_inf` is 1, as torch's fused optimizers say of themselves."""
+    return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
 
 
 @frozen(eq=False)
@@ -70,14 +75,15 @@ class Updates:
         """
         self._made.append(_Made(step, count, sums, numbers))
         bad = ~torch.isfinite(numbers).all()
-        if not count or (self.ranks.size > 1 and bad):
+        looks = self.ranks.size == 1 and looks_itself(self.optimizer)
+        if not count or (not looks and bad):
             self.replicas.scatter({})
             return
         factor = mean_and_clip(numbers[-1], count, self.training.clip)
         for gradient in gradients.values():
             gradient.mul_(factor)
         self.replicas.scatter(gradients)
-        if self.ranks.size == 1:
+        if looks:
             # Fused AdamW leaves weights, moments and its own count alone where this is 1, as gradient scalers set it.
             self.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
         self.optimizer.step()

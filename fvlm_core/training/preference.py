@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from fvlm_core.interfaces.specs import Mode
 from fvlm_core.model.vlm import VLM, Losses
 from fvlm_core.recipes.schema import Preference
 from fvlm_core.runs.per_sample_loss import Scored
-from fvlm_core.training.objective import Contribution, MeasuredBatch, by_source
+from fvlm_core.training.objective import Contribution, MeasuredBatch, Objective, by_source
 
 
 @frozen(eq=False)
@@ -38,7 +39,12 @@ class _Pairs:
     tokens: int
 
 
-class PreferenceLoss:
+def build(config: Preference, model: VLM, runs: Path) -> PreferenceLoss:
+    """As a component."""
+    return PreferenceLoss(config, model)
+
+
+class PreferenceLoss(Objective):
     """The objective of preference training; a mean over pairs, however long their answers are.
 
     start: the model as the run starts, which is copied: once a rank, whole on each, in float32, and never saved.

@@ -62,7 +62,7 @@ class Progress:
     mixture: what each source gave. dropped: bad samples met, repetitions included, by reason. read: a hash over the
     ids of every sample so far, in order. pieces: into how many parts micro-batches are cut since memory ran out.
     unchanged: steps that changed no weight, because a number was not finite or nothing was supervised;
-    unchanged_in_row: how many of those were the last ones. world, parallel: what the checkpoint was written by.
+    unchanged_in_row: how many of those were the last ones. ended: why a callback ended the run before its last step. world, parallel: what the checkpoint was written by.
     """
 
     step: int = 0
@@ -89,6 +89,7 @@ class Progress:
     pieces: int = 1
     unchanged: int = 0
     unchanged_in_row: int = 0
+    ended: str = ""
     world: int = 1
     parallel: str = "ddp"
 
@@ -113,13 +114,17 @@ def save(
     progress: Progress,
     replicas: Replicas,
     ranks: Ranks,
+    kept: Mapping[str, Tensor],
 ) -> None:
-    """Write a checkpoint under `folder`: gathered and written by rank 0, in one layout for any number of ranks."""
+    """Write a checkpoint under `folder`: gathered and written by rank 0, in one layout for any number of ranks.
+
+    kept: what callbacks keep.
+    """
     replicas.gather()
     check_equal(model, ranks)
     tensors = {name: parameter.detach().contiguous() for name, parameter in model.named_parameters()}
     state = optimizer_tensors(optimizer, replicas.whole)
-    ranks.on_first(lambda: str(save_checkpoint(folder, Checkpoint(tensors, state, asdict(progress)))))
+    ranks.on_first(lambda: str(save_checkpoint(folder, Checkpoint(tensors, state, asdict(progress), dict(kept)))))
     replicas.scatter({})
 
 
@@ -153,13 +158,16 @@ def find_latest(folder: Path) -> Latest:
     return Latest(latest, Progress(**state), damaged)
 
 
-def restore(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer, replicas: Replicas) -> None:
-    """Put weights and the optimizer's state back."""
+def restore(
+    checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer, replicas: Replicas
+) -> dict[str, Tensor]:
+    """Put weights and the optimizer's state back; what callbacks kept."""
     found = load_checkpoint(checkpoint)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(replicas.part(found.model[name], parameter))
     restore_optimizer(optimizer, found.optimizer, replicas.part)
+    return found.callbacks
 
 
 def _counted(before: dict[str, int], names: list[str]) -> dict[str, int]:

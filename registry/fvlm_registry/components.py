@@ -9,7 +9,21 @@ from typing import Any, Literal, get_args
 from attrs import Attribute, field, frozen
 
 Kind = Literal[
-    "encoder", "connector", "llm", "modality", "data", "decoder", "fit", "figure", "tracker", "launcher"
+    "encoder",
+    "connector",
+    "llm",
+    "modality",
+    "data",
+    "decoder",
+    "objective",
+    "optimizer",
+    "schedule",
+    "callback",
+    "fit",
+    "figure",
+    "section",
+    "tracker",
+    "launcher",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

@@ -22,8 +22,13 @@ HOOKS: dict[str, Kind] = {
     "fvlm_modality_encoders": "modality",
     "fvlm_data_sources": "data",
     "fvlm_decoders": "decoder",
+    "fvlm_objectives": "objective",
+    "fvlm_optimizers": "optimizer",
+    "fvlm_schedules": "schedule",
+    "fvlm_callbacks": "callback",
     "fvlm_fit_models": "fit",
     "fvlm_figures": "figure",
+    "fvlm_report_sections": "section",
     "fvlm_trackers": "tracker",
     "fvlm_launchers": "launcher",
 }

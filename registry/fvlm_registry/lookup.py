@@ -21,8 +21,13 @@ _PLURAL: dict[Kind, str] = {
     "modality": "encoders of modalities",
     "data": "data sources",
     "decoder": "decoders",
+    "objective": "objectives",
+    "optimizer": "optimizers",
+    "schedule": "learning-rate schedules",
+    "callback": "callbacks",
     "fit": "fit models",
     "figure": "figures",
+    "section": "report sections",
     "tracker": "trackers",
     "launcher": "launchers",
 }

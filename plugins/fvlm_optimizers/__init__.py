@@ -1,0 +1,1 @@
+"""Optimizers: the core's own AdamW by name, Muon and SGD."""
