@@ -1,19 +1,19 @@
 """The names of `fvlm_core.plugin_api`, for type checkers and for `plugin_api.py` itself: the one list of them."""
 
 from fvlm_core.data.batch import Batch as Batch
+from fvlm_core.datasets.shards.index import KINDS as KINDS
 from fvlm_core.datasets.shards.index import Index as Index
 from fvlm_core.datasets.shards.index import IndexEntry as IndexEntry
-from fvlm_core.datasets.shards.index import KINDS as KINDS
 from fvlm_core.datasets.shards.index import Shown as Shown
 from fvlm_core.datasets.shards.index import write_index as write_index
 from fvlm_core.datasets.shards.leaks import Signatures as Signatures
 from fvlm_core.datasets.shards.manifest import read_manifest as read_manifest
 from fvlm_core.datasets.shards.manifest import wrong_sizes as wrong_sizes
-from fvlm_core.datasets.shards.tar import BadShard as BadShard
 from fvlm_core.datasets.shards.tar import PICTURES as PICTURES
 from fvlm_core.datasets.shards.tar import TEXTS as TEXTS
-from fvlm_core.datasets.shards.tar import TarMember as TarMember
 from fvlm_core.datasets.shards.tar import VIDEOS as VIDEOS
+from fvlm_core.datasets.shards.tar import BadShard as BadShard
+from fvlm_core.datasets.shards.tar import TarMember as TarMember
 from fvlm_core.datasets.shards.tar import sample_keys as sample_keys
 from fvlm_core.datasets.shards.tar import tar_members as tar_members
 from fvlm_core.datasets.sources.chats import chat_of as chat_of
@@ -21,9 +21,9 @@ from fvlm_core.datasets.sources.csv_rows import CSVRows as CSVRows
 from fvlm_core.datasets.sources.media import Media as Media
 from fvlm_core.datasets.sources.media import find_media as find_media
 from fvlm_core.datasets.sources.parquet import Parquet as Parquet
+from fvlm_core.datasets.sources.rows import MAX_ROW as MAX_ROW
 from fvlm_core.datasets.sources.rows import JSONArray as JSONArray
 from fvlm_core.datasets.sources.rows import JSONLines as JSONLines
-from fvlm_core.datasets.sources.rows import MAX_ROW as MAX_ROW
 from fvlm_core.datasets.sources.rows import Record as Record
 from fvlm_core.datasets.sources.rows import Refused as Refused
 from fvlm_core.datasets.sources.rows import Row as Row
@@ -88,11 +88,11 @@ from fvlm_core.interfaces.objective import OwnObjective as OwnObjective
 from fvlm_core.interfaces.optimizer import OwnOptimizer as OwnOptimizer
 from fvlm_core.interfaces.schedule import OwnSchedule as OwnSchedule
 from fvlm_core.interfaces.schedule import Schedule as Schedule
+from fvlm_core.interfaces.specs import LLM_WIDTH as LLM_WIDTH
 from fvlm_core.interfaces.specs import ConnectorSpec as ConnectorSpec
 from fvlm_core.interfaces.specs import EncoderSpec as EncoderSpec
-from fvlm_core.interfaces.specs import LLMSpec as LLMSpec
-from fvlm_core.interfaces.specs import LLM_WIDTH as LLM_WIDTH
 from fvlm_core.interfaces.specs import LinearMap as LinearMap
+from fvlm_core.interfaces.specs import LLMSpec as LLMSpec
 from fvlm_core.interfaces.specs import Look as Look
 from fvlm_core.interfaces.specs import ModalitySpec as ModalitySpec
 from fvlm_core.interfaces.specs import Mode as Mode
@@ -115,9 +115,11 @@ from fvlm_core.media.suffixes import is_video as is_video
 from fvlm_core.media.viewing import Viewing as Viewing
 from fvlm_core.model.byte_tokenizer import ByteChat as ByteChat
 from fvlm_core.model.vlm import VLM as VLM
+from fvlm_core.recipes.read import model_from_resolved as model_from_resolved
 from fvlm_core.recipes.read import settings_from as settings_from
 from fvlm_core.recipes.schema import Preference as Preference
 from fvlm_core.report.figures import style as style
+from fvlm_core.runs.store import open_run as open_run
 from fvlm_core.training.callbacks import Callback as Callback
 from fvlm_core.training.callbacks import CallbackRun as CallbackRun
 from fvlm_core.training.objective import Contribution as Contribution
@@ -147,11 +149,11 @@ from fvlm_core.utils.paths import user_path as user_path
 from fvlm_core.utils.pretrained import ACTIVATION as ACTIVATION
 from fvlm_core.utils.pretrained import COUNT as COUNT
 from fvlm_core.utils.pretrained import FLAG as FLAG
-from fvlm_core.utils.pretrained import Kind as Kind
 from fvlm_core.utils.pretrained import POSITIVE as POSITIVE
 from fvlm_core.utils.pretrained import PREPROCESSOR as PREPROCESSOR
 from fvlm_core.utils.pretrained import SEEDED as SEEDED
 from fvlm_core.utils.pretrained import TABLE as TABLE
+from fvlm_core.utils.pretrained import Kind as Kind
 from fvlm_core.utils.pretrained import architecture as architecture
 from fvlm_core.utils.pretrained import check_architecture as check_architecture
 from fvlm_core.utils.pretrained import check_heads as check_heads
@@ -166,5 +168,6 @@ from fvlm_core.utils.text_encodings import NotText as NotText
 from fvlm_core.utils.text_encodings import decoded as decoded
 from fvlm_core.utils.text_encodings import fault_of as fault_of
 from fvlm_core.weights.restore import Checkpoint as Checkpoint
+from fvlm_core.weights.restore import restore as restore
 from fvlm_registry import Component as Component
 from fvlm_registry import hookimpl as hookimpl

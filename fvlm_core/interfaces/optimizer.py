@@ -2,10 +2,10 @@
 
 The component's target is `build(config, groups) -> torch.optim.Optimizer`. groups: dicts as torch takes them; beside
 "params" each has "names" (the parameters' full names, in their order), "component" ("connector", "encoder", "llm"),
-"peak" (its peak learning rate), "decays" (whether they are matrices and kernels, which weight decay may act on: no norms,
-biases, embeddings) and "weight_decay" (0 where not). What is built has `param_groups` with
-these keys, a `state` by parameter, `step()` and `zero_grad()`, as torch's own optimizers have, and takes the rate of
-each step from group["lr"], which the core sets.
+"peak" (its peak learning rate), "decays" (whether they are matrices and kernels, which weight decay may act on: no
+norms, biases, embeddings) and "weight_decay" (0 where not). What is built has `param_groups` with these keys, a
+`state` by parameter, `step()` and `zero_grad()`, as torch's own optimizers have, and takes the rate of each step from
+group["lr"], which the core sets.
 
 The config class has a method `state(name, shape, decays) -> Mapping[str, int]`: what is kept for such a parameter
 between steps, the name of each tensor and its bytes on one device. From it come the plan's memory and disk, and

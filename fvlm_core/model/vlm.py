@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -19,6 +19,10 @@ from fvlm_core.interfaces.modality import ModalityEncoder
 from fvlm_core.interfaces.specs import Mode
 from fvlm_core.model.sequences import Layout, plan
 from fvlm_core.utils.errors import FvlmError
+
+EachLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Of hidden states [n, W], labels [n] and their places [n] in `Batch.ids`, flattened: the loss of each, [n], with
+graph. Called for a chunk of the labels at a time, and once more in the backward pass where there are many."""
 
 LOGITS_AT_ONCE = 1 << 24
 """Logits of a chunk, 64 MiB of float32; more labels than that are scored in chunks, whose logits are made twice."""
@@ -82,23 +86,26 @@ class VLM(nn.Module):
         self.register_buffer("_mean", normalise[0] / normalise[1], persistent=False)
         self.register_buffer("_scale", 1 / (255 * normalise[1]), persistent=False)
 
-    def forward(self, batch: Batch, mode: Mode | None = None) -> Losses:
-        """The losses of a batch. mode: how visual tokens are made; None for the connector's own.
+    def forward(self, batch: Batch, mode: Mode | None = None, each: EachLoss | None = None) -> Losses:
+        """The losses of a batch. mode: how visual tokens are made; None for the connector's own. each: what gives the
+        losses of the tokens the mode ends with, in place of cross-entropy.
 
         Visual tokens are made before any text is read, so those of a pair are made once, for both answers.
         """
         visual, signals = self.see(batch, mode), self.hear(batch)
         if batch.rejected is None:
-            return self._losses(batch, visual, signals)
+            return self._losses(batch, visual, signals, each)
         visual = VisualTokens(visual.tokens)
         chosen = self._losses(batch, visual, signals)
         return evolve(chosen, rejected=self._losses(batch.rejected, visual, signals))
 
-    def _losses(self, batch: Batch, visual: VisualTokens, signals: Sequence[Tensor]) -> Losses:
+    def _losses(
+        self, batch: Batch, visual: VisualTokens, signals: Sequence[Tensor], each: EachLoss | None = None
+    ) -> Losses:
         layout = self.plan(batch)
         text = self.llm.embed(batch.ids.flatten().index_select(0, layout.source))
         labels = batch.ids.flatten().index_select(0, layout.label)
-        scored = self._score(visual.tokens, signals, text, labels, layout)
+        scored = self._score(visual.tokens, signals, text, labels, layout, each)
         per_sample = scored.new_zeros(len(batch.counts)).index_add(0, layout.owner, scored)
         fine = scored.sum()
         loss, auxiliary = fine, dict[str, Tensor]()
@@ -272,24 +279,39 @@ class VLM(nn.Module):
         rows = layout.arrange(visual, signals, text)
         return self.llm.hidden(rows, lengths=layout.lengths).flatten(0, 1)
 
+    def predicting(self, batch: Batch, mode: Mode | None = None) -> tuple[Tensor, Tensor]:
+        """Hidden states [P, W] of the positions that predict a label, and the labels' places [P] in `batch.ids`,
+        flattened."""
+        layout = self.plan(batch)
+        text = self.llm.embed(batch.ids.flatten().index_select(0, layout.source))
+        hidden = self._hidden(self.see(batch, mode).tokens, self.hear(batch), text, layout)
+        return hidden.index_select(0, layout.predictor), layout.label
+
     def _score(
-        self, visual: Tensor, signals: Sequence[Tensor], text: Tensor, labels: Tensor, layout: Layout
+        self,
+        visual: Tensor,
+        signals: Sequence[Tensor],
+        text: Tensor,
+        labels: Tensor,
+        layout: Layout,
+        each: EachLoss | None = None,
     ) -> Tensor:
         """The loss of every label [P], in nats. The head runs at the positions that predict one, in chunks whose
         logits are made again in the backward pass: never [B, S, vocabulary]."""
         hidden = self._hidden(visual, signals, text, layout).index_select(0, layout.predictor)
+        each = each or self.cross_entropy
         vocabulary = self.llm.spec.vocabulary
         assert vocabulary is not None
         chunk = max(1, LOGITS_AT_ONCE // vocabulary)
         if len(labels) <= chunk:
-            return self._cross_entropy(hidden, labels)
+            return each(hidden, labels, layout.label)
         pieces = [
-            checkpoint(self._cross_entropy, states, wanted, use_reentrant=False, preserve_rng_state=False)
-            for states, wanted in zip(hidden.split(chunk), labels.split(chunk), strict=True)
+            checkpoint(each, *piece, use_reentrant=False, preserve_rng_state=False)
+            for piece in zip(*(one.split(chunk) for one in (hidden, labels, layout.label)), strict=True)
         ]
         return torch.cat(pieces)
 
-    def _cross_entropy(self, hidden: Tensor, labels: Tensor) -> Tensor:
+    def cross_entropy(self, hidden: Tensor, labels: Tensor, places: Tensor | None = None) -> Tensor:
         """Losses [P] of labels [P], at least in float32 whatever autocast makes of the head."""
         logits = self.llm.logits(hidden)
         precise = logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -54,7 +54,9 @@ def sample_ledger(config: RunRecipe, tracer: Tracer, samples: Collection[SampleL
         for sample in set(samples)
     }
     if teacher:
-        each = {sample: evolve(one, rows=(*one.rows, *_taught(teacher, sample))) for sample, one in each.items()}
+        each = {
+            sample: evolve(one, rows=(*one.rows, *_taught(teacher, sample))) for sample, one in each.items()
+        }
     return mean_ledger([each[sample] for sample in samples])
 
 
@@ -125,7 +127,9 @@ class Parameters:
 
     def training(self, frozen: Collection[str]) -> Parameters:
         """The same where these components do not train."""
-        groups, kept = ({k: n for k, n in each.items() if k not in frozen} for each in (self.groups, self.kept))
+        groups, kept = (
+            {k: n for k, n in each.items() if k not in frozen} for each in (self.groups, self.kept)
+        )
         return Parameters(self.components, groups, kept)
 
     @property

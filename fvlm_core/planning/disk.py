@@ -18,8 +18,8 @@ SCORED = 120
 
 @frozen
 class Disk:
-    """Bytes. checkpoint: of one, weights and what the optimizer keeps. checkpoints: how many there are at most, the one that
-    is being written included. metrics: rows, and the losses of every validation sample at two evaluations."""
+    """Bytes. checkpoint: of one, weights and what the optimizer keeps. checkpoints: how many there are at most, the
+    one that is being written included. metrics: rows, and the losses of every validation sample at two evaluations."""
 
     checkpoint: float
     checkpoints: int

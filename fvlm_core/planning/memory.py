@@ -32,8 +32,8 @@ class Trained:
     """What is trained, for how many bytes a weight. parameters: by component. frozen: those without gradients.
 
     still: components whose rate is 0: their gradients are made and thrown away, and the optimizer keeps nothing of
-    them. kept: bytes of the optimizer's state, by component; None for two moments of float32. references: copies of it beside it that do not train.
-    beside: parameters of other models that do not train.
+    them. kept: bytes of the optimizer's state, by component; None for two moments of float32. references: copies of it
+    beside it that do not train. beside: parameters of other models that do not train.
     """
 
     parameters: Mapping[str, int]

@@ -10,7 +10,6 @@ from math import ceil
 from typing import Any, TypeVar
 
 import attrs
-import torch
 from attrs import define, field, frozen
 
 from fvlm_core.data.lengths import LOOKED_AT, TYPICAL, SampleLengths, decoding_seconds, first_lengths
@@ -24,7 +23,7 @@ from fvlm_core.hardware.throughput import ASSUMED_MFU, Speed, StatedSpeed, measu
 from fvlm_core.interfaces.chat import Chat
 from fvlm_core.interfaces.optimizer import OptimizerSettings
 from fvlm_core.media.bad_sample import BadSample
-from fvlm_core.model.build import compose, make_chat, modality_specs, remarks, specs
+from fvlm_core.model.build import make_chat, modality_specs, on_meta, remarks, specs
 from fvlm_core.planning.compute import (
     Parameters,
     count_parameters,

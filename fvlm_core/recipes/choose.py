@@ -14,7 +14,6 @@ from fvlm_core.recipes.structure import Invalid, at_field, did_you_mean, structu
 from fvlm_core.utils.errors import FvlmError
 from fvlm_registry import Component, Kind, LookupFailure, registry
 
-
 ALONE: tuple[Kind, ...] = ("decoder", "schedule", "optimizer", "objective")
 """Kinds of which the core has one of its own; their names may stand without a table."""
 
@@ -87,20 +86,23 @@ _ARTICLE: dict[Kind, str] = {
 
 
 def check_training(training: Training) -> list[tuple[Key, str]]:
-    """What of the ways to train does not go together; empty when all does."""
+    """What of the ways to train does not go together, or is not there; empty when all does."""
+    try:
+        training.objective_spec  # noqa: B018
+    except (ValueError, FvlmError) as error:
+        return [(("objective",), str(error))]
     if training.parallel != "fsdp2":
         return []
-    found = registry()
-    whole = [
-        (key, chosen)
-        for key, kind, chosen in (
-            (("optimizer",), "optimizer", training.optimizer),
-            *((("callbacks", at), "callback", each) for at, each in enumerate(training.callbacks or ())),
-        )
-        if chosen and "sharded" not in found.find(kind, chosen.component).component.provides
+    every: list[tuple[Key, Kind, Chosen]] = [
+        (("callbacks", at), "callback", chosen) for at, chosen in enumerate(training.callbacks or ())
     ]
+    if training.optimizer:
+        every.append((("optimizer",), "optimizer", training.optimizer))
+    found = registry()
     return [
-        (key, f'"{chosen.name}" reads whole weights; expected parallel = "ddp" with it') for key, chosen in whole
+        (key, f'"{chosen.name}" reads whole weights; expected parallel = "ddp" with it')
+        for key, kind, chosen in every
+        if "sharded" not in found.find(kind, chosen.component).component.provides
     ]
 
 

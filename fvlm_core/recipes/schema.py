@@ -173,27 +173,26 @@ class Preference:
 class Training:
     """How a run trains. Exactly one of steps, samples, budget (training FLOPs) says how long.
 
-    budget_accounting: `ledger` counts what is really computed, `nominal` as the founding project did.
-    batch_size: samples of an optimizer step, made of micro-batches. micro_batch_frames, micro_batch_tokens: both at
-    once, in place of micro_batch_size: as many samples a micro-batch as make at most so many frames and text tokens.
-    constant_shapes: whether these are filled up to exactly so many, with what nobody sees. lr: the connector's peak
-    rate. schedule: of the rates, by name or as a table with its own settings. warmup: share of the steps. warmup_steps:
-    the same as a number of steps, in its place. floor: where a schedule ends, as a share of the peak. lr_target: the one
-    rate that all groups of a `converging` schedule move to. optimizer: by name or as a table with its own settings; None
-    for the core's own, AdamW. betas: AdamW's. weight_decay: every optimizer's. clip: largest gradient norm.
-    supervise: which tokens are scored (`all`: stage 1; `answer`: the assistant's turn; `content`: its words).
-    objective: what is lowered, by name or as a table with its own settings; None for the loss of the supervised tokens.
-    preference: the table that makes it preference training: samples and batches are then pairs of answers, and the
-    reference is the model as the run starts. callbacks: what watches the run and may stop it. threads: CPU threads of the training process; 0 leaves torch's own choice.
-    workers: processes that decode.
-    tf32: whether a GPU rounds float32 products to TF32. cudnn_benchmark: whether cuDNN times its kernels and takes the
-    fastest. channels_last: memory order of images and kernels. compile: whether the layers are compiled.
-    deterministic: a GPU repeats itself bit for bit, at some cost; a CPU always does. parallel: under torchrun, each
-    rank keeps all weights (`ddp`) or its part (`fsdp2`).
+    budget_accounting: `ledger` counts what is really computed, `nominal` as the founding project did. batch_size:
+    samples of an optimizer step, made of micro-batches. micro_batch_frames, micro_batch_tokens: both at once, in place
+    of micro_batch_size: as many samples a micro-batch as make at most so many frames and text tokens. constant_shapes:
+    whether these are filled up to exactly so many, with what nobody sees. lr: the connector's peak rate. schedule: of
+    the rates, by name or as a table with its own settings. warmup: share of the steps. warmup_steps: the same as a
+    number of steps, in its place. floor: where a schedule ends, as a share of the peak. lr_target: the one rate that
+    all groups of a `converging` schedule move to. optimizer: by name or as a table with its own settings; None for the
+    core's own, AdamW. betas: AdamW's. weight_decay: every optimizer's. clip: largest gradient norm. supervise: which
+    tokens are scored (`all`: stage 1; `answer`: the assistant's turn; `content`: its words). objective: what is
+    lowered, by name or as a table with its own settings; None for the loss of the supervised tokens. preference: the
+    table that makes it preference training: samples and batches are then pairs of answers, and the reference is the
+    model as the run starts. callbacks: what watches the run and may stop it. threads: CPU threads of the training
+    process; 0 leaves torch's own choice. workers: processes that decode. tf32: whether a GPU rounds float32 products
+    to TF32. cudnn_benchmark: whether cuDNN times its kernels and takes the fastest. channels_last: memory order of
+    images and kernels. compile: whether the layers are compiled. deterministic: a GPU repeats itself bit for bit, at
+    some cost; a CPU always does. parallel: under torchrun, each rank keeps all weights (`ddp`) or its part (`fsdp2`).
     non_finite: whether a loss or gradient that is no number stops the run or skips the step; max_skipped: in a row.
-    log_every: steps between training rows.
-    init_from: weights to start from: a run ("recipe/id", or its folder), a folder of weights, or a file; a path that is
-    relative to the recipe's file begins with "./" or "../", or ends in .safetensors or .pt.
+    log_every: steps between training rows. init_from: weights to start from: a run ("recipe/id", or its folder), a
+    folder of weights, or a file; a path that is relative to the recipe's file begins with "./" or "../", or ends in
+    .safetensors or .pt.
     """
 
     steps: int | None = field(default=None, validator=optional(ge(1)))
@@ -260,7 +259,7 @@ class Training:
             )
         if self.preference and self.objective:
             raise ValueError("objective: [training.preference] is one; expected one of the two")
-        if self.objective_spec.pairs and self.micro_batch_frames is not None:
+        if self.micro_batch_frames is not None and self.objective_spec.pairs:
             where = "[training.preference]" if self.preference else "an objective of pairs"
             raise ValueError(
                 f"micro_batch_frames: pairs are not planned from lengths; expected micro_batch_size with {where}"
@@ -272,7 +271,7 @@ class Training:
 
     @property
     def schedule_name(self) -> str:
-        """"cosine", "wsd": what records and tables call it."""
+        """ "cosine", "wsd": what records and tables call it."""
         return self.schedule if isinstance(self.schedule, str) else self.schedule.word
 
     @property

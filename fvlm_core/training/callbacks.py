@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -86,7 +86,9 @@ class Callback:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take back what `state` gave, on the host."""
         if state:
-            raise FvlmError(f"{type(self).__name__}.restore takes nothing back, and its state held {', '.join(state)}")
+            raise FvlmError(
+                f"{type(self).__name__}.restore takes nothing back, and its state held {', '.join(state)}"
+            )
 
 
 SLOW = 0.05
@@ -156,7 +158,7 @@ class Callbacks:
 
 
 @contextmanager
-def exchanged(model: VLM, weights: Mapping[str, Tensor]) -> Iterator[None]:
+def exchanged(model: VLM, weights: Mapping[str, Tensor]) -> Generator[None]:
     """The model with other weights, by their full names; nothing is copied."""
     parameters = dict(model.named_parameters())
     swapped = [(parameters[name], tensor) for name, tensor in weights.items()]

@@ -165,7 +165,7 @@ class _Trainer:
         """The model and what it lowers, laid out on the ranks, and what trains of it."""
         model, training = self.ready.model, self.ready.run.config.training
         place(model, training, self.device)
-        self.objective = _objective(training, model, self.ready.folder.parents[1])
+        self.objective = _objective(training, model)
         if training.compile:
             model.compile_layers()
         for component in training.frozen:
@@ -363,10 +363,10 @@ class _Trainer:
             self.journal.summarise(summarised(ready.summary, progress, ready.length.steps))
 
 
-def _objective(training: Training, model: VLM, runs: Path) -> Objective:
-    """What the run lowers. runs: the folder of run records."""
+def _objective(training: Training, model: VLM) -> Objective:
+    """What the run lowers."""
     if training.preference:
         return PreferenceLoss(training.preference, model)
     if training.objective:
-        return build_part("objective", training.objective, model, runs)
+        return build_part("objective", training.objective, model)
     return TokenLoss(model.connector.spec.auxiliary)

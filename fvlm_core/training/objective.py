@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,9 +42,9 @@ class MeasuredBatch:
 class Objective(ABC):
     """What a run lowers. It keeps nothing between steps: a run that continues makes it anew.
 
-    The component's target is `build(config, model, runs) -> Objective`. model: the `VLM`, as the run starts where the
-    config's `spec()` says `start`; it is not to be changed. runs: the folder of run records, where "recipe/id" is found.
-    The config class has a method `spec() -> ObjectiveSpec`.
+    The component's target is `build(config, model: VLM) -> Objective`. model: as the run starts where the config's
+    `spec()` says `start`, on its device; it is not to be changed. The config class has a method `spec() ->
+    ObjectiveSpec`.
     """
 
     names: tuple[str, ...]
@@ -71,7 +70,7 @@ class Objective(ABC):
         `val_loss_by_source` and `val_tokens` among them."""
 
 
-def build(config: OwnObjective, model: VLM, runs: Path) -> TokenLoss:
+def build(config: OwnObjective, model: VLM) -> TokenLoss:
     """The core's own, as a component."""
     return TokenLoss(model.connector.spec.auxiliary)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,7 +38,7 @@ class _Pairs:
     tokens: int
 
 
-def build(config: Preference, model: VLM, runs: Path) -> PreferenceLoss:
+def build(config: Preference, model: VLM) -> PreferenceLoss:
     """As a component."""
     return PreferenceLoss(config, model)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from attrs import asdict, define, field, frozen
-from torch import nn
+from torch import Tensor, nn
 
 from fvlm_core.data.loader import Reading
 from fvlm_core.data.mixture_counts import Realised, add
@@ -57,12 +57,12 @@ class Progress:
     step: optimizer steps done. samples: trained. place: of the order, that comes next; as many as samples, but in runs
     whose batch size changed before it was kept. spent, nominal: training FLOPs by the ledger, and in the founding
     project's accounting. order: in which the sources are read. wall_time: seconds of training over all attempts.
-    tokens: supervised tokens. truncated: text tokens cut off. spelled: samples whose
-    text spells out a control token. bad: bad samples met, with reasons.
-    mixture: what each source gave. dropped: bad samples met, repetitions included, by reason. read: a hash over the
-    ids of every sample so far, in order. pieces: into how many parts micro-batches are cut since memory ran out.
-    unchanged: steps that changed no weight, because a number was not finite or nothing was supervised;
-    unchanged_in_row: how many of those were the last ones. ended: why a callback ended the run before its last step. world, parallel: what the checkpoint was written by.
+    tokens: supervised tokens. truncated: text tokens cut off. spelled: samples whose text spells out a control token.
+    bad: bad samples met, with reasons. mixture: what each source gave. dropped: bad samples met, repetitions included,
+    by reason. read: a hash over the ids of every sample so far, in order. pieces: into how many parts micro-batches
+    are cut since memory ran out. unchanged: steps that changed no weight, because a number was not finite or nothing
+    was supervised; unchanged_in_row: how many of those were the last ones. ended: why a callback ended the run before
+    its last step. world, parallel: what the checkpoint was written by.
     """
 
     step: int = 0
@@ -124,7 +124,9 @@ def save(
     check_equal(model, ranks)
     tensors = {name: parameter.detach().contiguous() for name, parameter in model.named_parameters()}
     state = optimizer_tensors(optimizer, replicas.whole)
-    ranks.on_first(lambda: str(save_checkpoint(folder, Checkpoint(tensors, state, asdict(progress), dict(kept)))))
+    ranks.on_first(
+        lambda: str(save_checkpoint(folder, Checkpoint(tensors, state, asdict(progress), dict(kept))))
+    )
     replicas.scatter({})
 
 

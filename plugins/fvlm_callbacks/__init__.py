@@ -1,1 +1,2 @@
-"""Callbacks: early stopping, an exponential moving average of the weights, the mean of the last evaluations' weights."""
+"""Callbacks: early stopping, an exponential moving average of the weights, the mean of the last evaluations'
+weights."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from fvlm_callbacks.config import Decay, Last
 from fvlm_core.plugin_api import Callback, CallbackRun
@@ -20,14 +21,14 @@ class MovingAverage(Callback):
         self._trained = {name: p for name, p in run.model.named_parameters() if p.requires_grad}
         self._average: dict[str, Tensor] = {}
 
-    @torch.no_grad()
     def stepped(self, step: int, row: Mapping[str, Any] | None) -> None:
         """One update, on the weights' own device."""
         if not self._average:
             self._average = {name: parameter.detach().clone() for name, parameter in self._trained.items()}
         if step % self._settings.every == 0:
             kept = min(self._settings.decay, (1 + step) / (10 + step))
-            torch._foreach_lerp_(list(self._average.values()), list(self._trained.values()), 1 - kept)
+            average = get_ema_multi_avg_fn(kept)
+            average(list(self._average.values()), [p.detach() for p in self._trained.values()], step)
 
     def weights(self) -> Mapping[str, Mapping[str, Tensor]]:
         """The average, from the first step on."""

@@ -25,7 +25,9 @@ class EarlyStopping(Callback):
         column = self._settings.column
         if column not in row:
             numbers = ", ".join(name for name, value in row.items() if name.startswith("val_") and value)
-            raise UsageError(f'early-stopping: column = "{column}": no evaluation has it; expected one of {numbers}')
+            raise UsageError(
+                f'early-stopping: column = "{column}": no evaluation has it; expected one of {numbers}'
+            )
         value = row[column]
         if value is not None and value < self._best - self._settings.least:
             self._best, self._waited = float(value), 0

@@ -36,8 +36,14 @@ class MuonAndAdamW(torch.optim.Optimizer):
         rest = [_part(config, group, False) for group in groups]
         self._parts: list[torch.optim.Optimizer] = []
         if matrices := [group for group in matrices if group["params"]]:
-            settings = {"momentum": config.momentum, "nesterov": config.nesterov, "ns_steps": config.steps}
-            made = torch.optim.Muon(matrices, lr=0.0, adjust_lr_fn="match_rms_adamw", **settings)
+            made = torch.optim.Muon(
+                matrices,
+                lr=0.0,
+                momentum=config.momentum,
+                nesterov=config.nesterov,
+                ns_steps=config.steps,
+                adjust_lr_fn="match_rms_adamw",
+            )
             self._parts.append(made)
         if rest := [group for group in rest if group["params"]]:
             self._parts.append(torch.optim.AdamW(rest, lr=0.0, betas=config.betas, fused=True))

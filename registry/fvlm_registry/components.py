@@ -21,7 +21,6 @@ Kind = Literal[
     "callback",
     "fit",
     "figure",
-    "section",
     "tracker",
     "launcher",
 ]

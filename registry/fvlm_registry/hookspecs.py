@@ -339,6 +339,182 @@ def fvlm_decoders() -> Iterable[Component]:
 
 
 @_hookspec
+def fvlm_objectives() -> Iterable[Component]:
+    """Objectives: what a run lowers, `[training] objective = "per-answer"`.
+
+    target: `build(config, model: VLM) -> Objective`; the config class has a method
+    `spec() -> ObjectiveSpec`. See `Objective` for how its sums are normalised; `TokenLoss` is one to build on.
+
+        # acme_answers/plugin.py
+        from attrs import frozen
+        from fvlm_core.plugin_api import Component, ObjectiveSpec, hookimpl
+
+
+        @frozen(kw_only=True)
+        class PerAnswer:
+            def spec(self):
+                return ObjectiveSpec()
+
+
+        @hookimpl
+        def fvlm_objectives():
+            names = {"target": "acme_answers.loss:build", "config": "acme_answers.plugin:PerAnswer"}
+            yield Component("per-answer", **names, summary="every answer weighs the same, however long it is")
+
+        # acme_answers/loss.py
+        from fvlm_core.plugin_api import Contribution, TokenLoss
+
+
+        class PerAnswerLoss(TokenLoss):
+            names = ("loss",)
+
+            def contribution(self, model, batch):
+                losses = model(batch)
+                tokens = losses.per_sample_tokens.clamp(min=1).to(losses.per_sample.device)
+                loss = (losses.per_sample / tokens).sum()
+                return Contribution(loss, (loss.detach(),), count=len(batch.counts), tokens=losses.tokens)
+
+            def columns(self, means):
+                return {"train_loss": means.get("loss")}
+
+
+        def build(config, model):
+            return PerAnswerLoss(model.connector.spec.auxiliary)
+    """
+    return ()
+
+
+@_hookspec
+def fvlm_optimizers() -> Iterable[Component]:
+    """Optimizers, `[training] optimizer = { name = "lion", momentum = 0.99 }`.
+
+    target: `build(config, groups) -> torch.optim.Optimizer`; the config class has a method
+    `state(name, shape, decays) -> {tensor: bytes}`. See `fvlm_core.interfaces.optimizer`.
+    provides: "sharded" where every number of a parameter is moved by itself.
+
+        # acme_lion/plugin.py
+        from math import prod
+
+        from attrs import frozen
+        from fvlm_core.plugin_api import Component, hookimpl
+
+
+        @frozen(kw_only=True)
+        class Lion:
+            momentum: float = 0.99
+            blend: float = 0.9
+
+            def state(self, name, shape, decays):
+                return {"momentum": 4 * prod(shape)}
+
+
+        @hookimpl
+        def fvlm_optimizers():
+            names = {"target": "acme_lion.lion:build", "config": "acme_lion.plugin:Lion"}
+            yield Component("lion", **names, summary="steps of one size (Chen et al. 2023)", provides=("sharded",))
+
+        # acme_lion/lion.py
+        import torch
+
+
+        class LionOptimizer(torch.optim.Optimizer):
+            @torch.no_grad()
+            def step(self, closure=None):
+                for group in self.param_groups:
+                    for weight in [weight for weight in group["params"] if weight.grad is not None]:
+                        state, gradient = self.state[weight], weight.grad
+                        momentum = state.setdefault("momentum", torch.zeros_like(weight))
+                        direction = momentum.lerp(gradient, 1 - group["blend"]).sign_()
+                        weight.mul_(1 - group["lr"] * group["weight_decay"]).sub_(direction, alpha=group["lr"])
+                        momentum.lerp_(gradient, 1 - group["momentum"])
+
+
+        def build(config, groups):
+            return LionOptimizer(groups, {"lr": 0.0, "momentum": config.momentum, "blend": config.blend})
+    """
+    return ()
+
+
+@_hookspec
+def fvlm_schedules() -> Iterable[Component]:
+    """Learning-rate schedules, `[training] schedule = { name = "linear" }`.
+
+    target: `build(config, ends) -> factor`, and `factor(step, steps, group)` is a pure function; see `Schedule`.
+
+        # acme_linear/plugin.py
+        from attrs import frozen
+        from fvlm_core.plugin_api import Component, hookimpl
+
+
+        @frozen(kw_only=True)
+        class Linear:
+            hold: float = 0.0  # share of the steps before the fall
+
+
+        def build(config, ends):
+            def factor(step, steps, group):
+                done = (step / max(1, steps) - config.hold) / (1 - config.hold)
+                return 1 - (1 - ends[group]) * min(1.0, max(0.0, done))
+
+            return factor
+
+
+        @hookimpl
+        def fvlm_schedules():
+            names = {"target": "acme_linear.plugin:build", "config": "acme_linear.plugin:Linear"}
+            yield Component("linear", **names, summary="down in a straight line")
+    """
+    return ()
+
+
+@_hookspec
+def fvlm_callbacks() -> Iterable[Component]:
+    """Callbacks: what sees each step and evaluation, keeps state of its own, and may stop a run;
+    `[[training.callbacks]] name = "ceiling"`.
+
+    target: `build(config, run: CallbackRun) -> Callback`.
+    provides: "sharded" where it reads no weights.
+
+        # acme_ceiling/plugin.py
+        from attrs import field, frozen, validators
+        from fvlm_core.plugin_api import Component, hookimpl
+
+
+        @frozen(kw_only=True)
+        class Ceiling:
+            loss: float = field(default=20.0, validator=validators.gt(0))
+            patience: int = 1
+
+
+        @hookimpl
+        def fvlm_callbacks():
+            names = {"target": "acme_ceiling.ceiling:CeilingCallback", "config": "acme_ceiling.plugin:Ceiling"}
+            yield Component("ceiling", **names, summary="ends a run that diverges", provides=("sharded",))
+
+        # acme_ceiling/ceiling.py
+        import torch
+        from fvlm_core.plugin_api import Callback
+
+
+        class CeilingCallback(Callback):
+            def __init__(self, config, run):
+                self.settings, self.above = config, 0
+
+            def evaluated(self, step, row):
+                self.above = self.above + 1 if row["val_loss"] > self.settings.loss else 0
+                if self.above >= self.settings.patience:
+                    return f"the validation loss is above {self.settings.loss}"
+
+            def state(self):
+                return {"above": torch.tensor(self.above)}
+
+            def restore(self, state):
+                self.above = int(state.get("above", 0))
+    """
+    return ()
+
+
+@_hookspec
 def fvlm_fit_models() -> Iterable[Component]:
     """Fit models: scaling laws.
 

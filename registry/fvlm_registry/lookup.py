@@ -27,7 +27,6 @@ _PLURAL: dict[Kind, str] = {
     "callback": "callbacks",
     "fit": "fit models",
     "figure": "figures",
-    "section": "report sections",
     "tracker": "trackers",
     "launcher": "launchers",
 }

@@ -33,7 +33,7 @@ from fvlm_core.training.metrics_log import Clock, training_row
 from fvlm_core.training.objective import TokenLoss
 from fvlm_core.training.optimizer import make_optimizer, named
 from fvlm_core.training.process_group import Ranks
-from fvlm_core.training.schedule import RateSchedule
+from fvlm_core.training.schedule import RateSchedule, own
 from fvlm_core.training.signals import StopRequest
 from fvlm_core.training.spikes import ENOUGH, WINDOW, SpikeWindow
 from fvlm_core.training.state import Progress
@@ -49,7 +49,7 @@ def test_schedules_are_the_published_tables(shared: Path) -> None:
             peak = group["base_lr"]
             end = args["target_lr"] / peak if "target_lr" in args else args.get("min_lr_ratio", 0.1)
             steps = args.get("num_training_steps", 1)
-            schedule = RateSchedule(table["kind"], steps, args["num_warmup_steps"], end)
+            schedule = RateSchedule(own(table["kind"], {"llm": end}), "llm", steps, args["num_warmup_steps"])
             for row in table["table"]:
                 assert peak * schedule.factor(row[0]) == pytest.approx(row[column], rel=1e-12, abs=1e-18)
             if schedule.warmup:

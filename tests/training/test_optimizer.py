@@ -13,7 +13,7 @@ from fvlm_core.recipes.schema import LRRatio, Training
 from fvlm_core.training.length import Length, Spent, peak_rates, schedules
 from fvlm_core.training.optimizer import make_optimizer, optimizer_tensors, restore_optimizer
 from fvlm_core.training.parallel import Copies
-from fvlm_core.training.schedule import RateSchedule
+from fvlm_core.training.schedule import RateSchedule, own
 
 SHAPES = {
     "connector": {"connector.map.weight": (3, 2), "connector.map.bias": (3,), "connector.q_static": (1, 4)},
@@ -107,12 +107,12 @@ def test_a_state_that_was_saved_goes_on_as_if_it_had_not_been() -> None:
 
 def test_schedules_are_their_closed_forms() -> None:
     """By hand: a warm-up of 4 of 12 updates; then half a cosine, or the peak."""
-    cosine = RateSchedule("cosine", 12, 4, 0.1)
+    cosine = RateSchedule(own("cosine", {"llm": 0.1}), "llm", 12, 4)
     assert [cosine.factor(k) for k in range(4)] == [0, 0.25, 0.5, 0.75]
     fall = [0.1 + 0.9 * (1 + cos(pi * k / 8)) / 2 for k in range(9)]
     assert [cosine.factor(k) for k in range(4, 13)] == pytest.approx(fall)
     assert (cosine.factor(4), cosine.factor(12), cosine.factor(99)) == pytest.approx((1, 0.1, 0.1))
-    constant = RateSchedule("constant", 12, 4, 0.1)
+    constant = RateSchedule(own("constant", {"llm": 0.1}), "llm", 12, 4)
     assert [constant.factor(k) for k in (0, 2, 4, 11, 12)] == [0, 0.5, 1, 1, 1]
 
 

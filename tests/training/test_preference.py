@@ -166,7 +166,8 @@ def test_ledger_of_a_pair_is_what_is_counted(connector: str) -> None:
                 loss.backward()
             tracer = Tracer(model.encoder.spec, model.connector, llm)
             connector_trace = tracer.trace(frames, frozen, auxiliary=False)
-            cost = ledger(tracer.encoder, connector_trace, llm, text=text, rejected=(worse, worse - 1))
+            answer = {"rejected": (worse, worse - 1), "reference": True}
+                cost = ledger(tracer.encoder, connector_trace, llm, text=text, **answer)
             assert cost.forward == pytest.approx(forward, rel=1e-9)
             assert cost.total == pytest.approx(counter.get_total_flops(), rel=1e-9)
 
