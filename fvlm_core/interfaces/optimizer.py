@@ -8,8 +8,9 @@ norms, biases, embeddings) and "weight_decay" (0 where not). What is built has `
 group["lr"], which the core sets.
 
 The config class has a method `state(name, shape, decays) -> Mapping[str, int]`: what is kept for such a parameter
-between steps, the name of each tensor and its bytes on one device. From it come the plan's memory and disk, and
-a checkpoint holds these tensors by name and nothing else: a step after a resume is the step there would have been.
+between steps, the name of each tensor and its bytes on one device; single numbers, as a count of steps, need not be
+said. From it come the plan's memory and disk. A checkpoint holds the tensors of the state by name and nothing else: a
+step after a resume is the step there would have been.
 
 Gradients are those of the mean loss over the whole optimizer step, clipped. A step whose numbers are not finite is not
 made. "sharded" in the component's `provides` says that every number of a parameter is moved by itself (as AdamW and
@@ -38,5 +39,5 @@ class OwnOptimizer:
     """Settings of the core's own optimizer, AdamW: those that every recipe has, `training.betas` and `weight_decay`."""
 
     def state(self, name: str, shape: Sequence[int], decays: bool) -> Mapping[str, int]:
-        """Two moments and the count of steps, float32."""
-        return {"step": 4, "exp_avg": 4 * prod(shape), "exp_avg_sq": 4 * prod(shape)}
+        """Two moments, float32."""
+        return {"exp_avg": 4 * prod(shape), "exp_avg_sq": 4 * prod(shape)}

@@ -469,8 +469,9 @@ def fvlm_schedules() -> Iterable[Component]:
 
 @_hookspec
 def fvlm_callbacks() -> Iterable[Component]:
-    """Callbacks: what sees each step and evaluation, keeps state of its own, and may stop a run;
-    `[[training.callbacks]] name = "ceiling"`.
+    """Callbacks, `[[training.callbacks]] name = "ceiling"`.
+
+    A callback sees each step and each evaluation, keeps state of its own, and may stop the run; see `Callback`.
 
     target: `build(config, run: CallbackRun) -> Callback`.
     provides: "sharded" where it reads no weights.

@@ -92,7 +92,8 @@ BROKEN = {
     "hook like no other": (
         HEAD + f"@hookimpl\ndef register():\n    yield {MLP}",
         'there is no hook "register": the hooks are fvlm_encoders, fvlm_connectors, fvlm_llms, fvlm_modality_encoders, '
-        "fvlm_data_sources, fvlm_decoders, fvlm_fit_models, fvlm_figures, fvlm_trackers, fvlm_launchers",
+        "fvlm_data_sources, fvlm_decoders, fvlm_objectives, fvlm_optimizers, fvlm_schedules, fvlm_callbacks, "
+        "fvlm_fit_models, fvlm_figures, fvlm_trackers, fvlm_launchers",
     ),
     "two mistakes at once": (
         HEAD + "@hookimpl\ndef fvlm_encoder(): ...\n@hookimpl\ndef fvlm_llms(config): ...",
@@ -111,7 +112,8 @@ BROKEN = {
     "no hook at all": (
         "x = 1",
         "no function is marked with @hookimpl: expected one of fvlm_encoders, fvlm_connectors, fvlm_llms, "
-        "fvlm_modality_encoders, fvlm_data_sources, fvlm_decoders, fvlm_fit_models, fvlm_figures, fvlm_trackers, "
+        "fvlm_modality_encoders, fvlm_data_sources, fvlm_decoders, fvlm_objectives, fvlm_optimizers, fvlm_schedules, "
+        "fvlm_callbacks, fvlm_fit_models, fvlm_figures, fvlm_trackers, "
         "fvlm_launchers",
     ),
     "raises while listing": (
@@ -426,6 +428,34 @@ def test_the_examples_of_the_manual_work(
             time.sleep(0.01)
         assert ended == Ended(7)
         assert (tmp_path / "log.txt").read_text() == f"x\n{min(19, os.nice(0) + 10)}\n"
+    elif hook == "fvlm_optimizers":
+        weight = torch.nn.Parameter(torch.ones(2, 3))
+        group = {
+            "params": [weight],
+            "names": ["a.weight"],
+            "component": "llm",
+            "peak": 0.1,
+            "weight_decay": 0.5,
+        }
+        config = config_class()
+        optimizer = build(config, [{**group, "decays": True}])
+        optimizer.param_groups[0]["lr"], weight.grad = 0.1, torch.full((2, 3), 2.0)
+        optimizer.step()
+        torch.testing.assert_close(weight.detach(), torch.full((2, 3), 1 - 0.1 * 0.5 - 0.1))  # by hand
+        kept = {name: tensor.nbytes for name, tensor in optimizer.state[weight].items()}
+        assert kept == config.state("a.weight", (2, 3), True)
+    elif hook == "fvlm_schedules":
+        factor = build(config_class(), {"llm": 0.2})
+        assert [factor(step, 10, "llm") for step in (0, 5, 10, 11)] == pytest.approx([1, 0.6, 0.2, 0.2])
+    elif hook == "fvlm_callbacks":
+        callback = build(config_class(loss=3.0, patience=2), None)
+        assert callback.evaluated(1, {"val_loss": 4.0}) is None
+        again = build(config_class(loss=3.0, patience=2), None)
+        again.restore(callback.state())
+        assert again.evaluated(2, {"val_loss": 4.0}) == "the validation loss is above 3.0"
+        assert again.evaluated(3, {"val_loss": 2.0}) is None
+    elif hook == "fvlm_objectives":
+        pass  # what it lowers takes a model: tests/training/test_plugin_training.py
     else:
         law = build(config_class())
         assert law.form == "L = E + B/D^beta"

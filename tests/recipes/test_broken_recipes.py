@@ -100,8 +100,8 @@ BROKEN: dict[str, tuple[str, str]] = {
     ),
     "error_inside_a_run": (
         RECIPE + '[[runs]]\nid = "a"\n[[runs]]\nid = "b"\ntraining.schedule = "cosin"\n',
-        'broken.toml:45: training.schedule: expected "cosine" or "constant" or "converging", got "cosin"; '
-        'did you mean "cosine"?',
+        'broken.toml:45: training.schedule: none of the learning-rate schedules is called "cosin": did you mean '
+        '"cosine"?\n  learning-rate schedules: constant, converging, cosine, wsd',
     ),
 }
 

@@ -167,7 +167,7 @@ def test_ledger_of_a_pair_is_what_is_counted(connector: str) -> None:
             tracer = Tracer(model.encoder.spec, model.connector, llm)
             connector_trace = tracer.trace(frames, frozen, auxiliary=False)
             answer = {"rejected": (worse, worse - 1), "reference": True}
-                cost = ledger(tracer.encoder, connector_trace, llm, text=text, **answer)
+            cost = ledger(tracer.encoder, connector_trace, llm, text=text, **answer)
             assert cost.forward == pytest.approx(forward, rel=1e-9)
             assert cost.total == pytest.approx(counter.get_total_flops(), rel=1e-9)
 
@@ -177,7 +177,7 @@ def test_a_pair_costs_less_than_two_samples_and_the_reference_is_booked_apart() 
     tracer = Tracer.of(model, 0)
     sizes = (tracer.encoder, tracer.trace(8), tracer.llm)
     one = ledger(*sizes, text=128)
-    pair = ledger(*sizes, text=128, rejected=(128, 127))
+    pair = ledger(*sizes, text=128, rejected=(128, 127), reference=True)
     policy = [row for row in pair.rows if not row.stage.startswith("reference ")]
     reference = [row for row in pair.rows if row.stage.startswith("reference ")]
     assert sum(row.forward for row in policy) == sum(row.forward for row in reference)

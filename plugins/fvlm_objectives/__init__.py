@@ -1,0 +1,1 @@
+"""Objectives: the core's own by name, and distillation."""
