@@ -7,6 +7,7 @@ from fvlm_core.utils.json_shape import (
     FLAG,
     LIST,
     MEASURED,
+    NAMED,
     NUMBER,
     PERHAPS,
     TABLE,
@@ -40,7 +41,7 @@ RECORD: Shape = {
         "training": {
             **dict.fromkeys(("warmup", "floor", "weight_decay"), NUMBER),
             **dict.fromkeys(("batch_size", "seed"), WHOLE),
-            "schedule": TEXT,
+            "schedule": NAMED,
         },
         "fits": Each({"model": TEXT}),
         "trackers": Each(_COMPONENT),

@@ -47,8 +47,10 @@ class Objective(ABC):
     ObjectiveSpec`.
     """
 
-    names: tuple[str, ...]
-    """Of a step's sums, the loss first: its mean is what `train_loss` and loss spikes are of."""
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """Of a step's sums, the loss first: its mean is what `train_loss` and loss spikes are of."""
 
     @abstractmethod
     def contribution(self, model: VLM, batch: Batch) -> Contribution:
@@ -81,7 +83,11 @@ class TokenLoss(Objective):
 
     def __init__(self, auxiliary: Sequence[str]) -> None:
         self._auxiliary = tuple(auxiliary)
-        self.names: tuple[str, ...] = ("fine", *auxiliary)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The loss of the last tokens, and the auxiliary ones."""
+        return ("fine", *self._auxiliary)
 
     def contribution(self, model: VLM, batch: Batch) -> Contribution:
         """Fine + weight x each auxiliary loss, summed over tokens."""

@@ -38,6 +38,17 @@ class _Pairs:
     tokens: int
 
 
+_NAMES = (
+    "loss",
+    "accuracy",
+    "margin",
+    "reward_chosen",
+    "reward_rejected",
+    "logp_chosen",
+    "logp_rejected",
+)
+
+
 def build(config: Preference, model: VLM) -> PreferenceLoss:
     """As a component."""
     return PreferenceLoss(config, model)
@@ -49,15 +60,10 @@ class PreferenceLoss(Objective):
     start: the model as the run starts, which is copied: once a rank, whole on each, in float32, and never saved.
     """
 
-    names: tuple[str, ...] = (
-        "loss",
-        "accuracy",
-        "margin",
-        "reward_chosen",
-        "reward_rejected",
-        "logp_chosen",
-        "logp_rejected",
-    )
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The loss, how often and by how much the chosen answer is ahead, rewards, log-probabilities."""
+        return _NAMES
 
     def __init__(self, settings: Preference, start: VLM) -> None:
         self._beta = settings.beta

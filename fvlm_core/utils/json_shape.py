@@ -27,6 +27,7 @@ class JSONKind:
 
 
 TEXT = JSONKind("text", (str,))
+NAMED = JSONKind("text or a table", (str, dict))
 FLAG = JSONKind("true or false", (bool,))
 WHOLE = JSONKind("a whole number", (int,))
 COUNT = JSONKind("a whole number, or null", (int,), empty=True)

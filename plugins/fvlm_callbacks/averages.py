@@ -39,8 +39,8 @@ class MovingAverage(Callback):
         return self._average
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """The average, beside the weights."""
-        self._average = {name: tensor.to(self._trained[name].device) for name, tensor in state.items()}
+        """The average, beside the weights and in their order."""
+        self._average = {name: state[name].to(p.device) for name, p in self._trained.items() if name in state}
 
 
 class MeanOfLast(Callback):

@@ -39,8 +39,12 @@ class DistillationLoss(TokenLoss):
         self, config: Distillation, auxiliary: tuple[str, ...], reads: Reads, head: Callable[[Tensor], Tensor]
     ) -> None:
         super().__init__(auxiliary)
-        self.names = ("loss", "teacher", *auxiliary)
         self._settings, self._reads, self._head = config, reads, head
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What is lowered, the divergence, and the connector's auxiliary losses."""
+        return ("loss", "teacher", *self._auxiliary)
 
     def contribution(self, model: VLM, batch: Batch) -> Contribution:
         """A mean over tokens, as without a teacher. A label that the teacher does not predict is scored without it."""
