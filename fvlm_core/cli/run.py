@@ -18,6 +18,8 @@ from fvlm_core.cli.path_types import RECIPE_OR_PATH
 from fvlm_core.cli.streams import need_stdout
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fvlm_core.execution.sequential import Outcome
     from fvlm_core.recipes.read import Recipe
 
@@ -40,6 +42,11 @@ if TYPE_CHECKING:
     metavar="RUN",
     shell_complete=completing("own run"),
     help="Train this run of the recipe alone, or those that match (*, ? and [..]), and make no fits; repeatable.",
+)
+@click.option(
+    "--decay-from",
+    metavar="RUN@STEP",
+    help="Train the decay of a schedule alone, from a checkpoint of the stable part of a run of this recipe.",
 )
 @launch_options
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe and the plan; train nothing.")
@@ -68,6 +75,7 @@ def command(
     root: Path,
     allowed: tuple[str, ...],
     only: tuple[str, ...],
+    decay_from: str | None,
     request: LaunchRequest,
     dry_run: bool,
     as_json: bool,
@@ -84,7 +92,22 @@ def command(
     for name, given in (("--json", as_json), ("--device", device), ("--mfu", mfu)):
         if given and not dry_run:
             raise click.UsageError(f"{name} goes with --dry-run")
+    from fvlm_core.recipes.read import only as chosen
     from fvlm_core.recipes.read import read_recipe
+
+    if decay_from is not None:
+        for name, given in (("--launcher", request.launcher), ("--only", only), ("--rehearse", rehearse)):
+            if given:
+                raise click.UsageError(f"--decay-from trains one run in this process; leave {name} out")
+
+    def read_chosen() -> Recipe:
+        """The runs that were asked for."""
+        read = read_recipe(recipe, overrides)
+        if decay_from is not None:
+            from fvlm_core.execution.decay import decaying
+
+            return decaying(read, decay_from, root)
+        return chosen(read, only) if only else read
 
     if rehearse:
         from fvlm_core.cli.rehearsing import rehearse_recipe
@@ -96,12 +119,12 @@ def command(
                 raise click.UsageError(
                     f"{name}: a rehearsal is planned for this machine; leave it or --rehearse out"
                 )
-        read = _chosen(read_recipe(recipe, overrides), only)
+        read = read_chosen()
         rehearse_recipe(read, root, allowed, dry_run=dry_run, as_json=as_json)
         return
     if dry_run:
         need_stdout(True)
-        read = _chosen(read_recipe(recipe, overrides), only)
+        read = read_chosen()
         _dry_run(read, root, as_json, device, mfu)
         if request.launcher is not None and not as_json:
             from fvlm_core.cli.launch import show_commands
@@ -114,14 +137,14 @@ def command(
         from fvlm_core.cli.launch import launch
         from fvlm_core.execution.jobs import CommandLine
 
-        read = _chosen(read_recipe(recipe, overrides), only)
+        read = read_chosen()
         outcomes, failure = launch(read, CommandLine(recipe, root, overrides, allowed, force), request)
         if len(outcomes) == len(read.runs):
             say_skipped(stdout(), read, outcomes)
     elif int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        outcomes, read = _train_with_others(recipe, overrides, root, allowed, only, force)
+        outcomes, read = _train_with_others(read_chosen, root, allowed, force)
     else:
-        read = _chosen(read_recipe(recipe, overrides), only)
+        read = read_chosen()
         outcomes = train_all(read, root, allowed, force=force)
     if outcomes is None:
         return  # the first rank shows them
@@ -132,12 +155,6 @@ def command(
     stdout().print(f"runs: {root / read.name}")
     if failure is not None:
         raise failure
-
-
-def _chosen(recipe: Recipe, names: tuple[str, ...]) -> Recipe:
-    from fvlm_core.recipes.read import only
-
-    return only(recipe, names) if names else recipe
 
 
 def _dry_run(recipe: Recipe, root: Path, as_json: bool, device: str | None, mfu: float | None) -> None:
@@ -163,20 +180,14 @@ def _dry_run(recipe: Recipe, root: Path, as_json: bool, device: str | None, mfu:
 
 
 def _train_with_others(
-    name: str,
-    overrides: tuple[str, ...],
-    root: Path,
-    allowed: tuple[str, ...],
-    only: tuple[str, ...],
-    force: bool,
+    read: Callable[[], Recipe], root: Path, allowed: tuple[str, ...], force: bool
 ) -> tuple[list[Outcome] | None, Recipe]:
     """Under torchrun: the outcomes on the first rank, None on the others."""
-    from fvlm_core.recipes.read import read_recipe
     from fvlm_core.training.process_group import join, leave
     from fvlm_core.utils.errors import FvlmError
 
     ranks = join()
-    recipe = ranks.in_turn(lambda: _chosen(read_recipe(name, overrides), only))
+    recipe = ranks.in_turn(read)
     try:
         outcomes = train_all(recipe, root, allowed, ranks, force=force)
     except FvlmError:

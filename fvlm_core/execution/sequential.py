@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +14,7 @@ from fvlm_core.data.modalities import ungiven
 from fvlm_core.data.pairs import without_pairs
 from fvlm_core.data.sources import Sources, open_all, unseen
 from fvlm_core.execution.attempt import Attempt, Begun
+from fvlm_core.execution.decay import beginning
 from fvlm_core.interfaces.data import Progress
 from fvlm_core.model.build import modality_specs
 from fvlm_core.planning.requirements import missing_libraries, missing_weights
@@ -126,7 +128,10 @@ def missing_start(recipe: Recipe, run: Run, root: Path) -> list[str]:
     begun = any((run_folder(root, recipe, run) / CHECKPOINTS).glob("step-*"))
     if begun and not run.config.training.objective_spec.start:
         return []  # it continues from its own weights
-    start = run.config.training.init_from
+    training = run.config.training
+    start = training.init_from
+    if training.continue_from and not training.objective_spec.start:
+        return []
     if start is None:
         return missing_weights(run.config.model)
     earlier = recipe.runs[: recipe.runs.index(run)]
@@ -212,7 +217,13 @@ def _begin(
     summary = _complete_summary(folder, found)
     if summary is not None:
         return summary
-    return Begun(found, find_latest(folder), (folder / TOKENIZER).exists())
+    latest, tokenizer = find_latest(folder), folder / TOKENIZER
+    begins = beginning(run, root) if latest.folder is None else None
+    if begins is not None and begins.folder is not None:
+        latest = begins
+        if not tokenizer.exists():
+            shutil.copyfile(begins.folder.parents[1] / TOKENIZER, tokenizer)
+    return Begun(found, latest, tokenizer.exists())
 
 
 def _drift(folder: Path, run: Run, data: Mapping[str, Sources] | None = None) -> list[Change]:

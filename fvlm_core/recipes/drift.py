@@ -29,7 +29,7 @@ _BY_KEY: dict[str, Class] = {
         [
             *("training.steps", "training.samples", "training.budget", "training.budget_accounting"),
             *("training.schedule", "training.warmup", "training.warmup_steps", "training.floor"),
-            *("training.lr", "training.lr_ratio", "training.lr_target"),
+            *("training.lr", "training.lr_ratio", "training.lr_target", "training.continue_from"),
         ],
         "schedule",
     ),

@@ -192,7 +192,8 @@ class Training:
     non_finite: whether a loss or gradient that is no number stops the run or skips the step; max_skipped: in a row.
     log_every: steps between training rows. init_from: weights to start from: a run ("recipe/id", or its folder), a
     folder of weights, or a file; a path that is relative to the recipe's file begins with "./" or "../", or ends in
-    .safetensors or .pt.
+    .safetensors or .pt. continue_from: a run and a step ("recipe/id@400") whose checkpoint it begins with, the
+    optimizer's state and the place in the data included; written by `fvlm run --decay-from`.
     """
 
     steps: int | None = field(default=None, validator=optional(ge(1)))
@@ -237,6 +238,7 @@ class Training:
     threads: int = field(default=0, validator=ge(0))
     workers: int = field(default=1, validator=ge(0))
     init_from: str | None = None
+    continue_from: str | None = None
 
     def __attrs_post_init__(self) -> None:
         lengths = [name for name in LENGTHS if getattr(self, name) is not None]

@@ -60,9 +60,16 @@ def software(config: RunRecipe) -> dict[str, Any]:
         *(found.find("modality", chosen.component) for chosen in model.modalities or ()),
         *(found.find("data", chosen.component) for chosen in _sources(config).values()),
     ]
-    decoder = config.data.decoder
+    decoder, training = config.data.decoder, config.training
     if decoder is not None:
         chosen.append(found.find("decoder", decoder.component))
+    if training.optimizer is not None:
+        chosen.append(found.find("optimizer", training.optimizer.component))
+    if training.objective is not None:
+        chosen.append(found.find("objective", training.objective.component))
+    if not isinstance(training.schedule, str):
+        chosen.append(found.find("schedule", training.schedule.component))
+    chosen += [found.find("callback", each.component) for each in training.callbacks or ()]
     return {
         "decoder": _versions(decoder) if decoder else f"{DECODER} {version(DECODER)}",
         "plugins": {offer.plugin: offer.origin for offer in sorted(chosen, key=lambda offer: offer.plugin)},

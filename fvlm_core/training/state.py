@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -147,8 +147,12 @@ def find_latest(folder: Path) -> Latest:
     """
     clear_unfinished(folder / CHECKPOINTS)
     latest, damaged = latest_checkpoint(folder / CHECKPOINTS)
-    if latest is None:
-        return Latest(None, Progress(), damaged)
+    return Latest(None, Progress(), damaged) if latest is None else latest_of(latest, damaged)
+
+
+def latest_of(latest: Path, damaged: Sequence[str] = ()) -> Latest:
+    """Where a run stands whose newest complete checkpoint this is."""
+    folder = latest.parents[1]
     state: dict[str, Any] = read_state(latest)
     if "samples" not in state:
         state |= counted(folder, state)
@@ -157,7 +161,7 @@ def find_latest(folder: Path) -> Latest:
     for name in ("spent", "nominal"):
         state[name] = Spent(**state[name]) if state.get(name) else None
     state["order"] = Order.from_json(state["order"]) if state.get("order") else None
-    return Latest(latest, Progress(**state), damaged)
+    return Latest(latest, Progress(**state), list(damaged))
 
 
 def restore(

@@ -1,0 +1,125 @@
+"""Distillation: the loss is its formula, the teacher stays as it is, and what it costs is counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fvlm_objectives.config import Distillation
+from fvlm_objectives.distillation import DistillationLoss, build
+from safetensors.torch import load_file
+from small import batch, model
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from trainer import go, opened, outcome, small
+
+from fvlm_core.execution.sequential import run_folder
+from fvlm_core.model import vlm as vlm_module
+from fvlm_core.utils.errors import Problems, UsageError
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FVLM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield opened(small(tmp_path_factory.mktemp("recipe")), tmp_path_factory.mktemp("none"))
+
+
+@pytest.mark.parametrize("chunk", [1 << 24, 60])
+def test_the_loss_is_its_formula(chunk: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Hinton et al. (2015), section 2, from whole probabilities in float64, label by label."""
+    monkeypatch.setattr(vlm_module, "LOGITS_AT_ONCE", chunk)
+    student, teacher = model(seed=1), model(seed=2).eval().requires_grad_(False)
+    settings = Distillation(teacher=tmp_path, weight=0.3, temperature=2.0)
+    objective = DistillationLoss(
+        settings, student.connector.spec.auxiliary, teacher.predicting, teacher.llm.logits
+    )
+    given = batch([2, 0, 1], [9, 5, 7])
+    made = objective.contribution(student, given)
+    made.loss.backward()
+    grads = {name: p.grad.clone() for name, p in student.named_parameters() if p.grad is not None}
+    student.zero_grad()
+
+    own, theirs = student.double(), teacher.double()
+    (hidden, places), (taught, _) = own.predicting(given), theirs.predicting(given)
+    labels = given.ids.flatten()[places]
+    q, p = own.llm.logits(hidden) / 2, (theirs.llm.logits(taught) / 2).softmax(-1)
+    apart = (p * (p.log() - q.log_softmax(-1))).sum(-1)
+    scored = -own.llm.logits(hidden).log_softmax(-1)[torch.arange(len(labels)), labels]
+    wanted = (0.3 * 4 * apart + 0.7 * scored).sum()
+    fine, divergence = made.sums[0], made.sums[1]
+    assert fine.item() == pytest.approx(wanted.item(), rel=1e-5)
+    assert divergence.item() == pytest.approx(apart.sum().item(), rel=1e-5)
+    assert made.count == made.tokens == len(labels)
+    own.zero_grad()
+    wanted.backward()
+    for name, parameter in own.llm.named_parameters(prefix="llm"):
+        torch.testing.assert_close(grads[name].double(), parameter.grad, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_a_run_teaches_another_which_resumes_to_the_bit(data: Any, tmp_path: Path) -> None:
+    teacher = small(tmp_path / "teacher", "training.steps=4", "eval.every=2", "model.llm.width=32")
+    go(teacher, tmp_path / "teacher", data)
+    folder = run_folder(tmp_path / "teacher", teacher, teacher.runs[0])
+    before = load_file(next((folder / "checkpoints").glob("step-*")) / "model.safetensors")
+    objective = f"training.objective={{ name = 'distillation', teacher = '{folder}' }}"
+    recipe = small(tmp_path, "training.steps=6", "eval.every=3", objective)
+    watch = go(recipe, tmp_path / "whole", data)
+    go(recipe, tmp_path / "cut", data, at=2)
+    go(recipe, tmp_path / "cut", data, die=5)
+    go(recipe, tmp_path / "cut", data)
+    assert outcome(recipe, tmp_path / "cut") == outcome(recipe, tmp_path / "whole")
+    assert all(row["loss_teacher"] > 0 for row in watch.rows)
+    after = load_file(next((folder / "checkpoints").glob("step-*")) / "model.safetensors")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_language_model_of_hugging_face_teaches_the_text(tmp_path: Path) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    sizes = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    torch.manual_seed(3)
+    theirs = LlamaForCausalLM(LlamaConfig(vocab_size=50, **sizes)).eval()
+    theirs.save_pretrained(tmp_path / "llm")
+    student, given = model(seed=1), batch([2, 0, 1], [9, 5, 7])
+    objective = build(Distillation(teacher=tmp_path / "llm", weight=1.0), student)
+    divergence = objective.contribution(student, given).sums[1]
+    hidden, places = student.predicting(given)
+    own = student.llm.logits(hidden).log_softmax(-1)
+    wanted = 0.0
+    for at, place in enumerate(places.tolist()):
+        row, column = divmod(place, given.ids.shape[1])
+        if column:
+            seen = theirs(given.ids[row : row + 1, :column]).logits[0, -1].log_softmax(-1)
+            wanted += (seen.exp() * (seen - own[at])).sum().item()
+    assert divergence.item() == pytest.approx(wanted, rel=1e-4)
+    small_vocabulary = LlamaForCausalLM(LlamaConfig(vocab_size=49, **sizes))
+    small_vocabulary.save_pretrained(tmp_path / "other")
+    with pytest.raises(UsageError, match="its vocabulary is 49 and the student's 50"):
+        build(Distillation(teacher=tmp_path / "other"), student)
+
+
+def test_a_teacher_that_is_not_there_is_named_with_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(Problems, match=r"training\.objective.*expected the folder of a run"):
+        small(tmp_path, "training.objective={ name = 'distillation', teacher = 'nowhere' }")
+
+
+def test_the_ledger_counts_the_teacher(data: Any, tmp_path: Path) -> None:
+    """Forward FLOPs of a step against torch's counter."""
+    from fvlm_core.data.lengths import SampleLengths
+    from fvlm_core.planning.compute import _taught
+    from fvlm_core.planning.connector_trace import Tracer
+
+    teacher = model(seed=2).eval().requires_grad_(False)
+    given = batch([3], [9], supervise=1.0)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
+        hidden, places = teacher.predicting(given)
+        teacher.llm.logits(hidden)
+    tracer = Tracer(teacher.encoder.spec, teacher.connector, teacher.llm.spec)
+    sample = SampleLengths(frames=3, text=9, supervised=len(places))
+    assert sum(row.forward for row in _taught(tracer, sample)) == pytest.approx(
+        counter.get_total_flops(), rel=1e-9
+    )
+    assert all(row.backward == 0 for row in _taught(tracer, sample))
