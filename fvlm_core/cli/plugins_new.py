@@ -9,14 +9,14 @@ import click
 from fvlm_core.cli.choice import NearestChoice
 from fvlm_core.cli.path_types import FOLDER_PATH
 
-KINDS = ("encoder", "connector", "llm", "data", "fit")
+KINDS = ("encoder", "connector", "llm", "data", "objective", "optimizer", "schedule", "callback", "fit")
 
 
 @click.command("new")
 @click.argument("name")
 @click.option(
     "--kind",
-    type=NearestChoice(KINDS, {"law": "fit", "model": "llm", "source": "data"}),
+    type=NearestChoice(KINDS, {"law": "fit", "model": "llm", "source": "data", "loss": "objective"}),
     required=True,
     help="What the plugin offers.",
 )

@@ -1,21 +1,4 @@
-"""What an optimizer says of itself before torch is imported.
-
-The component's target is `build(config, groups) -> torch.optim.Optimizer`. groups: dicts as torch takes them; beside
-"params" each has "names" (the parameters' full names, in their order), "component" ("connector", "encoder", "llm"),
-"peak" (its peak learning rate), "decays" (whether they are matrices and kernels, which weight decay may act on: no
-norms, biases, embeddings) and "weight_decay" (0 where not). What is built has `param_groups` with these keys, a
-`state` by parameter, `step()` and `zero_grad()`, as torch's own optimizers have, and takes the rate of each step from
-group["lr"], which the core sets.
-
-The config class has a method `state(name, shape, decays) -> Mapping[str, int]`: what is kept for such a parameter
-between steps, the name of each tensor and its bytes on one device; single numbers, as a count of steps, need not be
-said. From it come the plan's memory and disk. A checkpoint holds the tensors of the state by name and nothing else: a
-step after a resume is the step there would have been.
-
-Gradients are those of the mean loss over the whole optimizer step, clipped. A step whose numbers are not finite is not
-made. "sharded" in the component's `provides` says that every number of a parameter is moved by itself (as AdamW and
-SGD do), so that `parallel = "fsdp2"` may cut it over ranks.
-"""
+"""What an optimizer promises, and says of itself before torch is imported."""
 
 from __future__ import annotations
 
@@ -27,10 +10,28 @@ from attrs import frozen
 
 
 class OptimizerSettings(Protocol):
-    """What the config class of an optimizer has beside its settings."""
+    """The config class of an optimizer, and what is built of it.
+
+    The component's target is `build(config, groups) -> torch.optim.Optimizer`. groups: dicts as torch takes them;
+    beside "params" each has "names" (the parameters' full names, in their order), "component" ("connector", "encoder",
+    "llm"), "peak" (its peak learning rate), "decays" (whether they are matrices and kernels, which weight decay may
+    act on: no norms, biases, embeddings) and "weight_decay" (0 where they do not). What is built has `param_groups`
+    with all of these keys, a `state` by parameter, `step()` and `zero_grad()`, as torch's own optimizers have.
+
+    A step takes the rate of each group from group["lr"], which the core sets before it; a rate of 0 moves nothing.
+    A parameter without a gradient stays as it is. Gradients are those of the mean loss over the whole optimizer step,
+    clipped; a step whose numbers are not finite is not made.
+
+    A checkpoint holds the tensors of the state by name and nothing else: a step after a resume is the one there would
+    have been. "sharded" in the component's `provides` says that every number of a parameter is moved by itself, as
+    AdamW and SGD do, so that `parallel = "fsdp2"` may cut it over ranks.
+    """
 
     def state(self, name: str, shape: Sequence[int], decays: bool) -> Mapping[str, int]:
-        """Bytes of each tensor that is kept for a parameter, by the tensor's name."""
+        """The tensors that are kept between steps for a parameter of this full name and shape, and the bytes of each.
+
+        Single numbers, as a count of steps, need not be said. From it come the plan's memory and disk.
+        """
         ...
 
 

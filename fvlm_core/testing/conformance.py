@@ -23,6 +23,10 @@ _MODULES: dict[Kind, str] = {
     "llm": "llm",
     "modality": "modality",
     "data": "data",
+    "objective": "objective",
+    "optimizer": "optimizer",
+    "schedule": "schedule",
+    "callback": "callback",
     "fit": "law",
 }
 """Kinds with checks of their own; the others have the general ones."""

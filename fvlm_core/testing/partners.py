@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fvlm_core.interfaces.connector import Connector, VisualTokens
 from fvlm_core.interfaces.encoder import Depth, KeyValue, PatchFeatures, VisionEncoder
 from fvlm_core.interfaces.llm import LLMBackend
-from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec
+from fvlm_core.interfaces.specs import ConnectorSpec, EncoderSpec, LLMSpec, Mode
+from fvlm_core.model.vlm import VLM
 
 
 def iris_spec() -> EncoderSpec:
@@ -73,6 +75,38 @@ class Iris(VisionEncoder):
     def _keys(self, layer: nn.Module, tokens: Tensor) -> KeyValue:
         key, value = layer(tokens).unflatten(-1, (2, self.spec.heads, -1)).permute(2, 0, 3, 1, 4)
         return KeyValue(key, value)
+
+
+class Nerve(Connector):
+    """One token a frame: the mean of its patches."""
+
+    encoder_tokens = True
+    encoder_layers = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spec = ConnectorSpec(tokens_per_frame=1, mode="coarse_only")
+        self.map = nn.Linear(iris_spec().width, ear_spec().width)
+
+    def connect(
+        self,
+        features: PatchFeatures,
+        counts: Tensor,
+        encoder: VisionEncoder,
+        llm: LLMBackend,
+        *,
+        mode: Mode | None = None,
+    ) -> VisualTokens:
+        """As promised."""
+        assert features.tokens is not None
+        return VisualTokens(self.map(features.tokens[:, 1:].mean(1, keepdim=True)))
+
+
+def tiny_vlm() -> VLM:
+    """A model of the partners, always with the same weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        return VLM(Iris(), Nerve(), Ear())
 
 
 class Ear(LLMBackend):

@@ -55,7 +55,10 @@ class Objective(ABC):
     @abstractmethod
     def contribution(self, model: VLM, batch: Batch) -> Contribution:
         """The loss of a micro-batch: a sum, which is divided by the `count` of the whole optimizer step, so that how a
-        step is cut into micro-batches and ranks changes nothing."""
+        step is cut into micro-batches and ranks changes nothing.
+
+        Where no token is supervised it is a number all the same, with a graph.
+        """
 
     @abstractmethod
     def columns(self, means: Mapping[str, float]) -> dict[str, float | None]:
