@@ -23,10 +23,9 @@ class Schedule(Protocol):
     def __call__(self, step: float, steps: int, group: str, /) -> float:
         """The factor, 0 or more: a pure function of these three.
 
-        step: updates since the warm-up ended, from 0; a whole number but where an accepted drift left a run between two.
-        steps: updates from the end of the warm-up to that of the run, 0 or more.
-        After the last one the last value holds.
-        group: "connector", "encoder" or "llm".
+        step: updates since the warm-up ended, from 0; a whole number but where an accepted drift left a run between
+        two. steps: updates from the end of the warm-up to that of the run, 0 or more. After the last one the last
+        value holds. group: "connector", "encoder" or "llm".
         """
         ...
 
