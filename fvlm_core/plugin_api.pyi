@@ -119,6 +119,7 @@ from fvlm_core.recipes.read import model_from_resolved as model_from_resolved
 from fvlm_core.recipes.read import settings_from as settings_from
 from fvlm_core.recipes.schema import Preference as Preference
 from fvlm_core.report.figures import style as style
+from fvlm_core.runs.store import find_run as find_run
 from fvlm_core.runs.store import open_run as open_run
 from fvlm_core.training.callbacks import Callback as Callback
 from fvlm_core.training.callbacks import CallbackRun as CallbackRun
@@ -145,6 +146,7 @@ from fvlm_core.utils.listing import listed as listed
 from fvlm_core.utils.parent_death import tied as tied
 from fvlm_core.utils.paths import cache_folder as cache_folder
 from fvlm_core.utils.paths import environment_path as environment_path
+from fvlm_core.utils.paths import runs_folder as runs_folder
 from fvlm_core.utils.paths import user_path as user_path
 from fvlm_core.utils.pretrained import ACTIVATION as ACTIVATION
 from fvlm_core.utils.pretrained import COUNT as COUNT

@@ -11,6 +11,7 @@ import click
 from fvlm_core.cli.choice import NearestChoice
 from fvlm_core.cli.offered import Place, completing
 from fvlm_core.cli.path_types import FOLDER_PATH, RUN_OR_PATH
+from fvlm_core.utils.paths import keep_runs
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -19,6 +20,7 @@ runs_option = click.option(
     "root",
     type=FOLDER_PATH,
     default=Path("runs"),
+    callback=lambda ctx, parameter, folder: keep_runs(folder),
     envvar="FVLM_RUNS",
     show_default=True,
     help="Where runs are kept.",

@@ -72,16 +72,17 @@ def tail(log: Path, lines: int) -> list[str]:
 
 def earlier_runs(recipe: Recipe, run: Run, root: Path) -> tuple[str, ...]:
     """The ids of the recipe's own runs, left-out ones not counted, that this run starts from."""
-    start = run.config.training.init_from
-    if start is None:
-        return ()
+    training = run.config.training
+    starts = [*([training.init_from] if training.init_from else []), *training.objective_spec.after]
     return tuple(
-        other.id for other in recipe.runs if other.order < run.order and _means(start, recipe, other, root)
+        other.id
+        for other in recipe.runs
+        if other.order < run.order and any(_means(start, recipe, other, root) for start in starts)
     )
 
 
 def _means(start: str, recipe: Recipe, other: Run, root: Path) -> bool:
-    """Whether `init_from = start` is this run: "recipe/id", its id, or its folder."""
+    """Whether `start` is this run: "recipe/id", its id, or its folder."""
     if start in (f"{recipe.name}/{other.id}", other.id):
         return True
     return user_path(start).absolute() == run_folder(root, recipe, other).absolute()

@@ -29,6 +29,7 @@ from fvlm_core.runs.store import (
     RECIPE,
     SUMMARY,
     TOKENIZER,
+    find_run,
     open_run,
     read_part,
 )
@@ -40,6 +41,7 @@ from fvlm_core.training.state import find_latest
 from fvlm_core.utils.atomic_files import refuse_link
 from fvlm_core.utils.errors import MissingWeights, UsageError
 from fvlm_core.utils.folder_lock import writing
+from fvlm_core.utils.paths import keep_runs
 from fvlm_core.weights.init_from import find_initial
 
 
@@ -102,6 +104,7 @@ def prepare(recipe: Recipe, root: Path, progress: Progress) -> dict[str, Sources
     by_run: dict[str, Sources] = {}
     for run in recipe.runs:
         missing += missing_start(recipe, run, root)
+        missing += missing_before(recipe, run, root)
         missing += missing_libraries(run.config.trackers)
         shared = next((sources for data, sources in opened if data == run.config.data), None)
         if shared is None:
@@ -121,6 +124,19 @@ def prepare(recipe: Recipe, root: Path, progress: Progress) -> dict[str, Sources
         for source in sources.every:
             source.prepare(progress)
     return by_run
+
+
+def missing_before(recipe: Recipe, run: Run, root: Path) -> list[str]:
+    """Runs that have to be trained before this one, and are not: neither by this recipe nor before."""
+    found: list[str] = []
+    earlier = recipe.runs[: recipe.runs.index(run)]
+    own = {name for other in earlier for name in (other.id, f"{recipe.name}/{other.id}")}
+    for name in [name for name in run.config.training.objective_spec.after if name not in own]:
+        try:
+            find_run(name, root)
+        except UsageError as error:
+            found.append(f"training.objective: {error}; train that run first, or name another")
+    return found
 
 
 def missing_start(recipe: Recipe, run: Run, root: Path) -> list[str]:
@@ -187,6 +203,7 @@ def run_all(
     rehearsal: whether records and summaries say that this is one.
     """
     ranks = ranks or Ranks()
+    keep_runs(root)
     ranks.on_first(lambda: check_drift(recipe, root, allowed, data))
     outcomes: list[Outcome] = []
     for run in recipe.runs:

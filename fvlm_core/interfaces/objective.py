@@ -15,6 +15,8 @@ class ObjectiveSpec:
     """Whether samples and batches are pairs of answers (`Batch.rejected`)."""
     start: bool = False
     """Whether it is made of the model as the run starts, also where the run continues: a frozen reference."""
+    after: tuple[str, ...] = ()
+    """Runs that are to be trained before, as "recipe/id", or their folders."""
     teacher: Any = None
     """The recipe of a second model that reads every batch, forward alone (`Checkpoint.config.model`): its FLOPs and its
     memory are planned."""

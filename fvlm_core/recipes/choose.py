@@ -64,7 +64,7 @@ def _root_folders(table: Located) -> None:
             table.value[key] = evolve(named, value=str(named.base / named.value))
 
 
-_HUB_ID_OR_FOLDER = ("weights", "tokenizer")
+_HUB_ID_OR_FOLDER = ("weights", "tokenizer", "teacher")
 """Keys of components whose text may be either."""
 
 

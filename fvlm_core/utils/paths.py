@@ -110,3 +110,18 @@ def _homeless(text: str) -> Exception:
             f"{text}: this user (uid {os.getuid()}) has no home: set HOME, or write the path in full"
         )
     return UsageError(f'{text}: no user is called "{user}"; a file of that name is written ./{text}')
+
+
+_runs: Path | None = None
+
+
+def runs_folder() -> Path:
+    """Where runs are kept: what the command line said, else FVLM_RUNS, else ./runs."""
+    return _runs or Path(os.environ.get("FVLM_RUNS") or "runs")
+
+
+def keep_runs(folder: Path) -> Path:
+    """Have components that name a run look for it there; the folder."""
+    global _runs
+    _runs = folder
+    return folder

@@ -13,11 +13,14 @@ from safetensors.torch import load_file
 from small import batch, model
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-from trainer import go, opened, outcome, small
+from trainer import TEXT, go, opened, outcome, small
 
+from fvlm_core.execution.jobs import earlier_runs
 from fvlm_core.execution.sequential import run_folder
 from fvlm_core.model import vlm as vlm_module
-from fvlm_core.utils.errors import Problems, UsageError
+from fvlm_core.recipes.read import read_recipe
+from fvlm_core.runs.metrics import read_metrics
+from fvlm_core.utils.errors import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +35,7 @@ def test_the_loss_is_its_formula(chunk: int, monkeypatch: pytest.MonkeyPatch, tm
     """Hinton et al. (2015), section 2, from whole probabilities in float64, label by label."""
     monkeypatch.setattr(vlm_module, "LOGITS_AT_ONCE", chunk)
     student, teacher = model(seed=1), model(seed=2).eval().requires_grad_(False)
-    settings = Distillation(teacher=tmp_path, weight=0.3, temperature=2.0)
+    settings = Distillation(teacher="none", weight=0.3, temperature=2.0)
     objective = DistillationLoss(
         settings, student.connector.spec.auxiliary, teacher.predicting, teacher.llm.logits
     )
@@ -84,7 +87,7 @@ def test_a_language_model_of_hugging_face_teaches_the_text(tmp_path: Path) -> No
     theirs = LlamaForCausalLM(LlamaConfig(vocab_size=50, **sizes)).eval()
     theirs.save_pretrained(tmp_path / "llm")
     student, given = model(seed=1), batch([2, 0, 1], [9, 5, 7])
-    objective = build(Distillation(teacher=tmp_path / "llm", weight=1.0), student)
+    objective = build(Distillation(teacher=str(tmp_path / "llm"), weight=1.0), student)
     divergence = objective.contribution(student, given).sums[1]
     hidden, places = student.predicting(given)
     own = student.llm.logits(hidden).log_softmax(-1)
@@ -98,12 +101,32 @@ def test_a_language_model_of_hugging_face_teaches_the_text(tmp_path: Path) -> No
     small_vocabulary = LlamaForCausalLM(LlamaConfig(vocab_size=49, **sizes))
     small_vocabulary.save_pretrained(tmp_path / "other")
     with pytest.raises(UsageError, match="its vocabulary is 49 and the student's 50"):
-        build(Distillation(teacher=tmp_path / "other"), student)
+        build(Distillation(teacher=str(tmp_path / "other")), student)
 
 
-def test_a_teacher_that_is_not_there_is_named_with_the_way_out(tmp_path: Path) -> None:
-    with pytest.raises(Problems, match=r"training\.objective.*expected the folder of a run"):
-        small(tmp_path, "training.objective={ name = 'distillation', teacher = 'nowhere' }")
+def test_a_teacher_that_is_not_there_is_named_before_anything_trains(data: Any, tmp_path: Path) -> None:
+    recipe = small(tmp_path, "training.objective={ name = 'distillation', teacher = 'nowhere/96' }")
+    with pytest.raises(
+        UsageError, match=r'training\.objective: no run folder .* called "nowhere/96".*train that run'
+    ):
+        opened(recipe, tmp_path)
+
+
+def test_a_run_of_the_same_recipe_teaches_the_next(data: Any, tmp_path: Path) -> None:
+    """By its name in the store, whether it is trained by then or not yet."""
+    file = tmp_path / "two.toml"
+    taught = 'training.objective = { name = "distillation", teacher = "two/teacher" }\n'
+    file.write_text(
+        TEXT.replace('name = "small"', 'name = "two"', 1)
+        + f'[[runs]]\nid = "teacher"\nmodel.llm.width = 32\n[[runs]]\nid = "student"\n{taught}'
+    )
+    recipe = read_recipe(str(file), ["training.steps=2", "eval.every=2"])
+    by_run = {run.id: data["small"] for run in recipe.runs}
+    assert earlier_runs(recipe, recipe.runs[1], tmp_path) == ("teacher",)
+    opened(recipe, tmp_path)
+    go(recipe, tmp_path, by_run)
+    rows = read_metrics(tmp_path / "two" / "student" / "metrics.jsonl")
+    assert all(row["loss_teacher"] > 0 for row in rows if row["event_type"] == "train")
 
 
 def test_the_ledger_counts_the_teacher(data: Any, tmp_path: Path) -> None:
