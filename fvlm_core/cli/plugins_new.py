@@ -9,7 +9,10 @@ import click
 from fvlm_core.cli.choice import NearestChoice
 from fvlm_core.cli.path_types import FOLDER_PATH
 
-KINDS = ("encoder", "connector", "llm", "data", "fit")
+KINDS = (
+    *("encoder", "connector", "llm", "data", "fit"),
+    "metric",
+)
 
 
 @click.command("new")

@@ -24,6 +24,7 @@ _MODULES: dict[Kind, str] = {
     "modality": "modality",
     "data": "data",
     "fit": "law",
+    "metric": "metric",
 }
 """Kinds with checks of their own; the others have the general ones."""
 

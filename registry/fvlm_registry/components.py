@@ -9,8 +9,9 @@ from typing import Any, Literal, get_args
 from attrs import Attribute, field, frozen
 
 Kind = Literal[
-    "encoder", "connector", "llm", "modality", "data", "decoder", "fit", "figure", "tracker", "launcher"
-]
+    "encoder", "connector", "llm", "modality", "data", "decoder", "fit", "figure", "tracker", "launcher",
+    "metric",
+]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 

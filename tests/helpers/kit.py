@@ -13,7 +13,10 @@ from fvlm_core.templates.distribution import write
 from fvlm_registry import Component
 from fvlm_registry.listing import HOOKS
 
-KINDS = ("encoder", "connector", "llm", "data", "fit")
+KINDS = (
+    *("encoder", "connector", "llm", "data", "fit"),
+    "metric",
+)
 
 
 def package(folder: Path) -> Path:

@@ -92,7 +92,8 @@ BROKEN = {
     "hook like no other": (
         HEAD + f"@hookimpl\ndef register():\n    yield {MLP}",
         'there is no hook "register": the hooks are fvlm_encoders, fvlm_connectors, fvlm_llms, fvlm_modality_encoders, '
-        "fvlm_data_sources, fvlm_decoders, fvlm_fit_models, fvlm_figures, fvlm_trackers, fvlm_launchers",
+        "fvlm_data_sources, fvlm_decoders, fvlm_fit_models, fvlm_figures, fvlm_trackers, fvlm_launchers, "
+        "fvlm_metrics",
     ),
     "two mistakes at once": (
         HEAD + "@hookimpl\ndef fvlm_encoder(): ...\n@hookimpl\ndef fvlm_llms(config): ...",
@@ -112,7 +113,7 @@ BROKEN = {
         "x = 1",
         "no function is marked with @hookimpl: expected one of fvlm_encoders, fvlm_connectors, fvlm_llms, "
         "fvlm_modality_encoders, fvlm_data_sources, fvlm_decoders, fvlm_fit_models, fvlm_figures, fvlm_trackers, "
-        "fvlm_launchers",
+        "fvlm_launchers, fvlm_metrics",
     ),
     "raises while listing": (
         HEAD + f"@hookimpl\ndef fvlm_connectors():\n    yield {MLP}\n    {{}}['size']",
@@ -426,6 +427,12 @@ def test_the_examples_of_the_manual_work(
             time.sleep(0.01)
         assert ended == Ended(7)
         assert (tmp_path / "log.txt").read_text() == f"x\n{min(19, os.nice(0) + 10)}\n"
+    elif hook == "fvlm_metrics":
+        from fvlm_core.plugin_api import Answer
+
+        said = [Answer("1", "s", "?", text, "A red square.") for text in ("a blue one", "two", "")]
+        assert build(config_class()).score(said) == [1.0, 0.0, 0.0]
+        assert build(config_class(words=2)).score(said) == [0.0, 0.0, 0.0]
     else:
         law = build(config_class())
         assert law.form == "L = E + B/D^beta"
