@@ -19,6 +19,7 @@ from scipy.stats import ttest_1samp
 
 from fvlm_core.data.collate import Preparer
 from fvlm_core.data.loader import ValidationSet, validation_set
+from fvlm_core.evaluation.subject import choose_metrics, measure, open_data, open_subject
 from fvlm_core.interfaces.data import DataSource, Progress, Sample, Turn
 from fvlm_core.interfaces.metric import Answer, Metric
 from fvlm_core.model.byte_tokenizer import ByteChat
@@ -97,6 +98,23 @@ def test_columns_are_means_of_the_answers_with_students_interval(done: dict[str,
                 assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
     assert {each.prompt for each in answers} == {"Describe the clip."}
     assert all(each.id.startswith("shapes/") and each.reference for each in answers)
+
+
+def test_fvlm_eval_gives_the_metrics_of_the_run(
+    done: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FVLM_CACHE", str(done["place"] / "cache"))
+    folder: Path = done["with folder"]
+    best = json.loads((folder / "summary.json").read_text())["best_val_step"]
+    [row] = [row for row in done["with"]["rows"] if (row["step"], row["event_type"]) == (best, "eval")]
+    subject = open_subject(str(folder), folder.parents[1])
+    sources = open_data(subject, None, (), "validation", lambda what, now, total: None)
+    chosen = choose_metrics(subject, ["token-f1", "chrf"])
+    measured = measure(subject, sources, [subject.model.connector.spec.mode], None, metrics=chosen)
+    [again] = measured.rows.values()
+    for column in ("token_f1", "chrf"):
+        for end in (column, f"{column}_low", f"{column}_high"):
+            assert again[end] == row[end]
 
 
 def test_means_leave_out_samples_without_a_score() -> None:
