@@ -78,7 +78,9 @@ def test_a_tracker_without_its_library_stops_before_anything_is_made(
 def test_a_metric_without_its_library_stops_before_anything_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith(("fvlm_metrics.ngrams", "sacrebleu"))]:
+    for name in [
+        name for name in sys.modules if name.startswith(("fvlm_answer_metrics.ngrams", "sacrebleu"))
+    ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "sacrebleu", None)  # as if it were not installed
     recipe = tmp_path / "tiny.toml"

@@ -8,9 +8,9 @@ import string
 
 import pytest
 import sacrebleu
-from fvlm_metrics.answers import F1, ExactMatches, RightChoices
-from fvlm_metrics.config import BLEU, ChrF, ExactMatch, MultipleChoice, TokenF1
-from fvlm_metrics.ngrams import SentenceBLEU, SentenceChrF
+from fvlm_answer_metrics.answers import F1, ExactMatches, RightChoices
+from fvlm_answer_metrics.config import BLEU, ChrF, ExactMatch, MultipleChoice, TokenF1
+from fvlm_answer_metrics.ngrams import SentenceBLEU, SentenceChrF
 
 from fvlm_core.interfaces.metric import Answer
 from fvlm_core.testing.metric import ANSWERS

@@ -13,8 +13,8 @@ import small
 import torch
 import trainer
 from attrs import evolve
-from fvlm_metrics.answers import ExactMatches
-from fvlm_metrics.config import ExactMatch
+from fvlm_answer_metrics.answers import ExactMatches
+from fvlm_answer_metrics.config import ExactMatch
 from scipy.stats import ttest_1samp
 
 from fvlm_core.data.collate import Preparer

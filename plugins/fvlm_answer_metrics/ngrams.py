@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from sacrebleu.metrics.bleu import BLEU as LibraryBLEU
 from sacrebleu.metrics.chrf import CHRF as LibraryChrF
 
+from fvlm_answer_metrics.config import BLEU, ChrF
 from fvlm_core.plugin_api import Answer, Metric
-from fvlm_metrics.config import BLEU, ChrF
 
 
 class SentenceBLEU(Metric):

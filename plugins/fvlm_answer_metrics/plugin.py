@@ -33,7 +33,7 @@ def fvlm_metrics() -> Iterator[Component]:
     ):
         yield Component(
             name,
-            target=f"fvlm_metrics.{module}:{build}",
-            config=f"fvlm_metrics.config:{config}",
+            target=f"fvlm_answer_metrics.{module}:{build}",
+            config=f"fvlm_answer_metrics.config:{config}",
             summary=summary,
         )

@@ -11,8 +11,8 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 
+from fvlm_answer_metrics.config import ExactMatch, MultipleChoice, TokenF1
 from fvlm_core.plugin_api import Answer, Metric, chosen
-from fvlm_metrics.config import ExactMatch, MultipleChoice, TokenF1
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
