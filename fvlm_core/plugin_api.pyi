@@ -82,6 +82,8 @@ from fvlm_core.interfaces.launcher import Job as Job
 from fvlm_core.interfaces.launcher import Launcher as Launcher
 from fvlm_core.interfaces.launcher import Task as Task
 from fvlm_core.interfaces.llm import LLMBackend as LLMBackend
+from fvlm_core.interfaces.metric import Answer as Answer
+from fvlm_core.interfaces.metric import Metric as Metric
 from fvlm_core.interfaces.modality import ModalityEncoder as ModalityEncoder
 from fvlm_core.interfaces.objective import ObjectiveSpec as ObjectiveSpec
 from fvlm_core.interfaces.objective import OwnObjective as OwnObjective
@@ -143,6 +145,7 @@ from fvlm_core.utils.errors import Problems as Problems
 from fvlm_core.utils.errors import UsageError as UsageError
 from fvlm_core.utils.listing import lines as lines
 from fvlm_core.utils.listing import listed as listed
+from fvlm_core.utils.multiple_choice import chosen as chosen
 from fvlm_core.utils.parent_death import tied as tied
 from fvlm_core.utils.paths import cache_folder as cache_folder
 from fvlm_core.utils.paths import environment_path as environment_path

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from fvlm_core.cli.console import note, print_json, stderr
+from fvlm_core.cli.generation_options import generation, generation_options
 from fvlm_core.cli.options import frame_options, run_option, runs_option
 from fvlm_core.cli.path_types import ANY_PATH, FILE_OR_STDOUT, STDOUT
 from fvlm_core.media.suffixes import by_kind, is_video
@@ -23,13 +24,27 @@ from fvlm_core.media.suffixes import by_kind, is_video
 @click.option("--system", help="The system turn.  [default: that of training]")
 @frame_options
 @click.option("--tokens", default=128, show_default=True, help="Longest answer, in tokens.")
+@generation_options
+@click.option(
+    "--seed", default=0, show_default=True, help="Of sampling; each video draws from it and its own name."
+)
 @click.option(
     "--out",
     type=FILE_OR_STDOUT,
     help="A .jsonl file to append to; videos it already holds are skipped. Default: standard output.",
 )
 def command(
-    videos: tuple[Path, ...], run_name: str, root: Path, tokens: int, out: Path | None, **otherwise: Any
+    videos: tuple[Path, ...],
+    run_name: str,
+    root: Path,
+    tokens: int,
+    beams: int | None,
+    temperature: float | None,
+    top_p: float | None,
+    stop: tuple[str, ...],
+    seed: int,
+    out: Path | None,
+    **otherwise: Any,
 ) -> None:
     """Caption VIDEOS (files or folders) with a trained model: one JSON object a line.
 
@@ -39,13 +54,16 @@ def command(
     from rich.progress import track
 
     from fvlm_core.evaluation.inference import caption
+    from fvlm_core.interfaces.generation import Generation
     from fvlm_core.media.decoders import open_decoder
     from fvlm_core.media.moving_pictures import shows_still
     from fvlm_core.media.video import BadSample
     from fvlm_core.runs.store import find_run
     from fvlm_core.utils.errors import FvlmError
+    from fvlm_core.utils.seeding import derive
     from fvlm_core.weights.restore import restore
 
+    settings = generation(Generation(), beams=beams, temperature=temperature, top_p=top_p, stop=stop)
     out = None if out == STDOUT else out
     done = _captioned(out)
     if out is not None and out.exists() and not out.read_bytes().endswith(b"\n"):
@@ -70,7 +88,8 @@ def command(
         line: dict[str, object] = {"video": str(video)}
         try:
             frames = viewing.frames(video, decoder)
-            said = caption(restored, frames, viewing.question(video), tokens, viewing.system)
+            drawn = derive(seed, "answer", video.name)
+            said = caption(restored, frames, viewing.question(video), tokens, viewing.system, settings, drawn)
             line |= {"frames": len(frames), "caption": said}
         except BadSample as error:
             failed += 1

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from fvlm_core.recipes.read import Run
+from fvlm_core.runs.answers import metric_means
 
 LINE_EVERY = 10.0
 """Seconds between plain progress lines of long preparations."""
@@ -110,8 +111,9 @@ class Display:
         words = f"  words {content:.4f}" if content is not None else ""
         entropy = row["attention_entropy"]
         gaze = f"  entropy {entropy:.3f}" if entropy is not None else ""
+        metrics = "".join(f"  {name} {found}" for name, found in metric_means(row).items())
         self._line(
-            f"  {self._run}  step {row['step']:>6}/{self._steps}  val {row['val_loss']:.4f}{words}{gaze}  "
+            f"  {self._run}  step {row['step']:>6}/{self._steps}  val {row['val_loss']:.4f}{words}{gaze}{metrics}  "
             f"{rate(row['throughput_samples_sec'])} samples/s  {clock(self._left(row['step']))} left",
         )
 

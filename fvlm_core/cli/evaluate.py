@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from fvlm_core.cli.choice import NearestChoice
+from fvlm_core.cli.generation_options import generation, generation_options
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import key_option, runs_option
 from fvlm_core.cli.path_types import RUN_OR_PATH
@@ -45,6 +46,27 @@ if TYPE_CHECKING:
     metavar="X",
     help="How large a share of the samples may be without what they show.  [default: data.max_bad of the recipe]",
 )
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completing("metric"),
+    help="Score the model's answers by this metric; may be given several times.",
+)
+@click.option(
+    "--answers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --metric: answer at most so many samples.  [default: the recipe's, or 64]",
+)
+@click.option(
+    "--tokens",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --metric: longest answer, in tokens.  [default: the recipe's, or 64]",
+)
+@generation_options
 @click.option("--device", type=NearestChoice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @runs_option
@@ -56,6 +78,13 @@ def command(
     split: str,
     samples: int | None,
     max_bad: float | None,
+    metrics: tuple[str, ...],
+    answers: int | None,
+    tokens: int | None,
+    beams: int | None,
+    temperature: float | None,
+    top_p: float | None,
+    stop: tuple[str, ...],
     device: str,
     as_json: bool,
     root: Path,
@@ -67,11 +96,26 @@ def command(
     learned and of the dynamic queries), the same ones whatever --mode says. A source that the run does not know is
     shown as its training data were, where its settings (fps, max_frames, fit, prompt) can say so and no -o says
     otherwise.
+
+    With --metric the model answers samples, too: a metric is the mean of its answers' scores, between the ends of the
+    mean's interval at 95 % (Student's, over the samples). --answers, --tokens, --beams, --temperature, --top-p and
+    --stop say how it answers; what they leave open is as [eval.generation] of its recipe says.
     """
     from fvlm_core.cli.console import note, stderr
     from fvlm_core.cli.display import Display
-    from fvlm_core.evaluation.subject import check_mode, how_shown, measure, open_data, open_subject
+    from fvlm_core.evaluation.subject import (
+        check_mode,
+        choose_metrics,
+        how_shown,
+        measure,
+        open_data,
+        open_subject,
+    )
+    from fvlm_core.recipes.schema import Answering
 
+    how = {"samples": answers, "limit": tokens, "beams": beams, "temperature": temperature, "top_p": top_p}
+    if not metrics and (stop or any(value is not None for value in how.values())):
+        raise click.UsageError("options of answers: nothing is answered without --metric NAME")
     subject = open_subject(run_name, root)
     if subject.remark:
         note(subject.remark)
@@ -84,7 +128,9 @@ def command(
         sources = open_data(subject, data, settings, cast("Split", split), display.work, max_bad)
     for text in how_shown(subject, sources, named=data is not None):
         stderr().print(f"shown: {text}", soft_wrap=True)
-    measured = measure(subject, sources, chosen, samples, device)
+    scored = choose_metrics(subject, metrics)
+    answering = generation(subject.eval.generation or Answering(), **how, stop=stop)
+    measured = measure(subject, sources, chosen, samples, device, scored, answering)
     for bad in measured.bad:
         stderr().print(f"left out: {bad.sample}: {bad.reason}", soft_wrap=True)
     if as_json:
@@ -105,8 +151,16 @@ def _print_json(subject: EvaluatedModel, split: str, measured: EvaluationResult)
         "samples": measured.samples,
         "bad_samples": [asdict(bad) for bad in measured.bad],
         "modes": measured.rows,
+        **({"answers": _plain(measured)} if measured.answers else {}),
     }
     click.echo(json.dumps(whole, indent=2, allow_nan=False))
+
+
+def _plain(measured: EvaluationResult) -> dict[str, Any]:
+    """Every answer, by mode."""
+    from attrs import asdict
+
+    return {mode: [asdict(each) for each in answers] for mode, answers in measured.answers.items()}
 
 
 def _print_table(subject: EvaluatedModel, split: str, measured: EvaluationResult) -> None:
@@ -124,5 +178,22 @@ def _print_table(subject: EvaluatedModel, split: str, measured: EvaluationResult
         cells = ["" if value is None else f"{value:.4f}" for value in values]
         table.add_row(mode, *cells, f"{row['val_tokens']:,}")
     print_table(table)
+    if measured.answers:
+        _print_metrics(measured)
     step = "" if subject.step is None else f", step {subject.step}"
     stdout().print(f"{subject.name}{step}: {measured.samples} samples, {split}", soft_wrap=True)
+
+
+def _print_metrics(measured: EvaluationResult) -> None:
+    from fvlm_core.cli.console import new_table, print_table
+    from fvlm_core.runs.answers import metric_means
+
+    table = new_table(
+        "mode", "metric", "mean", "low", "high", "answers", right=("mean", "low", "high", "answers")
+    )
+    for mode, answers in measured.answers.items():
+        for name, found in metric_means(measured.rows[mode]).items():
+            ends = ["" if value is None else f"{value:.4g}" for value in (found.mean, found.low, found.high)]
+            scored = sum(each.scores[name] is not None for each in answers)
+            table.add_row(mode, name, *ends, str(scored))
+    print_table(table)

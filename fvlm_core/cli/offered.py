@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Place = Literal[
     "recipe", "run", "group", "id", "own run", "key", "changed key", "setting", "launcher setting", "data setting",
+    "metric",
     "data", "fit", "launcher", "component", "gpu", "figure", "column", "condition", "mode",
 ]  # fmt: skip
 """recipe: a shipped one. run: "recipe/id" of the store. group: a recipe of the store. id: of a run there. own run: a
@@ -268,6 +269,7 @@ _PLACES: dict[Place, Callable[[click.Context, str], Iterator[Word]]] = {
     "data": _of("data"),
     "fit": _of("fit"),
     "launcher": _of("launcher"),
+    "metric": _of("metric"),
     "component": _anything,
     "gpu": _gpus,
     "figure": _figures,

@@ -9,7 +9,18 @@ import click
 from fvlm_core.cli.choice import NearestChoice
 from fvlm_core.cli.path_types import FOLDER_PATH
 
-KINDS = ("encoder", "connector", "llm", "data", "objective", "optimizer", "schedule", "callback", "fit")
+KINDS = (
+    "encoder",
+    "connector",
+    "llm",
+    "data",
+    "objective",
+    "optimizer",
+    "schedule",
+    "callback",
+    "metric",
+    "fit",
+)
 
 
 @click.command("new")

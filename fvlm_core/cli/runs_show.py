@@ -126,10 +126,13 @@ def _data(record: Mapping[str, Any], split: str) -> Sequence[str]:
 
 
 def _evaluation(row: Mapping[str, Any]) -> str:
+    from fvlm_core.runs.answers import metric_means
+
     loss, entropy = row.get("val_loss"), row.get("attention_entropy")
     shown = f"{loss:.4f}" if loss is not None else "no number"
     gaze = f"  entropy {entropy:.3f}" if entropy is not None else ""
-    return f"step {row.get('step'):>8,}  val {shown}{gaze}"
+    metrics = "".join(f"  {name} {found}" for name, found in metric_means(row).items())
+    return f"step {row.get('step'):>8,}  val {shown}{gaze}{metrics}"
 
 
 def _attempt(entry: Mapping[str, Any]) -> str:

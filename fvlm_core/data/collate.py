@@ -77,6 +77,10 @@ class Preparer:
             signals={spec.modality: read_items(sample, spec) for spec in self.modalities},
         )
 
+    def asks(self, turns: Sequence[Turn]) -> bool:
+        """Whether a chat ends with the assistant's answer to a question that is kept whole."""
+        return turns[-1].role == "assistant" and len(self.chat.prompt(turns[:-1])) <= self.max_tokens
+
     def _text(self, sample: Sample, turns: tuple[Turn, ...]) -> Example:
         """The example without its frames."""
         encoded = self.chat.encode(turns)

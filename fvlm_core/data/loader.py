@@ -6,7 +6,7 @@ import ctypes
 import os
 import re
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ from fvlm_core.data.mixture import Mixture
 from fvlm_core.data.mixture_counts import Realised, count_batch
 from fvlm_core.data.planning import Piece, Pieces, RankShare, Room
 from fvlm_core.data.worker_watch import InFlight
-from fvlm_core.interfaces.data import DataSource
+from fvlm_core.interfaces.data import DataSource, Turn
 from fvlm_core.media.video import BadSample
 from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.seeding import derive, seed_sample
@@ -197,10 +197,13 @@ class ValidationSet:
 
     At most `samples` of them, an equal share of each source, chosen by a rule that knows no seed. Bad ones are
     left out once, at the start, and named.
+
+    questions: by "source/id", the chats of those that are answered, the last turn the assistant's own.
     """
 
     batches: tuple[Batch, ...]
     bad: tuple[BadReport, ...]
+    questions: Mapping[str, tuple[Turn, ...]] = field(factory=dict[str, "tuple[Turn, ...]"])
     samples: int = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -220,13 +223,18 @@ def chosen_validation(source: DataSource, samples: int) -> list[int]:
 
 
 def validation_set(
-    sources: Sequence[DataSource], preparer: Preparer, samples: int, batch_size: int
+    sources: Sequence[DataSource], preparer: Preparer, samples: int, batch_size: int, answered: int = 0
 ) -> ValidationSet:
-    """Decode the validation samples once and keep them: uint8 frames, 0.15 MB each at 224 px."""
+    """Decode the validation samples once and keep them: uint8 frames, 0.15 MB each at 224 px.
+
+    answered: how many of them are questions too, an equal share of each source: the first ones that end with an answer
+    and whose prompt is not cut.
+    """
     examples: list[Example] = []
+    questions: dict[str, tuple[Turn, ...]] = {}
     bad: list[BadReport] = []
     for number, source in enumerate(sources):
-        share = samples // len(sources) + (number < samples % len(sources))
+        share, asked = (n // len(sources) + (number < n % len(sources)) for n in (samples, answered))
         for index in chosen_validation(source, share):
             name = f"{source.name}/{index}"
             try:
@@ -235,7 +243,11 @@ def validation_set(
                 examples.append(preparer.example(sample))
             except BadSample as error:
                 bad.append(BadReport(name, str(error)))
+                continue
+            if asked and preparer.asks(sample.turns):
+                questions[name] = sample.turns
+                asked -= 1
     # Samples of like length share a batch, so that little of it is padding.
     examples.sort(key=lambda example: (len(example.frames), len(example.ids), example.id))
     batches = [collate(examples[start : start + batch_size]) for start in range(0, len(examples), batch_size)]
-    return ValidationSet(tuple(batches), tuple(bad))
+    return ValidationSet(tuple(batches), tuple(bad), questions)

@@ -9,7 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from fvlm_core.data.batch import Batch
+from fvlm_core.interfaces.generation import Generation
 from fvlm_core.media.decoders import open_decoder
+from fvlm_core.model.answer import answer
+from fvlm_core.model.generation import GREEDY
 from fvlm_core.weights.restore import Restored
 
 
@@ -30,17 +33,18 @@ def caption(
     prompt: str | None = None,
     limit: int = 128,
     system: str | None = None,
+    settings: Generation = GREEDY,
+    seed: int = 0,
 ) -> str:
-    """What the model says about frames [T, 3, H, W], greedily, in at most `limit` tokens.
+    """What the model says about frames [T, 3, H, W], in at most `limit` tokens.
 
     prompt, system: the question and the system turn; None for those of training, where videos are asked about.
+    settings, seed: how each token is chosen, and of sampling.
     """
     viewing = restored.viewing.told(prompt=prompt, system=system)
-    ids = restored.chat.prompt(viewing.asked(viewing.prompt))
-    said = restored.model.generate(
-        torch.from_numpy(frames), ids.tolist(), limit=limit, end=restored.chat.end_of_turn
-    )
-    return restored.chat.decode(said)
+    turns = viewing.asked(viewing.prompt)
+    shown = torch.from_numpy(frames)
+    return answer(restored.model, restored.chat, turns, shown, limit=limit, settings=settings, seed=seed)
 
 
 @torch.no_grad()

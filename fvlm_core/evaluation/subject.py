@@ -20,10 +20,12 @@ from fvlm_core.media.decoders import open_decoder
 from fvlm_core.media.shown import shown_by
 from fvlm_core.media.viewing import Viewing
 from fvlm_core.model.vlm import VLM
-from fvlm_core.recipes.read import model_from_resolved, source_from_settings
-from fvlm_core.recipes.schema import Data, Evaluation, Training
+from fvlm_core.recipes.read import model_from_resolved, read_metric, source_from_settings
+from fvlm_core.recipes.schema import Answering, Chosen, Data, Evaluation, Training
+from fvlm_core.runs.answers import ScoredAnswer
 from fvlm_core.runs.store import RECIPE, TOKENIZER, find_run
 from fvlm_core.runs.viewing import VIEWING, differences, exported_viewing
+from fvlm_core.training.answers import Examiner, open_metrics
 from fvlm_core.training.evaluate import evaluate
 from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.paths import user_path
@@ -65,11 +67,13 @@ class EvaluatedModel:
 
 @frozen
 class EvaluationResult:
-    """rows: by mode, see `fvlm_core.training.evaluate.evaluate`. samples: how many were used. bad: left out."""
+    """rows: by mode, see `fvlm_core.training.evaluate.evaluate`, metrics included. samples: how many were used. bad:
+    left out. answers: by mode, those that the metrics are of."""
 
     rows: dict[Mode, dict[str, Any]]
     samples: int
     bad: tuple[BadReport, ...]
+    answers: dict[Mode, list[ScoredAnswer]]
 
 
 def open_subject(name: str, root: Path, checkpoint: Checkpoint = "best") -> EvaluatedModel:
@@ -179,6 +183,13 @@ def how_shown(subject: EvaluatedModel, sources: Sequence[DataSource], *, named: 
     return [*other, *(text for text in alike if not any(line.startswith(text) for line in other))]
 
 
+def choose_metrics(subject: EvaluatedModel, names: Sequence[str]) -> list[Chosen]:
+    """The metrics of these names, with the settings that the subject's recipe gives them. Raises `Problems`."""
+    own = {chosen.component: chosen for chosen in subject.eval.metrics or ()}
+    read = [read_metric(name) for name in dict.fromkeys(names)]
+    return [own.get(chosen.component, chosen) for chosen in read]
+
+
 def _chosen(subject: EvaluatedModel, name: str | None, settings: Sequence[str], split: Split) -> Data:
     if name is None:
         if subject.data is None:
@@ -232,8 +243,12 @@ def measure(
     modes: Sequence[Mode],
     samples: int | None,
     device: str = "auto",
+    metrics: Sequence[Chosen] = (),
+    answering: Answering | None = None,
 ) -> EvaluationResult:
     """Losses and entropies of a model in each mode, on the same samples: at most `samples`, or as its recipe says.
+
+    metrics: what its answers are scored by, where there is one. answering: how it answers; None as its recipe says.
 
     Samples are chosen as for a run's own evaluations, so that its own validation gives the loss in its metrics.
     Raises `UsageError` when no sample is usable.
@@ -249,7 +264,14 @@ def measure(
         subject.viewing.repeats,
         modalities=tuple(encoder.spec for encoder in subject.model.signal_encoders),
     )
-    chosen = validation_set(sources, preparer, samples or subject.eval.samples, subject.eval.batch_size)
+    answering = answering or subject.eval.generation or Answering()
+    chosen = validation_set(
+        sources,
+        preparer,
+        samples or subject.eval.samples,
+        subject.eval.batch_size,
+        answering.samples if metrics else 0,
+    )
     if not chosen.samples:
         reasons = "".join(f"\n  {bad.sample}: {bad.reason}" for bad in chosen.bad[:5])
         raise UsageError(f"no usable sample in {', '.join(source.name for source in sources)}{reasons}")
@@ -257,4 +279,10 @@ def measure(
     rows: dict[Mode, dict[str, Any]] = {
         mode: evaluate(model, chosen.batches, training, where, mode=mode)[0] for mode in modes
     }
-    return EvaluationResult(rows, chosen.samples, chosen.bad)
+    answers: dict[Mode, list[ScoredAnswer]] = {}
+    if metrics:
+        examiner = Examiner(subject.chat, chosen, answering, open_metrics(metrics), training, where)
+        for mode in modes:
+            means, answers[mode] = examiner.examine(model, mode=mode)
+            rows[mode] |= means
+    return EvaluationResult(rows, chosen.samples, chosen.bad, answers)

@@ -105,7 +105,8 @@ def prepare(recipe: Recipe, root: Path, progress: Progress) -> dict[str, Sources
     for run in recipe.runs:
         missing += missing_start(recipe, run, root)
         missing += missing_before(recipe, run, root)
-        missing += missing_libraries(run.config.trackers)
+        missing += missing_libraries("tracker", run.config.trackers)
+        missing += missing_libraries("metric", run.config.eval.metrics or ())
         shared = next((sources for data, sources in opened if data == run.config.data), None)
         if shared is None:
             shared = open_all(run.config.data)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fvlm_core.runs.answers import metric_columns
 from fvlm_core.runs.store import IMPORTED, StoredRun
 from fvlm_core.scaling.points.dialect import MISSING
 from fvlm_core.scaling.points.in_fits import MARKS
@@ -77,7 +78,7 @@ def write_tables(runs: Sequence[StoredRun], to: Path) -> list[Path]:
     """Write `all_eval_points.csv` and `run_summaries.csv` of runs into the folder `to`, in their order; and
     `in_fits.csv` where some are no fit points, which the columns of the tables have no place for."""
     files = [to / POINTS, to / SUMMARIES]
-    _write(files[0], (*POINT_COLUMNS, *auxiliary_columns(runs)), point_rows(runs))
+    _write(files[0], (*POINT_COLUMNS, *point_columns(runs)), point_rows(runs))
     _write(files[1], SUMMARY_COLUMNS, summary_rows(runs))
     names = run_names(runs)
     marks = to / MARKS
@@ -89,24 +90,26 @@ def write_tables(runs: Sequence[StoredRun], to: Path) -> list[Path]:
     return sorted([*files, marks])
 
 
-def is_auxiliary(column: str) -> bool:
-    """Whether a column beside those of the format is that of an auxiliary loss; see `AUXILIARY`."""
-    return column.startswith(AUXILIARY) and column not in _LEFT_OUT
+def further_columns(columns: Sequence[str]) -> list[str]:
+    """Of the columns of evaluations those that points have beside the format's: auxiliary losses (see `AUXILIARY`), and
+    metrics of answers with the ends of their intervals."""
+    auxiliary = (name for name in columns if name.startswith(AUXILIARY) and name not in _LEFT_OUT)
+    return [*dict.fromkeys(auxiliary), *metric_columns(columns)]
 
 
-def auxiliary_columns(runs: Sequence[StoredRun]) -> list[str]:
+def point_columns(runs: Sequence[StoredRun]) -> list[str]:
     """The columns of points beside those of the format."""
-    return sorted({name for run in runs for name in run.columns() if is_auxiliary(name)})
+    return further_columns(sorted({name for run in runs for name in run.columns()}))
 
 
 def point_rows(runs: Sequence[StoredRun]) -> list[dict[str, Any]]:
-    """One row an evaluation: the columns of `all_eval_points.csv`, then auxiliary losses; None where nothing is known.
+    """One row an evaluation: the columns of `all_eval_points.csv`, then `further_columns`; None where nothing is known.
 
     Rows of an import are in the order of its file, runs mixed or not, and hold `as_written` where it spelt otherwise.
     """
     names = run_names(runs)
     both = tuple(LOGGED_AS.values())  # of training rows and of evaluations alike
-    more = auxiliary_columns(runs)
+    more = point_columns(runs)
     placed: list[tuple[str, int, dict[str, Any]]] = []
     for run in runs:
         training = sorted(run.train_rows("step", "train_loss", *both), key=lambda row: row["step"])

@@ -13,7 +13,7 @@ from fvlm_core.interchange.export_tables import (
     SUMMARY_COLUMNS,
     TEXTS,
     WHOLE,
-    is_auxiliary,
+    further_columns,
 )
 from fvlm_core.interchange.measured import MeasuredRun, Start
 from fvlm_core.interchange.table import Format, ImportedTable, TableRow
@@ -32,7 +32,7 @@ POINTS_FORMAT = Format(
     WHOLE & {*POINT_COLUMNS},
     frozenset({"run_id", "step"}),
     frozenset(IDENTITY),
-    is_auxiliary,
+    further_columns,
 )
 SUMMARIES_FORMAT = Format(
     "run summaries",

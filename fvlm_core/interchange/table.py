@@ -27,8 +27,8 @@ LOSSES = frozenset({"val_loss", "train_loss", "best_val_loss", "final_train_loss
 @frozen
 class Format:
     """The columns that a table must have. needed: those that have a value in every row. whole: whole numbers.
-    told: those that another table may tell instead. further: of a header, whether it is a column that the table may
-    have besides, which is one of numbers then."""
+    told: those that another table may tell instead. further: of all headers, those of columns that the table may have
+    besides, which are of numbers then."""
 
     name: str
     columns: tuple[str, ...]
@@ -36,7 +36,7 @@ class Format:
     whole: frozenset[str]
     needed: frozenset[str]
     told: frozenset[str] = frozenset()
-    further: Callable[[str], bool] = lambda header: False
+    further: Callable[[Sequence[str]], Sequence[str]] = lambda headers: ()
 
     def missing(self, headers: Sequence[str]) -> list[str]:
         """The columns that are not there."""
@@ -129,9 +129,7 @@ def read_table(sheet: CSVSheet, of: Format, *, may_be_torn: bool = False) -> Imp
     remarks: list[str] = []
     lines = _lines(sheet, may_be_torn, remarks)
     columns = [column for column in of.columns if column in headers]
-    columns += [
-        header for header in headers if of.further(header) and _numbers(sheet, headers, header, lines)
-    ]
+    columns += [header for header in of.further(headers) if _numbers(sheet, headers, header, lines)]
     extras = [header for header in headers if header not in columns]
     no_number, empty, odd = (defaultdict[str, list[int]](list) for _ in range(3))
     lengths: list[Problem] = []

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from fvlm_core.interfaces.specs import LLMSpec
+from fvlm_core.utils.errors import UsageError
 
 
 class LLMBackend(nn.Module, ABC):
@@ -64,6 +65,16 @@ class LLMBackend(nn.Module, ABC):
     @abstractmethod
     def new_cache(self) -> Any:
         """An empty key/value cache for `hidden`."""
+
+    def select_rows(self, cache: Any, rows: Tensor) -> None:
+        """Let a cache go on with these of its rows, int64 [R] on its device: row r is then what row rows[r] was.
+
+        A row may be taken several times, or not at all. Beam search needs it; an LLM without it raises `UsageError`.
+        """
+        raise UsageError(
+            f"beams: {type(self).__name__} does not say how to select rows of its cache (LLMBackend.select_rows); "
+            "expected 1"
+        )
 
     @abstractmethod
     def logits(self, hidden: Tensor) -> Tensor:

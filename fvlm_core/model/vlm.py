@@ -1,4 +1,4 @@
-"""The composed model: encoder + connector + language model, its loss, and greedy generation."""
+"""The composed model: encoder + connector + language model, its loss, and generation."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from torch.utils.checkpoint import checkpoint
 from fvlm_core.data.batch import Batch, Items
 from fvlm_core.interfaces.connector import Connector, VisualTokens
 from fvlm_core.interfaces.encoder import PatchFeatures, VisionEncoder
+from fvlm_core.interfaces.generation import Generation
 from fvlm_core.interfaces.llm import LLMBackend
 from fvlm_core.interfaces.modality import ModalityEncoder
 from fvlm_core.interfaces.specs import Mode
+from fvlm_core.model.generation import GREEDY, End, continued
 from fvlm_core.model.sequences import Layout, plan
 from fvlm_core.utils.errors import FvlmError
 
@@ -239,11 +241,16 @@ class VLM(nn.Module):
         end: int,
         mode: Mode | None = None,
         signals: Mapping[str, Tensor] | None = None,
+        settings: Generation = GREEDY,
+        seed: int = 0,
+        decode: Callable[[Sequence[int]], str] | None = None,
     ) -> list[int]:
-        """Greedy continuation of one sample: the token ids after the prompt, without `end`.
+        """The continuation of one sample: the token ids after the prompt, without `end`.
 
         frames: [T, 3, H, W] as for `encode`, T may be 0. prompt: token ids. limit: most new tokens. end: the id that
-        ends the answer. signals: items [I, *item] of modalities beside frames; the others have none.
+        ends the answer. signals: items [I, *item] of modalities beside frames; the others have none. settings: how each
+        token is chosen. seed: of sampling. decode: ids to text, which `settings.stop` is looked for in; the token that
+        completes a stop text is among those returned.
         """
         device = self._mean.device
         given = {
@@ -263,16 +270,7 @@ class VLM(nn.Module):
         )
         shown = [tokens.flatten(0, 1)[None] for tokens in (self.see(batch, mode).tokens, *self.hear(batch))]
         read = torch.cat([*shown, self.llm.embed(ids)], 1)
-        cache = self.llm.new_cache()
-        said: list[int] = []
-        while len(said) < limit:
-            hidden = self.llm.hidden(read, cache=cache)[:, -1]
-            token = self.llm.logits(hidden).argmax(-1)
-            if int(token) == end:
-                break
-            said.append(int(token))
-            read = self.llm.embed(token)[:, None]
-        return said
+        return continued(self.llm, read, End(limit, end, settings.stop, decode), settings, seed)
 
     def _hidden(self, visual: Tensor, signals: Sequence[Tensor], text: Tensor, layout: Layout) -> Tensor:
         """Hidden states of every position, flat: [rows * width, W]."""

@@ -15,11 +15,15 @@ ROW = 620
 SCORED = 120
 """Bytes of a validation sample's own loss."""
 
+ANSWER = 1000
+"""Bytes of a model's answer to a validation sample with its question, a paragraph each."""
+
 
 @frozen
 class Disk:
     """Bytes. checkpoint: of one, weights and what the optimizer keeps. checkpoints: how many there are at most, the
-    one that is being written included. metrics: rows, and the losses of every validation sample at two evaluations."""
+    one that is being written included. metrics: rows, and the losses of every validation sample and the model's answers
+    at two evaluations."""
 
     checkpoint: float
     checkpoints: int
@@ -35,9 +39,10 @@ def disk_need(config: RunRecipe, parameters: Parameters, steps: int) -> Disk:
     """What a run of `steps` steps leaves behind."""
     training, evaluations = config.training, ceil(steps / config.eval.every)
     written = ceil(steps / (config.checkpoints.every or config.eval.every))
+    answered = config.eval.answering.samples if config.eval.answering else 0
     rows = ceil(steps / training.log_every) + evaluations
     return Disk(
         checkpoint=4.0 * parameters.total + sum(parameters.kept.values()),
         checkpoints=min(written, config.checkpoints.keep_last + 2),  # the best, and one that is being written
-        metrics=float(ROW * rows + 2 * SCORED * config.eval.samples),
+        metrics=float(ROW * rows + 2 * SCORED * config.eval.samples + 2 * ANSWER * answered),
     )

@@ -208,6 +208,10 @@ class _Planner:
         eye, speaker = encoder.width, llm.width
         widths = {"encoder": eye, "connector": eye, "llm": speaker, "head": speaker}
         evaluations = ceil(length.steps / config.eval.every)
+        if config.eval.answering:
+            notes.append(
+                f"time: answers for metrics are not counted, {config.eval.answering.samples} an evaluation"
+            )
         return RunPlan(
             id=run.id,
             seed=run.seed,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fvlm_core.recipes.schema import Chosen, Model
 from fvlm_core.utils.errors import MissingWeights
 from fvlm_core.utils.pretrained import SEEDED, pretrained_folder
-from fvlm_registry import MissingLibrary, registry
+from fvlm_registry import Kind, MissingLibrary, registry
 
 
 def missing_weights(model: Model) -> list[str]:
@@ -26,14 +26,15 @@ def missing_weights(model: Model) -> list[str]:
     return missing
 
 
-def missing_libraries(trackers: Iterable[Chosen]) -> list[str]:
-    """The libraries that trackers need and this machine lacks. What else is wrong with one ends that tracker alone."""
+def missing_libraries(kind: Kind, components: Iterable[Chosen]) -> list[str]:
+    """The libraries that trackers or metrics need and this machine lacks. What else is wrong with one is told where it
+    is built."""
     missing: list[str] = []
-    for chosen in trackers:
+    for chosen in components:
         try:
-            registry().load(registry().find("tracker", chosen.component).component.target)
+            registry().load(registry().find(kind, chosen.component).component.target)
         except MissingLibrary as error:
-            missing.append(f"tracker {chosen.name}: {error}")
-        except (Exception, SystemExit):  # told with the run that goes on without it
+            missing.append(f"{kind} {chosen.name}: {error}")
+        except (Exception, SystemExit):  # of a tracker, told with the run that goes on without it
             continue
     return missing

@@ -82,6 +82,7 @@ _ARTICLE: dict[Kind, str] = {
     "fit": "a fit",
     "tracker": "a tracker",
     "launcher": "a launcher",
+    "metric": "a metric",
 }
 
 

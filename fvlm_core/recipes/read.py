@@ -271,6 +271,11 @@ def read_launcher(name: str, settings: Sequence[str] = ()) -> Chosen:
     return _read_named("launcher", name, settings, "-l", f"--launcher {name}")
 
 
+def read_metric(name: str) -> Chosen:
+    """A metric by its component's name, with its default settings. Raises `Problems`."""
+    return _read_named("metric", name, (), "-o", f"--metric {name}")
+
+
 def _read_named(kind: Kind, name: str, settings: Sequence[str], option: str, shown: str = "") -> Chosen:
     tree = from_plain({"name": name}, shown or name)
     for text in settings:

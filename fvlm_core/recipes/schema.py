@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from attrs import Attribute, field, frozen
 from attrs.validators import and_, deep_iterable, ge, gt, le, lt, min_len, optional
 
+from fvlm_core.interfaces.generation import Generation
 from fvlm_core.interfaces.objective import ObjectiveSpec
 from fvlm_core.interfaces.optimizer import OptimizerSettings, OwnOptimizer
 from fvlm_core.recipes.merge import LENGTHS
@@ -290,12 +291,41 @@ class Training:
 
 
 @frozen(kw_only=True)
+class Answering(Generation):
+    """How validation samples are answered for metrics. limit: most new tokens of an answer. samples: how many samples
+    are answered at each evaluation, at most; an equal share of each source, the same ones every time. Sampling is
+    seeded by a sample's id."""
+
+    limit: int = field(default=64, validator=ge(1))
+    samples: int = field(default=64, validator=ge(1))
+
+
+@frozen(kw_only=True)
 class Evaluation:
-    """every: steps between evaluations (the last step is always evaluated). samples: at most so many, fixed."""
+    """every: steps between evaluations (the last step is always evaluated). samples: at most so many, fixed.
+
+    metrics: what the model's answers are scored by; it answers where there is one. generation: how it answers.
+    """
 
     every: int = field(default=250, validator=ge(1))
     samples: int = field(default=1000, validator=ge(1))
     batch_size: int = field(default=32, validator=ge(1))
+    metrics: tuple[Annotated[Chosen, "metric"], ...] | None = None  # None is left out of records
+    generation: Answering | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.generation is not None and not self.metrics:
+            raise ValueError(
+                "generation: nothing is answered without a metric; expected [[eval.metrics]] beside it"
+            )
+        for name in (names := [chosen.component for chosen in self.metrics or ()]):
+            if names.count(name) > 1:
+                raise ValueError(f'metrics: "{name}" stands there twice; expected each metric once')
+
+    @property
+    def answering(self) -> Answering | None:
+        """How samples are answered; None where nothing asks for it."""
+        return (self.generation or Answering()) if self.metrics else None
 
 
 @frozen(kw_only=True)

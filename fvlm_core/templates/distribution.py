@@ -123,6 +123,15 @@ _KINDS = {
         snippet='[[fits]]\nmodel = "$name"',
         change=_SMALLER,
     ),
+    "metric": _Sketch(
+        summary="the share of the right answer's words that an answer has",
+        hook="fvlm_metrics",
+        module="metric",
+        interface="metric",
+        snippet='[[eval.metrics]]\nname = "$name"',
+        change='eval.metrics = [{ name = "$name" }]\neval.generation = { limit = 8, samples = 4 }\n'
+        + _SMALLER,
+    ),
 }
 
 
@@ -185,6 +194,7 @@ def _values(name: str, kind: str) -> dict[str, str]:
         "package": _package(name),
         "distribution": f"fvlm-{name}",
         "class_name": class_name,
+        "column": name.replace("-", "_"),
         "summary": sketch.summary,
         "hook": sketch.hook,
         "module": sketch.module,

@@ -28,6 +28,7 @@ _MODULES: dict[Kind, str] = {
     "schedule": "schedule",
     "callback": "callback",
     "fit": "law",
+    "metric": "metric",
 }
 """Kinds with checks of their own; the others have the general ones."""
 

@@ -218,6 +218,22 @@ def _shrinks(voice: Voice) -> None:
     check_close(found, voice.whole[:1, 5:], "hidden states of the row that goes on, and of one pass")
 
 
+@promises(
+    PROMISES, "a cache goes on with selected rows", LLMBackend.select_rows, "Let a cache go on with these"
+)
+def _selects(voice: Voice) -> None:
+    if type(voice.module).select_rows is LLMBackend.select_rows:
+        skip("it has no select_rows, which beam search needs")
+    cache = voice.module.new_cache()
+    voice.hidden(voice.given[:, :4], cache=cache)
+    rows = torch.tensor([2, 0, 0])
+    voice.module.select_rows(cache, rows)
+    found = voice.hidden(voice.given[rows, 4:], cache=cache)
+    check_close(
+        found, voice.whole[rows, 4:], "hidden states after rows 2, 0, 0 were selected, and of one pass"
+    )
+
+
 @promises(PROMISES, "gradients reach every weight", LLMBackend, "Gradients reach every weight")
 def _gradients(voice: Voice) -> None:
     def loss() -> Tensor:

@@ -33,6 +33,7 @@ from fvlm_core.recipes.schema import Training
 from fvlm_core.runs.checkpoint import prune_checkpoints, rehearse
 from fvlm_core.runs.per_sample_loss import Scored
 from fvlm_core.runs.store import CHECKPOINTS
+from fvlm_core.training.answers import Examiner, open_metrics
 from fvlm_core.training.bad import note_bad, note_spelled, report_validation
 from fvlm_core.training.callbacks import CallbackRun, Callbacks, Observer, exchanged
 from fvlm_core.training.evaluate import evaluate
@@ -98,6 +99,8 @@ class _Trainer:
     schedule: dict[str, RateSchedule] = field(init=False)
     """By component."""
     validation: ValidationSet = field(init=False)
+    examiner: Examiner | None = field(init=False)
+    """Where the recipe has metrics."""
     updates: Updates = field(init=False)
     journal: MetricsLog = field(init=False)
     clock: Clock = field(init=False)
@@ -199,8 +202,21 @@ class _Trainer:
             pairs=training.objective_spec.pairs,
             modalities=tuple(encoder.spec for encoder in ready.model.signal_encoders),
         )
+        answering = config.eval.answering
         self.validation = validation_set(
-            sources.validation, preparer, config.eval.samples, config.eval.batch_size
+            sources.validation,
+            preparer,
+            config.eval.samples,
+            config.eval.batch_size,
+            answering.samples if answering else 0,
+        )
+        self.examiner = answering and Examiner(
+            ready.chat,
+            self.validation,
+            answering,
+            open_metrics(config.eval.metrics or ()),
+            training,
+            self.device,
         )
         ranks.on_first(lambda: report_validation(self.validation, self.observer))
         progress = self.progress = latest.progress
@@ -328,8 +344,11 @@ class _Trainer:
             for name, weights in self.callbacks.weights():
                 with exchanged(self.ready.model, weights):
                     values[f"val_loss_{name}"] = self._measured()[0]["val_loss"]
+            means, answers = (
+                self.examiner.examine(self.ready.model, self.ranks) if self.examiner else ({}, [])
+            )
             self.replicas.scatter({})
-            row = {**row, **values}
+            row = {**row, **values, **means}
             self.journal.write("eval", row)
             self.observer.evaluated(row)
             if self.callbacks.each:
@@ -340,6 +359,8 @@ class _Trainer:
                 progress.best_val_loss, progress.best_val_step = values["val_loss"], step
                 progress.best_val_loss_content = values["val_loss_content"]
             self.journal.scored(step, scored, progress.best_val_step)
+            if self.examiner:
+                self.journal.answered(step, answers, progress.best_val_step)
 
     def _measured(self) -> tuple[dict[str, Any], list[Scored]]:
         return evaluate(

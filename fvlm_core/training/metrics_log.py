@@ -16,6 +16,7 @@ from attrs import asdict, define
 from fvlm_core.data.loader import BadReport
 from fvlm_core.data.mixture_counts import samples
 from fvlm_core.hardware.devices import memory_gb
+from fvlm_core.runs.answers import ScoredAnswer, write_answers
 from fvlm_core.runs.metrics import MetricsWriter
 from fvlm_core.runs.per_sample_loss import Scored, write_scored
 from fvlm_core.runs.store import BAD_SAMPLES, METRICS, SUMMARY
@@ -97,6 +98,11 @@ class MetricsLog:
         """Keep every validation sample's loss at this evaluation; of the earlier ones, the best one's stay."""
         if self._metrics is not None:
             write_scored(self._folder, step, samples, best)
+
+    def answered(self, step: int, answers: Sequence[ScoredAnswer], best: int | None) -> None:
+        """Keep the model's answers at this evaluation; of the earlier ones, the best one's stay."""
+        if self._metrics is not None:
+            write_answers(self._folder, step, answers, best)
 
     def sync(self) -> None:
         """Make the rows durable: no checkpoint may be ahead of its metrics."""

@@ -28,6 +28,12 @@ class KeyValueCache:
         """
         return self._extend(self._keys, layer, key), self._extend(self._values, layer, value)
 
+    def select(self, rows: Tensor) -> None:
+        """Go on with rows [R] of those there are, in this order; one may be taken several times."""
+        for stores in (self._keys, self._values):
+            for layer, store in stores.items():
+                stores[layer] = store.index_select(0, rows)
+
     def _extend(self, stores: dict[int, Tensor], layer: int, new: Tensor) -> Tensor:
         rows, end = len(new), self.length + new.shape[2]
         store = stores.get(layer)

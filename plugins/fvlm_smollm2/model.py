@@ -88,6 +88,10 @@ class LlamaBackend(LLMBackend):
         """An empty cache for `hidden`."""
         return KeyValueCache()
 
+    def select_rows(self, cache: KeyValueCache, rows: Tensor) -> None:
+        """Let a cache go on with these of its rows; see `LLMBackend.select_rows`."""
+        cache.select(rows)
+
     def hidden(
         self,
         embeddings: Tensor,

@@ -19,6 +19,7 @@ Kind = Literal[
     "optimizer",
     "schedule",
     "callback",
+    "metric",
     "fit",
     "figure",
     "tracker",

@@ -716,3 +716,44 @@ def fvlm_launchers() -> Iterable[Component]:
                 self.process.kill()
     """
     return ()
+
+
+@_hookspec
+def fvlm_metrics() -> Iterable[Component]:
+    """Metrics: what the answers are worth that a model gives at each evaluation, `[[eval.metrics]]` of a recipe.
+
+    target: `build(config) -> Metric`. It scores answers one by one; means over samples and their intervals are the
+    core's, in the columns `COLUMN`, `COLUMN_low` and `COLUMN_high` of the evaluations.
+
+        # acme_begins/plugin.py
+        from attrs import field, frozen, validators
+        from fvlm_core.plugin_api import Component, hookimpl
+
+
+        @frozen(kw_only=True)
+        class Begins:
+            words: int = field(default=1, validator=validators.ge(1))
+
+
+        @hookimpl
+        def fvlm_metrics():
+            names = {"target": "acme_begins.metric:BeginsRight", "config": "acme_begins.plugin:Begins"}
+            yield Component("begins", **names, summary="whether an answer begins as the right one does")
+
+        # acme_begins/metric.py
+        from fvlm_core.plugin_api import Metric
+
+
+        class BeginsRight(Metric):
+            column = "begins"
+
+            def __init__(self, config):
+                self.words = config.words
+
+            def score(self, answers):
+                return [float(self.first(one.generated) == self.first(one.reference)) for one in answers]
+
+            def first(self, text):
+                return text.lower().split()[: self.words]
+    """
+    return ()

@@ -30,6 +30,7 @@ HOOKS: dict[str, Kind] = {
     "fvlm_figures": "figure",
     "fvlm_trackers": "tracker",
     "fvlm_launchers": "launcher",
+    "fvlm_metrics": "metric",
 }
 """Which kind of component each hook offers."""
 

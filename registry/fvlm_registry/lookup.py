@@ -29,6 +29,7 @@ _PLURAL: dict[Kind, str] = {
     "figure": "figures",
     "tracker": "trackers",
     "launcher": "launchers",
+    "metric": "metrics",
 }
 
 

@@ -105,6 +105,8 @@ def tab(line: str) -> tuple[list[str], bool]:
         ("fvlm data pack shapes -o le", ["level="], False),
         ("fvlm data pack quickstart -o training.prec", ["training.precision="], False),
         ("fvlm eval grid/tiny --data clips -o pa", ["path="], False),
+        ("fvlm eval grid/tiny --metric ex", ["exact-match"], False),
+        ("fvlm run quickstart -o eval.generation.be", ["eval.generation.beams="], False),
         ("fvlm plugins check fov", ["foveated"], False),
         ("fvlm plugins check pooled -o gr", ["grid="], False),
         ("fvlm fit --model joint-t", ["joint-tied"], False),

@@ -75,6 +75,23 @@ def test_a_tracker_without_its_library_stops_before_anything_is_made(
     assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").rglob("recipe.json"))
 
 
+def test_a_metric_without_its_library_stops_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [
+        name for name in sys.modules if name.startswith(("fvlm_answer_metrics.ngrams", "sacrebleu"))
+    ]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "sacrebleu", None)  # as if it were not installed
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(RECIPE + 'metrics = [{ name = "chrf" }, { name = "exact-match" }]\n')
+    code, _, told = run_cli(["run", str(recipe), "--runs", str(tmp_path / "runs")], monkeypatch, capsys)
+    assert code == 2
+    assert told.splitlines()[1].startswith('metric chrf: "')
+    assert told.endswith("sacrebleu is not installed: pip install 'fvlm[metrics]'\n")
+    assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").rglob("recipe.json"))
+
+
 def test_only_what_a_plugin_s_distribution_asks_for_is_told() -> None:
     for name, told in (
         ("timm", "pip install 'timm"),

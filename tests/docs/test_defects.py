@@ -194,6 +194,7 @@ def test_an_error_of_the_attention_entropy_is_no_number(monkeypatch: pytest.Monk
 TABLES = (
     schema.Model, schema.Data, schema.LRRatio, schema.LRRule, schema.Training, schema.Evaluation, schema.Checkpoints,
     schema.RunRecipe,
+    schema.Answering,
 )  # fmt: skip
 
 

@@ -146,3 +146,54 @@ def test_what_cannot_be_measured_is_explained(arguments: tuple[str, ...], said: 
     assert code == 2
     assert said in err
     assert "Traceback" not in err
+
+
+def test_metrics_are_of_the_models_answers(cli: Cli) -> None:
+    how = ("--metric", "exact-match", "--metric", "token-f1", "--answers", "5", "--tokens", "4", "--json")
+    code, out, err = cli("eval", "tiny", *how)
+    assert code == 0, err
+    told = json.loads(out)
+    [(mode, row)] = told["modes"].items()
+    answers = told["answers"][mode]
+    assert len(answers) == 5
+    scores = [each["scores"]["token_f1"] for each in answers]
+    assert row["token_f1"] == pytest.approx(sum(scores) / 5)
+    assert row["token_f1_low"] <= row["token_f1"] <= row["token_f1_high"]
+    assert json.loads(cli("eval", "tiny", *how)[1]) == told
+    drawn = json.loads(cli("eval", "tiny", *how, "--temperature", "2.0")[1])
+    assert [each["generated"] for each in drawn["answers"][mode]] != [each["generated"] for each in answers]
+    assert json.loads(cli("eval", "tiny", *how, "--temperature", "2.0")[1]) == drawn
+
+
+def test_metrics_stand_in_a_table_of_their_own(cli: Cli) -> None:
+    code, out, err = cli(
+        "eval", "tiny", "--metric", "chrf", "--answers", "3", "--tokens", "4", "--beams", "2"
+    )
+    assert code == 0, err
+    lines = [line.split() for line in out.splitlines()]
+    assert ["mode", "metric", "mean", "low", "high", "answers"] in lines
+    [row] = [line for line in lines if "chrf" in line]
+    assert (row[0], row[1], row[-1], len(row)) == ("coarse_fine", "chrf", "3", 6)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--metric", "crf"), 'none of the metrics is called "crf": did you mean "chrf"?'),
+        (("--beams", "2"), "nothing is answered without --metric NAME"),
+        (("--stop", "."), "nothing is answered without --metric NAME"),
+        (
+            ("--metric", "chrf", "--beams", "2", "--temperature", "1"),
+            "--temperature: a search of 2 beams samples",
+        ),
+        (("--metric", "chrf", "--top-p", "0.5"), "--top-p: nothing is sampled without a temperature"),
+        (("--metric", "chrf", "--temperature", "0"), "--temperature: must be > 0: 0.0"),
+    ],
+)
+def test_options_of_answers_that_make_no_sense_are_explained(
+    options: tuple[str, ...], text: str, cli: Cli
+) -> None:
+    code, out, err = cli("eval", "tiny", *options)
+    assert (code, out) == (2, "")
+    assert text in " ".join(err.split())
+    assert "Traceback" not in err

@@ -105,3 +105,27 @@ def test_unknown_run_and_unknown_format_are_explained(
     assert (code, err) == (2, 'no run folder and no run under runs is called "tinny"; did you mean "tiny"?\n')
     code, _, err = run_cli(["gaze", clips[0], "--run", "tiny", "--out", "look.bmp"], monkeypatch, capsys)
     assert (code, err) == (2, "--out look.bmp: expected a file name ending in .gif, .mp4, .png\n")
+
+
+def test_captions_are_drawn_by_a_seed_searched_and_stopped(
+    clips: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(*options: str) -> list[str]:
+        code, out, err = run_cli(
+            ["caption", *clips, "--run", "tiny", "--tokens", "8", *options], monkeypatch, capsys
+        )
+        assert code == 0, err
+        return [json.loads(line)["caption"] for line in out.splitlines()]
+
+    drawn = said("--temperature", "1.5")
+    assert drawn == said("--temperature", "1.5", "--seed", "0") != said("--temperature", "1.5", "--seed", "1")
+    assert said() == said("--beams", "1")
+    assert said("--temperature", "1.5", "--top-p", "1e-9") == said()
+    letter = next(letter for letter in said()[0] if letter.isalpha())
+    stopped = said("--stop", letter)
+    assert all(letter not in text for text in stopped)
+    assert stopped[0] == said()[0].partition(letter)[0]
+    assert len(said("--beams", "3")) == len(clips)
+    code, _, err = run_cli(["caption", *clips, "--run", "tiny", "--top-p", "0.5"], monkeypatch, capsys)
+    assert code == 2
+    assert "--top-p: nothing is sampled without a temperature" in " ".join(err.split())

@@ -13,7 +13,18 @@ from fvlm_core.templates.distribution import write
 from fvlm_registry import Component
 from fvlm_registry.listing import HOOKS
 
-KINDS = ("encoder", "connector", "llm", "data", "objective", "optimizer", "schedule", "callback", "fit")
+KINDS = (
+    "encoder",
+    "connector",
+    "llm",
+    "data",
+    "objective",
+    "optimizer",
+    "schedule",
+    "callback",
+    "metric",
+    "fit",
+)
 
 
 def package(folder: Path) -> Path:

@@ -170,6 +170,20 @@ def a_resumed_pair_is_bit_exact(pair: Pair) -> None:
         assert not gap, f"{parallel}: {gap}"
 
 
+def two_ranks_share_the_answers_of_one(pair: Pair) -> None:
+    metrics = [
+        "eval.metrics=[{name='exact-match'},{name='token-f1'}]",
+        "eval.generation={limit=3,samples=5,temperature=1.0}",
+    ]
+    alone = pair.alone([*FEW, *metrics])
+    for parallel in PARALLEL:
+        both = pair.whole([*FEW, *metrics, f"training.parallel={parallel}"])
+        for column in ("exact_match", "token_f1", "token_f1_low", "token_f1_high"):
+            assert close(losses(both, column), losses(alone, column)), (parallel, column)
+        plain = pair.whole([*FEW, f"training.parallel={parallel}"])
+        assert both["model"] == plain["model"], parallel
+
+
 def a_last_step_of_fewer_samples_than_ranks_is_that_of_one_process(pair: Pair) -> None:
     keys = ["training.samples=13", "training.micro_batch_size=2"]
     alone = pair.alone(keys)
@@ -329,6 +343,7 @@ def a_resumed_pair_in_preference_training_is_bit_exact(pair: Pair) -> None:
 
 CHECKS: list[Callable[[Pair], None]] = [
     two_ranks_see_the_batches_of_one,
+    two_ranks_share_the_answers_of_one,
     a_resumed_pair_is_bit_exact,
     a_last_step_of_fewer_samples_than_ranks_is_that_of_one_process,
     a_pairs_checkpoint_continues_in_one_process_and_back,

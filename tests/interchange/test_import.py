@@ -295,6 +295,23 @@ def test_losses_of_other_connectors_come_out_as_they_came_in_and_texts_beside_th
     )
 
 
+def test_metrics_of_answers_come_out_as_they_came_in_and_half_an_interval_is_none(tmp_path: Path) -> None:
+    head = "model_size,run_id,lr_schedule,step,samples_seen,val_loss,train_loss,lr,throughput_sps,attention_entropy"
+    own = "chrf,chrf_low,chrf_high,exact_match,exact_match_low,exact_match_high"
+    file = tmp_path / "in" / POINTS
+    file.parent.mkdir()
+    rows = "10M,r,cosine,1,8,3.5,,,,,41.5,40.25,42.75,0.0,-0.5,0.5\n10M,r,cosine,2,16,3.25,,,,,50.0,,,0.25,0.0,0.5\n"
+    file.write_text(f"{head},{own}\n{rows}")
+    assert not [one for one in import_(file.parent, root=tmp_path / "runs").read.remarks if "exported" in one]
+    points, _ = tables(tmp_path / "runs", tmp_path / "out")
+    assert points.decode() == file.read_text()
+    file.write_text(f"{head},bleu,bleu_low\n10M,r,cosine,1,8,3.5,,,,,1.5,1.0\n")
+    (remark,) = [
+        one for one in import_(file.parent, root=tmp_path / "half").read.remarks if "exported" in one
+    ]
+    assert remark.endswith("kept in the record and not exported: bleu, bleu_low")
+
+
 # Raw metrics
 
 

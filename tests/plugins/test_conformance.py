@@ -278,6 +278,33 @@ WRONG: dict[str, dict[str, tuple[str, str, str]]] = {
             "FitModel: once: the result broadcasts to [S, n]",
         ),
     },
+    "metric": {
+        "a mean in place of scores": (
+            "return [self.recall(one.generated, one.reference) for one in answers]",
+            "return [sum(self.recall(one.generated, one.reference) or 0 for one in answers)]",
+            "Metric.score: One score for each answer, in their order",
+        ),
+        "no number": (
+            "if wanted else None",
+            'if said.strip() else float("nan")',
+            "Metric.score: One score for each answer, in their order",
+        ),
+        "scores that see the other answers": (
+            "self.recall(one.generated, one.reference) for one in answers",
+            "self.recall(one.generated, answers[0].reference) for one in answers",
+            "Metric.score: An answer's score is a function of that answer alone",
+        ),
+        "an error in place of a score": (
+            "return (wanted & self.words(said)).total() / wanted.total() if wanted else None",
+            "return -(wanted & self.words(said)).total()",
+            "Metric.score: A larger score is a better answer",
+        ),
+        "a column that no table can have": (
+            'column = "',
+            'column = "Right words: ',
+            "Metric: column: the name of its column in evaluations",
+        ),
+    },
 }  # fmt: skip
 
 
@@ -392,7 +419,7 @@ def test_every_promise_is_a_line_of_the_contract() -> None:
     assert {one.file for one in found} <= {
         *(
             f"fvlm_core/interfaces/{name}.py"
-            for name in ("chat", "connector", "data", "encoder", "fit", "llm", "modality", "specs")
+            for name in ("chat", "connector", "data", "encoder", "fit", "llm", "metric", "modality", "specs")
         ),
         *(f"fvlm_core/interfaces/{name}.py" for name in ("optimizer", "schedule")),
         *(f"fvlm_core/training/{name}.py" for name in ("callbacks", "objective")),

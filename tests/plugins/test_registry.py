@@ -93,7 +93,7 @@ BROKEN = {
         HEAD + f"@hookimpl\ndef register():\n    yield {MLP}",
         'there is no hook "register": the hooks are fvlm_encoders, fvlm_connectors, fvlm_llms, fvlm_modality_encoders, '
         "fvlm_data_sources, fvlm_decoders, fvlm_objectives, fvlm_optimizers, fvlm_schedules, fvlm_callbacks, "
-        "fvlm_fit_models, fvlm_figures, fvlm_trackers, fvlm_launchers",
+        "fvlm_fit_models, fvlm_figures, fvlm_trackers, fvlm_launchers, fvlm_metrics",
     ),
     "two mistakes at once": (
         HEAD + "@hookimpl\ndef fvlm_encoder(): ...\n@hookimpl\ndef fvlm_llms(config): ...",
@@ -113,8 +113,7 @@ BROKEN = {
         "x = 1",
         "no function is marked with @hookimpl: expected one of fvlm_encoders, fvlm_connectors, fvlm_llms, "
         "fvlm_modality_encoders, fvlm_data_sources, fvlm_decoders, fvlm_objectives, fvlm_optimizers, fvlm_schedules, "
-        "fvlm_callbacks, fvlm_fit_models, fvlm_figures, fvlm_trackers, "
-        "fvlm_launchers",
+        "fvlm_callbacks, fvlm_fit_models, fvlm_figures, fvlm_trackers, fvlm_launchers, fvlm_metrics",
     ),
     "raises while listing": (
         HEAD + f"@hookimpl\ndef fvlm_connectors():\n    yield {MLP}\n    {{}}['size']",
@@ -456,6 +455,12 @@ def test_the_examples_of_the_manual_work(
         assert again.evaluated(3, {"val_loss": 2.0}) is None
     elif hook == "fvlm_objectives":
         pass  # what it lowers takes a model: tests/training/test_plugin_training.py
+    elif hook == "fvlm_metrics":
+        from fvlm_core.plugin_api import Answer
+
+        said = [Answer("1", "s", "?", text, "A red square.") for text in ("a blue one", "two", "")]
+        assert build(config_class()).score(said) == [1.0, 0.0, 0.0]
+        assert build(config_class(words=2)).score(said) == [0.0, 0.0, 0.0]
     else:
         law = build(config_class())
         assert law.form == "L = E + B/D^beta"

@@ -74,6 +74,8 @@ VALID = {
     "a law": RECIPE + '[[fits]]\nmodel = "per-size"\nobjective = "mse"\n',
     "a law with settings": RECIPE + '[[fits]]\nmodel = "tissue"\ndecay = 0.9\n',
     "a tracker": RECIPE + '[[trackers]]\nname = "tensorboard"\n',
+    "metrics and how answers are made": RECIPE + 'metrics = [{ name = "chrf", word_order = 2 }]\n'
+                                        "[eval.generation]\nlimit = 4\nbeams = 2\nstop = ['.']\n",
     "a list of runs": RECIPE + '[[runs]]\nid = "a"\nmodel.encoder.width = 32\ntraining.steps = 3\n',
     "a run that names another component": RECIPE + '[[runs]]\nid = "a"\nmodel.connector = { name = "pooled" }\n',
     "a run that changes one of the sources": RECIPE + '[[runs]]\nid = "a"\ndata.sources.shapes.clips = 3\n',
@@ -97,6 +99,8 @@ WRONG = {
     "no samples at all": ("[data]\nsources = []\n", "$.data.sources: [] should be non-empty"),
     "a pair of three": (changed("steps = 6", "steps = 6\nbetas = [0.9, 0.99, 0.999]"), "$.training.betas: "),
     "a truth as text": (changed("steps = 6", 'steps = 6\ntf32 = "false"'), "is not of type 'boolean'"),
+    "a metric's other key": (RECIPE + 'metrics = [{ name = "chrf", tokenizer = "13a" }]\n', "'tokenizer' is not"),
+    "a share above 1": (RECIPE + "[eval.generation]\ntop_p = 2.0\n", "2.0 is greater than the maximum of 1"),
     "a run without an id": (RECIPE + "[[runs]]\ntraining.steps = 3\n", "$.runs[0]: 'id' is a required property"),
     "a typo in a run": (RECIPE + '[[runs]]\nid = "a"\ntraining.step = 3\n', "$.runs[0].training: Additional"),
     "a typo in a grid": (RECIPE + "[grid.axes.a]\nb = { model.lm.width = 3 }\n", "$.grid.axes.a.b.model: Additional"),

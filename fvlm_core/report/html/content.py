@@ -7,7 +7,7 @@ from typing import Literal
 
 from attrs import frozen
 
-from fvlm_core.report.html import ablations, curves, laws
+from fvlm_core.report.html import ablations, answers, curves, laws
 from fvlm_core.report.html import compute as spent
 from fvlm_core.report.html import data_mix as diet
 from fvlm_core.report.html import environment as surroundings
@@ -55,6 +55,7 @@ def gather(
         curves.section(found),
         laws.section(found, draw_fits),
         ablations.section(found, baseline),
+        *([told] if (told := answers.section(found)) else []),
         diet.section(found),
         spent.section(found),
     ]

@@ -1,0 +1,94 @@
+"""The model's own answers to validation samples, of a run's best and latest evaluations, and what they score.
+
+`answers/step-00000320.jsonl` in the run's folder holds a JSON object an answer: `id` ("source/id"), `prompt`,
+`reference`, `generated`, and `scores` by metric (null where a metric says nothing of the sample). In the metrics a
+metric X is three columns of an evaluation: its mean X, and the ends X_low and X_high of the mean's interval at 95 %.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import asdict, frozen
+
+from fvlm_core.utils.atomic_files import read_rows, refuse_link, write_text
+
+ANSWERS = "answers"
+
+
+@frozen
+class ScoredAnswer:
+    """One answer. id: "source/id". scores: by metric, None where it says nothing of the sample."""
+
+    id: str
+    prompt: str
+    reference: str
+    generated: str
+    scores: Mapping[str, float | None]
+
+
+@frozen
+class MetricMean:
+    """A metric's mean over the samples and its interval, None where there is none; as an evaluation has it."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+
+    def __str__(self) -> str:
+        if self.mean is None:
+            return "no sample"
+        interval = (
+            f" [{self.low:.4g}, {self.high:.4g}]" if self.low is not None and self.high is not None else ""
+        )
+        return f"{self.mean:.4g}{interval}"
+
+
+def metric_names(columns: Iterable[str]) -> list[str]:
+    """The metrics among the columns of evaluations, in their order: those beside which both ends stand."""
+    there = dict.fromkeys(columns)
+    return [name for name in there if f"{name}_low" in there and f"{name}_high" in there]
+
+
+def metric_columns(columns: Iterable[str]) -> list[str]:
+    """All the columns of metrics among these, each mean before its ends."""
+    return [column for name in metric_names(columns) for column in (name, f"{name}_low", f"{name}_high")]
+
+
+def metric_means(row: Mapping[str, Any]) -> dict[str, MetricMean]:
+    """The metrics of an evaluation, by name."""
+    found = {name: (row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in metric_names(row)}
+    known = {
+        name: values
+        for name, values in found.items()
+        if all(value is None or type(value) in (int, float) for value in values)  # a file may hold anything
+    }
+    return {name: MetricMean(*values) for name, values in known.items()}
+
+
+def write_answers(folder: Path, step: int, answers: Sequence[ScoredAnswer], best: int | None) -> None:
+    """Write the answers of an evaluation below a run's folder; those of others than the one at step `best` go."""
+    refuse_link(folder / ANSWERS)
+    (folder / ANSWERS).mkdir(exist_ok=True)
+    lines = [json.dumps(asdict(each), ensure_ascii=False, allow_nan=False) for each in answers]
+    file = _file(folder, step)
+    if file.is_symlink():
+        file.unlink()
+    write_text(file, "".join(f"{line}\n" for line in lines))
+    kept = {file, _file(folder, best) if best is not None else None}
+    for other in (folder / ANSWERS).glob("step-*.jsonl"):
+        if other not in kept:
+            other.unlink()
+
+
+def read_answers(folder: Path, step: int) -> list[ScoredAnswer] | None:
+    """The answers of the evaluation at a step, in the set's order; None when they were not kept."""
+    file = _file(folder, step)
+    return [ScoredAnswer(**row) for _, row in read_rows(file)] if file.is_file() else None
+
+
+def _file(folder: Path, step: int) -> Path:
+    return folder / ANSWERS / f"step-{step:08d}.jsonl"

@@ -1,0 +1,177 @@
+"""Metrics by real generation: the model answers validation samples, and its answers are scored."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from attrs import frozen
+from scipy.special import stdtrit
+
+from fvlm_core.data.batch import Batch
+from fvlm_core.data.loader import ValidationSet
+from fvlm_core.hardware.devices import autocast
+from fvlm_core.interfaces.chat import Chat
+from fvlm_core.interfaces.data import Turn
+from fvlm_core.interfaces.metric import Answer, Metric
+from fvlm_core.interfaces.specs import Mode
+from fvlm_core.model.answer import answer
+from fvlm_core.model.vlm import VLM
+from fvlm_core.recipes.schema import Answering, Chosen, Training
+from fvlm_core.runs.answers import ScoredAnswer
+from fvlm_core.runs.metrics import CLOCK
+from fvlm_core.runs.record_shapes import ROW
+from fvlm_core.training.process_group import Ranks
+from fvlm_core.utils.errors import FvlmError, UsageError
+from fvlm_core.utils.multiple_choice import choices, chosen
+from fvlm_core.utils.seeding import derive
+from fvlm_registry import registry
+
+LEVEL = 0.95
+"""Of the intervals of means."""
+
+_TAKEN = ("val_", "train_", "loss", *CLOCK)
+"""What columns of losses and of the clock begin with."""
+
+
+@frozen(eq=False)
+class Examiner:
+    """What a model is asked and how its answers are scored. metrics: by the name that a recipe has for them."""
+
+    chat: Chat
+    validation: ValidationSet
+    settings: Answering
+    metrics: dict[str, Metric]
+    training: Training
+    device: str
+
+    def examine(
+        self, model: VLM, ranks: Ranks | None = None, mode: Mode | None = None
+    ) -> tuple[dict[str, float | None], list[ScoredAnswer]]:
+        """The columns of an evaluation (see `fvlm_core.runs.answers`), and every answer in the set's order.
+
+        Ranks share the samples; what is said of one depends on nothing else. mode: how visual tokens are made. Raises
+        `FvlmError` where a metric fails, or scores otherwise than it promises.
+        """
+        ranks = ranks or Ranks()
+        answers = self.answers(model, ranks, mode)
+        scores = ranks.on_first(lambda: {m.column: _scored(n, m, answers) for n, m in self.metrics.items()})
+        rows = [
+            ScoredAnswer(
+                f"{each.source}/{each.id}",
+                each.prompt,
+                each.reference,
+                each.generated,
+                {column: values[at] for column, values in scores.items()},
+            )
+            for at, each in enumerate(answers)
+        ]
+        return {
+            name: value for column, each in scores.items() for name, value in mean_of(column, each).items()
+        }, rows
+
+    @torch.no_grad()
+    def answers(self, model: VLM, ranks: Ranks, mode: Mode | None = None) -> list[Answer]:
+        """What the model says of every question, in the set's order."""
+        questions = self.validation.questions
+        asked = [
+            alone
+            for batch in self.validation.batches
+            if any(name in questions for name in batch.sample_ids)
+            for _, alone in batch.cut(len(batch.counts))
+            if alone.sample_ids[0] in questions
+        ]
+        was_training = model.training
+        model.eval()
+        mine: dict[int, Answer] = {}
+        # Read token by token, a sequence has every length once: none is compiled for.
+        with torch.compiler.set_stance("force_eager") if self.training.compile else nullcontext():
+            for index in range(ranks.rank, len(asked), ranks.size):
+                name = asked[index].sample_ids[0]
+                mine[index] = self._answer(model, name, questions[name], asked[index], mode)
+        model.train(was_training)
+        found = {index: said for each in ranks.exchange(mine) for index, said in each.items()}
+        return [found[index] for index in range(len(asked))]
+
+    def _answer(
+        self, model: VLM, name: str, turns: tuple[Turn, ...], alone: Batch, mode: Mode | None
+    ) -> Answer:
+        with autocast(self.training, self.device):
+            said = answer(
+                model,
+                self.chat,
+                turns[:-1],
+                alone.frames,
+                limit=self.settings.limit,
+                settings=self.settings,
+                seed=derive(0, "answer", name),
+                mode=mode,
+                signals={modality: items.data for modality, items in alone.signals.items()},
+            )
+        source, _, sample = name.partition("/")
+        prompt = next((turn.content for turn in reversed(turns[:-1]) if turn.role == "user"), "")
+        reference = turns[-1].content
+        listed = choices(prompt)
+        right = chosen(reference, listed) if listed else None
+        return Answer(sample, source, prompt, said, reference, listed if right is not None else (), right)
+
+
+def open_metrics(chosen: Sequence[Chosen]) -> dict[str, Metric]:
+    """The metrics that a recipe chooses, by their names there.
+
+    Raises `LookupFailure` for one that cannot be loaded, and `UsageError` for a column that is none, or that something
+    else has.
+    """
+    found = registry()
+    made: dict[str, Metric] = {}
+    owners: dict[str, str] = {}
+    for one in chosen:
+        build: Any = found.load(found.find("metric", one.component).component.target)
+        metric: Metric = build(one.config)
+        column = getattr(metric, "column", "")
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", column):
+            raise UsageError(
+                f'eval.metrics: {one.name}: expected a column of lower-case letters, digits and _, got "{column}"'
+            )
+        for name in (column, f"{column}_low", f"{column}_high"):
+            taken = "every evaluation" if name in ROW or name.startswith(_TAKEN) else owners.get(name)
+            if taken:
+                raise UsageError(f'eval.metrics: {one.name} has the column "{name}", and so has {taken}')
+            owners[name] = one.name
+        made[one.name] = metric
+    return made
+
+
+def mean_of(column: str, scores: Sequence[float | None]) -> dict[str, float | None]:
+    """The mean over the samples that have a score and the ends of Student's interval at `LEVEL`, by column; None where
+    there are too few: no sample, or one."""
+    known = np.array([score for score in scores if score is not None], dtype=np.float64)
+    count = len(known)
+    mean = float(known.mean()) if count else None
+    if mean is None or count < 2:
+        return {column: mean, f"{column}_low": None, f"{column}_high": None}
+    half = float(stdtrit(count - 1, 0.5 + LEVEL / 2) * known.std(ddof=1) / math.sqrt(count))
+    return {column: mean, f"{column}_low": mean - half, f"{column}_high": mean + half}
+
+
+def _scored(name: str, metric: Metric, answers: Sequence[Answer]) -> list[float | None]:
+    """A metric's scores, checked. Raises `FvlmError`."""
+    try:
+        scores = list(metric.score(answers))
+    except Exception as error:
+        raise FvlmError(f"metric {name} failed: {type(error).__name__}: {error}") from error
+    if len(scores) != len(answers):
+        raise FvlmError(
+            f"metric {name}: expected a score for each of {len(answers)} answers, got {len(scores)}"
+        )
+    for each, score in zip(answers, scores, strict=True):
+        if score is not None and not math.isfinite(score):
+            raise FvlmError(
+                f"metric {name}: expected a finite number or None for {each.source}/{each.id}, got {score}"
+            )
+    return [None if score is None else float(score) for score in scores]

@@ -1,0 +1,1 @@
+"""Metrics of answers: exact match, token F1, multiple choice, and n-gram scores of captions."""
