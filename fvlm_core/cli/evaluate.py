@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -13,7 +14,6 @@ from fvlm_core.cli.options import key_option, runs_option
 from fvlm_core.cli.path_types import RUN_OR_PATH
 
 if TYPE_CHECKING:
-    from fvlm_core.evaluation.subject import EvaluatedModel, EvaluationResult
     from fvlm_core.interfaces.data import Split
 
 
@@ -68,61 +68,23 @@ def command(
     shown as its training data were, where its settings (fps, max_frames, fit, prompt) can say so and no -o says
     otherwise.
     """
-    from fvlm_core.cli.console import note, stderr
-    from fvlm_core.cli.display import Display
-    from fvlm_core.evaluation.subject import check_mode, how_shown, measure, open_data, open_subject
+    from fvlm_core.api.evaluate import evaluated
+    from fvlm_core.cli.console import note, stderr, stdout
 
-    subject = open_subject(run_name, root)
-    if subject.remark:
-        note(subject.remark)
-    connector = subject.model.connector.spec
-    for mode in modes:
-        if mode != "all":
-            check_mode(subject, mode, "--mode")
-    chosen = connector.modes if "all" in modes else tuple(dict.fromkeys(modes)) or (connector.mode,)
-    with Display(stderr(), 1) as display:
-        sources = open_data(subject, data, settings, cast("Split", split), display.work, max_bad)
-    for text in how_shown(subject, sources, named=data is not None):
-        stderr().print(f"shown: {text}", soft_wrap=True)
-    measured = measure(subject, sources, chosen, samples, device)
-    for bad in measured.bad:
-        stderr().print(f"left out: {bad.sample}: {bad.reason}", soft_wrap=True)
+    found = evaluated(
+        run_name,
+        root,
+        data=data,
+        settings=settings,
+        modes=modes,
+        split=cast("Split", split),
+        samples=samples,
+        max_bad=max_bad,
+        device=device,
+        console=stderr(),
+        note=note,
+    )
     if as_json:
-        _print_json(subject, split, measured)
+        click.echo(json.dumps(found.to_dict(), indent=2, allow_nan=False))
     else:
-        _print_table(subject, split, measured)
-
-
-def _print_json(subject: EvaluatedModel, split: str, measured: EvaluationResult) -> None:
-    import json
-
-    from attrs import asdict
-
-    whole: dict[str, Any] = {
-        "model": subject.name,
-        "step": subject.step,
-        "split": split,
-        "samples": measured.samples,
-        "bad_samples": [asdict(bad) for bad in measured.bad],
-        "modes": measured.rows,
-    }
-    click.echo(json.dumps(whole, indent=2, allow_nan=False))
-
-
-def _print_table(subject: EvaluatedModel, split: str, measured: EvaluationResult) -> None:
-    from fvlm_core.cli.console import new_table, print_table, stdout
-
-    first = next(iter(measured.rows.values()))
-    sources = list(first["val_loss_by_source"])
-    entropies = [name for name in first if name.startswith("attention_entropy") and first[name] is not None]
-    heads = {name: name.replace("attention_entropy", "entropy").replace("_", " ") for name in entropies}
-    numbers = ("loss", "words", *sources, *heads.values(), "tokens")
-    table = new_table("mode", *numbers, right=numbers)
-    for mode, row in measured.rows.items():
-        values = [row["val_loss"], row["val_loss_content"], *(row["val_loss_by_source"][s] for s in sources)]
-        values += [row[name] for name in entropies]
-        cells = ["" if value is None else f"{value:.4f}" for value in values]
-        table.add_row(mode, *cells, f"{row['val_tokens']:,}")
-    print_table(table)
-    step = "" if subject.step is None else f", step {subject.step}"
-    stdout().print(f"{subject.name}{step}: {measured.samples} samples, {split}", soft_wrap=True)
+        found.show(stdout())

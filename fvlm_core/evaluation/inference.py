@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fvlm_core.data.batch import Batch
+from fvlm_core.interfaces.specs import Mode
 from fvlm_core.media.decoders import open_decoder
 from fvlm_core.weights.restore import Restored
 
@@ -30,15 +32,23 @@ def caption(
     prompt: str | None = None,
     limit: int = 128,
     system: str | None = None,
+    mode: Mode | None = None,
+    visual: Tensor | None = None,
 ) -> str:
     """What the model says about frames [T, 3, H, W], greedily, in at most `limit` tokens.
 
-    prompt, system: the question and the system turn; None for those of training, where videos are asked about.
+    prompt, system: the question and the system turn; None for those of training, where videos are asked about. mode,
+    visual: as in `VLM.generate`.
     """
     viewing = restored.viewing.told(prompt=prompt, system=system)
     ids = restored.chat.prompt(viewing.asked(viewing.prompt))
     said = restored.model.generate(
-        torch.from_numpy(frames), ids.tolist(), limit=limit, end=restored.chat.end_of_turn
+        torch.from_numpy(frames),
+        ids.tolist(),
+        limit=limit,
+        end=restored.chat.end_of_turn,
+        mode=mode,
+        visual=visual,
     )
     return restored.chat.decode(said)
 

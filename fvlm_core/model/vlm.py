@@ -232,11 +232,13 @@ class VLM(nn.Module):
         end: int,
         mode: Mode | None = None,
         signals: Mapping[str, Tensor] | None = None,
+        visual: Tensor | None = None,
     ) -> list[int]:
         """Greedy continuation of one sample: the token ids after the prompt, without `end`.
 
         frames: [T, 3, H, W] as for `encode`, T may be 0. prompt: token ids. limit: most new tokens. end: the id that
-        ends the answer. signals: items [I, *item] of modalities beside frames; the others have none.
+        ends the answer. signals: items [I, *item] of modalities beside frames; the others have none. visual: tokens
+        [T, k, W] that were made of the frames already; `frames` are not looked at then.
         """
         device = self._mean.device
         given = {
@@ -254,7 +256,8 @@ class VLM(nn.Module):
             content=mask,
             signals=given,
         )
-        shown = [tokens.flatten(0, 1)[None] for tokens in (self.see(batch, mode).tokens, *self.hear(batch))]
+        seen = self.see(batch, mode).tokens if visual is None else visual
+        shown = [tokens.flatten(0, 1)[None] for tokens in (seen, *self.hear(batch))]
         read = torch.cat([*shown, self.llm.embed(ids)], 1)
         cache = self.llm.new_cache()
         said: list[int] = []
