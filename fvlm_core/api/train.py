@@ -53,6 +53,7 @@ def train(
     this process; what they raise ends the run, which continues from its last checkpoint. allow_drift, force: as the
     options of `fvlm run`. Raises `FvlmError`.
     """
+    _check(callbacks)
     checked = as_recipe(recipe).checked
     root = runs_folder(runs)
     outcomes = train_all(checked, root, tuple(allow_drift), progress_console(), callbacks, force=force)
@@ -155,13 +156,6 @@ class Observers:
     """Tells a display and callbacks what happens; see `fvlm_core.training.callbacks.Observer`."""
 
     def __init__(self, display: Display, callbacks: Sequence[Any]) -> None:
-        """Raises `UsageError` for a callback that nothing can be told."""
-        for one in callbacks:
-            if not callable(one) and not _observes(one):
-                raise UsageError(
-                    f"callbacks: expected functions, or objects with any of the methods {', '.join(EVENTS)}; "
-                    f"got {one!r}"
-                )
         self._watching = [display, *(one for one in callbacks if _observes(one))]
         self._functions: list[Callable[[dict[str, Any]], Any]] = [
             one for one in callbacks if not _observes(one)
@@ -199,6 +193,15 @@ class Observers:
     def _give(self, row: dict[str, Any]) -> None:
         for function in self._functions:
             function(dict(row))
+
+
+def _check(callbacks: Sequence[Any]) -> None:
+    """Raise `UsageError` for a callback that nothing can be told."""
+    for one in callbacks:
+        if not callable(one) and not _observes(one):
+            raise UsageError(
+                f"callbacks: expected functions, or objects with any of the methods {', '.join(EVENTS)}; got {one!r}"
+            )
 
 
 def _observes(callback: Any) -> bool:

@@ -104,7 +104,7 @@ def test_a_bad_cell_of_a_data_frame_is_named_by_its_row() -> None:
             "target_budget: expected a positive number",
         ),
         (lambda: fvlm.suggest(target_budget=1e15), "--budget FLOPS or --hours"),
-        (lambda: fvlm.train("wrong.toml", callbacks=[3]), "stepps"),
+        (lambda: fvlm.train("wrong.toml", callbacks=[3]), "callbacks: expected functions, .*got 3"),
         (lambda: fvlm.export("file.csv/inside", objective="x"), "objective: expected one of"),
     ],
 )

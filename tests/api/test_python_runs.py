@@ -88,6 +88,26 @@ def test_training_gives_runs_and_fits_and_tells_callbacks(quickstart: Any) -> No
     assert "<pre" in done._repr_html_()
 
 
+def test_a_callback_that_raises_ends_the_run_which_then_continues(
+    quickstart: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FVLM_CACHE", str(quickstart[0] / "cache"))
+    recipe = quickstart[1].override("checkpoints.every=2").only("32")
+
+    def stop(row: dict[str, Any]) -> None:
+        if row["step"] >= 4:
+            raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        fvlm.train(recipe, runs=tmp_path, callbacks=[stop])
+    assert list(fvlm.runs(root=tmp_path)["state"]) == ["failed"]
+    again = Watching()
+    fvlm.train(recipe, runs=tmp_path, callbacks=[again])
+    assert again.steps[-1] == 8
+    assert again.steps[0] > 1
+    assert list(fvlm.runs(root=tmp_path)["state"]) == ["complete"]
+
+
 def test_training_again_does_nothing(quickstart: Any) -> None:
     again = fvlm.train(quickstart[1])
     assert all(outcome.skipped for outcome in again.outcomes)
@@ -220,8 +240,8 @@ def test_a_comparison_is_the_command_line_s(
 def test_an_export_is_the_command_line_s(
     quickstart: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_cli(["export", "quickstart", "--to", str(tmp_path / "theirs")], monkeypatch, capsys)
-    files = fvlm.export(tmp_path / "ours", "quickstart")
+    run_cli(["export", "quickstart/48", "--to", str(tmp_path / "theirs")], monkeypatch, capsys)
+    files = fvlm.export(tmp_path / "ours", "quickstart/48")
     assert {file.name for file in files} >= {"all_eval_points.csv", "run_summaries.csv", "scaling_fits.json"}
     for file in files:
         assert file.read_bytes() == (tmp_path / "theirs" / file.name).read_bytes()

@@ -25,6 +25,9 @@ __all__ = ["COLOURS", "check_format", "draw_figures", "law_figure", "scaling_law
 SIZE_INCHES = (8.0, 5.0)
 """1600 x 1000 pixels."""
 
+SCREEN_DPI = 100
+"""Of a figure that is shown in a notebook; whoever saves it says another."""
+
 
 def scaling_law_plot(reports: Sequence[FitReport], file: Path, nothing: str = "", heading: str = "") -> None:
     """Draw loss against data, one panel a report, and write it to `file` (PNG, PDF or SVG by its suffix).
@@ -67,10 +70,12 @@ def law_figure(reports: Sequence[FitReport], name: str) -> Figure:
     """One figure by its name, not saved. Raises `LookupFailure` for a name that nobody offers."""
     draw = load_figure(name)
     with house_style():
-        return _drawn(draw, [view(report) for report in reports])
+        return _drawn(draw, [view(report) for report in reports], SCREEN_DPI)
 
 
-def _drawn(draw: Callable[[Sequence[LawReport], Figure], None], seen: Sequence[LawReport]) -> Figure:
-    figure = Figure(dpi=DPI)
+def _drawn(
+    draw: Callable[[Sequence[LawReport], Figure], None], seen: Sequence[LawReport], dpi: int = DPI
+) -> Figure:
+    figure = Figure(dpi=dpi)
     draw(seen, figure)
     return figure
