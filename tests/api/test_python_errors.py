@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from measured import grid
@@ -47,6 +48,16 @@ WRONG: list[tuple[str, Callable[[], Any], list[str]]] = [
 ]
 
 
+SAID = {
+    "a law's name mistyped": 'did you mean "joint-chinchilla"?',
+    "a run that is not there": 'no run folder and no run under runs is called "grid/41k"; did you mean "grid/40k"?',
+    "no file of points": "none.csv: there is no such file",
+    "no recipe": 'no shipped recipe "quickstrat"; did you mean "quickstart"?',
+    "a wrong key of a recipe": 'training.stepps: unknown key; did you mean "steps"?',
+}
+"""What some of the sentences say."""
+
+
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -70,6 +81,7 @@ def test_the_sentence_is_the_command_line_s(
     with pytest.raises(fvlm.FvlmError) as told:
         asked()
     assert str(told.value) == err.rstrip("\n")
+    assert SAID.get(what, "") in str(told.value)
 
 
 def test_a_data_frame_without_the_column_is_told_as_a_file_is(
@@ -79,6 +91,34 @@ def test_a_data_frame_without_the_column_is_told_as_a_file_is(
     with pytest.raises(fvlm.FvlmError) as told:
         fvlm.fit(TABLE)
     assert str(told.value) == err.rstrip("\n").replace("table.csv:1", "the DataFrame")
+
+
+def test_a_video_that_is_none_is_told_as_by_fvlm_gaze(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tiny import trained
+
+    trained(tmp_path)
+    Path("broken.mp4").write_bytes(b"no video")
+    for video, said in (("broken.mp4", "not a video"), ("none.mp4", "none.mp4")):
+        _, _, err = run_cli(["gaze", video, "--run", "tiny"], monkeypatch, capsys)
+        for ask in (fvlm.load("tiny").gaze, fvlm.load("tiny").caption):
+            with pytest.raises(fvlm.FvlmError, match=said) as told:
+                ask(video)
+            assert str(told.value) == err.splitlines()[-1]
+
+
+def test_frames_of_another_shape_are_told_what_is_expected(tmp_path: Path) -> None:
+    from tiny import trained
+
+    trained(tmp_path)
+    model = fvlm.load("tiny")
+    with pytest.raises(fvlm.FvlmError, match=r"expected uint8 \[T, 3, 42, 42\], got float64 \[1, 3, 8, 8\]"):
+        model.generate(np.zeros((1, 3, 8, 8)))
+    with pytest.raises(fvlm.FvlmError, match="no frame was pushed yet"):
+        model.stream().text()
+    with pytest.raises(fvlm.FvlmError, match=r'mode: expected one of .*did you mean "coarse_only"'):
+        model.generate(np.zeros((1, 3, 42, 42), np.uint8), mode="coarse")
 
 
 def test_a_bad_cell_of_a_data_frame_is_named_by_its_row() -> None:
