@@ -6,10 +6,8 @@ nothing: neither torch, pandas, scipy nor matplotlib, nor the list of names itse
 
 from __future__ import annotations
 
-from typing import Any
 
-
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     names = _modules()
     if name == "__all__":
         return sorted(names)
