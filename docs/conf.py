@@ -14,7 +14,7 @@ copyright = "The fvlm authors, Apache-2.0"
 release = version = installed("fvlm")
 
 extensions = [
-    "myst_parser",
+    "myst_nb",  # MyST, for pages and for notebooks
     "sphinx.ext.autodoc",
     "sphinx_click",
     "docstrings",
@@ -25,6 +25,8 @@ exclude_patterns = ["_build", "_ext"]
 
 # Headings get the anchors that GitHub gives them, so that a link works in both places.
 myst_heading_anchors = 4
+
+nb_execution_mode = "off"  # notebooks show what they stored; tests execute them
 
 autodoc_default_options = {"members": True, "member-order": "bysource", "undoc-members": True}
 autodoc_typehints = "signature"

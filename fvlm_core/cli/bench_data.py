@@ -19,11 +19,11 @@ def command(rounds: int, processes: int, as_json: bool) -> None:
     from pathlib import Path
     from tempfile import TemporaryDirectory
 
+    from fvlm_core.api.views.display import Display
     from fvlm_core.bench.data import Paired, bench_data
     from fvlm_core.bench.pairs import machine
     from fvlm_core.cli.bench_pairs import show_measured
     from fvlm_core.cli.console import stderr
-    from fvlm_core.cli.display import Display
 
     def cells(one: Paired) -> tuple[str, ...]:
         rates = (f"{one.frames:,.0f}", f"{one.bare:,.0f}")

@@ -39,11 +39,11 @@ def command(data: Path | None, starts: int, rounds: int, as_json: bool) -> None:
     numeric gradients), its draws beside one refit after the other, and `fvlm fit` beside its imports."""
     from tempfile import TemporaryDirectory
 
+    from fvlm_core.api.views.display import Display
     from fvlm_core.bench.fit import bench_fit
     from fvlm_core.bench.pairs import machine
     from fvlm_core.cli.bench_pairs import show_pairs
     from fvlm_core.cli.console import stderr, stdout
-    from fvlm_core.cli.display import Display
 
     with TemporaryDirectory() as scratch, Display(stderr(), 0) as display:
         found = bench_fit(Path(scratch), data, starts, rounds, display.work)

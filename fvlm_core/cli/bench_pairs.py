@@ -73,7 +73,8 @@ def show_measured(
 
     from attrs import asdict
 
-    from fvlm_core.cli.console import new_table, print_table, stdout
+    from fvlm_core.api.views.console import new_table
+    from fvlm_core.cli.console import print_table, stdout
 
     if as_json:
         rows = [{**asdict(one), "holds": one.holds} for one in measured]

@@ -17,7 +17,8 @@ def show_profile(setting: Setting, trace: Path | None, about: dict[str, Any], as
 
     from attrs import asdict
 
-    from fvlm_core.cli.console import new_table, print_table, stdout
+    from fvlm_core.api.views.console import new_table
+    from fvlm_core.cli.console import print_table, stdout
 
     found = profiled(setting, trace)
     total = StepPart("all of it", found.limit)

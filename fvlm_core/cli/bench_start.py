@@ -17,11 +17,11 @@ SAYINGS = ((("--version",), 6.0), (("--help",), 8.0), (("plugins", "list"), 20.0
 @click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
 def command(rounds: int, as_json: bool) -> None:
     """Time `fvlm --version`, `--help` and `plugins list`, each in turn with a Python that does nothing."""
+    from fvlm_core.api.views.display import Display
     from fvlm_core.bench.pairs import in_pairs, machine
     from fvlm_core.bench.processes import run
     from fvlm_core.cli.bench_pairs import show_pairs
     from fvlm_core.cli.console import stderr
-    from fvlm_core.cli.display import Display
 
     fvlm = (sys.executable, "-c", "from fvlm_core.cli.main import main; raise SystemExit(main())")
     with Display(stderr(), 0) as display:

@@ -71,13 +71,13 @@ def command(
     stream  64 frames one by one, against the encoder, the language model's matrices and the queries
     growth  how the time of frames one by one grows from 8 to 512
     """
+    from fvlm_core.api.views.display import Display
     from fvlm_core.bench.pairs import machine
     from fvlm_core.bench.setting import THREADS, Setting
     from fvlm_core.bench.train import bench_train
     from fvlm_core.cli.bench_pairs import show_pairs
     from fvlm_core.cli.bench_profile import show_profile
     from fvlm_core.cli.console import stderr
-    from fvlm_core.cli.display import Display
     from fvlm_core.utils.errors import UsageError
 
     if trace is not None and not profile:

@@ -53,15 +53,14 @@ def command(
     """
     from rich.progress import track
 
+    from fvlm_core.api.trained import Trained
     from fvlm_core.evaluation.inference import caption
     from fvlm_core.interfaces.generation import Generation
-    from fvlm_core.media.decoders import open_decoder
     from fvlm_core.media.moving_pictures import shows_still
     from fvlm_core.media.video import BadSample
     from fvlm_core.runs.store import find_run
     from fvlm_core.utils.errors import FvlmError
     from fvlm_core.utils.seeding import derive
-    from fvlm_core.weights.restore import restore
 
     settings = generation(Generation(), beams=beams, temperature=temperature, top_p=top_p, stop=stop)
     out = None if out == STDOUT else out
@@ -71,25 +70,28 @@ def command(
             out.read_text(encoding="utf-8") + "\n", encoding="utf-8"
         )  # a kill tore the last line; it must not swallow the next
     todo = [video for video in _files(videos) if str(video) not in done]
-    restored = restore(find_run(run_name, root))
-    if restored.remark:
-        note(restored.remark)
+    trained = Trained(find_run(run_name, root), note)
+    restored = trained.restored
     if read := list(restored.model.modalities):
         note(f"the model reads {', '.join(read)} too, and a file is shown by its frames alone: none is given")
-    trained = restored.viewing
-    stderr().print(
-        f"shown {trained.note(otherwise, pictures=any(map(shows_still, todo)))}",
-        soft_wrap=True,
-    )
-    viewing = trained.told(**otherwise)
-    decoder = open_decoder(restored.config.data.decoder)
+    shown = restored.viewing.note(otherwise, pictures=any(map(shows_still, todo)))
+    stderr().print(f"shown {shown}", soft_wrap=True)
+    viewing = trained.viewing(**otherwise)
     failed = 0
     for video in track(todo, "captioning", console=stderr(), disable=not stderr().is_terminal):
         line: dict[str, object] = {"video": str(video)}
         try:
-            frames = viewing.frames(video, decoder)
+            frames = viewing.frames(video, trained.decoder)
             drawn = derive(seed, "answer", video.name)
-            said = caption(restored, frames, viewing.question(video), tokens, viewing.system, settings, drawn)
+            said = caption(
+                restored,
+                frames,
+                viewing.question(video),
+                tokens,
+                viewing.system,
+                settings=settings,
+                seed=drawn,
+            )
             line |= {"frames": len(frames), "caption": said}
         except BadSample as error:
             failed += 1

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
 from functools import cache
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
 
+from fvlm_core.api.views.console import print_whole, visible_console
 from fvlm_core.cli.streams import Styled, is_utf8
 from fvlm_core.utils.visible_text import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
-
-_UNBOUNDED = 1000
-"""Columns of a pipe or a file: one row of a table stays one line, for grep and cut."""
 
 
 @cache
@@ -55,20 +52,9 @@ def nowhere() -> Console:
     return Console(quiet=True, force_terminal=False)
 
 
-def new_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
-    """A table in the style of every command: no lines, bold head. right: columns aligned to the right."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold", justify="right" if column in right else "left")
-    return table
-
-
 def print_table(table: Table) -> None:
     """On stdout: fitted to the terminal's width; as wide as its text when stdout is no terminal."""
-    out = stdout()
-    (out if out.is_terminal else _console(stderr=False, width=_UNBOUNDED)).print(table)
+    print_whole(stdout(), table)
 
 
 def print_json(value: Any, indent: int | None = 2) -> None:
@@ -80,21 +66,6 @@ def print_json(value: Any, indent: int | None = 2) -> None:
     click.echo(json.dumps(value, indent=indent, ensure_ascii=plain))
 
 
-def _console(*, stderr: bool, width: int | None = None) -> Console:
-    from rich.console import Console
-    from rich.segment import Segment
-    from rich.text import Text
-
-    class Visible(Console):
-        """What is not rich's own is spelt out: texts before they are laid out, whatever else as it is written."""
-
-        def render_str(self, text: str, **how: Any) -> Text:
-            return super().render_str(visible(text), **how)
-
-        def _render_buffer(self, buffer: Iterable[Segment]) -> str:
-            return super()._render_buffer(
-                [one if one.control else Segment(visible(one.text), one.style) for one in buffer]
-            )
-
+def _console(*, stderr: bool) -> Console:
     file = cast("IO[str]", Styled(stderr))
-    return Visible(file=file, stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
+    return visible_console(file=file, stderr=stderr)

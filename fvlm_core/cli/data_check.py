@@ -34,9 +34,9 @@ def command(data: str, settings: tuple[str, ...], hashes: bool, decode: bool) ->
     samples that cannot be used are named, as the rows of a recipe's other sources are. -o tokenizer=FILE says what made
     the token ids of tars that hold no text.
     """
+    from fvlm_core.api.views.display import Display
     from fvlm_core.cli.console import stdout
     from fvlm_core.cli.data_named import find_data
-    from fvlm_core.cli.display import Display
     from fvlm_core.utils.errors import FvlmError
 
     found: list[Checked] = []

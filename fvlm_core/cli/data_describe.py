@@ -42,7 +42,8 @@ def command(name: str, at: Path | None, settings: tuple[str, ...], every: bool, 
 
 
 def _print(described: Described, every: bool) -> None:
-    from fvlm_core.cli.console import new_table, print_table, stdout
+    from fvlm_core.api.views.console import new_table
+    from fvlm_core.cli.console import print_table, stdout
 
     stdout().print(f"{described.name}  {described.summary}", soft_wrap=True)
     table = new_table("", "")

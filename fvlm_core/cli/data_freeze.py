@@ -34,9 +34,9 @@ def command(
     """
     import re
 
+    from fvlm_core.api.views.display import Display
     from fvlm_core.cli.console import stdout
     from fvlm_core.cli.data_named import find_data
-    from fvlm_core.cli.display import Display
     from fvlm_core.data.frozen_validation import LEAKS, freeze
     from fvlm_core.datasets.shards.settings import PackSettings
     from fvlm_core.utils.errors import UsageError

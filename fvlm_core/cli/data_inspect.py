@@ -33,9 +33,9 @@ def command(
     With a recipe, the text is shown in its tokens: which are scored, which are not, which are cut off. Samples that
     cannot be decoded are named.
     """
+    from fvlm_core.api.views.display import Display
     from fvlm_core.cli.console import stderr, stdout
     from fvlm_core.cli.data_named import find_data
-    from fvlm_core.cli.display import Display
     from fvlm_core.media.bad_sample import BadSample
     from fvlm_core.report.data_inspection import chosen, lengths_of, shown
     from fvlm_core.report.samples import LengthsOf, ShownSample, contact_sheet, sample_page

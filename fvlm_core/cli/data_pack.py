@@ -44,9 +44,9 @@ def command(
     A sample that cannot be decoded is skipped and named in skipped.jsonl. The same command continues after a kill; the
     same samples and settings give the same bytes, whatever the processes.
     """
+    from fvlm_core.api.views.display import Display
     from fvlm_core.cli.console import stdout
     from fvlm_core.cli.data_named import data_folder, find_data
-    from fvlm_core.cli.display import Display
     from fvlm_core.datasets.shards.pack import origin_of, pack
     from fvlm_core.datasets.shards.settings import PackSettings
     from fvlm_core.utils.errors import UsageError
@@ -78,7 +78,8 @@ def command(
 
 
 def _show(packs: list[tuple[str, Packed]], root: Path) -> None:
-    from fvlm_core.cli.console import new_table, print_table, stdout
+    from fvlm_core.api.views.console import new_table
+    from fvlm_core.cli.console import print_table, stdout
     from fvlm_core.datasets.shards.manifest import SKIPPED
 
     numbers = ("samples", "frames", "shards", "MB", "skipped", "not listed")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -14,7 +15,6 @@ from fvlm_core.cli.options import key_option, runs_option
 from fvlm_core.cli.path_types import RUN_OR_PATH
 
 if TYPE_CHECKING:
-    from fvlm_core.evaluation.subject import EvaluatedModel, EvaluationResult
     from fvlm_core.interfaces.data import Split
 
 
@@ -101,99 +101,28 @@ def command(
     mean's interval at 95 % (Student's, over the samples). --answers, --tokens, --beams, --temperature, --top-p and
     --stop say how it answers; what they leave open is as [eval.generation] of its recipe says.
     """
-    from fvlm_core.cli.console import note, stderr
-    from fvlm_core.cli.display import Display
-    from fvlm_core.evaluation.subject import (
-        check_mode,
-        choose_metrics,
-        how_shown,
-        measure,
-        open_data,
-        open_subject,
-    )
-    from fvlm_core.recipes.schema import Answering
+    from fvlm_core.api.evaluate import evaluated
+    from fvlm_core.cli.console import note, stderr, stdout
 
     how = {"samples": answers, "limit": tokens, "beams": beams, "temperature": temperature, "top_p": top_p}
     if not metrics and (stop or any(value is not None for value in how.values())):
         raise click.UsageError("options of answers: nothing is answered without --metric NAME")
-    subject = open_subject(run_name, root)
-    if subject.remark:
-        note(subject.remark)
-    connector = subject.model.connector.spec
-    for mode in modes:
-        if mode != "all":
-            check_mode(subject, mode, "--mode")
-    chosen = connector.modes if "all" in modes else tuple(dict.fromkeys(modes)) or (connector.mode,)
-    with Display(stderr(), 1) as display:
-        sources = open_data(subject, data, settings, cast("Split", split), display.work, max_bad)
-    for text in how_shown(subject, sources, named=data is not None):
-        stderr().print(f"shown: {text}", soft_wrap=True)
-    scored = choose_metrics(subject, metrics)
-    answering = generation(subject.eval.generation or Answering(), **how, stop=stop)
-    measured = measure(subject, sources, chosen, samples, device, scored, answering)
-    for bad in measured.bad:
-        stderr().print(f"left out: {bad.sample}: {bad.reason}", soft_wrap=True)
-    if as_json:
-        _print_json(subject, split, measured)
-    else:
-        _print_table(subject, split, measured)
-
-
-def _print_json(subject: EvaluatedModel, split: str, measured: EvaluationResult) -> None:
-    import json
-
-    from attrs import asdict
-
-    whole: dict[str, Any] = {
-        "model": subject.name,
-        "step": subject.step,
-        "split": split,
-        "samples": measured.samples,
-        "bad_samples": [asdict(bad) for bad in measured.bad],
-        "modes": measured.rows,
-        **({"answers": _plain(measured)} if measured.answers else {}),
-    }
-    click.echo(json.dumps(whole, indent=2, allow_nan=False))
-
-
-def _plain(measured: EvaluationResult) -> dict[str, Any]:
-    """Every answer, by mode."""
-    from attrs import asdict
-
-    return {mode: [asdict(each) for each in answers] for mode, answers in measured.answers.items()}
-
-
-def _print_table(subject: EvaluatedModel, split: str, measured: EvaluationResult) -> None:
-    from fvlm_core.cli.console import new_table, print_table, stdout
-
-    first = next(iter(measured.rows.values()))
-    sources = list(first["val_loss_by_source"])
-    entropies = [name for name in first if name.startswith("attention_entropy") and first[name] is not None]
-    heads = {name: name.replace("attention_entropy", "entropy").replace("_", " ") for name in entropies}
-    numbers = ("loss", "words", *sources, *heads.values(), "tokens")
-    table = new_table("mode", *numbers, right=numbers)
-    for mode, row in measured.rows.items():
-        values = [row["val_loss"], row["val_loss_content"], *(row["val_loss_by_source"][s] for s in sources)]
-        values += [row[name] for name in entropies]
-        cells = ["" if value is None else f"{value:.4f}" for value in values]
-        table.add_row(mode, *cells, f"{row['val_tokens']:,}")
-    print_table(table)
-    if measured.answers:
-        _print_metrics(measured)
-    step = "" if subject.step is None else f", step {subject.step}"
-    stdout().print(f"{subject.name}{step}: {measured.samples} samples, {split}", soft_wrap=True)
-
-
-def _print_metrics(measured: EvaluationResult) -> None:
-    from fvlm_core.cli.console import new_table, print_table
-    from fvlm_core.runs.answers import metric_means
-
-    table = new_table(
-        "mode", "metric", "mean", "low", "high", "answers", right=("mean", "low", "high", "answers")
+    found = evaluated(
+        run_name,
+        root,
+        data=data,
+        settings=settings,
+        modes=modes,
+        split=cast("Split", split),
+        samples=samples,
+        max_bad=max_bad,
+        device=device,
+        metrics=metrics,
+        answering=lambda recipe: generation(recipe, **how, stop=stop),
+        console=stderr(),
+        note=note,
     )
-    for mode, answers in measured.answers.items():
-        for name, found in metric_means(measured.rows[mode]).items():
-            ends = ["" if value is None else f"{value:.4g}" for value in (found.mean, found.low, found.high)]
-            scored = sum(each.scores[name] is not None for each in answers)
-            table.add_row(mode, name, *ends, str(scored))
-    print_table(table)
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), indent=2, allow_nan=False))
+    else:
+        found.show(stdout())

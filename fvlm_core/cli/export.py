@@ -33,8 +33,8 @@ def command(names: tuple[str, ...], to: Path, objective: ObjectiveName, root: Pa
     RUN is a recipe (all its runs), "recipe/id", an id, a pattern such as 'phase1a/A*', or a run's folder. Without any,
     all runs are exported. The same runs give the same bytes.
     """
+    from fvlm_core.api.outputs import writing
     from fvlm_core.cli.console import note, stderr, stdout
-    from fvlm_core.cli.outputs import writing
     from fvlm_core.interchange.export import export, not_in_fits
     from fvlm_core.runs.select import listing, select_runs
     from fvlm_core.runs.store import in_order

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fvlm_core.api.outputs import prepare, writing
 from fvlm_core.cli.costs import compute_option
 from fvlm_core.cli.figure_options import figure_options
-from fvlm_core.cli.fit_options import asked, fit_options
+from fvlm_core.cli.fit_options import fit_options
 from fvlm_core.cli.offered import completing
-from fvlm_core.cli.outputs import prepare, writing
 from fvlm_core.cli.path_types import FILE_OR_STDOUT, FILE_PATH, STDOUT
-from fvlm_core.cli.points_options import fit_points_options, load_points
+from fvlm_core.cli.points_options import fit_points_options
 
 if TYPE_CHECKING:
+    from fvlm_core.api.points import PointsRequest
     from fvlm_core.cli.figure_options import FigureRequest
-    from fvlm_core.cli.points_options import PointsRequest
 
 
 @click.command("fit")
@@ -64,12 +64,12 @@ def command(
     Parameters that the points cannot tell apart are withheld, with the reason; that is a result, and exits with 0.
     """
     from fvlm_core import __version__
-    from fvlm_core.cli.console import print_json, stderr, stdout
-    from fvlm_core.cli.fit_view import print_fit
+    from fvlm_core.api.fit import asked, chosen_points
+    from fvlm_core.api.views.fit import print_fit
+    from fvlm_core.cli.console import note, print_json, stderr, stdout
     from fvlm_core.interchange.export import EXPORTED, PLOT, scaling_fits
     from fvlm_core.report.figures import check_format, scaling_law_plot
     from fvlm_core.scaling.fit.fitting import fit_points, load_model
-    from fvlm_core.scaling.predict.cost import with_six_nd
     from fvlm_core.utils.atomic_files import json_text, write_text
 
     beside = Path() if request.files else request.root
@@ -79,10 +79,8 @@ def command(
     check_format(plot)
     drawn = figures.check()
     laws = [load_model(name) for name in models or EXPORTED]
-    points = load_points(request, laws)
-    if cost_name == "6ND":
-        points = with_six_nd(points)
-    objective, draws, options = asked(chosen)
+    points = chosen_points(request, laws, cost_name, note)
+    objective, draws, options = asked(**chosen)
     prepare(*filter(None, (json_file, plot)))
     reports = [fit_points(points, law, objective, draws, options) for law in laws]
     for report in reports:

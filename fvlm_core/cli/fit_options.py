@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from fvlm_core.cli.choice import NearestChoice
 from fvlm_core.cli.counts import Finite
-
-if TYPE_CHECKING:
-    from fvlm_core.scaling.fit.objective import FitObjective
-    from fvlm_core.scaling.fit.options import Options
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -76,14 +72,3 @@ def fit_options(command: Command) -> Command:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
-
-
-def asked(chosen: dict[str, Any]) -> tuple[FitObjective, int, Options]:
-    """The objective, the number of draws and the options of a fit."""
-    from fvlm_core.scaling.fit.constraints import Constraints
-    from fvlm_core.scaling.fit.objective import FitObjective
-    from fvlm_core.scaling.fit.options import Options
-
-    constraints = Constraints(tuple(chosen["fixed"]), tuple(chosen["bounds"]))
-    options = Options(chosen["bootstrap"], chosen["cluster"], chosen["offsets"], chosen["force"], constraints)
-    return FitObjective(chosen["objective"], chosen["delta"]), chosen["draws"], options

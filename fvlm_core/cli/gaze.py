@@ -29,27 +29,17 @@ def command(video: Path, run_name: str, root: Path, out: Path, **otherwise: Any)
 
     VIDEO is shown as in training, unless an option says otherwise.
     """
-    from fvlm_core.evaluation.gaze import SUFFIXES, GazeMaps
-    from fvlm_core.evaluation.inference import look
-    from fvlm_core.media.decoders import open_decoder
+    from fvlm_core.api.trained import Trained
+    from fvlm_core.evaluation.gaze import SUFFIXES
     from fvlm_core.media.moving_pictures import shows_still
     from fvlm_core.runs.store import find_run
     from fvlm_core.utils.errors import UsageError
-    from fvlm_core.weights.restore import restore
 
     if out.suffix not in SUFFIXES:
         raise UsageError(f"--out {out}: expected a file name ending in {', '.join(SUFFIXES)}")
-    run = find_run(run_name, root)
-    restored = restore(run)
-    if restored.remark:
-        note(restored.remark)
-    viewing = restored.viewing
-    stderr().print(f"shown {viewing.note(otherwise, pictures=shows_still(video))}", soft_wrap=True)
-    frames = viewing.told(**otherwise).frames(video, open_decoder(restored.config.data.decoder))
-    looks = look(restored, frames)
-    if not looks:
-        raise UsageError(
-            f'{run.id} has no queries: its connector "{restored.config.model.connector.name}" never looks'
-        )
-    GazeMaps(frames, looks, f"{run.recipe}/{run.id}, step {restored.step}").save(out)
-    stdout().print(f"{len(frames)} frames, {' and '.join(looks)}: {out}")
+    trained = Trained(find_run(run_name, root), note)
+    seen = trained.restored.viewing.note(otherwise, pictures=shows_still(video))
+    stderr().print(f"shown {seen}", soft_wrap=True)
+    gaze = trained.gaze(video, **otherwise)
+    gaze.save(out)
+    stdout().print(f"{len(gaze.frames)} frames, {' and '.join(gaze.arrays)}: {out}")

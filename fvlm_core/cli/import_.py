@@ -70,8 +70,8 @@ def command(
 
     Everything that the files say is kept, nothing is made up, and an export gives the tables again, row by row.
     """
+    from fvlm_core.api.outputs import writing
     from fvlm_core.cli.console import stdout
-    from fvlm_core.cli.outputs import writing
     from fvlm_core.interchange.overrides import Given
     from fvlm_core.interchange.sources import find_sources, read_source
     from fvlm_core.interchange.write_runs import keep, plan
@@ -103,7 +103,8 @@ def command(
 
 def _show(group: ImportedGroup) -> None:
     """The runs as a table, and the remarks below it."""
-    from fvlm_core.cli.console import new_table, print_table, stdout
+    from fvlm_core.api.views.console import new_table
+    from fvlm_core.cli.console import print_table, stdout
     from fvlm_core.interchange.exported import check_sizes
     from fvlm_core.scaling.points.points import shorten
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 from attrs import evolve
 
+from fvlm_core.api.views.display import Display
 from fvlm_core.cli.console import stderr, stdout
-from fvlm_core.cli.display import Display
 from fvlm_core.cli.launch_options import LaunchRequest
 from fvlm_core.cli.launch_view import LaunchView
 from fvlm_core.execution.grid import Grid, open_grid, open_launcher, prepare_data

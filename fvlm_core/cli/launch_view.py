@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from fvlm_core.cli.console import new_table
+from fvlm_core.api.views.console import new_table
 from fvlm_core.execution.grid_run import GridRun, State
 from fvlm_core.execution.run_progress import reached
 

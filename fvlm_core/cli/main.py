@@ -103,28 +103,18 @@ def _report(error: Exception) -> int:
     if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
-    from fvlm_core.cli.hindrance import hindrance
+    from fvlm_core.api.explained import explained
     from fvlm_core.utils.error_summary import debugging, described, place
-    from fvlm_core.utils.errors import FvlmError
-    from fvlm_registry import LookupFailure, missing_library
 
     if debugging():
         import traceback
 
         traceback.print_exception(error)
-    if isinstance(error, FvlmError):
-        if str(error):  # empty on a rank that ends because another one failed and said why
-            click.echo(str(error), err=True)
-        return error.exit_code
-    if isinstance(error, LookupFailure):
-        click.echo(f"{error}{place(error)}", err=True)
-        return 2
-    if lacking := missing_library(error):
-        click.echo(lacking, err=True)
-        return 2
-    if found := hindrance(error):
-        click.echo(found[0], err=True)
-        return found[1]
+    told = explained(error)
+    if told is not None:
+        if str(told):  # empty on a rank that ends because another one failed and said why
+            click.echo(str(told), err=True)
+        return told.exit_code
     click.echo(f"unexpected {described(error)}", err=True)
     if not debugging() and not place(error):
         click.echo("This is a defect of fvlm or of a plugin; FVLM_DEBUG=1 shows where it happened.", err=True)

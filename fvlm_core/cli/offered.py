@@ -109,8 +109,10 @@ def _recipe(ctx: click.Context) -> str:
 
 def _table(name: str, settings: Iterable[str]) -> dict[str, Any] | None:
     """A recipe's table with the components that `settings` name laid over it; None where it cannot be read."""
+    from fvlm_core.recipes.extends import base_table
+    from fvlm_core.recipes.located import from_plain
     from fvlm_core.recipes.merge import merge
-    from fvlm_core.recipes.read import base_table, from_plain, settings_table
+    from fvlm_core.recipes.read import settings_table
     from fvlm_core.utils.errors import FvlmError
 
     try:

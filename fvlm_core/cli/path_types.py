@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fvlm_core.api.hindrance import given
 from fvlm_core.cli.offered import Place, offered
 from fvlm_core.utils.paths import user_path
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
-
-given: dict[Path, str] = {}
-"""The paths that this command was given, with the words that give another: "--runs DIR (or FVLM_RUNS)"."""
 
 
 class UserPath(click.Path):

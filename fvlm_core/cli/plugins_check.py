@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fvlm_core.api.views.console import new_table
 from fvlm_core.cli import console
 from fvlm_core.cli.choice import NearestChoice
 from fvlm_core.cli.offered import completing
@@ -102,7 +103,7 @@ def _broken(plugin: Plugin) -> Finding:
 
 
 def _print(found: Sequence[Finding]) -> None:
-    table = console.new_table("component", "check", "", "why")
+    table = new_table("component", "check", "", "why")
     styles = {"passed": "green", "failed": "red", "skipped": "dim"}
     before = ""
     for finding in found:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fvlm_core.api.views.console import new_table
 from fvlm_core.cli import console
 from fvlm_core.utils.error_summary import debugging
 from fvlm_registry import KINDS, Offer, Registry, registry
@@ -92,7 +93,7 @@ def _by_kind(found: Registry) -> list[Offer]:
 
 
 def _components(found: Registry) -> Table:
-    table = console.new_table("kind", "name", "plugin", "summary")
+    table = new_table("kind", "name", "plugin", "summary")
     clashes = found.clashes()
     for offer in _by_kind(found):
         ambiguous = (offer.kind, offer.component.name) in clashes
@@ -102,7 +103,7 @@ def _components(found: Registry) -> Table:
 
 
 def _plugins(found: Registry) -> Table:
-    table = console.new_table("plugin", "distribution", "load", "status", right=("load",))
+    table = new_table("plugin", "distribution", "load", "status", right=("load",))
     styles = {"ok": None, "broken": "red", "off": "dim"}
     for plugin in found.plugins:
         load = f"{1000 * plugin.seconds:.1f} ms"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from attrs import fields, frozen
+from attrs import fields
 from click.core import ParameterSource
 
 from fvlm_core.cli.choice import NearestChoice
@@ -17,29 +16,9 @@ from fvlm_core.cli.options import decimal_option, runs_option
 from fvlm_core.cli.path_types import ANY_PATH
 
 if TYPE_CHECKING:
-    from fvlm_core.interfaces.fit import FitModel
-    from fvlm_core.scaling.points.counts import DKind, NKind
-    from fvlm_core.scaling.points.dialect import Decimal
-    from fvlm_core.scaling.points.points import Points
+    from fvlm_core.api.points import PointsRequest
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-@frozen
-class PointsRequest:
-    """The points that a user asks for, as the options say it. files: tables; when there are none, the runs in root."""
-
-    files: tuple[Path, ...]
-    root: Path
-    columns: str | None
-    n_kind: NKind | None
-    d_kind: DKind | None
-    selection: str
-    warmup_cut: str | None
-    drop_runs: tuple[str, ...]
-    where: tuple[str, ...]
-    warmup_steps: int | None
-    decimal: Decimal | None
 
 
 def points_options(command: Command) -> Command:
@@ -52,47 +31,13 @@ def fit_points_options(command: Command) -> Command:
     return _with_options(command, ("--n",), ("--d",))
 
 
-def load_points(request: PointsRequest, laws: Sequence[FitModel] = ()) -> Points:
-    """Read the points, and keep those that the policy keeps. laws: what they read of a table is read. Raises
-    `UsageError` or `Problems`."""
-    from fvlm_core.scaling.points.columns import STANDARD, ColumnChoices, parse_columns
-    from fvlm_core.scaling.points.point_selection import PointSelection, apply
-
-    policy = PointSelection.parse(request.selection, request.warmup_cut, request.drop_runs, request.where)
-    if request.files:
-        from fvlm_core.scaling.points.files import read_points
-
-        named = {} if request.columns is None else parse_columns(request.columns)
-        extras = (condition.key for condition in policy.where if condition.key.lower() not in STANDARD)
-        points = read_points(
-            request.files,
-            ColumnChoices(
-                named,
-                request.n_kind,
-                request.d_kind,
-                tuple(dict.fromkeys(extras)),
-                tuple(dict.fromkeys(column for law in laws for column in law.reads)),
-                request.warmup_steps or 0,
-                request.decimal or "",
-            ),
-        )
-    else:
-        from fvlm_core.cli.console import note
-        from fvlm_core.scaling.points.points_from_runs import from_runs, stored_runs
-
-        points = from_runs(
-            stored_runs(request.root, note),
-            str(request.root),
-            request.n_kind or "total",
-            request.d_kind or "samples",
-        )
-    return points if policy == PointSelection() else apply(policy, points)
-
-
 def _with_options(command: Command, n: tuple[str, ...], d: tuple[str, ...]) -> Command:
     @wraps(command)
     def collected(*arguments: Any, **values: Any) -> Any:
-        request = PointsRequest(**{of.name: values.pop(of.name) for of in fields(PointsRequest)})
+        from fvlm_core.api.points import PointsRequest
+
+        asked = {of.name: values.pop(of.name) for of in fields(PointsRequest) if of.name in values}
+        request = PointsRequest(**asked)
         _check(request)
         return command(*arguments, request=request, **values)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from math import log
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fvlm_core.cli.console import new_table, stdout
+from fvlm_core.cli.console import stdout
 from fvlm_core.cli.costs import cost_option
 from fvlm_core.cli.counts import COUNT
 from fvlm_core.cli.fit_options import fit_options
@@ -16,15 +15,8 @@ from fvlm_core.cli.path_types import RECIPE_OR_PATH
 from fvlm_core.cli.points_options import points_options
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from fvlm_core.cli.points_options import PointsRequest
+    from fvlm_core.api.points import PointsRequest
     from fvlm_core.scaling.points.points import Points
-    from fvlm_core.scaling.predict.prediction import Best, Estimated, Prediction
-    from fvlm_core.scaling.predict.prediction_gate import Answer
-
-SHOWN = 12
-"""Sizes in the table of a budget."""
 
 
 @click.command("predict")
@@ -88,19 +80,21 @@ def command(
             "ask for the loss of a size on some data (--n and --d), of a size under a budget (--n and --budget), "
             "or for the best use of a budget (--budget alone)"
         )
-    from fvlm_core.cli.costs import choose_cost, plan_recipes
-    from fvlm_core.cli.fit_options import asked
-    from fvlm_core.cli.points_options import load_points
+    from fvlm_core.api.costs import choose_cost, plan_recipes
+    from fvlm_core.api.fit import asked
+    from fvlm_core.api.points import load_points
+    from fvlm_core.api.views.answer import print_answer
+    from fvlm_core.cli.console import note
     from fvlm_core.scaling.fit.fitting import fit_points, load_model
     from fvlm_core.scaling.predict.prediction_gate import Asked, ask, refuse_untold
 
     model = load_model(law)
     refuse_untold(model)
-    points = load_points(request, [model])
+    points = load_points(request, [model], note)
     n, named = (None, "") if size is None else _n(size, points)
     plans = plan_recipes(recipes)[1] if recipes else []
     cost, remarks = choose_cost(cost_name, points, [plan for planned in plans for plan in planned], recipes)
-    objective, draws, options = asked(chosen)
+    objective, draws, options = asked(**chosen)
     report = fit_points(points, model, objective, draws, options)
     answer = ask(Asked(n, d, budget), report, cost, [*filter(None, [named]), *remarks])
     if as_json:
@@ -124,97 +118,3 @@ def _n(text: str, points: Points) -> tuple[float, str]:
     except click.UsageError as error:
         sizes = ", ".join(points.sizes)
         raise click.UsageError(f"--n: {error.message}; the points have the sizes {sizes}") from None
-
-
-def print_answer(console: Console, answer: Answer) -> None:
-    """Print an answer: what was asked of what, the numbers or why there are none, then what to know."""
-    report = answer.report
-    _say(console, f"{report.model.name}: {report.model.form}", "bold")
-    _say(
-        console,
-        f"{len(report.points.table)} points; {report.points.counted}; objective {report.objective}; "
-        f"{report.points.source}",
-        "dim",
-    )
-    if answer.cost is not None:
-        _say(console, f"cost: {answer.cost}", "dim")
-    if answer.status != "ok":
-        _say(console, answer.status, "bold yellow")
-        for reason in answer.reasons:
-            _say(console, f"  - {reason}")
-    if answer.prediction is not None:
-        _prediction(console, answer.prediction)
-    if answer.best is not None:
-        _best(console, answer.best)
-    if answer.sizes:
-        _sizes(console, answer)
-    if answer.parts:
-        _say(console, f"95 % intervals of a new run hold: {'; '.join(answer.parts)}", "dim")
-    said = " ".join(answer.reasons)
-    for warning in answer.warnings:
-        if warning in said:
-            continue
-        _say(console, f"  warning: {warning}", "yellow")
-
-
-def _prediction(console: Console, one: Prediction) -> None:
-    size = f" ({one.label})" if one.label else ""
-    flops = "" if one.compute is None else f", C = {one.compute:.3g} FLOPs"
-    _say(console, f"N = {one.n:.4g}{size}, D = {one.d:.4g}{flops}")
-    _say(console, f"loss {_loss(one.loss)}", "bold")
-    if one.loss.band is not None:
-        low, high = one.loss.band
-        _say(console, f"  the law alone: {low:.4f} to {high:.4f}", "dim")
-
-
-def _best(console: Console, best: Best) -> None:
-    _say(console, f"budget {best.budget:.3g} FLOPs, best use:")
-    for name, value, ends in (("N*", best.n, best.n_interval), ("D*", best.d, best.d_interval)):
-        sure = "no interval" if ends is None else f"95 % {_count(ends[0])} to {_count(ends[1])}"
-        _say(console, f"  {name} = {_count(value)}, {sure}", "bold")
-    _say(console, f"  loss {_loss(best.loss)}", "bold")
-
-
-def _count(number: float) -> str:
-    """`3.28B`: three digits, as the options take them."""
-    from fvlm_core.scaling.points.points import size_label
-
-    return size_label(float(f"{number:.3g}"))
-
-
-def _sizes(console: Console, answer: Answer) -> None:
-    """The sizes nearest to the best N, smallest first."""
-    sizes = answer.sizes
-    if answer.best is not None:
-        best = answer.best.n
-        near = sorted(sizes, key=lambda one: abs(log(one.n / best)))[:SHOWN]
-        sizes = tuple(sorted(near, key=lambda one: one.n))
-    numbers = ("N", "D", "loss", "95 % of a new run", "best in")
-    table = new_table("sizes that exist", *numbers, right=numbers)
-    for one in sizes:
-        ends = one.loss.interval
-        share = "" if one.best is None else f"{one.best:.0%}"
-        table.add_row(
-            one.label,
-            f"{one.n:.4g}",
-            f"{one.d:.3g}",
-            f"{one.loss.value:.4f}",
-            "none" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}",
-            share,
-        )
-    console.print(table)
-    if len(sizes) < len(answer.sizes):
-        more = len(answer.sizes) - len(sizes)
-        _say(console, f"{more} sizes farther from N* are in the answer as JSON (--json)", "dim")
-
-
-def _loss(loss: Estimated) -> str:
-    if loss.interval is None:
-        return f"{loss.value:.4f}, no interval"
-    low, high = loss.interval
-    return f"{loss.value:.4f}, 95 % of new runs {low:.4f} to {high:.4f}"
-
-
-def _say(console: Console, text: str, style: str | None = None) -> None:
-    # A terminal wraps at words; in a pipe a line stays a line, for grep.
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=not console.is_terminal)

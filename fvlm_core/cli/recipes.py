@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from fvlm_core.api.views.console import new_table
 from fvlm_core.cli import console
 from fvlm_core.cli.path_types import RECIPE_OR_PATH
 
@@ -26,7 +27,7 @@ def list_(as_json: bool) -> None:
     if as_json:
         console.print_json(entries)
         return
-    table = console.new_table("recipe", "runs", "what it is", right=("runs",))
+    table = new_table("recipe", "runs", "what it is", right=("runs",))
     for entry in entries:
         if entry["problem"] is None:
             table.add_row(entry["name"], str(len(entry["runs"])), entry["description"])
@@ -48,7 +49,7 @@ def show(name: str, resolved: bool) -> None:
         click.echo(file.read_text(encoding="utf-8"), nl=False)
         return
     recipe = read_recipe(name)
-    from fvlm_core.cli.plan_view import resolved_text
+    from fvlm_core.api.views.recipe import resolved_text
 
     click.echo("\n".join(resolved_text(recipe)))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from fvlm_core.cli.console import stdout
-from fvlm_core.cli.outcomes import fit_outcomes, show_outcomes, train_all
+from fvlm_core.cli.outcomes import fit_outcomes
 from fvlm_core.recipes.read import Recipe
 
 EXPORT = "export"
@@ -20,8 +20,10 @@ def rehearse_recipe(
     recipe: Recipe, root: Path, allowed: tuple[str, ...], *, dry_run: bool, as_json: bool
 ) -> None:
     """Rehearse a recipe below `root`, or print the rehearsal's plan."""
-    from fvlm_core.cli.plan_view import plan_json, show_plan
-    from fvlm_core.cli.runs_compare import show_tables
+    from fvlm_core.api.train import train_all
+    from fvlm_core.api.views.comparison import show_tables
+    from fvlm_core.api.views.outcomes import show_outcomes
+    from fvlm_core.api.views.plan import plan_json, show_plan
     from fvlm_core.comparison import compare, table
     from fvlm_core.interchange.export import export
     from fvlm_core.planning.plan import plan
@@ -44,13 +46,13 @@ def rehearse_recipe(
     if dry_run:
         show_plan(console, small, plan(small), rehearsal.family)
         return
-    outcomes = train_all(small, place, allowed, force=True, rehearsal=True)
-    show_outcomes(outcomes)
+    outcomes = train_all(small, place, allowed, console, force=True, rehearsal=True)
+    show_outcomes(console, outcomes)
     reports = fit_outcomes(small, outcomes, place, rehearsal.heading) if small.fits else None
     folder = place / small.name
     runs = [open_run(outcome.folder) for outcome in outcomes]
     files = export(runs, folder / EXPORT, reports=reports, heading=rehearsal.heading)
     if len(runs) > 1:
-        show_tables([table(compare(runs))])
+        show_tables(console, [table(compare(runs))])
     console.print(f"export: {', '.join(file.name for file in files)} in {folder / EXPORT}", soft_wrap=True)
     console.print(f"{rehearsal.heading}\nruns: {folder}", soft_wrap=True, markup=False)

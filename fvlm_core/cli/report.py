@@ -41,8 +41,8 @@ def command(
     RUN is a recipe (its name or its file), "recipe/id", an id, a pattern, or a run's folder; without any, all runs.
     The file needs no other one and no network.
     """
+    from fvlm_core.api.outputs import prepare, writing
     from fvlm_core.cli.console import note, stderr
-    from fvlm_core.cli.outputs import prepare, writing
     from fvlm_core.report.html import gather, page
     from fvlm_core.runs.select import listing, recipe_names, select_runs
     from fvlm_core.runs.store import in_order

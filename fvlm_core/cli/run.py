@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fvlm_core.cli.console import stdout
+from fvlm_core.cli.console import nowhere, stdout
 from fvlm_core.cli.counts import Finite
 from fvlm_core.cli.launch_options import LaunchRequest, launch_options
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import key_option, runs_option
-from fvlm_core.cli.outcomes import fit_outcomes, say_skipped, show_outcomes, train_all
+from fvlm_core.cli.outcomes import fit_outcomes
 from fvlm_core.cli.path_types import RECIPE_OR_PATH
 from fvlm_core.cli.streams import need_stdout
 
@@ -140,16 +140,22 @@ def command(
         read = read_chosen()
         outcomes, failure = launch(read, CommandLine(recipe, root, overrides, allowed, force), request)
         if len(outcomes) == len(read.runs):
+            from fvlm_core.api.views.outcomes import say_skipped
+
             say_skipped(stdout(), read, outcomes)
     elif int(os.environ.get("WORLD_SIZE", "1")) > 1:
         outcomes, read = _train_with_others(read_chosen, root, allowed, force)
     else:
+        from fvlm_core.api.train import train_all
+
         read = read_chosen()
-        outcomes = train_all(read, root, allowed, force=force)
+        outcomes = train_all(read, root, allowed, stdout(), force=force)
     if outcomes is None:
         return  # the first rank shows them
     if outcomes:
-        show_outcomes(outcomes)
+        from fvlm_core.api.views.outcomes import show_outcomes
+
+        show_outcomes(stdout(), outcomes)
         if read.fits:
             fit_outcomes(read, outcomes, root)
     stdout().print(f"runs: {root / read.name}")
@@ -160,19 +166,10 @@ def command(
 def _dry_run(recipe: Recipe, root: Path, as_json: bool, device: str | None, mfu: float | None) -> None:
     import json
 
-    from attrs import evolve
+    from fvlm_core.api.plan import planned
+    from fvlm_core.api.views.plan import plan_json, show_plan
 
-    from fvlm_core.cli.plan_view import plan_json, show_plan
-    from fvlm_core.execution.sequential import missing_start
-    from fvlm_core.hardware.gpus import find_gpu
-    from fvlm_core.planning.plan import PlannedDevice, plan
-
-    plans = [
-        evolve(one, notes=tuple(dict.fromkeys([*one.notes, *missing_start(recipe, run, root)])))
-        for run, one in zip(
-            recipe.runs, plan(recipe, PlannedDevice(find_gpu(device) if device else None, mfu)), strict=True
-        )
-    ]
+    plans = planned(recipe, root, device, mfu)
     if as_json:
         click.echo(json.dumps(plan_json(recipe, plans), indent=2))
     else:
@@ -183,13 +180,15 @@ def _train_with_others(
     read: Callable[[], Recipe], root: Path, allowed: tuple[str, ...], force: bool
 ) -> tuple[list[Outcome] | None, Recipe]:
     """Under torchrun: the outcomes on the first rank, None on the others."""
+    from fvlm_core.api.train import train_all
     from fvlm_core.training.process_group import join, leave
     from fvlm_core.utils.errors import FvlmError
 
     ranks = join()
     recipe = ranks.in_turn(read)
     try:
-        outcomes = train_all(recipe, root, allowed, ranks, force=force)
+        console = stdout() if ranks.first else nowhere()
+        outcomes = train_all(recipe, root, allowed, console, ranks=ranks, force=force)
     except FvlmError:
         raise
     except Exception as error:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -12,9 +10,6 @@ from fvlm_core.cli.choice import NearestChoice
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import runs_option
 from fvlm_core.cli.path_types import FILE_OR_STDOUT, RUNS_OR_PATH, STDOUT
-
-if TYPE_CHECKING:
-    from fvlm_core.comparison import ComparisonTable
 
 _FORMATS = ("rich", "markdown", "latex", "csv", "json")
 
@@ -66,10 +61,9 @@ def command(
     Runs are named as "recipe/id", by their id, by a recipe (all its runs) or a pattern. Seeds of one variant
     (A1-s0, A1-s1, ...) are taken together.
     """
-    from fvlm_core.cli.console import note
-    from fvlm_core.comparison import compare, table
+    from fvlm_core.api.compare import compared
+    from fvlm_core.cli.console import note, stdout
     from fvlm_core.comparison.formats import FORMATS, SUFFIXES
-    from fvlm_core.runs.select import recipe_names, select_runs
 
     out = None if out == STDOUT else out
     if out is not None and form is None:
@@ -80,40 +74,20 @@ def command(
             )
     if out is not None and form == "rich":
         raise click.UsageError("--format rich is for the terminal; --out takes markdown, latex, csv or json")
-    runs = select_runs(recipe_names(names), root, note)
     asked = tuple(filter(None, factors.split(","))) if factors else ()
-    tables = [table(compare(runs, baseline, metric, asked)) for metric in metrics or ("val_loss",)]
+    tables = compared(names, root, baseline, metrics or ("val_loss",), asked, note)
     if form in (None, "rich"):
-        show_tables(tables)
+        from fvlm_core.api.views.comparison import show_tables
+
+        show_tables(stdout(), tables)
         return
     text = FORMATS[form](tables)
     if out is None:
         click.echo(text, nl=False)
         return
-    from fvlm_core.cli.outputs import prepare, writing
+    from fvlm_core.api.outputs import prepare, writing
 
     prepare(out)
     with writing(out):
         out.write_text(text, encoding="utf-8")
     click.echo(str(out))
-
-
-def show_tables(tables: Sequence[ComparisonTable]) -> None:
-    """Print comparisons on the terminal, one below the other."""
-    from fvlm_core.cli.console import new_table, print_table, stdout
-
-    for number, table in enumerate(tables):
-        if number:
-            stdout().print()
-        titles = [column.title for column in table.columns]
-        view = new_table(*titles, right=tuple(c.title for c in table.columns if c.number))
-        for row in table.texts("variant"):
-            view.add_row(*row)
-        effects = table.texts("effect")
-        if effects:
-            view.add_section()
-        for row in effects:
-            view.add_row(*row)
-        print_table(view)
-        for note in table.notes:
-            stdout().print(f"  {note}", style="dim", soft_wrap=True)

@@ -73,13 +73,11 @@ def command(
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")
-    from fvlm_core.runs.listing import list_entries, select
-    from fvlm_core.runs.run_filters import meeting
-    from fvlm_core.utils.filter_expression import Condition
+    from fvlm_core.api.runs import meant
+    from fvlm_core.runs.listing import list_entries
 
-    wanted = [Condition.parse(text) for text in conditions]
     entries = list_entries(root)
-    chosen = meeting(select(entries, patterns, recipes, states, tags), wanted, root)
+    chosen = meant(entries, root, patterns, recipes, states, tags, conditions)
     if sort:
         chosen.sort(key=lambda entry: _order(entry, sort))
     if reverse:

@@ -154,7 +154,7 @@ def _loss(value: float | None, step: int | None) -> str:
 
 
 def _hours(hours: float | None) -> str:
-    from fvlm_core.cli.display import clock
+    from fvlm_core.api.views.display import clock
 
     return "" if hours is None else clock(3600 * hours)
 

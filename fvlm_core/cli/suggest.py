@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,7 @@ from fvlm_core.cli.path_types import FILE_PATH, RECIPE_OR_PATH
 from fvlm_core.cli.points_options import points_options
 
 if TYPE_CHECKING:
-    from fvlm_core.cli.points_options import PointsRequest
-    from fvlm_core.runs.store import StoredRun
-    from fvlm_core.scaling.points.points import Points
+    from fvlm_core.api.points import PointsRequest
 
 
 @click.command("suggest")
@@ -106,59 +105,35 @@ def command(
     how a loss may scale. Make the runs, and ask again: a plan made from measurements is better than one made from
     none.
     """
-    from fvlm_core.cli.console import stdout
-    from fvlm_core.cli.suggest_view import print_suggestion
-    from fvlm_core.cli.suggesting import Question, as_text, save, suggest
+    from fvlm_core.api.suggest import measured_rate, points_there
+    from fvlm_core.api.suggesting import Question, answered
+    from fvlm_core.api.views.suggestion import print_suggestion
+    from fvlm_core.cli.console import note, stdout
+    from fvlm_core.utils.errors import UsageError
 
-    question = Question(
-        recipes=recipes,
-        budget=budget,
-        hours=hours,
-        rate=rate,
-        target=(target_n, target_d, target_budget),
-        sizes=sizes,
-        law=law,
-        cost=cost_name,
-        most=max_runs,
-        shortest=shortest,
-        longest=longest,
-        largest=largest_share,
-        noise=noise,
-        out=out,
-    )
-    suggestion = suggest(question, None if fresh else _points(request), lambda: _measured_rate(request))
-    save(suggestion)
+    try:
+        question = Question(
+            recipes=recipes,
+            budget=budget,
+            hours=hours,
+            rate=rate,
+            target=(target_n, target_d, target_budget),
+            sizes=sizes,
+            law=law,
+            cost=cost_name,
+            most=max_runs,
+            shortest=shortest,
+            longest=longest,
+            largest=largest_share,
+            noise=noise,
+            out=out,
+        )
+    except UsageError as error:
+        raise click.UsageError(str(error)) from None
+    known = None if fresh else points_there(request, note)
+    suggestion = answered(question, known, lambda: measured_rate(request))
+    suggestion.save()
     if as_json:
-        click.echo(as_text(suggestion))
+        click.echo(json.dumps(suggestion.to_json(), indent=2))
     else:
         print_suggestion(stdout(), suggestion)
-
-
-def _points(request: PointsRequest) -> Points | None:
-    """The points there are; None before the first run."""
-    from fvlm_core.cli.points_options import load_points
-
-    if not request.files and not any(run.in_fits and run.evaluations() for run in _runs(request.root)):
-        return None
-    return load_points(request)
-
-
-def _runs(root: Path) -> list[StoredRun]:
-    """Those that can be read; `load_points` names the others."""
-    from fvlm_core.runs.listing import list_entries
-    from fvlm_core.runs.sound import sound
-
-    folders = [root / entry.folder for entry in list_entries(root)]
-    return sound(folders, lambda text: None) if folders else []
-
-
-def _measured_rate(request: PointsRequest) -> float | None:
-    """FLOPs a second of the runs there are: the median of what each trained, over its time, evaluations included."""
-    from statistics import median
-
-    rates = [
-        rows[-1]["flops"] / rows[-1]["wall_time_sec"]
-        for run in _runs(request.root)
-        if (rows := [row for row in run.rows() if row.get("flops") and row.get("wall_time_sec")])
-    ]
-    return median(rates) if rates and not request.files else None

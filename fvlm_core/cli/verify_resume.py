@@ -94,8 +94,8 @@ def _prepare(read: Recipe, run: Run, root: Path) -> None:
     """Make the data here, where progress is shown; the processes of the proof find them made."""
     from attrs import evolve
 
+    from fvlm_core.api.views.display import Display
     from fvlm_core.cli.console import stdout
-    from fvlm_core.cli.display import Display
     from fvlm_core.execution.sequential import prepare
 
     with Display(stdout(), 1) as display:
@@ -103,7 +103,8 @@ def _prepare(read: Recipe, run: Run, root: Path) -> None:
 
 
 def _show(verdict: Verdict) -> None:
-    from fvlm_core.cli.console import new_table, print_table
+    from fvlm_core.api.views.console import new_table
+    from fvlm_core.cli.console import print_table
 
     table = new_table("equal", "compared", "sha256")
     for equal in verdict.equal:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+from base64 import b64encode
 from collections.abc import Mapping
 from fractions import Fraction
+from html import escape
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ import av
 import numpy as np
 from attrs import frozen
 from matplotlib import colormaps
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFont
 
@@ -25,20 +30,21 @@ _CAPTION = 20
 _SECONDS = 1.0  # each frame is shown so long, whatever the time between frames
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class GazeMaps:
-    """One video's frames and looks.
+    """One video's frames, and where each pass looks.
 
-    frames: uint8 RGB [T, 3, H, W]. looks: name of a pass to attention on the patches
+    frames: uint8 RGB [T, 3, H, W]. arrays: name of a pass to attention on the patches
     [T, rows, columns], each frame's share of the whole frame's attention in [0, 1]. title: one line above.
     """
 
     frames: NDArray[np.uint8]
-    looks: Mapping[str, NDArray[np.float32]]
+    arrays: Mapping[str, NDArray[np.float32]]
     title: str = ""
 
-    def save(self, file: Path) -> None:
+    def save(self, to: str | PathLike[str]) -> None:
         """Write a GIF, an MP4 or a PNG contact sheet, by the file's suffix. Raises `UsageError` for others."""
+        file = Path(to)
         pictures = [self.picture(frame) for frame in range(len(self.frames))]
         if file.suffix == ".gif":
             pictures[0].save(
@@ -51,21 +57,44 @@ class GazeMaps:
         else:
             raise UsageError(f"--out {file}: expected a file name ending in {', '.join(SUFFIXES)}")
 
+    def figure(self, most: int = 8) -> Figure:
+        """The pictures of at most so many frames, evenly spaced, one below the other, as a matplotlib Figure."""
+        count = len(self.frames)
+        chosen = np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
+        pictures = [self.picture(int(frame)) for frame in chosen]
+        width, height = pictures[0].size
+        figure = Figure(figsize=(width / 100, len(pictures) * height / 100), dpi=100)
+        for row, picture in enumerate(pictures):
+            axes = figure.add_axes((0.0, 1 - (row + 1) / len(pictures), 1.0, 1 / len(pictures)))
+            axes.imshow(np.asarray(picture))
+            axes.axis("off")
+        return figure
+
+    def __repr__(self) -> str:
+        passes = ", ".join(self.arrays)
+        return f"{self.title}: where it looks in {len(self.frames)} frames, passes {passes}"
+
+    def _repr_html_(self) -> str:
+        png = io.BytesIO()
+        self.figure().savefig(png, format="png")
+        text = escape(repr(self))
+        return f'<p>{text}</p><img alt="{text}" src="data:image/png;base64,{b64encode(png.getvalue()).decode()}">'
+
     def picture(self, frame: int) -> Image.Image:
         """One frame: the picture itself and beside it each pass's heat map over it, on one scale for the video."""
-        panels = 1 + len(self.looks)
+        panels = 1 + len(self.arrays)
         size = (panels * (_PANEL + _MARGIN) + _MARGIN, _PANEL + 2 * _CAPTION + 2 * _MARGIN)
         canvas = Image.new("RGB", size, "white")
         draw = ImageDraw.Draw(canvas)
         font = ImageFont.load_default(size=13)
         plain = _enlarge(self.frames[frame])
         draw.text((_MARGIN, 3), f"{self.title}  frame {frame + 1} of {len(self.frames)}", "black", font)
-        for column, name in enumerate(("frame", *self.looks)):
+        for column, name in enumerate(("frame", *self.arrays)):
             left = _MARGIN + column * (_PANEL + _MARGIN)
             if name == "frame":
                 panel, label = plain, "frame"
             else:
-                heat = self.looks[name]
+                heat = self.arrays[name]
                 panel = _overlay(plain, heat[frame], float(heat.max()))
                 label = f"{name}, peak {heat[frame].max():.2f} of {heat.max():.2f}"
             canvas.paste(panel, (left, _CAPTION + _MARGIN))

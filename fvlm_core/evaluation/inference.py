@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fvlm_core.data.batch import Batch
 from fvlm_core.interfaces.generation import Generation
+from fvlm_core.interfaces.specs import Mode
 from fvlm_core.media.decoders import open_decoder
 from fvlm_core.model.answer import answer
 from fvlm_core.model.generation import GREEDY
@@ -33,18 +35,28 @@ def caption(
     prompt: str | None = None,
     limit: int = 128,
     system: str | None = None,
+    mode: Mode | None = None,
+    visual: Tensor | None = None,
     settings: Generation = GREEDY,
     seed: int = 0,
 ) -> str:
     """What the model says about frames [T, 3, H, W], in at most `limit` tokens.
 
-    prompt, system: the question and the system turn; None for those of training, where videos are asked about.
-    settings, seed: how each token is chosen, and of sampling.
+    prompt, system: the question and the system turn; None for those of training, where videos are asked about. mode,
+    visual: as in `VLM.generate`. settings, seed: how each token is chosen, and of sampling.
     """
     viewing = restored.viewing.told(prompt=prompt, system=system)
-    turns = viewing.asked(viewing.prompt)
-    shown = torch.from_numpy(frames)
-    return answer(restored.model, restored.chat, turns, shown, limit=limit, settings=settings, seed=seed)
+    return answer(
+        restored.model,
+        restored.chat,
+        viewing.asked(viewing.prompt),
+        torch.from_numpy(frames),
+        limit=limit,
+        settings=settings,
+        seed=seed,
+        mode=mode,
+        visual=visual,
+    )
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Protocol
 
 from attrs import define, field
 from torch import Tensor, nn
@@ -36,6 +37,15 @@ class VisualTokens:
     tokens: Tensor
     auxiliary: list[Auxiliary] = field(factory=list[Auxiliary])
     diagnostics: dict[str, Tensor] = field(factory=dict[str, Tensor])
+
+
+class FrameStream(Protocol):
+    """R videos watched in step, one frame at a time."""
+
+    def next_tokens(self, frames: Tensor) -> Tensor:
+        """The visual tokens [R, k, W] of the next frame of every video: [R, 3, H, W], normalised as for
+        `VisionEncoder.encode`."""
+        ...
 
 
 class Connector(nn.Module, ABC):
@@ -92,3 +102,7 @@ class Connector(nn.Module, ABC):
         entropy of the first pass is the column `attention_entropy`, of another one X `attention_entropy_X`.
         """
         return {}
+
+    def stream(self, encoder: VisionEncoder, llm: LLMBackend) -> FrameStream | None:
+        """A stream that has seen no frame yet; None of a connector that needs all frames of a video at once."""
+        return None

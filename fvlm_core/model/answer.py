@@ -25,6 +25,7 @@ def answer(
     seed: int = 0,
     mode: Mode | None = None,
     signals: Mapping[str, Tensor] | None = None,
+    visual: Tensor | None = None,
 ) -> str:
     """The model's next turn, cut before the first stop text.
 
@@ -37,6 +38,7 @@ def answer(
         end=chat.end_of_turn,
         mode=mode,
         signals=signals,
+        visual=visual,
         settings=settings,
         seed=seed,
         decode=chat.decode,

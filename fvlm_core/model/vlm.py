@@ -241,6 +241,7 @@ class VLM(nn.Module):
         end: int,
         mode: Mode | None = None,
         signals: Mapping[str, Tensor] | None = None,
+        visual: Tensor | None = None,
         settings: Generation = GREEDY,
         seed: int = 0,
         decode: Callable[[Sequence[int]], str] | None = None,
@@ -248,9 +249,10 @@ class VLM(nn.Module):
         """The continuation of one sample: the token ids after the prompt, without `end`.
 
         frames: [T, 3, H, W] as for `encode`, T may be 0. prompt: token ids. limit: most new tokens. end: the id that
-        ends the answer. signals: items [I, *item] of modalities beside frames; the others have none. settings: how each
-        token is chosen. seed: of sampling. decode: ids to text, which `settings.stop` is looked for in; the token that
-        completes a stop text is among those returned.
+        ends the answer. signals: items [I, *item] of modalities beside frames; the others have none. visual: tokens
+        [T, k, W] that were made of the frames already; `frames` are not looked at then. settings: how each token is
+        chosen. seed: of sampling. decode: ids to text, which `settings.stop` is looked for in; the token that completes
+        a stop text is among those returned.
         """
         device = self._mean.device
         given = {
@@ -268,7 +270,8 @@ class VLM(nn.Module):
             content=mask,
             signals=given,
         )
-        shown = [tokens.flatten(0, 1)[None] for tokens in (self.see(batch, mode).tokens, *self.hear(batch))]
+        seen = self.see(batch, mode).tokens if visual is None else visual
+        shown = [tokens.flatten(0, 1)[None] for tokens in (seen, *self.hear(batch))]
         read = torch.cat([*shown, self.llm.embed(ids)], 1)
         return continued(self.llm, read, End(limit, end, settings.stop, decode), settings, seed)
 

@@ -63,6 +63,15 @@ class Located:
         return Problem(text, file=place.file, line=place.line, key=dotted(key))
 
 
+def from_plain(value: Any, shown: str) -> Located:
+    """Plain values as if they stood in a file that is shown as `shown`."""
+    if isinstance(value, dict):
+        return Located({k: from_plain(v, shown) for k, v in value.items()}, shown)
+    if isinstance(value, list):
+        return Located([from_plain(v, shown) for v in value], shown)
+    return Located(value, shown)
+
+
 def dotted(key: Key) -> str:
     """A key as people write it: ("runs", 0, "id") -> "runs[0].id"."""
     text = ""

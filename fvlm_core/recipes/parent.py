@@ -8,7 +8,8 @@ from typing import Any
 from attrs import frozen
 
 from fvlm_core.recipes.expand import EXPANSIONS
-from fvlm_core.recipes.read import Recipe, base_table, parent_of
+from fvlm_core.recipes.extends import base_table, parent_of
+from fvlm_core.recipes.read import Recipe
 from fvlm_core.recipes.resolved import flat
 
 NOT_SET = "not set"

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os.path
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any, TypeVar
 
 from attrs import evolve, frozen
@@ -18,8 +16,9 @@ from fvlm_core.interfaces.optimizer import OwnOptimizer
 from fvlm_core.interfaces.schedule import OwnSchedule
 from fvlm_core.recipes.choose import ALONE, check_model, check_training, choose
 from fvlm_core.recipes.expand import EXPANSIONS, expand
-from fvlm_core.recipes.files import NAMED, find_recipe, shipped
-from fvlm_core.recipes.located import InvalidTOML, Key, Located, parse_toml, read_toml
+from fvlm_core.recipes.extends import recipe_tree
+from fvlm_core.recipes.files import NAMED
+from fvlm_core.recipes.located import InvalidTOML, Key, Located, from_plain, parse_toml
 from fvlm_core.recipes.merge import merge
 from fvlm_core.recipes.schema import (
     Chosen,
@@ -36,11 +35,7 @@ from fvlm_core.recipes.schema import (
 from fvlm_core.recipes.structure import Invalid, Reader, did_you_mean, structure
 from fvlm_core.utils.errors import Problem, Problems, UsageError
 from fvlm_core.utils.listing import listed
-from fvlm_core.utils.paths import user_path
 from fvlm_registry import Kind
-
-MOST_BASES = 32
-"""Recipes that one may be laid over, each over the next."""
 
 _RECORD = "recipe.json"
 """Where a run's record has its recipe."""
@@ -80,15 +75,18 @@ def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     a string). Imports the chosen components' config modules and nothing heavy. Raises `Problems` with everything
     that is wrong, each with file, line, key, expectation and the nearest valid name.
     """
-    file, shown = find_recipe(name)
-    if file.name.startswith("_"):
-        text = "a recipe whose name begins with _ is a base for others (extends) and is not run by itself"
-        raise Problems([Problem(text, file=shown)])
-    tree = _extended(file, shown, ())
-    for text in overrides:
+    return read_tree(overridden(recipe_tree(name), overrides))
+
+
+def overridden(tree: Located, texts: Sequence[str]) -> Located:
+    """Tables with "key=value" texts laid over them, one after the other. Raises `Problems`."""
+    for text in texts:
         tree = merge(tree, _override(text))
-    if "name" not in tree.value:
-        tree.value["name"] = Located(file.stem, shown, 1, tree.base)
+    return tree
+
+
+def read_tree(tree: Located) -> Recipe:
+    """`read_recipe` of tables."""
     problems: list[Problem] = []
     runs: list[Run] = []
     for expanded in expand(tree, str(tree.value["name"].value)):
@@ -106,7 +104,7 @@ def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     problems += _unmatched(tree, runs)
     if problems:
         raise Problems(list(dict.fromkeys(problems)))  # runs share their base's problems
-    return Recipe(runs[0].config.name, shown, tuple(runs), runs[0].config.fits)
+    return Recipe(runs[0].config.name, tree.file, tuple(runs), runs[0].config.fits)
 
 
 def only(recipe: Recipe, names: Sequence[str]) -> Recipe:
@@ -146,66 +144,12 @@ def _unmatched(tree: Located, runs: Sequence[Run]) -> list[Problem]:
     ]
 
 
-def base_table(name: str) -> tuple[dict[str, Any], Path]:
-    """What the runs of a recipe change: its tables with `extends` followed, as plain values, and its file."""
-    file, shown = find_recipe(name)
-    tree = _extended(file, shown, ())
-    own = {key: value for key, value in tree.value.items() if key not in (*EXPANSIONS, "seeds")}
-    return {key: value.plain() for key, value in own.items()}, file
-
-
-def parent_of(name: str) -> str | None:
-    """The recipe that a recipe extends, as a path that `base_table` takes; None if it extends none."""
-    file, shown = find_recipe(name)
-    base = read_toml(file, shown).value.get("extends")
-    return str(_parent(file, shown, base)) if base is not None else None
-
-
 def _place(tree: Located, table: Located, key: Key, text: str) -> Problem:
     # At the top level the three expansions are valid keys too, so a near miss may be meant as one of them.
     if len(key) == 1 and text.startswith("unknown key"):
         near = did_you_mean(str(key[0]), [*EXPANSIONS, "seeds", "extends"])
         text = f"unknown key{near}" if near else text
     return table.problem(key, text)
-
-
-def _extended(file: Path, shown: str, above: tuple[Path, ...]) -> Located:
-    tree = read_toml(file, shown)
-    base = tree.value.pop("extends", None)
-    if base is None:
-        return tree
-    if len(above) >= MOST_BASES:
-        text = f"extends the last of {MOST_BASES} recipes that extend each other; expected fewer: put some together"
-        raise Problems([Problem(text, shown, base.line, "extends")])
-    parent = _parent(file, shown, base)
-    if parent.resolve() in (file.resolve(), *above):
-        raise Problems([Problem(f"{base.value} extends this file in turn", shown, base.line, "extends")])
-    beside = Path(shown).parent / user_path(base.value)
-    below = _extended(parent, str(beside if beside.is_file() else parent), (*above, file.resolve()))
-    merged = merge(below, tree)
-    # A child that lists its runs in one way does not inherit another way from its base.
-    if any(kind in tree.value for kind in EXPANSIONS):
-        dropped = [kind for kind in EXPANSIONS if kind not in tree.value]
-        merged = evolve(merged, value={k: v for k, v in merged.value.items() if k not in dropped})
-    return evolve(merged, file=shown, base=tree.base, line=tree.line)
-
-
-def _parent(file: Path, shown: str, base: Located) -> Path:
-    """The file that `extends` names: beside the recipe, or a shipped one, which its name alone stands for too."""
-    if not isinstance(base.value, str):
-        raise Problems(
-            [Problem(f"expected the file name of a recipe, got {base.value!r}", shown, base.line, "extends")]
-        )
-    try:
-        parent = file.parent / user_path(base.value)
-    except UsageError as error:
-        raise Problems([Problem(str(error), shown, base.line, "extends")]) from None
-    for found in (parent, shipped() / base.value, shipped() / f"{base.value}.toml"):
-        with suppress(OSError):  # a name that no file system takes
-            if found.is_file():
-                return found
-    near = did_you_mean(base.value, [other.name for other in file.parent.glob("*.toml")])
-    raise Problems([Problem(f'no such file "{base.value}"{near}', shown, base.line, "extends")])
 
 
 _SHOWN = 200
@@ -235,19 +179,7 @@ def _override(text: str, option: str = "-o") -> Located:
 
 def settings_table(settings: Sequence[str]) -> dict[str, Any]:
     """ "key=value" texts as one table of plain values. Raises `Problems`."""
-    table = Located({})
-    for text in settings:
-        table = merge(table, _override(text))
-    return table.plain()
-
-
-def from_plain(value: Any, shown: str) -> Located:
-    """Plain values as if they stood in a file that is shown as `shown`."""
-    if isinstance(value, dict):
-        return Located({k: from_plain(v, shown) for k, v in value.items()}, shown)
-    if isinstance(value, list):
-        return Located([from_plain(v, shown) for v in value], shown)
-    return Located(value, shown)
+    return overridden(Located({}), settings).plain()
 
 
 def source_from_settings(table: Mapping[str, Any], settings: Sequence[str]) -> Source:

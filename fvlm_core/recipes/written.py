@@ -37,7 +37,7 @@ def written(
     Paths inside `base` stay relative to its own file. What a run has and the base lacks is written with the run.
     """
     lines = [f"# {line}" if line else "#" for line in comment]
-    lines += [f"extends = {_value(_reference(extends, to))}", f"name = {_value(name)}", "seeds = 1"]
+    lines += [f"extends = {_value(reference(extends, to))}", f"name = {_value(name)}", "seeds = 1"]
     for run in runs:
         changes = _changes(base, {key: value for key, value in run.table.items() if key != "name"}, ())
         changes = [(key, value) for key, value in changes if key not in _OWN]
@@ -51,8 +51,8 @@ _OWN = {("training", name) for name in (*LENGTHS, "seed")}
 """Keys that a new run has values of its own for."""
 
 
-def _reference(extends: Path, to: Path) -> str:
-    """How the new file names the old one: a shipped recipe by its name alone, any other by its path from there."""
+def reference(extends: Path, to: Path) -> str:
+    """How a new file names the old one: a shipped recipe by its name alone, any other by its path from there."""
     extends = extends.resolve()
     if extends.parent == shipped().resolve():
         return extends.name
@@ -145,3 +145,13 @@ def _tables(key: tuple[str, ...], table: Table) -> list[str]:
     for name, value in inside.items():
         lines += _tables((*key, name), value)
     return lines
+
+
+def text_of(table: Table) -> str:
+    """Tables as the text of a recipe: single values first, then each table."""
+    single = {key: value for key, value in table.items() if not isinstance(value, dict)}
+    lines = [f"{_key(key)} = {_value(value)}" for key, value in single.items()]
+    for key, value in table.items():
+        if isinstance(value, dict):
+            lines += _tables((key,), value)  # pyright: ignore[reportUnknownArgumentType]
+    return "\n".join(lines) + "\n"

@@ -44,7 +44,7 @@ def recipe_names(names: Sequence[str]) -> list[str]:
 def _recipe_name(name: str) -> str:
     if not name.endswith(".toml") or Path(name).is_dir():
         return name
-    from fvlm_core.recipes.read import base_table
+    from fvlm_core.recipes.extends import base_table
 
     table, file = base_table(name)
     return str(table.get("name", file.stem))

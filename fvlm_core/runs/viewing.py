@@ -10,7 +10,7 @@ from fvlm_core.interfaces.chat import Chat
 from fvlm_core.interfaces.data import DataSource
 from fvlm_core.media.shown import shown_by
 from fvlm_core.media.viewing import Shown, Viewing, viewing
-from fvlm_core.recipes.read import from_plain
+from fvlm_core.recipes.located import from_plain
 from fvlm_core.recipes.schema import Chosen, Data, Model
 from fvlm_core.recipes.structure import Invalid, structure
 from fvlm_core.utils.errors import FvlmError, Problems

@@ -9,7 +9,7 @@ from typing import Any
 from attrs import frozen
 
 from fvlm_core.recipes.choose import configured
-from fvlm_core.recipes.read import from_plain
+from fvlm_core.recipes.located import from_plain
 from fvlm_core.recipes.structure import Invalid
 from fvlm_core.utils.errors import Problems
 from fvlm_registry import Component, Kind, registry

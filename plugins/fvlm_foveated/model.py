@@ -236,6 +236,10 @@ class FoveatedStream:
             self.encoder.encode(frames, tokens=connector.encoder_tokens, layers=connector.encoder_layers)
         )
 
+    def next_tokens(self, frames: Tensor) -> Tensor:
+        """The visual tokens [R, 1, W] of the next frame; see `FrameStream`."""
+        return self.push(frames).token[:, None]
+
     def look(self, features: PatchFeatures) -> Fixation:
         """As `push`, for a frame of each stream that is already encoded."""
         connector = self.connector

@@ -152,8 +152,9 @@ def test_files_are_offered_wherever_a_path_may_stand() -> None:
 
 def test_every_key_that_is_offered_can_be_set() -> None:
     """The reader of recipes finds a wrong value at each of them, and no key that it does not know."""
+    from fvlm_core.recipes.extends import base_table
     from fvlm_core.recipes.keys import recipe_keys
-    from fvlm_core.recipes.read import base_table, read_recipe
+    from fvlm_core.recipes.read import read_recipe
     from fvlm_core.utils.errors import Problems
 
     keys = [*recipe_keys(base_table("quickstart")[0])]

@@ -52,13 +52,14 @@ def project(root: Path) -> dict[str, dict[str, dict[str, str]]]:
 def test_the_wheel_installs_only_names_that_say_fvlm(names: set[str], root: Path) -> None:
     plugins = {folder.name for folder in (root / "plugins").iterdir() if any(folder.glob("*.py"))}
     packages = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
-    assert packages == {"fvlm_core", "fvlm_registry"} | plugins
-    assert all(package.startswith("fvlm_") for package in packages)
+    assert packages == {"fvlm", "fvlm_core", "fvlm_registry"} | plugins
+    assert all(package.startswith("fvlm") for package in packages)
     assert not [name for name in names if "/tests/" in name or name.endswith(".pyc")]
 
 
 def test_the_wheel_holds_every_module(names: set[str], root: Path) -> None:
     for folder, parent in (
+        ("fvlm", root),
         ("fvlm_core", root),
         ("registry", root / "registry"),
         ("plugins", root / "plugins"),
@@ -99,7 +100,7 @@ def test_type_checkers_are_told_that_every_package_is_typed(names: set[str]) -> 
 
 def test_the_source_distribution_holds_what_a_packager_tests_and_reads(sdist: set[str], root: Path) -> None:
     tracked = subprocess.run(
-        ["git", "ls-files", "tests", "docs", "recipes", "fvlm_core", "plugins", "registry"],
+        ["git", "ls-files", "tests", "docs", "recipes", "fvlm", "fvlm_core", "plugins", "registry"],
         cwd=root,
         capture_output=True,
         text=True,

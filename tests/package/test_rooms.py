@@ -14,7 +14,7 @@ from rooms import ROOMS_PICTURE, draw_rooms, rooms
 PLUGINS = sorted(path.name for path in (Path(__file__).parents[2] / "plugins").iterdir() if path.is_dir())
 
 
-@pytest.mark.parametrize("package", ["fvlm_core", "fvlm_registry", *PLUGINS])
+@pytest.mark.parametrize("package", ["fvlm", "fvlm_core", "fvlm_registry", *PLUGINS])
 def test_no_files_import_each_other_in_a_circle(package: str) -> None:
     """Imports inside functions count, those for types alone do not."""
     graph = grimp.build_graph(package, exclude_type_checking_imports=True, cache_dir=None)

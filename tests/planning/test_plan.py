@@ -14,7 +14,8 @@ from rich.console import Console
 from tiny import CONNECTOR, ENCODER, LLM, RECIPE, TRAINING, run_cli
 from videos import write_video
 
-from fvlm_core.cli.plan_view import about, plan_json, resolved_text, show_plan
+from fvlm_core.api.views.plan import about, plan_json, show_plan
+from fvlm_core.api.views.recipe import resolved_text
 from fvlm_core.data.lengths import decoding_seconds, first_lengths
 from fvlm_core.data.sources import open_sources
 from fvlm_core.hardware.throughput import Speed

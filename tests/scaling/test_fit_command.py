@@ -15,7 +15,7 @@ from measured import SIZES, STEPS, TRUTH, grid, points
 from PIL import Image
 from tiny import run_cli
 
-from fvlm_core.cli.fit_view import digits
+from fvlm_core.api.views.fit import digits
 
 pytestmark = pytest.mark.usefixtures("quick_fits")
 

@@ -10,7 +10,7 @@ import pytest
 from attrs import evolve
 from measured import TRUTH, chinchilla
 
-from fvlm_core.cli.fit_view import sensitivity_lines
+from fvlm_core.api.views.fit import sensitivity_lines
 from fvlm_core.plugin_api import FitModel, LRCurve, Parameter, Relation
 from fvlm_core.scaling.fit import residual_checks as evidence
 from fvlm_core.scaling.fit.constraints import Constraints, freed

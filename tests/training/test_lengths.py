@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import RECIPE, run_cli, train
 
-from fvlm_core.cli.display import rate
+from fvlm_core.api.views.display import rate
 from fvlm_core.data.mixture import Mixture
 from fvlm_core.data.order import Order
 from fvlm_core.data.planning import Pieces, RankShare

@@ -21,8 +21,8 @@ from fvlm_core.cli.path_types import NameOrPath, UserPath
 from fvlm_core.evaluation.subject import open_subject
 from fvlm_core.plugin_api import cache_folder
 from fvlm_core.recipes import schema
-from fvlm_core.recipes.located import Located
-from fvlm_core.recipes.read import from_plain, read_recipe
+from fvlm_core.recipes.located import Located, from_plain
+from fvlm_core.recipes.read import read_recipe
 from fvlm_core.recipes.structure import structure
 from fvlm_core.runs.select import select_runs
 from fvlm_core.runs.store import find_run

@@ -6,11 +6,12 @@ see.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from fvlm_core.interfaces.figure import LawReport
 from fvlm_core.report.catalogue import load_figure
 from fvlm_core.report.figures import loss, style
 from fvlm_core.report.figures.files import DPI, check_format, house_style, save
@@ -19,10 +20,13 @@ from fvlm_core.report.figures.view import view
 from fvlm_core.scaling.fit.report import FitReport
 from fvlm_core.utils.file_names import file_stem
 
-__all__ = ["COLOURS", "check_format", "draw_figures", "scaling_law_plot"]
+__all__ = ["COLOURS", "check_format", "draw_figures", "law_figure", "scaling_law_plot"]
 
 SIZE_INCHES = (8.0, 5.0)
 """1600 x 1000 pixels."""
+
+SCREEN_DPI = 100
+"""Of a figure that is shown in a notebook; whoever saves it says another."""
 
 
 def scaling_law_plot(reports: Sequence[FitReport], file: Path, nothing: str = "", heading: str = "") -> None:
@@ -55,9 +59,23 @@ def draw_figures(
     files: list[Path] = []
     for name, draw in loaded.items():
         with house_style():
-            figure = Figure(dpi=DPI)
-            draw(seen, figure)
+            figure = _drawn(draw, seen)
             for suffix in formats:
                 files.append(folder / f"{file_stem(name)}.{suffix}")
                 save(figure, files[-1])
     return files
+
+
+def law_figure(reports: Sequence[FitReport], name: str) -> Figure:
+    """One figure by its name, not saved. Raises `LookupFailure` for a name that nobody offers."""
+    draw = load_figure(name)
+    with house_style():
+        return _drawn(draw, [view(report) for report in reports], SCREEN_DPI)
+
+
+def _drawn(
+    draw: Callable[[Sequence[LawReport], Figure], None], seen: Sequence[LawReport], dpi: int = DPI
+) -> Figure:
+    figure = Figure(dpi=dpi)
+    draw(seen, figure)
+    return figure

@@ -149,8 +149,19 @@ def standard_errors(problem: FitProblem, solution: Solution) -> tuple[float | No
     spread, but not depend on each other. For Huber losses psi' is the density of residuals at 0, taken from the window
     that holds half of them: within delta there are too few (240 Chinchilla points: a half of the bootstrap's errors).
     """
-    n = len(problem.loss)
     out: list[float | None] = [None] * len(problem.slots)
+    told, shares, size, small = influences(problem, solution)
+    for at, found in zip(told, np.linalg.norm(shares, axis=1) * small / size, strict=True):
+        if np.isfinite(found):
+            out[at] = float(found * (solution.values[at] if problem.slots[at].parameter.log else 1.0))
+    return tuple(out)
+
+
+def influences(problem: FitProblem, solution: Solution) -> tuple[list[int], Floats, Floats, float]:
+    """What `standard_errors` are made of: the k slots that the information determines; each point's share in moving
+    them, in units of `size`, [k, n]; size [k]; and sqrt(n/(n - p)). Sums of products over points, divided by the sizes,
+    are the covariances of theta."""
+    n = len(problem.loss)
     theta = solution.theta[None]
     apart = problem.residuals(theta)[0]
     jacobian = problem.jacobian(theta)[0]
@@ -159,7 +170,7 @@ def standard_errors(problem: FitProblem, solution: Solution) -> tuple[float | No
     jacobian = jacobian[free]
     size = np.linalg.norm(jacobian, axis=1)
     if n <= len(free):
-        return tuple(out)
+        return [], np.zeros((0, n)), np.zeros(0), 1.0
     scaled = jacobian / size[:, None]
     psi = apart * problem.objective.weights(apart)
     bent = scaled * np.sqrt(expected_slope(problem, apart))  # H = bent bent'
@@ -167,12 +178,9 @@ def standard_errors(problem: FitProblem, solution: Solution) -> tuple[float | No
     left, singular, _ = np.linalg.svd(bent, full_matrices=False)
     kept = singular > RANK_TOLERANCE * singular.max(initial=0.0)
     inverse = (left[:, kept] / singular[kept] ** 2) @ left[:, kept].T
-    spread = np.linalg.norm(inverse @ (scaled * psi), axis=1) * np.sqrt(n / (n - len(free))) / size
-    for place in determined(bent):
-        at, found = free[place], spread[place]
-        if np.isfinite(found):
-            out[at] = float(found * (solution.values[at] if problem.slots[at].parameter.log else 1.0))
-    return tuple(out)
+    places = [*determined(bent)]
+    shares = (inverse @ (scaled * psi))[places]
+    return [free[place] for place in places], shares, size[places], float(np.sqrt(n / (n - len(free))))
 
 
 def vague(problem: FitProblem, solution: Solution, errors: Sequence[float | None]) -> tuple[int, ...]:

@@ -59,10 +59,15 @@ def parse_columns(text: str) -> dict[str, str]:
 
     Raises `Problems` for unknown names, names given twice, and what is no NAME=HEADER.
     """
+    return named_columns(next(csv.reader([text], skipinitialspace=True), []))
+
+
+def named_columns(parts: Iterable[str]) -> dict[str, str]:
+    """`parse_columns` for texts NAME=HEADER, one a column."""
     out: dict[str, str] = {}
     problems: list[Problem] = []
     known = [_upper(name) for name in STANDARD]
-    for part in next(csv.reader([text], skipinitialspace=True), []):
+    for part in parts:
         name, equals, header = (piece.strip() for piece in part.partition("="))
         column = "compute" if name.lower() == "c" else name.lower()
         if not (name and equals and header):

@@ -22,7 +22,7 @@ from fvlm_core.scaling.points.csv_file import CSVSheet
 from fvlm_core.scaling.points.dialect import Decimal
 from fvlm_core.scaling.points.in_fits import marks_beside
 from fvlm_core.scaling.points.json_file import JSONSheet
-from fvlm_core.scaling.points.parquet_file import ParquetSheet
+from fvlm_core.scaling.points.parquet_file import FrameSheet, ParquetSheet
 from fvlm_core.scaling.points.points import NUMBERS, TEXT, Points, labelled, settle, shorten
 from fvlm_core.scaling.points.table_reader import Sheet, out_of_range
 from fvlm_core.utils.errors import Problem, Problems, UsageError
@@ -86,6 +86,30 @@ def read_points(files: Sequence[Path], choice: ColumnChoices | None = None) -> P
         keep=(*choice.extras, *choice.reads),
     )
     return evolve(points, curves={**points.curves, **curves}, ways_out=ways_out)
+
+
+def read_frame(table: pd.DataFrame, name: str, choice: ColumnChoices | None = None) -> Points:
+    """Points from a table of pandas, by the same rules as those of a file. name: what messages call it. An index with a
+    name is a column. Raises `Problems` or `UsageError`."""
+    choice = choice or ColumnChoices()
+    remarks: list[str] = []
+    sheet = FrameSheet(table, name, choice.decimal)
+    counts = partial(_holds_counts, sheet)
+    found = find_columns(name, None, sheet.headers, choice, advice=sheet.advice, counts=counts)
+    columns = load(sheet, found, remarks)
+    if found.usual:
+        remarks.append(f"{name}: {', '.join(found.usual)}")
+    way_out = _without_n(sheet, columns, choice, remarks) if "n" not in columns else ""
+    points = settle(
+        columns,
+        name,
+        remarks,
+        n_kind=found.n_kind,
+        d_kind=found.d_kind,
+        warmup=choice.warmup,
+        keep=(*choice.extras, *choice.reads),
+    )
+    return evolve(points, ways_out={"n": f"{name}: {way_out}"} if way_out else {})
 
 
 def _open(file: Path, decimal: Decimal) -> Sheet:

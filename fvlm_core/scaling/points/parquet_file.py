@@ -27,8 +27,12 @@ class ParquetSheet(Sheet):
         """Raises `UsageError` for a file that is no Parquet."""
         super().__init__(file, decimal)
         with _explained(file):
-            self._types: Any = pq.read_schema(file)
+            self._types: Any = pq.read_schema(self._opened())
         self.headers = list(self._types.names)
+
+    def _opened(self) -> Any:
+        """What pyarrow reads."""
+        return self.file
 
     def read(self, numbers: Sequence[str], labels: Sequence[str] = (), others: Sequence[str] = ()) -> Cells:
         """The columns under these headers."""
@@ -46,7 +50,7 @@ class ParquetSheet(Sheet):
             raise Problems(problems)
         others = [header for header in others if _is_label(types[header])]
         wanted = list(dict.fromkeys([*numbers, *labels, *others]))
-        with _explained(self.file), pq.ParquetFile(self.file) as table:
+        with _explained(self.file), pq.ParquetFile(self._opened()) as table:
             self._refuse_long(table, [*labels, *others])
             columns = table.read(columns=wanted)
             cells = Cells(columns.num_rows)
@@ -58,7 +62,7 @@ class ParquetSheet(Sheet):
 
     def places(self, rows: Sequence[int], header: str) -> list[tuple[Place, str]]:
         """Row numbers, from 1, and the values there."""
-        with pq.ParquetFile(self.file) as table:
+        with pq.ParquetFile(self._opened()) as table:
             values = table.read(columns=[header]).column(0).take(rows).to_pylist()
         return [
             ((None, f"row {row + 1}"), self._written(value)) for row, value in zip(rows, values, strict=True)
@@ -86,6 +90,23 @@ class ParquetSheet(Sheet):
         if _is_number(column.type):
             return _floats(column), np.zeros(len(column), bool)
         return self.dialect.numbers_of_texts(column.to_pylist())
+
+
+class FrameSheet(ParquetSheet):
+    """A table of pandas: read by its types, as what it would be in a Parquet file."""
+
+    def __init__(self, table: pd.DataFrame, name: str, decimal: Decimal = "") -> None:
+        """name: what messages call it. Raises `UsageError` for columns that no Parquet file can hold."""
+        named = [level for level in table.index.names if level is not None]
+        whole = table.reset_index(level=named) if named else table
+        with _explained(Path(name)):
+            whole = whole.set_axis([str(column) for column in whole.columns], axis="columns")
+            self._bytes = pa.BufferOutputStream()
+            pq.write_table(pa.Table.from_pandas(whole, preserve_index=False), self._bytes)
+        super().__init__(Path(name), decimal)
+
+    def _opened(self) -> Any:
+        return pa.BufferReader(self._bytes.getvalue())
 
 
 def _holds_numbers(of: Any) -> bool:
@@ -128,6 +149,6 @@ def _categories(column: Any) -> Any:
 def _explained(file: Path) -> Generator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError, OverflowError) as error:
+    except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(f"{file}: not readable as Parquet: {reason}") from None

@@ -12,7 +12,7 @@ from pathlib import Path
 @contextmanager
 def writing(file: Path) -> Generator[None]:
     """Turn what hinders writing `file` inside the block into a `UsageError`; a full disk is nobody's misuse."""
-    from fvlm_core.cli.hindrance import circumstances
+    from fvlm_core.api.hindrance import circumstances
     from fvlm_core.utils.errors import UsageError
 
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from importlib.util import find_spec
 from math import floor, log10
 from types import TracebackType
 from typing import Any
@@ -20,8 +21,8 @@ LINE_EVERY = 10.0
 class Display:
     """Implements the training loop's Observer and the data sources' Progress.
 
-    On a terminal: one bar over all steps of all runs with the time left, one for the current run with loss and
-    tokens a second. Elsewhere: one line an evaluation.
+    On a terminal, and in a notebook that has ipywidgets: one bar over all steps of all runs with the time left, one for
+    the current run with loss and tokens a second. Elsewhere: one line an evaluation.
     """
 
     def __init__(self, console: Console, runs: int) -> None:
@@ -35,7 +36,7 @@ class Display:
         self._first_step = 0
         self._loss = ""
         self._rate = ""
-        self._live = console.is_terminal
+        self._live = console.is_terminal or _has_widgets(console)
         self._last_line = 0.0
         self._bars = Progress(
             TextColumn("{task.description}"),
@@ -129,6 +130,11 @@ class Display:
         """Seconds left of this run, by its own speed so far."""
         done = step - self._first_step
         return (time.monotonic() - self._begun) / done * (self._steps - step) if done else 0.0
+
+
+def _has_widgets(console: Console) -> bool:
+    """Whether a notebook can show what changes."""
+    return console.is_jupyter and find_spec("ipywidgets") is not None
 
 
 def rate(value: float) -> str:

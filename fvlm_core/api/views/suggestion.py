@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from fvlm_core.cli.console import new_table
+from fvlm_core.api.views.console import new_table
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from fvlm_core.cli.suggesting import Suggestion
+    from fvlm_core.api.suggesting import Suggestion
 
 
 def print_suggestion(console: Console, suggestion: Suggestion) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fvlm_core.cli.console import new_table
+from fvlm_core.api.views.console import new_table
 from fvlm_core.report.digits import digits
 
 if TYPE_CHECKING:

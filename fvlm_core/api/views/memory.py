@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
-from fvlm_core.cli.console import new_table
+from fvlm_core.api.views.console import new_table
 from fvlm_core.planning.memory_fit import gib
 from fvlm_core.planning.plan import RunPlan
 

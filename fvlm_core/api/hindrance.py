@@ -8,7 +8,8 @@ import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
-from fvlm_core.cli.path_types import given
+given: dict[Path, str] = {}
+"""The paths that a command was given, with the words that give another: "--runs DIR (or FVLM_RUNS)"."""
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_PLACE = (

@@ -1,21 +1,21 @@
-"""From the options of `fvlm suggest` to a plan, and to the recipe that it is written as."""
+"""From what `fvlm suggest` is asked to a plan, and to the recipe that it is written as."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
 import numpy as np
 from attrs import asdict, field, frozen
 
-from fvlm_core.cli.costs import choose_cost, plan_recipes
-from fvlm_core.cli.outputs import prepare, writing
-from fvlm_core.cli.suggest_view import percent
-from fvlm_core.recipes.read import Recipe, Run, base_table, read_recipe
+from fvlm_core.api.costs import choose_cost, plan_recipes
+from fvlm_core.api.outputs import prepare, writing
+from fvlm_core.api.views.console import as_html, as_text
+from fvlm_core.api.views.suggestion import percent, print_suggestion
+from fvlm_core.recipes.extends import base_table
+from fvlm_core.recipes.read import Recipe, Run, read_recipe
 from fvlm_core.recipes.written import NewRun, written
 from fvlm_core.scaling.fit.fitting import fit_points, load_model
 from fvlm_core.scaling.fit.noise import ASSUMED, Noise
@@ -45,7 +45,7 @@ FLAT = "constant"
 
 @frozen(kw_only=True)
 class Question:
-    """The options of the command. target: N, D, budget."""
+    """The options of the command. target: N, D, budget. Raises `UsageError` for what makes no question."""
 
     recipes: tuple[str, ...]
     budget: float | None
@@ -65,18 +65,16 @@ class Question:
     def __attrs_post_init__(self) -> None:
         n, d, spent = (value is not None for value in self.target)
         if (n, d, spent) not in ((True, True, False), (False, False, True)):
-            raise click.UsageError(
+            raise UsageError(
                 "say what is to be predicted: the loss at --target-n and --target-d, or the best loss of a "
                 "--target-budget"
             )
         if (self.budget is None) == (self.hours is None):
-            raise click.UsageError("say what the runs may take: --budget FLOPS or --hours H, one of them")
+            raise UsageError("say what the runs may take: --budget FLOPS or --hours H, one of them")
         if self.rate is not None and self.hours is None:
-            raise click.UsageError("--rate goes with --hours")
+            raise UsageError("--rate goes with --hours")
         if self.sizes is not None and self.recipes:
-            raise click.UsageError(
-                "--sizes and recipes exclude each other: the sizes are those of the recipes"
-            )
+            raise UsageError("--sizes and recipes exclude each other: the sizes are those of the recipes")
 
 
 @frozen
@@ -89,7 +87,7 @@ class Sized:
     """FLOPs a second, as planned."""
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Suggestion:
     """A plan, the budget in FLOPs or hours, the recipe's text ("" without recipes), its file, and what to know. beyond:
     what of the target and of the runs lies farther outside the points than they carry."""
@@ -113,8 +111,23 @@ class Suggestion:
             "beyond": far,
         }
 
+    def save(self) -> None:
+        """Write the recipe, and read it back as `fvlm run` would; nothing where there is none. Raises `UsageError`."""
+        if not self.text:
+            return
+        prepare(self.out)
+        with writing(self.out):
+            self.out.write_text(self.text, encoding="utf-8")
+        read_recipe(str(self.out))
 
-def suggest(
+    def __repr__(self) -> str:
+        return as_text(lambda console: print_suggestion(console, self))
+
+    def _repr_html_(self) -> str:
+        return as_html(lambda console: print_suggestion(console, self))
+
+
+def answered(
     question: Question, points: Points | None, measured_rate: Callable[[], float | None]
 ) -> Suggestion:
     """points: what there is already. measured_rate: FLOPs a second of runs there are. Raises `UsageError`."""
@@ -357,18 +370,3 @@ def _recipe(
         f"{percent(suggested.error)}, now {percent(advice.before)}.",
     ]
     return written(base, file, out, out.stem, runs, comment)
-
-
-def save(suggestion: Suggestion) -> None:
-    """Write the recipe, and read it back as `fvlm run` would."""
-    if not suggestion.text:
-        return
-    prepare(suggestion.out)
-    with writing(suggestion.out):
-        suggestion.out.write_text(suggestion.text, encoding="utf-8")
-    read_recipe(str(suggestion.out))
-
-
-def as_text(suggestion: Suggestion) -> str:
-    """The plan as JSON text."""
-    return json.dumps(suggestion.to_json(), indent=2)

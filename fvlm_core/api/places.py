@@ -1,0 +1,22 @@
+"""Where runs are kept, and how what a user should know is said in Python."""
+
+from __future__ import annotations
+
+import warnings
+from os import PathLike
+from pathlib import Path
+
+from fvlm_core.utils.paths import environment_path, user_path
+
+Root = str | PathLike[str] | None
+"""A folder of runs; None: $FVLM_RUNS, else `runs`, as the option --runs has it."""
+
+
+def runs_folder(root: Root) -> Path:
+    """The folder that is meant."""
+    return environment_path("FVLM_RUNS", "runs") if root is None else user_path(Path(root))
+
+
+def warn(text: str) -> None:
+    """What the command line prints as a note."""
+    warnings.warn(text, stacklevel=3)

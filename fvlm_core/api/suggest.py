@@ -1,0 +1,102 @@
+"""Which runs to make next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fvlm_core.api.checks import count, one_of
+from fvlm_core.api.explained import public
+from fvlm_core.api.fit import COSTS, LAW
+from fvlm_core.api.places import Root, runs_folder, warn
+from fvlm_core.api.points import PointsRequest, load_points, requested
+from fvlm_core.api.suggesting import Question, Suggestion, answered
+
+if TYPE_CHECKING:
+    from fvlm_core.runs.sound import PassedOver
+    from fvlm_core.runs.store import StoredRun
+    from fvlm_core.scaling.points.points import Points
+
+
+@public
+def suggest(
+    *recipes: str | PathLike[str],
+    data: Any = None,
+    budget: float | str | None = None,
+    hours: float | None = None,
+    rate: float | str | None = None,
+    target_n: float | str | None = None,
+    target_d: float | str | None = None,
+    target_budget: float | str | None = None,
+    sizes: str | Sequence[float | str] | None = None,
+    law: str = LAW,
+    cost: str = "ledger",
+    max_runs: int = 12,
+    shortest: float | str | None = None,
+    longest: float | str | None = None,
+    largest_share: float = 0.9,
+    noise: float | None = None,
+    fresh: bool = False,
+    out: str | PathLike[str] | None = None,
+    root: Root = None,
+) -> Suggestion:
+    """Which runs shrink the uncertainty of a prediction most, within a budget, as `fvlm suggest` says; the arguments
+    are its options.
+
+    recipes: files or names of recipes, whose sizes are the candidates. data: the points there are, as `fit` takes them.
+    Nothing is written: `.save()` writes the recipe, where recipes are given. Raises `FvlmError`.
+    """
+    one_of("cost", cost, COSTS)
+    request = requested(data, runs_folder(root))
+    question = Question(
+        recipes=tuple(map(str, recipes)),
+        budget=count("budget", budget),
+        hours=count("hours", hours),
+        rate=count("rate", rate),
+        target=(
+            count("target_n", target_n),
+            count("target_d", target_d),
+            count("target_budget", target_budget),
+        ),
+        sizes=sizes if isinstance(sizes, str) or sizes is None else ",".join(map(str, sizes)),
+        law=law,
+        cost=cost,
+        most=max_runs,
+        shortest=count("shortest", shortest),
+        longest=count("longest", longest),
+        largest=largest_share,
+        noise=noise,
+        out=None if out is None else Path(out),
+    )
+    return answered(question, None if fresh else points_there(request, warn), lambda: measured_rate(request))
+
+
+def points_there(request: PointsRequest, note: PassedOver) -> Points | None:
+    """The points there are; None before the first run."""
+    of_table = request.files or request.table is not None
+    if not of_table and not any(run.in_fits and run.evaluations() for run in _runs(request.root)):
+        return None
+    return load_points(request, [], note)
+
+
+def _runs(root: Path) -> list[StoredRun]:
+    """Those that can be read; `load_points` names the others."""
+    from fvlm_core.runs.listing import list_entries
+    from fvlm_core.runs.sound import sound
+
+    folders = [root / entry.folder for entry in list_entries(root)]
+    return sound(folders, lambda text: None) if folders else []
+
+
+def measured_rate(request: PointsRequest) -> float | None:
+    """FLOPs a second of the runs there are: the median of what each trained, over its time, evaluations included."""
+    from statistics import median
+
+    rates = [
+        rows[-1]["flops"] / rows[-1]["wall_time_sec"]
+        for run in _runs(request.root)
+        if (rows := [row for row in run.rows() if row.get("flops") and row.get("wall_time_sec")])
+    ]
+    return median(rates) if rates and not request.files and request.table is None else None

@@ -1,0 +1,216 @@
+"""Training the runs of a recipe."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from fvlm_core.api.explained import public
+from fvlm_core.api.fit import FitResult
+from fvlm_core.api.places import Root, runs_folder, warn
+from fvlm_core.api.recipe import Recipe, as_recipe
+from fvlm_core.api.trained import Trained
+from fvlm_core.api.views.console import as_html, as_text, progress_console
+from fvlm_core.api.views.display import Display
+from fvlm_core.api.views.outcomes import say_skipped, show_outcomes
+from fvlm_core.recipes import read
+from fvlm_core.recipes.read import Run
+from fvlm_core.utils.errors import UsageError
+from fvlm_registry.nearest import did_you_mean
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fvlm_core.execution.sequential import Outcome
+    from fvlm_core.scaling.fit.report import FitReport
+    from fvlm_core.training.process_group import Ranks
+
+EVENTS = ("skipped", "started", "stepped", "evaluated", "warned")
+"""What an observer of training may be told: the methods of `Observer`."""
+
+
+@public
+def train(
+    recipe: Recipe | str | PathLike[str] | Mapping[str, Any],
+    runs: Root = None,
+    callbacks: Sequence[Any] = (),
+    *,
+    allow_drift: Sequence[str] = (),
+    force: bool = False,
+) -> TrainResult:
+    """Train every run of a recipe, then make its fits, as `fvlm run` does: what is complete is skipped, what was
+    interrupted continues.
+
+    recipe: a `Recipe`, a file, the name of a shipped one, or tables. runs: the folder where runs are kept; see
+    `fvlm.runs`. callbacks: functions that are given each row of metrics (logged steps and evaluations), or objects with
+    any of the methods of an observer: skipped, started, stepped, evaluated, warned. They are called between steps, in
+    this process; what they raise ends the run, which continues from its last checkpoint. allow_drift, force: as the
+    options of `fvlm run`. Raises `FvlmError`.
+    """
+    _check(callbacks)
+    checked = as_recipe(recipe).checked
+    root = runs_folder(runs)
+    outcomes = train_all(checked, root, tuple(allow_drift), progress_console(), callbacks, force=force)
+    reports = fits_of(checked, outcomes, root / checked.name) if checked.fits else []
+    if reports:
+        keep_fits(reports, root / checked.name)
+    return TrainResult(tuple(outcomes), tuple(map(FitResult, reports)))
+
+
+@frozen(eq=False, repr=False)
+class TrainResult:
+    """What came of the runs of a recipe, and its fits on them."""
+
+    outcomes: tuple[Outcome, ...]
+    fits: tuple[FitResult, ...]
+
+    @property
+    def runs(self) -> list[str]:
+        """The ids of the runs."""
+        return [outcome.run.id for outcome in self.outcomes]
+
+    @public
+    def __getitem__(self, run: str) -> Trained:
+        """One run, by its id. Raises `FvlmError`."""
+        from fvlm_core.runs.store import open_run
+
+        for outcome in self.outcomes:
+            if outcome.run.id == run:
+                return Trained(open_run(outcome.folder), warn)
+        near = did_you_mean(run, self.runs) or f"; there are {', '.join(self.runs)}"
+        raise UsageError(f'no run of this recipe is called "{run}"{near}')
+
+    def __repr__(self) -> str:
+        return as_text(self._show)
+
+    def _repr_html_(self) -> str:
+        return as_html(self._show)
+
+    def _show(self, console: Console) -> None:
+        show_outcomes(console, self.outcomes)
+        for outcome in self.outcomes:
+            console.print(f"{outcome.run.id}: {outcome.folder}")
+
+
+def train_all(
+    recipe: read.Recipe,
+    root: Path,
+    allowed: tuple[str, ...],
+    console: Console,
+    callbacks: Sequence[Any] = (),
+    ranks: Ranks | None = None,
+    *,
+    force: bool = False,
+    rehearsal: bool = False,
+) -> list[Outcome]:
+    """Train what is not complete, with a display of it on a console. force: also what the estimate of memory says
+    cannot fit.
+
+    callbacks: as in `train`. rehearsal: whether the records say that this is one.
+    """
+    from fvlm_core.execution.sequential import complete_runs, completed, prepare, run_all
+    from fvlm_core.planning.plan import refuse_misfits
+    from fvlm_core.training.process_group import Ranks
+
+    ranks = ranks or Ranks()
+    outcomes = ranks.in_turn(lambda: completed(recipe, root, allowed))
+    if outcomes is None:
+        with Display(console, len(recipe.runs)) as display:
+            observer = Observers(display, callbacks) if callbacks else display
+            # Ctrl-C ends this at once: what is rendered stays
+            data = ranks.in_turn(lambda: prepare(recipe, root, display.work))
+            if not force:
+                ranks.on_first(lambda: refuse_misfits(recipe, data, complete_runs(recipe, root), ranks.size))
+            with _stop_request() as stop:
+                outcomes = run_all(recipe, root, data, observer, stop, allowed, ranks, rehearsal=rehearsal)
+    say_skipped(console, recipe, outcomes)
+    return outcomes
+
+
+def fits_of(recipe: read.Recipe, outcomes: Sequence[Outcome], folder: Path) -> list[FitReport]:
+    """The recipe's fits on its own runs. folder: of them."""
+    from fvlm_core.runs.store import open_run
+    from fvlm_core.scaling.fit.fitting import fit_runs
+
+    return fit_runs([open_run(outcome.folder) for outcome in outcomes], recipe.fits, str(folder))
+
+
+def keep_fits(reports: Sequence[FitReport], folder: Path, heading: str = "") -> tuple[Path, Path]:
+    """Write the numbers of fits, and the picture of them, beside their runs: the two files. heading: of the picture."""
+    from fvlm_core.interchange.export import FITS, PLOT, scaling_fits
+    from fvlm_core.report.figures import scaling_law_plot
+    from fvlm_core.utils.atomic_files import write_json
+
+    write_json(folder / FITS, {**scaling_fits(reports), "reports": [report.to_json() for report in reports]})
+    scaling_law_plot(reports, folder / PLOT, heading=heading)
+    return folder / FITS, folder / PLOT
+
+
+class Observers:
+    """Tells a display and callbacks what happens; see `fvlm_core.training.callbacks.Observer`."""
+
+    def __init__(self, display: Display, callbacks: Sequence[Any]) -> None:
+        self._watching = [display, *(one for one in callbacks if _observes(one))]
+        self._functions: list[Callable[[dict[str, Any]], Any]] = [
+            one for one in callbacks if not _observes(one)
+        ]
+
+    def skipped(self, run: Run) -> None:
+        """A run was complete already."""
+        self._tell("skipped", run)
+
+    def started(self, run: Run, step: int, steps: int) -> None:
+        """A run begins or continues at `step`."""
+        self._tell("started", run, step, steps)
+
+    def stepped(self, step: int, row: dict[str, Any] | None) -> None:
+        """A step is done."""
+        self._tell("stepped", step, row)
+        if row is not None:
+            self._give(row)
+
+    def evaluated(self, row: dict[str, Any]) -> None:
+        """An evaluation is done."""
+        self._tell("evaluated", row)
+        self._give(row)
+
+    def warned(self, text: str) -> None:
+        """Something the user should know."""
+        self._tell("warned", text)
+
+    def _tell(self, event: str, *what: Any) -> None:
+        for one in self._watching:
+            method = getattr(one, event, None)
+            if method is not None:
+                method(*what)
+
+    def _give(self, row: dict[str, Any]) -> None:
+        for function in self._functions:
+            function(dict(row))
+
+
+def _check(callbacks: Sequence[Any]) -> None:
+    """Raise `UsageError` for a callback that nothing can be told."""
+    for one in callbacks:
+        if not callable(one) and not _observes(one):
+            raise UsageError(
+                f"callbacks: expected functions, or objects with any of the methods {', '.join(EVENTS)}; got {one!r}"
+            )
+
+
+def _observes(callback: Any) -> bool:
+    return any(hasattr(callback, event) for event in EVENTS)
+
+
+def _stop_request() -> Any:
+    """Signals become a request to stop; only the main thread hears of them."""
+    from fvlm_core.training.signals import StopRequest
+
+    main = threading.current_thread() is threading.main_thread()
+    return StopRequest() if main else nullcontext(StopRequest())
