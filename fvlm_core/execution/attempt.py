@@ -13,6 +13,7 @@ from fvlm_core.data.sources import Sources, left_out
 from fvlm_core.hardware.devices import pick_device
 from fvlm_core.interfaces.chat import Chat
 from fvlm_core.model.build import compose, make_chat, modality_specs, read_architectures, remarks
+from fvlm_core.model.lora import adapt
 from fvlm_core.model.vlm import VLM
 from fvlm_core.planning.compute import (
     NOMINAL_FRAMES,
@@ -139,7 +140,12 @@ class Attempt:
             if latest is not None:
                 check_same_start(initial, read_part(self.folder / RECIPE).get("init_from"))
             load_initial(model, initial)
-        elif latest is not None and any(change.kind == "model" for change in self.begun.found):
+        adapt(model, config.training.lora, self.run.seed)
+        if (
+            initial is None
+            and latest is not None
+            and any(change.kind == "model" for change in self.begun.found)
+        ):
             load_foreign(model, read_foreign(latest / MODEL))  # of other names or shapes is told here
         return model
 

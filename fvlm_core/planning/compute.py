@@ -13,6 +13,7 @@ from fvlm_core.data.lengths import SampleLengths, first_lengths
 from fvlm_core.data.sources import Sources
 from fvlm_core.interfaces.chat import Chat
 from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec
+from fvlm_core.model.lora import trained_alone
 from fvlm_core.model.vlm import LOGITS_AT_ONCE, VLM
 from fvlm_core.planning.connector_trace import Tracer
 from fvlm_core.planning.flops import ConnectorTrace, Ledger, ledger, mean_ledger
@@ -29,7 +30,7 @@ def flops_per_sample(config: RunRecipe, sources: Sources, chat: Chat) -> float:
     This is what budgets are divided by and what the metrics' column `flops` adds up. Raises `BadSample` when a clip
     cannot be opened.
     """
-    tracer = Tracer.of(config.model, chat.vocabulary)
+    tracer = Tracer.of(config.model, chat.vocabulary, config.training.lora)
     return sample_ledger(config, tracer, first_lengths(config, sources, chat)).total
 
 
@@ -118,12 +119,23 @@ class Parameters:
 
 
 def count_parameters(model: VLM, frozen: Collection[str] = ()) -> Parameters:
-    """Count a model's parameters; it may be on the meta device. frozen: components that do not train."""
-    groups = model.parameter_groups()
-    components = {
-        name: sum(p.numel() for p in groups[name].values()) for name in ("encoder", "connector", "llm")
-    }
-    return Parameters(components, {k: n for k, n in components.items() if k not in frozen})
+    """Count a model's parameters; it may be on the meta device. frozen: components that do not train.
+
+    Of a component with LoRA's factors these alone train; other modalities' encoders beside an adapted connector do.
+    """
+    groups, factors = model.parameter_groups(), trained_alone(model)
+    adapted = {name.partition(".")[0] for name in factors}
+    components, trained = dict[str, int](), dict[str, int]()
+    for name in ("encoder", "connector", "llm"):
+        sizes = {each: parameter.numel() for each, parameter in groups[name].items()}
+        components[name] = sum(sizes.values())
+        if name not in frozen:
+            trained[name] = sum(
+                size
+                for each, size in sizes.items()
+                if each in factors or each.partition(".")[0] not in adapted
+            )
+    return Parameters(components, trained)
 
 
 def vocabulary_parameters(llm: LLMSpec) -> int:

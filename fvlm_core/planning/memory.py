@@ -31,12 +31,13 @@ blocks."""
 class Trained:
     """What is trained, for how many bytes a weight. parameters: by component. frozen: those without gradients.
 
-    still: components whose rate is 0: their gradients are made and thrown away, and they have no moments. references:
-    further models beside it that do not train.
+    factors: of components with LoRA, how many of their parameters train. still: components whose rate is 0: their
+    gradients are made and thrown away, and they have no moments. references: further models that do not train.
     """
 
     parameters: Mapping[str, int]
     frozen: Collection[str] = ()
+    factors: Mapping[str, int] = {}
     still: Collection[str] = ()
     references: int = 0
 
@@ -101,14 +102,15 @@ def training_memory(
     """
     counts, frozen = trained.parameters, frozenset(trained.frozen)
     every = float(sum(counts.values()))
-    moved = sum(n for name, n in counts.items() if name not in frozen and name not in trained.still)
+    learnt = {**counts, **trained.factors}
+    moved = sum(n for name, n in learnt.items() if name not in frozen and name not in trained.still)
     weights = FULL * every * (1 + trained.references + (1 / shards if shards > 1 else 0))
     optimizer = 2.0 * FULL * moved / shards
     runtime = RUNTIME[device]
     narrow = HALF if autocast else FULL
-    kept = Kept(encoder, connector, llm, counts, frozen, training, narrow, chunk)
+    kept = Kept(encoder, connector, llm, counts, frozen, training, narrow, chunk, trained.factors)
     peak = max(kept.moments(accumulates), key=lambda moment: moment.total)
-    looked = Kept(encoder, connector, llm, counts, frozen, evaluation, narrow, chunk)
+    looked = Kept(encoder, connector, llm, counts, frozen, evaluation, narrow, chunk, trained.factors)
     copies = HALF * every if autocast else 0.0
     return Memory(
         moment=peak.name,

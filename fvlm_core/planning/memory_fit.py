@@ -142,6 +142,7 @@ class _Estimate:
         connector = self.tracer.longest(self.samples, training.frozen)
         rates = peak_rates(training, self.parameters.total)
         still = [name for name, rate in rates.items() if rate == 0]
+        adapted = training.lora.components if training.lora else ()
         at_once = ceil(samples_at_once(training, self.samples))
         k = connector.tokens_per_frame
         # A pair is two answers after the same frames, beside the model that the run starts as.
@@ -156,7 +157,11 @@ class _Estimate:
             connector,
             llm,
             Trained(
-                parameters=self.parameters.components, frozen=training.frozen, still=still, references=pairs
+                parameters=self.parameters.components,
+                frozen=training.frozen,
+                factors={name: self.parameters.groups[name] for name in adapted},
+                still=still,
+                references=pairs,
             ),
             micro,
             _largest(self.samples, config.eval.batch_size, k, pairs=pairs),

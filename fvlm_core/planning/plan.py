@@ -10,7 +10,6 @@ from math import ceil
 from typing import Any, TypeVar
 
 import attrs
-import torch
 from attrs import define, field, frozen
 
 from fvlm_core.data.lengths import LOOKED_AT, TYPICAL, SampleLengths, decoding_seconds, first_lengths
@@ -23,7 +22,7 @@ from fvlm_core.hardware.gpus import GPU
 from fvlm_core.hardware.throughput import ASSUMED_MFU, Speed, StatedSpeed, measure_speed
 from fvlm_core.interfaces.chat import Chat
 from fvlm_core.media.bad_sample import BadSample
-from fvlm_core.model.build import compose, make_chat, modality_specs, remarks, specs
+from fvlm_core.model.build import make_chat, modality_specs, remarks, specs
 from fvlm_core.planning.compute import (
     Parameters,
     count_parameters,
@@ -33,14 +32,14 @@ from fvlm_core.planning.compute import (
     short_count,
     six_nd,
 )
-from fvlm_core.planning.connector_trace import Tracer
+from fvlm_core.planning.connector_trace import Tracer, on_meta
 from fvlm_core.planning.disk import Disk, disk_need
 from fvlm_core.planning.flops import LedgerRow
 from fvlm_core.planning.memory_fit import Capacity, Need, capacity_here, capacity_of, gib, need
 from fvlm_core.planning.requirements import missing_weights
 from fvlm_core.planning.run_time import micro_batch_layers, run_seconds
 from fvlm_core.recipes.read import Recipe, Run
-from fvlm_core.recipes.schema import Data, Model, RunRecipe
+from fvlm_core.recipes.schema import Data, LoRA, Model, RunRecipe
 from fvlm_core.training.length import Length, Spent, peak_rates
 from fvlm_core.utils.errors import FvlmError, MissingWeights
 
@@ -294,7 +293,9 @@ class _Planner:
 
     def _counted(self, config: RunRecipe, vocabulary: int) -> tuple[Parameters, Tracer]:
         model, frozen = config.model, config.training.frozen
-        counted, tracer = self._once(("counted", model, vocabulary), lambda: _count(model, vocabulary))
+        lora = config.training.lora
+        key = ("counted", model, vocabulary, lora)
+        counted, tracer = self._once(key, lambda: _count(model, vocabulary, lora))
         trained = {name: n for name, n in counted.groups.items() if name not in frozen}
         return Parameters(counted.components, trained), tracer
 
@@ -350,11 +351,9 @@ def _chat(model: Model, sources: Sources | None) -> Chat | None:
         return None
 
 
-def _count(model: Model, vocabulary: int) -> tuple[Parameters, Tracer]:
-    with torch.device("meta"):
-        composed = compose(model, vocabulary, 0, weights=False)
-    encoder, llm = specs(model, vocabulary)
-    return count_parameters(composed), Tracer(encoder, composed.connector, llm)
+def _count(model: Model, vocabulary: int, lora: LoRA | None) -> tuple[Parameters, Tracer]:
+    composed = on_meta(model, vocabulary, lora)
+    return count_parameters(composed), Tracer.of_model(composed)
 
 
 def _epochs(data: Data, sources: Sources, chat: Chat | None, samples: int) -> tuple[tuple[str, float], ...]:

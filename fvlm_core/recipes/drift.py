@@ -20,6 +20,7 @@ _BY_KEY: dict[str, Class] = {
     "seed": "seed",
     "training.seed": "seed",
     "training.init_from": "model",
+    "training.lora": "model",
     "training.batch_size": "batch",
     "training.micro_batch_size": "batch",
     "training.micro_batch_frames": "batch",

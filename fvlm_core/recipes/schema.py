@@ -152,11 +152,33 @@ def _flops(budget: float | str | None) -> float | None:
         raise ValueError(f'expected training FLOPs, as in 1.6e17 or "1.6e17", got "{budget}"') from None
 
 
+def _apart(config: Any, attribute: Attribute[Any], names: tuple[str, ...]) -> None:
+    if not names or len(set(names)) < len(names):
+        raise ValueError(
+            f"'{attribute.name}': expected one name or more, none of them twice, got {list(names)}"
+        )
+
+
 @frozen(kw_only=True)
 class Preference:
     """Preference training on pairs of answers (DPO). beta: how closely the model is held to the one it starts as."""
 
     beta: float = field(default=0.1, validator=and_(gt(0), lt(math.inf)))
+
+
+@frozen(kw_only=True)
+class LoRA:
+    """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685) of whole components: their weights stay, and beside linear
+    layers two factors train, weighed alpha / rank.
+
+    components: which; the others train as without it. rank, alpha: of the factors. targets: patterns of the layers'
+    names inside the component: the whole name or its last part, whose "_proj" may be left out ("q" is q_proj, "*" all).
+    """
+
+    components: tuple[Literal["encoder", "connector", "llm"], ...] = field(default=("llm",), validator=_apart)
+    rank: int = field(default=8, validator=ge(1))
+    alpha: float = field(default=16.0, validator=and_(gt(0), lt(math.inf)))
+    targets: tuple[str, ...] = field(default=("q", "v"), validator=_apart)
 
 
 @frozen(kw_only=True)
@@ -171,7 +193,8 @@ class Training:
     all groups of a `converging` schedule move to. betas, weight_decay: AdamW's. clip: largest gradient norm.
     supervise: which tokens are scored (`all`: stage 1; `answer`: the assistant's turn; `content`: its words).
     preference: the table that makes it preference training: samples and batches are then pairs of answers, and the
-    reference is the model as the run starts. threads: CPU threads of the training process; 0 leaves torch's own choice.
+    reference is the model as the run starts. lora: the table that trains low-rank factors in place of a component's
+    weights. threads: CPU threads of the training process; 0 leaves torch's own choice.
     workers: processes that decode.
     tf32: whether a GPU rounds float32 products to TF32. cudnn_benchmark: whether cuDNN times its kernels and takes the
     fastest. channels_last: memory order of images and kernels. compile: whether the layers are compiled.
@@ -206,6 +229,7 @@ class Training:
     frozen: tuple[Literal["encoder", "connector", "llm"], ...] = ()
     supervise: Supervise = "all"
     preference: Preference | None = None
+    lora: LoRA | None = None  # None is left out of records
     precision: Literal["float32", "bf16"] = "bf16"
     tf32: bool = True
     cudnn_benchmark: bool = True
@@ -241,6 +265,9 @@ class Training:
             raise ValueError(
                 "constant_shapes: of micro_batch_frames and micro_batch_tokens, which are not given"
             )
+        for name in self.lora.components if self.lora else ():
+            if name in self.frozen:
+                raise ValueError(f'"{name}" is both in frozen and in lora.components; expected one of them')
         if self.preference and self.micro_batch_frames is not None:
             raise ValueError(
                 "micro_batch_frames: pairs are not planned from lengths; expected micro_batch_size with "
