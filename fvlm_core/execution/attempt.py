@@ -14,6 +14,7 @@ from fvlm_core.hardware.devices import pick_device
 from fvlm_core.interfaces.chat import Chat
 from fvlm_core.model.build import compose, make_chat, modality_specs, read_architectures, remarks
 from fvlm_core.model.lora import adapt
+from fvlm_core.model.mup import parametrise
 from fvlm_core.model.vlm import VLM
 from fvlm_core.planning.compute import (
     NOMINAL_FRAMES,
@@ -141,6 +142,7 @@ class Attempt:
                 check_same_start(initial, read_part(self.folder / RECIPE).get("init_from"))
             load_initial(model, initial)
         adapt(model, config.training.lora, self.run.seed)
+        parametrise(model, config.model, config.training.mup)
         if (
             initial is None
             and latest is not None

@@ -40,6 +40,7 @@ def release(run: StoredRun, to: Path) -> list[Path]:
         architectures_read=read,
         viewing=plain(viewing),
         vocab_size=llm.vocabulary or restored.chat.vocabulary,
+        logit_scale=restored.model.logit_scale,
         eos_token_id=restored.chat.end_of_turn,
         fvlm_version=fvlm_core.__version__,
         run={"recipe": run.recipe, "id": run.id, "step": restored.step},

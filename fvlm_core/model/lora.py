@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fvlm_core.model.vlm import VLM
-from fvlm_core.recipes.schema import LoRA
+from fvlm_core.recipes.parametrisation import LoRA
 from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.listing import listed
 from fvlm_core.utils.seeding import derive

@@ -28,7 +28,8 @@ from fvlm_core.model.vlm import VLM
 from fvlm_core.planning.flop_counter import Flops
 from fvlm_core.planning.flops import AdaptedEncoder, AdaptedLLM, Call, ConnectorTrace
 from fvlm_core.planning.lora_flops import adapted_encoder, adapted_llm
-from fvlm_core.recipes.schema import LoRA, Model
+from fvlm_core.recipes.parametrisation import LoRA
+from fvlm_core.recipes.schema import Model
 
 
 @define

@@ -23,6 +23,7 @@ from fvlm_core.hardware.throughput import ASSUMED_MFU, Speed, StatedSpeed, measu
 from fvlm_core.interfaces.chat import Chat
 from fvlm_core.media.bad_sample import BadSample
 from fvlm_core.model.build import make_chat, modality_specs, remarks, specs
+from fvlm_core.model.mup import rate_factors
 from fvlm_core.planning.compute import (
     Parameters,
     count_parameters,
@@ -39,7 +40,7 @@ from fvlm_core.planning.memory_fit import Capacity, Need, capacity_here, capacit
 from fvlm_core.planning.requirements import missing_weights
 from fvlm_core.planning.run_time import micro_batch_layers, run_seconds
 from fvlm_core.recipes.read import Recipe, Run
-from fvlm_core.recipes.schema import Data, LoRA, Model, RunRecipe
+from fvlm_core.recipes.schema import Data, Model, RunRecipe, Training
 from fvlm_core.training.length import Length, Spent, peak_rates
 from fvlm_core.utils.errors import FvlmError, MissingWeights
 
@@ -293,9 +294,9 @@ class _Planner:
 
     def _counted(self, config: RunRecipe, vocabulary: int) -> tuple[Parameters, Tracer]:
         model, frozen = config.model, config.training.frozen
-        lora = config.training.lora
-        key = ("counted", model, vocabulary, lora)
-        counted, tracer = self._once(key, lambda: _count(model, vocabulary, lora))
+        training = config.training
+        key = ("counted", model, vocabulary, training.lora, training.mup)
+        counted, tracer = self._once(key, lambda: _count(model, vocabulary, training))
         trained = {name: n for name, n in counted.groups.items() if name not in frozen}
         return Parameters(counted.components, trained), tracer
 
@@ -351,8 +352,9 @@ def _chat(model: Model, sources: Sources | None) -> Chat | None:
         return None
 
 
-def _count(model: Model, vocabulary: int, lora: LoRA | None) -> tuple[Parameters, Tracer]:
-    composed = on_meta(model, vocabulary, lora)
+def _count(model: Model, vocabulary: int, training: Training) -> tuple[Parameters, Tracer]:
+    composed = on_meta(model, vocabulary, training.lora)
+    rate_factors(composed, model, training.mup)  # refuses a base of another kind before anything is trained
     return count_parameters(composed), Tracer.of_model(composed)
 
 

@@ -21,6 +21,8 @@ _BY_KEY: dict[str, Class] = {
     "training.seed": "seed",
     "training.init_from": "model",
     "training.lora": "model",
+    "training.parametrisation": "model",
+    "training.mup": "model",
     "training.batch_size": "batch",
     "training.micro_batch_size": "batch",
     "training.micro_batch_frames": "batch",

@@ -9,6 +9,7 @@ from attrs import Attribute, field, frozen
 from attrs.validators import and_, deep_iterable, ge, gt, le, lt, min_len, optional
 
 from fvlm_core.recipes.merge import LENGTHS
+from fvlm_core.recipes.parametrisation import LoRA, MuP
 from fvlm_core.utils.file_names import folder_name_fault
 
 Schedule = Literal["cosine", "constant", "converging"]
@@ -152,33 +153,11 @@ def _flops(budget: float | str | None) -> float | None:
         raise ValueError(f'expected training FLOPs, as in 1.6e17 or "1.6e17", got "{budget}"') from None
 
 
-def _apart(config: Any, attribute: Attribute[Any], names: tuple[str, ...]) -> None:
-    if not names or len(set(names)) < len(names):
-        raise ValueError(
-            f"'{attribute.name}': expected one name or more, none of them twice, got {list(names)}"
-        )
-
-
 @frozen(kw_only=True)
 class Preference:
     """Preference training on pairs of answers (DPO). beta: how closely the model is held to the one it starts as."""
 
     beta: float = field(default=0.1, validator=and_(gt(0), lt(math.inf)))
-
-
-@frozen(kw_only=True)
-class LoRA:
-    """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685) of whole components: their weights stay, and beside linear
-    layers two factors train, weighed alpha / rank.
-
-    components: which; the others train as without it. rank, alpha: of the factors. targets: patterns of the layers'
-    names inside the component: the whole name or its last part, whose "_proj" may be left out ("q" is q_proj, "*" all).
-    """
-
-    components: tuple[Literal["encoder", "connector", "llm"], ...] = field(default=("llm",), validator=_apart)
-    rank: int = field(default=8, validator=ge(1))
-    alpha: float = field(default=16.0, validator=and_(gt(0), lt(math.inf)))
-    targets: tuple[str, ...] = field(default=("q", "v"), validator=_apart)
 
 
 @frozen(kw_only=True)
@@ -194,7 +173,8 @@ class Training:
     supervise: which tokens are scored (`all`: stage 1; `answer`: the assistant's turn; `content`: its words).
     preference: the table that makes it preference training: samples and batches are then pairs of answers, and the
     reference is the model as the run starts. lora: the table that trains low-rank factors in place of a component's
-    weights. threads: CPU threads of the training process; 0 leaves torch's own choice.
+    weights. parametrisation, mup: `mup` makes lr that of the base width, which the table states, whatever the model's.
+    threads: CPU threads of the training process; 0 leaves torch's own choice.
     workers: processes that decode.
     tf32: whether a GPU rounds float32 products to TF32. cudnn_benchmark: whether cuDNN times its kernels and takes the
     fastest. channels_last: memory order of images and kernels. compile: whether the layers are compiled.
@@ -230,6 +210,8 @@ class Training:
     supervise: Supervise = "all"
     preference: Preference | None = None
     lora: LoRA | None = None  # None is left out of records
+    parametrisation: Literal["mup"] | None = None
+    mup: MuP | None = None
     precision: Literal["float32", "bf16"] = "bf16"
     tf32: bool = True
     cudnn_benchmark: bool = True
@@ -264,6 +246,12 @@ class Training:
         if self.constant_shapes and self.micro_batch_frames is None:
             raise ValueError(
                 "constant_shapes: of micro_batch_frames and micro_batch_tokens, which are not given"
+            )
+        if (self.parametrisation is None) != (self.mup is None):
+            raise ValueError('parametrisation = "mup" and the table [training.mup] go together')
+        if self.mup and self.lora:
+            raise ValueError(
+                "lora: factors beside weights that stay have no width to grow by; expected no mup"
             )
         for name in self.lora.components if self.lora else ():
             if name in self.frozen:

@@ -26,6 +26,7 @@ from fvlm_core.data.planning import Planner, RankShare
 from fvlm_core.data.sources import Sources
 from fvlm_core.hardware.devices import peak_flops, pick_device, place, set_up
 from fvlm_core.interfaces.chat import Chat
+from fvlm_core.model.mup import rate_factors
 from fvlm_core.model.vlm import VLM
 from fvlm_core.recipes.read import Run
 from fvlm_core.runs.checkpoint import prune_checkpoints, rehearse
@@ -172,8 +173,9 @@ class _Trainer:
                 parameter.requires_grad_(False)
         self.replicas = spread(model, training.parallel, self.device, self.ranks)
         rates = peak_rates(training, self.ready.summary["total_params"])
+        factors = rate_factors(model, self.ready.run.config.model, training.mup)
         self.optimizer = make_optimizer(
-            model.parameter_groups(), rates, training.betas, training.weight_decay, model.decayed()
+            model.parameter_groups(), rates, training.betas, training.weight_decay, model.decayed(), factors
         )
         self.trained = list(named(self.optimizer))
         self.schedule = schedules(training, self.ready.length, rates)

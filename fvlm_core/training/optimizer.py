@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -18,28 +19,37 @@ def make_optimizer(
     betas: tuple[float, float],
     weight_decay: float,
     decayed: Container[str],
+    factors: Mapping[str, float] | None = None,
 ) -> torch.optim.AdamW:
     """AdamW with a learning rate for each of connector, encoder and LLM; groups of rate 0 are left out.
 
-    decayed: full names of the parameters that weight decay acts on (`VLM.decayed`).
-    Each torch group carries "component" and "peak", which the loop's schedule reads, and "names", the parameters' full
-    names in their order.
+    decayed: full names of the parameters that weight decay acts on (`VLM.decayed`). factors: on the rate of single
+    parameters (`mup.rate_factors`); the decay of a step stays as it would be without, as in Yang et al.'s `MuAdamW`.
+    Each torch group carries "component", "peak" and "factor", which the loop's schedule and the columns of rates read,
+    and "names", the parameters' full names in their order.
     """
+    factors = factors or {}
     torch_groups: list[dict[str, object]] = []
     for component in GROUPS:
         trained = [(name, p) for name, p in groups[component].items() if p.requires_grad]
         if not trained or rates[component] == 0:
             continue
-        for decays in (True, False):
-            chosen = [(name, p) for name, p in trained if (name in decayed) is decays]
+        by_factor = sorted({factors.get(name, 1.0) for name, _ in trained}, reverse=True)
+        for decays, factor in product((True, False), by_factor):
+            chosen = [
+                (name, p)
+                for name, p in trained
+                if (name in decayed) is decays and factors.get(name, 1.0) == factor
+            ]
             if chosen:
                 torch_groups.append(
                     {
                         "params": [p for _, p in chosen],
                         "names": [name for name, _ in chosen],
                         "component": component,
-                        "peak": rates[component],
-                        "weight_decay": weight_decay if decays else 0.0,
+                        "peak": rates[component] * factor,
+                        "factor": factor,
+                        "weight_decay": weight_decay / factor if decays else 0.0,
                     }
                 )
     return torch.optim.AdamW(torch_groups, lr=0.0, betas=betas, fused=True)
@@ -55,9 +65,12 @@ def named(optimizer: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
 
 
 def current_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
-    """The learning rate in force for each group, 0 for one that does not train: the columns `lr_...`."""
+    """The learning rate in force for each group, factors left out, 0 for one that does not train: the columns
+    `lr_...`."""
     rates = {f"lr_{component}": 0.0 for component in GROUPS}
-    rates.update({f"lr_{group['component']}": group["lr"] for group in optimizer.param_groups})
+    rates.update(
+        {f"lr_{group['component']}": group["lr"] / group["factor"] for group in optimizer.param_groups}
+    )
     return rates
 
 

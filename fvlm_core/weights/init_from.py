@@ -9,8 +9,8 @@ from attrs import evolve, frozen
 
 from fvlm_core.model.lora import merged
 from fvlm_core.model.vlm import VLM
+from fvlm_core.recipes.parametrisation import LoRA
 from fvlm_core.recipes.read import settings_from
-from fvlm_core.recipes.schema import LoRA
 from fvlm_core.runs.store import RECIPE, TOKENIZER, find_run, open_run
 from fvlm_core.utils.atomic_files import sha256
 from fvlm_core.utils.errors import MissingWeights, UsageError

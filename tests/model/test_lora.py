@@ -29,7 +29,7 @@ from fvlm_core.planning.compute import count_parameters
 from fvlm_core.planning.connector_trace import Tracer, on_meta
 from fvlm_core.planning.disk import disk_need
 from fvlm_core.planning.flops import ledger
-from fvlm_core.recipes.schema import LoRA
+from fvlm_core.recipes.parametrisation import LoRA
 from fvlm_core.runs.store import open_run
 from fvlm_core.training.optimizer import GROUPS, make_optimizer, named
 from fvlm_core.utils.errors import Problems, UsageError
