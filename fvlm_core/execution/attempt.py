@@ -51,7 +51,13 @@ from fvlm_core.training.signals import StopRequest
 from fvlm_core.training.state import Latest
 from fvlm_core.training.tracker_thread import Mirrored
 from fvlm_core.utils.atomic_files import write_json
-from fvlm_core.weights.init_from import Initial, check_same_start, find_initial, load_initial
+from fvlm_core.weights.init_from import (
+    Initial,
+    check_parametrisation,
+    check_same_start,
+    find_initial,
+    load_initial,
+)
 from fvlm_core.weights.matching import load_foreign, read_foreign
 
 
@@ -140,6 +146,7 @@ class Attempt:
         if initial is not None:
             if latest is not None:
                 check_same_start(initial, read_part(self.folder / RECIPE).get("init_from"))
+            check_parametrisation(initial, config.training.mup)
             load_initial(model, initial)
         adapt(model, config.training.lora, self.run.seed)
         parametrise(model, config.model, config.training.mup)

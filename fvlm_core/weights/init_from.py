@@ -9,8 +9,9 @@ from attrs import evolve, frozen
 
 from fvlm_core.model.lora import merged
 from fvlm_core.model.vlm import VLM
-from fvlm_core.recipes.parametrisation import LoRA
+from fvlm_core.recipes.parametrisation import LoRA, MuP
 from fvlm_core.recipes.read import settings_from
+from fvlm_core.recipes.resolved import plain
 from fvlm_core.runs.store import RECIPE, TOKENIZER, find_run, open_run
 from fvlm_core.utils.atomic_files import sha256
 from fvlm_core.utils.errors import MissingWeights, UsageError
@@ -27,7 +28,7 @@ class Initial:
 
     name: as the recipe says it. step: of the checkpoint they are, where that is known. tokenizer: the one those weights
     were trained with, where it lies beside them. lora: how the run that they are of adapted them, which its factors are
-    merged by.
+    merged by. mup: its parametrisation.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Initial:
     step: int | None = None
     tokenizer: Path | None = None
     lora: LoRA | None = None
+    mup: MuP | None = None
 
     def record(self) -> dict[str, Any]:
         """What the run's record says of it."""
@@ -91,6 +93,15 @@ def check_same_start(initial: Initial, recorded: dict[str, Any] | None) -> None:
         )
 
 
+def check_parametrisation(initial: Initial, mup: MuP | None) -> None:
+    """Raise `UsageError` where a run's weights would give other logits than its own: they are scaled by the base."""
+    if initial.step is not None and initial.mup != mup:
+        raise UsageError(
+            f'training.init_from = "{initial.name}": that run was trained with [training.mup] = {plain(initial.mup)}, '
+            f"which scales its logits; expected the same here, got {plain(mup)}"
+        )
+
+
 def load_initial(model: VLM, initial: Initial) -> None:
     """Put the weights into a model, LoRA's factors merged. Raises `Problems` that list every name and shape that does
     not match, `UsageError` for factors of an unknown scale."""
@@ -108,9 +119,10 @@ def _of_run(name: str, folder: Path) -> Initial:
         way_out = "; train it first" if run.has_recipe else ""
         raise MissingWeights(f'training.init_from = "{name}": {error}{way_out}') from None
     step = int(best.name.removeprefix("step-"))
-    adapted = run.record["resolved"]["training"].get("lora")
-    lora = settings_from(adapted, LoRA, RECIPE) if adapted else None
-    return Initial(name, tuple(sorted(best.glob(_MODEL))), step, _beside(folder), lora)
+    files, said = tuple(sorted(best.glob(_MODEL))), run.record["resolved"]["training"]
+    lora = settings_from(said["lora"], LoRA, RECIPE) if "lora" in said else None
+    mup = settings_from(said["mup"], MuP, RECIPE) if "mup" in said else None
+    return Initial(name, files, step, _beside(folder), lora, mup)
 
 
 def _beside(folder: Path) -> Path | None:
