@@ -44,9 +44,9 @@ def evaluate(
     options.
 
     data: a source of the run's recipe, or any installed data source; None for what the run validates on. settings:
-    "path=clips" of that source. modes: of the connector, or "all". metrics: names of what the model's answers are scored
-    by. generation: how it answers, keys of `[eval.generation]`; what they leave open is as in the run's recipe. Raises
-    `FvlmError`.
+    "path=clips" of that source. modes: of the connector, or "all". metrics: names of what the model's answers are
+    scored by. generation: how it answers, keys of `[eval.generation]`; what they leave open is as in the run's recipe.
+    Raises `FvlmError`.
     """
     one_of("split", split, ("validation", "train"))
     one_of("device", device, ("auto", "cpu", "cuda"))
@@ -83,8 +83,8 @@ def evaluated(
     console: Console,
     note: Callable[[str], None],
 ) -> EvaluateResult:
-    """The body of `evaluate`. answering: of the recipe's way to answer makes the one to use. console: for progress, how things are shown, and what is left out. note: is told where
-    the weights are from, where people should know."""
+    """The body of `evaluate`. answering: of the recipe's way to answer makes the one to use. console: for progress,
+    how things are shown, and what is left out. note: is told where the weights are from, where people should know."""
     from fvlm_core.evaluation.subject import (
         check_mode,
         choose_metrics,

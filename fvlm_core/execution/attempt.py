@@ -13,6 +13,8 @@ from fvlm_core.data.sources import Sources, left_out
 from fvlm_core.hardware.devices import pick_device
 from fvlm_core.interfaces.chat import Chat
 from fvlm_core.model.build import compose, make_chat, modality_specs, read_architectures, remarks
+from fvlm_core.model.lora import adapt
+from fvlm_core.model.mup import parametrise
 from fvlm_core.model.vlm import VLM
 from fvlm_core.planning.compute import (
     NOMINAL_FRAMES,
@@ -49,7 +51,13 @@ from fvlm_core.training.signals import StopRequest
 from fvlm_core.training.state import Latest
 from fvlm_core.training.tracker_thread import Mirrored
 from fvlm_core.utils.atomic_files import write_json
-from fvlm_core.weights.init_from import Initial, check_same_start, find_initial, load_initial
+from fvlm_core.weights.init_from import (
+    Initial,
+    check_parametrisation,
+    check_same_start,
+    find_initial,
+    load_initial,
+)
 from fvlm_core.weights.matching import load_foreign, read_foreign
 
 
@@ -138,8 +146,15 @@ class Attempt:
         if initial is not None:
             if latest is not None:
                 check_same_start(initial, read_part(self.folder / RECIPE).get("init_from"))
+            check_parametrisation(initial, config.training.mup)
             load_initial(model, initial)
-        elif latest is not None and any(change.kind == "model" for change in self.begun.found):
+        adapt(model, config.training.lora, self.run.seed)
+        parametrise(model, config.model, config.training.mup)
+        if (
+            initial is None
+            and latest is not None
+            and any(change.kind == "model" for change in self.begun.found)
+        ):
             load_foreign(model, read_foreign(latest / MODEL))  # of other names or shapes is told here
         return model
 

@@ -39,7 +39,7 @@ class FvlmConfig(PretrainedConfig):
     composition: the recipe's table `model`, every default filled in. architectures_read: the `config.json` of
     pretrained encoders and LLMs whose sizes the recipe does not state, by the name it gives them. vocab_size: rows of
     the embedding. eos_token_id: the end of a turn. viewing: how the model was shown things in training, the fields of
-    `fvlm_core.media.viewing.Viewing`.
+    `fvlm_core.media.viewing.Viewing`. logit_scale: factor on the logits.
     """
 
     model_type = "fvlm"
@@ -50,12 +50,14 @@ class FvlmConfig(PretrainedConfig):
         architectures_read: dict[str, dict[str, Any]] | None = None,
         vocab_size: int = 0,
         viewing: dict[str, Any] | None = None,
+        logit_scale: float = 1.0,
         **others: Any,
     ) -> None:
         self.composition = composition or {}
         self.architectures_read = architectures_read or {}
         self.vocab_size = vocab_size
         self.viewing = viewing
+        self.logit_scale = logit_scale
         super().__init__(**others)
 
 
@@ -194,7 +196,9 @@ class FvlmProcessor:
 def _composed(config: FvlmConfig) -> VLM:
     """The architecture, on the CPU also where transformers asks for the meta device: its constants must be real."""
     with torch.device("cpu"), known_architectures(dict(config.architectures_read)):
-        return compose(model_from_resolved(config.composition), config.vocab_size, seed=0, weights=False)
+        vlm = compose(model_from_resolved(config.composition), config.vocab_size, seed=0, weights=False)
+    vlm.logit_scale = config.logit_scale
+    return vlm
 
 
 AutoConfig.register(FvlmConfig.model_type, FvlmConfig)

@@ -10,6 +10,7 @@ from transformers import GenerationConfig
 import fvlm_core
 from fvlm_core.hf import FvlmConfig, FvlmModel
 from fvlm_core.hf.model_card import model_card
+from fvlm_core.model.lora import merge
 from fvlm_core.recipes.resolved import plain
 from fvlm_core.recipes.schema import Model
 from fvlm_core.runs.store import ARCHITECTURES, TOKENIZER, StoredRun
@@ -23,12 +24,13 @@ LONGEST_ANSWER = 128
 def release(run: StoredRun, to: Path) -> list[Path]:
     """Write the model of a run, with the weights of its best checkpoint, into the folder `to`; the files written.
 
-    config.json (with how the model was shown things in training), model.safetensors (float32), tokenizer.json,
-    tokenizer_config.json, generation_config.json and README.md, the model card.
+    config.json (with how the model was shown things in training), model.safetensors (float32, LoRA's factors merged),
+    tokenizer.json, tokenizer_config.json, generation_config.json and README.md, the model card.
     Raises `UsageError` when `to` is not empty or the run has no complete checkpoint.
     """
     empty_folder(to)
     restored = restore(run)
+    merge(restored.model)
     known = run.record.get(ARCHITECTURES, {})
     composition, read = _described(restored.config.model, run.record["resolved"]["model"], known)
     llm = restored.model.llm.spec
@@ -38,6 +40,7 @@ def release(run: StoredRun, to: Path) -> list[Path]:
         architectures_read=read,
         viewing=plain(viewing),
         vocab_size=llm.vocabulary or restored.chat.vocabulary,
+        logit_scale=restored.model.logit_scale,
         eos_token_id=restored.chat.end_of_turn,
         fvlm_version=fvlm_core.__version__,
         run={"recipe": run.recipe, "id": run.id, "step": restored.step},

@@ -14,9 +14,10 @@ class OptimizerSettings(Protocol):
 
     The component's target is `build(config, groups) -> torch.optim.Optimizer`. groups: dicts as torch takes them;
     beside "params" each has "names" (the parameters' full names, in their order), "component" ("connector", "encoder",
-    "llm"), "peak" (its peak learning rate), "decays" (whether they are matrices and kernels, which weight decay may
-    act on: no norms, biases, embeddings) and "weight_decay" (0 where they do not). What is built has `param_groups`
-    with all of these keys, a `state` by parameter, `step()` and `zero_grad()`, as torch's own optimizers have.
+    "llm"), "peak" (its peak learning rate), "factor" (by which that differs from its component's), "decays" (whether
+    they are matrices and kernels, which weight decay may act on: no norms, biases, embeddings) and "weight_decay" (0
+    where they do not). What is built has `param_groups` with all of these keys, a `state` by parameter, `step()` and
+    `zero_grad()`, as torch's own optimizers have.
 
     A step takes the rate of each group from group["lr"], which the core sets before it; a rate of 0 moves nothing.
     A parameter without a gradient stays as it is. Gradients are those of the mean loss over the whole optimizer step,

@@ -86,12 +86,6 @@ def compose(model: Model, vocabulary: int, seed: int, *, weights: bool = True) -
     return VLM(encoder, connector, llm, modalities=modalities, **flags)
 
 
-def on_meta(model: Model, vocabulary: int) -> VLM:
-    """The model without memory for its weights: names, shapes and counts."""
-    with torch.device("meta"):
-        return compose(model, vocabulary, 0, weights=False)
-
-
 def build_part(kind: Kind, chosen: Chosen, *needs: object) -> Any:
     """A part of the model, with fresh weights. needs: what its target takes beside its config."""
     found = registry()

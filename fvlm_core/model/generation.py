@@ -14,6 +14,8 @@ from fvlm_core.interfaces.llm import LLMBackend
 
 GREEDY = Generation()
 
+Head = Callable[[Tensor], Tensor]
+
 
 @frozen(eq=False)
 class End:
@@ -35,18 +37,21 @@ class End:
         return any(one in text for one in self.stop)
 
 
-def continued(llm: LLMBackend, read: Tensor, end: End, settings: Generation, seed: int) -> list[int]:
+def continued(
+    llm: LLMBackend, head: Head, read: Tensor, end: End, settings: Generation, seed: int
+) -> list[int]:
     """The token ids after the embeddings read, [1, S, W], without the one that ends the answer.
 
-    seed: of sampling, whose generator is its own: torch's global one is neither used nor moved.
+    head: logits of hidden states (`VLM.predict`). seed: of sampling, whose generator is its own: torch's global one is
+    neither used nor moved.
     """
     if settings.beams > 1 and end.limit > 0:
-        return _searched(llm, read, end, settings.beams)
+        return _searched(llm, head, read, end, settings.beams)
     draw = torch.Generator().manual_seed(seed)
     cache = llm.new_cache()
     said: list[int] = []
     while len(said) < end.limit:
-        logits = llm.logits(llm.hidden(read, cache=cache)[:, -1])
+        logits = head(llm.hidden(read, cache=cache)[:, -1])
         token = logits.argmax(-1)
         if settings.temperature is not None:
             shares = sampled_from(logits[0], settings.temperature, settings.top_p)
@@ -83,7 +88,7 @@ class _Beam:
     said: tuple[int, ...]
 
 
-def _searched(llm: LLMBackend, read: Tensor, end: End, beams: int) -> list[int]:
+def _searched(llm: LLMBackend, head: Head, read: Tensor, end: End, beams: int) -> list[int]:
     """The best of a beam search, as transformers' `generate` searches with its defaults (`early_stopping=False`,
     `length_penalty=1`).
 
@@ -94,7 +99,7 @@ def _searched(llm: LLMBackend, read: Tensor, end: End, beams: int) -> list[int]:
     hidden = llm.hidden(read, cache=cache)[:, -1]
     running, ended = [_Beam(0.0, ())], list[_Beam]()
     while True:
-        likely = torch.log_softmax(llm.logits(hidden).float(), -1)  # [beams that run, vocabulary]
+        likely = torch.log_softmax(head(hidden).float(), -1)  # [beams that run, vocabulary]
         total = likely + torch.tensor([[beam.score] for beam in running], device=likely.device)
         best = total.flatten().topk(min(2 * beams, total.numel()))
         length = len(running[0].said) + 1

@@ -60,7 +60,8 @@ class VLM(nn.Module):
     modalities: encoders of what samples give beside frames, by modality; their tokens stand between the two.
     blind: encoders see zeros in place of normalised frames and of items: what the text alone would give.
     score_first_token: whether a supervised first text token is scored, from the last visual token; one rule in every
-    mode. pack: whether samples share a row of the language model, with equal results; None where it saves work.
+    mode. logit_scale: factor on the logits, 1 until somebody sets another. pack: whether samples share a row of the
+    language model, with equal results; None where it saves work.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class VLM(nn.Module):
         self.blind = blind
         self.score_first_token = score_first_token
         self.pack = pack
+        self.logit_scale = 1.0
         normalise = torch.tensor([encoder.spec.mean, encoder.spec.std])[:, :, None, None]
         self._mean: Tensor
         self._scale: Tensor
@@ -186,7 +188,11 @@ class VLM(nn.Module):
             counts = batch.items(encoder.spec).counts * encoder.spec.tokens_per_item
             parts.append(places.split(counts.tolist()))
         parts.append(layout.text.split(batch.lengths.tolist()))
-        return [self.llm.logits(hidden[torch.cat(places)]) for places in zip(*parts, strict=True)]
+        return [self.predict(hidden[torch.cat(places)]) for places in zip(*parts, strict=True)]
+
+    def predict(self, hidden: Tensor) -> Tensor:
+        """Hidden states [..., W] to logits [..., vocabulary], scaled."""
+        return self.llm.logits(hidden if self.logit_scale == 1 else self.logit_scale * hidden)
 
     def compile_layers(self) -> None:
         """Compile the layers of the encoder and of the language model, as far as these say how."""
@@ -273,7 +279,8 @@ class VLM(nn.Module):
         seen = self.see(batch, mode).tokens if visual is None else visual
         shown = [tokens.flatten(0, 1)[None] for tokens in (seen, *self.hear(batch))]
         read = torch.cat([*shown, self.llm.embed(ids)], 1)
-        return continued(self.llm, read, End(limit, end, settings.stop, decode), settings, seed)
+        end_of = End(limit, end, settings.stop, decode)
+        return continued(self.llm, self.predict, read, end_of, settings, seed)
 
     def _hidden(self, visual: Tensor, signals: Sequence[Tensor], text: Tensor, layout: Layout) -> Tensor:
         """Hidden states of every position, flat: [rows * width, W]."""
@@ -314,7 +321,7 @@ class VLM(nn.Module):
 
     def cross_entropy(self, hidden: Tensor, labels: Tensor, places: Tensor | None = None) -> Tensor:
         """Losses [P] of labels [P], at least in float32 whatever autocast makes of the head."""
-        logits = self.llm.logits(hidden)
+        logits = self.predict(hidden)
         precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return F.cross_entropy(precise, labels, reduction="none")
 

@@ -67,6 +67,9 @@ class Kept:
     batch: LargestMicroBatch
     narrow: int
     chunk: int
+    factors: Mapping[str, int] = {}
+    """Parameters that train of components with LoRA. What these keep is taken for what they keep without, at least as
+    much: inputs of layers whose weights need no gradient are not kept."""
 
     @property
     def kept(self) -> float:
@@ -86,7 +89,7 @@ class Kept:
 
     def moments(self, accumulates: bool) -> list[Moment]:
         """The moments that can be the fullest: what is kept falls during the backward pass, what waits grows."""
-        count = {name: float(FULL * n * self._trains(name)) for name, n in self.counts.items()}
+        count = {name: float(FULL * self._learnt(name) * self._trains(name)) for name in self.counts}
         learnt = sum(count.values())
         before = learnt if accumulates else 0.0
         passing = sum(HALF * n for n in self.counts.values()) if self._copied else 0.0
@@ -141,23 +144,25 @@ class Kept:
             return 0.0
         size = HALF if self._copied and not spec.recompute else FULL
         share = 1.0 if component == "llm" else self._looked_share
-        return size * share * self.counts.get(component, 0)
+        return size * share * self._learnt(component)
 
     def copies(self, component: str) -> float:
         """bf16 copies of a component's weights that wait for the backward pass: one each of those that train, one for
         every pass of frozen ones that a gradient goes through; none of layers that are made again."""
         count = HALF * self.counts[component] * self._copied
-        trains = self._trains(component)
+        trains = self._trains(component) and component not in self.factors
         looks = self.connector.looks("deep")
         match component:
             case "llm" if self.llm.recompute:  # the head is no part of a layer
                 return float(HALF * self.llm.width * (self.llm.vocabulary or 0) * self._copied)
             case "llm":
                 return float(count * (1 if trains else len(self._passes())))
-            case "encoder" if self.encoder.recompute or not trains:
+            case "encoder" if self.encoder.recompute or not self._trains(component):
                 return count * self._looked_share * (min(looks, 1) if trains else looks)
+            case "encoder" if component in self.factors:
+                return count * (1 + self._looked_share * looks)
             case _:
-                return float(count * trains)
+                return float(count * self._trains(component))
 
     def pixels(self) -> float:
         """Normalised frames, which the patch projection's weights need again."""
@@ -226,7 +231,8 @@ class Kept:
 
     def _head_gradient(self) -> float:
         """The gradient of the head's weights, which waits for that of the embedding where they are the same."""
-        return float(self._trains("llm") * FULL * self.llm.width * (self.llm.vocabulary or 0))
+        learns = self._trains("llm") and "llm" not in self.factors
+        return float(learns * FULL * self.llm.width * (self.llm.vocabulary or 0))
 
     def _embedding(self, accumulates: bool) -> float:
         """Gradients of the embedding when the text has been read back, where the head is the same weight: the whole
@@ -294,6 +300,10 @@ class Kept:
         """Bytes a token of a layer that stops at its keys and values."""
         spec, narrow = self.encoder, self.narrow
         return FULL * spec.width + 8 + spec.width * narrow * ((2 if self._copied else 1) + 2)
+
+    def _learnt(self, component: str) -> int:
+        """Parameters that get gradients, where the component trains."""
+        return self.factors.get(component, self.counts.get(component, 0))
 
     def _trains(self, component: str) -> bool:
         return component not in self.frozen

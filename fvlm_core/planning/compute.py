@@ -14,6 +14,7 @@ from fvlm_core.data.sources import Sources
 from fvlm_core.interfaces.chat import Chat
 from fvlm_core.interfaces.optimizer import OptimizerSettings, OwnOptimizer
 from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec
+from fvlm_core.model.lora import trained_alone
 from fvlm_core.model.vlm import LOGITS_AT_ONCE, VLM
 from fvlm_core.planning.connector_trace import Tracer
 from fvlm_core.planning.flops import ConnectorTrace, Ledger, LedgerRow, ledger, mean_ledger, read_only
@@ -30,7 +31,7 @@ def flops_per_sample(config: RunRecipe, sources: Sources, chat: Chat) -> float:
     This is what budgets are divided by and what the metrics' column `flops` adds up. Raises `BadSample` when a clip
     cannot be opened.
     """
-    tracer = Tracer.of(config.model, chat.vocabulary)
+    tracer = Tracer.of(config.model, chat.vocabulary, config.training.lora)
     return sample_ledger(config, tracer, first_lengths(config, sources, chat)).total
 
 
@@ -142,16 +143,22 @@ def count_parameters(
     model: VLM, frozen: Collection[str] = (), optimizer: OptimizerSettings | None = None
 ) -> Parameters:
     """Count a model's parameters; it may be on the meta device. frozen: components that do not train. optimizer: None
-    for the core's own."""
-    groups, settings, decayed = model.parameter_groups(), optimizer or OwnOptimizer(), model.decayed()
-    components = {
-        name: sum(p.numel() for p in groups[name].values()) for name in ("encoder", "connector", "llm")
-    }
-    kept = {
-        name: sum(sum(settings.state(full, p.shape, full in decayed).values()) for full, p in group.items())
-        for name, group in groups.items()
-    }
-    return Parameters(components, components, kept).training(frozen)
+    for the core's own.
+
+    Of a component with LoRA's factors these alone train; other modalities' encoders beside an adapted connector do.
+    """
+    settings, decayed = optimizer or OwnOptimizer(), model.decayed()
+    groups, factors = model.parameter_groups(), trained_alone(model)
+    adapted = {name.partition(".")[0] for name in factors}
+    components, trained, kept = dict[str, int](), dict[str, int](), dict[str, int]()
+    for name in ("encoder", "connector", "llm"):
+        group = groups[name]
+        learnt = [each for each in group if each in factors or each.partition(".")[0] not in adapted]
+        states = [settings.state(each, group[each].shape, each in decayed) for each in learnt]
+        components[name] = sum(parameter.numel() for parameter in group.values())
+        trained[name] = sum(group[each].numel() for each in learnt)
+        kept[name] = sum(sum(state.values()) for state in states)
+    return Parameters(components, trained, kept).training(frozen)
 
 
 def vocabulary_parameters(llm: LLMSpec) -> int:

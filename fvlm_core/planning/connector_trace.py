@@ -22,27 +22,43 @@ from fvlm_core.interfaces.connector import Connector
 from fvlm_core.interfaces.encoder import Depth, KeyValue, PatchFeatures, VisionEncoder
 from fvlm_core.interfaces.llm import LLMBackend
 from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec
-from fvlm_core.model.build import build_part, specs
+from fvlm_core.model.build import build_part, compose, specs
+from fvlm_core.model.lora import adapt
+from fvlm_core.model.vlm import VLM
 from fvlm_core.planning.flop_counter import Flops
-from fvlm_core.planning.flops import Call, ConnectorTrace
+from fvlm_core.planning.flops import AdaptedEncoder, AdaptedLLM, Call, ConnectorTrace
+from fvlm_core.planning.lora_flops import adapted_encoder, adapted_llm
+from fvlm_core.recipes.parametrisation import LoRA
 from fvlm_core.recipes.schema import Model
 
 
 @define
 class Tracer:
-    """Runs a connector between partners of these sizes, once for each number of frames and what is frozen."""
+    """Runs a connector between partners of these sizes, once for each number of frames and what is frozen.
+
+    adapted: what encoder and language model cost where they have LoRA's factors.
+    """
 
     encoder: EncoderSpec
     connector: Connector
     llm: LLMSpec
+    adapted: tuple[AdaptedEncoder | None, AdaptedLLM | None] = (None, None)
     known: dict[Any, ConnectorTrace] = field(factory=dict[Any, ConnectorTrace], init=False)
 
     @classmethod
-    def of(cls, model: Model, vocabulary: int) -> Tracer:
+    def of(cls, model: Model, vocabulary: int, lora: LoRA | None = None) -> Tracer:
         """Of what a recipe says."""
+        if lora is not None:
+            return cls.of_model(on_meta(model, vocabulary, lora))
         encoder, llm = specs(model, vocabulary)
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             return cls(encoder, build_part("connector", model.connector, encoder, llm), llm)
+
+    @classmethod
+    def of_model(cls, vlm: VLM) -> Tracer:
+        """Of a model on the meta device, LoRA's factors included."""
+        adapted = adapted_encoder(vlm), adapted_llm(vlm)
+        return cls(vlm.encoder.spec, vlm.connector, vlm.llm.spec, adapted)
 
     def trace(self, frames: int, frozen: Collection[str] = (), *, auxiliary: bool = True) -> ConnectorTrace:
         """A training step of a sample of so many frames. frozen: components that do not train. auxiliary: whether
@@ -64,7 +80,10 @@ class Tracer:
         if "connector" in frozen:
             connector.requires_grad_(False)
         spec, tokens, counts = connector.spec, connector.encoder_tokens, torch.tensor([frames])
-        made = partial(ConnectorTrace, frames, spec.tokens_per_frame, tokens, frozen)
+        eye, speaker = self.adapted
+        made = partial(
+            ConnectorTrace, frames, spec.tokens_per_frame, tokens, frozen, encoder=eye, llm=speaker
+        )
         try:
             with torch.random.fork_rng(devices=[]), torch.enable_grad(), Flops() as counter:
                 pictures = torch.empty(frames, device="meta")
@@ -82,6 +101,14 @@ class Tracer:
             text = ("", not {"encoder", "connector"} <= frozen)
             return made((patches,), (text,), 0, 0, 0, f"{type(error).__name__}: {error}")
         return made(tuple(calls), texts, forward, counter.total - forward, read)
+
+
+def on_meta(model: Model, vocabulary: int, lora: LoRA | None) -> VLM:
+    """The model of a recipe without memory, with LoRA's factors."""
+    with torch.device("meta"):
+        vlm = compose(model, vocabulary, 0, weights=False)
+        adapt(vlm, lora, 0)
+    return vlm
 
 
 class _Answer(torch.autograd.Function):

@@ -17,11 +17,13 @@ class Flops(TorchDispatchMode):
     """Counts what `torch.utils.flop_counter.FlopCounterMode` counts, without its walk over modules, which asks for
     gradients of everything that passes and so cannot be nested without them.
 
-    total: so far. read: shapes of what the counted operations have read, weights left out.
+    total: so far. read: shapes of what the counted operations have read, weights left out. again: whether forward work
+    that a backward pass does again to save memory counts; it alone is done with gradients there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, again: bool = True) -> None:
         super().__init__()
+        self.again = again
         self.total = 0
         self.read: list[torch.Size] = []
 
@@ -32,7 +34,7 @@ class Flops(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         packet = func._overloadpacket
         count = flop_registry.get(packet)
-        if count is not None:
+        if count is not None and (self.again or not torch.is_grad_enabled()):
             self.read += [args[place].shape for place in _READ.get(packet, (0,))]
             self.total += int(count(*args, **(kwargs or {}), out_val=out))
         return out

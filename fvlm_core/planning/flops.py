@@ -10,7 +10,7 @@ processed. Imports nothing heavy.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Literal
 
 from attrs import define, evolve, frozen
@@ -120,6 +120,30 @@ class Call:
     trains: bool = False
 
 
+Cost = tuple[float, float]
+"""FLOPs: forward and backward."""
+
+
+@frozen
+class AdaptedEncoder:
+    """What an encoder with LoRA's factors costs. patches: a frame. looks: a query, by depth and by whether a gradient
+    goes to what goes in. keys: the keys and values of a frame's final features."""
+
+    patches: Cost
+    looks: Mapping[tuple[str, bool], Cost]
+    keys: Cost
+
+
+@frozen
+class AdaptedLLM:
+    """What a language model with LoRA's factors costs. positions, pairs: of a pass, by whether a gradient goes to what
+    goes in. label: the head's."""
+
+    positions: Mapping[bool, Cost]
+    pairs: Mapping[bool, Cost]
+    label: Cost
+
+
 @frozen
 class ConnectorTrace:
     """What a connector does in a training step of one sample, up to its visual tokens.
@@ -128,7 +152,8 @@ class ConnectorTrace:
     of the patches is read. frozen: components that do not train. calls: in their order. texts: text passes, by name,
     and whether a gradient goes to their visual tokens; the scored one is the last, without a name. forward, backward:
     FLOPs of the connector's own operations. read: numbers a frame that its matrix products read, weights left out.
-    problem: why it cannot be run without memory: nothing of its own is counted then.
+    problem: why it cannot be run without memory: nothing of its own is counted then. encoder, llm: what these cost
+    where they have LoRA's factors; None where their sizes say it.
     """
 
     frames: int
@@ -141,6 +166,8 @@ class ConnectorTrace:
     backward: int
     read: int
     problem: str = ""
+    encoder: AdaptedEncoder | None = None
+    llm: AdaptedLLM | None = None
 
     def looks(self, depth: str) -> float:
         """Queries of a frame that look so deep."""
@@ -204,32 +231,39 @@ def _rows(
     recompute_head: bool,
 ) -> Iterator[LedgerRow]:
     """texts: text tokens and labels, of a pair those of each answer."""
-    yield from (_patches(encoder, call, connector.patches_read) for call in connector.of("patches"))
+    yield from (_patches(encoder, call, connector) for call in connector.of("patches"))
     shallow = connector.of("shallow")
     if shallow:  # projected once for all looks
-        keys = shallow[0].rows * encoder.tokens * 2 * encoder.width**2
-        yield _row("encoder", "final keys and values", [_linear(keys, 2 * any(c.trains for c in shallow))])
+        keys, learnt = shallow[0].rows * encoder.tokens * 2 * encoder.width**2, any(c.trains for c in shallow)
+        part = _linear(keys, 2 * learnt)
+        if connector.encoder is not None:
+            part = _times(shallow[0].rows, connector.encoder.keys, learnt)
+        yield _row("encoder", "final keys and values", [part])
     for number, call in enumerate(connector.of("deep", "shallow"), 1):
-        yield _look(f"query {number}", encoder, call)
+        yield _look(f"query {number}", encoder, call, connector.encoder)
     yield LedgerRow("connector", "connector", float(connector.forward), float(connector.backward))
     passes = connector.of("hidden")
     for number, call in enumerate(passes, 1):
-        yield _read(f"visual pass {number}", llm, [call])
+        yield _read(f"visual pass {number}", llm, [call], connector.llm)
     visual, trains = connector.frames * connector.tokens_per_frame, "llm" not in connector.frozen
     for name, before in connector.texts:
         live, stage = before or trains, f"{name} text LLM" if name else "fine LLM" if passes else "LLM"
         lengths = [visual + text for text, _ in texts]
-        yield _read(stage, llm, [Call("hidden", n, n * n, n * (n - 1) // 2, live, trains) for n in lengths])
-        products = sum(labels for _, labels in texts) * llm.width * (llm.vocabulary or 0)
+        calls = [Call("hidden", n, n * n, n * (n - 1) // 2, before, trains) for n in lengths]
+        yield _read(stage, llm, calls, connector.llm)
+        labels = sum(labels for _, labels in texts)
+        part = _linear(labels * llm.width * (llm.vocabulary or 0), trains + live)
+        if connector.llm is not None:
+            part = _times(labels, connector.llm.label, live)
         stage, again = f"{stage} head" if name else "head", recompute_head and live
-        yield _row("head", stage, [_linear(products, trains + live)], again)
+        yield _row("head", stage, [part], again)
 
 
-def _patches(spec: EncoderSpec, call: Call, patches_read: bool) -> LedgerRow:
+def _patches(spec: EncoderSpec, call: Call, connector: ConnectorTrace) -> LedgerRow:
     """The encoder over the patches of every frame. The last layer only makes keys and values unless its update of
     the patches is read."""
     rows, pixels, trains = call.rows * spec.tokens, spec.image_size**2 // spec.patches, call.trains
-    updates = spec.depth if patches_read else spec.depth - 1
+    updates = spec.depth if connector.patches_read else spec.depth - 1
     weights = 2 * spec.width**2 * spec.depth + (2 * spec.width**2 + _encoder_mlp(spec)) * updates
     parts = [
         # No gradient goes to the pixels, but the first norm trains, so one goes to everything after it.
@@ -237,13 +271,18 @@ def _patches(spec: EncoderSpec, call: Call, patches_read: bool) -> LedgerRow:
         _linear(rows * weights, 2 * trains),
         _attention(rows * spec.tokens * spec.width * updates, trains, trains),
     ]
+    if connector.encoder is not None:
+        parts = [_times(call.rows, connector.encoder.patches, trains)]
     return _row("encoder", "patches", parts, spec.recompute and trains)
 
 
-def _look(stage: str, spec: EncoderSpec, call: Call) -> LedgerRow:
+def _look(stage: str, spec: EncoderSpec, call: Call, adapted: AdaptedEncoder | None) -> LedgerRow:
     """A query a frame. Deep: through all layers, with query and output projections, MLP, and attention over the kept
     keys. Shallow: one attention over the final features."""
     scores, trains = call.rows * spec.tokens * spec.width, call.trains
+    if adapted is not None:
+        learnt = call.live or trains
+        return _row("encoder", stage, [_times(call.rows, adapted.looks[call.of, call.live], learnt)])
     if call.of == "shallow":
         return _row("encoder", stage, [_attention(scores, call.live, trains)])
     weights, live = (2 * spec.width**2 + _encoder_mlp(spec)) * spec.depth, call.live or trains
@@ -251,7 +290,7 @@ def _look(stage: str, spec: EncoderSpec, call: Call) -> LedgerRow:
     return _row("encoder", stage, parts)
 
 
-def _read(stage: str, spec: LLMSpec, calls: Sequence[Call]) -> LedgerRow:
+def _read(stage: str, spec: LLMSpec, calls: Sequence[Call], adapted: AdaptedLLM | None) -> LedgerRow:
     """Positions through every layer of the language model."""
     head = spec.head_width or spec.width // spec.heads
     queries, keys = spec.heads * head, spec.kv_heads * head
@@ -259,6 +298,11 @@ def _read(stage: str, spec: LLMSpec, calls: Sequence[Call]) -> LedgerRow:
     parts: list[_Part] = []
     for call in calls:
         live, masked = call.live or call.trains, call.masked / max(1, call.pairs)
+        if adapted is not None:
+            forward, backward, _ = _times(call.pairs, adapted.pairs[call.live], live)
+            parts.append(_times(call.rows, adapted.positions[call.live], live))
+            parts.append((forward, backward, masked * (forward + backward)))
+            continue
         parts.append(_linear(call.rows * weights * spec.depth, call.trains + live))
         parts.append(_attention(call.pairs * queries * spec.depth, live, live, masked))
     return _row("llm", stage, parts, spec.recompute and any(call.live or call.trains for call in calls))
@@ -271,6 +315,11 @@ _Part = tuple[float, float, float]
 def _linear(products: int, again: int) -> _Part:
     """Products of activations and weights, and `again` times as many for the inputs' and the weights' gradients."""
     return 2.0 * products, 2.0 * products * again, 0.0
+
+
+def _times(rows: int, cost: Cost, learnt: bool) -> _Part:
+    """What was counted for one, `rows` times. learnt: whether there is a backward pass."""
+    return rows * cost[0], rows * cost[1] * learnt, 0.0
 
 
 def _attention(products: int, live: bool, keys: bool, masked: float = 0.0) -> _Part:

@@ -31,13 +31,15 @@ blocks."""
 class Trained:
     """What is trained, for how many bytes a weight. parameters: by component. frozen: those without gradients.
 
-    still: components whose rate is 0: their gradients are made and thrown away, and the optimizer keeps nothing of
-    them. kept: bytes of the optimizer's state, by component; None for two moments of float32. references: copies of it
-    beside it that do not train. beside: parameters of other models that do not train.
+    factors: of components with LoRA, how many of their parameters train. still: components whose rate is 0: their
+    gradients are made and thrown away, and the optimizer keeps nothing of them. kept: bytes of the optimizer's state,
+    by component; None for two moments of float32. references: copies of it beside it that do not train. beside:
+    parameters of other models that do not train.
     """
 
     parameters: Mapping[str, int]
     frozen: Collection[str] = ()
+    factors: Mapping[str, int] = {}
     still: Collection[str] = ()
     kept: Mapping[str, float] | None = None
     references: int = 0
@@ -104,14 +106,15 @@ def training_memory(
     """
     counts, frozen = trained.parameters, frozenset(trained.frozen)
     every = float(sum(counts.values()))
+    learnt = {**counts, **trained.factors}
     weights = FULL * (every * (1 + trained.references + (1 / shards if shards > 1 else 0)) + trained.beside)
-    keeps = trained.kept or {name: 2 * FULL * n for name, n in counts.items()}
+    keeps = trained.kept or {name: 2 * FULL * n for name, n in learnt.items()}
     optimizer = float(sum(n for name, n in keeps.items() if name not in (*frozen, *trained.still)) / shards)
     runtime = RUNTIME[device]
     narrow = HALF if autocast else FULL
-    kept = Kept(encoder, connector, llm, counts, frozen, training, narrow, chunk)
+    kept = Kept(encoder, connector, llm, counts, frozen, training, narrow, chunk, trained.factors)
     peak = max(kept.moments(accumulates), key=lambda moment: moment.total)
-    looked = Kept(encoder, connector, llm, counts, frozen, evaluation, narrow, chunk)
+    looked = Kept(encoder, connector, llm, counts, frozen, evaluation, narrow, chunk, trained.factors)
     copies = HALF * every if autocast else 0.0
     return Memory(
         moment=peak.name,

@@ -14,12 +14,12 @@ from attrs import evolve, frozen
 
 from fvlm_core.data.lengths import SampleLengths
 from fvlm_core.hardware.gpus import GPU
-from fvlm_core.model.build import on_meta, specs
+from fvlm_core.model.build import specs
 from fvlm_core.model.sequences import positions
 from fvlm_core.model.vlm import LOGITS_AT_ONCE
 from fvlm_core.planning.activation_memory import LargestMicroBatch
 from fvlm_core.planning.compute import Parameters, count_parameters, samples_at_once
-from fvlm_core.planning.connector_trace import Tracer
+from fvlm_core.planning.connector_trace import Tracer, on_meta
 from fvlm_core.planning.memory import GIB, USABLE, Memory, Trained, training_memory
 from fvlm_core.recipes.schema import RunRecipe
 from fvlm_core.training.length import peak_rates
@@ -142,11 +142,14 @@ class _Estimate:
         connector = self.tracer.longest(self.samples, training.frozen)
         rates = peak_rates(training, self.parameters.total)
         still = [name for name, rate in rates.items() if rate == 0]
+        adapted = training.lora.components if training.lora else ()
         at_once = ceil(samples_at_once(training, self.samples))
         k = connector.tokens_per_frame
         # A pair is two answers after the same frames, beside the model that the run starts as.
         pairs, spec = training.objective_spec.pairs, training.objective_spec
-        teacher = count_parameters(on_meta(spec.teacher, llm.vocabulary or 0)).total if spec.teacher else 0
+        teacher = (
+            count_parameters(on_meta(spec.teacher, llm.vocabulary or 0, None)).total if spec.teacher else 0
+        )
         micro = _largest(self.samples, at_once, k, pairs=pairs)
         if training.micro_batch_frames and training.micro_batch_tokens:
             frames = training.micro_batch_frames
@@ -159,6 +162,7 @@ class _Estimate:
             Trained(
                 parameters=self.parameters.components,
                 frozen=training.frozen,
+                factors={name: self.parameters.groups[name] for name in adapted},
                 still=still,
                 kept=self.parameters.kept,
                 references=spec.start,

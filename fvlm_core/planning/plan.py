@@ -21,9 +21,9 @@ from fvlm_core.hardware.devices import pick_device
 from fvlm_core.hardware.gpus import GPU
 from fvlm_core.hardware.throughput import ASSUMED_MFU, Speed, StatedSpeed, measure_speed
 from fvlm_core.interfaces.chat import Chat
-from fvlm_core.interfaces.optimizer import OptimizerSettings
 from fvlm_core.media.bad_sample import BadSample
-from fvlm_core.model.build import make_chat, modality_specs, on_meta, remarks, specs
+from fvlm_core.model.build import make_chat, modality_specs, remarks, specs
+from fvlm_core.model.mup import rate_factors
 from fvlm_core.planning.compute import (
     Parameters,
     count_parameters,
@@ -33,14 +33,14 @@ from fvlm_core.planning.compute import (
     short_count,
     six_nd,
 )
-from fvlm_core.planning.connector_trace import Tracer
+from fvlm_core.planning.connector_trace import Tracer, on_meta
 from fvlm_core.planning.disk import Disk, disk_need
 from fvlm_core.planning.flops import LedgerRow
 from fvlm_core.planning.memory_fit import Capacity, Need, capacity_here, capacity_of, gib, need
 from fvlm_core.planning.requirements import missing_weights
 from fvlm_core.planning.run_time import micro_batch_layers, run_seconds
 from fvlm_core.recipes.read import Recipe, Run
-from fvlm_core.recipes.schema import Data, Model, RunRecipe
+from fvlm_core.recipes.schema import Data, Model, RunRecipe, Training
 from fvlm_core.training.length import Length, Spent, peak_rates
 from fvlm_core.utils.errors import FvlmError, MissingWeights
 
@@ -299,10 +299,9 @@ class _Planner:
 
     def _counted(self, config: RunRecipe, vocabulary: int) -> tuple[Parameters, Tracer]:
         model, frozen = config.model, config.training.frozen
-        optimizer = config.training.optimizer_settings
-        counted, tracer = self._once(
-            ("counted", model, vocabulary, optimizer), lambda: _count(model, vocabulary, optimizer)
-        )
+        training = config.training
+        key = ("counted", model, vocabulary, training.lora, training.mup, training.optimizer)
+        counted, tracer = self._once(key, lambda: _count(model, vocabulary, training))
         return counted.training(frozen), tracer
 
     def _device(self, config: RunRecipe, notes: list[str]) -> str:
@@ -357,10 +356,11 @@ def _chat(model: Model, sources: Sources | None) -> Chat | None:
         return None
 
 
-def _count(model: Model, vocabulary: int, optimizer: OptimizerSettings) -> tuple[Parameters, Tracer]:
-    composed = on_meta(model, vocabulary)
-    encoder, llm = specs(model, vocabulary)
-    return count_parameters(composed, optimizer=optimizer), Tracer(encoder, composed.connector, llm)
+def _count(model: Model, vocabulary: int, training: Training) -> tuple[Parameters, Tracer]:
+    composed = on_meta(model, vocabulary, training.lora)
+    rate_factors(composed, model, training.mup)  # refuses a base of another kind before anything is trained
+    counted = count_parameters(composed, optimizer=training.optimizer_settings)
+    return counted, Tracer.of_model(composed)
 
 
 def _epochs(data: Data, sources: Sources, chat: Chat | None, samples: int) -> tuple[tuple[str, float], ...]:

@@ -12,6 +12,7 @@ from fvlm_core.interfaces.generation import Generation
 from fvlm_core.interfaces.objective import ObjectiveSpec
 from fvlm_core.interfaces.optimizer import OptimizerSettings, OwnOptimizer
 from fvlm_core.recipes.merge import LENGTHS
+from fvlm_core.recipes.parametrisation import LoRA, MuP
 from fvlm_core.utils.file_names import folder_name_fault
 
 Supervise = Literal["all", "answer", "content"]
@@ -185,16 +186,18 @@ class Training:
     tokens are scored (`all`: stage 1; `answer`: the assistant's turn; `content`: its words). objective: what is
     lowered, by name or as a table with its own settings; None for the loss of the supervised tokens. preference: the
     table that makes it preference training: samples and batches are then pairs of answers, and the reference is the
-    model as the run starts. callbacks: what watches the run and may stop it. threads: CPU threads of the training
-    process; 0 leaves torch's own choice. workers: processes that decode. tf32: whether a GPU rounds float32 products
-    to TF32. cudnn_benchmark: whether cuDNN times its kernels and takes the fastest. channels_last: memory order of
-    images and kernels. compile: whether the layers are compiled. deterministic: a GPU repeats itself bit for bit, at
-    some cost; a CPU always does. parallel: under torchrun, each rank keeps all weights (`ddp`) or its part (`fsdp2`).
-    non_finite: whether a loss or gradient that is no number stops the run or skips the step; max_skipped: in a row.
-    log_every: steps between training rows. init_from: weights to start from: a run ("recipe/id", or its folder), a
-    folder of weights, or a file; a path that is relative to the recipe's file begins with "./" or "../", or ends in
-    .safetensors or .pt. continue_from: a run and a step ("recipe/id@400") whose checkpoint it begins with, the
-    optimizer's state and the place in the data included; written by `fvlm run --decay-from`.
+    model as the run starts. lora: the table that trains low-rank factors in place of a component's weights.
+    parametrisation, mup: `mup` makes lr that of the base width, which the table states, whatever the model's.
+    callbacks: what watches the run and may stop it. threads: CPU threads of the training process; 0 leaves torch's own
+    choice. workers: processes that decode. tf32: whether a GPU rounds float32 products to TF32. cudnn_benchmark:
+    whether cuDNN times its kernels and takes the fastest. channels_last: memory order of images and kernels. compile:
+    whether the layers are compiled. deterministic: a GPU repeats itself bit for bit, at some cost; a CPU always does.
+    parallel: under torchrun, each rank keeps all weights (`ddp`) or its part (`fsdp2`). non_finite: whether a loss or
+    gradient that is no number stops the run or skips the step; max_skipped: in a row. log_every: steps between
+    training rows. init_from: weights to start from: a run ("recipe/id", or its folder), a folder of weights, or a
+    file; a path that is relative to the recipe's file begins with "./" or "../", or ends in .safetensors or .pt.
+    continue_from: a run and a step ("recipe/id@400") whose checkpoint it begins with, the optimizer's state and the
+    place in the data included; written by `fvlm run --decay-from`.
     """
 
     steps: int | None = field(default=None, validator=optional(ge(1)))
@@ -224,6 +227,9 @@ class Training:
     objective: Annotated[Chosen, "objective"] | None = None
     preference: Preference | None = None
     callbacks: tuple[Annotated[Chosen, "callback"], ...] | None = None
+    lora: LoRA | None = None  # None is left out of records
+    parametrisation: Literal["mup"] | None = None
+    mup: MuP | None = None
     precision: Literal["float32", "bf16"] = "bf16"
     tf32: bool = True
     cudnn_benchmark: bool = True
@@ -260,6 +266,15 @@ class Training:
             raise ValueError(
                 "constant_shapes: of micro_batch_frames and micro_batch_tokens, which are not given"
             )
+        if (self.parametrisation is None) != (self.mup is None):
+            raise ValueError('parametrisation = "mup" and the table [training.mup] go together')
+        if self.mup and self.lora:
+            raise ValueError(
+                "lora: factors beside weights that stay have no width to grow by; expected no mup"
+            )
+        for name in self.lora.components if self.lora else ():
+            if name in self.frozen:
+                raise ValueError(f'"{name}" is both in frozen and in lora.components; expected one of them')
         if self.preference and self.objective:
             raise ValueError("objective: [training.preference] is one; expected one of the two")
         if self.micro_batch_frames is not None and self.objective_spec.pairs:

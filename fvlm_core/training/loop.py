@@ -27,6 +27,7 @@ from fvlm_core.data.sources import Sources
 from fvlm_core.hardware.devices import peak_flops, pick_device, place, set_up
 from fvlm_core.interfaces.chat import Chat
 from fvlm_core.model.build import build_part
+from fvlm_core.model.mup import rate_factors
 from fvlm_core.model.vlm import VLM
 from fvlm_core.recipes.read import Run
 from fvlm_core.recipes.schema import Training
@@ -176,7 +177,8 @@ class _Trainer:
                 parameter.requires_grad_(False)
         self.replicas = spread(model, training.parallel, self.device, self.ranks)
         rates = peak_rates(training, self.ready.summary["total_params"])
-        self.optimizer = chosen_optimizer(training, model, rates)
+        factors = rate_factors(model, self.ready.run.config.model, training.mup)
+        self.optimizer = chosen_optimizer(training, model, rates, factors)
         self.trained = list(named(self.optimizer))
         self.schedule = schedules(training, self.ready.length, rates)
 

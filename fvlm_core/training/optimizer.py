@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import torch
@@ -19,12 +20,14 @@ RateGroup = dict[str, Any]
 GROUPS = ("connector", "encoder", "llm")
 
 
-def chosen_optimizer(training: Training, model: VLM, rates: Mapping[str, float]) -> torch.optim.Optimizer:
-    """The optimizer of a run. rates: the peak rate of each group."""
-    settings = model.parameter_groups(), rates, training.weight_decay, model.decayed()
+def chosen_optimizer(
+    training: Training, model: VLM, rates: Mapping[str, float], factors: Mapping[str, float] | None = None
+) -> torch.optim.Optimizer:
+    """The optimizer of a run. rates: the peak rate of each group. factors: see `rate_groups`."""
+    groups = rate_groups(model.parameter_groups(), rates, training.weight_decay, model.decayed(), factors)
     if training.optimizer is None:
-        return adamw(rate_groups(*settings), training.betas)
-    return build_part("optimizer", training.optimizer, rate_groups(*settings))
+        return adamw(groups, training.betas)
+    return build_part("optimizer", training.optimizer, groups)
 
 
 def make_optimizer(
@@ -33,9 +36,10 @@ def make_optimizer(
     betas: tuple[float, float],
     weight_decay: float,
     decayed: Container[str],
+    factors: Mapping[str, float] | None = None,
 ) -> torch.optim.AdamW:
     """AdamW over `rate_groups`."""
-    return adamw(rate_groups(groups, rates, weight_decay, decayed), betas)
+    return adamw(rate_groups(groups, rates, weight_decay, decayed, factors), betas)
 
 
 def adamw(groups: Sequence[RateGroup], betas: tuple[float, float]) -> torch.optim.AdamW:
@@ -49,31 +53,43 @@ def build(config: OwnOptimizer, groups: Sequence[RateGroup]) -> torch.optim.Adam
 
 
 def rate_groups(
-    groups: Mapping[str, Named], rates: Mapping[str, float], weight_decay: float, decayed: Container[str]
+    groups: Mapping[str, Named],
+    rates: Mapping[str, float],
+    weight_decay: float,
+    decayed: Container[str],
+    factors: Mapping[str, float] | None = None,
 ) -> list[RateGroup]:
     """Groups as torch's optimizers take them, a learning rate for each of connector, encoder and LLM; those of rate 0
     are left out.
 
-    decayed: full names of the parameters that weight decay acts on (`VLM.decayed`).
-    Each torch group carries "component" and "peak", which the loop's schedule reads, and "names", the parameters' full
-    names in their order; see `fvlm_core.interfaces.optimizer`.
+    decayed: full names of the parameters that weight decay acts on (`VLM.decayed`). factors: on the rate of single
+    parameters (`mup.rate_factors`); the decay of a step stays as it would be without, as in Yang et al.'s `MuAdamW`.
+    Each torch group carries "component", "peak" and "factor", which the loop's schedule and the columns of rates read,
+    and "names", the parameters' full names in their order; see `fvlm_core.interfaces.optimizer`.
     """
+    factors = factors or {}
     torch_groups: list[RateGroup] = []
     for component in GROUPS:
         trained = [(name, p) for name, p in groups[component].items() if p.requires_grad]
         if not trained or rates[component] == 0:
             continue
-        for decays in (True, False):
-            chosen = [(name, p) for name, p in trained if (name in decayed) is decays]
+        by_factor = sorted({factors.get(name, 1.0) for name, _ in trained}, reverse=True)
+        for decays, factor in product((True, False), by_factor):
+            chosen = [
+                (name, p)
+                for name, p in trained
+                if (name in decayed) is decays and factors.get(name, 1.0) == factor
+            ]
             if chosen:
                 torch_groups.append(
                     {
                         "params": [p for _, p in chosen],
                         "names": [name for name, _ in chosen],
                         "component": component,
-                        "peak": rates[component],
+                        "peak": rates[component] * factor,
+                        "factor": factor,
                         "decays": decays,
-                        "weight_decay": weight_decay if decays else 0.0,
+                        "weight_decay": weight_decay / factor if decays else 0.0,
                     }
                 )
     return torch_groups
@@ -89,9 +105,12 @@ def named(optimizer: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
 
 
 def current_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
-    """The learning rate in force for each group, 0 for one that does not train: the columns `lr_...`."""
+    """The learning rate in force for each group, factors left out, 0 for one that does not train: the columns
+    `lr_...`."""
     rates = {f"lr_{component}": 0.0 for component in GROUPS}
-    rates.update({f"lr_{group['component']}": group["lr"] for group in optimizer.param_groups})
+    rates.update(
+        {f"lr_{group['component']}": group["lr"] / group["factor"] for group in optimizer.param_groups}
+    )
     return rates
 
 

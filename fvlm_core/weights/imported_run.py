@@ -9,6 +9,7 @@ from attrs import asdict
 import fvlm_core
 from fvlm_core.data.sources import open_sources
 from fvlm_core.model.build import compose, make_chat, read_architectures
+from fvlm_core.model.lora import adapt
 from fvlm_core.planning.compute import count_parameters, short_count
 from fvlm_core.recipes.read import Recipe, Run
 from fvlm_core.recipes.resolved import plain, resolved
@@ -48,6 +49,7 @@ def import_weights(file: Path, run: Run, to: Path) -> Path:
     chat = make_chat(config.model, lambda: open_sources(config.data).texts())
     model = compose(config.model, chat.vocabulary, run.seed, weights=False)
     load_foreign(model, foreign)
+    adapt(model, config.training.lora, run.seed)
     tensors = {name: parameter.detach() for name, parameter in model.named_parameters()}
     parameters = count_parameters(model, config.training.frozen)
     size = config.model.size or config.model.llm.config.spec().size or short_count(parameters.total)

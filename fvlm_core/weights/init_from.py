@@ -7,7 +7,11 @@ from typing import Any
 
 from attrs import evolve, frozen
 
+from fvlm_core.model.lora import merged
 from fvlm_core.model.vlm import VLM
+from fvlm_core.recipes.parametrisation import LoRA, MuP
+from fvlm_core.recipes.read import settings_from
+from fvlm_core.recipes.resolved import plain
 from fvlm_core.runs.store import RECIPE, TOKENIZER, find_run, open_run
 from fvlm_core.utils.atomic_files import sha256
 from fvlm_core.utils.errors import MissingWeights, UsageError
@@ -23,13 +27,16 @@ class Initial:
     """Where weights start from. files: what holds them, more than one when they were saved in parts.
 
     name: as the recipe says it. step: of the checkpoint they are, where that is known. tokenizer: the one those weights
-    were trained with, where it lies beside them.
+    were trained with, where it lies beside them. lora: how the run that they are of adapted them, which its factors are
+    merged by. mup: its parametrisation.
     """
 
     name: str
     files: tuple[Path, ...]
     step: int | None = None
     tokenizer: Path | None = None
+    lora: LoRA | None = None
+    mup: MuP | None = None
 
     def record(self) -> dict[str, Any]:
         """What the run's record says of it."""
@@ -86,12 +93,22 @@ def check_same_start(initial: Initial, recorded: dict[str, Any] | None) -> None:
         )
 
 
+def check_parametrisation(initial: Initial, mup: MuP | None) -> None:
+    """Raise `UsageError` where a run's weights would give other logits than its own: they are scaled by the base."""
+    if initial.step is not None and initial.mup != mup:
+        raise UsageError(
+            f'training.init_from = "{initial.name}": that run was trained with [training.mup] = {plain(initial.mup)}, '
+            f"which scales its logits; expected the same here, got {plain(mup)}"
+        )
+
+
 def load_initial(model: VLM, initial: Initial) -> None:
-    """Put the weights into a model. Raises `Problems` that list every name and shape that does not match."""
+    """Put the weights into a model, LoRA's factors merged. Raises `Problems` that list every name and shape that does
+    not match, `UsageError` for factors of an unknown scale."""
     first, *more = (read_foreign(file) for file in initial.files)
     for part in more:
         first = evolve(first, tensors={**first.tensors, **part.tensors})
-    load_foreign(model, first)
+    load_foreign(model, evolve(first, tensors=merged(first.tensors, initial.lora)))
 
 
 def _of_run(name: str, folder: Path) -> Initial:
@@ -102,7 +119,10 @@ def _of_run(name: str, folder: Path) -> Initial:
         way_out = "; train it first" if run.has_recipe else ""
         raise MissingWeights(f'training.init_from = "{name}": {error}{way_out}') from None
     step = int(best.name.removeprefix("step-"))
-    return Initial(name, tuple(sorted(best.glob(_MODEL))), step, _beside(folder))
+    files, said = tuple(sorted(best.glob(_MODEL))), run.record["resolved"]["training"]
+    lora = settings_from(said["lora"], LoRA, RECIPE) if "lora" in said else None
+    mup = settings_from(said["mup"], MuP, RECIPE) if "mup" in said else None
+    return Initial(name, files, step, _beside(folder), lora, mup)
 
 
 def _beside(folder: Path) -> Path | None:

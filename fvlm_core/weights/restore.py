@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 from fvlm_core.interfaces.chat import Chat
 from fvlm_core.media.viewing import Viewing
 from fvlm_core.model.build import compose, make_chat
+from fvlm_core.model.lora import adapt
+from fvlm_core.model.mup import parametrise
 from fvlm_core.model.vlm import VLM
 from fvlm_core.recipes.read import from_resolved
 from fvlm_core.recipes.schema import RunRecipe
@@ -60,6 +62,8 @@ def restore(run: StoredRun, device: str = "cpu", checkpoint: Checkpoint = "best"
         config = from_resolved(run.record["resolved"])
         chat = make_chat(config.model, tuple, run.folder / TOKENIZER)
         model = compose(config.model, chat.vocabulary, run.record["seed"], weights=False)
+        adapt(model, config.training.lora, run.record["seed"])
+        parametrise(model, config.model, config.training.mup)
     _load(model, folder / MODEL)
     step = int(folder.name.removeprefix("step-"))
     remark = "" if is_identified(folder) else f"{folder}: {UNIDENTIFIED}"

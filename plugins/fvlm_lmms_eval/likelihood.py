@@ -44,7 +44,7 @@ def likelihoods(model: VLM, visual: Tensor, chats: Sequence[EncodedChat]) -> lis
         [visual.expand(len(chats), *visual.shape), model.llm.embed(ids.to(visual.device))], 1
     )  # padding stands to the right, where nothing sees it
     hidden = model.llm.hidden(read)[rows, len(visual) + places - 1]
-    logits = model.llm.logits(hidden)
+    logits = model.predict(hidden)
     said = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
     chosen = said.gather(1, labels[:, None])[:, 0].cpu()
     best = (logits.argmax(-1) == labels).cpu()

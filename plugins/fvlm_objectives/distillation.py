@@ -24,9 +24,7 @@ Reads = Callable[[Batch], tuple[Tensor, Tensor]]
 def build(config: Distillation, model: VLM) -> DistillationLoss:
     """With the teacher on the student's device. Raises `UsageError` for one that cannot teach this student."""
     device = next(model.parameters()).device
-    reads, head = (
-        _run(config.teacher, model, device) if config.is_run else _text(config.teacher, model, device)
-    )
+    reads, head = (_run if config.is_run else _text)(config.folder, model, device)
     return DistillationLoss(config, model.connector.spec.auxiliary, reads, head)
 
 
@@ -56,7 +54,7 @@ class DistillationLoss(TokenLoss):
         divergences: dict[int, Tensor] = {}
 
         def each(own: Tensor, labels: Tensor, at: Tensor) -> Tensor:
-            logits, row = model.llm.logits(own).float(), rows[at]
+            logits, row = model.predict(own).float(), rows[at]
             with torch.no_grad():
                 wanted = (self._head(hidden[row.clamp(min=0)]).float() / temperature).log_softmax(-1)
             found = (logits / temperature).log_softmax(-1)
@@ -92,7 +90,7 @@ def _run(folder: Path, student: VLM, device: torch.device) -> tuple[Reads, Calla
             raise UsageError(
                 f"teacher = {folder}: it reads {what} {other} and the student {own}; expected the same"
             )
-    return teacher.predicting, teacher.llm.logits
+    return teacher.predicting, teacher.predict
 
 
 def _text(folder: Path, student: VLM, device: torch.device) -> tuple[Reads, Callable[[Tensor], Tensor]]:

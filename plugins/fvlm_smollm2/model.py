@@ -81,8 +81,9 @@ class LlamaBackend(LLMBackend):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden states [..., W] to logits [..., vocabulary]."""
-        head = self.model.embed_tokens if self.lm_head is None else self.lm_head
-        return F.linear(hidden, head.weight)
+        if self.lm_head is None:
+            return F.linear(hidden, self.model.embed_tokens.weight)
+        return self.lm_head(hidden)
 
     def new_cache(self) -> KeyValueCache:
         """An empty cache for `hidden`."""

@@ -142,6 +142,16 @@ def forward(change: Callable[[VLM, Any], Any]) -> Iterator[None]:
         VLM.forward = plain  # type: ignore[method-assign]
 
 
+def low_rank_factors_train_alike_and_continue_under_the_other_mode(pair: Pair) -> None:
+    """Losses under either mode are those of one process; sharded weights come back where they are whole."""
+    adapted = [*FEW, "training.lora.components=['encoder', 'llm']", "training.lora.rank=2"]
+    alone = pair.alone(adapted)
+    root = pair.begun([*adapted, "training.parallel=fsdp2"], 3)
+    pair.both([*adapted, "training.parallel=ddp"], root)
+    for found in (pair.whole([*adapted, "training.parallel=fsdp2"]), pair.outcome(root)):
+        assert close(losses(found), losses(alone))
+
+
 def two_ranks_see_the_batches_of_one(pair: Pair) -> None:
     alone = pair.alone(FEW)
     for parallel in PARALLEL:
@@ -342,6 +352,7 @@ def a_resumed_pair_in_preference_training_is_bit_exact(pair: Pair) -> None:
 
 
 CHECKS: list[Callable[[Pair], None]] = [
+    low_rank_factors_train_alike_and_continue_under_the_other_mode,
     two_ranks_see_the_batches_of_one,
     two_ranks_share_the_answers_of_one,
     a_resumed_pair_is_bit_exact,

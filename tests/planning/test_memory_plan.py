@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from fvlm_core.hardware.gpus import find_gpu, recognise
+from fvlm_core.model.lora import adapt
 from fvlm_core.model.vlm import LOGITS_AT_ONCE, VLM
 from fvlm_core.planning.activation_memory import LargestMicroBatch
 from fvlm_core.planning.compute import count_parameters
@@ -23,6 +24,7 @@ from fvlm_core.planning.connector_trace import Tracer
 from fvlm_core.planning.memory import GIB, Memory, Trained, training_memory
 from fvlm_core.planning.memory_fit import Capacity
 from fvlm_core.planning.plan import PlannedDevice, plan
+from fvlm_core.recipes.parametrisation import LoRA
 from fvlm_core.recipes.parent import parentage
 from fvlm_core.recipes.read import read_recipe
 
@@ -90,9 +92,15 @@ def held(vlm: VLM, bf16: bool) -> tuple[int, int, int]:
 
 
 def predicted(
-    vlm: VLM, bf16: bool, labels: int, frozen: tuple[str, ...] = (), chunk: int = LOGITS_AT_ONCE
+    vlm: VLM,
+    bf16: bool,
+    labels: int,
+    frozen: tuple[str, ...] = (),
+    chunk: int = LOGITS_AT_ONCE,
+    adapted: tuple[str, ...] = (),
 ) -> Memory:
-    counts = count_parameters(vlm).components
+    counts, groups = count_parameters(vlm).components, count_parameters(vlm).groups
+    factors = {name: groups[name] for name in adapted}
     positions = SAMPLES * (FRAMES * vlm.connector.spec.tokens_per_frame + TEXT)
     frames, followed = SAMPLES * FRAMES, SAMPLES * (FRAMES - 1)
     micro = LargestMicroBatch(
@@ -101,7 +109,7 @@ def predicted(
     eye, speaker = vlm.encoder.spec, vlm.llm.spec
     connector = Tracer(eye, vlm.connector, speaker).trace(FRAMES)
     return training_memory(
-        eye, connector, speaker, Trained(parameters=counts, frozen=frozen), micro, micro,
+        eye, connector, speaker, Trained(parameters=counts, frozen=frozen, factors=factors), micro, micro,
         autocast=bf16, chunk=chunk, device="cpu",
     )  # fmt: skip
 
@@ -163,6 +171,19 @@ def test_frozen_parts_keep_less(frozen: tuple[str, ...], wide: int) -> None:
             parameter.requires_grad_(False)
     kept, _, labels = held(vlm, True)
     assert predicted(vlm, True, labels, frozen).kept == pytest.approx(kept, rel=0.15)
+
+
+@pytest.mark.parametrize("bf16", [False, True], ids=["float32", "bf16"])
+@pytest.mark.parametrize("adapted", [("llm",), ("encoder", "llm")], ids=str)
+def test_parts_with_low_rank_factors_need_no_more_than_planned(adapted: Any, bf16: bool) -> None:
+    vlm = model(encoder_changes=EYE, llm_changes=SPEAKER)
+    adapt(vlm, LoRA(components=adapted, rank=2, targets=("*",)), 0)
+    kept, peak, labels = held(vlm, bf16)
+    memory = predicted(vlm, bf16, labels, adapted=adapted)
+    assert kept <= memory.kept < 1.3 * kept
+    assert peak <= dynamic(memory) < 1.3 * peak
+    trained = count_parameters(vlm).trainable
+    assert (memory.optimizer, memory.gradients) == (8 * trained, 4 * trained)
 
 
 @pytest.mark.parametrize("frozen", [(), ("encoder",)], ids=str)

@@ -36,9 +36,11 @@ RUNS = {
         for budget in ("C1", "C2", "C3", "C4")
         for tokens in ("F", "B")
     ],
+    "lora_small": ["whole", "frozen", "rank-2", "rank-8", "rank-8-all"],
     "lr_sweep_1.7b": [f"1.7B-lr-{rate}" for rate in ("1e-4", "2e-4", "3e-4", "5e-4")],
     "lr_sweep_360m": [f"360M-lr-{rate}" for rate in ("3e-4", "5e-4", "7e-4")],
     "metrics_small": ["baseline", "blind", "coarse-only"],
+    "mup_widths": [f"{width}-{rate}" for width in (32, 64, 128) for rate in ("1e-3", "2e-3", "4e-3")],
     "phase1a": ["baseline", "A1", "A2", "A3", "A4", "A5", "A6", "A7", "B1", "B2"],
     "phase1a_a8": ["A8-x1", "A8-x4", "A8-x8", "A8-x16"],
     "phase1a_d1": ["D1"],
@@ -99,7 +101,13 @@ def test_every_recipe_says_what_it_is_and_needs(name: str) -> None:
     text = (shipped() / f"{name}.toml").read_text()
     assert read(name).name == name
     assert read(name).runs[0].config.description
-    if name not in ("quickstart", "gaze_study", "metrics_small"):  # which make their own data
+    if name not in (
+        "quickstart",
+        "gaze_study",
+        "metrics_small",
+        "lora_small",
+        "mup_widths",
+    ):  # which make their own data
         comment = "".join(line for line in text.splitlines() if line.startswith("#"))
         assert "Needs: " in comment
         assert re.search(r"\d+ h\b|\d h ", comment), "hours"

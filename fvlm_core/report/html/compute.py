@@ -82,5 +82,6 @@ def _shares(one: Gathered) -> dict[str, float]:
         round(sum(of["tokens"] for of in counts) / samples),
         round((summary.get("supervised_tokens") or 0) / samples),
     )
-    found = sample_ledger(config, Tracer.of(config.model, vocabulary), [mean])
+    tracer = Tracer.of(config.model, vocabulary, config.training.lora)
+    found = sample_ledger(config, tracer, [mean])
     return {name: part / found.total for name, part in found.components().items()}
