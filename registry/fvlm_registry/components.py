@@ -21,6 +21,7 @@ Kind = Literal[
     "callback",
     "fit",
     "figure",
+    "section",
     "tracker",
     "launcher",
 ]
