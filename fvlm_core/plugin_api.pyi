@@ -49,6 +49,7 @@ from fvlm_core.interfaces.connector import VisualTokens as VisualTokens
 from fvlm_core.interfaces.data import DataCard as DataCard
 from fvlm_core.interfaces.data import DataSource as DataSource
 from fvlm_core.interfaces.data import Fit as Fit
+from fvlm_core.interfaces.data import FrameArray as FrameArray
 from fvlm_core.interfaces.data import ImageFile as ImageFile
 from fvlm_core.interfaces.data import Member as Member
 from fvlm_core.interfaces.data import Progress as Progress

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from attrs import field, frozen
 
@@ -65,6 +65,48 @@ class VideoFile:
     seconds: float | None = None
     member: Member | None = None
     decoder: Decoder | None = field(default=None, eq=False, repr=False)
+
+
+class Frames(Protocol):
+    """What an array of pictures has, of numpy, h5py, zarr, or made as it is asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> Any: ...
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+def _content(frames: Frames) -> bytes:
+    """A hash of all pictures, which are read for it one by one."""
+    from hashlib import blake2b
+
+    import numpy as np
+
+    digest = blake2b(f"{tuple(frames.shape)} {frames.dtype}".encode(), digest_size=16)
+    for at in range(frames.shape[0]):
+        digest.update(np.ascontiguousarray(frames[at]).data)
+    return digest.digest()
+
+
+@frozen
+class FrameArray:
+    """A clip that is an array: what a simulator makes, or HDF5, zarr and numpy files hold.
+
+    frames: RGB, uint8 [T, H, W, 3]: an array, or what has its `shape` and `dtype` and gives picture k as `frames[k]`,
+    uint8 [H, W, 3]. Only the pictures that are shown are read, where they are shown, so that a data set that is opened
+    but not read costs nothing. rate: its pictures a second. fps, max_frames: which of them are shown, as `VideoFile`
+    has it. Two clips are equal that hold the same pictures.
+    """
+
+    frames: Frames = field(eq=_content, repr=False)
+    rate: float
+    fps: float = 1.0
+    max_frames: int = 64
+
+    def content(self) -> bytes:
+        """A hash of its pictures, all of which are read."""
+        return _content(self.frames)
 
 
 @frozen
@@ -131,7 +173,7 @@ class Sample:
     id: str
     source: str
     turns: tuple[Turn, ...]
-    video: VideoFile | StoredFrames | None = None
+    video: VideoFile | FrameArray | StoredFrames | None = None
     images: tuple[ImageFile, ...] = ()
     rejected: tuple[Turn, ...] = ()
     signals: tuple[Signal, ...] = ()
