@@ -115,7 +115,8 @@ class StoredFrames:
 
     starts, sizes: of each picture, in bytes. times: seconds after the clip's first picture, where known.
     still: one picture that is no video, which a recipe may repeat as one. fps, max_frames: how the frames of a clip
-    were chosen, as `VideoFile` has it, where known. fit: how a still picture was made square.
+    were chosen, as `VideoFile` has it, where known. fit: how a still picture was made square. apart: several pictures
+    that are no clip, of which training leaves out none.
     """
 
     path: Path
@@ -126,6 +127,7 @@ class StoredFrames:
     fps: float | None = None
     max_frames: int | None = None
     fit: Fit = "crop"
+    apart: bool = False
 
 
 @frozen
