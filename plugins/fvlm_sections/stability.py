@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from fvlm_core.plugin_api import ReportedRun, Section, SectionFigure, SectionTable, style
@@ -41,10 +42,9 @@ def build(config: Stability, runs: Sequence[ReportedRun]) -> Section:
 
 
 def _norms(rows: Sequence[Mapping[str, Any]]) -> tuple[Floats, Floats]:
-    """Steps and norms of the gradient, [n] each, where they are finite."""
-    found = [(row["step"], row["grad_norm"]) for row in rows if row.get("grad_norm") is not None]
-    steps, norms = np.array(found, dtype=float).reshape(-1, 2).T
-    return steps, norms
+    """Steps and norms of the gradient, [n] each, where they are finite. An evaluation's row repeats its step's."""
+    found = {row["step"]: row["grad_norm"] for row in rows if row.get("grad_norm") is not None}
+    return np.array(list(found), dtype=float), np.array(list(found.values()), dtype=float)
 
 
 def _row(
@@ -94,8 +94,10 @@ def _figure(runs: Sequence[ReportedRun], norms: Sequence[tuple[Floats, Floats]])
     axes = style.sheet(figure, 1, 1, legend=lines).every[0]
     for (_, steps, found), line in zip(drawn, lines, strict=True):
         axes.plot(steps, found, color=line.get_color(), lw=1.2)
-    if all((found > 0).all() for _, _, found in drawn):
-        axes.set_yscale("log")
     axes.set_xlabel("step", fontsize=style.NORMAL)
     axes.set_ylabel("norm of the gradient", fontsize=style.NORMAL)
+    every = np.concatenate([found for _, _, found in drawn])
+    if (every > 0).all():
+        style.loss_axis(axes, every, "norm of the gradient")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return [SectionFigure(figure, "Norm of the mean gradient before clipping, against the step.")]

@@ -72,6 +72,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (odd / "metrics.jsonl").open("a") as file:
         for step, norm in enumerate([1.0, 4.0, 2.0, 0.5, None], 101):
             file.write(json.dumps({**row, "event_type": "train", "step": step, "grad_norm": norm}) + "\n")
+        # as every evaluation does, it repeats what its step's training row says
+        file.write(
+            json.dumps({**row, "event_type": "eval", "step": 104, "val_loss": 1.7, "grad_norm": 0.5}) + "\n"
+        )
         file.write(
             json.dumps({**row, "event_type": "spike", "step": 102, "reason": f"above {HOSTILE}"}) + "\n"
         )
@@ -164,9 +168,8 @@ def test_stability_says_what_the_metrics_say(root: Path) -> None:
     ]
     summed, events, more, figure = build(Stability(most=1), runs).parts
     assert isinstance(summed, SectionTable)
-    norms = [
-        row["grad_norm"] for row in read_metrics(root / "phase/odd/metrics.jsonl") if row.get("grad_norm")
-    ]
+    train = [row for row in read_metrics(root / "phase/odd/metrics.jsonl") if row["event_type"] == "train"]
+    norms = [row["grad_norm"] for row in train if row.get("grad_norm")]
     by_run = {row[0]: row[1:] for row in summed.rows}
     assert by_run["odd"] == [4, 1, 1, np.median(norms), np.quantile(norms, 0.99), 4.0, 102.0]
     assert by_run["baseline"] == [0, 0, 0, None, None, None, None]
