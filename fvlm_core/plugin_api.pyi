@@ -49,6 +49,7 @@ from fvlm_core.interfaces.connector import VisualTokens as VisualTokens
 from fvlm_core.interfaces.data import DataCard as DataCard
 from fvlm_core.interfaces.data import DataSource as DataSource
 from fvlm_core.interfaces.data import Fit as Fit
+from fvlm_core.interfaces.data import FrameArray as FrameArray
 from fvlm_core.interfaces.data import ImageFile as ImageFile
 from fvlm_core.interfaces.data import Member as Member
 from fvlm_core.interfaces.data import Progress as Progress
@@ -90,6 +91,10 @@ from fvlm_core.interfaces.objective import OwnObjective as OwnObjective
 from fvlm_core.interfaces.optimizer import OwnOptimizer as OwnOptimizer
 from fvlm_core.interfaces.schedule import OwnSchedule as OwnSchedule
 from fvlm_core.interfaces.schedule import Schedule as Schedule
+from fvlm_core.interfaces.section import ReportedRun as ReportedRun
+from fvlm_core.interfaces.section import Section as Section
+from fvlm_core.interfaces.section import SectionFigure as SectionFigure
+from fvlm_core.interfaces.section import SectionTable as SectionTable
 from fvlm_core.interfaces.specs import LLM_WIDTH as LLM_WIDTH
 from fvlm_core.interfaces.specs import ConnectorSpec as ConnectorSpec
 from fvlm_core.interfaces.specs import EncoderSpec as EncoderSpec

@@ -127,7 +127,7 @@ def labelled(model: VLM) -> Generator[None]:
         (model.encoder, "attend", named(model.encoder.attend, lambda: LOOKS)),
         (model.connector, "connect", named(connect, lambda: CONNECTOR)),
         (model.llm, "hidden", named(model.llm.hidden, lambda: VISUAL if connecting else READ)),
-        (model, "_cross_entropy", named(model._cross_entropy, lambda: HEAD)),  # pyright: ignore[reportPrivateUsage]
+        (model, "cross_entropy", named(model.cross_entropy, lambda: HEAD)),
     ]
     for owner, name, call in wrapped:
         setattr(owner, name, call)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Place = Literal[
     "recipe", "run", "group", "id", "own run", "key", "changed key", "setting", "launcher setting", "data setting",
     "metric",
-    "data", "fit", "launcher", "component", "gpu", "figure", "column", "condition", "mode",
+    "data", "fit", "launcher", "component", "gpu", "figure", "section", "column", "condition", "mode",
 ]  # fmt: skip
 """recipe: a shipped one. run: "recipe/id" of the store. group: a recipe of the store. id: of a run there. own run: a
 run of the recipe on the command line. key: `-o KEY=VALUE` of that recipe. changed key: without a value. setting: of
@@ -275,6 +275,7 @@ _PLACES: dict[Place, Callable[[click.Context, str], Iterator[Word]]] = {
     "component": _anything,
     "gpu": _gpus,
     "figure": _figures,
+    "section": _of("section"),
     "column": _columns,
     "condition": _conditions,
     "mode": _modes,

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import runs_option
 from fvlm_core.cli.path_types import FILE_PATH, RUNS_OR_PATH
+
+if TYPE_CHECKING:
+    from fvlm_core.recipes.schema import Chosen
 
 
 @click.command("report")
@@ -32,9 +37,31 @@ from fvlm_core.cli.path_types import FILE_PATH, RUNS_OR_PATH
     metavar="N",
     help="Draw where each trained model looks in N videos of its validation set.",
 )
+@click.option(
+    "--section",
+    "sections",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completing("section"),
+    help="Add a section: stability, or a plugin's; may be repeated.",
+)
+@click.option(
+    "-s",
+    "settings",
+    multiple=True,
+    metavar="NAME:KEY=VALUE",
+    help="A setting of the section NAME: -s stability:most=8.",
+)
 @runs_option
 def command(
-    names: tuple[str, ...], out: Path, then_open: bool, baseline: str | None, gaze: int, root: Path
+    names: tuple[str, ...],
+    out: Path,
+    then_open: bool,
+    baseline: str | None,
+    gaze: int,
+    sections: tuple[str, ...],
+    settings: tuple[str, ...],
+    root: Path,
 ) -> None:
     """Write one HTML file about runs: what was run, curves, scaling laws, comparison, data, compute, environment.
 
@@ -43,15 +70,19 @@ def command(
     """
     from fvlm_core.api.outputs import prepare, writing
     from fvlm_core.cli.console import note, stderr
-    from fvlm_core.report.html import gather, page
+    from fvlm_core.report.html import failures, gather, page
     from fvlm_core.runs.select import listing, recipe_names, select_runs
     from fvlm_core.runs.store import in_order
     from fvlm_core.scaling.points.points_from_runs import stored_runs
     from fvlm_core.utils.atomic_files import write_text
 
+    chosen = _chosen(list(dict.fromkeys(sections)), settings)
     runs = in_order(select_runs(recipe_names(names), root, note)) if names else stored_runs(root, note)
     prepare(out)
-    text = page(gather(runs, baseline=baseline, gaze=gaze))
+    content = gather(runs, baseline=baseline, gaze=gaze, chosen=chosen)
+    for failure in failures(content.sections):
+        note(failure)
+    text = page(content)
     with writing(out):
         write_text(out, text)
     stderr().print(f"report of {listing(runs)}", soft_wrap=True)
@@ -61,3 +92,18 @@ def command(
 
         if not webbrowser.open(out.resolve().as_uri()):
             stderr().print(f"no web browser was found here; open {out} in one", soft_wrap=True)
+
+
+def _chosen(sections: list[str], settings: tuple[str, ...]) -> list[Chosen]:
+    """The sections with their settings. Raises `Problems`, and click's `UsageError` for a setting of no section."""
+    from fvlm_core.recipes.read import read_section
+
+    own: dict[str, list[str]] = {name: [] for name in sections}
+    for text in settings:
+        named = [name for name in sections if text.startswith(f"{name}:")]
+        if not named:
+            example = f"-s {sections[0]}:KEY=VALUE" if sections else "--section NAME -s NAME:KEY=VALUE"
+            raise click.UsageError(f"-s {text}: belongs to no --section; expected {example}")
+        name = max(named, key=len)  # a plugin may be called as another one's section: "acme" and "acme:tags"
+        own[name].append(text.removeprefix(f"{name}:"))
+    return [read_section(name, found) for name, found in own.items()]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from attrs import evolve, frozen
 
+from fvlm_core.data.augment import kept
 from fvlm_core.data.collate import Preparer
 from fvlm_core.data.mixture_weights import make_mixture
 from fvlm_core.data.modalities import count_items
@@ -60,16 +61,20 @@ def first_lengths(config: RunRecipe, sources: Sources, chat: Chat) -> list[Sampl
     )
     found: list[SampleLengths] = []
     problem: BadSample | None = None
-    known: dict[tuple[int, int], SampleLengths | BadSample] = {}
-    for source, index in _first(config, sources, chat, LOOKED_AT):
-        read = known.get((source, index))  # few samples come again and again
-        if read is None:
-            read = _lengths(preparer, sources.train[source][index], config.data.image_repeats)
-            known[source, index] = read
+    known: dict[tuple[int, int], tuple[Sample, SampleLengths | BadSample]] = {}
+    augment, seed = config.data.augment, training.seed
+    for place, (source, index) in enumerate(_first(config, sources, chat, LOOKED_AT)):
+        if (source, index) not in known:  # few samples come again and again
+            sample = sources.train[source][index]
+            known[source, index] = sample, _lengths(preparer, sample, config.data.image_repeats)
+        sample, read = known[source, index]
         if isinstance(read, BadSample):
             problem = read
-        else:
+        elif augment is None:
             found.append(read)
+        else:
+            shown = len(kept(read.frames, sample, augment, seed, place))
+            found.append(evolve(read, frames=shown))
     if not found and problem:
         raise problem
     return found

@@ -13,6 +13,7 @@ from typing import Any, cast
 from attrs import evolve, field, frozen
 from torch.utils.data import DataLoader, Dataset
 
+from fvlm_core.data.augment import augmented
 from fvlm_core.data.batch import Batch
 from fvlm_core.data.collate import Example, Preparer, collate, fillers, fitted
 from fvlm_core.data.mixture import Mixture
@@ -21,6 +22,7 @@ from fvlm_core.data.planning import Piece, Pieces, RankShare, Room
 from fvlm_core.data.worker_watch import InFlight
 from fvlm_core.interfaces.data import DataSource, Turn
 from fvlm_core.media.video import BadSample
+from fvlm_core.recipes.augment import Augment
 from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.seeding import derive, seed_sample
 
@@ -82,7 +84,8 @@ class Reading:
 class TrainingData(Dataset[MicroBatch]):
     """The training mixture by place.
 
-    replace: False stops at the first bad sample. flight: where workers note which sample they are reading.
+    replace: False stops at the first bad sample. flight: where workers note which sample they are reading. augment: how
+    frames are varied.
     """
 
     sources: tuple[DataSource, ...]
@@ -90,6 +93,7 @@ class TrainingData(Dataset[MicroBatch]):
     preparer: Preparer
     replace: bool = True
     flight: InFlight | None = None
+    augment: Augment | None = None
 
     def __getitem__(self, piece: Any) -> MicroBatch:
         """The micro-batch of a piece of a step. Raises `BadSample` when it cannot be filled."""
@@ -117,6 +121,9 @@ class TrainingData(Dataset[MicroBatch]):
                 if self.flight is not None:
                     self.flight.note(name)
                 example = self.preparer.example(sample)
+                if self.augment is not None:
+                    shown = augmented(example.frames, sample, self.augment, self.mixture.seed, place)
+                    example = evolve(example, frames=shown)
                 return (
                     example
                     if room is None

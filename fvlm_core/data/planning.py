@@ -10,11 +10,13 @@ from itertools import accumulate
 
 from attrs import evolve, frozen
 
+from fvlm_core.data.augment import kept
 from fvlm_core.data.collate import Preparer
 from fvlm_core.data.mixture import Mixture
 from fvlm_core.interfaces.data import DataSource, Sample, VideoFile
 from fvlm_core.media.bad_sample import BadSample
 from fvlm_core.media.frames import count_frames
+from fvlm_core.recipes.augment import Augment
 from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.seeding import seed_sample
 
@@ -52,7 +54,8 @@ class Planner:
 
     Lengths come from what the sources know without opening a file: frames from their index, tokens from the text by
     the run's own tokenizer. They are those of the samples that the mixture names: a bad one is replaced while it is
-    read, and its replacement fits into the room of the one it replaces (`TrainingData`).
+    read, and its replacement fits into the room of the one it replaces (`TrainingData`). augment: frames that it leaves
+    out are not counted.
     """
 
     sources: tuple[DataSource, ...]
@@ -61,6 +64,7 @@ class Planner:
     frames: int
     tokens: int
     constant: bool = False
+    augment: Augment | None = None
 
     def check(self) -> None:
         """Raise `UsageError` when a source does not know its lengths, or a sample is known to be over the cap."""
@@ -96,6 +100,8 @@ class Planner:
             sample = self.sources[source][index]
             self._known(sample, self.sources[source].name)
             frames = count_frames(sample, self.preparer.image_repeats)
+            if self.augment is not None:
+                frames = len(kept(frames, sample, self.augment, self.mixture.seed, place))
             tokens = len(self.preparer.chat.encode(sample.turns).ids)
         except BadSample:
             counts = self.sources[source].frame_counts()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from attrs import field, frozen
 
@@ -67,13 +67,56 @@ class VideoFile:
     decoder: Decoder | None = field(default=None, eq=False, repr=False)
 
 
+class Frames(Protocol):
+    """What an array of pictures has, of numpy, h5py, zarr, or made as it is asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> Any: ...
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+def _content(frames: Frames) -> bytes:
+    """A hash of all pictures, which are read for it one by one."""
+    from hashlib import blake2b
+
+    import numpy as np
+
+    digest = blake2b(f"{tuple(frames.shape)} {frames.dtype}".encode(), digest_size=16)
+    for at in range(frames.shape[0]):
+        digest.update(np.ascontiguousarray(frames[at]).data)
+    return digest.digest()
+
+
+@frozen
+class FrameArray:
+    """A clip that is an array: what a simulator makes, or HDF5, zarr and numpy files hold.
+
+    frames: RGB, uint8 [T, H, W, 3]: an array, or what has its `shape` and `dtype` and gives picture k as `frames[k]`,
+    uint8 [H, W, 3]. Only the pictures that are shown are read, where they are shown, so that a data set that is opened
+    but not read costs nothing. rate: its pictures a second. fps, max_frames: which of them are shown, as `VideoFile`
+    has it. Two clips are equal that hold the same pictures.
+    """
+
+    frames: Frames = field(eq=_content, repr=False)
+    rate: float
+    fps: float = 1.0
+    max_frames: int = 64
+
+    def content(self) -> bytes:
+        """A hash of its pictures, all of which are read."""
+        return _content(self.frames)
+
+
 @frozen
 class StoredFrames:
     """Frames chosen before: pictures (JPEG, PNG or WebP) at byte ranges of one file, read in place.
 
     starts, sizes: of each picture, in bytes. times: seconds after the clip's first picture, where known.
     still: one picture that is no video, which a recipe may repeat as one. fps, max_frames: how the frames of a clip
-    were chosen, as `VideoFile` has it, where known. fit: how a still picture was made square.
+    were chosen, as `VideoFile` has it, where known. fit: how a still picture was made square. apart: several pictures
+    that are no clip, of which training leaves out none.
     """
 
     path: Path
@@ -84,6 +127,7 @@ class StoredFrames:
     fps: float | None = None
     max_frames: int | None = None
     fit: Fit = "crop"
+    apart: bool = False
 
 
 @frozen
@@ -131,7 +175,7 @@ class Sample:
     id: str
     source: str
     turns: tuple[Turn, ...]
-    video: VideoFile | StoredFrames | None = None
+    video: VideoFile | FrameArray | StoredFrames | None = None
     images: tuple[ImageFile, ...] = ()
     rejected: tuple[Turn, ...] = ()
     signals: tuple[Signal, ...] = ()

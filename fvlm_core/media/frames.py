@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fvlm_core.interfaces.data import Sample, StoredFrames
+from fvlm_core.interfaces.data import FrameArray, Sample, StoredFrames
+from fvlm_core.media.arrays import count_array, decode_array
 from fvlm_core.media.decoders import count_frames as count_of_video
 from fvlm_core.media.decoders import decode_timed
 from fvlm_core.media.named_media import refuse_blind
@@ -28,6 +29,8 @@ def decode_frames(sample: Sample, size: int, repeats: int = 1) -> NDArray[np.uin
     if isinstance(sample.video, StoredFrames):
         frames = decode_stored(sample.video, size)
         return np.concatenate([frames] * repeats) if sample.video.still and repeats > 1 else frames
+    if isinstance(sample.video, FrameArray):
+        return decode_array(sample.id, sample.video, size)[0]
     return decode_timed(sample.video, size)[0]
 
 
@@ -39,4 +42,6 @@ def count_frames(sample: Sample, repeats: int = 1) -> int:
         return 0
     if isinstance(sample.video, StoredFrames):
         return len(sample.video.starts) * (repeats if sample.video.still else 1)
+    if isinstance(sample.video, FrameArray):
+        return count_array(sample.id, sample.video)
     return count_of_video(sample.video)

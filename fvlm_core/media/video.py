@@ -53,7 +53,7 @@ _LENIENT: dict[str, Any] = (
     {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 )
 """Titles that are not UTF-8 are no reason to refuse a film; from 19 on, PyAV is of the same opinion by itself."""
-_CLOCK = 0.6e-3
+CLOCK = 0.6e-3
 """Some containers round times to milliseconds: a picture this much late, in seconds, counts as in time."""
 _UNDECLARED = ("mpeg", "mpegts", "mpegvideo", "h264", "hevc")
 """Containers without a header that declares a duration; what FFmpeg gives for them is a guess."""
@@ -105,7 +105,7 @@ def count_frames(video: VideoFile) -> int:
     if seconds is None:
         with _explained(video):
             seconds = _stated_seconds(video)
-    return len(_times(seconds, video.fps, video.max_frames))
+    return len(look_times(seconds, video.fps, video.max_frames))
 
 
 def _stated_seconds(video: VideoFile) -> float:
@@ -146,8 +146,8 @@ def _decode(
     """
     if content := _picture(video):
         lasting = webp.durations(content)
-        times = _times(sum(lasting), video.fps, video.max_frames)
-        return np.stack(_on_screen(webp.frames(content, lasting), times, size, FrameTransform())), times
+        times = look_times(sum(lasting), video.fps, video.max_frames)
+        return np.stack(on_screen(webp.frames(content, lasting), times, size, FrameTransform())), times
     with _opened(video) as container:
         stream = _video_track(container)
         clip = _Clip(
@@ -157,16 +157,16 @@ def _decode(
             alpha_decoder(stream, MAX_SIDE * MAX_SIDE),
         )
         declared = _declared(container, stream) or 0.0
-        times = _times(seconds or declared, video.fps, video.max_frames)
+        times = look_times(seconds or declared, video.fps, video.max_frames)
         look = FrameTransform(pixel_aspect(stream), _container_turn(video, clip, stream))
-        chosen = _on_screen(clip.read(container, stream), times, size, look)
+        chosen = on_screen(clip.read(container, stream), times, size, look)
         number, tick = stream.index, float(stream.time_base or 0)
     clip.check()
     if clip.falls and not as_decoded:
         return _decode(video, size, seconds, as_decoded=True)
     if seconds is None:
         length = _length(video, clip, declared, number, tick)
-        if _times(length, video.fps, video.max_frames) != times:
+        if look_times(length, video.fps, video.max_frames) != times:
             return _decode(video, size, length, as_decoded=as_decoded)
     return np.stack(chosen), times
 
@@ -276,10 +276,10 @@ def _declared(container: InputContainer, stream: VideoStream) -> float | None:
     return None
 
 
-def _times(seconds: float, fps: float, max_frames: int) -> list[float]:
+def look_times(seconds: float, fps: float, max_frames: int) -> list[float]:
     """When to look, in seconds after the first picture."""
     count = max(
-        1, ceil((seconds - 2 * _CLOCK) * fps)
+        1, ceil((seconds - 2 * CLOCK) * fps)
     )  # the last picture's time and its own length are rounded
     step = 1 / fps if count <= max_frames else seconds / max_frames
     return [k * step for k in range(min(count, max_frames))]
@@ -320,7 +320,7 @@ class _Clip:
         vary = self.longest - 0.5 * self.shortest if self.pictures > 1 else 0.5 * self.seconds
         if self.container == "avi":  # it counts the chunks of a picture that stays
             vary = 0.0
-        return max(vary, 2 * _CLOCK)
+        return max(vary, 2 * CLOCK)
 
     def read(self, container: InputContainer, stream: VideoStream) -> Iterator[tuple[float, VideoFrame]]:
         """Every picture in presentation order, with its time after the first one."""
@@ -362,7 +362,7 @@ class _Clip:
             raise Unusable(f"corrupt or cut short: {self.whole} of its {self.packets} pictures are there")
 
 
-def _on_screen(
+def on_screen(
     frames: Iterator[tuple[float, VideoFrame]], times: list[float], size: int, look: FrameTransform
 ) -> list[NDArray[np.uint8]]:
     """The picture on screen at each time, scaled; the last one after the end."""
@@ -376,7 +376,7 @@ def _on_screen(
         return square(frame, look, size, reformatter)
 
     for time, frame in frames:
-        while shown is not None and len(chosen) < len(times) and time > times[len(chosen)] + _CLOCK:
+        while shown is not None and len(chosen) < len(times) and time > times[len(chosen)] + CLOCK:
             picture = seen(shown) if picture is None else picture
             chosen.append(picture)
         shown, picture = frame, None

@@ -80,6 +80,7 @@ _ARTICLE: dict[Kind, str] = {
     "schedule": "a learning-rate schedule",
     "callback": "a callback",
     "fit": "a fit",
+    "section": "a section of the report",
     "tracker": "a tracker",
     "launcher": "a launcher",
     "metric": "a metric",

@@ -161,7 +161,7 @@ def _override(text: str, option: str = "-o") -> Located:
     name, equals, value = text.partition("=")
     keys = name.strip().split(".")
     if not equals or not all(keys):
-        example = {"-o": "-o training.steps=10", "-l": "-l processes=2"}[option]
+        example = {"-o": "-o training.steps=10", "-l": "-l processes=2", "-s": "-s stability:most=8"}[option]
         raise Problems([Problem(f"expected key=value, as in {example}", file=f"{option} {text}")])
     shown = f"{option} {text if len(text) <= _SHOWN else text[:_SHOWN] + '...'}"
     try:
@@ -206,6 +206,11 @@ def read_launcher(name: str, settings: Sequence[str] = ()) -> Chosen:
 def read_metric(name: str) -> Chosen:
     """A metric by its component's name, with its default settings. Raises `Problems`."""
     return _read_named("metric", name, (), "-o", f"--metric {name}")
+
+
+def read_section(name: str, settings: Sequence[str] = ()) -> Chosen:
+    """A section of the report by its component's name and its own settings, as "key=value" texts. Raises `Problems`."""
+    return _read_named("section", name, settings, "-s", f"--section {name}")
 
 
 def _read_named(kind: Kind, name: str, settings: Sequence[str], option: str, shown: str = "") -> Chosen:

@@ -11,6 +11,7 @@ from attrs.validators import and_, deep_iterable, ge, gt, le, lt, min_len, optio
 from fvlm_core.interfaces.generation import Generation
 from fvlm_core.interfaces.objective import ObjectiveSpec
 from fvlm_core.interfaces.optimizer import OptimizerSettings, OwnOptimizer
+from fvlm_core.recipes.augment import Augment
 from fvlm_core.recipes.merge import LENGTHS
 from fvlm_core.recipes.parametrisation import LoRA, MuP
 from fvlm_core.utils.file_names import folder_name_fault
@@ -87,7 +88,8 @@ class Data:
     weigh_by: what weights and share are parts of: samples, supervised and other text tokens, or frames.
     exhausted: a source that has been read once begins again (`cycle`) or leaves its part to the others (`end`).
     min_frames, max_frames: samples with fewer or more frames are left out; text alone is not asked. image_repeats: how
-    often a still image is shown, as a video that does not move, in training and validation. decoder: what decodes the
+    often a still image is shown, as a video that does not move, in training and validation. augment: how the frames of
+    training samples are varied; None: not at all. decoder: what decodes the
     video files, by name or as a table with its own settings; None for the core's own, PyAV.
 
     on_bad_sample: `skip` draws a replacement by a fixed rule and counts it; `stop` ends the run. max_bad: how large a
@@ -107,6 +109,7 @@ class Data:
     min_frames: int | None = field(default=None, validator=optional(ge(1)))
     max_frames: int | None = field(default=None, validator=optional(ge(1)))
     image_repeats: int = field(default=1, validator=and_(ge(1), le(64)))
+    augment: Augment | None = None
 
     def __attrs_post_init__(self) -> None:
         if self.min_frames and self.max_frames and self.min_frames > self.max_frames:

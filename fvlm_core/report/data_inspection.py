@@ -8,7 +8,8 @@ import numpy as np
 
 from fvlm_core.data.permutation import Permutation
 from fvlm_core.interfaces.chat import Chat
-from fvlm_core.interfaces.data import DataSource, Progress, Sample, StoredFrames, VideoFile
+from fvlm_core.interfaces.data import DataSource, FrameArray, Progress, Sample, StoredFrames, VideoFile
+from fvlm_core.media.arrays import decode_array
 from fvlm_core.media.bad_sample import BadSample
 from fvlm_core.media.frames import count_frames, decode_frames
 from fvlm_core.recipes.schema import RunRecipe
@@ -34,6 +35,8 @@ def shown(sample: Sample, size: int, chat: Chat | None, recipe: RunRecipe | None
         from fvlm_core.media.decoders import decode_timed
 
         times = tuple(decode_timed(sample.video, 14)[1])
+    elif isinstance(sample.video, FrameArray):
+        times = tuple(decode_array(sample.id, sample.video, 14)[1])
     rejected = "\n".join(f"{turn.role}: {turn.content}" for turn in sample.rejected)
     return ShownSample(f"{sample.source}/{sample.id}", frames, times, _tokens(sample, chat, recipe), rejected)
 

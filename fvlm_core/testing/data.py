@@ -11,7 +11,7 @@ from typing import Any, get_args
 import attrs
 import numpy as np
 
-from fvlm_core.interfaces.data import DataSource, Role, Sample, Split
+from fvlm_core.interfaces.data import DataSource, FrameArray, Role, Sample, Split
 from fvlm_core.media.bad_sample import BadSample
 from fvlm_core.testing.finding import Promise, expect, promises, skip
 from fvlm_core.testing.subject import ComponentUnderTest
@@ -237,10 +237,11 @@ def _same(got: Any, wanted: Any, what: str) -> None:
 def _difference(got: Any, wanted: Any, where: str = "") -> str:
     """Where two unequal values first differ, and what each has there: `turns[1].content is "...", and was "..."`."""
     if type(got) is type(wanted) and attrs.has(type(got)):
-        for name in (one.name for one in attrs.fields(type(got)) if one.eq):
-            pair = getattr(got, name), getattr(wanted, name)
-            if pair[0] != pair[1]:
-                return _difference(*pair, f"{where}.{name}".lstrip("."))
+        for of in (one for one in attrs.fields(type(got)) if one.eq):
+            pair = getattr(got, of.name), getattr(wanted, of.name)
+            key = of.eq_key or (lambda value: value)
+            if key(pair[0]) != key(pair[1]):
+                return _difference(*pair, f"{where}.{of.name}".lstrip("."))
     if isinstance(got, tuple) and isinstance(wanted, tuple):
         pairs: list[tuple[Any, Any]] = list(zip(got, wanted, strict=False))  # pyright: ignore[reportUnknownArgumentType]
         for at, (one, other) in enumerate(pairs):
@@ -262,6 +263,8 @@ def _excerpt(text: str, at: int) -> str:
 def _shown(sample: Any) -> Any:
     """What a sample shows, to compare; None for text, and for tables where many pictures share a path."""
     video = sample.video
+    if isinstance(video, FrameArray):
+        return video.content()
     if video is not None and getattr(video, "member", None) is None and isinstance(video.path, Path):
         return (video.path, getattr(video, "starts", ()))
     return None

@@ -233,13 +233,17 @@ class _Trainer:
         mixture = progress.order.mixture
         end = progress.place + ready.length.samples - progress.samples
         check_places(mixture, end)
-        data = TrainingData(sources.train, mixture, preparer, replace=config.data.on_bad_sample == "skip")
+        augment = config.data.augment
+        replace = config.data.on_bad_sample == "skip"
+        data = TrainingData(sources.train, mixture, preparer, replace=replace, augment=augment)
         progress.world, progress.parallel = ranks.size, training.parallel
         ranks.on_first(lambda: rehearse(ready.folder / CHECKPOINTS, self._checkpoint_bytes()))
         planner = None
         if training.micro_batch_frames and training.micro_batch_tokens:
             shape = training.micro_batch_frames, training.micro_batch_tokens
-            planner = Planner(sources.train, mixture, preparer, *shape, constant=training.constant_shapes)
+            planner = Planner(
+                sources.train, mixture, preparer, *shape, constant=training.constant_shapes, augment=augment
+            )
         sizes = training.batch_size, training.micro_batch_size
         share = RankShare(*sizes, ranks.rank, ranks.size, planner, begin=progress.place, end=end)
         ranks.on_first(share.check)

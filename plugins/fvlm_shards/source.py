@@ -99,6 +99,7 @@ class ShardSource(DataSource):
                 sizes=entry.sizes,
                 times=entry.times,
                 still=entry.kind == "still",
+                apart=entry.kind == "stills",
             )
         if entry.kind == "video":
             start, size = entry.starts[0], entry.sizes[0]

@@ -22,6 +22,7 @@ Kind = Literal[
     "metric",
     "fit",
     "figure",
+    "section",
     "tracker",
     "launcher",
 ]

@@ -608,6 +608,47 @@ def fvlm_figures() -> Iterable[Component]:
 
 
 @_hookspec
+def fvlm_report_sections() -> Iterable[Component]:
+    """Sections of the report, added by `fvlm report --section NAME`.
+
+    target: `build(config, runs) -> Section`, from a sequence of `ReportedRun`s: texts, tables and matplotlib figures.
+    All text is shown as it is, and none becomes markup. Settings come from the command line, `-s tags:number=flops`.
+
+        # acme_tags/plugin.py
+        from attrs import frozen
+        from fvlm_core.plugin_api import Component, hookimpl
+
+
+        @frozen(kw_only=True)
+        class Tags:
+            number: str = "best_val_loss"
+
+
+        @hookimpl
+        def fvlm_report_sections():
+            names = {"target": "acme_tags.tags:build", "config": "acme_tags.plugin:Tags"}
+            yield Component("tags", **names, summary="the mean of a number of the summaries, by tag")
+
+        # acme_tags/tags.py
+        from statistics import mean
+
+        from fvlm_core.plugin_api import Section, SectionTable
+
+
+        def build(config, runs):
+            found = {}
+            for run in runs:
+                value = run.summary.get(config.number)
+                for tag in run.tags if value is not None else ():
+                    found.setdefault(tag, []).append(value)
+            rows = [(tag, len(values), mean(values)) for tag, values in sorted(found.items())]
+            table = SectionTable(f"{config.number}, mean over runs.", ("tag", "runs", "mean"), rows)
+            return Section("By tag", [table if rows else "No run has a tag."])
+    """
+    return ()
+
+
+@_hookspec
 def fvlm_trackers() -> Iterable[Component]:
     """Trackers: mirrors of a run's metrics in somebody's tool.
 

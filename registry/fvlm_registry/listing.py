@@ -28,6 +28,7 @@ HOOKS: dict[str, Kind] = {
     "fvlm_callbacks": "callback",
     "fvlm_fit_models": "fit",
     "fvlm_figures": "figure",
+    "fvlm_report_sections": "section",
     "fvlm_trackers": "tracker",
     "fvlm_launchers": "launcher",
     "fvlm_metrics": "metric",

@@ -27,6 +27,7 @@ _PLURAL: dict[Kind, str] = {
     "callback": "callbacks",
     "fit": "fit models",
     "figure": "figures",
+    "section": "sections of the report",
     "tracker": "trackers",
     "launcher": "launchers",
     "metric": "metrics",

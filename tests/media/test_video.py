@@ -166,7 +166,7 @@ def test_sound_without_pictures_is_named(tmp_path: Path) -> None:
 def test_pictures_beyond_the_cap_are_refused_before_decoding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(video, "_on_screen", lambda *_: pytest.fail("it was decoded"))
+    monkeypatch.setattr(video, "on_screen", lambda *_: pytest.fail("it was decoded"))
     assert "4160 x 208 pixels" in bad(write_video(tmp_path / "a.mp4", 1, width=4160, height=208))
     assert "1600 x 16 pixels" in bad(write_video(tmp_path / "b.mp4", 1, width=1600, height=16))
 

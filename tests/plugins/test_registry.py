@@ -93,7 +93,7 @@ BROKEN = {
         HEAD + f"@hookimpl\ndef register():\n    yield {MLP}",
         'there is no hook "register": the hooks are fvlm_encoders, fvlm_connectors, fvlm_llms, fvlm_modality_encoders, '
         "fvlm_data_sources, fvlm_decoders, fvlm_objectives, fvlm_optimizers, fvlm_schedules, fvlm_callbacks, "
-        "fvlm_fit_models, fvlm_figures, fvlm_trackers, fvlm_launchers, fvlm_metrics",
+        "fvlm_fit_models, fvlm_figures, fvlm_report_sections, fvlm_trackers, fvlm_launchers, fvlm_metrics",
     ),
     "two mistakes at once": (
         HEAD + "@hookimpl\ndef fvlm_encoder(): ...\n@hookimpl\ndef fvlm_llms(config): ...",
@@ -113,7 +113,8 @@ BROKEN = {
         "x = 1",
         "no function is marked with @hookimpl: expected one of fvlm_encoders, fvlm_connectors, fvlm_llms, "
         "fvlm_modality_encoders, fvlm_data_sources, fvlm_decoders, fvlm_objectives, fvlm_optimizers, fvlm_schedules, "
-        "fvlm_callbacks, fvlm_fit_models, fvlm_figures, fvlm_trackers, fvlm_launchers, fvlm_metrics",
+        "fvlm_callbacks, fvlm_fit_models, fvlm_figures, fvlm_report_sections, fvlm_trackers, fvlm_launchers, "
+        "fvlm_metrics",
     ),
     "raises while listing": (
         HEAD + f"@hookimpl\ndef fvlm_connectors():\n    yield {MLP}\n    {{}}['size']",
@@ -404,6 +405,15 @@ def test_the_examples_of_the_manual_work(
         [axes] = figure.axes
         assert [label.get_text() for label in axes.get_yticklabels()] == ["joint-chinchilla "]
         assert axes.get_xlabel() == "E (nats per token)"
+    elif hook == "fvlm_report_sections":
+        from fvlm_core.plugin_api import ReportedRun
+
+        runs = [
+            ReportedRun(f"r/{at}", "r", str(at), "complete", tags, {}, {"best_val_loss": 1.0 + at}, list)
+            for at, tags in enumerate([("b",), ("a", "b"), ()])
+        ]
+        [table] = build(config_class(), runs).parts
+        assert table.rows == [("a", 1, 2.0), ("b", 2, 1.5)]
     elif hook == "fvlm_trackers":
         from fvlm_core.plugin_api import TrackedRun
 

@@ -25,6 +25,7 @@ from fvlm_core.recipes.resolved import flat, resolved
 KNOWN: list[Any] = []
 FIXED = Speed("cpu", "bf16", 2, 1e11, 0.65)
 RUNS = {
+    "augment_small": ["baseline", "crop", "flip", "colour", "drop", "all-but-flip"],
     "gaze_study": [
         f"{variant}-s{seed}"
         for variant in ("baseline", "A1", "A4", "A6", "A7", "all-patches")
@@ -56,6 +57,9 @@ RUNS = {
     "stage2_sft": ["135M-sft"],
     "stage3_dpo": ["135M-dpo"],
 }
+OWN_DATA = ("quickstart", "gaze_study", "metrics_small", "lora_small", "mup_widths", "augment_small")
+"""Recipes that make their own data, in minutes."""
+
 POOLED = {"name": "pooled:pooled", "visual_scale": 0.14}
 CHANGES: dict[str, dict[str, Any]] = {
     "A1": {"model.connector.depth": "shallow"},
@@ -101,13 +105,7 @@ def test_every_recipe_says_what_it_is_and_needs(name: str) -> None:
     text = (shipped() / f"{name}.toml").read_text()
     assert read(name).name == name
     assert read(name).runs[0].config.description
-    if name not in (
-        "quickstart",
-        "gaze_study",
-        "metrics_small",
-        "lora_small",
-        "mup_widths",
-    ):  # which make their own data
+    if name not in OWN_DATA:
         comment = "".join(line for line in text.splitlines() if line.startswith("#"))
         assert "Needs: " in comment
         assert re.search(r"\d+ h\b|\d h ", comment), "hours"

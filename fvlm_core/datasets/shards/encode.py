@@ -15,8 +15,9 @@ from PIL import Image
 from fvlm_core.datasets.shards.index import Shown
 from fvlm_core.datasets.shards.settings import PackSettings
 from fvlm_core.interfaces.chat import Chat
-from fvlm_core.interfaces.data import Sample, StoredFrames, Turn, VideoFile
+from fvlm_core.interfaces.data import FrameArray, Sample, StoredFrames, Turn, VideoFile
 from fvlm_core.media.archive_members import open_member
+from fvlm_core.media.arrays import decode_array
 from fvlm_core.media.bad_sample import BadSample
 from fvlm_core.media.decoders import decode_timed
 from fvlm_core.media.frames import decode_frames
@@ -52,10 +53,13 @@ def encode(sample: Sample, settings: PackSettings, chat: Chat | None) -> Encoded
     pictures: tuple[bytes, ...] = ()
     kind: Shown = "text"
     frames: NDArray[np.uint8] | None = None
-    if isinstance(sample.video, VideoFile):
+    if isinstance(sample.video, VideoFile | FrameArray):
         told = {"fps": settings.fps, "max_frames": settings.max_frames}
         clip = evolve(sample.video, **{name: value for name, value in told.items() if value is not None})
-        frames, seconds = decode_timed(clip, settings.size)
+        if isinstance(clip, FrameArray):
+            frames, seconds = decode_array(sample.id, clip, settings.size)
+        else:
+            frames, seconds = decode_timed(clip, settings.size)
         kind, times = "frames", tuple(round(second, 4) for second in seconds)
     elif isinstance(sample.video, StoredFrames):
         frames = decode_frames(sample, settings.size)
@@ -88,6 +92,8 @@ def content_hash(sample: Sample) -> int:
     if isinstance(sample.video, StoredFrames):
         for picture in read_stored(sample.video):
             digest.update(picture)
+    elif isinstance(sample.video, FrameArray):
+        digest.update(sample.video.content())
     elif sample.visual:
         try:
             for file in _files(sample):

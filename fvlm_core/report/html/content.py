@@ -7,7 +7,8 @@ from typing import Literal
 
 from attrs import frozen
 
-from fvlm_core.report.html import ablations, answers, curves, laws
+from fvlm_core.recipes.schema import Chosen
+from fvlm_core.report.html import ablations, answers, curves, laws, offered
 from fvlm_core.report.html import compute as spent
 from fvlm_core.report.html import data_mix as diet
 from fvlm_core.report.html import environment as surroundings
@@ -37,12 +38,13 @@ def gather(
     baseline: str | None = None,
     gaze: int = 0,
     draw_fits: bool = True,
+    chosen: Sequence[Chosen] = (),
     waiting: Sequence[str] = (),
 ) -> Content:
     """Read runs and lay out what they say.
 
     baseline: of the comparison. gaze: videos for which each trained model's looks are drawn. draw_fits: whether points
-    are fitted again, for the curves. waiting: runs that are expected and have not begun.
+    are fitted again, for the curves. chosen: sections of plugins. waiting: runs that are expected and have not begun.
     """
     found = gather_runs(runs)
     title = ", ".join(dict.fromkeys(one.run.recipe for one in found)) or "no run yet"
@@ -63,6 +65,7 @@ def gather(
         from fvlm_core.report.html import gaze as looks
 
         sections.append(looks.section(found, gaze))
+    sections += offered.sections(found, chosen)
     sections += [surroundings.section(found), repeat.section(found)]
     return Content(title, _lede(found, waiting), _state(found, waiting), sections)
 

@@ -84,11 +84,11 @@ class Frame:
 
 @frozen
 class Picture:
-    """Pictures that belong together. table: what they show, in numbers."""
+    """Pictures that belong together. table: what they show, in numbers, where those are known."""
 
     frames: Sequence[Frame]
     caption: str
-    table: Table
+    table: Table | None = None
 
 
 @frozen
