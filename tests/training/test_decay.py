@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fvlm_schedules.config import WSD
-from fvlm_schedules.wsd import build
+from fvlm_training_schedules.config import WSD
+from fvlm_training_schedules.wsd import build
 from trainer import go, opened, outcome, small
 
 from fvlm_core.execution.decay import decaying

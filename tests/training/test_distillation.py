@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from fvlm_objectives.config import Distillation
-from fvlm_objectives.distillation import DistillationLoss, build
+from fvlm_training_objectives.config import Distillation
+from fvlm_training_objectives.distillation import DistillationLoss, build
 from safetensors.torch import load_file
 from small import batch, model
 from torch.nn.attention import SDPBackend, sdpa_kernel

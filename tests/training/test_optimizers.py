@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from fvlm_optimizers.config import SGD, Muon
+from fvlm_training_optimizers.config import SGD, Muon
 from torch import Tensor, nn
 
 from fvlm_core.model.build import build_part

@@ -26,7 +26,7 @@ def fvlm_schedules() -> Iterator[Component]:
         )
     yield Component(
         "wsd",
-        target="fvlm_schedules.wsd:build",
-        config="fvlm_schedules.config:WSD",
+        target="fvlm_training_schedules.wsd:build",
+        config="fvlm_training_schedules.config:WSD",
         summary="warm-up, stable, decay: one long run gives many final losses (Hu et al. 2024)",
     )

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fvlm_callbacks.config import Patience
 from fvlm_core.plugin_api import Callback, CallbackRun, UsageError
+from fvlm_training_callbacks.config import Patience
 
 
 class EarlyStopping(Callback):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from fvlm_callbacks.config import Decay, Last
 from fvlm_core.plugin_api import Callback, CallbackRun
+from fvlm_training_callbacks.config import Decay, Last
 
 
 class MovingAverage(Callback):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fvlm_optimizers.config import SGD, Muon
+from fvlm_training_optimizers.config import SGD, Muon
 
 Group = dict[str, Any]
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fvlm_core.plugin_api import VLM, Batch, Contribution, TokenLoss, UsageError, open_run, restore
-from fvlm_objectives.config import Distillation
+from fvlm_training_objectives.config import Distillation
 
 Reads = Callable[[Batch], tuple[Tensor, Tensor]]
 """Hidden states [P, W] of a batch, and the places [P] in `batch.ids`, flattened, of the tokens that they predict."""

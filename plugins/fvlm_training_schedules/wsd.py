@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import cos, pi, sqrt
 
 from fvlm_core.plugin_api import Schedule
-from fvlm_schedules.config import WSD
+from fvlm_training_schedules.config import WSD
 
 _LEFT = {
     "linear": lambda done: 1 - done,

@@ -19,14 +19,14 @@ def fvlm_optimizers() -> Iterator[Component]:
     )
     yield Component(
         "muon",
-        target="fvlm_optimizers.build:muon",
-        config="fvlm_optimizers.config:Muon",
+        target="fvlm_training_optimizers.build:muon",
+        config="fvlm_training_optimizers.config:Muon",
         summary="orthogonalised momentum for hidden matrices, AdamW for the rest (Jordan et al. 2024)",
     )
     yield Component(
         "sgd",
-        target="fvlm_optimizers.build:sgd",
-        config="fvlm_optimizers.config:SGD",
+        target="fvlm_training_optimizers.build:sgd",
+        config="fvlm_training_optimizers.config:SGD",
         summary="gradient descent with momentum, one number a weight instead of two",
         provides=("sharded",),
     )

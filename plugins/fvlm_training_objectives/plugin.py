@@ -24,7 +24,7 @@ def fvlm_objectives() -> Iterator[Component]:
     )
     yield Component(
         "distillation",
-        target="fvlm_objectives.distillation:build",
-        config="fvlm_objectives.config:Distillation",
+        target="fvlm_training_objectives.distillation:build",
+        config="fvlm_training_objectives.config:Distillation",
         summary="follows the predictions of a larger model, token by token (Hinton et al. 2015)",
     )
