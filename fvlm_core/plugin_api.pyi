@@ -88,6 +88,7 @@ from fvlm_core.interfaces.metric import Metric as Metric
 from fvlm_core.interfaces.modality import ModalityEncoder as ModalityEncoder
 from fvlm_core.interfaces.objective import ObjectiveSpec as ObjectiveSpec
 from fvlm_core.interfaces.objective import OwnObjective as OwnObjective
+from fvlm_core.interfaces.objective import Preference as Preference
 from fvlm_core.interfaces.optimizer import OwnOptimizer as OwnOptimizer
 from fvlm_core.interfaces.schedule import OwnSchedule as OwnSchedule
 from fvlm_core.interfaces.schedule import Schedule as Schedule
@@ -124,7 +125,6 @@ from fvlm_core.model.byte_tokenizer import ByteChat as ByteChat
 from fvlm_core.model.vlm import VLM as VLM
 from fvlm_core.recipes.read import model_from_resolved as model_from_resolved
 from fvlm_core.recipes.read import settings_from as settings_from
-from fvlm_core.recipes.schema import Preference as Preference
 from fvlm_core.report.figures import style as style
 from fvlm_core.runs.store import find_run as find_run
 from fvlm_core.runs.store import open_run as open_run

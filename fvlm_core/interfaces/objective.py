@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
+from attrs.validators import and_, gt, lt
 
 
 @frozen(kw_only=True)
@@ -29,3 +31,14 @@ class OwnObjective:
     def spec(self) -> ObjectiveSpec:
         """It needs nothing."""
         return ObjectiveSpec()
+
+
+@frozen(kw_only=True)
+class Preference:
+    """Preference training on pairs of answers (DPO). beta: how closely the model is held to the one it starts as."""
+
+    beta: float = field(default=0.1, validator=and_(gt(0), lt(math.inf)))
+
+    def spec(self) -> ObjectiveSpec:
+        """Of pairs, beside the model as the run starts."""
+        return ObjectiveSpec(pairs=True, start=True)

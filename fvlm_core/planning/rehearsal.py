@@ -19,10 +19,11 @@ from typing import Any, Literal, Protocol
 from attrs import evolve, frozen
 
 from fvlm_core.planning.plan import RunPlan
+from fvlm_core.recipes.learning_rate import LRRule
 from fvlm_core.recipes.parent import Parentage, differences
 from fvlm_core.recipes.read import Recipe, Run
 from fvlm_core.recipes.resolved import flat, resolved
-from fvlm_core.recipes.schema import Chosen, Data, LRRule, Model, Training
+from fvlm_core.recipes.schema import Chosen, Data, Model, Training
 from fvlm_core.utils.errors import UsageError
 from fvlm_registry import registry
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from attrs import evolve, frozen
 
 from fvlm_core.interfaces.decoder import PyAVSettings
-from fvlm_core.interfaces.objective import OwnObjective
+from fvlm_core.interfaces.objective import OwnObjective, Preference
 from fvlm_core.interfaces.optimizer import OwnOptimizer
 from fvlm_core.interfaces.schedule import OwnSchedule
 from fvlm_core.recipes.choose import ALONE, check_model, check_training, choose
@@ -24,7 +24,6 @@ from fvlm_core.recipes.schema import (
     Chosen,
     FitSettings,
     Model,
-    Preference,
     RunRecipe,
     Source,
     SourceShare,

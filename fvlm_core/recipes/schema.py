@@ -9,9 +9,10 @@ from attrs import Attribute, field, frozen
 from attrs.validators import and_, deep_iterable, ge, gt, le, lt, min_len, optional
 
 from fvlm_core.interfaces.generation import Generation
-from fvlm_core.interfaces.objective import ObjectiveSpec
+from fvlm_core.interfaces.objective import ObjectiveSpec, Preference
 from fvlm_core.interfaces.optimizer import OptimizerSettings, OwnOptimizer
 from fvlm_core.recipes.augment import Augment
+from fvlm_core.recipes.learning_rate import LRRatio, LRRule
 from fvlm_core.recipes.merge import LENGTHS
 from fvlm_core.recipes.parametrisation import LoRA, MuP
 from fvlm_core.utils.file_names import folder_name_fault
@@ -127,27 +128,6 @@ class Data:
         return (*shares, (text.source, text.share)) if text else tuple(shares)
 
 
-@frozen(kw_only=True)
-class LRRule:
-    """A learning rate from the model's size: base x sqrt(at / N), N the total parameters."""
-
-    rule: Literal["inverse-sqrt-params"]
-    base: float = field(validator=and_(gt(0), lt(math.inf)))
-    at: int = field(validator=ge(1))
-
-    def rate(self, parameters: int) -> float:
-        """The learning rate of a model of `parameters` parameters."""
-        return self.base * (self.at / parameters) ** 0.5
-
-
-@frozen(kw_only=True)
-class LRRatio:
-    """Learning rates of the encoder and the LLM as multiples of the connector's."""
-
-    encoder: float = field(default=0.01, validator=and_(ge(0), lt(math.inf)))
-    llm: float = field(default=0.01, validator=and_(ge(0), lt(math.inf)))
-
-
 def _rate(config: Any, attribute: Attribute[Any], value: float | LRRule) -> None:
     if not isinstance(value, LRRule) and not 0 < value < math.inf:
         raise ValueError(f"'{attribute.name}' must be > 0 and finite: {value}")
@@ -161,17 +141,6 @@ def _flops(budget: float | str | None) -> float | None:
         return float(budget)
     except ValueError:
         raise ValueError(f'expected training FLOPs, as in 1.6e17 or "1.6e17", got "{budget}"') from None
-
-
-@frozen(kw_only=True)
-class Preference:
-    """Preference training on pairs of answers (DPO). beta: how closely the model is held to the one it starts as."""
-
-    beta: float = field(default=0.1, validator=and_(gt(0), lt(math.inf)))
-
-    def spec(self) -> ObjectiveSpec:
-        """Of pairs, beside the model as the run starts."""
-        return ObjectiveSpec(pairs=True, start=True)
 
 
 @frozen(kw_only=True)
@@ -215,7 +184,7 @@ class Training:
     micro_batch_tokens: int | None = field(default=None, validator=optional(ge(1)))
     constant_shapes: bool = False
     lr: float | LRRule = field(default=1e-3, validator=_rate)
-    lr_ratio: LRRatio = LRRatio()
+    lr_ratio: LRRatio = field(default=LRRatio())
     schedule: Annotated[Chosen | str, "schedule"] = "cosine"  # a word: one of the core's own
     warmup: float = field(default=0.03, validator=and_(ge(0), lt(1)))
     warmup_steps: int | None = field(default=None, validator=optional(ge(0)))

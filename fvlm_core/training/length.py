@@ -7,7 +7,8 @@ from math import ceil
 from attrs import frozen
 
 from fvlm_core.model.build import build_part
-from fvlm_core.recipes.schema import LRRule, Training
+from fvlm_core.recipes.learning_rate import LRRule
+from fvlm_core.recipes.schema import Training
 from fvlm_core.training.optimizer import GROUPS
 from fvlm_core.training.schedule import RateSchedule, own
 from fvlm_core.utils.errors import FvlmError

@@ -20,9 +20,9 @@ from attrs import frozen
 from torch import Tensor
 
 from fvlm_core.data.batch import Batch
+from fvlm_core.interfaces.objective import Preference
 from fvlm_core.interfaces.specs import Mode
 from fvlm_core.model.vlm import VLM, Losses
-from fvlm_core.recipes.schema import Preference
 from fvlm_core.runs.per_sample_loss import Scored
 from fvlm_core.training.objective import Contribution, MeasuredBatch, Objective, by_source
 

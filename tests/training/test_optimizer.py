@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from fvlm_core.recipes.schema import LRRatio, Training
+from fvlm_core.recipes.learning_rate import LRRatio
+from fvlm_core.recipes.schema import Training
 from fvlm_core.training.length import Length, Spent, peak_rates, schedules
 from fvlm_core.training.optimizer import make_optimizer, optimizer_tensors, restore_optimizer
 from fvlm_core.training.parallel import Copies

@@ -28,12 +28,12 @@ from fvlm_core.data.lengths import first_lengths
 from fvlm_core.data.mixture_counts import Realised, count_batch
 from fvlm_core.data.sources import open_sources
 from fvlm_core.interfaces.data import Sample, Turn
+from fvlm_core.interfaces.objective import Preference
 from fvlm_core.media.bad_sample import BadSample
 from fvlm_core.model.build import compose, make_chat
 from fvlm_core.model.vlm import VLM
 from fvlm_core.planning.connector_trace import Tracer
 from fvlm_core.planning.flops import ledger
-from fvlm_core.recipes.schema import Preference
 from fvlm_core.runs.metrics import read_metrics
 from fvlm_core.runs.per_sample_loss import read_scored
 from fvlm_core.training.preference import PreferenceLoss
