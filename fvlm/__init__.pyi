@@ -12,6 +12,7 @@ from fvlm_core.api.fit import fit as fit
 from fvlm_core.api.plan import PlanResult as PlanResult
 from fvlm_core.api.plan import plan as plan
 from fvlm_core.api.recipe import Recipe as Recipe
+from fvlm_core.api.register import register as register
 from fvlm_core.api.runs import runs as runs
 from fvlm_core.api.suggest import suggest as suggest
 from fvlm_core.api.suggesting import Suggestion as Suggestion

@@ -15,7 +15,8 @@ from fvlm_core.recipes.resolved import flat, resolved
 from fvlm_core.recipes.schema import Chosen, RunRecipe
 from fvlm_core.utils.errors import Problems
 from fvlm_core.utils.versions import version
-from fvlm_registry import registry
+from fvlm_registry import Offer, registry
+from fvlm_registry.lookup import HERE
 
 DECODER = "av"
 """The distribution of the core's own decoder; FFmpeg comes inside its wheel, so its version is the decoder's."""
@@ -72,8 +73,13 @@ def software(config: RunRecipe) -> dict[str, Any]:
     chosen += [found.find("callback", each.component) for each in training.callbacks or ()]
     return {
         "decoder": _versions(decoder) if decoder else f"{DECODER} {version(DECODER)}",
-        "plugins": {offer.plugin: offer.origin for offer in sorted(chosen, key=lambda offer: offer.plugin)},
+        "plugins": {_brings(offer): offer.origin for offer in sorted(chosen, key=_brings)},
     }
+
+
+def _brings(offer: Offer) -> str:
+    """Whose version tells what a component computes: its plugin's, its own where it was registered in this process."""
+    return offer.qualified if offer.plugin == HERE.name else offer.plugin
 
 
 def seen_data(train: tuple[DataSource, ...], validation: tuple[DataSource, ...]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from fvlm_registry.components import KINDS, Component, Kind
 if TYPE_CHECKING:
     from fvlm_registry.discovery import Offer, Plugin
     from fvlm_registry.libraries import missing_library
-    from fvlm_registry.lookup import LookupFailure, MissingLibrary, Registry, registry
+    from fvlm_registry.lookup import LookupFailure, MissingLibrary, Registry, register, registry
 
 hookimpl = pluggy.HookimplMarker("fvlm")
 """Marks a plugin's hook functions; plugins import it from `fvlm_core.plugin_api`."""
@@ -31,6 +31,7 @@ __all__ = [
     "Registry",
     "hookimpl",
     "missing_library",
+    "register",
     "registry",
 ]
 
@@ -41,6 +42,7 @@ _HOME = {
     "Plugin": "discovery",
     "Registry": "lookup",
     "missing_library": "libraries",
+    "register": "lookup",
     "registry": "lookup",
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import frozen
 
-from fvlm_registry.components import Kind
+from fvlm_registry.components import Component, Kind
 from fvlm_registry.discovery import Offer, Plugin, discover
 from fvlm_registry.libraries import missing_library
 from fvlm_registry.nearest import did_you_mean
@@ -138,10 +138,43 @@ class Registry:
         )
 
 
+_here: list[Offer] = []
+"""What was registered in this process."""
+
+HERE = Plugin("here", "this process", "", "")
+"""The plugin of components that were registered rather than installed."""
+
+
 @cache
 def registry() -> Registry:
-    """The plugins of this process, loaded once, at the first call."""
-    return Registry(*discover())
+    """The plugins of this process, loaded once, at the first call, and what was registered in it."""
+    plugins, offers = _discovered()
+    return Registry((*plugins, HERE) if _here else plugins, (*offers, *_here))
+
+
+def register(kind: Kind, component: Component, origin: str) -> None:
+    """Offer a component from here on, in this process alone, in place of one of its kind and name that was registered
+    before. origin: what tells this version of it from others.
+
+    Raises `LookupFailure` for a name that an installed plugin offers.
+    """
+    installed = [
+        offer
+        for offer in registry().offered(kind)
+        if offer.component.name == component.name and offer not in _here
+    ]
+    if installed:
+        raise LookupFailure(
+            f'"{component.name}" is offered by {installed[0].origin} already: choose another name'
+        )
+    _here[:] = [one for one in _here if (one.kind, one.component.name) != (kind, component.name)]
+    _here.append(Offer(kind, component, HERE.name, origin))
+    registry.cache_clear()
+
+
+@cache
+def _discovered() -> tuple[tuple[Plugin, ...], tuple[Offer, ...]]:
+    return discover()
 
 
 def _absence(plugin: Plugin) -> str:
