@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import linecache
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from textwrap import dedent
 from types import CodeType, ModuleType
@@ -106,10 +109,24 @@ def _source(one: Any) -> str:
     try:
         return dedent(inspect.getsource(one))
     except (OSError, TypeError):
+        if found := _class_of_a_cell(one) if inspect.isclass(one) else "":
+            return found
         raise UsageError(
             f"the source of {one!r} cannot be read, so that a run could not say what it was trained with; define it "
             "in a notebook cell or a file"
         ) from None
+
+
+def _class_of_a_cell(one: type) -> str:
+    """The source of a class of a notebook, whose module has no file: its cell is found by its methods. The settings of
+    one without methods are what its fields are."""
+    for method in filter(inspect.isfunction, map(inspect.unwrap, vars(one).values())):
+        text = "".join(linecache.getlines(method.__code__.co_filename))
+        with suppress(SyntaxError):
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.ClassDef) and node.name == one.__name__:
+                    return ast.unparse(node)
+    return f"{one.__qualname__}: {attrs.fields(one)}" if attrs.has(one) else ""
 
 
 def _used(one: Any) -> list[Any]:

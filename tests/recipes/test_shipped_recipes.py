@@ -54,6 +54,10 @@ RUNS = {
     "phase1b_135m": ["135M-scaling"],
     "phase1b_360m": ["360M-scaling"],
     "quickstart": ["32", "48", "96", "48-blind", "48-coarse-only"],
+    "optimizers_small": ["adamw", "muon", "sgd"],
+    "schedules_small": ["wsd", "cosine", "constant"],
+    "objectives_small": ["teacher", "labels", "distilled"],
+    "callbacks_small": ["averages", "early-stopping"],
     "stage2_sft": ["135M-sft"],
     "stage3_dpo": ["135M-dpo"],
 }
