@@ -6,14 +6,14 @@ import os.path
 import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from attrs import evolve, frozen
 
 from fvlm_core.interfaces.decoder import PyAVSettings
 from fvlm_core.interfaces.objective import OwnObjective, Preference
 from fvlm_core.interfaces.optimizer import OwnOptimizer
-from fvlm_core.interfaces.schedule import OwnSchedule
+from fvlm_core.interfaces.schedule import OwnKind, OwnSchedule
 from fvlm_core.recipes.choose import ALONE, check_model, check_training, choose
 from fvlm_core.recipes.expand import EXPANSIONS, expand
 from fvlm_core.recipes.extends import recipe_tree
@@ -255,6 +255,8 @@ def _read_chosen(table: Located, kind: Kind) -> Chosen | str | None:
     if kind not in ALONE:
         return choose(table, kind)
     alone = isinstance(table.value, str)
+    if kind == "schedule" and table.value in get_args(OwnKind):
+        return str(table.value)  # whatever plugins are switched off
     try:
         chosen = choose(evolve(table, value={"name": table}) if alone else table, kind)
     except Invalid as invalid:

@@ -117,7 +117,7 @@ _runs: Path | None = None
 
 def runs_folder() -> Path:
     """Where runs are kept: what the command line said, else FVLM_RUNS, else ./runs."""
-    return _runs or Path(os.environ.get("FVLM_RUNS") or "runs")
+    return _runs or environment_path("FVLM_RUNS", "runs")
 
 
 def keep_runs(folder: Path) -> Path:

@@ -47,7 +47,9 @@ def prompt(seed: int) -> torch.Tensor:
 
 @torch.no_grad()
 def said(speaker: LlamaBackend, ids: torch.Tensor, limit: int, seed: int = 0, **settings: Any) -> list[int]:
-    return continued(speaker, speaker.embed(ids), End(limit, END), Generation(**settings), seed)
+    return continued(
+        speaker, speaker.logits, speaker.embed(ids), End(limit, END), Generation(**settings), seed
+    )
 
 
 @pytest.mark.parametrize("beams", [2, 3, 5])

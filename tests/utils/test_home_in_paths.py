@@ -65,7 +65,8 @@ TEXTS = {
     *("--only", "--launcher", "--gpus", "--device", "--name", "--size", "--schedule", "--baseline", "--metric"),
     *("--factors", "--tag", "tags", "patterns", "--drop-run", "--where", "--points", "--warmup-cut", "--columns"),
     *("--model", "--fix", "--bounds", "--figures", "--sizes", "--total-params", "--host", "--prompt", "--system"),
-    *("--n", "--samples-per-step", "--mode"),
+    *("--n", "--samples-per-step", "--mode", "--stop", "--section", "-s"),
+    "--decay-from",  # RUN@STEP: the run is found as every run is, below
     # Names that are none of a file: of a data source, a plugin, a run of the recipe that is given.
     *("fvlm eval --data", "fvlm data describe name", "fvlm data fetch name", "fvlm plugins new name"),
     *("fvlm plugins check names", "fvlm verify-resume --run", "fvlm weights import --run", "fvlm runs list --recipe"),
@@ -105,9 +106,10 @@ NO_PATHS = {
     *("video_column", "caption_column", "prompt", "system", "hub", "subset", "subsets", "parts", "exclude"),
     *("size", "model", "project", "entity", "mode", "gpus", "partition", "account", "qos", "constraint"),
     *("setup", "sbatch"),  # of a shell, which knows `~` itself
+    *("column", "adamw"),  # of a table, and names of weights
 }  # fmt: skip
-HUB_ID_OR_FOLDER = {"weights", "tokenizer"}
-"""Read by `pretrained_folder` and, of timm, by `weights_file`."""
+HUB_ID_OR_FOLDER = {"weights", "tokenizer", "teacher"}
+"""Read by `pretrained_folder`, of timm by `weights_file`, and of distillation by `find_run`."""
 
 
 @pytest.mark.parametrize("offer", components())
@@ -132,7 +134,16 @@ def test_every_path_of_every_component_takes_a_home(offer: Offer, home: Path) ->
 )
 def test_the_recipe_s_own_texts_are_known(table: type) -> None:
     texts = {"name", "description", "component", "rule", "model", "runs", "size"}  # names, words and patterns
-    read_as_path = {"init_from"}
+    texts |= {
+        "stop",
+        "targets",
+        "after",
+        "schedule",
+        "encoder",
+        "connector",
+        "llm",
+    }  # the last three: tables of muP
+    read_as_path = {"init_from", "continue_from"}
     for field in attrs.fields(table):
         if "str" in str(get_type_hints(table)[field.name]) and "Literal" not in str(field.type):
             assert field.name in texts | read_as_path | {"budget", "rules"}, field.name
