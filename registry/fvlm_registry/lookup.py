@@ -148,7 +148,7 @@ HERE = Plugin("here", "this process", "", "")
 @cache
 def registry() -> Registry:
     """The plugins of this process, loaded once, at the first call, and what was registered in it."""
-    plugins, offers = _discovered()
+    plugins, offers = discover()
     return Registry((*plugins, HERE) if _here else plugins, (*offers, *_here))
 
 
@@ -170,11 +170,6 @@ def register(kind: Kind, component: Component, origin: str) -> None:
     _here[:] = [one for one in _here if (one.kind, one.component.name) != (kind, component.name)]
     _here.append(Offer(kind, component, HERE.name, origin))
     registry.cache_clear()
-
-
-@cache
-def _discovered() -> tuple[tuple[Plugin, ...], tuple[Offer, ...]]:
-    return discover()
 
 
 def _absence(plugin: Plugin) -> str:
