@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import fields, frozen
 
 import fvlm_core
 from fvlm_core.data.modalities import unread
@@ -28,7 +28,7 @@ from fvlm_core.planning.connector_trace import Tracer
 from fvlm_core.recipes.drift import Change
 from fvlm_core.recipes.read import Run
 from fvlm_core.recipes.resolved import plain, resolved
-from fvlm_core.recipes.schema import RunRecipe
+from fvlm_core.recipes.schema import RunRecipe, Training
 from fvlm_core.runs.attempts import accepted_drift, begin_attempt
 from fvlm_core.runs.belonging import CONFIGS, configs
 from fvlm_core.runs.checkpoint import MODEL, UNIDENTIFIED, is_identified
@@ -111,6 +111,9 @@ class Attempt:
             )
         if length.rounded:
             observer.warned(f"{length.rounded}: {length}")
+        training = config.training
+        if training.optimizer is not None and training.betas != fields(Training).betas.default:
+            observer.warned(f"training.betas are AdamW's: {training.optimizer.word} has settings of its own")
         known = {
             "run_id": self.run.id,
             "model_size": record["size"],
