@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_collection_finish() -> None:
-    """What was imported stays to the end: looking through it again and again for garbage took 8 % of the tests' time."""
+    """What was imported stays: looking through it again and again for garbage took 8 % of the tests' time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
