@@ -178,6 +178,7 @@ from fvlm_core.utils.text_encodings import NotText as NotText
 from fvlm_core.utils.text_encodings import decoded as decoded
 from fvlm_core.utils.text_encodings import fault_of as fault_of
 from fvlm_core.weights.restore import Checkpoint as Checkpoint
+from fvlm_core.weights.restore import best_checkpoint as best_checkpoint
 from fvlm_core.weights.restore import restore as restore
 from fvlm_registry import Component as Component
 from fvlm_registry import hookimpl as hookimpl

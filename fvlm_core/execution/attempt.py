@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ from fvlm_core.recipes.read import Run
 from fvlm_core.recipes.resolved import plain, resolved
 from fvlm_core.recipes.schema import RunRecipe, Training
 from fvlm_core.runs.attempts import accepted_drift, begin_attempt
-from fvlm_core.runs.belonging import CONFIGS, configs
-from fvlm_core.runs.checkpoint import MODEL, UNIDENTIFIED, is_identified
+from fvlm_core.runs.belonging import CONFIGS, configs, owner
+from fvlm_core.runs.checkpoint import MODEL, UNIDENTIFIED, is_identified, written_by
 from fvlm_core.runs.environment import describe_environment
 from fvlm_core.runs.fingerprint import seen_data, software
 from fvlm_core.runs.store import (
@@ -50,7 +51,8 @@ from fvlm_core.training.process_group import Ranks
 from fvlm_core.training.signals import StopRequest
 from fvlm_core.training.state import Latest
 from fvlm_core.training.tracker_thread import Mirrored
-from fvlm_core.utils.atomic_files import write_json
+from fvlm_core.utils.atomic_files import sha256, write_json
+from fvlm_core.utils.errors import UsageError
 from fvlm_core.weights.init_from import (
     Initial,
     check_parametrisation,
@@ -171,8 +173,6 @@ class Attempt:
         parameters = count_parameters(model, training.frozen, training.optimizer_settings)
         flops = flops_per_sample(config, sources, chat)
         progress = self.begun.latest.progress
-        if any(not change.free for change in self.begun.found):
-            progress.ended = ""  # under another recipe it may go on
         progress.spent = _spent(progress.spent, flops, progress.samples)
         progress.nominal = _spent(progress.nominal, _nominal(config, chat.vocabulary), progress.samples)
         budgeted = progress.nominal if config.training.budget_accounting == "nominal" else progress.spent
@@ -201,6 +201,16 @@ class Attempt:
         }
         return record, length
 
+    def _check_read(self, record: dict[str, Any], before: Mapping[str, Any] | None) -> None:
+        """Raise `UsageError` unless the objective reads the weights that it read when the run began."""
+        if reads := _reads(self.run.config):
+            record["reads"] = reads
+        if before is not None and (was := before.get("reads")) and was != reads:
+            raise UsageError(
+                f"{self.run.id}: training.objective reads other weights than when the run began (recorded: {was}; "
+                f"there now: {reads}). Put those back, or start anew under another name (-o name=...)"
+            )
+
     def _write(
         self, record: dict[str, Any], length: Length, chat: Chat, initial: Initial | None
     ) -> list[str]:
@@ -212,6 +222,9 @@ class Attempt:
             record["init_from"] = read_part(folder / RECIPE).get("init_from")
         before = read_part(folder / RECIPE) if (folder / RECIPE).exists() else None
         record[CONFIGS] = configs(record, before)
+        if latest is not None and written_by(latest) != owner(record):
+            self.begun.latest.progress.ended = ""  # what a callback ended may go on under another recipe
+        self._check_read(record, before)
         if not self.begun.tokenizer:
             (folder / TOKENIZER).unlink(missing_ok=True)  # a link that leads nowhere yet
             chat.save(folder / TOKENIZER)
@@ -228,6 +241,12 @@ class Attempt:
         return said
 
 
+def _reads(config: RunRecipe) -> dict[str, str]:
+    """The hashes of the weights that the objective reads."""
+    files = config.training.objective_spec.reads
+    return {f"{file.parent.name}/{file.name}": sha256(file) for file in files}
+
+
 def _spent(before: Spent | None, each: float, samples: int) -> Spent:
     """FLOPs as they add up under a recipe by which a sample costs `each`. before: as they did; None of a fresh run."""
     return before.continued(each, samples) if before else Spent(each)
@@ -242,4 +261,5 @@ def _nominal(config: RunRecipe, vocabulary: int) -> float:
 def _replanned(summary: dict[str, Any], length: Length) -> dict[str, Any]:
     """A summary under another length of the run."""
     complete = summary["total_steps"] >= length.steps
-    return {**summary, "planned_steps": length.steps, "complete": complete}
+    kept = {key: value for key, value in summary.items() if key != "ended"}
+    return {**kept, "planned_steps": length.steps, "complete": complete}

@@ -12,18 +12,23 @@ from typing import Any
 
 from attrs import evolve, fields_dict
 
-from fvlm_core.recipes.drift import Change, explain
+from fvlm_core.data.sources import Sources
+from fvlm_core.recipes.drift import NOT_SET, Change, explain
 from fvlm_core.recipes.read import Recipe, Run
 from fvlm_core.recipes.resolved import plain
 from fvlm_core.recipes.schema import Chosen
 from fvlm_core.runs.checkpoint import damage
-from fvlm_core.runs.fingerprint import drift
+from fvlm_core.runs.fingerprint import drift, seen_data
 from fvlm_core.runs.store import CHECKPOINTS, StoredRun, find_run
 from fvlm_core.training.state import Latest, latest_of
 from fvlm_core.utils.errors import UsageError
 
-_FREE = ("runtime", "schedule", "evaluation")
-"""Classes of changes that leave the stable part what it was."""
+_OF_THE_DECAY = (
+    *("training.steps", "training.samples", "training.budget", "training.budget_accounting"),
+    *("training.warmup_steps", "training.continue_from", "training.floor"),
+    *("training.schedule.decay", "training.schedule.decay_steps", "training.schedule.shape"),
+)
+"""Keys in which the decay may differ from the stable part; the number of warm-up steps is taken from that."""
 
 
 def decaying(recipe: Recipe, text: str, root: Path) -> Recipe:
@@ -44,22 +49,23 @@ def decaying(recipe: Recipe, text: str, root: Path) -> Recipe:
     )
 
 
-def beginning(run: Run, root: Path) -> Latest | None:
+def beginning(run: Run, root: Path, data: Sources) -> Latest | None:
     """Where a run begins that decays from another; None for any other run. Raises `UsageError` where the other is no
-    more, or was trained under another recipe than the stable part of this one."""
+    more, or was trained under another recipe, or on other data, than the stable part of this one."""
     start = run.config.training.continue_from
     if start is None:
         return None
     name, step = _parsed(start)
     stored = find_run(name, root)
-    stable = evolve(run.config.training, continue_from=None)
-    if found := _differing(drift(stored.record, evolve(run, config=evolve(run.config, training=stable)))):
+    found = drift(stored.record, run, seen_data(data.train, data.validation))
+    if wrong := [change for change in found if not _free(change, _was_constant(stored))]:
         raise UsageError(
-            f"{name} was trained under another recipe than its decay; what differs:\n{explain(found)}"
+            f"{name} was trained under another recipe than its decay; what differs:\n{explain(wrong)}"
         )
     latest = latest_of(checkpoint_of(stored, step))
     progress = latest.progress
     progress.best_val_loss = progress.best_val_step = progress.best_val_loss_content = None  # not of this run
+    progress.ended = ""
     return latest
 
 
@@ -96,17 +102,24 @@ def _decaying(run: Run, stored: StoredRun, step: int, text: str) -> Run:
             f'--decay-from {text}: training.schedule is "{training.schedule_name}", which has no decay of its own; '
             "expected one with a decay, as in -o training.schedule=wsd"
         )
+    if training.objective_spec.start:
+        raise UsageError(
+            f"--decay-from {text}: an objective that holds on to the start of a run has no decay alone"
+        )
     planned = stored.record["steps"]
     warmup = training.warmup_steps if training.warmup_steps is not None else int(planned * training.warmup)
     if step < warmup:
         raise UsageError(f"--decay-from {text}: the warm-up ends at step {warmup} only")
-    share, fixed = own["decay"], own.get("decay_steps")
-    length = fixed or max(1, round((step - warmup) * share / (1 - share)))
-    falls = planned - (share * (planned - warmup) if fixed is None else fixed)
-    if step > falls:
+    if step > (falls := _falls(stored, planned, warmup)):
         raise UsageError(
             f"--decay-from {text}: the rate of that run falls from step {int(falls)} on; choose an earlier one"
         )
+    share, fixed = own["decay"], own.get("decay_steps")
+    if fixed is None and share == 1:
+        raise UsageError(
+            f"--decay-from {text}: a decay of all steps has no stable part; say decay or decay_steps"
+        )
+    length = fixed or max(1, round((step - warmup) * share / (1 - share)))
     changed = evolve(
         training,
         steps=step + length,
@@ -120,5 +133,26 @@ def _decaying(run: Run, stored: StoredRun, step: int, text: str) -> Run:
     return evolve(run, id=f"{run.id}-decay-{step}", config=evolve(run.config, training=changed), table=table)
 
 
-def _differing(found: list[Change]) -> list[Change]:
-    return [change for change in found if change.kind not in _FREE]
+def _was_constant(stored: StoredRun) -> bool:
+    return stored.record["resolved"]["training"]["schedule"] == "constant"
+
+
+def _falls(stored: StoredRun, planned: int, warmup: int) -> float:
+    """The step from which the rate of a run falls; the warm-up's end where its schedule has no stable part."""
+    schedule = stored.record["resolved"]["training"]["schedule"]
+    if schedule == "constant":
+        return planned
+    if isinstance(schedule, str):
+        return warmup
+    fixed = schedule.get("decay_steps")
+    return planned - (schedule.get("decay", 1.0) * (planned - warmup) if fixed is None else fixed)
+
+
+def _free(change: Change, was_constant: bool) -> bool:
+    """Whether a change leaves the stable part what it was. was_constant: whether the whole of it was the peak rate."""
+    if change.kind in ("runtime", "evaluation") or change.key in _OF_THE_DECAY:
+        return True
+    brought = change.before == NOT_SET and change.key.startswith(
+        "software.plugins."
+    )  # the plugin of the schedule
+    return was_constant and (brought or change.key.startswith("training.schedule"))

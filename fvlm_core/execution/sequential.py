@@ -134,9 +134,12 @@ def missing_before(recipe: Recipe, run: Run, root: Path) -> list[str]:
     own = {name for other in earlier for name in (other.id, f"{recipe.name}/{other.id}")}
     for name in [name for name in run.config.training.objective_spec.after if name not in own]:
         try:
-            find_run(name, root)
+            state = find_run(name, root).state
         except UsageError as error:
             found.append(f"training.objective: {error}; train that run first, or name another")
+        else:
+            if state != "complete":
+                found.append(f"training.objective: {name} is {state}; train it to its end first")
     return found
 
 
@@ -236,7 +239,7 @@ def _begin(
     if summary is not None:
         return summary
     latest, tokenizer = find_latest(folder), folder / TOKENIZER
-    begins = beginning(run, root) if latest.folder is None else None
+    begins = beginning(run, root, data[run.id]) if latest.folder is None else None
     if begins is not None and begins.folder is not None:
         latest = begins
         if not tokenizer.exists():

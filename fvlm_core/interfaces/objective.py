@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 from attrs import field, frozen
@@ -19,6 +20,8 @@ class ObjectiveSpec:
     """Whether it is made of the model as the run starts, also where the run continues: a frozen reference."""
     after: tuple[str, ...] = ()
     """Runs that are to be trained before, as "recipe/id", or their folders."""
+    reads: tuple[Path, ...] = ()
+    """Files of weights that it reads: a run that continues must find them as they were."""
     teacher: Any = None
     """The recipe of a second model that reads every batch, forward alone (`Checkpoint.config.model`): its FLOPs and its
     memory are planned."""

@@ -42,7 +42,8 @@ def disk_need(config: RunRecipe, parameters: Parameters, steps: int) -> Disk:
     answered = config.eval.answering.samples if config.eval.answering else 0
     rows = ceil(steps / training.log_every) + evaluations
     return Disk(
-        checkpoint=4.0 * parameters.total + sum(parameters.kept.values()),
+        checkpoint=4.0 * (parameters.total + training.copies[0] * parameters.trainable)
+        + sum(parameters.kept.values()),
         checkpoints=min(written, config.checkpoints.keep_last + 2),  # the best, and one that is being written
         metrics=float(ROW * rows + 2 * SCORED * config.eval.samples + 2 * ANSWER * answered),
     )

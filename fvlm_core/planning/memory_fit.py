@@ -166,7 +166,7 @@ class _Estimate:
                 still=still,
                 kept=self.parameters.kept,
                 references=spec.start,
-                beside=teacher,
+                beside=teacher + training.copies[1] * self.parameters.trainable,
             ),
             micro,
             _largest(self.samples, config.eval.batch_size, k, pairs=pairs),

@@ -162,6 +162,8 @@ class _Planner:
             )
             if training.objective_spec.pairs:
                 notes += without_pairs(sources.every)
+            if training.objective_spec.reads and training.objective_spec.teacher is None:
+                notes.append("the teacher is no run: its FLOPs, its memory and its time are not counted")
             extra = modality_specs(model)
             notes += [*ungiven(extra, sources.every), *unread(extra, sources.every)]
         chat = self._once(("chat", model.llm, config.data), lambda: _chat(model, sources))

@@ -200,6 +200,15 @@ def _training(recipe: Recipe, run: Run, plan: RunPlan, steps: int, notes: list[s
             f"{start}, which real runs start from, is no run of this recipe: random weights take its place"
         )
         start = None
+    spec, objective = training.objective_spec, training.objective
+    own = {name for other in recipe.runs for name in (other.id, f"{recipe.name}/{other.id}")}
+    if objective is not None and ((spec.reads and not spec.after) or not set(spec.after) <= own):
+        notes.append(
+            f"{objective.word}: its teacher is no run of this recipe: the labels alone take its place"
+        )
+        objective = None
+    if training.mup is not None:
+        notes.append("widths are the rehearsal's, so that their parametrisation is the standard one")
     rate = training.lr
     if isinstance(rate, LRRule):
         rate = rate.rate(plan.parameters.total)
@@ -216,6 +225,9 @@ def _training(recipe: Recipe, run: Run, plan: RunPlan, steps: int, notes: list[s
         workers=0,
         log_every=min(training.log_every, ceil(steps / EVALUATIONS)),
         init_from=start,
+        objective=objective,
+        parametrisation=None,
+        mup=None,
     )
 
 

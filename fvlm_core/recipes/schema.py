@@ -240,6 +240,12 @@ class Training:
             )
         if (self.parametrisation is None) != (self.mup is None):
             raise ValueError('parametrisation = "mup" and the table [training.mup] go together')
+        if self.mup and self.optimizer:
+            raise ValueError(
+                "mup: its rates are those of AdamW (Yang et al. 2022, table 8); expected no optimizer"
+            )
+        if self.steps is not None and self.warmup_steps is not None and self.warmup_steps >= self.steps:
+            raise ValueError(f"warmup_steps: {self.warmup_steps} of {self.steps} steps; expected fewer")
         if self.mup and self.lora:
             raise ValueError(
                 "lora: factors beside weights that stay have no width to grow by; expected no mup"
@@ -270,6 +276,12 @@ class Training:
         if self.preference:
             return self.preference.spec()
         return self.objective.config.spec() if self.objective else ObjectiveSpec()
+
+    @property
+    def copies(self) -> tuple[int, int]:
+        """How many copies of what trains callbacks keep: in a checkpoint, and on the device."""
+        each = [getattr(chosen.config, "copies", (0, 0)) for chosen in self.callbacks or ()]
+        return sum(saved for saved, _ in each), sum(there for _, there in each)
 
     @property
     def optimizer_settings(self) -> OptimizerSettings:

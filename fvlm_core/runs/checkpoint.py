@@ -176,6 +176,11 @@ def is_identified(folder: Path) -> bool:
     return OWNER in read_json(folder / _MANIFEST)
 
 
+def written_by(folder: Path) -> dict[str, str] | None:
+    """Which run, under which recipe, wrote an intact checkpoint (`belonging.owner`); None where it does not say."""
+    return read_json(folder / _MANIFEST).get(OWNER)
+
+
 def prune_checkpoints(folder: Path, keep_last: int, best_step: int | None) -> None:
     """Keep the newest `keep_last` and the best."""
     for old in sorted(folder.glob("step-*"))[:-keep_last]:

@@ -57,9 +57,10 @@ class CallbackRun:
 class Callback:
     """Sees each step and each evaluation of a run, and may stop it.
 
-    The component's target is `build(config, run: CallbackRun) -> Callback`. Every rank has one of its own, and acts on
-    what the first rank's say. A run waits for its callbacks: their time is measured, and said when it is a twentieth of
-    the run's. Methods that are not overridden do nothing.
+    The component's target is `build(config, run: CallbackRun) -> Callback`; one that keeps copies of what trains says
+    how many in its config class, `copies = (in a checkpoint, on the device)`, for the plan. Every rank has one of its
+    own, and acts on what the first rank's say. A run waits for its callbacks: their time is measured, and said when it
+    is a twentieth of the run's. Methods that are not overridden do nothing.
 
     What it keeps between steps it gives as `state` and takes back with `restore`, so that a run that was interrupted
     goes on as if it had not been, to the bit.
@@ -124,9 +125,11 @@ class Callbacks:
         return self._asked(lambda one: one.evaluated(step, row))
 
     def weights(self) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
-        """Every model of theirs."""
-        for one in self.each.values():
-            yield from one.weights().items()
+        """Every model of theirs; of a second callback of the same name with its number."""
+        for name, one in self.each.items():
+            number = name.partition(" ")[2]
+            for key, weights in one.weights().items():
+                yield f"{key}_{number}" if number else key, weights
 
     def state(self) -> dict[str, Tensor]:
         """Of all: "NAME/tensor"."""

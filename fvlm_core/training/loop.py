@@ -42,7 +42,7 @@ from fvlm_core.training.gradient import Accumulation, StepGradient, first_signal
 from fvlm_core.training.length import Length, peak_rates, schedules
 from fvlm_core.training.metrics_log import Clock, MetricsLog, summarised, training_row
 from fvlm_core.training.objective import Objective, TokenLoss
-from fvlm_core.training.optimizer import chosen_optimizer, current_rates, named
+from fvlm_core.training.optimizer import checkpoint_bytes, chosen_optimizer, current_rates, named
 from fvlm_core.training.optimizer_step import Updates, late
 from fvlm_core.training.parallel import Replicas, spread, summed, taken
 from fvlm_core.training.preference import PreferenceLoss
@@ -237,7 +237,11 @@ class _Trainer:
         replace = config.data.on_bad_sample == "skip"
         data = TrainingData(sources.train, mixture, preparer, replace=replace, augment=augment)
         progress.world, progress.parallel = ranks.size, training.parallel
-        ranks.on_first(lambda: rehearse(ready.folder / CHECKPOINTS, self._checkpoint_bytes()))
+        ranks.on_first(
+            lambda: rehearse(
+                ready.folder / CHECKPOINTS, checkpoint_bytes(training, ready.model, self.optimizer)
+            )
+        )
         planner = None
         if training.micro_batch_frames and training.micro_batch_tokens:
             shape = training.micro_batch_frames, training.micro_batch_tokens
@@ -262,16 +266,6 @@ class _Trainer:
                 f"the data stay in the order of seed {order.seed}: in another one samples would be read twice"
             )
         return order
-
-    def _checkpoint_bytes(self) -> int:
-        """What a checkpoint takes on disk: float32 weights, and what the optimizer keeps of those that train."""
-        keeps, decayed = self.ready.run.config.training.optimizer_settings, self.ready.model.decayed()
-        states = [
-            keeps.state(name, parameter.shape, name in decayed)
-            for name, parameter in named(self.optimizer).items()
-        ]
-        weights = sum(4 * parameter.numel() for parameter in self.ready.model.parameters())
-        return weights + sum(sum(state.values()) for state in states)
 
     def _set_rates(self) -> None:
         update = self.ready.length.update(self.progress.step, self.progress.samples)
@@ -300,21 +294,20 @@ class _Trainer:
         progress.note(part.readings)
         self.journal.bad(step, [bad for reading in part.readings for bad in reading.bad])
         note_bad(part.readings, progress, config.data.max_bad, self.ready.folder, self.observer, self.ranks)
-        row = self._row() if logging or evaluating else None
-        if logging and row is not None:
-            self.journal.write("train", row)
-            progress.final_train_loss = row["train_loss"]
-            progress.window = LossWindow()
-            self.clock.lap(progress)
+        row = self._logged() if logging else self._row() if evaluating else None
         self.observer.stepped(step, row)
-        if self.callbacks.each and (reason := self._agreed(self.callbacks.stepped(step, row))):
+        if self.callbacks.each and (reason := self.ranks.exchange(self.callbacks.stepped(step, row))[0]):
             progress.ended = reason
             evaluating = saving = True
-            row = row or self._row()
+        if progress.ended and not logging:
+            self.norm, logging = self.updates.read(self.journal, self.observer), True
+            row = self._logged()
 
         asked = part.asked
         if evaluating and row is not None:
             self._evaluate(step, row)
+            if progress.ended and not logging:
+                self._logged()
             saving = saving or bool(progress.ended)
             asked = asked or first_signal(self.ranks.exchange(self.stop.number))
         if saving or asked is not None:
@@ -322,9 +315,14 @@ class _Trainer:
             asked = asked or first_signal(self.ranks.exchange(self.stop.number))
         return asked
 
-    def _agreed(self, reason: str) -> str:
-        """Why the run ends, as the first rank's callbacks say."""
-        return self.ranks.exchange(reason)[0]
+    def _logged(self) -> dict[str, Any]:
+        """A training row, written; means begin anew."""
+        row = self._row()
+        self.journal.write("train", row)
+        self.progress.final_train_loss = row["train_loss"]
+        self.progress.window = LossWindow()
+        self.clock.lap(self.progress)
+        return row
 
     def _row(self) -> dict[str, Any]:
         progress = self.progress
@@ -358,7 +356,7 @@ class _Trainer:
             self.journal.write("eval", row)
             self.observer.evaluated(row)
             if self.callbacks.each:
-                progress.ended = progress.ended or self._agreed(self.callbacks.evaluated(step, row))
+                progress.ended = progress.ended or self.ranks.exchange(self.callbacks.evaluated(step, row))[0]
             if math.isfinite(values["val_loss"]) and values["val_loss"] < (
                 progress.best_val_loss or math.inf
             ):

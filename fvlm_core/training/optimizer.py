@@ -104,6 +104,15 @@ def named(optimizer: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
     }
 
 
+def checkpoint_bytes(training: Training, model: VLM, optimizer: torch.optim.Optimizer) -> int:
+    """What a checkpoint takes on disk: float32 weights, and what the optimizer and callbacks keep of those that
+    train."""
+    keeps, decayed, trained = training.optimizer_settings, model.decayed(), named(optimizer)
+    states = [keeps.state(name, parameter.shape, name in decayed) for name, parameter in trained.items()]
+    whole, moved = (sum(p.numel() for p in each) for each in (model.parameters(), trained.values()))
+    return 4 * (whole + training.copies[0] * moved) + sum(sum(state.values()) for state in states)
+
+
 def current_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
     """The learning rate in force for each group, factors left out, 0 for one that does not train: the columns
     `lr_...`."""

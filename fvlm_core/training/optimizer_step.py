@@ -65,6 +65,7 @@ class Updates:
     run: str
     late: bool
     _made: list[_Made] = field(factory=list[_Made])
+    _norm: float = math.nan
 
     def make(
         self, step: int, gradients: Gradients, numbers: Tensor, sums: Sequence[Tensor], count: int
@@ -94,7 +95,9 @@ class Updates:
 
         Returns the norm of the last one's mean gradient. Raises `FvlmError` where the recipe says that the run stops.
         """
-        progress, norm = self.progress, math.nan
+        progress, norm = self.progress, self._norm
+        if not self._made:
+            return norm
         rows = torch.stack([made.numbers for made in self._made]).tolist()
         for made, (*sums, total) in zip(self._made, rows, strict=True):
             count = max(1, made.count)
@@ -111,6 +114,7 @@ class Updates:
                 journal.write("spike", {"step": made.step, "loss": sums[0] / count, "reason": spike})
                 observer.warned(f"loss spike at step {made.step}: {spike}")
         self._made.clear()
+        self._norm = norm
         return norm
 
     def _unchanged(self, made: _Made) -> str:

@@ -39,8 +39,15 @@ class MovingAverage(Callback):
         return self._average
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """The average, beside the weights and in their order."""
-        self._average = {name: state[name].to(p.device) for name, p in self._trained.items() if name in state}
+        """The average, beside the weights, in their order and in their memory order; what has come to train since
+        begins as it is."""
+        if state:
+            self._average = {
+                name: torch.empty_like(p, requires_grad=False).copy_(
+                    state[name] if name in state else p.detach()
+                )
+                for name, p in self._trained.items()
+            }
 
 
 class MeanOfLast(Callback):
@@ -73,4 +80,5 @@ class MeanOfLast(Callback):
         for key, tensor in state.items():
             at, _, name = key.partition("/")
             found.setdefault(int(at), {})[name] = tensor
-        self._kept = [found[at] for at in sorted(found)]
+        whole = [found[at] for at in sorted(found)]
+        self._kept = [each for each in whole if self._trained.keys() <= each.keys()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 from attrs import field, frozen
 from attrs.validators import and_, ge, gt, lt
@@ -25,6 +26,7 @@ class Decay:
     average of untrained weights. every: steps between updates.
     """
 
+    copies: ClassVar[tuple[int, int]] = (1, 1)
     decay: float = field(default=0.999, validator=and_(gt(0), lt(1)))
     every: int = field(default=1, validator=ge(1))
 
@@ -34,3 +36,8 @@ class Last:
     """last: how many evaluations' weights are averaged; each takes the memory of the model on the host."""
 
     last: int = field(default=5, validator=ge(2))
+
+    @property
+    def copies(self) -> tuple[int, int]:
+        """In a checkpoint, and on the device, where they are not kept."""
+        return self.last, 0

@@ -12,6 +12,7 @@ from fvlm_core.plugin_api import (
     MissingWeights,
     ObjectiveSpec,
     UsageError,
+    best_checkpoint,
     find_run,
     model_from_resolved,
     runs_folder,
@@ -51,11 +52,15 @@ class Distillation:
         return not (user_path(self.teacher) / "config.json").is_file()
 
     def spec(self) -> ObjectiveSpec:
-        """Trained after the teacher, whose model counts once it is there."""
+        """Trained after the teacher, whose model counts and whose weights are recorded once they are there."""
         if not self.is_run:
-            return ObjectiveSpec()
+            return ObjectiveSpec(reads=tuple(sorted(user_path(self.teacher).glob("*.safetensors"))))
+        after = (self.teacher,)
         try:
-            record = find_run(self.teacher, runs_folder()).record
+            run = find_run(self.teacher, runs_folder())
+            weights = best_checkpoint(run) / "model.safetensors"
         except UsageError:
-            return ObjectiveSpec(after=(self.teacher,))
-        return ObjectiveSpec(after=(self.teacher,), teacher=model_from_resolved(record["resolved"]["model"]))
+            return ObjectiveSpec(after=after)
+        return ObjectiveSpec(
+            after=after, reads=(weights,), teacher=model_from_resolved(run.record["resolved"]["model"])
+        )

@@ -110,9 +110,9 @@ def _text(folder: Path, student: VLM, device: torch.device) -> tuple[Reads, Call
         width = batch.ids.shape[1]
         mask = torch.arange(width, device=device) < batch.lengths.to(device)[:, None]
         hidden: Tensor = model.base_model(input_ids=batch.ids, attention_mask=mask.long()).last_hidden_state
-        asked = batch.supervised.to(device)
+        asked = batch.supervised.cpu().clone()
         asked[:, 0] = False  # nothing is read before it
-        places = asked.flatten().nonzero()[:, 0]
+        places = asked.flatten().nonzero()[:, 0].to(device, non_blocking=True)
         return hidden.flatten(0, 1)[places - 1], places
 
     return reads, head

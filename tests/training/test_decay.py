@@ -92,3 +92,20 @@ def test_what_cannot_decay_is_explained(data: Any, tmp_path: Path) -> None:
     ):
         go(other, tmp_path / "runs", {other.runs[0].id: data["small"]})
     assert not (run_folder(tmp_path / "runs", other, other.runs[0]) / "recipe.json").exists()
+
+
+def test_the_stable_part_has_to_have_been_stable(data: Any, tmp_path: Path) -> None:
+    """What was trained under a cosine, or at another rate, is no stable part, whatever the recipe says by now."""
+    go(small(tmp_path, *LONG), tmp_path / "cosine", data)
+    with pytest.raises(UsageError, match="falls from step 3 on"):
+        decaying(small(tmp_path, *LONG, wsd(decay=0.25)), "small@6", tmp_path / "cosine")
+    go(small(tmp_path, *LONG, wsd(decay=0.25)), tmp_path / "runs", data)
+    for change in ("training.lr=0.5", "training.warmup=0.1"):
+        other = decaying(small(tmp_path, *LONG, wsd(decay=0.25), change), "small@6", tmp_path / "runs")
+        with pytest.raises(UsageError, match=change.partition("=")[0]):
+            go(other, tmp_path / "runs", {other.runs[0].id: data["small"]})
+    go(small(tmp_path, *LONG, "training.schedule=constant"), tmp_path / "constant", data)
+    after = decaying(small(tmp_path, *LONG, wsd(decay=0.25)), "small@9", tmp_path / "constant")
+    go(after, tmp_path / "constant", {after.runs[0].id: data["small"]})
+    with pytest.raises(UsageError, match="a decay of all steps has no stable part"):
+        decaying(small(tmp_path, *LONG, wsd(decay=1.0)), "small@6", tmp_path / "constant")

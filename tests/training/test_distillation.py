@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 import torch
 from fvlm_training_objectives.config import Distillation
 from fvlm_training_objectives.distillation import DistillationLoss, build
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from small import batch, model
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -146,3 +148,21 @@ def test_the_ledger_counts_the_teacher(data: Any, tmp_path: Path) -> None:
         counter.get_total_flops(), rel=1e-9
     )
     assert all(row.backward == 0 for row in _taught(tracer, sample))
+
+
+def test_another_teacher_than_the_one_a_run_began_with_is_refused(data: Any, tmp_path: Path) -> None:
+    teacher = small(tmp_path / "teacher", "training.steps=2", "eval.every=2")
+    go(teacher, tmp_path / "teacher", data)
+    folder = run_folder(tmp_path / "teacher", teacher, teacher.runs[0])
+    objective = f"training.objective={{ name = 'distillation', teacher = '{folder}' }}"
+    recipe = small(tmp_path, "training.steps=4", "eval.every=2", objective)
+    go(recipe, tmp_path, data, at=2)
+    [weights] = folder.glob("checkpoints/step-*/model.safetensors")
+    tensors = load_file(weights)
+    save_file({name: tensor * 1.01 for name, tensor in tensors.items()}, weights)
+    manifest = weights.with_name("manifest.json")
+    told = json.loads(manifest.read_text())
+    told["sha256"]["model.safetensors"] = sha256(weights.read_bytes()).hexdigest()
+    manifest.write_text(json.dumps(told))
+    with pytest.raises(UsageError, match="reads other weights than when the run began"):
+        go(recipe, tmp_path, data)

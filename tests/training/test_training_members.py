@@ -186,3 +186,40 @@ def test_the_core_s_own_by_name_are_as_good_as_none(tmp_path: Path) -> None:
         small(tmp_path, 'training.objective={ name = "dpo", beta = 0.3 }').runs[0].config
         == small(tmp_path, table).runs[0].config
     )
+
+
+def test_a_run_that_a_callback_ended_off_the_log_has_its_last_rows(data: Any, tmp_path: Path) -> None:
+    recipe = small(
+        tmp_path, "eval.every=3", "training.log_every=100",
+        'training.callbacks=[{ name = "early-stopping", patience = 1, least = 100.0 }]',
+    )  # fmt: skip
+    go(recipe, tmp_path, data)
+    assert [row["step"] for row in rows(recipe, tmp_path)] == [3, 6]
+    [last] = rows(recipe, tmp_path, "train")  # no step of it was due to be logged
+    assert (last["step"], last["train_loss"]) == (6, summary(recipe, tmp_path)["final_train_loss"])
+
+
+def test_a_run_that_ended_goes_on_under_another_recipe_even_when_it_is_killed(
+    data: Any, tmp_path: Path
+) -> None:
+    from trainer import Killed, Watch
+
+    from fvlm_core.execution.sequential import run_all
+    from fvlm_core.training.signals import StopRequest
+
+    patience = 'training.callbacks=[{{ name = "early-stopping", patience = {}, least = 100.0 }}]'
+    go(small(tmp_path, "eval.every=2", patience.format(2)), tmp_path, data)
+    longer = small(tmp_path, "eval.every=2", patience.format(9))
+    with pytest.raises(Killed):
+        run_all(longer, tmp_path, data, Watch(stop := StopRequest(), None, 7), stop, ("training.callbacks",))
+    watch = go(longer, tmp_path, data)
+    assert watch.began == 6
+    assert "ended" not in summary(longer, tmp_path) or summary(longer, tmp_path)["total_steps"] > 6
+
+
+def test_two_averages_have_columns_of_their_own(data: Any, tmp_path: Path) -> None:
+    both = 'training.callbacks=[{ name = "ema", decay = 0.1 }, { name = "ema", decay = 0.9 }]'
+    recipe = small(tmp_path, "training.steps=4", "eval.every=4", both)
+    go(recipe, tmp_path, data)
+    [row] = rows(recipe, tmp_path)
+    assert row["val_loss_ema"] != row["val_loss_ema_2"]

@@ -10,10 +10,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from attrs import asdict, evolve, frozen
+from attrs import asdict, evolve, fields, frozen
 
 from fvlm_core.recipes.read import Recipe, Run, read_recipe
-from fvlm_core.recipes.schema import RunRecipe
+from fvlm_core.recipes.schema import Chosen, RunRecipe, Training
+from fvlm_core.runs.store import find_run
 from fvlm_core.utils.errors import FvlmError
 
 EVAL_SAMPLES = 32
@@ -67,11 +68,23 @@ def rehearsed(config: RunRecipe, n: int, runs: Path) -> RunRecipe:
         start = str(place(start, runs).resolve())
     return evolve(
         config,
-        training=evolve(config.training, init_from=start, log_every=1),
+        training=evolve(
+            config.training, init_from=start, log_every=1, objective=_found(config.training, runs)
+        ),
         eval=evolve(config.eval, every=n, samples=min(config.eval.samples, EVAL_SAMPLES)),
         checkpoints=evolve(config.checkpoints, every=n, keep_last=1000),
         trackers=(),
     )
+
+
+def _found(training: Training, runs: Path) -> Chosen | None:
+    """The objective with the folders of the runs that it names, which the temporary store does not have."""
+    chosen, after = training.objective, training.objective_spec.after
+    if chosen is None or not after:
+        return chosen
+    named = {field.name: getattr(chosen.config, field.name) for field in fields(type(chosen.config))}
+    places = {key: str(find_run(name, runs).folder.resolve()) for key, name in named.items() if name in after}
+    return evolve(chosen, config=evolve(chosen.config, **places))
 
 
 class _Until:
