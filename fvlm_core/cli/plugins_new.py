@@ -19,6 +19,7 @@ KINDS = (
     "schedule",
     "callback",
     "metric",
+    "section",
     "fit",
 )
 

@@ -1,9 +1,4 @@
-"""Sections of the report: what one sees of the runs, and what it is made of. Imports nothing heavy.
-
-A section component's target is `build(config, runs) -> Section`, with the runs of the report in its order. It only
-reads. The same runs give the same section: no dates, no global state, no randomness without a fixed seed. What cannot
-be told is said in the section; an error in it is named in the report, which is written without the section.
-"""
+"""Sections of the report: what one sees of the runs, and what it is made of. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -105,7 +100,14 @@ def _of_parts(instance: Any, attribute: Attribute[Any], parts: Any) -> None:
 @frozen(eq=False)
 class Section:
     """A section. title: its heading. parts: in the order in which they are shown. All text is shown as it is: none of
-    it becomes markup. Raises ValueError for a part that is none."""
+    it becomes markup. Raises ValueError for a part that is none.
+
+    The component's target is `build(config, runs) -> Section`, with the runs of the report in its order.
+    It only reads what it is given.
+    The same runs give the same section: no dates, no global state, no randomness without a fixed seed.
+    What cannot be told is said in the section, of runs without metrics and of no runs.
+    An error in it is named in the report, which is written without the section.
+    """
 
     title: str = field(validator=[instance_of(str), _SAID])
     parts: Sequence[Part] = field(validator=_of_parts)

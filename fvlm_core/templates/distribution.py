@@ -114,6 +114,15 @@ _KINDS = {
         snippet='[[training.callbacks]]\nname = "$name"',
         change='training.callbacks = [{ name = "$name" }]\n' + _SMALLER,
     ),
+    "section": _Sketch(
+        summary="means of a number of the summaries, by tag",
+        hook="fvlm_report_sections",
+        module="section",
+        interface="interfaces/section.py",
+        target="build",
+        snippet="# fvlm report --section $name",
+        change=_SMALLER,
+    ),
     "fit": _Sketch(
         summary="a power of the data over a floor, for each size",
         hook="fvlm_fit_models",

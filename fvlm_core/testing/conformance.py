@@ -27,6 +27,7 @@ _MODULES: dict[Kind, str] = {
     "optimizer": "optimizer",
     "schedule": "schedule",
     "callback": "callback",
+    "section": "section",
     "fit": "law",
     "metric": "metric",
 }

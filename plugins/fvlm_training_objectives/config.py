@@ -12,7 +12,6 @@ from fvlm_core.plugin_api import (
     MissingWeights,
     ObjectiveSpec,
     UsageError,
-    best_checkpoint,
     find_run,
     model_from_resolved,
     runs_folder,
@@ -55,6 +54,8 @@ class Distillation:
         """Trained after the teacher, whose model counts and whose weights are recorded once they are there."""
         if not self.is_run:
             return ObjectiveSpec(reads=tuple(sorted(user_path(self.teacher).glob("*.safetensors"))))
+        from fvlm_core.plugin_api import best_checkpoint  # which imports torch
+
         after = (self.teacher,)
         try:
             run = find_run(self.teacher, runs_folder())

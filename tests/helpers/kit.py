@@ -23,6 +23,7 @@ KINDS = (
     "schedule",
     "callback",
     "metric",
+    "section",
     "fit",
 )
 

@@ -220,6 +220,19 @@ WRONG: dict[str, dict[str, tuple[str, str, str]]] = {
             "Schedule.__call__: a pure function of these three",
         ),
     },
+    "section": {
+        "another each time": (
+            'Section("By tag"', 'Section(f"By tag {id(runs)}"', "Section: The same runs give the same section",
+        ),
+        "it sorts the runs it is given": (
+            "    found = {}\n", "    found = {}\n    runs.reverse()\n", "Section: It only reads",
+        ),
+        "nothing is said of nothing": (
+            '[table if rows else "No run has a tag."]',
+            "[table] if rows else []",
+            "Section: What cannot be told is said",
+        ),
+    },
     "callback": {
         "a state of its own each time": (
             "torch.tensor(self.above)", "torch.tensor(id(self))", "Callback: goes on as if it had not been",
@@ -421,7 +434,7 @@ def test_every_promise_is_a_line_of_the_contract() -> None:
             f"fvlm_core/interfaces/{name}.py"
             for name in ("chat", "connector", "data", "encoder", "fit", "llm", "metric", "modality", "specs")
         ),
-        *(f"fvlm_core/interfaces/{name}.py" for name in ("optimizer", "schedule")),
+        *(f"fvlm_core/interfaces/{name}.py" for name in ("optimizer", "schedule", "section")),
         *(f"fvlm_core/training/{name}.py" for name in ("callbacks", "objective")),
         "fvlm_registry/components.py",
     }
@@ -463,6 +476,7 @@ def test_a_component_that_cannot_be_made_is_one_failure(
         "fvlm_schedules",
         "fvlm_callbacks",
         "fvlm_fit_models",
+        "fvlm_report_sections",
     ],
 )
 def test_the_examples_of_the_manual_keep_the_contract(

@@ -170,7 +170,7 @@ def test_a_component_that_needs_settings_is_skipped_and_says_which(
         (
             ["plugins", "new", "x", "--kind", "zzz"],
             "is not one of 'encoder', 'connector', 'llm', 'data', 'objective', 'optimizer', 'schedule', 'callback', "
-            "'metric', 'fit'.\n",
+            "'metric', 'section', 'fit'.\n",
         ),
         (["bench", "train", "--only", "bear"], 'did you mean "bare"?'),
     ],
