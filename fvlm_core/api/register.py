@@ -16,7 +16,7 @@ from typing import Any, get_args
 
 import attrs
 
-from fvlm_core.api.checks import one_of
+from fvlm_core.api.checks import one_of, texts
 from fvlm_core.api.explained import public
 from fvlm_core.interfaces.objective import ObjectiveSpec
 from fvlm_core.utils.errors import UsageError
@@ -53,8 +53,8 @@ def register(
     config: type | None = None,
     *,
     summary: str = "",
-    provides: Sequence[str] = (),
-    needs: Sequence[str] = (),
+    provides: str | Sequence[str] = (),
+    needs: str | Sequence[str] = (),
 ) -> None:
     """Offer a component to the recipes of this process, as a plugin would: `training.optimizer = "mine"`.
 
@@ -83,8 +83,8 @@ def register(
             target=f"{_MODULE}:{key}",
             config=f"{_MODULE}:{settings}",
             summary=summary or (inspect.getdoc(build) or "").partition("\n")[0],
-            provides=tuple(provides),
-            needs=tuple(needs),
+            provides=texts(provides),
+            needs=texts(needs),
         )
     except ValueError as error:
         raise UsageError(str(error)) from None
@@ -133,7 +133,7 @@ def _class_of_a_cell(one: type) -> str:
 def _used(one: Any) -> list[Any]:
     """Functions and classes of the same module that a class is made of, and those whose names stand in the code of a
     function, or of a class's methods."""
-    parts = list(_functions(_made_of(one) if inspect.isclass(one) else one))
+    parts = list(_functions([*one.__bases__, *vars(one).values()] if inspect.isclass(one) else one))
     found = [*parts]
     for part in filter(inspect.isfunction, parts):
         codes: list[CodeType] = [part.__code__]
@@ -141,19 +141,9 @@ def _used(one: Any) -> list[Any]:
             inner = codes.pop()
             codes += [constant for constant in inner.co_consts if isinstance(constant, CodeType)]
             found += _functions([part.__globals__.get(name) for name in inner.co_names])
-    own = {one.__qualname__}  # the methods of a class stand in its own source
-    return [
-        each
-        for each in found
-        if each.__module__ == one.__module__ and each.__qualname__.rpartition(".")[0] not in own
-    ]
-
-
-def _made_of(one: type) -> list[Any]:
-    """The bases of a class, its attributes, and what checks, converts and makes its fields."""
-    fields = attrs.fields(one) if attrs.has(one) else ()
-    hooks = [(each.validator, each.converter, each.default) for each in fields]
-    return [*one.__bases__, *vars(one).values(), *hooks]
+    # The methods of a class stand in its own source.
+    others = [each for each in found if each.__qualname__.rpartition(".")[0] != one.__qualname__]
+    return [each for each in others if each.__module__ == one.__module__]
 
 
 def _functions(value: Any) -> Iterator[Any]:
@@ -178,13 +168,9 @@ def _functions(value: Any) -> Iterator[Any]:
             waiting += [each.fget, each.fset, each.fdel]
         elif isinstance(each, cached_property | partial):
             waiting.append(each.func)
-        elif isinstance(each, attrs.Factory):
-            waiting.append(each.factory)
-        elif isinstance(each, attrs.Converter):
-            waiting.append(each.converter)
         elif isinstance(each, list | tuple):
             waiting += each
         elif isinstance(each, dict):
             waiting += each.values()
-        elif type(each).__module__.partition(".")[0] in ("attr", "attrs") and attrs.has(type(each)):
-            waiting += [getattr(each, field.name) for field in attrs.fields(type(each))]
+        elif type(each).__module__.startswith("attr."):  # a field: its validator, its converter, its default
+            waiting += [getattr(each, name, None) for name in getattr(type(each), "__slots__", ())]

@@ -229,7 +229,9 @@ def test_a_metric_of_this_process_is_recorded_and_others_are_not(tmp_path: Path)
     made = recipe_without(tmp_path).override("eval.metrics=[{ name = 'mine' }, { name = 'exact-match' }]")
     plugins = software(made.checked.runs[0].config)["plugins"]
     assert plugins["here:mine"] == origin("mine")
-    assert {*plugins} - {"here:mine"} == {*software(recipe_without(tmp_path).checked.runs[0].config)["plugins"]}
+    assert {*plugins} - {"here:mine"} == {
+        *software(recipe_without(tmp_path).checked.runs[0].config)["plugins"]
+    }
 
 
 def recipe_without(folder: Path) -> fvlm.Recipe:
@@ -247,7 +249,7 @@ def stands_for(name: str) -> Any:
 def test_a_refused_component_leaves_the_one_before_and_names_do_not_collide(tmp_path: Path) -> None:
     own = cell(tmp_path)
     fvlm.register("schedule", "straight", own.straight)
-    with pytest.raises(fvlm.FvlmError, match="source of .* cannot be read"):
+    with pytest.raises(fvlm.FvlmError, match=r"source of .* cannot be read"):
         fvlm.register("schedule", "straight", eval("lambda config, ends: None"))
     assert stands_for("straight") is own.straight
     fvlm.register("schedule", "a-config", own.build)
