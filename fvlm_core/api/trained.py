@@ -184,7 +184,8 @@ class Trained:
             frames, question = _checked(self.restored, video), viewing.prompt
         if mode is not None:
             one_of("mode", mode, self.restored.model.connector.spec.modes)
-        chosen = settings_from(settings, Generation, "generate")
+        given = {name: value for name, value in settings.items() if value is not None}
+        chosen = settings_from(given, Generation, "generate")
         return caption(
             self.restored, frames, question, tokens, viewing.system, mode, settings=chosen, seed=seed
         )

@@ -144,6 +144,7 @@ def test_frames_can_be_asked_about_as_well(trained: Any, clip: Path) -> None:
         == trained.caption(clip, tokens=6)
     )
     assert isinstance(trained.generate(frames[:0], "Say something.", tokens=3), str)
+    assert trained.generate(frames, tokens=6, temperature=None) == trained.generate(frames, tokens=6)
 
 
 def test_a_stream_says_after_each_frame_what_the_frames_so_far_give(trained: Any, clip: Path) -> None:
