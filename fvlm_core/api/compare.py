@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from fvlm_core.api.checks import texts
 from fvlm_core.api.explained import public
 from fvlm_core.api.places import Root, runs_folder, warn
 from fvlm_core.api.views.comparison import show_tables
@@ -27,7 +28,7 @@ def compare(
     *runs: str | PathLike[str],
     baseline: str | None = None,
     metric: str = "val_loss",
-    factors: Sequence[str] = (),
+    factors: str | Sequence[str] = (),
     root: Root = None,
 ) -> CompareResult:
     """Runs beside a baseline, as `fvlm runs compare` shows them; the arguments are its options.
@@ -37,7 +38,7 @@ def compare(
     if not runs:
         raise UsageError("name the runs to compare: an id, a recipe or a pattern")
     [table] = compared(
-        [str(run) for run in runs], runs_folder(root), baseline, [metric], tuple(factors), warn
+        [str(run) for run in runs], runs_folder(root), baseline, [metric], texts(factors), warn
     )
     return CompareResult(table)
 

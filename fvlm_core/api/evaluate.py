@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, frozen
 
-from fvlm_core.api.checks import one_of
+from fvlm_core.api.checks import one_of, texts, within
 from fvlm_core.api.explained import public
 from fvlm_core.api.places import Root, runs_folder, warn
 from fvlm_core.api.views.console import as_html, as_text, new_table, print_whole, progress_console
 from fvlm_core.api.views.display import Display
+from fvlm_core.utils.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,13 +31,13 @@ def evaluate(
     run: str | PathLike[str],
     data: str | None = None,
     *,
-    settings: Sequence[str] = (),
-    modes: Sequence[str] = (),
+    settings: str | Sequence[str] = (),
+    modes: str | Sequence[str] = (),
     split: Split = "validation",
     samples: int | None = None,
     max_bad: float | None = None,
     device: str = "auto",
-    metrics: Sequence[str] = (),
+    metrics: str | Sequence[str] = (),
     generation: Mapping[str, Any] | None = None,
     root: Root = None,
 ) -> EvaluateResult:
@@ -45,23 +46,30 @@ def evaluate(
 
     data: a source of the run's recipe, or any installed data source; None for what the run validates on. settings:
     "path=clips" of that source. modes: of the connector, or "all". metrics: names of what the model's answers are
-    scored by. generation: how it answers, keys of `[eval.generation]`; what they leave open is as in the run's recipe.
-    Raises `FvlmError`.
+    scored by. generation: how it answers, keys of `[eval.generation]`; what they leave open, or is None, is as in the
+    run's recipe. Raises `FvlmError`.
     """
     one_of("split", split, ("validation", "train"))
     one_of("device", device, ("auto", "cpu", "cuda"))
+    within("samples", samples, 1, whole=True)
+    within("max_bad", max_bad, 0, 1)
+    said = {name: value for name, value in (generation or {}).items() if value is not None}
+    if said and not texts(metrics):
+        raise UsageError(
+            'generation: nothing is answered without a metric; expected metrics=["NAME"] with it'
+        )
     return evaluated(
         str(run),
         runs_folder(root),
         data=data,
-        settings=settings,
-        modes=modes,
+        settings=texts(settings),
+        modes=texts(modes),
         split=split,
         samples=samples,
         max_bad=max_bad,
         device=device,
-        metrics=metrics,
-        answering=lambda recipe: _answering(recipe, generation or {}),
+        metrics=texts(metrics),
+        answering=lambda recipe: _answering(recipe, said),
         console=progress_console(),
         note=warn,
     )
@@ -117,10 +125,13 @@ def evaluated(
 
 def _answering(recipe: Answering, given: Mapping[str, Any]) -> Answering:
     """The recipe's way to answer with other settings. Raises `Problems` for what is none of its keys."""
+    from fvlm_core.interfaces.generation import giving_way
     from fvlm_core.recipes.read import settings_from
     from fvlm_core.recipes.resolved import plain
 
-    return settings_from({**plain(recipe), **given}, type(recipe), "generation")
+    table = {**plain(recipe), **giving_way(given)}
+    settings = {name: value for name, value in table.items() if value is not None}
+    return settings_from(settings, type(recipe), "generation")
 
 
 @frozen(eq=False, repr=False)

@@ -14,8 +14,8 @@ T = TypeVar("T")
 
 def explained(error: Exception) -> FvlmError | None:
     """The error itself, or what names, libraries and surroundings hindered, as a `FvlmError`; None for a defect."""
-    from fvlm_core.api.hindrance import hindrance
     from fvlm_core.utils.error_summary import place
+    from fvlm_core.utils.hindrance import hindrance
     from fvlm_registry import LookupFailure, missing_library
 
     if isinstance(error, FvlmError):

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fvlm_core.api.explained import public
-from fvlm_core.api.outputs import writing
 from fvlm_core.api.places import Root, runs_folder, warn
+from fvlm_core.utils.outputs import writing
 from fvlm_core.utils.paths import user_path
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from attrs import evolve, frozen
 
-from fvlm_core.api.checks import count, one_of
+from fvlm_core.api.checks import count, one_of, texts, within
 from fvlm_core.api.costs import choose_cost, plan_recipes
 from fvlm_core.api.explained import public
 from fvlm_core.api.places import Root, runs_folder, warn
@@ -54,7 +54,7 @@ def fit(
     d_kind: DKind | None = None,
     points: str = "all",
     warmup_cut: str | None = None,
-    drop_runs: Sequence[str] = (),
+    drop_runs: str | Sequence[str] = (),
     where: str | Sequence[str] = (),
     warmup_steps: int | None = None,
     cost: str = "ledger",
@@ -64,8 +64,8 @@ def fit(
     bootstrap: Scheme = "auto",
     cluster: Cluster = "run",
     offsets: bool = False,
-    fixed: Sequence[str] = (),
-    bounds: Sequence[str] = (),
+    fixed: str | Sequence[str] = (),
+    bounds: str | Sequence[str] = (),
     force: bool = False,
     root: Root = None,
 ) -> FitResult:
@@ -79,6 +79,8 @@ def fit(
     Parameters that the points cannot tell apart are withheld, with the reason: that is a result. Raises `FvlmError`.
     """
     one_of("cost", cost, COSTS)
+    within("draws", draws, 2, 100_000, whole=True)
+    within("delta", delta, 0, above=True)
     for name, value, words in (("n_kind", n_kind, N_KINDS), ("d_kind", d_kind, D_KINDS)):
         if value is not None:
             one_of(name, value, [*words])
@@ -102,8 +104,8 @@ def fit(
         bootstrap=bootstrap,
         cluster=cluster,
         offsets=offsets,
-        fixed=fixed,
-        bounds=bounds,
+        fixed=texts(fixed),
+        bounds=texts(bounds),
         force=force,
     )
     return FitResult(
@@ -209,7 +211,7 @@ class FitResult:
         budget: float | str | None = None,
         *,
         cost: str = "ledger",
-        recipes: Sequence[str] = (),
+        recipes: str | Sequence[str] = (),
     ) -> LawAnswer:
         """The loss at n and d, of a size under a budget (n and budget), or the best use of a budget, as `fvlm predict`
         gives it: an answer that the points do not carry is refused, with the reasons.
@@ -227,8 +229,9 @@ class FitResult:
         points = self.report.points
         known = known_size(n, points.table) if isinstance(n, str) else None
         parameters, named = known or (count("n", n), "")
-        plans = plan_recipes(recipes)[1] if recipes else []
-        price, remarks = choose_cost(cost, points, [plan for planned in plans for plan in planned], recipes)
+        names = texts(recipes)
+        plans = plan_recipes(names)[1] if names else []
+        price, remarks = choose_cost(cost, points, [plan for planned in plans for plan in planned], names)
         question = Asked(parameters, count("d", d), count("budget", budget))
         return LawAnswer(ask(question, self.report, price, [*filter(None, [named]), *remarks]))
 

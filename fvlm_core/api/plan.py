@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
+from fvlm_core.api.checks import within
 from fvlm_core.api.explained import public
 from fvlm_core.api.places import Root, runs_folder
 from fvlm_core.api.recipe import Recipe, as_recipe
@@ -34,8 +35,10 @@ def plan(
     recipe: as in `train`. device: of a GPU that is not here, "RTX 5090". mfu: the share of its peak that training
     reaches; None: measured here. root: where runs that it starts from are kept; see `runs`. Raises `FvlmError`.
     """
+    within("mfu", mfu, 0, 1, above=True)
+    kept = runs_folder(root)
     checked = as_recipe(recipe).checked
-    return PlanResult(checked, tuple(planned(checked, runs_folder(root), device, mfu)))
+    return PlanResult(checked, tuple(planned(checked, kept, device, mfu)))
 
 
 def planned(recipe: read.Recipe, root: Path, device: str | None, mfu: float | None) -> list[RunPlan]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from fvlm_core.api.checks import texts
 from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.paths import user_path
 
@@ -107,8 +108,7 @@ def requested(data: Any, root: Path, **how: Any) -> PointsRequest:
     from fvlm_core.scaling.points.files import POINTS
 
     for name in ("where", "drop_runs"):
-        value = how.get(name, ())
-        how[name] = (value,) if isinstance(value, str) else tuple(value or ())
+        how[name] = texts(how.get(name))
     if data is None:
         return PointsRequest(root=root, **how)
     if isinstance(data, pd.DataFrame):

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from fvlm_core.api.explained import public
-from fvlm_core.api.outputs import prepare, writing
 from fvlm_core.api.views.recipe import resolved_text
 from fvlm_core.recipes import read
 from fvlm_core.recipes.extends import parent_file, recipe_tree, tree_of
@@ -19,6 +18,8 @@ from fvlm_core.recipes.located import from_plain
 from fvlm_core.recipes.written import reference, text_of
 from fvlm_core.utils.atomic_files import write_text
 from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.outputs import prepare, writing
+from fvlm_core.utils.paths import user_path
 
 MADE = "the recipe"
 """What messages call a recipe that has no file."""
@@ -38,7 +39,7 @@ class Recipe:
         in which paths are relative to the working folder. Raises `FvlmError` with everything that is wrong."""
         if isinstance(source, Mapping):
             tree = tree_of(source, MADE)
-            self._own = dict(source)
+            self._own = from_plain(source, MADE).plain()
             if "extends" in source:
                 self._own["extends"] = str(parent_file(Path.cwd() / MADE, str(source["extends"])))
         else:
@@ -83,7 +84,7 @@ class Recipe:
     def save(self, path: str | PathLike[str]) -> Path:
         """Write it as a TOML file, which extends what this one was made from, and read that back. Raises `FvlmError`
         where it cannot be written, or would be another recipe there."""
-        file = Path(path)
+        file = user_path(Path(path))
         if file.suffix != ".toml":
             raise UsageError(f"{file}: expected a name that ends in .toml")
         if self.checked.left_out:

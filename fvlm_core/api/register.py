@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 import inspect
 import linecache
-import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import cached_property, partial
 from hashlib import sha256
 from textwrap import dedent
 from types import CodeType, ModuleType
@@ -16,7 +16,7 @@ from typing import Any, get_args
 
 import attrs
 
-from fvlm_core.api.checks import one_of
+from fvlm_core.api.checks import one_of, texts
 from fvlm_core.api.explained import public
 from fvlm_core.interfaces.objective import ObjectiveSpec
 from fvlm_core.utils.errors import UsageError
@@ -53,8 +53,8 @@ def register(
     config: type | None = None,
     *,
     summary: str = "",
-    provides: Sequence[str] = (),
-    needs: Sequence[str] = (),
+    provides: str | Sequence[str] = (),
+    needs: str | Sequence[str] = (),
 ) -> None:
     """Offer a component to the recipes of this process, as a plugin would: `training.optimizer = "mine"`.
 
@@ -75,22 +75,23 @@ def register(
         )
     if not attrs.has(made):
         raise UsageError(f"config: expected a class that attrs.frozen has made, got {made!r}")
-    module = sys.modules.setdefault(_MODULE, ModuleType(_MODULE))
-    key = re.sub(r"\W", "_", f"{kind}_{name}")
-    setattr(module, key, build)
-    setattr(module, f"{key}_config", made)
+    key = f"{kind}_{name.encode().hex()}"  # "a-b" and "a_b" are two names
+    settings = f"settings_{key}"
     try:
         component = Component(
             name,
             target=f"{_MODULE}:{key}",
-            config=f"{_MODULE}:{key}_config",
+            config=f"{_MODULE}:{settings}",
             summary=summary or (inspect.getdoc(build) or "").partition("\n")[0],
-            provides=tuple(provides),
-            needs=tuple(needs),
+            provides=texts(provides),
+            needs=texts(needs),
         )
     except ValueError as error:
         raise UsageError(str(error)) from None
     offer(kind, component, f"source {_hashed(build, config)}")
+    module = sys.modules.setdefault(_MODULE, ModuleType(_MODULE))  # nothing is refused from here on
+    setattr(module, key, build)
+    setattr(module, settings, made)
 
 
 def _hashed(*code: Callable[..., Any] | type | None) -> str:
@@ -130,16 +131,46 @@ def _class_of_a_cell(one: type) -> str:
 
 
 def _used(one: Any) -> list[Any]:
-    """Functions and classes of the same module whose names stand in the code of a function, or in a class's methods."""
-    methods = [inspect.unwrap(each) for each in vars(one).values()] if isinstance(one, type) else [one]
-    found: list[Any] = []
-    for method in methods:
-        if not inspect.isfunction(method):
-            continue
-        codes: list[CodeType] = [method.__code__]
+    """Functions and classes of the same module that a class is made of, and those whose names stand in the code of a
+    function, or of a class's methods."""
+    parts = list(_functions([*one.__bases__, *vars(one).values()] if inspect.isclass(one) else one))
+    found = [*parts]
+    for part in filter(inspect.isfunction, parts):
+        codes: list[CodeType] = [part.__code__]
         while codes:
             inner = codes.pop()
             codes += [constant for constant in inner.co_consts if isinstance(constant, CodeType)]
-            there = [method.__globals__.get(name) for name in inner.co_names]
-            found += [each for each in there if inspect.isfunction(each) or inspect.isclass(each)]
-    return [each for each in found if each.__module__ == one.__module__]
+            found += _functions([part.__globals__.get(name) for name in inner.co_names])
+    # The methods of a class stand in its own source.
+    others = [each for each in found if each.__qualname__.rpartition(".")[0] != one.__qualname__]
+    return [each for each in others if each.__module__ == one.__module__]
+
+
+def _functions(value: Any) -> Iterator[Any]:
+    """The functions and classes that a value is, or that it wraps: a property, a validator of attrs, a closure."""
+    waiting, seen = [value], set[int]()
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        if inspect.isclass(each):
+            yield each
+        elif inspect.isfunction(each):
+            yield each
+            waiting += [getattr(each, "__wrapped__", None), each.__defaults__, each.__kwdefaults__]
+            for cell in each.__closure__ or ():
+                with suppress(ValueError):  # nothing is in it yet
+                    waiting.append(cell.cell_contents)
+        elif isinstance(each, classmethod | staticmethod):
+            waiting.append(each.__func__)
+        elif isinstance(each, property):
+            waiting += [each.fget, each.fset, each.fdel]
+        elif isinstance(each, cached_property | partial):
+            waiting.append(each.func)
+        elif isinstance(each, list | tuple):
+            waiting += each
+        elif isinstance(each, dict):
+            waiting += each.values()
+        elif type(each).__module__.startswith("attr."):  # a field: its validator, its converter, its default
+            waiting += [getattr(each, name, None) for name in getattr(type(each), "__slots__", ())]

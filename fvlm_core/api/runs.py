@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fvlm_core.api.checks import texts
 from fvlm_core.api.explained import public
 from fvlm_core.api.places import Root, runs_folder
 from fvlm_core.runs.listing import FIELDS, ListedRun, list_entries, select
@@ -25,8 +26,7 @@ def runs(where: str | Sequence[str] | None = None, root: Root = None) -> pd.Data
     import pandas as pd
 
     folder = runs_folder(root)
-    conditions = [where] if isinstance(where, str) else [*(where or ())]
-    chosen = meant(list_entries(folder), folder, conditions=conditions)
+    chosen = meant(list_entries(folder), folder, conditions=texts(where))
     table = pd.DataFrame([entry.to_json() for entry in chosen], columns=["run", *FIELDS])
     table.attrs["root"] = str(folder)
     return table

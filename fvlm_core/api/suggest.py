@@ -7,12 +7,13 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fvlm_core.api.checks import count, one_of
+from fvlm_core.api.checks import count, one_of, within
 from fvlm_core.api.explained import public
 from fvlm_core.api.fit import COSTS, LAW
 from fvlm_core.api.places import Root, runs_folder, warn
 from fvlm_core.api.points import PointsRequest, load_points, requested
 from fvlm_core.api.suggesting import Question, Suggestion, answered
+from fvlm_core.utils.paths import user_path
 
 if TYPE_CHECKING:
     from fvlm_core.runs.sound import PassedOver
@@ -25,7 +26,7 @@ def suggest(
     *recipes: str | PathLike[str],
     data: Any = None,
     budget: float | str | None = None,
-    hours: float | None = None,
+    hours: float | str | None = None,
     rate: float | str | None = None,
     target_n: float | str | None = None,
     target_d: float | str | None = None,
@@ -49,6 +50,9 @@ def suggest(
     Nothing is written: `.save()` writes the recipe, where recipes are given. Raises `FvlmError`.
     """
     one_of("cost", cost, COSTS)
+    within("max_runs", max_runs, 1, 200, whole=True)
+    within("largest_share", largest_share, 0, 1, above=True)
+    within("noise", noise, 0, 1, above=True)
     request = requested(data, runs_folder(root))
     question = Question(
         recipes=tuple(map(str, recipes)),
@@ -68,7 +72,7 @@ def suggest(
         longest=count("longest", longest),
         largest=largest_share,
         noise=noise,
-        out=None if out is None else Path(out),
+        out=None if out is None else user_path(Path(out)),
     )
     return answered(question, None if fresh else points_there(request, warn), lambda: measured_rate(request))
 
@@ -76,17 +80,22 @@ def suggest(
 def points_there(request: PointsRequest, note: PassedOver) -> Points | None:
     """The points there are; None before the first run."""
     of_table = request.files or request.table is not None
-    if not of_table and not any(run.in_fits and run.evaluations() for run in _runs(request.root)):
+    if not of_table and not any(run.in_fits and run.evaluations() for run in _runs(request)):
         return None
     return load_points(request, [], note)
 
 
-def _runs(root: Path) -> list[StoredRun]:
-    """Those that can be read; `load_points` names the others."""
+def _runs(request: PointsRequest) -> list[StoredRun]:
+    """Those of the runs asked for that can be read; `load_points` names the others. Raises as `named_folders`."""
     from fvlm_core.runs.listing import list_entries
+    from fvlm_core.runs.select import named_folders
     from fvlm_core.runs.sound import sound
 
-    folders = [root / entry.folder for entry in list_entries(root)]
+    root = request.root
+    if request.runs is None:
+        folders = [root / entry.folder for entry in list_entries(root)]
+    else:
+        folders = named_folders(request.runs, root)
     return sound(folders, lambda text: None) if folders else []
 
 
@@ -96,7 +105,7 @@ def measured_rate(request: PointsRequest) -> float | None:
 
     rates = [
         rows[-1]["flops"] / rows[-1]["wall_time_sec"]
-        for run in _runs(request.root)
+        for run in _runs(request)
         if (rows := [row for row in run.rows() if row.get("flops") and row.get("wall_time_sec")])
     ]
     return median(rates) if rates and not request.files and request.table is None else None

@@ -11,7 +11,6 @@ import numpy as np
 from attrs import asdict, field, frozen
 
 from fvlm_core.api.costs import choose_cost, plan_recipes
-from fvlm_core.api.outputs import prepare, writing
 from fvlm_core.api.views.console import as_html, as_text
 from fvlm_core.api.views.suggestion import percent, print_suggestion
 from fvlm_core.recipes.extends import base_table
@@ -25,6 +24,7 @@ from fvlm_core.scaling.predict.cost import SAME_SIZE, Cost, Size
 from fvlm_core.scaling.predict.prediction import noise_of
 from fvlm_core.scaling.predict.reach import Excess, beyond
 from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.outputs import prepare, writing
 from fvlm_core.utils.parse_number import parse_count
 
 if TYPE_CHECKING:
@@ -112,11 +112,14 @@ class Suggestion:
         }
 
     def save(self) -> None:
-        """Write the recipe, and read it back as `fvlm run` would; nothing where there is none. Raises `UsageError`."""
+        """Write the recipe, and read it back as `fvlm run` would; nothing where there is none. Raises `UsageError`,
+        also for a file with another text."""
         if not self.text:
             return
         prepare(self.out)
         with writing(self.out):
+            if self.out.exists() and self.out.read_text(encoding="utf-8", errors="replace") != self.text:
+                raise UsageError(f"{self.out} is there already: name another file with --out")
             self.out.write_text(self.text, encoding="utf-8")
         read_recipe(str(self.out))
 
@@ -136,8 +139,6 @@ def answered(
     recipes, plans = plan_recipes(question.recipes)
     known = _sized(recipes, plans)
     out = question.out or Path(f"{recipes[0].name}-next.toml" if recipes else "next.toml")
-    if recipes and out.exists():
-        raise UsageError(f"{out} is there already: name another file with --out")
     asked = _asked_sizes(question.sizes)
     flat = [plan for planned in plans for plan in planned]
     cost, remarks = choose_cost(question.cost, points, flat, question.recipes, asked)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from attrs import frozen
 
+from fvlm_core.api.checks import texts
 from fvlm_core.api.explained import public
 from fvlm_core.api.fit import FitResult
 from fvlm_core.api.places import Root, runs_folder, warn
@@ -39,24 +40,24 @@ EVENTS = ("skipped", "started", "stepped", "evaluated", "warned")
 def train(
     recipe: Recipe | str | PathLike[str] | Mapping[str, Any],
     runs: Root = None,
-    callbacks: Sequence[Any] = (),
+    callbacks: Any = (),
     *,
-    allow_drift: Sequence[str] = (),
+    allow_drift: str | Sequence[str] = (),
     force: bool = False,
 ) -> TrainResult:
     """Train every run of a recipe, then make its fits, as `fvlm run` does: what is complete is skipped, what was
     interrupted continues.
 
     recipe: a `Recipe`, a file, the name of a shipped one, or tables. runs: the folder where runs are kept; see
-    `fvlm.runs`. callbacks: functions that are given each row of metrics (logged steps and evaluations), or objects with
-    any of the methods of an observer: skipped, started, stepped, evaluated, warned. They are called between steps, in
-    this process; what they raise ends the run, which continues from its last checkpoint. allow_drift, force: as the
-    options of `fvlm run`. Raises `FvlmError`.
+    `fvlm.runs`. callbacks: one or several: functions that are given each row of metrics (logged steps and evaluations),
+    or objects with any of the methods of an observer: skipped, started, stepped, evaluated, warned. They are called
+    between steps, in this process; what they raise ends the run, which continues from its last checkpoint. allow_drift,
+    force: as the options of `fvlm run`. Raises `FvlmError`.
     """
-    _check(callbacks)
-    checked = as_recipe(recipe).checked
+    told = _several(callbacks)
     root = runs_folder(runs)
-    outcomes = train_all(checked, root, tuple(allow_drift), progress_console(), callbacks, force=force)
+    checked = as_recipe(recipe).checked
+    outcomes = train_all(checked, root, texts(allow_drift), progress_console(), told, force=force)
     reports = fits_of(checked, outcomes, root / checked.name) if checked.fits else []
     if reports:
         keep_fits(reports, root / checked.name)
@@ -195,13 +196,16 @@ class Observers:
             function(dict(row))
 
 
-def _check(callbacks: Sequence[Any]) -> None:
-    """Raise `UsageError` for a callback that nothing can be told."""
-    for one in callbacks:
+def _several(callbacks: Any) -> tuple[Any, ...]:
+    """Callbacks, of which a bare one is one. Raises `UsageError` for one that nothing can be told."""
+    several = (callbacks,) if _observes(callbacks) or not isinstance(callbacks, Iterable) else callbacks
+    found = tuple(cast("Iterable[Any]", several))
+    for one in found:
         if not callable(one) and not _observes(one):
             raise UsageError(
                 f"callbacks: expected functions, or objects with any of the methods {', '.join(EVENTS)}; got {one!r}"
             )
+    return found
 
 
 def _observes(callback: Any) -> bool:

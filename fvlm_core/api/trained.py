@@ -38,11 +38,17 @@ def load(
 ) -> Trained:
     """A run: its folder, its id, or "recipe/id". Its weights are read when they are first needed.
 
-    root: see `runs`. device: where the model is used, "cpu" or "cuda". checkpoint: "best" (of the best evaluation) or
-    "last". Raises `FvlmError` for a run that is not there.
+    root: see `runs`. device: where the model is used, "cpu", "cuda", or "auto", a GPU where there is one. checkpoint:
+    "best" (of the best evaluation) or "last". Raises `FvlmError` for a run, or a GPU, that is not there.
     """
     one_of("checkpoint", checkpoint, ("best", "last"))
-    return Trained(find_run(str(run), runs_folder(root)), warn, device, checkpoint)
+    one_of("device", device, ("auto", "cpu", "cuda"))
+    found = find_run(str(run), runs_folder(root))
+    if device != "cpu":
+        from fvlm_core.hardware.devices import pick_device
+
+        device = pick_device(device)
+    return Trained(found, warn, device, checkpoint)
 
 
 class Trained:
@@ -178,7 +184,8 @@ class Trained:
             frames, question = _checked(self.restored, video), viewing.prompt
         if mode is not None:
             one_of("mode", mode, self.restored.model.connector.spec.modes)
-        chosen = settings_from(settings, Generation, "generate")
+        given = {name: value for name, value in settings.items() if value is not None}
+        chosen = settings_from(given, Generation, "generate")
         return caption(
             self.restored, frames, question, tokens, viewing.system, mode, settings=chosen, seed=seed
         )

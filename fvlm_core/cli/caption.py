@@ -121,5 +121,6 @@ def _files(given: tuple[Path, ...]) -> Iterator[Path]:
 def _captioned(out: Path | None) -> set[str]:
     if out is None or not out.exists():
         return set()
-    lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+    # A caption may hold other ends of lines, such as U+2028, which JSON leaves as they are.
+    lines = [json.loads(line) for line in out.read_text(encoding="utf-8").split("\n") if line.endswith("}")]
     return {line["video"] for line in lines if "caption" in line}

@@ -33,7 +33,6 @@ def command(names: tuple[str, ...], to: Path, objective: ObjectiveName, root: Pa
     RUN is a recipe (all its runs), "recipe/id", an id, a pattern such as 'phase1a/A*', or a run's folder. Without any,
     all runs are exported. The same runs give the same bytes.
     """
-    from fvlm_core.api.outputs import writing
     from fvlm_core.cli.console import note, stderr, stdout
     from fvlm_core.interchange.export import export, not_in_fits
     from fvlm_core.runs.select import listing, select_runs
@@ -41,6 +40,7 @@ def command(names: tuple[str, ...], to: Path, objective: ObjectiveName, root: Pa
     from fvlm_core.scaling.points.in_fits import FITS, MARKS
     from fvlm_core.scaling.points.points_from_runs import stored_runs
     from fvlm_core.utils.listing import listed
+    from fvlm_core.utils.outputs import writing
 
     runs = in_order(select_runs(names, root, note)) if names else stored_runs(root, note)
     with writing(to):

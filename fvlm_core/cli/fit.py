@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fvlm_core.api.outputs import prepare, writing
 from fvlm_core.cli.costs import compute_option
 from fvlm_core.cli.figure_options import figure_options
 from fvlm_core.cli.fit_options import fit_options
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.path_types import FILE_OR_STDOUT, FILE_PATH, STDOUT
 from fvlm_core.cli.points_options import fit_points_options
+from fvlm_core.utils.outputs import prepare, writing
 
 if TYPE_CHECKING:
     from fvlm_core.api.points import PointsRequest

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 from attrs import evolve
 
-from fvlm_core.interfaces.generation import Generation
+from fvlm_core.interfaces.generation import Generation, giving_way
 from fvlm_core.utils.errors import UsageError
 
 G = TypeVar("G", bound=Generation)
@@ -37,12 +37,8 @@ def generation_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def generation(settings: G, **said: Any) -> G:
     """The settings with what the command line says otherwise. Raises `UsageError`, naming the option."""
     given = {name: value for name, value in said.items() if value is not None and value != ()}
-    if given.get("beams", 1) > 1 and "temperature" not in given:  # a recipe's sampling gives way to a search
-        given |= {"temperature": None, "top_p": None}
-    if "temperature" in given and given["temperature"] is not None and "beams" not in given:
-        given["beams"] = 1
     try:
-        return evolve(settings, **given)
+        return evolve(settings, **giving_way(given))
     except ValueError as error:
         text = str(error.args[0] if error.args else error).replace("'", "")
         raise UsageError("--" + _as_options(text)) from None

@@ -70,11 +70,11 @@ def command(
 
     Everything that the files say is kept, nothing is made up, and an export gives the tables again, row by row.
     """
-    from fvlm_core.api.outputs import writing
     from fvlm_core.cli.console import stdout
     from fvlm_core.interchange.overrides import Given
     from fvlm_core.interchange.sources import find_sources, read_source
     from fvlm_core.interchange.write_runs import keep, plan
+    from fvlm_core.utils.outputs import writing
 
     given = Given(total_params, size, schedule, samples_per_step)
     groups = [

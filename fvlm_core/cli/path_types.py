@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fvlm_core.api.hindrance import given
 from fvlm_core.cli.offered import Place, offered
+from fvlm_core.utils.hindrance import given
 from fvlm_core.utils.paths import user_path
 
 if TYPE_CHECKING:

@@ -68,13 +68,13 @@ def command(
     RUN is a recipe (its name or its file), "recipe/id", an id, a pattern, or a run's folder; without any, all runs.
     The file needs no other one and no network.
     """
-    from fvlm_core.api.outputs import prepare, writing
     from fvlm_core.cli.console import note, stderr
     from fvlm_core.report.html import failures, gather, page
     from fvlm_core.runs.select import listing, recipe_names, select_runs
     from fvlm_core.runs.store import in_order
     from fvlm_core.scaling.points.points_from_runs import stored_runs
     from fvlm_core.utils.atomic_files import write_text
+    from fvlm_core.utils.outputs import prepare, writing
 
     chosen = _chosen(list(dict.fromkeys(sections)), settings)
     runs = in_order(select_runs(recipe_names(names), root, note)) if names else stored_runs(root, note)

@@ -85,7 +85,7 @@ def command(
     if out is None:
         click.echo(text, nl=False)
         return
-    from fvlm_core.api.outputs import prepare, writing
+    from fvlm_core.utils.outputs import prepare, writing
 
     prepare(out)
     with writing(out):

@@ -19,9 +19,9 @@ def command(out: Path | None) -> None:
     With the Even Better TOML extension or taplo, write it beside the recipes and begin each with
     "#:schema ./recipe.schema.json".
     """
-    from fvlm_core.api.outputs import prepare, writing
     from fvlm_core.cli.console import print_json
     from fvlm_core.recipes.json_schema import recipe_schema
+    from fvlm_core.utils.outputs import prepare, writing
 
     if out is None or out == STDOUT:
         print_json(recipe_schema(), indent=1)

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFont
 
 from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.outputs import prepare, writing
+from fvlm_core.utils.paths import user_path
 
 SUFFIXES = (".gif", ".mp4", ".png")
 """What `save` writes: an animation, a video, a contact sheet of all frames."""
@@ -43,19 +45,22 @@ class GazeMaps:
     title: str = ""
 
     def save(self, to: str | PathLike[str]) -> None:
-        """Write a GIF, an MP4 or a PNG contact sheet, by the file's suffix. Raises `UsageError` for others."""
-        file = Path(to)
+        """Write a GIF, an MP4 or a PNG contact sheet, by the file's suffix; its folder is made. Raises `UsageError` for
+        other suffixes, and where nothing can be written."""
+        file = user_path(Path(to))
+        if file.suffix not in SUFFIXES:
+            raise UsageError(f"{file}: expected a file name ending in {', '.join(SUFFIXES)}")
+        prepare(file)
         pictures = [self.picture(frame) for frame in range(len(self.frames))]
-        if file.suffix == ".gif":
-            pictures[0].save(
-                file, save_all=True, append_images=pictures[1:], duration=int(1000 * _SECONDS), loop=0
-            )
-        elif file.suffix == ".mp4":
-            _save_video(pictures, file)
-        elif file.suffix == ".png":
-            _contact_sheet(pictures).save(file)
-        else:
-            raise UsageError(f"--out {file}: expected a file name ending in {', '.join(SUFFIXES)}")
+        with writing(file):
+            if file.suffix == ".gif":
+                pictures[0].save(
+                    file, save_all=True, append_images=pictures[1:], duration=int(1000 * _SECONDS), loop=0
+                )
+            elif file.suffix == ".mp4":
+                _save_video(pictures, file)
+            else:
+                _contact_sheet(pictures).save(file)
 
     def figure(self, most: int = 8) -> Figure:
         """The pictures of at most so many frames, evenly spaced, one below the other, as a matplotlib Figure."""

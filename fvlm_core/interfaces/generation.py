@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import Attribute, field, frozen
 from attrs.validators import and_, ge, gt, le, optional
+
+
+def giving_way(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that somebody says, and what of a recipe's gives way to them: its sampling to a search of beams, and its
+    search to sampling. said: without what is left open."""
+    beams, temperature = said.get("beams"), said.get("temperature")
+    if isinstance(beams, int) and beams > 1 and temperature is None:
+        return {"temperature": None, "top_p": None, **said}
+    return {"beams": 1, **said} if temperature is not None else {**said}
 
 
 def _texts(config: Any, attribute: Attribute[Any], texts: tuple[str, ...]) -> None:

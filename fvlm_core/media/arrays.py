@@ -29,7 +29,7 @@ def decode_array(id: str, clip: FrameArray, size: int) -> tuple[NDArray[np.uint8
 
     def pictures() -> Iterator[tuple[float, VideoFrame]]:
         for at in shown.tolist():
-            picture = _checked(clip.frames[at], clip.frames.shape[1:])
+            picture = _checked(_read(clip, at), clip.frames.shape[1:])
             yield float(begins[at]), VideoFrame.from_ndarray(picture, "rgb24")
 
     try:
@@ -54,6 +54,17 @@ def _times(id: str, clip: FrameArray) -> list[float]:
         if not 0 < value < math.inf:
             raise BadSample(id, f"{name} is {value}; expected a number above 0")
     return look_times(shape[0] / clip.rate, clip.fps, clip.max_frames)
+
+
+def _read(clip: FrameArray, at: int) -> Any:
+    """One picture of a clip, which a lazy array reads now. Raises `OSError`, and `Unusable` for all else that its
+    library raises."""
+    try:
+        return np.asarray(clip.frames[at])
+    except OSError:
+        raise
+    except Exception as error:
+        raise Unusable(f"picture {at} cannot be read: {type(error).__name__}: {error}") from error
 
 
 def _checked(picture: Any, shape: tuple[int, ...]) -> NDArray[np.uint8]:

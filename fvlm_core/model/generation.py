@@ -55,7 +55,10 @@ def continued(
         token = logits.argmax(-1)
         if settings.temperature is not None:
             shares = sampled_from(logits[0], settings.temperature, settings.top_p)
-            token = torch.multinomial(shares, 1, generator=draw).to(token.device)
+            if (
+                shares.isfinite().all()
+            ):  # else the weights have diverged: nothing can be drawn, the likeliest is taken
+                token = torch.multinomial(shares, 1, generator=draw).to(token.device)
         if int(token) == end.token:
             break
         said.append(int(token))

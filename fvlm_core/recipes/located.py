@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from attrs import define, field
 
@@ -64,11 +66,19 @@ class Located:
 
 
 def from_plain(value: Any, shown: str) -> Located:
-    """Plain values as if they stood in a file that is shown as `shown`."""
-    if isinstance(value, dict):
-        return Located({k: from_plain(v, shown) for k, v in value.items()}, shown)
-    if isinstance(value, list):
-        return Located([from_plain(v, shown) for v in value], shown)
+    """Values of Python as if they stood in a file that is shown as `shown`: mappings, lists and tuples, paths, and
+    numbers and texts, of numpy too."""
+    if isinstance(value, Mapping):
+        table = cast("Mapping[str, Any]", value)
+        return Located({k: from_plain(v, shown) for k, v in table.items()}, shown)
+    if isinstance(value, list | tuple):
+        items = cast("Sequence[Any]", value)
+        return Located([from_plain(v, shown) for v in items], shown)
+    if isinstance(value, PathLike):
+        return Located(fspath(cast("PathLike[str]", value)), shown)
+    numpy = sys.modules.get("numpy")  # whoever has such a number has imported it
+    if numpy is not None and isinstance(value, numpy.generic):
+        return Located(value.item(), shown)
     return Located(value, shown)
 
 

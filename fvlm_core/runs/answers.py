@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from attrs import asdict, frozen
+from attrs import asdict, fields, frozen
 
 from fvlm_core.utils.atomic_files import read_rows, refuse_link, write_text
+from fvlm_core.utils.errors import UsageError
 
 ANSWERS = "answers"
 
@@ -85,9 +86,33 @@ def write_answers(folder: Path, step: int, answers: Sequence[ScoredAnswer], best
 
 
 def read_answers(folder: Path, step: int) -> list[ScoredAnswer] | None:
-    """The answers of the evaluation at a step, in the set's order; None when they were not kept."""
+    """The answers of the evaluation at a step, in the set's order; None when they were not kept.
+
+    Raises `UsageError`, naming the file, where it holds anything else, or cannot be read.
+    """
     file = _file(folder, step)
-    return [ScoredAnswer(**row) for _, row in read_rows(file)] if file.is_file() else None
+    if not file.is_file():
+        return None
+    try:
+        return [_answer(row, line) for line, row in read_rows(file)]
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file}: {error}") from None
+
+
+def _answer(row: Any, line: int) -> ScoredAnswer:
+    """Raises `ValueError` for what is no answer."""
+    names = [field.name for field in fields(ScoredAnswer)]
+    if not isinstance(row, dict) or {*row} != {*names}:
+        raise ValueError(f"line {line}: expected an object of {', '.join(names)}")
+    found = ScoredAnswer(**cast("dict[str, Any]", row))
+    given = asdict(found)
+    if wrong := [name for name in names[:-1] if not isinstance(given[name], str)]:
+        raise ValueError(f"line {line}: {wrong[0]}: expected a text, got {given[wrong[0]]!r}")
+    scores: Any = given["scores"]
+    numbers = scores.values() if isinstance(scores, dict) else [scores, ""]
+    if not all(value is None or type(value) in (int, float) for value in numbers):
+        raise ValueError(f"line {line}: scores: expected a number or null by metric, got {scores!r}")
+    return found
 
 
 def _file(folder: Path, step: int) -> Path:

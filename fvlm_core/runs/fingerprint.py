@@ -71,6 +71,10 @@ def software(config: RunRecipe) -> dict[str, Any]:
     if not isinstance(training.schedule, str):
         chosen.append(found.find("schedule", training.schedule.component))
     chosen += [found.find("callback", each.component) for each in training.callbacks or ()]
+    metrics = [found.find("metric", each.component) for each in config.eval.metrics or ()]
+    chosen += [
+        offer for offer in metrics if offer.plugin == HERE.name
+    ]  # no version tells them from what they were
     return {
         "decoder": _versions(decoder) if decoder else f"{DECODER} {version(DECODER)}",
         "plugins": {_brings(offer): offer.origin for offer in sorted(chosen, key=_brings)},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,39 @@ def test_a_bad_cell_of_a_data_frame_is_named_by_its_row() -> None:
         ),
         (lambda: fvlm.suggest(target_budget=1e15), "--budget FLOPS or --hours"),
         (lambda: fvlm.train("wrong.toml", callbacks=[3]), "callbacks: expected functions, .*got 3"),
+        (lambda: fvlm.train("wrong.toml", callbacks=3), "callbacks: expected functions, .*got 3"),
+        (lambda: fvlm.train("wrong.toml", callbacks=print), "training.stepps: unknown key"),
+        (lambda: fvlm.plan("quickstart", mfu=0.0), "mfu: expected a number above 0 and at most 1, got 0.0"),
+        (lambda: fvlm.plan("quickstart", mfu=40), "mfu: expected a number above 0 and at most 1, got 40"),
+        (lambda: fvlm.suggest(target_budget=1e15, hours=math.inf), "hours: expected a positive number"),
+        (lambda: fvlm.suggest(target_budget=1e15, budget=math.nan), "budget: expected a positive number"),
+        (lambda: fvlm.suggest(target_budget=[1], budget=1e15), "target_budget: expected a positive number"),
+        (lambda: fvlm.suggest(budget=1e15, max_runs=0), "max_runs: expected a whole number of at least 1"),
+        (
+            lambda: fvlm.suggest(budget=1e15, largest_share=1.5),
+            "largest_share: expected .* at most 1, got 1.5",
+        ),
+        (lambda: fvlm.suggest(budget=1e15, noise="a lot"), "noise: expected a number above 0"),
+        (
+            lambda: fvlm.evaluate("grid/40k", samples=0),
+            "samples: expected a whole number of at least 1, got 0",
+        ),
+        (lambda: fvlm.evaluate("grid/40k", samples=1.5), "samples: expected a whole number"),
+        (
+            lambda: fvlm.evaluate("grid/40k", max_bad=2),
+            "max_bad: expected a number of at least 0 and at most 1",
+        ),
+        (lambda: fvlm.fit(FULL, draws=1), "draws: expected a whole number of at least 2 and at most 100,000"),
+        (lambda: fvlm.fit(FULL, delta=math.nan), "delta: expected a number above 0, got nan"),
+        (lambda: fvlm.fit(FULL, fixed="bta=alpha"), '"?bta'),
+        (lambda: fvlm.evaluate("grid/40k", generation={"beams": 2}), "nothing is answered without a metric"),
+        (lambda: fvlm.load("grid/40k", device="cpi"), 'device: expected one of .*did you mean "cpu"'),
+        (
+            lambda: fvlm.suggest(
+                data="grid/41k", root="new", budget=1e15, target_budget=1e16, cost="6ND", sizes="1M"
+            ),
+            "new: no runs are kept there",
+        ),
         (lambda: fvlm.export("file.csv/inside", objective="x"), "objective: expected one of"),
     ],
 )
@@ -166,3 +200,54 @@ def test_a_defect_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fvlm_core.api.fit.fit_points", broken)
     with pytest.raises(ZeroDivisionError):
         fvlm.fit(FULL)
+
+
+@pytest.mark.parametrize("ask", [lambda: fvlm.plan("none", root="kept"), lambda: fvlm.train("none", "kept")])
+def test_recipes_are_read_with_the_runs_that_are_meant(ask: Callable[[], Any]) -> None:
+    """A component that names a run looks for it where the call says that runs are kept."""
+    from fvlm_core.utils.paths import runs_folder
+
+    with pytest.raises(fvlm.FvlmError, match='no shipped recipe "none"'):
+        ask()
+    assert runs_folder() == Path("kept")
+    fvlm.runs()
+    assert runs_folder() == Path("runs")
+
+
+def test_a_gpu_that_is_not_there_is_told_when_the_run_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(fvlm.FvlmError, match="torch sees no GPU"):
+        fvlm.load("grid/40k", device="cuda")
+    assert fvlm.load("grid/40k", device="auto").name == "grid/40k"
+
+
+def test_runs_outside_the_store_are_points_to_suggest_from() -> None:
+    from fvlm_core.api.points import requested
+    from fvlm_core.api.suggest import measured_rate, points_there
+
+    chosen = [str(file.parent) for file in sorted(Path("runs/grid").glob("*/recipe.json"))]
+    inside = points_there(requested(None, Path("runs")), print)
+    outside = points_there(requested(chosen, Path("elsewhere")), print)
+    assert inside is not None
+    assert outside is not None
+    assert sorted(outside.table["loss"]) == sorted(inside.table["loss"])
+    one = points_there(requested(chosen[:1], Path("runs")), print)
+    assert one is not None
+    assert len(one.table) < len(inside.table)
+    assert measured_rate(requested(chosen, Path("elsewhere"))) == measured_rate(requested(None, Path("runs")))
+
+
+def test_a_picture_of_gaze_is_saved_like_other_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    gaze = fvlm.GazeMaps(np.zeros((1, 3, 42, 42), np.uint8), {"coarse": np.ones((1, 3, 3), np.float32)})
+    monkeypatch.setenv("HOME", str(Path.cwd() / "home"))
+    gaze.save("~/deep/gaze.png")
+    assert Path("home/deep/gaze.png").is_file()
+    Path("file").write_text("")
+    for to in ("file/gaze.gif", "file/gaze.mp4"):
+        with pytest.raises(fvlm.FvlmError, match=f"{to}: cannot be written: "):
+            gaze.save(to)
+    Path("taken.mp4").mkdir()
+    with pytest.raises(fvlm.FvlmError, match=r"taken.mp4: cannot be written: Is a directory"):
+        gaze.save("taken.mp4")
+    with pytest.raises(fvlm.FvlmError, match="expected a file name ending in"):
+        gaze.save("gaze.jpg")

@@ -56,6 +56,11 @@ def test_columns_are_named_and_a_named_index_is_one(table: pd.DataFrame) -> None
     assert found.points["d"].tolist() == fvlm.fit(table, "joint-chinchilla", draws=10).points["d"].tolist()
 
 
+def test_an_index_that_is_a_column_too_is_that_column(table: pd.DataFrame) -> None:
+    found = fvlm.fit(table.set_index("n", drop=False), "joint-chinchilla", draws=10)
+    assert found.points["n"].tolist() == fvlm.fit(table, "joint-chinchilla", draws=10).points["n"].tolist()
+
+
 def test_runs_are_chosen_by_their_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grid(tmp_path / "runs")
     monkeypatch.chdir(tmp_path)

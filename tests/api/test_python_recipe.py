@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -72,3 +73,29 @@ def test_every_problem_is_told_with_its_key_and_what_is_near() -> None:
     assert "training.lr" in str(told.value)
     with pytest.raises(fvlm.FvlmError, match="expected a name"):
         fvlm.Recipe({"training": {"steps": 3}})
+
+
+def test_ordinary_values_of_python_are_those_of_a_recipe(tmp_path: Path) -> None:
+    """Mappings, tuples, paths and numbers of numpy are what their plain values are, and can be saved."""
+    import numpy as np
+
+    source = {"name": "shapes", "clips": np.int64(12)}
+    plain = {**MADE, "data": {"sources": [{**source, "clips": 12}]}, "training": {"steps": 3, "lr": 0.5}}
+    ours = {
+        **MADE,
+        "extends": Path("quickstart"),
+        "data": MappingProxyType({"sources": (MappingProxyType(source),)}),
+        "training": {"steps": np.int32(3), "lr": np.float32(0.5)},
+        "runs": ({"id": "a"}, {"id": "b", "training": {"lr": 0.5}}),
+    }
+    recipe = fvlm.Recipe(ours)
+    assert recipe == fvlm.Recipe(plain)
+    assert fvlm.Recipe(recipe.save(tmp_path / "saved.toml")) == recipe
+
+
+def test_a_recipe_is_saved_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert fvlm.Recipe(MADE).save("~/deep/saved.toml") == tmp_path / "home/deep/saved.toml"
+    assert (tmp_path / "home/deep/saved.toml").is_file()
+    assert not (tmp_path / "~").exists()

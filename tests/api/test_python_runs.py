@@ -144,6 +144,7 @@ def test_frames_can_be_asked_about_as_well(trained: Any, clip: Path) -> None:
         == trained.caption(clip, tokens=6)
     )
     assert isinstance(trained.generate(frames[:0], "Say something.", tokens=3), str)
+    assert trained.generate(frames, tokens=6, temperature=None) == trained.generate(frames, tokens=6)
 
 
 def test_a_stream_says_after_each_frame_what_the_frames_so_far_give(trained: Any, clip: Path) -> None:
@@ -226,6 +227,16 @@ def test_an_evaluation_is_the_command_line_s(
     assert "words" in repr(found)
 
 
+def test_answers_are_the_command_line_s_and_a_bare_text_is_one(
+    trained: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--mode", "all", "--metric", "exact-match", "--beams", "2", "--tokens", "3", "--answers", "2"]
+    _, out, _ = run_cli(["eval", trained.name, *asked, "--json"], monkeypatch, capsys)
+    how = {"beams": 2, "limit": 3, "samples": 2, "temperature": None}
+    found = fvlm.evaluate(trained.folder, modes="all", metrics="exact-match", generation=how)
+    assert found.to_dict() == json.loads(out)
+
+
 def test_a_comparison_is_the_command_line_s(
     quickstart: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -264,3 +275,12 @@ def test_what_to_run_next_is_the_command_line_s(
     found.save()
     assert len(fvlm.Recipe("ours.toml").runs) == len(fvlm.Recipe("theirs.toml").runs)
     assert "what to run next" in repr(found)
+
+    again = fvlm.suggest(
+        "quickstart", budget=1e13, target_budget="1e14", fresh=True, max_runs=3, out="ours.toml"
+    )  # the cell is run once more
+    again.save()
+    Path("ours.toml").write_text("# mine\n")
+    with pytest.raises(fvlm.FvlmError, match=r"ours.toml is there already"):
+        again.save()
+    assert Path("ours.toml").read_text() == "# mine\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -132,6 +133,130 @@ def test_what_a_cell_defines_trains_and_is_recorded_by_its_source(
     )  # itself as it was; the class that it makes is another
     with pytest.raises(fvlm.FvlmError, match=r"software\.plugins\.here:doubled: source \w+ -> source \w+"):
         fvlm.train(recipe(tmp_path), tmp_path / "runs")
+
+
+USED = """
+from functools import cached_property
+
+import attrs
+
+
+class Base:
+    def begin(self):
+        return 1
+
+
+def at_most(instance, attribute, value):
+    return 2
+
+
+def made(value):
+    return 3
+
+
+def default():
+    return 4
+
+
+def of_property():
+    return 5
+
+
+def of_cached():
+    return 6
+
+
+def of_class_method():
+    return 7
+
+
+def of_static_method():
+    return 8
+
+
+@attrs.frozen
+class Settings:
+    size: int = attrs.field(
+        default=attrs.Factory(default),
+        validator=attrs.validators.optional(attrs.validators.and_(attrs.validators.ge(0), at_most)),
+        converter=attrs.converters.optional(made),
+    )
+
+    @cached_property
+    def slow(self):
+        return of_cached()
+
+
+class Component(Base):
+    def __init__(self, config):
+        self.config = config
+
+    @property
+    def quick(self):
+        return of_property()
+
+    @classmethod
+    def one(cls):
+        return of_class_method()
+
+    @staticmethod
+    def other():
+        return of_static_method()
+"""
+
+
+def origin(name: str) -> str:
+    [offer] = [one for one in lookup._here if one.component.name == name]
+    return offer.origin
+
+
+def test_the_identity_follows_what_classes_are_made_of(tmp_path: Path) -> None:
+    """Whatever of the eight functions changes, the hash does; the same cell run again has the same."""
+    hashes: list[str] = []
+    for text in (USED, USED, *(USED.replace(f"return {at}", f"return {at}0") for at in range(1, 9))):
+        own = cell(tmp_path, text)
+        fvlm.register("callback", "watching", own.Component, own.Settings)
+        hashes.append(origin("watching"))
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes[1:])) == 9
+
+
+def test_a_metric_of_this_process_is_recorded_and_others_are_not(tmp_path: Path) -> None:
+    from fvlm_core.runs.fingerprint import software
+
+    own = cell(tmp_path, "def build(config):\n    return lambda answer: 1.0\n")
+    fvlm.register("metric", "mine", own.build)
+    made = recipe_without(tmp_path).override("eval.metrics=[{ name = 'mine' }, { name = 'exact-match' }]")
+    plugins = software(made.checked.runs[0].config)["plugins"]
+    assert plugins["here:mine"] == origin("mine")
+    assert {*plugins} - {"here:mine"} == {
+        *software(recipe_without(tmp_path).checked.runs[0].config)["plugins"]
+    }
+
+
+def recipe_without(folder: Path) -> fvlm.Recipe:
+    file = folder / "small.toml"
+    file.write_text(TEXT)
+    return fvlm.Recipe(file)
+
+
+def stands_for(name: str) -> Any:
+    """What the import string of a schedule of this process leads to."""
+    module, _, attribute = registry().find("schedule", name).component.target.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def test_a_refused_component_leaves_the_one_before_and_names_do_not_collide(tmp_path: Path) -> None:
+    own = cell(tmp_path)
+    fvlm.register("schedule", "straight", own.straight)
+    with pytest.raises(fvlm.FvlmError, match=r"source of .* cannot be read"):
+        fvlm.register("schedule", "straight", eval("lambda config, ends: None"))
+    assert stands_for("straight") is own.straight
+    fvlm.register("schedule", "a-config", own.build)
+    fvlm.register("schedule", "a_config", own.straight)
+    fvlm.register("schedule", "a", own.straight, own.Settings)
+    assert stands_for("a-config") is own.build
+    assert stands_for("a_config") is own.straight
 
 
 def test_what_cannot_be_registered_is_explained(tmp_path: Path) -> None:

@@ -129,3 +129,13 @@ def test_captions_are_drawn_by_a_seed_searched_and_stopped(
     code, _, err = run_cli(["caption", *clips, "--run", "tiny", "--top-p", "0.5"], monkeypatch, capsys)
     assert code == 2
     assert "--top-p: nothing is sampled without a temperature" in " ".join(err.split())
+
+
+def test_a_caption_may_hold_any_end_of_a_line(tmp_path: Path) -> None:
+    from fvlm_core.cli.caption import _captioned
+
+    out = tmp_path / "out.jsonl"
+    out.write_text(
+        '{"video": "a.mp4", "caption": "one\u2028two}\x85three"}\n{"video": "b.mp4", "cap', "utf-8"
+    )
+    assert _captioned(out) == {"a.mp4"}

@@ -175,3 +175,14 @@ def test_the_source_of_the_docs_keeps_the_contract_and_can_be_used_everywhere(cl
     for alone, made_by_workers in zip(*read, strict=True):
         assert torch.equal(alone.batch.frames, made_by_workers.batch.frames)
         assert alone.batch.sample_ids == made_by_workers.batch.sample_ids
+
+
+def test_whatever_a_lazy_array_raises_costs_its_sample_alone() -> None:
+    class Torn:
+        shape, dtype = (4, 40, 66, 3), np.dtype(np.uint8)
+
+        def __getitem__(self, at: int) -> Any:
+            raise KeyError("chunk 3 of clip")
+
+    with pytest.raises(BadSample, match="picture 0 cannot be read: KeyError: 'chunk 3 of clip'"):
+        decode_frames(sample(FrameArray(Torn(), 4, 1.0, 64)), 28)  # pyright: ignore[reportArgumentType]

@@ -151,3 +151,25 @@ def test_a_text_is_cut_before_the_first_stop_in_it() -> None:
     assert Generation(stop=("\n", "User:")).cut("two\nUser: x") == "two"
     assert Generation(stop=("User:", "\n")).cut("twoUser: x\n") == "two"
     assert GREEDY.cut("a\nb") == "a\nb"
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+@pytest.mark.parametrize("top_p", [None, 0.9])
+@torch.no_grad()
+def test_weights_that_have_diverged_say_the_likeliest_token(
+    bad: float, top_p: float | None, speaker: LlamaBackend
+) -> None:
+    def head(hidden: torch.Tensor) -> torch.Tensor:
+        return speaker.logits(hidden).index_fill(-1, torch.tensor([9]), bad)
+
+    read = speaker.embed(prompt(0))
+    settings = Generation(temperature=1.0, top_p=top_p)
+    assert continued(speaker, head, read, End(3, END), settings, seed=0) == [9, 9, 9]
+
+
+def test_a_recipe_s_search_and_sampling_give_way_to_what_is_said() -> None:
+    from fvlm_core.interfaces.generation import giving_way
+
+    assert giving_way({"beams": 4}) == {"beams": 4, "temperature": None, "top_p": None}
+    assert giving_way({"temperature": 0.5}) == {"temperature": 0.5, "beams": 1}
+    assert giving_way({"beams": 4, "temperature": 0.5}) == {"beams": 4, "temperature": 0.5}

@@ -73,6 +73,34 @@ def test_runs_without_metrics_have_no_such_section_and_damage_costs_the_answers_
     assert len(blocks) == 1
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("[1]", "expected an object of id, prompt"),
+        (
+            '{"id": 3, "prompt": "", "reference": "", "generated": "", "scores": {}}',
+            "id: expected a text, got 3",
+        ),
+        (
+            '{"id": "a", "prompt": "", "reference": "", "generated": "", "scores": [1]}',
+            "scores: expected a number",
+        ),
+        (
+            '{"id": "a", "prompt": "", "reference": "", "generated": "", "scores": {"token_f1": "high"}}',
+            "scores: expected a number",
+        ),
+    ],
+)
+def test_a_file_that_holds_no_answers_is_named_and_passed_over(root: Path, line: str, said: str) -> None:
+    file = root / "p/a/answers/step-00000100.jsonl"
+    file.write_text(f"{line}\n")
+    (block,) = sections(root)["answers"].blocks
+    (warning,) = block.warnings
+    assert f"answers of a are passed over: {file}: line 1: " in warning
+    assert said in warning
+    assert len(block.tables[0].rows) == 2
+
+
 def test_runs_show_prints_metrics_with_their_intervals(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -30,11 +30,18 @@ def section(runs: Sequence[Gathered]) -> Section | None:
         "Metrics of the last evaluation: means over the samples that were answered, and the ends of their intervals "
         "at 95 % (Student's)."
     )
-    blocks = [Block("", tables=[Table("metrics", caption, columns, rows)])]
+    blocks: list[Block] = []
+    damaged: list[str] = []
     for at, one in enumerate(runs):
-        if (table := _samples(one, at)) is not None:
+        try:
+            table = _samples(one, at)
+        except UsageError as error:  # the metrics stand above all the same
+            damaged.append(f"answers of {one.label} are passed over: {error}")
+            continue
+        if table is not None:
             blocks.append(Block(one.label, tables=[table]))
-    return Section("answers", "Metrics and answers", blocks)
+    means = Block("", warnings=damaged, tables=[Table("metrics", caption, columns, rows)])
+    return Section("answers", "Metrics and answers", [means, *blocks])
 
 
 def _means(one: Gathered) -> list[list[Cell]]:
@@ -51,13 +58,10 @@ def _means(one: Gathered) -> list[list[Cell]]:
 
 
 def _samples(one: Gathered, at: int) -> Table | None:
-    """The best, the median and the worst answer by the first metric, of the last evaluation."""
+    """The best, the median and the worst answer by the first metric, of the last evaluation. Raises `UsageError`."""
     row = one.validation.last
     names = list(metric_means(row))
-    try:
-        answers = read_answers(one.run.folder, row["step"]) if names else None
-    except (UsageError, ValueError, TypeError):  # damaged: the metrics stand above all the same
-        return None
+    answers = read_answers(one.run.folder, row["step"]) if names else None
     by = names[0] if names else ""
     ranked = sorted(
         (each for each in answers or () if each.scores.get(by) is not None),

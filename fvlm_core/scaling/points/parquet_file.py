@@ -97,7 +97,8 @@ class FrameSheet(ParquetSheet):
 
     def __init__(self, table: pd.DataFrame, name: str, decimal: Decimal = "") -> None:
         """name: what messages call it. Raises `UsageError` for columns that no Parquet file can hold."""
-        named = [level for level in table.index.names if level is not None]
+        # A level that is named like a column is that column: `set_index("N", drop=False)`.
+        named = [name for name in table.index.names if name is not None and name not in table.columns]
         whole = table.reset_index(level=named) if named else table
         with _explained(Path(name)):
             whole = whole.set_axis([str(column) for column in whole.columns], axis="columns")

@@ -12,8 +12,8 @@ from pathlib import Path
 @contextmanager
 def writing(file: Path) -> Generator[None]:
     """Turn what hinders writing `file` inside the block into a `UsageError`; a full disk is nobody's misuse."""
-    from fvlm_core.api.hindrance import circumstances
     from fvlm_core.utils.errors import UsageError
+    from fvlm_core.utils.hindrance import circumstances
 
     try:
         yield
