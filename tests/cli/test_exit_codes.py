@@ -9,9 +9,9 @@ import click
 import pytest
 from tiny import run_cli
 
-from fvlm_core.utils.hindrance import hindrance
 from fvlm_core.cli import main
 from fvlm_core.utils.errors import FvlmError, UsageError
+from fvlm_core.utils.hindrance import hindrance
 from fvlm_registry import LookupFailure
 
 RAISED: list[tuple[BaseException, int, str]] = [
