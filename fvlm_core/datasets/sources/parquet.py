@@ -159,6 +159,10 @@ def _too_large(rows: Any) -> str:
 def _group_too_large(opened: pq.ParquetFile, group: int, columns: Sequence[str]) -> str:
     """Why a row group is not read, or nothing."""
     of_group = opened.metadata.row_group(group)
+    if (
+        of_group.total_byte_size <= MAX_GROUP
+    ):  # of a damaged file pyarrow ends the process when asked for a column
+        return ""
     parts = (of_group.column(place) for place in range(of_group.num_columns))
     size = sum(part.total_uncompressed_size for part in parts if part.path_in_schema.split(".")[0] in columns)
     if size <= MAX_GROUP:

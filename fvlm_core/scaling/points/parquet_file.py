@@ -78,6 +78,8 @@ class ParquetSheet(Sheet):
         problems: list[Problem] = []
         for group in range(table.metadata.num_row_groups):
             of_group = table.metadata.row_group(group)
+            if of_group.total_byte_size <= LARGEST:
+                continue  # of a damaged file pyarrow ends the process when it is asked for a column's own
             for part in map(of_group.column, range(of_group.num_columns)):
                 if part.path_in_schema in headers and part.total_uncompressed_size > LARGEST:
                     text = f"{part.total_uncompressed_size:,} bytes in row group {group}, where {LARGEST:,} are read"
