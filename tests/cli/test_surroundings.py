@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from tiny import RECIPE, run_cli, trained
 
-from fvlm_core.api import hindrance
 from fvlm_core.cli import path_types
+from fvlm_core.utils import hindrance
 from fvlm_core.utils.paths import NO_HOME
 
 FVLM = Path(sys.executable).with_name("fvlm")
