@@ -202,10 +202,13 @@ class Attempt:
         return record, length
 
     def _check_read(self, record: dict[str, Any], before: Mapping[str, Any] | None) -> None:
-        """Raise `UsageError` unless the objective reads the weights that it read when the run began."""
+        """Raise `UsageError` unless the objective reads the weights that it read when the run began, or it is another one
+        by an accepted change."""
         if reads := _reads(self.run.config):
             record["reads"] = reads
-        if before is not None and (was := before.get("reads")) and was != reads:
+        accepted = any(change.key.startswith("training.objective") for change in self.begun.found)
+        was = None if before is None else before.get("reads")
+        if was and was != reads and not accepted:
             raise UsageError(
                 f"{self.run.id}: training.objective reads other weights than when the run began (recorded: {was}; "
                 f"there now: {reads}). Put those back, or start anew under another name (-o name=...)"

@@ -152,7 +152,6 @@ def _free(change: Change, was_constant: bool) -> bool:
     """Whether a change leaves the stable part what it was. was_constant: whether the whole of it was the peak rate."""
     if change.kind in ("runtime", "evaluation") or change.key in _OF_THE_DECAY:
         return True
-    brought = change.before == NOT_SET and change.key.startswith(
-        "software.plugins."
-    )  # the plugin of the schedule
+    # The plugin that the falling schedule comes from.
+    brought = change.before == NOT_SET and change.key.startswith("software.plugins.")
     return was_constant and (brought or change.key.startswith("training.schedule"))

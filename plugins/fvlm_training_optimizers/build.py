@@ -17,9 +17,8 @@ Group = dict[str, Any]
 def sgd(config: SGD, groups: Sequence[Group]) -> torch.optim.Optimizer:
     """Weight decay is added to the gradient, as torch does (L2), and so is scaled by the rate of each step."""
     made = torch.optim.SGD(groups, lr=0.0, momentum=config.momentum, nesterov=config.nesterov, fused=True)
-    if (
-        config.momentum
-    ):  # from nothing; torch's fused step makes it of what is in memory where a first step is left out
+    if config.momentum:
+        # From nothing: where a first step is left out, torch's fused one keeps what happens to be in memory.
         for group in made.param_groups:
             for parameter in group["params"]:
                 made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
