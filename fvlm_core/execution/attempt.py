@@ -202,8 +202,8 @@ class Attempt:
         return record, length
 
     def _check_read(self, record: dict[str, Any], before: Mapping[str, Any] | None) -> None:
-        """Raise `UsageError` unless the objective reads the weights that it read when the run began, or it is another one
-        by an accepted change."""
+        """Raise `UsageError` unless the objective reads the weights that it read when the run began, or it is another
+        one by an accepted change."""
         if reads := _reads(self.run.config):
             record["reads"] = reads
         accepted = any(change.key.startswith("training.objective") for change in self.begun.found)
