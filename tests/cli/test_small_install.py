@@ -114,4 +114,4 @@ def test_the_steps_of_a_small_install_name_every_dependency_but_timm() -> None:
     listed = re.search(r"requirements-small\.txt -->\n```text\n(.*?)\n```", PAGE.read_text(), re.DOTALL)
     assert listed
     normal = lambda lines: sorted(line.replace("_", "-").lower() for line in lines)
-    assert normal(listed[1].split()) == normal(line for line in own if not line.startswith("timm"))
+    assert normal(listed[1].splitlines()) == normal(line for line in own if not line.startswith("timm"))
