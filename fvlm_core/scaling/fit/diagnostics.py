@@ -133,7 +133,7 @@ def at_bounds(problem: FitProblem, solution: Solution) -> list[str]:
 def floor_above_best(problem: FitProblem, solution: Solution) -> list[Remark]:
     """Sizes whose fitted loss with endless data lies above a loss already measured, by more than noise explains: the
     lowest of n values lies about sigma sqrt(2 ln n) below their mean, and seldom a sigma more."""
-    if "d" not in problem.model.columns:
+    if "d" not in problem.model.columns or problem.model.target != "loss" or not problem.relative:
         return []
     endless = FitProblem(problem.model, problem.objective, problem.table.assign(d=ENDLESS))
     floors = pd.Series(endless.predict(solution.values[None])[0])

@@ -44,10 +44,11 @@ def lines(problem: FitProblem, solution: Solution, lag1: float) -> tuple[OtherFi
     """All of them, each refitted from the optimum; None when that would take too long."""
     cut = _cuts(problem.table)
     runs = _runs(problem.table)
-    refits = len(OBJECTIVES) + len(cut) + len(runs)
+    objectives = [name for name in OBJECTIVES if problem.relative or not FitObjective(name).logarithmic]
+    refits = len(objectives) + len(cut) + len(runs)
     if refits * len(problem.table) > MOST:
         return None
-    found = [_other(problem, solution, name) for name in OBJECTIVES if name != problem.objective.name]
+    found = [_other(problem, solution, name) for name in objectives if name != problem.objective.name]
     masks = [mask for _, mask in (*cut, *runs)]
     if masks:
         weights = np.array(masks, dtype=float)
@@ -112,7 +113,7 @@ def _influence(problem: FitProblem, theta: Floats, weights: Floats) -> Floats:
     inverse = np.linalg.pinv(curvature / np.outer(size, size), rcond=1e-12, hermitian=True) / np.outer(
         size, size
     )
-    return inverse @ (jacobian * weights * apart * problem.objective.weights(apart))
+    return inverse @ (jacobian * weights * apart * problem.counts(apart))
 
 
 def _named(problem: FitProblem, theta: Floats, left: set[str], lost: set[int]) -> dict[str, float | None]:
@@ -132,12 +133,14 @@ def _error(problem: FitProblem, theta: Floats, left_out: Any) -> float | None:
         return None
     predicted = problem.predict(problem.values(theta)[None])[0]
     with np.errstate(all="ignore"):
-        apart = float(np.mean(np.log(problem.loss[left_out]) - np.log(predicted[left_out])))
+        apart = float(np.mean(problem.scaled(problem.loss[left_out]) - problem.scaled(predicted[left_out])))
     return apart if np.isfinite(apart) else None
 
 
 def _cuts(table: pd.DataFrame) -> list[tuple[str, Any]]:
     """Masks of the points that stay; cuts that take nothing, or what an earlier one took, are left out."""
+    if table["d"].isna().any():
+        return []
     named = (table["run"] != "").to_numpy()
     end: Any = table.groupby(["size", "run"], observed=True)["d"].transform("max").to_numpy()
     share = table["d"].to_numpy() / end

@@ -124,13 +124,14 @@ def _project(problem: FitProblem, values: Floats, linear: list[int]) -> Floats:
         columns.append(problem.predict(unit) - base)
     basis = np.nan_to_num(np.stack(columns, axis=1))
     weight = 1.0 / problem.loss if problem.objective.delta is not None else np.ones_like(problem.loss)
+    weight = weight * problem.precision * np.sqrt(problem.weight)
     target = (problem.loss - np.nan_to_num(base)) * weight
     size = np.linalg.norm(basis * weight, axis=2, keepdims=True) + 1e-300
     scaled = basis * weight / size
     gram = scaled @ scaled.transpose(0, 2, 1) + 1e-12 * np.eye(len(linear))
     found = np.linalg.solve(gram, scaled @ target[:, :, None])[:, :, 0] / size[:, :, 0]
     # A scale that came out negative starts where its term makes 1 % of the loss, not at 0, where its slope vanishes.
-    small = 0.01 * problem.loss.mean() / (np.abs(basis).mean(axis=2) + 1e-300)
+    small = 0.01 * np.abs(problem.loss).mean() / (np.abs(basis).mean(axis=2) + 1e-300)
     logs = problem.logs[linear]
     return np.where(logs & (found <= 0), small, found)
 
@@ -144,7 +145,7 @@ def _polish(problem: FitProblem, theta: Floats) -> Solution:
 
     def residuals(trial: Parameters) -> Floats:
         values = np.array([[trial[name].value for name in names]])
-        apart = problem.objective.residuals(problem.predict(values), problem.loss)[0]
+        apart = problem.apart(problem.predict(values))[0] * np.sqrt(problem.weight)
         return np.nan_to_num(apart, posinf=1e6)
 
     values = problem.values(theta)
@@ -195,7 +196,7 @@ def _gradient(problem: FitProblem, values: Floats, bounds: tuple[str | None, ...
     theta = problem.search(values)[None]
     apart = problem.residuals(theta)[0]
     jacobian = problem.jacobian(theta)[0][free]
-    weight = problem.objective.weights(apart)
+    weight = problem.counts(apart)
     slope = jacobian @ (weight * apart)
     curvature = (jacobian * weight) @ jacobian.T
     scale = np.sqrt(np.where(np.diag(curvature) > 0, np.diag(curvature), 1.0))
@@ -207,8 +208,7 @@ def _gradient(problem: FitProblem, values: Floats, bounds: tuple[str | None, ...
 
 
 def _total(problem: FitProblem, values: Floats) -> float:
-    apart = problem.objective.residuals(problem.predict(values[None]), problem.loss)
-    return float(problem.total(apart)[0])
+    return float(problem.total(problem.apart(problem.predict(values[None])))[0])
 
 
 def _finite(total: Floats) -> Floats:

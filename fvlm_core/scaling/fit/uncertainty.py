@@ -172,7 +172,7 @@ def influences(problem: FitProblem, solution: Solution) -> tuple[list[int], Floa
     if n <= len(free):
         return [], np.zeros((0, n)), np.zeros(0), 1.0
     scaled = jacobian / size[:, None]
-    psi = apart * problem.objective.weights(apart)
+    psi = apart * problem.counts(apart)
     bent = scaled * np.sqrt(expected_slope(problem, apart))  # H = bent bent'
     # What H does not determine is left out of its inverse, and so are those that share in it.
     left, singular, _ = np.linalg.svd(bent, full_matrices=False)
@@ -194,9 +194,10 @@ def expected_slope(problem: FitProblem, apart: Floats) -> Floats:
     """psi' at every point: the expected slope of the objective's derivative, [n]."""
     delta = problem.objective.delta
     if delta is None:
-        return np.ones_like(apart)
+        return np.ones_like(apart) * problem.weight
     window = max(delta, float(np.median(np.abs(apart))))
-    return (np.abs(apart) <= window) * (problem.objective.weights(np.zeros(1))[0] * delta / window)
+    slope = problem.objective.weights(np.zeros(1))[0] * delta / window
+    return (np.abs(apart) <= window) * slope * problem.weight
 
 
 def bootstrap(
@@ -340,7 +341,7 @@ def _steps(problem: FitProblem, solution: Solution, drawn: Resampling) -> Floats
     free = [at for at, bound in enumerate(solution.bounds) if bound is None]
     apart = problem.residuals(solution.theta[None])[0]
     jacobian = problem.jacobian(solution.theta[None])[0][free]
-    slopes = jacobian * (apart * problem.objective.weights(apart))
+    slopes = jacobian * (apart * problem.counts(apart))
     pairs = [(i, j) for i in range(len(free)) for j in range(i + 1)]
     bent = expected_slope(problem, apart)
     sums = np.concatenate([slopes, np.stack([jacobian[i] * jacobian[j] * bent for i, j in pairs])])
