@@ -33,8 +33,8 @@ MANY = 20_000
 refit: the draws lie within 1/sqrt(n) of it, where the two agree to 1/n."""
 
 HEAVY = 500_000
-"""Points times squared parameters from which a draw is one step, too: 1,000 refits of 20 parameters to 2,700 points would
-take a minute, their curvatures alone half of it."""
+"""Points times squared parameters from which a draw is one step, too: 1,000 refits of 20 parameters to 2,700 points
+would take a minute, their curvatures alone half of it."""
 
 DIFFERENCED = 4_000
 """Points times parameters from which it is for a law without a gradient, whose derivatives take two evaluations a
