@@ -87,8 +87,9 @@ def prepare(subject: ComponentUnderTest) -> Bench:
     return Bench(subject)
 
 
-def points(law: FitModel) -> pd.DataFrame:
-    """Runs of four sizes at three rates over three schedules, with every column that the law may read."""
+def points(law: FitModel | None = None) -> pd.DataFrame:
+    """Runs of four sizes at three rates over three schedules, with every column that the law may read; None: that any
+    law may read undeclared."""
     rows = [
         {
             "n": n * (1 + 0.1 * at),
@@ -109,10 +110,10 @@ def points(law: FitModel) -> pd.DataFrame:
     table["compute"] = 6 * table["n"] * table["d"]
     table["budget"] = table["step"].map("{:g}".format)
     rng = np.random.default_rng(7)
-    for one in law.variables:
+    for one in law.variables if law else ():
         if one.name not in table:
             table[one.name] = np.exp(rng.uniform(0.0, 5.0, len(table)))
-    for at, label in enumerate(law.labels):
+    for at, label in enumerate(law.labels if law else ()):
         if label not in table:
             table[label] = pd.Series(np.arange(len(table)) // (at + 1) % 2).map({0: "one", 1: "other"})
     return table

@@ -29,7 +29,8 @@ from fvlm_core.scaling.fit.report import FitReport
 from fvlm_core.scaling.fit.resampling import SCHEMES
 from fvlm_core.scaling.points.points import tidy
 from fvlm_core.scaling.predict.cost import Cost
-from fvlm_core.scaling.predict.prediction_gate import Asked, ask
+from fvlm_core.scaling.predict.prediction_gate import ask
+from fvlm_core.scaling.predict.question import Asked
 
 FAST = [law for law in laws.LAWS if law not in ("envelope", "multi-power")]
 JOINT = load_model("joint-chinchilla")

@@ -43,7 +43,7 @@ def print_answer(console: Console, answer: Answer) -> None:
         for reason in answer.reasons:
             _say(console, f"  - {reason}")
     if answer.prediction is not None:
-        _prediction(console, answer.prediction)
+        _prediction(console, answer.prediction, report.model.target)
     if answer.best is not None:
         _best(console, answer.best)
     if answer.sizes:
@@ -57,11 +57,16 @@ def print_answer(console: Console, answer: Answer) -> None:
         _say(console, f"  warning: {warning}", "yellow")
 
 
-def _prediction(console: Console, one: Prediction) -> None:
+def _prediction(console: Console, one: Prediction, target: str) -> None:
     size = f" ({one.label})" if one.label else ""
-    flops = "" if one.compute is None else f", C = {one.compute:.3g} FLOPs"
-    _say(console, f"N = {one.n:.4g}{size}, D = {one.d:.4g}{flops}")
-    _say(console, f"loss {_loss(one.loss)}", "bold")
+    said = [f"N = {one.n:.4g}{size}" if one.n == one.n else "", f"D = {one.d:.4g}" if one.d == one.d else ""]
+    said += [
+        f"{name} = {value:.4g}" if isinstance(value, float) else f"{name} = {value}"
+        for name, value in one.at.items()
+    ]
+    said += [] if one.compute is None else [f"C = {one.compute:.3g} FLOPs"]
+    _say(console, ", ".join(filter(None, said)))
+    _say(console, f"{target} {_loss(one.loss)}", "bold")
     if one.loss.band is not None:
         low, high = one.loss.band
         _say(console, f"  the law alone: {low:.4f} to {high:.4f}", "dim")

@@ -12,6 +12,7 @@ from fvlm_core.scaling.fit.objective import Floats
 from fvlm_core.scaling.fit.problem import FitProblem, Slot
 from fvlm_core.scaling.fit.solver import Solution
 from fvlm_core.scaling.fit.uncertainty import Bootstrap
+from fvlm_core.scaling.points.points import shorten
 
 FEW = 5
 """Fewer points than this for each parameter are few."""
@@ -91,7 +92,7 @@ def of_points(table: pd.DataFrame) -> list[Remark]:
     runs = table[table["run"] != ""].groupby("size", sort=False)["run"].nunique()
     single = [str(size) for size, count in runs.items() if count == 1]
     if single:
-        which = f"one run only of {join(single)}" if several else "one run only"
+        which = f"one run only of {shorten(join(single))}" if several else "one run only"
         out.append(
             Remark("one-run", f"{which}: the intervals do not hold the variation from run to run (seeds)")
         )

@@ -118,7 +118,10 @@ def disagreements(table: pd.DataFrame, apart: Floats) -> list[Remark]:
     rho, _ = lag1(table, apart)
     rho = min(max(rho, 0.0), 0.95)
     out: list[Remark] = []
-    for size, of_size in table.groupby("size", sort=False, observed=True):
+    repeated = table[
+        table.duplicated(["size", "run"], keep=False)
+    ]  # runs of one point have no noise to compare
+    for size, of_size in repeated.groupby("size", sort=False, observed=True):
         runs = {name: (d.to_numpy(float), apart[d.index]) for name, d in _runs(of_size)}
         worst: tuple[float, str, float, int] | None = None
         for name, (d, values) in runs.items():

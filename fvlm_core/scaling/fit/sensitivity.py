@@ -20,7 +20,8 @@ CUTS = (0.05, 0.1, 0.2, 0.3, 0.5)
 """Shares of a run's D that its first points are left out of, one line each."""
 
 MOST = 5_000_000
-"""Points in all refits together; where there would be more, the lines are left out, and that is said."""
+"""Points in all refits together, of a law of five parameters and with a gradient; where there would be more, the lines
+are left out, and that is said."""
 
 
 @frozen
@@ -46,7 +47,8 @@ def lines(problem: FitProblem, solution: Solution, lag1: float) -> tuple[OtherFi
     runs = _runs(problem.table)
     objectives = [name for name in OBJECTIVES if problem.relative or not FitObjective(name).logarithmic]
     refits = len(objectives) + len(cut) + len(runs)
-    if refits * len(problem.table) > MOST:
+    times = max(1.0, len(problem.model.parameters) / 5) * (1 if problem.model.gradient else 3)
+    if refits * len(problem.table) * times > MOST * (1 if problem.model.gradient else 0.1):
         return None
     found = [_other(problem, solution, name) for name in objectives if name != problem.objective.name]
     masks = [mask for _, mask in (*cut, *runs)]
