@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from fvlm_core.scaling.fit.uncertainty import quantile
 from fvlm_core.scaling.predict.cost import Cost
 from fvlm_core.scaling.predict.optimum import bound, losses, optimum
 from fvlm_core.scaling.predict.question import At
+from fvlm_core.scaling.predict.roll_out import RollOut, factor_beyond, roll_out
 
 NORMAL = 10_000
 """Degrees of freedom from which Student's t is the normal distribution."""
@@ -95,7 +97,9 @@ class Best:
 @frozen(eq=False)
 class Predictor:
     """A fit that predicts. cost: None when it is not known. given: of the law's columns beside N and D. noise: of a new
-    run, from the fit's residuals. parts: what an interval of a new run holds. remarks: what it cannot hold."""
+    run, from the fit's residuals. parts: what an interval of a new run holds. remarks: what it cannot hold. rolled:
+    how well the law foresees larger runs, by which intervals beyond the points are widened; None where it cannot be
+    told."""
 
     fit: FittedLaw
     cost: Cost | None
@@ -108,6 +112,14 @@ class Predictor:
         for name, value in zip(("noise", "parts", "remarks"), noise_of(self.fit), strict=True):
             object.__setattr__(self, name, value)
 
+    @cached_property
+    def rolled(self) -> RollOut | None:
+        return roll_out(self.fit, self.noise.total)
+
+    def factor(self, n: float, d: float) -> float:
+        """How far beyond the points N and D lie, with what is given beside them; 1 inside."""
+        return factor_beyond(self.fit.problem, {"n": n, "d": d, **self.given})
+
     def at(self, n: float, d: float, label: str = "") -> Prediction:
         """The loss at N and D. label: of the size, for laws with parameters of each size."""
         there = bound(self.fit.problem, np.array([n]), np.array([d]), label, self.given)
@@ -115,7 +127,9 @@ class Predictor:
         drawn = there.predict(self.fit.drawn.values)[:, 0]
         if self.fit.drawn.hidden(there.jacobian(self.fit.solution.theta[None])[0].T)[0]:
             drawn = drawn[:0]
-        return Prediction(n, d, self.compute(n, d), self._loss(best, drawn), label, at=self.given)
+        return Prediction(
+            n, d, self.compute(n, d), self._loss(best, drawn, self.factor(n, d)), label, at=self.given
+        )
 
     def compute(self, n: float, d: float) -> float | None:
         """FLOPs of a run; None when the cost is not known there."""
@@ -135,7 +149,7 @@ class Predictor:
             _raised(self._band(np.log(here.n[0]), np.log(spread.n))),
             float(here.d[0]),
             _raised(self._band(np.log(here.d[0]), np.log(spread.d))),
-            self._loss(here.loss[0], spread.loss),
+            self._loss(here.loss[0], spread.loss, self.factor(here.n[0], here.d[0])),
             int(here.edge[0]),
         )
 
@@ -156,15 +170,16 @@ class Predictor:
                 value,
                 float(d[at]),
                 budget,
-                self._loss(best[at], drawn[:, at]),
+                self._loss(best[at], drawn[:, at], self.factor(value, d[at])),
                 label,
                 float(wins[at]) if len(drawn) else None,
             )
             for at, (label, value) in enumerate(sizes)
         )
 
-    def _loss(self, best: float, drawn: Floats) -> Estimated:
-        """One loss, from its draws [B]. A new run scatters about the law besides, in ln L."""
+    def _loss(self, best: float, drawn: Floats, factor: float) -> Estimated:
+        """One loss, from its draws [B]. A new run scatters about the law besides, and so far beyond the points the law
+        may be wrong."""
         problem = self.fit.problem
         value, drawn = float(problem.scaled(np.asarray(best))), problem.scaled(drawn)
         drawn = drawn[np.isfinite(drawn)]
@@ -174,6 +189,8 @@ class Predictor:
         low, high = band
         freedom = min(self.fit.drawn.freedom or NORMAL, self.noise.freedom, NORMAL)
         scatter = quantile(int(freedom)) * self.noise.total
+        if factor > 1.0 and self.rolled is not None:
+            scatter = np.hypot(scatter, self.rolled.reach(factor))
         # Each side of the band has its own width, to which the scatter adds in squares.
         beyond = (value - np.hypot(value - low, scatter), value + np.hypot(high - value, scatter))
         back = problem.unscaled

@@ -16,7 +16,7 @@ from fvlm_core.scaling.fit.report import FitReport, FittedLaw, Status
 from fvlm_core.scaling.fit.uncertainty import LEVEL
 from fvlm_core.scaling.points.points import MEANING, NUMBERS, shorten, size_label
 from fvlm_core.scaling.predict.cost import SAME_SIZE, Cost
-from fvlm_core.scaling.predict.prediction import Best, Prediction, Predictor
+from fvlm_core.scaling.predict.prediction import Best, Estimated, Prediction, Predictor
 from fvlm_core.scaling.predict.question import Asked
 from fvlm_core.scaling.predict.reach import FARTHEST, Excess, beyond, beyond_others
 from fvlm_core.utils.errors import UsageError
@@ -106,6 +106,10 @@ def ask(asked: Asked, report: FitReport, cost: Cost | None, remarks: Sequence[st
             f"{one.label}: {far}" for one in answer.sizes for far in _beyond(fit, one.n, one.d, None, cost)
         ]
     excess += beyond_others(fit.problem.model, fit.problem.table, asked.at)
+    told = answer.prediction or answer.best
+    assert told is not None
+    excess, foreseen = _foreseen(predictor, predictor.factor(told.n, told.d), told.loss, excess)
+    answer = evolve(answer, parts=(*answer.parts, *foreseen))
     warnings = list(dict.fromkeys(filter(None, warnings)))
     status: Status = "ok" if report.status == "ok" else "reduced"
     if excess and not report.forced:
@@ -169,6 +173,34 @@ def _beyond(fit: FittedLaw, n: float, d: float, compute: float | None, cost: Cos
     of_sizes = "n" in fit.problem.model.columns
     of_data = np.isfinite(d)
     return beyond(fit.problem.table, n if of_sizes else None, d if of_data else None, compute, cost)
+
+
+def _foreseen(
+    predictor: Predictor, factor: float, loss: Estimated, excess: Sequence[object]
+) -> tuple[list[object], list[str]]:
+    """What is too far beyond the points where refits to the smaller runs tell how errors grow; and what the interval
+    holds of it. excess: what points carry by their span alone, the rule where no refit tells."""
+    rolled = predictor.rolled if factor > 1.0 else None
+    if rolled is None:
+        return [*excess], []
+    reach = rolled.reach(factor)
+    said = (
+        f"what the law gets wrong a factor of {factor:.3g} beyond the points, "
+        f"{f'{reach:.2%}' if predictor.fit.problem.relative else f'{reach:.3g}'} to either side ({rolled.steps} refits "
+        f"to smaller runs, which foresaw up to a factor of {rolled.farthest:.3g})"
+    )
+    if excess and factor > rolled.farthest**2:
+        far = f"refits to the smaller runs foresaw larger ones up to a factor of {rolled.farthest:.3g}, and carry its square"
+        return [*excess, far], [said]
+    measured = predictor.fit.problem.loss
+    if loss.interval is not None and np.ptp(loss.interval) > np.ptp(measured):
+        low, high = loss.interval
+        wide = (
+            f"95 % of new runs would lie between {low:.4g} and {high:.4g}, farther apart than all that was measured "
+            f"({measured.min():.4g} to {measured.max():.4g}): so far beyond the points the law says nothing"
+        )
+        return [wide], [said]
+    return [], [said]
 
 
 def _carried(fit: FittedLaw, cost: Cost) -> tuple[float, float]:
