@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
-from attrs import evolve, frozen
+from attrs import asdict, evolve, fields, frozen
 
 from fvlm_core.api.checks import count, one_of, texts, within
 from fvlm_core.api.costs import choose_cost, plan_recipes
 from fvlm_core.api.explained import public
 from fvlm_core.api.places import Root, runs_folder, warn
-from fvlm_core.api.points import PointsRequest, load_points, requested
+from fvlm_core.api.points import PointsRequest, conditions_of, load_points, requested
 from fvlm_core.api.views.answer import print_answer
 from fvlm_core.api.views.console import as_html, as_text
 from fvlm_core.api.views.fit import print_fit
+from fvlm_core.api.views.foreseen import print_holdout
 from fvlm_core.interfaces.fit import FitModel
 from fvlm_core.scaling.fit.constraints import Constraints
 from fvlm_core.scaling.fit.fitting import fit_points, load_model
@@ -26,8 +27,11 @@ from fvlm_core.scaling.fit.resampling import SCHEMES, Cluster, Scheme
 from fvlm_core.scaling.fit.uncertainty import DRAWS
 from fvlm_core.scaling.points.counts import D_KINDS, N_KINDS, DKind, NKind
 from fvlm_core.scaling.predict.cost import with_six_nd
+from fvlm_core.scaling.predict.holdout import Holdout, Score, kept_out, score
+from fvlm_core.scaling.predict.prediction import noise_of
 from fvlm_core.scaling.predict.prediction_gate import Answer, ask, known_size, refuse_untold
 from fvlm_core.scaling.predict.question import Asked, At, check_question, values_at
+from fvlm_core.scaling.predict.roll_out import FEWEST, SPARE, RollOut, roll_out
 from fvlm_core.utils.errors import UsageError
 from fvlm_registry.nearest import did_you_mean
 
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from lmfit.minimizer import MinimizerResult
     from matplotlib.figure import Figure
+    from rich.console import Console
 
     from fvlm_core.runs.sound import PassedOver
     from fvlm_core.scaling.points.points import Points
@@ -57,6 +62,7 @@ def fit(
     warmup_cut: str | None = None,
     drop_runs: str | Sequence[str] = (),
     where: str | Sequence[str] = (),
+    holdout: str | Sequence[str] = (),
     warmup_steps: int | None = None,
     sigma: str | None = None,
     weight: str | None = None,
@@ -81,6 +87,8 @@ def fit(
     error of what was measured, and how often a row counts. fixed: "beta=alpha" or "E=1.7". bounds: "alpha=0.1:1".
     root: see `runs`.
 
+    holdout: points kept out of the fit, which `.holdout` says how well it predicts ("run = wsd*").
+
     Parameters that the points cannot tell apart are withheld, with the reason: that is a result. Raises `FvlmError`.
     """
     one_of("cost", cost, COSTS)
@@ -99,6 +107,7 @@ def fit(
         warmup_cut=warmup_cut,
         drop_runs=drop_runs,
         where=where,
+        holdout=holdout,
         warmup_steps=warmup_steps,
         sigma=sigma,
         weight=weight,
@@ -115,15 +124,42 @@ def fit(
         bounds=texts(bounds),
         force=force,
     )
-    return FitResult(
-        fit_points(chosen_points(request, [model], cost, warn), model, aim, count_of_draws, options)
+    all_points, conditions = (
+        chosen_points(request, [model], cost, warn),
+        conditions_of(request.holdout, "holdout"),
     )
+    if not conditions:
+        return FitResult(fit_points(all_points, model, aim, count_of_draws, options))
+    fitted, held = kept_out(all_points, conditions)
+    report = fit_points(fitted, model, aim, count_of_draws, options)
+    return FitResult(report, score(report, held, conditions))
 
 
 def chosen_points(request: PointsRequest, laws: Sequence[FitModel], cost: str, note: PassedOver) -> Points:
     """The points of a request, with C = 6ND where `cost` is "6ND". Raises as `load_points`."""
     points = load_points(request, laws, note)
     return with_six_nd(points) if cost == "6ND" else points
+
+
+def foreseen(report: FitReport, scale: str = "") -> dict[str, RollOut]:
+    """The roll-out of each fit of a report, by its group. scale: the column that says how large a run is; "": see
+    `roll_out`. Raises `UsageError` where there is none."""
+    found = {
+        one.group: rolled
+        for one in report.fits
+        if (rolled := roll_out(one, noise_of(one)[0].total, scale)) is not None
+    }
+    if not found:
+        by = (
+            f"{scale}, a column that must hold different positive numbers"
+            if scale
+            else "N, D or training FLOPs"
+        )
+        raise UsageError(
+            f"{report.model.name}: no roll-out: at least {FEWEST} refits to smaller runs must be possible, each of "
+            f"{SPARE} runs more than it has parameters, with larger ones to predict (by {by})"
+        )
+    return found
 
 
 def asked(
@@ -149,9 +185,11 @@ def asked(
 
 @frozen(eq=False, repr=False)
 class FitResult:
-    """A law and what the points tell of it. report: everything, as the core has it."""
+    """A law and what the points tell of it. report: everything, as the core has it. held: how well points that were
+    kept out are predicted."""
 
     report: FitReport
+    held: Holdout | None = None
 
     @property
     def status(self) -> str:
@@ -265,6 +303,29 @@ class FitResult:
         table.attrs["interval"] = (found.interval.low, found.interval.high)
         return table
 
+    @property
+    def holdout(self) -> pd.DataFrame:
+        """A row for each run that was kept out, and one for all: points, r2, mean and worst relative error, coverage of
+        95 % intervals; no row where nothing was kept out."""
+        import pandas as pd
+
+        rows = [] if self.held is None else [*self.held.runs, self.held.total]
+        return pd.DataFrame([asdict(one) for one in rows], columns=[of.name for of in fields(Score)])
+
+    @public
+    def roll_out(self, scale: str = "") -> pd.DataFrame:
+        """The law fitted to the smaller runs, step by step, and what each fit foresees of the larger: run, points
+        fitted, factor beyond them, measured, predicted, error, expected error; `.attrs["growth"]` is the standard
+        deviation of what the law gets wrong a factor e beyond its points. scale: the column that says how large a run
+        is. Raises `FvlmError` where too few refits can be made."""
+        import pandas as pd
+
+        self._only("roll_out")
+        (rolled,) = foreseen(self.report, scale).values()
+        table = pd.DataFrame([asdict(one) for one in rolled.forecasts])
+        table.attrs.update(growth=rolled.growth, farthest=rolled.farthest, scale=rolled.scale)
+        return table
+
     @public
     def figure(self, name: str = "loss-data") -> Figure:
         """A figure of the fit, as `fvlm fit --figures NAME` draws it, not saved. Raises `FvlmError` for a name that
@@ -300,10 +361,15 @@ class FitResult:
         return first
 
     def __repr__(self) -> str:
-        return as_text(lambda console: print_fit(console, self.report))
+        return as_text(self._print)
 
     def _repr_html_(self) -> str:
-        return as_html(lambda console: print_fit(console, self.report))
+        return as_html(self._print)
+
+    def _print(self, console: Console) -> None:
+        print_fit(console, self.report)
+        if self.held is not None:
+            print_holdout(console, self.held)
 
 
 @frozen(eq=False, repr=False)

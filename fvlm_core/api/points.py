@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fvlm_core.scaling.points.dialect import Decimal
     from fvlm_core.scaling.points.point_selection import PointSelection
     from fvlm_core.scaling.points.points import Points
+    from fvlm_core.utils.filter_expression import Condition
 
 TABLE = "the DataFrame"
 """What messages call a table that has no file."""
@@ -46,6 +47,7 @@ class PointsRequest:
     warmup_cut: str | None = None
     drop_runs: tuple[str, ...] = ()
     where: tuple[str, ...] = ()
+    holdout: tuple[str, ...] = ()
     warmup_steps: int | None = None
     sigma: str | None = None
     weight: str | None = None
@@ -94,7 +96,8 @@ def _choices(request: PointsRequest, policy: PointSelection, laws: Sequence[FitM
     named |= {
         name: of for name, of in (("sigma", request.sigma), ("weight", request.weight)) if of is not None
     }
-    extras = (condition.key for condition in policy.where if condition.key.lower() not in STANDARD)
+    conditions = (*policy.where, *conditions_of(request.holdout, "--holdout"))
+    extras = (condition.key for condition in conditions if condition.key.lower() not in STANDARD)
     return ColumnChoices.of(
         laws,
         named=named,
@@ -106,6 +109,13 @@ def _choices(request: PointsRequest, policy: PointSelection, laws: Sequence[FitM
     )
 
 
+def conditions_of(texts: Sequence[str], option: str) -> tuple[Condition, ...]:
+    """The conditions of an option. Raises `UsageError`."""
+    from fvlm_core.utils.filter_expression import Condition
+
+    return tuple(Condition.parse(text, option) for text in texts)
+
+
 def requested(data: Any, root: Path, **how: Any) -> PointsRequest:
     """What somebody means by `data`: a table of points, the table that `fvlm.runs` gives (those runs), files, a folder
     of runs, names of runs; None for all runs in `root`. how: of `PointsRequest`. Raises `UsageError` for others."""
@@ -113,7 +123,7 @@ def requested(data: Any, root: Path, **how: Any) -> PointsRequest:
 
     from fvlm_core.scaling.points.files import POINTS
 
-    for name in ("where", "drop_runs"):
+    for name in ("where", "drop_runs", "holdout"):
         how[name] = texts(how.get(name))
     if data is None:
         return PointsRequest(root=root, **how)

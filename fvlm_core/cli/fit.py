@@ -32,6 +32,16 @@ if TYPE_CHECKING:
 @fit_points_options
 @fit_options
 @compute_option
+@click.option(
+    "--roll-out",
+    is_flag=False,
+    flag_value="",
+    default=None,
+    metavar="[COLUMN]",
+    help="Fit the smaller runs and predict the larger, step by step, and say how the error grows. COLUMN: what says "
+    "how "
+    "large a run is; N times D, where it is not given.",
+)
 @click.option("--strict", is_flag=True, help="Exit with 1 when anything is withheld.")
 @click.option(
     "--json",
@@ -52,6 +62,7 @@ if TYPE_CHECKING:
 def command(
     models: tuple[str, ...],
     cost_name: str,
+    roll_out: str | None,
     strict: bool,
     json_file: Path | None,
     plot_file: Path | None,
@@ -64,12 +75,15 @@ def command(
     Parameters that the points cannot tell apart are withheld, with the reason; that is a result, and exits with 0.
     """
     from fvlm_core import __version__
-    from fvlm_core.api.fit import asked, chosen_points
+    from fvlm_core.api.fit import asked, chosen_points, foreseen
+    from fvlm_core.api.points import conditions_of
     from fvlm_core.api.views.fit import print_fit
+    from fvlm_core.api.views.foreseen import print_holdout, print_roll_out
     from fvlm_core.cli.console import note, print_json, stderr, stdout
     from fvlm_core.interchange.export import EXPORTED, PLOT, scaling_fits
     from fvlm_core.report.figures import check_format, scaling_law_plot
     from fvlm_core.scaling.fit.fitting import fit_points, load_model
+    from fvlm_core.scaling.predict.holdout import kept_out, score
     from fvlm_core.utils.atomic_files import json_text, write_text
 
     beside = Path() if request.files else request.root
@@ -79,18 +93,31 @@ def command(
     check_format(plot)
     drawn = figures.check()
     laws = [load_model(name) for name in models or EXPORTED]
-    points = chosen_points(request, laws, cost_name, note)
+    points, held = chosen_points(request, laws, cost_name, note), None
+    where = conditions_of(request.holdout, "--holdout")
+    if where:
+        points, held = kept_out(points, where)
     objective, draws, options = asked(**chosen)
     prepare(*filter(None, (json_file, plot)))
     reports = [fit_points(points, law, objective, draws, options) for law in laws]
+    tested: list[dict[str, Any]] = []
     for report in reports:
         print_fit(told, report)
+        found: dict[str, Any] = {}
+        if held is not None and (scores := score(report, held, where)) is not None:
+            print_holdout(told, scores)
+            found["holdout"] = scores.to_json()
+        if roll_out is not None:
+            for group, rolled in foreseen(report, roll_out).items():
+                print_roll_out(told, rolled, report.fits[0].problem.relative)
+                found.setdefault("roll_out", {})[group] = rolled.to_json()
+        tested.append(found)
     if json_file:
         record = {
             "fvlm": __version__,
             **scaling_fits(reports),
             "points": points.to_json(),
-            "reports": [report.to_json() for report in reports],
+            "reports": [report.to_json() | found for report, found in zip(reports, tested, strict=True)],
         }
         if printed:
             print_json(record, indent=2)

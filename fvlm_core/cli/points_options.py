@@ -27,8 +27,18 @@ def points_options(command: Command) -> Command:
 
 
 def fit_points_options(command: Command) -> Command:
-    """`points_options` with the short names --n and --d, which other commands give to numbers."""
-    return _with_options(command, ("--n",), ("--d",))
+    """`points_options` with the short names --n and --d, which other commands give to numbers, and with --holdout."""
+    return _holdout_option(_with_options(command, ("--n",), ("--d",)))
+
+
+_holdout_option = click.option(
+    "--holdout",
+    multiple=True,
+    metavar="'KEY OP VALUE'",
+    shell_complete=completing("condition"),
+    help="Keep the points that meet this out of the fit, and say how well it predicts them: size=1.7B, or "
+    '"run = wsd*". May be repeated: points that meet any.',
+)
 
 
 def _with_options(command: Command, n: tuple[str, ...], d: tuple[str, ...]) -> Command:

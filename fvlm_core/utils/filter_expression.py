@@ -32,19 +32,20 @@ class Condition:
     value: str
 
     @classmethod
-    def parse(cls, text: str) -> Condition:
-        """`KEY OP VALUE`, with or without spaces; quotes around the value keep its spaces. Raises `UsageError`."""
+    def parse(cls, text: str, option: str = "--where") -> Condition:
+        """`KEY OP VALUE`, with or without spaces; quotes around the value keep its spaces. option: that asks, for
+        messages. Raises `UsageError`."""
         found = _CONDITION.fullmatch(text)
         if found is None:
             raise UsageError(
-                '--where: expected KEY OP VALUE, such as size=135M or "step >= 20k", with OP one of '
+                f'{option}: expected KEY OP VALUE, such as size=135M or "step >= 20k", with OP one of '
                 f'= {" ".join(_OPERATORS)}; got "{text}"'
             )
         key, symbol, value = found.groups()
         if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
             value = value[1:-1]
         elif not value or value[0] in "=<>!":
-            raise UsageError(f'--where "{text}": expected a value after {symbol}, got "{value}"')
+            raise UsageError(f'{option} "{text}": expected a value after {symbol}, got "{value}"')
         return cls(key, "==" if symbol == "=" else symbol, value)
 
     def compare(self, found: Any, wanted: Any) -> Any:

@@ -2,7 +2,8 @@
 
     python tests/bench/bench_roll_out.py [--repetitions 200] [--draws 200] [--processes 2] [--write]
 
-Campaigns of a truth that is not the law fitted (joint-chinchilla), each by a little; the run predicted takes ten times the
+Campaigns of a truth that is not the law fitted (joint-chinchilla), each by a little; the run predicted takes ten times
+the
 training FLOPs of the largest. `--write` puts the table into docs/measurements/coverage.md, between its markers.
 """
 

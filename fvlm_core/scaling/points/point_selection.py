@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -149,7 +150,7 @@ def apply(policy: PointSelection, points: Points) -> Points:
             leave_out((table["run"] == run).to_numpy(), f"of run {run}")
     for condition in policy.where:
         try:
-            leave_out(~_holds(condition, table), f"not where {condition}")
+            leave_out(~holds(condition, table), f"not where {condition}")
         except UsageError as error:
             problems.append(Problem(str(error)))
     if problems:
@@ -179,22 +180,24 @@ def apply(policy: PointSelection, points: Points) -> Points:
     return evolve(points, table=table, remarks=(*points.remarks, *said), policy=policy)
 
 
-def _holds(condition: Condition, table: pd.DataFrame) -> Any:
-    """Whether each row meets it: bool [rows]. A row without a number there does not. Raises `UsageError`."""
+def holds(condition: Condition, table: pd.DataFrame, option: str = "--where") -> Any:
+    """Whether each row meets it: bool [rows]. A row without a number there does not. A label may be a pattern: wsd*.
+    Raises `UsageError`, with the option that asked."""
     key = condition.key
     name = next((one for one in (key, key.lower(), meant(key)) if one in table), "")
     if not name:
         near = did_you_mean(key, table.columns) or f"; they have {', '.join(map(str, table.columns))}"
-        raise UsageError(f'--where "{condition}": the points have no column "{key}"{near}')
+        raise UsageError(f'{option} "{condition}": the points have no column "{key}"{near}')
     column: Any = table[name]
     if column.dtype == "category":
         label = condition.text()
         labels = column.cat.categories
         if label not in labels:  # truth values are written in any case
             label = next((one for one in labels if one.lower() == label.lower() in ("true", "false")), label)
-        if label not in labels:
-            raise UsageError(f'--where "{condition}": no point has that {key}{_near(label, labels)}')
-        return condition.compare(column, label).to_numpy()
+        meant_by = [label] if label in labels else [one for one in labels if fnmatchcase(str(one), label)]
+        if not meant_by:
+            raise UsageError(f'{option} "{condition}": no point has that {key}{_near(label, labels)}')
+        return condition.compare(column.isin(meant_by).to_numpy(), True)
     numbers = column.to_numpy()
     return condition.compare(numbers, condition.number()) & ~np.isnan(numbers)
 

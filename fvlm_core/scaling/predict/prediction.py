@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from attrs import evolve, field, frozen
 
+from fvlm_core.interfaces.fit import LRCurve
 from fvlm_core.scaling.fit.noise import ASSUMED, Noise, measured_noise
 from fvlm_core.scaling.fit.objective import Floats
 from fvlm_core.scaling.fit.problem import FitProblem
@@ -130,6 +132,27 @@ class Predictor:
         return Prediction(
             n, d, self.compute(n, d), self._loss(best, drawn, self.factor(n, d)), label, at=self.given
         )
+
+    def over(
+        self, table: pd.DataFrame, curves: Mapping[str, LRCurve] | None = None
+    ) -> tuple[Floats, Floats, Floats]:
+        """The law at m other points, and the 95 % interval of a new run at each: [m] each, NaN where there is none.
+
+        table: the columns that the law reads and the labels of its groups. curves: learning rates of its runs.
+        """
+        problem = self.fit.problem
+        there = problem.at(table, curves)
+        best = there.predict(self.fit.solution.values[None])[0]
+        drawn = there.predict(self.fit.drawn.values)
+        hidden = self.fit.drawn.hidden(there.jacobian(self.fit.solution.theta[None])[0].T)
+        columns = [str(name) for name in table.select_dtypes("number")]
+        low, high = np.full((2, len(best)), np.nan)
+        for at, point in enumerate(table[columns].to_dict("records")):
+            factor = factor_beyond(problem, {str(name): value for name, value in point.items()})
+            found = self._loss(best[at], drawn[:0, at] if hidden[at] else drawn[:, at], factor)
+            if found.interval is not None:
+                low[at], high[at] = found.interval
+        return best, low, high
 
     def compute(self, n: float, d: float) -> float | None:
         """FLOPs of a run; None when the cost is not known there."""

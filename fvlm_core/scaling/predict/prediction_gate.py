@@ -190,7 +190,7 @@ def _foreseen(
         f"to smaller runs, which foresaw up to a factor of {rolled.farthest:.3g})"
     )
     if excess and factor > rolled.farthest**2:
-        far = f"refits to the smaller runs foresaw larger ones up to a factor of {rolled.farthest:.3g}, and carry its square"
+        far = f"refits to the smaller runs foresaw a factor of {rolled.farthest:.3g}, and carry the square of it"
         return [*excess, far], [said]
     measured = predictor.fit.problem.loss
     if loss.interval is not None and np.ptp(loss.interval) > np.ptp(measured):

@@ -50,9 +50,9 @@ class Forecast:
 class RollOut:
     """What the refits say.
 
-    scale: what orders the runs, in words. forecasts: of all refits, the least data first. growth: the standard deviation
-    of what the law gets wrong a factor e beyond its points, as a part of the target (or in its unit, where that may be
-    negative); 0 where errors are as expected. steps: refits.
+    scale: what orders the runs, in words. forecasts: of all refits, the least data first. growth: the standard
+    deviation of what the law gets wrong a factor e beyond its points, as a part of the target (or in its unit, where
+    that may be negative); 0 where errors are as expected. steps: refits.
     """
 
     scale: str
