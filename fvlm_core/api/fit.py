@@ -327,9 +327,9 @@ class FitResult:
         return table
 
     @public
-    def figure(self, name: str = "loss-data") -> Figure:
-        """A figure of the fit, as `fvlm fit --figures NAME` draws it, not saved. Raises `FvlmError` for a name that
-        nobody offers."""
+    def figure(self, name: str = "") -> Figure:
+        """A figure of the fit, as `fvlm fit --figures NAME` draws it, not saved; the one that shows the law where none
+        is named. Raises `FvlmError` for a name that nobody offers."""
         from fvlm_core.report.figures import law_figure
 
         return law_figure([self.report], name)

@@ -69,9 +69,8 @@ def load_points(request: PointsRequest, laws: Sequence[FitModel], note: PassedOv
     elif request.files:
         points = read_points(request.files, _choices(request, policy, laws))
     else:
-        points = from_runs(
-            _runs(request, note), str(request.root), request.n_kind or "total", request.d_kind or "samples"
-        )
+        kinds = (request.n_kind or "total", request.d_kind or "samples")
+        points = from_runs(_runs(request, note), str(request.root), *kinds, laws)
     return points if policy == PointSelection() else apply(policy, points)
 
 

@@ -12,7 +12,7 @@ from fvlm_core.scaling.fit.objective import Floats
 from fvlm_core.scaling.fit.problem import FitProblem, Slot
 from fvlm_core.scaling.fit.solver import Solution
 from fvlm_core.scaling.fit.uncertainty import Bootstrap
-from fvlm_core.scaling.points.points import shorten
+from fvlm_core.utils.listing import shorten
 
 FEW = 5
 """Fewer points than this for each parameter are few."""

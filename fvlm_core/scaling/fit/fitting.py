@@ -19,7 +19,7 @@ from fvlm_core.scaling.fit import residual_checks as evidence
 from fvlm_core.scaling.fit.budgets import with_budgets
 from fvlm_core.scaling.fit.constraints import completion, freed
 from fvlm_core.scaling.fit.diagnostics import Remark, join
-from fvlm_core.scaling.fit.identifiability import Rank, design_rank, idle, rank_at
+from fvlm_core.scaling.fit.identifiability import Rank, design_rank, rank_at
 from fvlm_core.scaling.fit.leverage import nothing_left
 from fvlm_core.scaling.fit.model_selection import criteria
 from fvlm_core.scaling.fit.objective import PLAIN, FitObjective, ObjectiveName
@@ -28,7 +28,7 @@ from fvlm_core.scaling.fit.problem import FitProblem, group_label, relative
 from fvlm_core.scaling.fit.relation import relate
 from fvlm_core.scaling.fit.report import Estimate, FitReport, FittedLaw, Status
 from fvlm_core.scaling.fit.sensitivity import OtherFit, lines
-from fvlm_core.scaling.fit.shortage import shortage
+from fvlm_core.scaling.fit.shortage import not_identifiable
 from fvlm_core.scaling.fit.solver import Solution, solve
 from fvlm_core.scaling.fit.uncertainty import (
     DRAWS,
@@ -42,7 +42,7 @@ from fvlm_core.scaling.fit.uncertainty import (
 )
 from fvlm_core.scaling.points.chosen_rates import with_chosen_rates
 from fvlm_core.scaling.points.point_selection import apply
-from fvlm_core.scaling.points.points import Points, meaning, shorten, size_label
+from fvlm_core.scaling.points.points import Points
 from fvlm_core.scaling.points.points_from_runs import from_runs
 from fvlm_registry import registry
 
@@ -64,24 +64,27 @@ def fit_runs(runs: Sequence[StoredRun], fits: Sequence[FitRequest], source: str 
 
     Raises `UsageError` when no run has a point to fit. A fit that the points cannot support is a report, not an error.
     """
+    laws = [load_model(fit.model, fit.config) for fit in fits]
     return [
         evolve(
-            fit_points(points, load_model(fit.model, fit.config), fit.objective),
+            fit_points(points, law, fit.objective),
             settings={} if fit.config is None else plain(fit.config),
         )
-        for fit, points in zip(fits, _points_of(runs, fits, source), strict=True)
+        for fit, law, points in zip(fits, laws, _points_of(runs, fits, laws, source), strict=True)
     ]
 
 
-def _points_of(runs: Sequence[StoredRun], fits: Sequence[FitRequest], source: str) -> list[Points]:
+def _points_of(
+    runs: Sequence[StoredRun], fits: Sequence[FitRequest], laws: Sequence[FitModel], source: str
+) -> list[Points]:
     """The points of each fit; fits of the same runs share theirs."""
     read: dict[str | None, Points] = {}
     for pattern in dict.fromkeys(fit.runs for fit in fits):
         if pattern is None:
-            read[pattern] = from_runs(runs, source)
+            read[pattern] = from_runs(runs, source, laws=laws)
             continue
         chosen = [run for run in runs if fnmatchcase(run.id, pattern)]
-        read[pattern] = evolve(from_runs(chosen, f"{source}, runs {pattern}"), of=pattern)
+        read[pattern] = evolve(from_runs(chosen, f"{source}, runs {pattern}", laws=laws), of=pattern)
     return [read[fit.runs] for fit in fits]
 
 
@@ -179,7 +182,7 @@ class _Asking:
         problem = self.problem(model, table)
         design = design_rank(problem)
         if not design.full:
-            attempt.reasons.append(_not_identifiable(problem, design))
+            attempt.reasons.append(not_identifiable(problem, design))
         judged = (
             not model.split
         )  # a law of single groups is warned about, and withheld only where it has no answer
@@ -191,7 +194,7 @@ class _Asking:
             attempt.reasons += say.at_bounds(problem, solution)
             here = _rank(problem, solution)
             if design.full and not attempt.reasons and not here.full:
-                attempt.reasons.append(_not_identifiable(problem, here))
+                attempt.reasons.append(not_identifiable(problem, here))
         if solution is not None and (design.full or self.options.force):
             fit = self._fit(model, problem, solution, table, group)
             # What is wrong with runs is a warning until sizes, or whatever else the law declares, are compared.
@@ -233,7 +236,7 @@ class _Asking:
         problem = self.problem(model, table)
         design = design_rank(problem)
         if not design.full:
-            attempt.reasons.append(_not_identifiable(problem, design))
+            attempt.reasons.append(not_identifiable(problem, design))
             return None
         solution = solve(problem)
         bounds = say.at_bounds(problem, solution)
@@ -262,7 +265,7 @@ class _Asking:
         found += say.of_solution(problem, solution)
         found += _unchecked(problem)
         if not here.full:
-            found.append(Remark("not-identifiable", _not_identifiable(problem, here)))
+            found.append(Remark("not-identifiable", not_identifiable(problem, here)))
         found += say.of_spread(problem, drawn, autocorrelation, pairs)
         log_apart = evidence.residuals(problem, solution)
         changes: tuple[evidence.CurveJump, ...] = ()
@@ -375,34 +378,3 @@ def _unchecked(problem: FitProblem) -> list[Remark]:
         f"{them}"
     )
     return [Remark("unchecked", text)]
-
-
-def _not_identifiable(problem: FitProblem, found: Rank) -> str:
-    """Why, in a sentence or two: which parameters, what the points have, what it would take."""
-    nowhere = idle(problem)
-    unused = [say.slot_name(problem, problem.slots[at]) for at in nowhere]
-    names = [say.slot_name(problem, problem.slots[at]) for at in found.undetermined if at not in nowhere]
-    rank = f"(the Jacobian has rank {found.rank} of {found.of})"
-    without = ""
-    if unused:
-        is_, it_makes = ("are", "they make") if len(unused) > 1 else ("is", "it makes")
-        without = (
-            f"{shorten(join(unused))} {is_} not identifiable: {it_makes} no difference to any predicted loss at "
-            f"{'these points' if len(problem.loss) > 1 else 'this point'} {rank}. The law does not use "
-            f"{'them' if len(unused) > 1 else 'it'}, or only at other points."
-        )
-        if not names:
-            return without
-    few: list[str] = []
-    for column in problem.model.columns:
-        values = np.unique(problem.table[column])
-        if len(values) < len(problem.slots):
-            shown = ", ".join(size_label(value) if column == "n" else f"{value:g}" for value in values)
-            few.append(f"{say.count(len(values), 'value')} of {meaning(problem.model, column)} ({shown})")
-    have = say.count(len(problem.loss), "point") + (f" with {join(few)}" if few else "")
-    several = len(names) > 1
-    text = (
-        f"{shorten(join(names))} {'are' if several else 'is'} not identifiable from {have}: "
-        f"{'they can change together' if several else 'it can change'} and leave every predicted loss as it is {rank}"
-    )
-    return " ".join(filter(None, (without, f"{text}.", shortage(problem))))

@@ -239,10 +239,9 @@ def bootstrap(
 
 
 def _one_step(problem: FitProblem) -> bool:
-    """Whether a thousand refits would take too long."""
+    """Whether a thousand refits would take minutes; features stand for laws that are slow to evaluate."""
     n, p = len(problem.table), len(problem.slots)
     differenced = problem.model.gradient is None and n * p > DIFFERENCED
-    # Features stand for laws that are slow to evaluate: 1,000 refits of a law of learning-rate curves take minutes.
     return n > MANY or n * p**2 > HEAVY or differenced or bool(problem.model.features)
 
 

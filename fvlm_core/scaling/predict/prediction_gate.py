@@ -14,12 +14,13 @@ from fvlm_core.scaling.fit.noise import Noise
 from fvlm_core.scaling.fit.problem import group_label
 from fvlm_core.scaling.fit.report import FitReport, FittedLaw, Status
 from fvlm_core.scaling.fit.uncertainty import LEVEL
-from fvlm_core.scaling.points.points import MEANING, NUMBERS, shorten, size_label
+from fvlm_core.scaling.points.points import MEANING, NUMBERS, size_label
 from fvlm_core.scaling.predict.cost import SAME_SIZE, Cost
 from fvlm_core.scaling.predict.prediction import Best, Estimated, Prediction, Predictor
 from fvlm_core.scaling.predict.question import Asked
 from fvlm_core.scaling.predict.reach import FARTHEST, Excess, beyond, beyond_others
 from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.listing import shorten
 from fvlm_core.utils.parse_number import parse_count
 from fvlm_registry.nearest import did_you_mean
 
