@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from attrs import asdict, evolve, fields, frozen
 
+from fvlm_core.api.asked_schedule import AskedRates
 from fvlm_core.api.checks import count, one_of, texts, within
 from fvlm_core.api.costs import choose_cost, plan_recipes
 from fvlm_core.api.explained import public
@@ -29,10 +32,11 @@ from fvlm_core.scaling.points.counts import D_KINDS, N_KINDS, DKind, NKind
 from fvlm_core.scaling.predict.cost import with_six_nd
 from fvlm_core.scaling.predict.holdout import Holdout, Score, kept_out, score
 from fvlm_core.scaling.predict.prediction import noise_of
-from fvlm_core.scaling.predict.prediction_gate import Answer, ask, known_size, refuse_untold
+from fvlm_core.scaling.predict.prediction_gate import Answer, ask, ask_under, known_size, refuse_untold
 from fvlm_core.scaling.predict.question import Asked, At, check_question, values_at
 from fvlm_core.scaling.predict.roll_out import FEWEST, SPARE, RollOut, roll_out
 from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.paths import user_path
 from fvlm_registry.nearest import did_you_mean
 
 if TYPE_CHECKING:
@@ -255,6 +259,10 @@ class FitResult:
         d: float | str | None = None,
         budget: float | str | None = None,
         *,
+        schedule: str | None = None,
+        curve: pd.DataFrame | str | PathLike[str] | None = None,
+        steps: float | str | None = None,
+        lr: float | None = None,
         at: At | None = None,
         cost: str = "ledger",
         recipes: str | Sequence[str] = (),
@@ -265,12 +273,20 @@ class FitResult:
         n: parameters, "1.7B", or the name of a size of the points. d: in the unit of the points' D. budget: training
         FLOPs. at: of the other columns that the law reads, {"V": 64, "domain": "code"}. cost, recipes: what a run costs
         (ledger, 6ND), and whose sizes are planned.
+
+        Of a law that reads learning rates: the loss at the end of a run of `steps` under a schedule ("cosine",
+        "wsd,decay=0.1") with the peak rate `lr`, or under a curve, a table with columns step and lr. n: a size's name.
         """
         one_of("cost", cost, COSTS)
         model = self.report.model
         said = values_at([f"{name}={value}" for name, value in (at or {}).items()], model)
-        refuse_untold(model, said)
         points = self.report.points
+        table = user_path(Path(curve)) if isinstance(curve, str | PathLike) else curve
+        rates = AskedRates(schedule, table, count("steps", steps), count("lr", lr))
+        if rates.given:
+            rates.check()
+            return LawAnswer(ask_under(rates.curve(points), self.report, str(n or ""), said))
+        refuse_untold(model, said)
         known = known_size(n, points.table) if isinstance(n, str) else None
         parameters, named = known or (count("n", n), "")
         question = Asked(parameters, count("d", d), count("budget", budget), said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,12 +12,13 @@ from fvlm_core.cli.costs import cost_option
 from fvlm_core.cli.counts import COUNT
 from fvlm_core.cli.fit_options import fit_options
 from fvlm_core.cli.offered import completing
-from fvlm_core.cli.path_types import RECIPE_OR_PATH
+from fvlm_core.cli.path_types import FILE_PATH, RECIPE_OR_PATH
 from fvlm_core.cli.points_options import points_options
 
 if TYPE_CHECKING:
     from fvlm_core.api.points import PointsRequest
     from fvlm_core.scaling.points.points import Points
+    from fvlm_core.scaling.predict.prediction_gate import Answer
 
 
 @click.command("predict")
@@ -50,6 +52,20 @@ if TYPE_CHECKING:
     metavar="NAME=VALUE,...",
     help="The other columns that the law reads: V=64,T=8, and its group: domain=code. May be repeated.",
 )
+@click.option(
+    "--schedule",
+    metavar="NAME[,KEY=VALUE...]",
+    help="For laws that read learning rates: those of a schedule, cosine or wsd,decay=0.1, with --steps and --lr.",
+)
+@click.option(
+    "--curve",
+    "curve_file",
+    type=FILE_PATH,
+    metavar="FILE",
+    help="The same, of a table with columns step and lr.",
+)
+@click.option("--steps", type=COUNT, metavar="STEPS", help="Of the run under --schedule, warm-up included.")
+@click.option("--lr", type=COUNT, metavar="RATE", help="Its peak learning rate.")
 @cost_option
 @click.option(
     "--recipe",
@@ -69,6 +85,10 @@ def command(
     d: float | None,
     budget: float | None,
     at: tuple[str, ...],
+    schedule: str | None,
+    curve_file: Path | None,
+    steps: float | None,
+    lr: float | None,
     cost_name: str,
     recipes: tuple[str, ...],
     strict: bool,
@@ -81,18 +101,26 @@ def command(
     A law is fitted to the points first. An answer that the points do not carry is refused, with the reasons; that is a
     result, and exits with 0. --force prints it with the reasons.
     """
+    from fvlm_core.api.asked_schedule import AskedRates
     from fvlm_core.api.costs import choose_cost, plan_recipes
     from fvlm_core.api.fit import asked
     from fvlm_core.api.points import load_points
-    from fvlm_core.api.views.answer import print_answer
     from fvlm_core.cli.console import note
     from fvlm_core.scaling.fit.fitting import fit_points, load_model
-    from fvlm_core.scaling.predict.prediction_gate import ask, refuse_untold
+    from fvlm_core.scaling.predict.prediction_gate import ask, ask_under, refuse_untold
     from fvlm_core.scaling.predict.question import Asked, check_question, parse_at
     from fvlm_core.utils.errors import UsageError
 
     model = load_model(law)
     said = parse_at(at, model)
+    rates = AskedRates(schedule, curve_file, steps, lr)
+    if rates.given:
+        rates.check()
+        points = load_points(request, [model], note)
+        objective, draws, options = asked(**chosen)
+        report = fit_points(points, model, objective, draws, options)
+        answer = ask_under(rates.curve(points, request.warmup_steps), report, size or "", said)
+        return _shown(answer, as_json, strict)
     try:
         # --n is read once the points have named their sizes.
         check_question(Asked(None if size is None else 1.0, d, budget, said), model)
@@ -106,6 +134,12 @@ def command(
     objective, draws, options = asked(**chosen)
     report = fit_points(points, model, objective, draws, options)
     answer = ask(Asked(n, d, budget, said), report, cost, [*filter(None, [named]), *remarks])
+    return _shown(answer, as_json, strict)
+
+
+def _shown(answer: Answer, as_json: bool, strict: bool) -> int:
+    from fvlm_core.api.views.answer import print_answer
+
     if as_json:
         import json
 

@@ -16,6 +16,7 @@ from pandas.api.types import union_categoricals
 
 from fvlm_core.interfaces.fit import LRCurve
 from fvlm_core.scaling.points.charts import STEP, ChartSheet, is_chart
+from fvlm_core.scaling.points.column_names import meant
 from fvlm_core.scaling.points.columns import STANDARD, ColumnChoices, FoundColumns, find_columns, proposed_n
 from fvlm_core.scaling.points.counts import N_KINDS
 from fvlm_core.scaling.points.csv_file import CSVSheet
@@ -27,6 +28,7 @@ from fvlm_core.scaling.points.points import TEXT, Points, labelled, settle
 from fvlm_core.scaling.points.table_reader import Sheet, out_of_range
 from fvlm_core.utils.errors import Problem, Problems, UsageError
 from fvlm_core.utils.listing import listed, shorten
+from fvlm_registry.nearest import did_you_mean
 
 POINTS, SUMMARIES = "all_eval_points.csv", "run_summaries.csv"
 
@@ -116,6 +118,30 @@ def read_frame(table: pd.DataFrame, name: str, choice: ColumnChoices | None = No
         read=choice.further,
     )
     return evolve(points, ways_out={"n": f"{name}: {way_out}"} if way_out else {})
+
+
+def read_columns(source: Path | pd.DataFrame, columns: Sequence[str], name: str = "") -> dict[str, Any]:
+    """Columns of numbers, 0 or more, of a table that holds no points: float [n] by column, found by their usual names.
+
+    name: what messages call a table of pandas. Raises `UsageError` or `Problems`: a missing column, and every bad cell.
+    """
+    sheet = _open(source, "") if isinstance(source, Path) else FrameSheet(source, name, "")
+    headers: dict[str, str] = {}
+    for column in columns:
+        found = [header for header in sheet.headers if meant(header) == column]
+        if len(found) != 1:
+            what = f"{len(found)} columns with {column}, {listed(found)}" if found else f"no column {column}"
+            near = "" if found else did_you_mean(column, sheet.headers) or f"; found {listed(sheet.headers)}"
+            raise Problems([Problem(f"{what}{near}", str(sheet.file), sheet.line)])
+        headers[column] = found[0]
+    cells = sheet.read([*headers.values()])
+    problems: list[Problem] = []
+    for header in headers.values():
+        outside = ~((cells.numbers[header] >= 0) & np.isfinite(cells.numbers[header]))
+        problems += sheet.bad_cells(header, "expected a number, not negative", np.flatnonzero(outside))
+    if problems:
+        raise Problems(problems)
+    return {column: cells.numbers[header] for column, header in headers.items()}
 
 
 def _open(file: Path, decimal: Decimal) -> Sheet:

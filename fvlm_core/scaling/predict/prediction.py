@@ -16,10 +16,13 @@ from fvlm_core.scaling.fit.objective import Floats
 from fvlm_core.scaling.fit.problem import FitProblem
 from fvlm_core.scaling.fit.report import FittedLaw
 from fvlm_core.scaling.fit.uncertainty import quantile
+from fvlm_core.scaling.points.points import NUMBERS
 from fvlm_core.scaling.predict.cost import Cost
 from fvlm_core.scaling.predict.optimum import bound, losses, optimum
 from fvlm_core.scaling.predict.question import At
 from fvlm_core.scaling.predict.roll_out import RollOut, factor_beyond, roll_out
+
+_NEW = "the run asked for"
 
 NORMAL = 10_000
 """Degrees of freedom from which Student's t is the normal distribution."""
@@ -132,6 +135,18 @@ class Predictor:
         return Prediction(
             n, d, self.compute(n, d), self._loss(best, drawn, self.factor(n, d)), label, at=self.given
         )
+
+    def under(self, curve: LRCurve, label: str = "") -> Prediction:
+        """The loss at the end of a run with these learning rates. label: of the size, for laws with parameters of each
+        size."""
+        step = float(curve.steps[-1])
+        row = dict.fromkeys(NUMBERS, np.nan) | {"size": label, "run": _NEW, "schedule": "", "step": step}
+        table = pd.DataFrame([row | {"lr": float(curve.rates[-1])} | dict(self.given)])
+        (best,), (low,), (high,) = self.fit.predict(table, {_NEW: curve})
+        _, (under,), (above,) = self.over(table, {_NEW: curve})
+        told = bool(np.isfinite([low, high, under, above]).all())
+        loss = Estimated(float(best), (low, high) if told else None, (under, above) if told else None)
+        return Prediction(np.nan, np.nan, None, loss, label, at={**self.given, "step": step})
 
     def over(
         self, table: pd.DataFrame, curves: Mapping[str, LRCurve] | None = None

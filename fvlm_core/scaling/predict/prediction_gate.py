@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from attrs import asdict, evolve, frozen
 
-from fvlm_core.interfaces.fit import FitModel
+from fvlm_core.interfaces.fit import FitModel, LRCurve
 from fvlm_core.scaling.fit.noise import Noise
 from fvlm_core.scaling.fit.problem import group_label
 from fvlm_core.scaling.fit.report import FitReport, FittedLaw, Status
@@ -17,8 +17,9 @@ from fvlm_core.scaling.fit.uncertainty import LEVEL
 from fvlm_core.scaling.points.points import MEANING, NUMBERS, size_label
 from fvlm_core.scaling.predict.cost import SAME_SIZE, Cost
 from fvlm_core.scaling.predict.prediction import Best, Estimated, Prediction, Predictor
-from fvlm_core.scaling.predict.question import Asked
+from fvlm_core.scaling.predict.question import Asked, At
 from fvlm_core.scaling.predict.reach import FARTHEST, Excess, beyond, beyond_others
+from fvlm_core.scaling.predict.roll_out import factor_beyond
 from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.listing import shorten
 from fvlm_core.utils.parse_number import parse_count
@@ -121,6 +122,48 @@ def ask(asked: Asked, report: FitReport, cost: Cost | None, remarks: Sequence[st
     return evolve(
         answer, status=status, reasons=(*report.reasons, *map(str, excess)), warnings=tuple(warnings)
     )
+
+
+def ask_under(curve: LRCurve, report: FitReport, label: str, at: At) -> Answer:
+    """The loss at the end of a run with these learning rates, from a fit of a law that reads them. label: of the size;
+    "" for the only one. Raises `UsageError` for a size that was not fitted, and a law that reads no learning rates."""
+    model = report.model
+    if not model.features or report.model.derive is not None:
+        raise UsageError(
+            f'"{model.name}" ({model.form}) reads no learning rates: ask laws that do, such as multi-power or tissue'
+        )
+    asked = Asked(at={**at, "step": float(curve.steps[-1])})
+    groups = [fit.group for fit in report.fits]
+    if not groups:
+        return Answer("refused", asked, report, None, report.reasons, tuple(report.warnings))
+    if label not in groups and not (label == "" and len(groups) == 1):
+        near = did_you_mean(label, groups) if label else ""
+        raise UsageError(f"{model.name}: say which size with --n{near}; there are {', '.join(groups)}")
+    fit = next(one for one in report.fits if one.group == (label or groups[0]))
+    predictor = Predictor(fit, None, at)
+    prediction = predictor.under(curve, fit.group)
+    factor = factor_beyond(fit.problem, {"step": float(curve.steps[-1])})
+    steps = fit.problem.table["step"].to_numpy(float)
+    span = (float(steps.min()), float(steps.max()))
+    allowed = min(span[1] / span[0], FARTHEST["D"])
+    outside = max(curve.steps[-1] / span[1], span[0] / curve.steps[-1])
+    excess = [Excess("step", float(curve.steps[-1]), outside, allowed, *span)] if outside > allowed else []
+    far, foreseen = _foreseen(predictor, factor, prediction.loss, excess)
+    status: Status = "ok" if report.status == "ok" else "reduced"
+    answer = Answer(
+        status,
+        asked,
+        report,
+        None,
+        (*report.reasons, *map(str, far)),
+        tuple(dict.fromkeys([*report.warnings, *predictor.remarks])),
+        prediction,
+        noise=predictor.noise,
+        parts=(*predictor.parts, *foreseen),
+    )
+    if far and not report.forced:
+        return evolve(answer, status="refused", prediction=None, parts=())
+    return evolve(answer, status="refused") if report.forced and answer.reasons else answer
 
 
 def known_size(text: str, table: pd.DataFrame) -> tuple[float, str] | None:
