@@ -16,7 +16,7 @@ from fvlm_core.scaling.fit.report import FitReport, FittedLaw, Status
 from fvlm_core.scaling.fit.uncertainty import LEVEL
 from fvlm_core.scaling.points.points import MEANING, NUMBERS, size_label
 from fvlm_core.scaling.predict.cost import SAME_SIZE, Cost
-from fvlm_core.scaling.predict.prediction import Best, Estimated, Prediction, Predictor
+from fvlm_core.scaling.predict.prediction import Best, Prediction, Predictor
 from fvlm_core.scaling.predict.question import Asked, At
 from fvlm_core.scaling.predict.reach import FARTHEST, Excess, beyond, beyond_others
 from fvlm_core.scaling.predict.roll_out import factor_beyond
@@ -110,7 +110,7 @@ def ask(asked: Asked, report: FitReport, cost: Cost | None, remarks: Sequence[st
     excess += beyond_others(fit.problem.model, fit.problem.table, asked.at)
     told = answer.prediction or answer.best
     assert told is not None
-    excess, foreseen = _foreseen(predictor, predictor.factor(told.n, told.d), told.loss, excess)
+    excess, foreseen = _foreseen(predictor, predictor.factor(told.n, told.d), excess)
     answer = evolve(answer, parts=(*answer.parts, *foreseen))
     warnings = list(dict.fromkeys(filter(None, warnings)))
     status: Status = "ok" if report.status == "ok" else "reduced"
@@ -148,7 +148,7 @@ def ask_under(curve: LRCurve, report: FitReport, label: str, at: At) -> Answer:
     allowed = min(span[1] / span[0], FARTHEST["D"])
     outside = max(curve.steps[-1] / span[1], span[0] / curve.steps[-1])
     excess = [Excess("step", float(curve.steps[-1]), outside, allowed, *span)] if outside > allowed else []
-    far, foreseen = _foreseen(predictor, factor, prediction.loss, excess)
+    far, foreseen = _foreseen(predictor, factor, excess)
     status: Status = "ok" if report.status == "ok" else "reduced"
     answer = Answer(
         status,
@@ -220,7 +220,7 @@ def _beyond(fit: FittedLaw, n: float, d: float, compute: float | None, cost: Cos
 
 
 def _foreseen(
-    predictor: Predictor, factor: float, loss: Estimated, excess: Sequence[object]
+    predictor: Predictor, factor: float, excess: Sequence[object]
 ) -> tuple[list[object], list[str]]:
     """What is too far beyond the points where refits to the smaller runs tell how errors grow; and what the interval
     holds of it. excess: what points carry by their span alone, the rule where no refit tells."""
@@ -237,11 +237,11 @@ def _foreseen(
         far = f"refits to the smaller runs foresaw a factor of {rolled.farthest:.3g}, and carry the square of it"
         return [*excess, far], [said]
     measured = predictor.fit.problem.loss
-    if loss.interval is not None and np.ptp(loss.interval) > np.ptp(measured):
-        low, high = loss.interval
+    if 2 * reach > np.ptp(predictor.fit.problem.scaled(measured)):
         wide = (
-            f"95 % of new runs would lie between {low:.4g} and {high:.4g}, farther apart than all that was measured "
-            f"({measured.min():.4g} to {measured.max():.4g}): so far beyond the points the law says nothing"
+            f"so far beyond the points the law says nothing: by what refits to the smaller runs got wrong, it may be "
+            f"off "
+            f"by more than all that was measured lies apart ({measured.min():.4g} to {measured.max():.4g})"
         )
         return [wide], [said]
     return [], [said]
