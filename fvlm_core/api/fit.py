@@ -63,6 +63,7 @@ def fit(
     n_kind: NKind | None = None,
     d_kind: DKind | None = None,
     points: str = "all",
+    per: str | Sequence[str] = "",
     warmup_cut: str | None = None,
     drop_runs: str | Sequence[str] = (),
     where: str | Sequence[str] = (),
@@ -88,7 +89,8 @@ def fit(
     `runs` gives, for the points of those runs; files of tables; a folder of runs; names of runs; None for all runs in
     `root`. law: the name of a fit component, or a `FitModel`. columns: where a table has them,
     {"N": "params", "loss": "val"}, and those that the law declares. sigma, weight: the columns that hold the standard
-    error of what was measured, and how often a row counts. fixed: "beta=alpha" or "E=1.7". bounds: "alpha=0.1:1".
+    error of what was measured, and how often a row counts. points, per: "best" with the columns of a setting keeps the
+    best point of each. fixed: "beta=alpha" or "E=1.7". bounds: "alpha=0.1:1".
     root: see `runs`.
 
     holdout: points kept out of the fit, which `.holdout` says how well it predicts ("run = wsd*").
@@ -108,6 +110,7 @@ def fit(
         n_kind=n_kind,
         d_kind=d_kind,
         selection=points,
+        per=per if isinstance(per, str) else ",".join(per),
         warmup_cut=warmup_cut,
         drop_runs=drop_runs,
         where=where,

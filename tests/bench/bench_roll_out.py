@@ -82,6 +82,10 @@ def once(name: str, noise: float, draws: int, seed: int) -> dict[str, Any]:
     }
 
 
+def _mean(found: list[dict[str, Any]], key: str) -> float:
+    return float(np.mean([one[key] for one in found])) if found else float("nan")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--repetitions", type=int, default=200)
@@ -95,7 +99,7 @@ def main() -> None:
             with ProcessPoolExecutor(chosen.processes) as pool:
                 found = list(pool.map(partial(once, name, noise, chosen.draws), range(chosen.repetitions)))
             ok = [one for one in found if one["status"] == "ok"]
-            mean = lambda key: float(np.mean([one[key] for one in ok])) if ok else float("nan")
+            mean = partial(_mean, ok)
             print(
                 f"{name:28s} noise {noise:.3f}  {len(ok)}/{len(found)}  plain {mean('plain'):.3f} "
                 f"(width {mean('plain width'):.4f})  widened {mean('widened'):.3f} (width {mean('width'):.4f})  "

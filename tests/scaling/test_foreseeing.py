@@ -59,7 +59,7 @@ def test_points_kept_out_are_not_fitted_and_scored_by_the_textbook_formulas() ->
     [
         ("N > 1e12", "no point is where N > 1e12, of 24"),
         ("N > 0", "every point is where N > 0: nothing is left to fit"),
-        ("run = q*", 'holdout "run == q*": no point has that run'),
+        ("run = q*", 'no point has such a run'),
         ("Nn > 1", "Nn"),
         ("N", "expected KEY OP VALUE"),
     ],
