@@ -100,7 +100,8 @@ def heads(llm: LLMBackend) -> set[str]:
     hidden = torch.zeros(1, llm.spec.width, device=next(llm.parameters()).device)
     with torch.enable_grad():
         found = torch.autograd.grad(llm.logits(hidden).sum(), list(trained.values()), allow_unused=True)
-    return {name for name, gradient in zip(trained, found, strict=True) if gradient is not None}
+    given = zip(trained, found, strict=True)
+    return {name for name, each in given if each is not None}  # pyright: ignore[reportUnnecessaryComparison]
 
 
 def build_part(kind: Kind, chosen: Chosen, *needs: object) -> Any:
