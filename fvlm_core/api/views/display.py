@@ -116,8 +116,8 @@ class Display:
         others = "".join(f"  {name} {found:.4f}" for name, found in other_losses(row).items())
         metrics = "".join(f"  {name} {found}" for name, found in metric_means(row).items())
         self._line(
-            f"  {self._run}  step {row['step']:>6}/{self._steps}  val {row['val_loss']:.4f}{others}{words}{gaze}{metrics}"
-            f"  {rate(row['throughput_samples_sec'])} samples/s  {clock(self._left(row['step']))} left",
+            f"  {self._run}  step {row['step']:>6}/{self._steps}  val {row['val_loss']:.4f}{others}{words}{gaze}"
+            f"{metrics}  {rate(row['throughput_samples_sec'])} samples/s  {clock(self._left(row['step']))} left",
         )
 
     def warned(self, text: str) -> None:
