@@ -1,7 +1,7 @@
 """Whether one learning rate serves all widths: the tables and the figure of docs/measurements/mup.md.
 
-    python tests/bench/bench_mup.py coordinates           # activations by width after 0, 1 and 10 steps, 2 minutes
-    python tests/bench/bench_mup.py sweep --figure FILE   # the best rate at three widths, 10 minutes on one busy core
+    python tests/bench/bench_mup.py coordinates           # activations by width after 0, 1 and 10 steps, 4 minutes
+    python tests/bench/bench_mup.py sweep --figure FILE   # the best rate at three widths, 20 minutes on one busy core
 
 Models and task are those of tests/helpers/widths.py: encoder, connector and language model grow together.
 """
