@@ -39,6 +39,7 @@ def evaluate(
     device: str = "auto",
     metrics: str | Sequence[str] = (),
     generation: Mapping[str, Any] | None = None,
+    weights: str | None = None,
     root: Root = None,
 ) -> EvaluateResult:
     """Measure the model of a run, or of a folder of exported weights, as `fvlm eval` does; the arguments are its
@@ -47,7 +48,7 @@ def evaluate(
     data: a source of the run's recipe, or any installed data source; None for what the run validates on. settings:
     "path=clips" of that source. modes: of the connector, or "all". metrics: names of what the model's answers are
     scored by. generation: how it answers, keys of `[eval.generation]`; what they leave open, or is None, is as in the
-    run's recipe. Raises `FvlmError`.
+    run's recipe. weights: see `load`. Raises `FvlmError`.
     """
     one_of("split", split, ("validation", "train"))
     one_of("device", device, ("auto", "cpu", "cuda"))
@@ -70,6 +71,7 @@ def evaluate(
         device=device,
         metrics=texts(metrics),
         answering=lambda recipe: _answering(recipe, said),
+        weights=weights,
         console=progress_console(),
         note=warn,
     )
@@ -88,6 +90,7 @@ def evaluated(
     device: str,
     metrics: Sequence[str],
     answering: Callable[[Answering], Answering],
+    weights: str | None,
     console: Console,
     note: Callable[[str], None],
 ) -> EvaluateResult:
@@ -103,7 +106,7 @@ def evaluated(
     )
     from fvlm_core.recipes.schema import Answering
 
-    subject = open_subject(run, root)
+    subject = open_subject(run, root, weights=weights)
     if subject.remark:
         note(subject.remark)
     connector = subject.model.connector.spec

@@ -34,12 +34,18 @@ LONGEST = 128
 
 @public
 def load(
-    run: str | PathLike[str], root: Root = None, *, device: str = "cpu", checkpoint: Checkpoint = "best"
+    run: str | PathLike[str],
+    root: Root = None,
+    *,
+    device: str = "cpu",
+    checkpoint: Checkpoint = "best",
+    weights: str | None = None,
 ) -> Trained:
     """A run: its folder, its id, or "recipe/id". Its weights are read when they are first needed.
 
     root: see `runs`. device: where the model is used, "cpu", "cuda", or "auto", a GPU where there is one. checkpoint:
-    "best" (of the best evaluation) or "last". Raises `FvlmError` for a run, or a GPU, that is not there.
+    "best" (of the best evaluation) or "last". weights: those that a callback kept beside the run's own in it, "ema" or
+    "mean_of_last". Raises `FvlmError` for a run, or a GPU, that is not there.
     """
     one_of("checkpoint", checkpoint, ("best", "last"))
     one_of("device", device, ("auto", "cpu", "cuda"))
@@ -48,7 +54,7 @@ def load(
         from fvlm_core.hardware.devices import pick_device
 
         device = pick_device(device)
-    return Trained(found, warn, device, checkpoint)
+    return Trained(found, warn, device, checkpoint, weights)
 
 
 class Trained:
@@ -60,12 +66,14 @@ class Trained:
         note: Callable[[str], None],
         device: str = "cpu",
         checkpoint: Checkpoint = "best",
+        weights: str | None = None,
     ) -> None:
         """note: is told what people should know of where the weights come from."""
         self.run = run
         self._note = note
         self._device = device
         self._checkpoint: Checkpoint = checkpoint
+        self._weights = weights
 
     @property
     def name(self) -> str:
@@ -105,7 +113,7 @@ class Trained:
         """The model in evaluation mode, its chat format, and the step its weights are from."""
         from fvlm_core.weights.restore import restore
 
-        found = restore(self.run, self._device, self._checkpoint)
+        found = restore(self.run, self._device, self._checkpoint, self._weights)
         if found.remark:
             self._note(found.remark)
         return found
@@ -202,7 +210,8 @@ class Trained:
         if not looks:
             connector = self.restored.config.model.connector.name
             raise UsageError(f'{self.run.id} has no queries: its connector "{connector}" never looks')
-        return GazeMaps(frames, looks, f"{self.name}, step {self.restored.step}")
+        weights = f", weights {self._weights}" if self._weights else ""
+        return GazeMaps(frames, looks, f"{self.name}, step {self.restored.step}{weights}")
 
     @public
     def stream(self) -> Stream:
@@ -228,6 +237,7 @@ class Trained:
             "seed": str(record.get("seed", "")),
             "steps": f"{summary.get('total_steps') or 0:,} of {record.get('steps') or 0:,}",
             "best loss": "" if best is None else f"{best:.4f} at step {summary.get('best_val_step')}",
+            "weights": self._weights or "",
             "folder": str(self.folder),
         }
         return {key: value for key, value in known.items() if value}

@@ -11,7 +11,7 @@ import click
 
 from fvlm_core.cli.console import note, print_json, stderr
 from fvlm_core.cli.generation_options import generation, generation_options
-from fvlm_core.cli.options import frame_options, run_option, runs_option
+from fvlm_core.cli.options import frame_options, run_option, runs_option, weights_option
 from fvlm_core.cli.path_types import ANY_PATH, FILE_OR_STDOUT, STDOUT
 from fvlm_core.media.suffixes import by_kind, is_video
 
@@ -20,6 +20,7 @@ from fvlm_core.media.suffixes import by_kind, is_video
 @click.argument("videos", nargs=-1, required=True, type=ANY_PATH)
 @run_option
 @runs_option
+@weights_option
 @click.option("--prompt", help="The question.  [default: that of training]")
 @click.option("--system", help="The system turn.  [default: that of training]")
 @frame_options
@@ -37,6 +38,7 @@ def command(
     videos: tuple[Path, ...],
     run_name: str,
     root: Path,
+    weights: str | None,
     tokens: int,
     beams: int | None,
     temperature: float | None,
@@ -70,7 +72,7 @@ def command(
             out.read_text(encoding="utf-8") + "\n", encoding="utf-8"
         )  # a kill tore the last line; it must not swallow the next
     todo = [video for video in _files(videos) if str(video) not in done]
-    trained = Trained(find_run(run_name, root), note)
+    trained = Trained(find_run(run_name, root), note, weights=weights)
     restored = trained.restored
     if read := list(restored.model.modalities):
         note(f"the model reads {', '.join(read)} too, and a file is shown by its frames alone: none is given")

@@ -11,7 +11,7 @@ import click
 from fvlm_core.cli.choice import NearestChoice
 from fvlm_core.cli.generation_options import generation, generation_options
 from fvlm_core.cli.offered import completing
-from fvlm_core.cli.options import key_option, runs_option
+from fvlm_core.cli.options import key_option, runs_option, weights_option
 from fvlm_core.cli.path_types import RUN_OR_PATH
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     help="With --metric: longest answer, in tokens.  [default: the recipe's, or 64]",
 )
 @generation_options
+@weights_option
 @click.option("--device", type=NearestChoice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @runs_option
@@ -85,6 +86,7 @@ def command(
     temperature: float | None,
     top_p: float | None,
     stop: tuple[str, ...],
+    weights: str | None,
     device: str,
     as_json: bool,
     root: Path,
@@ -119,6 +121,7 @@ def command(
         device=device,
         metrics=metrics,
         answering=lambda recipe: generation(recipe, **how, stop=stop),
+        weights=weights,
         console=stderr(),
         note=note,
     )

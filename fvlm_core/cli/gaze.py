@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from fvlm_core.cli.console import note, stderr, stdout
-from fvlm_core.cli.options import frame_options, run_option, runs_option
+from fvlm_core.cli.options import frame_options, run_option, runs_option, weights_option
 from fvlm_core.cli.path_types import ANY_PATH, FILE_PATH
 
 
@@ -16,6 +16,7 @@ from fvlm_core.cli.path_types import ANY_PATH, FILE_PATH
 @click.argument("video", type=ANY_PATH)
 @run_option
 @runs_option
+@weights_option
 @click.option(
     "--out",
     type=FILE_PATH,
@@ -24,7 +25,7 @@ from fvlm_core.cli.path_types import ANY_PATH, FILE_PATH
     help="A .gif, .mp4 or .png (contact sheet).",
 )
 @frame_options
-def command(video: Path, run_name: str, root: Path, out: Path, **otherwise: Any) -> None:
+def command(video: Path, run_name: str, root: Path, weights: str | None, out: Path, **otherwise: Any) -> None:
     """Draw where the queries of a trained model attend in VIDEO, frame by frame, its passes side by side.
 
     VIDEO is shown as in training, unless an option says otherwise.
@@ -37,7 +38,7 @@ def command(video: Path, run_name: str, root: Path, out: Path, **otherwise: Any)
 
     if out.suffix not in SUFFIXES:
         raise UsageError(f"--out {out}: expected a file name ending in {', '.join(SUFFIXES)}")
-    trained = Trained(find_run(run_name, root), note)
+    trained = Trained(find_run(run_name, root), note, weights=weights)
     seen = trained.restored.viewing.note(otherwise, pictures=shows_still(video))
     stderr().print(f"shown {seen}", soft_wrap=True)
     gaze = trained.gaze(video, **otherwise)

@@ -43,6 +43,13 @@ run_option = click.option(
 )
 
 
+weights_option = click.option(
+    "--weights",
+    metavar="NAME",
+    help="Weights that a callback kept beside the run's own: ema, mean_of_last.  [default: the run's own]",
+)
+
+
 def key_option(name: str, place: Place, help: str) -> Callable[[F], F]:
     """`-o KEY=VALUE`, any number of times. name: of the parameter. place: what completes it."""
     return click.option(

@@ -127,12 +127,14 @@ def _data(record: Mapping[str, Any], split: str) -> Sequence[str]:
 
 def _evaluation(row: Mapping[str, Any]) -> str:
     from fvlm_core.runs.answers import metric_means
+    from fvlm_core.runs.metrics import other_losses
 
     loss, entropy = row.get("val_loss"), row.get("attention_entropy")
     shown = f"{loss:.4f}" if loss is not None else "no number"
     gaze = f"  entropy {entropy:.3f}" if entropy is not None else ""
+    others = "".join(f"  {name} {found:.4f}" for name, found in other_losses(dict(row)).items())
     metrics = "".join(f"  {name} {found}" for name, found in metric_means(row).items())
-    return f"step {row.get('step'):>8,}  val {shown}{gaze}{metrics}"
+    return f"step {row.get('step'):>8,}  val {shown}{others}{gaze}{metrics}"
 
 
 def _attempt(entry: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from fvlm_core.cli.offered import completing
-from fvlm_core.cli.options import runs_option
+from fvlm_core.cli.options import runs_option, weights_option
 from fvlm_core.cli.path_types import ANY_PATH, FOLDER_PATH, RECIPE_OR_PATH, RUN_OR_PATH
 
 
@@ -58,8 +58,9 @@ def import_(file: Path, recipe: str, run_id: str | None, to: Path | None, root: 
 @click.option(
     "--to", type=FOLDER_PATH, required=True, metavar="DIR", help="The folder to write; new or empty."
 )
+@weights_option
 @runs_option
-def export(run_name: str, to: Path, root: Path) -> None:
+def export(run_name: str, to: Path, weights: str | None, root: Path) -> None:
     """Write the model of RUN (a folder, an id, or "recipe/id") as a Hugging Face folder with a model card.
 
     After `import fvlm_core.hf`, `AutoModel.from_pretrained(DIR)` restores it, number for number.
@@ -68,5 +69,5 @@ def export(run_name: str, to: Path, root: Path) -> None:
     from fvlm_core.hf.export import release
     from fvlm_core.runs.store import find_run
 
-    for file in release(find_run(run_name, root), to):
+    for file in release(find_run(run_name, root), to, weights):
         stdout().print(str(file), soft_wrap=True)

@@ -76,23 +76,24 @@ class EvaluationResult:
     answers: dict[Mode, list[ScoredAnswer]]
 
 
-def open_subject(name: str, root: Path, checkpoint: Checkpoint = "best") -> EvaluatedModel:
+def open_subject(
+    name: str, root: Path, checkpoint: Checkpoint = "best", weights: str | None = None
+) -> EvaluatedModel:
     """The model of a run (its folder, "recipe/id" or id), or of a folder that `fvlm weights export` wrote.
 
-    checkpoint: which of a run's; exported weights are one. Raises `UsageError`.
+    checkpoint: which of a run's; exported weights are one. weights: see `restore`. Raises `UsageError`.
     """
     folder = user_path(name)
     if (folder / "config.json").is_file() and not (folder / RECIPE).is_file():
-        if checkpoint != "best":
-            raise UsageError(
-                f"{folder}: exported weights, which have no {checkpoint} checkpoint; name the run"
-            )
+        if checkpoint != "best" or weights is not None:
+            other = f'weights "{weights}"' if weights is not None else f"{checkpoint} checkpoint"
+            raise UsageError(f"{folder}: exported weights, which have no {other}; name the run")
         return _exported(folder)
     run = find_run(name, root)
-    restored = restore(run, checkpoint=checkpoint)
+    restored = restore(run, checkpoint=checkpoint, weights=weights)
     config = restored.config
     return EvaluatedModel(
-        f"{run.recipe}/{run.id}",
+        f"{run.recipe}/{run.id}" + (f", weights {weights}" if weights else ""),
         restored.model,
         restored.chat,
         restored.step,

@@ -147,7 +147,8 @@ class Attempt:
     def _compose(self, chat: Chat, initial: Initial | None) -> VLM:
         config, latest = self.run.config, self.begun.latest.folder
         fresh = config.training.init_from is None and self._at_start
-        model = compose(config.model, chat.vocabulary, self.run.seed, weights=fresh)
+        mup = config.training.mup is not None
+        model = compose(config.model, chat.vocabulary, self.run.seed, weights=fresh, zero_head=mup)
         if initial is not None:
             if latest is not None:
                 check_same_start(initial, read_part(self.folder / RECIPE).get("init_from"))

@@ -21,15 +21,15 @@ from fvlm_core.weights.restore import restore
 LONGEST_ANSWER = 128
 
 
-def release(run: StoredRun, to: Path) -> list[Path]:
+def release(run: StoredRun, to: Path, weights: str | None = None) -> list[Path]:
     """Write the model of a run, with the weights of its best checkpoint, into the folder `to`; the files written.
 
     config.json (with how the model was shown things in training), model.safetensors (float32, LoRA's factors merged),
     tokenizer.json, tokenizer_config.json, generation_config.json and README.md, the model card.
-    Raises `UsageError` when `to` is not empty or the run has no complete checkpoint.
+    weights: see `restore`. Raises `UsageError` when `to` is not empty or the run has no complete checkpoint.
     """
     empty_folder(to)
-    restored = restore(run)
+    restored = restore(run, weights=weights)
     merge(restored.model)
     known = run.record.get(ARCHITECTURES, {})
     composition, read = _described(restored.config.model, run.record["resolved"]["model"], known)
@@ -43,7 +43,12 @@ def release(run: StoredRun, to: Path) -> list[Path]:
         logit_scale=restored.model.logit_scale,
         eos_token_id=restored.chat.end_of_turn,
         fvlm_version=fvlm_core.__version__,
-        run={"recipe": run.recipe, "id": run.id, "step": restored.step},
+        run={
+            "recipe": run.recipe,
+            "id": run.id,
+            "step": restored.step,
+            **({"weights": weights} if weights else {}),
+        },
     )
     to.mkdir(parents=True, exist_ok=True)
     FvlmModel(config, restored.model).save_pretrained(to)
@@ -53,7 +58,7 @@ def release(run: StoredRun, to: Path) -> list[Path]:
     GenerationConfig(
         do_sample=False, eos_token_id=restored.chat.end_of_turn, max_new_tokens=LONGEST_ANSWER
     ).save_pretrained(to)
-    (to / "README.md").write_text(model_card(run, restored, viewing), encoding="utf-8")
+    (to / "README.md").write_text(model_card(run, restored, viewing, weights), encoding="utf-8")
     usual_modes(to)
     return sorted(to.iterdir())
 

@@ -39,17 +39,18 @@ _CITATION = """\
 ```"""
 
 
-def model_card(run: StoredRun, restored: Restored, viewing: Viewing) -> str:
+def model_card(run: StoredRun, restored: Restored, viewing: Viewing, weights: str | None = None) -> str:
     """The card's Markdown: what the model is made of, what it was trained on and how, how to load it, whom to cite.
 
     What nobody but the author can say, licence and intended use, is marked TO BE FILLED IN.
     """
+    named = f'"{weights}" (kept beside the run\'s own) ' if weights else ""
     return (
         "\n\n".join(
             [
                 _front_matter(run, restored.config.model),
                 f"# {run.recipe}/{run.id}",
-                f"A vision-language model for video: {_parts(restored.config.model)}. Weights of step "
+                f"A vision-language model for video: {_parts(restored.config.model)}. Weights {named}of step "
                 f"{restored.step:,}, float32. Made with fvlm {fvlm_core.__version__}.",
                 "## Parameters",
                 _parameters(restored),

@@ -20,11 +20,11 @@ COLUMNS = ("n", "d", "compute", "lr", "step", "loss")
 compute: training FLOPs. lr: the connector's learning rate at the point. step: optimizer steps. loss: what was measured,
 for laws that predict another column (`FitModel.target`). All other columns are declared (`Variable`)."""
 
-GROUPS = ("size", "run", "budget")
+GROUPS = ("size", "run", "budget", "sweep")
 """Labels of every point that a parameter may have one value for (`Parameter.per`), beside any column of labels. budget:
-points of equal training FLOPs."""
+points of equal training FLOPs. sweep: points of one size, one D and one batch size (a column `batch`, where it is)."""
 
-RESERVED = ("size", "run", "schedule", "budget", "sigma", "weight", "c")
+RESERVED = ("size", "run", "schedule", "budget", "sweep", "sigma", "weight", "c")
 """Names of columns with a meaning of their own, in lower case."""
 
 Policy = Literal["final", "all"]
@@ -127,8 +127,8 @@ class Parameter:
     guess: a plausible value inside the bounds. min, max: bounds; the optimizer may rest on them, and then says so.
     log: search in its logarithm, for scales such as A and B that vary over decades (min must be at least 0).
     linear: the law is affine in it when the other parameters are fixed; such parameters need no starting values.
-    per: one value for each value of a column of the points instead of one for all of them: "size", "run", "budget"
-    (points of equal training FLOPs), or any other ("domain"). A law whose parameters are all `per` the same column is
+    per: one value for each value of a column of the points instead of one for all of them: one of `GROUPS`, or any
+    other ("domain"). A law whose parameters are all `per` the same column is
     fitted separately for each of its values.
     vary: False keeps it at its guess. expr: its value as an expression of other parameters ("beta = alpha" is
     expr="alpha"), in the language of lmfit's constraints; such a parameter is not searched for.

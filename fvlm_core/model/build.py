@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from attrs import evolve
+from torch import nn
 
 from fvlm_core.interfaces.chat import Chat
+from fvlm_core.interfaces.llm import LLMBackend
 from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec, ModalitySpec
 from fvlm_core.model.vlm import VLM
 from fvlm_core.recipes.schema import Chosen, Model
@@ -54,11 +56,14 @@ def modality_specs(model: Model) -> tuple[ModalitySpec, ...]:
     return tuple(chosen.config.spec() for chosen in model.modalities or ())
 
 
-def compose(model: Model, vocabulary: int, seed: int, *, weights: bool = True) -> VLM:
+def compose(
+    model: Model, vocabulary: int, seed: int, *, weights: bool = True, zero_head: bool = False
+) -> VLM:
     """Build the model. Fresh weights are a function of (seed, component) alone; float32.
 
     vocabulary: of the tokenizer in use. weights: whether to load the pretrained ones that the recipe names; False on
-    the meta device, where parameters are counted.
+    the meta device, where parameters are counted. zero_head: whether a fresh head that is not the embedding is zero,
+    and all logits with it.
     """
     encoder_spec, llm_spec = specs(model, vocabulary)
     rows = llm_spec.vocabulary or vocabulary
@@ -69,7 +74,10 @@ def compose(model: Model, vocabulary: int, seed: int, *, weights: bool = True) -
         )
     vocabulary = rows
     encoder = _seeded(seed, "encoder", lambda: build_part("encoder", model.encoder))
-    llm = _seeded(seed, "llm", lambda: build_part("llm", model.llm, vocabulary))
+    llm: LLMBackend = _seeded(seed, "llm", lambda: build_part("llm", model.llm, vocabulary))
+    if zero_head and not llm.spec.tied:
+        for name in heads(llm):
+            nn.init.zeros_(llm.get_parameter(name))
     connector = _seeded(
         seed, "connector", lambda: build_part("connector", model.connector, encoder_spec, llm_spec)
     )
@@ -84,6 +92,16 @@ def compose(model: Model, vocabulary: int, seed: int, *, weights: bool = True) -
             part.load_weights()
     flags = {"blind": model.blind, "score_first_token": model.score_first_token}
     return VLM(encoder, connector, llm, modalities=modalities, **flags)
+
+
+def heads(llm: LLMBackend) -> set[str]:
+    """Names of the weights that hidden states become logits by; of a tied head, the embedding's."""
+    trained = {name: weight for name, weight in llm.named_parameters() if weight.requires_grad}
+    hidden = torch.zeros(1, llm.spec.width, device=next(llm.parameters()).device)
+    with torch.enable_grad():
+        found = torch.autograd.grad(llm.logits(hidden).sum(), list(trained.values()), allow_unused=True)
+    given = zip(trained, found, strict=True)
+    return {name for name, each in given if each is not None}  # pyright: ignore[reportUnnecessaryComparison]
 
 
 def build_part(kind: Kind, chosen: Chosen, *needs: object) -> Any:

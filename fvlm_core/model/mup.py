@@ -4,6 +4,8 @@ A recipe says what the model is at its base width; parameter by parameter the sh
 
 - matrices whose inputs have grown learn at the base's rate x (base inputs / inputs), and decay by as much as there;
 - logits are scaled by base width / width of the language model (its head may be its embedding);
+- a fresh head of its own begins at zero (appendix D.2), as the logits of infinite width do: those of a random one are
+  ~ 1 / sqrt(width). A head that is the embedding cannot;
 - embeddings, norms, biases, learned queries, and matrices whose inputs have not grown stay as they are.
 
 Fresh weights must have a variance of 1 / inputs, as those of the components here have; heads must grow in number and
@@ -12,13 +14,13 @@ not in width, for which attention's 1 / sqrt(head width) is right.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import torch
 from torch import Tensor, nn
 
 from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec
-from fvlm_core.model.build import compose
+from fvlm_core.model.build import compose, heads
 from fvlm_core.model.vlm import VLM
 from fvlm_core.recipes.parametrisation import MuP
 from fvlm_core.recipes.read import settings_from
@@ -71,17 +73,17 @@ def rate_factors(vlm: VLM, model: Model, mup: MuP | None) -> dict[str, float]:
         )
     return {
         name: before[name][1:].numel() / weight[0].numel()
-        for name, weight in _hidden(vlm, vocabulary)
+        for name, weight in _hidden(vlm, {f"llm.{name}" for name in heads(base.llm)})
         if before[name][1:] != weight.shape[1:]
     }
 
 
-def _hidden(vlm: VLM, vocabulary: int) -> Iterator[tuple[str, Tensor]]:
-    """Matrices and kernels that map activations; not a head of its own, which the logits' scale is there for."""
+def _hidden(vlm: VLM, head: Collection[str]) -> Iterator[tuple[str, Tensor]]:
+    """Matrices and kernels that map activations; not the head's, by name, which the logits' scale is there for."""
     for path, module in vlm.named_modules():
         for name, weight in module.named_parameters(recurse=False):
-            head = path.startswith("llm.") and len(weight) == vocabulary
-            if weight.ndim >= 2 and "weight" in name and not isinstance(module, nn.Embedding) and not head:
+            matrix = weight.ndim >= 2 and "weight" in name and not isinstance(module, nn.Embedding)
+            if matrix and f"{path}.{name}" not in head:
                 yield f"{path}.{name}", weight
 
 

@@ -123,8 +123,13 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         load_file(folder / MODEL),
         load_file(folder / _OPTIMIZER),
         read_state(folder),
-        load_file(folder / _CALLBACKS) if (folder / _CALLBACKS).exists() else {},
+        read_callbacks(folder),
     )
+
+
+def read_callbacks(folder: Path) -> dict[str, Tensor]:
+    """What callbacks keep in a checkpoint; nothing where they keep none."""
+    return load_file(folder / _CALLBACKS) if (folder / _CALLBACKS).exists() else {}
 
 
 def read_state(folder: Path) -> dict[str, Any]:

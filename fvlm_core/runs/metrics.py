@@ -20,6 +20,21 @@ CLOCK = ("wall_time_sec", "throughput_", "memory_gb", "gpu_mem_gb", "mfu", "atte
 """Columns, by the beginning of their names, that the clock, the machine or an interruption decides."""
 
 
+_OF_ITS_OWN = {f"val_loss_{name}" for name in ("content", "fine", "ratio", "by_source")}
+
+
+def other_losses(row: Row) -> dict[str, float]:
+    """Losses of an evaluation beside its own, by name: of weights that callbacks keep, and auxiliary ones."""
+    found = {
+        key: value for key, value in row.items() if key.startswith("val_loss_") and key not in _OF_ITS_OWN
+    }
+    return {
+        key.removeprefix("val_loss_"): value
+        for key, value in found.items()
+        if isinstance(value, int | float)  # a file may hold anything
+    }
+
+
 class MetricsWriter:
     """Appends rows to `metrics.jsonl`. Every start of a run is an attempt and begins with an `attempt` row.
 

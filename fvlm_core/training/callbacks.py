@@ -15,6 +15,7 @@ from torch import Tensor
 from fvlm_core.model.build import build_part
 from fvlm_core.model.vlm import VLM
 from fvlm_core.recipes.read import Run
+from fvlm_core.recipes.schema import Training
 from fvlm_core.utils.errors import FvlmError
 
 
@@ -107,10 +108,10 @@ class Callbacks:
     _said: bool = False
 
     @classmethod
-    def of(cls, run: Run, watched: CallbackRun, warned: Callable[[str], None]) -> Callbacks:
+    def of(cls, training: Training, watched: CallbackRun, warned: Callable[[str], None]) -> Callbacks:
         """Those of a recipe. A second one of the same name is numbered."""
         each: dict[str, Callback] = {}
-        for chosen in run.config.training.callbacks or ():
+        for chosen in training.callbacks or ():
             same = sum(name.partition(" ")[0] == chosen.word for name in each)
             name = f"{chosen.word} {same + 1}" if same else chosen.word
             each[name] = build_part("callback", chosen, watched)

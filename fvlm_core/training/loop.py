@@ -42,7 +42,7 @@ from fvlm_core.training.gradient import Accumulation, StepGradient, first_signal
 from fvlm_core.training.length import Length, peak_rates, schedules
 from fvlm_core.training.metrics_log import Clock, MetricsLog, summarised, training_row
 from fvlm_core.training.objective import Objective, TokenLoss
-from fvlm_core.training.optimizer import checkpoint_bytes, chosen_optimizer, current_rates, named
+from fvlm_core.training.optimizer import checkpoint_bytes, chosen_optimizer, current_rates, freeze, named
 from fvlm_core.training.optimizer_step import Updates, late
 from fvlm_core.training.parallel import Replicas, spread, summed, taken
 from fvlm_core.training.preference import PreferenceLoss
@@ -172,9 +172,7 @@ class _Trainer:
         self.objective = _objective(training, model)
         if training.compile:
             model.compile_layers()
-        for component in training.frozen:
-            for parameter in model.parameter_groups()[component].values():
-                parameter.requires_grad_(False)
+        freeze(model, training.frozen)
         self.replicas = spread(model, training.parallel, self.device, self.ranks)
         rates = peak_rates(training, self.ready.summary["total_params"])
         factors = rate_factors(model, self.ready.run.config.model, training.mup)
@@ -223,7 +221,7 @@ class _Trainer:
         ranks.on_first(lambda: report_validation(self.validation, self.observer))
         progress = self.progress = latest.progress
         watched = CallbackRun(ready.run.id, ready.folder, ready.length.steps, ready.model)
-        self.callbacks = Callbacks.of(ready.run, watched, self.observer.warned)
+        self.callbacks = Callbacks.of(training, watched, self.observer.warned)
         if latest.folder is not None:
             kept = restore(latest.folder, ready.model, self.optimizer, self.replicas)
             self.callbacks.restore(kept)

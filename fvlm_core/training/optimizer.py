@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -18,6 +18,14 @@ Named = Mapping[str, nn.Parameter]
 RateGroup = dict[str, Any]
 
 GROUPS = ("connector", "encoder", "llm")
+
+
+def freeze(model: VLM, components: Iterable[str]) -> None:
+    """Have these components not train."""
+    groups = model.parameter_groups()
+    for component in components:
+        for parameter in groups[component].values():
+            parameter.requires_grad_(False)
 
 
 def chosen_optimizer(

@@ -16,13 +16,23 @@ from fvlm_core.model.lora import adapt
 from fvlm_core.model.mup import parametrise
 from fvlm_core.model.vlm import VLM
 from fvlm_core.recipes.read import from_resolved
-from fvlm_core.recipes.schema import RunRecipe
-from fvlm_core.runs.checkpoint import MODEL, UNIDENTIFIED, damage, is_identified, latest_checkpoint
+from fvlm_core.recipes.schema import RunRecipe, Training
+from fvlm_core.runs.checkpoint import (
+    MODEL,
+    UNIDENTIFIED,
+    damage,
+    is_identified,
+    latest_checkpoint,
+    read_callbacks,
+)
 from fvlm_core.runs.store import ARCHITECTURES, CHECKPOINTS, IMPORTED, RECIPE, TOKENIZER, StoredRun
 from fvlm_core.runs.viewing import VIEWING, read_viewing, viewing_from_recipe
+from fvlm_core.training.callbacks import CallbackRun, Callbacks
+from fvlm_core.training.optimizer import freeze
 from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.listing import lines, listed
 from fvlm_core.utils.pretrained import check_whole, known_architectures
+from fvlm_registry.nearest import did_you_mean
 
 Checkpoint = Literal["best", "last"]
 """Which weights of a run: those of the best evaluation, or the newest."""
@@ -51,11 +61,14 @@ class Restored:
         return read_viewing(written, RECIPE)
 
 
-def restore(run: StoredRun, device: str = "cpu", checkpoint: Checkpoint = "best") -> Restored:
+def restore(
+    run: StoredRun, device: str = "cpu", checkpoint: Checkpoint = "best", weights: str | None = None
+) -> Restored:
     """The model of a run with the weights of its best checkpoint, or of the newest: of that one too when there is no
     best yet.
 
-    Raises `UsageError` when the run has no complete checkpoint.
+    weights: those that a callback kept beside the run's own in that checkpoint, by the name that `val_loss_NAME` has.
+    Raises `UsageError` when the run has no complete checkpoint, or no such weights.
     """
     folder = best_checkpoint(run) if checkpoint == "best" else _newest_checkpoint(run)
     with known_architectures(dict(run.record.get(ARCHITECTURES, {}))):
@@ -65,6 +78,8 @@ def restore(run: StoredRun, device: str = "cpu", checkpoint: Checkpoint = "best"
         adapt(model, config.training.lora, run.record["seed"])
         parametrise(model, config.model, config.training.mup)
     _load(model, folder / MODEL)
+    if weights is not None:
+        _exchange(model, config.training, folder, run, weights)
     step = int(folder.name.removeprefix("step-"))
     remark = "" if is_identified(folder) else f"{folder}: {UNIDENTIFIED}"
     return Restored(model.to(device).eval(), chat, config, step, run.record, remark)
@@ -84,6 +99,28 @@ def _load(model: VLM, file: Path) -> None:
         )
     for name, parameter in own.items():
         parameter.copy_(tensors[name])
+
+
+@torch.no_grad()
+def _exchange(model: VLM, training: Training, folder: Path, run: StoredRun, name: str) -> None:
+    """Put the weights into the model that one of the run's callbacks kept in this checkpoint. Raises `UsageError`."""
+    freeze(model, training.frozen)
+    watched = CallbackRun(run.id, run.folder, run.record.get("steps") or 0, model)
+    callbacks = Callbacks.of(training, watched, lambda text: None)
+    callbacks.restore(read_callbacks(folder))
+    found = dict(callbacks.weights())
+    if not found:
+        raise UsageError(
+            f'weights "{name}": {run.recipe}/{run.id} keeps none beside its own: expected none, or a run whose recipe '
+            'has a callback that does, as [[training.callbacks]] name = "ema"'
+        )
+    if name not in found:
+        raise UsageError(
+            f'weights "{name}": {run.recipe}/{run.id} has none of that name beside its own'
+            f"{did_you_mean(name, list(found))}; expected {listed(list(found))}"
+        )
+    for key, tensor in found[name].items():
+        model.get_parameter(key).copy_(tensor)
 
 
 def best_checkpoint(run: StoredRun) -> Path:

@@ -58,7 +58,7 @@ def _row(
             float(np.median(norms)),
             float(np.quantile(norms, 0.99)),
             float(norms[at]),
-            float(steps[at]),
+            int(steps[at]),
         ]
     return [run.name, len(norms), *happened, *measured]
 

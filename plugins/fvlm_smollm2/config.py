@@ -51,6 +51,7 @@ class SmolLM2:
     heads (default: as many as heads); needed with seeded weights. Pretrained weights are what their `config.json` says;
     what the recipe or the name of a `smollm2-SIZE` component says must agree with it.
     vocabulary: rows of the embedding; with a tokenizer from the data it is that tokenizer's.
+    tied: whether the embedding is the head as well; default: what the weights say, and yes if they are seeded.
     tokenizer: a hub id, a folder, or "from-data"; default: where the weights are, "from-data" if they are seeded.
     system: the system turn of chats that have none, in place of the one that a chat template beside the weights may
     give; empty: no such turn.
@@ -66,6 +67,7 @@ class SmolLM2:
     heads: int | None = field(default=None, validator=_positive)
     kv_heads: int | None = field(default=None, validator=_positive)
     vocabulary: int | None = field(default=None, validator=_positive)
+    tied: bool | None = None
     tokenizer: str = ""
     system: str = SYSTEM
     rope_base: float = field(default=100_000.0, validator=[validators.gt(1), validators.lt(math.inf)])
@@ -188,7 +190,7 @@ class SmolLM2:
             "rope_parameters": {"rope_type": "default", "rope_theta": self.rope_base},
             "rms_norm_eps": self.norm_eps,
             "max_position_embeddings": self.positions,
-            "tie_word_embeddings": True,
+            "tie_word_embeddings": self.tied is not False,
         }
         if self.weights == SEEDED:
             return given
@@ -290,6 +292,7 @@ _LEFT_OUT = {
 _SPEC = ("num_key_value_heads", "max_position_embeddings", "tie_word_embeddings")
 
 _WITH_DEFAULT = {
+    "tied": "tie_word_embeddings",
     "kv_heads": "num_key_value_heads",
     "rope_base": "rope_theta",
     "norm_eps": "rms_norm_eps",

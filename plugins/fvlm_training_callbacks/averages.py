@@ -64,9 +64,12 @@ class MeanOfLast(Callback):
         self._kept = [*self._kept, now][-self._last :]
 
     def weights(self) -> Mapping[str, Mapping[str, Tensor]]:
-        """The mean of what is kept and, as the newest, of the present weights."""
+        """The mean of what is kept and, as the newest, of the present weights, which a checkpoint of an evaluation has
+        among the kept ones already."""
         now = {name: parameter.detach().cpu() for name, parameter in self._trained.items()}
-        every = [*self._kept, now][-self._last :]
+        last = self._kept[-1] if self._kept else {}
+        there = bool(last) and all(torch.equal(last[name], tensor) for name, tensor in now.items())
+        every = [*self._kept[: -1 if there else None], now][-self._last :]
         mean = {name: torch.stack([each[name] for each in every]).mean(0) for name in now}
         return {"mean_of_last": mean}
 

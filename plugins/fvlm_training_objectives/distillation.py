@@ -54,27 +54,33 @@ class DistillationLoss(TokenLoss):
         divergences: dict[int, Tensor] = {}
 
         def each(own: Tensor, labels: Tensor, at: Tensor) -> Tensor:
-            logits, row = model.predict(own).float(), rows[at]
+            logits, row = _precise(model.predict(own)), rows[at]
+            taught = (row >= 0).to(logits.dtype)
             with torch.no_grad():
-                wanted = (self._head(hidden[row.clamp(min=0)]).float() / temperature).log_softmax(-1)
+                wanted = (_precise(self._head(hidden[row.clamp(min=0)])) / temperature).log_softmax(-1)
             found = (logits / temperature).log_softmax(-1)
-            apart = F.kl_div(found, wanted, reduction="none", log_target=True).sum(-1) * (row >= 0)
+            apart = F.kl_div(found, wanted, reduction="none", log_target=True).sum(-1) * taught
             divergences[labels.data_ptr()] = apart.detach().sum()  # once more in the backward pass, the same
-            share = weight * (row >= 0)
+            share = weight * taught
             return share * temperature**2 * apart + (1 - share) * F.cross_entropy(
                 logits, labels, reduction="none"
             )
 
         losses = model(batch, each=each)
         none = torch.zeros_like(losses.fine)
-        taught = sum(divergences.values(), none)
-        sums = (losses.fine, taught, *(losses.auxiliary.get(name, none) for name in self._auxiliary))
+        divergence = sum(divergences.values(), none)
+        sums = (losses.fine, divergence, *(losses.auxiliary.get(name, none) for name in self._auxiliary))
         return Contribution(losses.loss, sums, losses.tokens, losses.tokens)
 
     def columns(self, means: Mapping[str, float]) -> dict[str, float | None]:
         """What is lowered, and the divergence."""
         others = {f"loss_{name}": means.get(name) or None for name in self._auxiliary}
         return {"train_loss": means.get("loss"), "loss_teacher": means.get("teacher"), **others}
+
+
+def _precise(logits: Tensor) -> Tensor:
+    """At least in float32, whatever autocast makes of the head."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def _run(folder: Path, student: VLM, device: torch.device) -> tuple[Reads, Callable[[Tensor], Tensor]]:

@@ -38,13 +38,13 @@ def sizes(width: int) -> dict[str, dict[str, Any]]:
     }
 
 
-def recipe(width: int) -> Model:
-    """Two layers of each, four patches a frame."""
+def recipe(width: int, tied: bool = False) -> Model:
+    """Two layers of each, four patches a frame. tied: whether the embedding is the head."""
     grown = sizes(width)
     return composed(
         {"name": "dinov2", "weights": "seeded", "depth": 2, "image_size": 28, **grown["encoder"]},
         {"name": "foveated", **grown["connector"]},
-        {"name": "smollm2", "weights": "seeded", "depth": 2, **grown["llm"]},
+        {"name": "smollm2", "weights": "seeded", "depth": 2, "tied": tied, **grown["llm"]},
     )
 
 
@@ -73,9 +73,9 @@ def drawn(seed: int, samples: int = 16) -> Batch:
 class Training:
     """AdamW at one rate for all components. mup: whether rates and logits are as the base width's."""
 
-    def __init__(self, width: int, rate: float, mup: bool, seed: int = 0) -> None:
-        model = recipe(width)
-        self.model: VLM = compose(model, VOCABULARY, seed)
+    def __init__(self, width: int, rate: float, mup: bool, seed: int = 0, tied: bool = False) -> None:
+        model = recipe(width, tied)
+        self.model: VLM = compose(model, VOCABULARY, seed, zero_head=mup)
         settings = MUP if mup else None
         parametrise(self.model, model, settings)
         factors = rate_factors(self.model, model, settings)
@@ -108,12 +108,12 @@ LAYERS = {
 }
 """Layers whose outputs are looked at, by the beginning and the end of their names."""
 
-CHANGE = "change of logits"
+LOGITS, ELSEWHERE = "logits", "logits of other samples"
 
 
 @torch.no_grad()
-def coordinates(model: VLM, batch: Batch, first: Tensor | None = None) -> tuple[dict[str, float], Tensor]:
-    """Root mean squares of activations, over all layers of a kind, and the logits. first: those before any step."""
+def coordinates(model: VLM, batch: Batch) -> dict[str, float]:
+    """Root mean squares of activations, over all layers of a kind, and of the logits."""
     squares: dict[str, list[Tensor]] = {kind: [] for kind in LAYERS}
     hooks = [
         module.register_forward_hook(lambda _, __, out, kind=kind: squares[kind].append(out.square().mean()))
@@ -125,24 +125,28 @@ def coordinates(model: VLM, batch: Batch, first: Tensor | None = None) -> tuple[
     for hook in hooks:
         hook.remove()
     found = {kind: torch.stack(each).mean().sqrt().item() for kind, each in squares.items()}
-    found["logits"] = logits.square().mean().sqrt().item()
-    if first is not None:
-        found[CHANGE] = (logits - first).square().mean().sqrt().item()
-    return found, logits
+    return {**found, LOGITS: logits.square().mean().sqrt().item()}
 
 
-def checked(width: int, rate: float, mup: bool, at: tuple[int, ...]) -> Mapping[int, dict[str, float]]:
-    """Coordinates before any step and after so many, on one batch that is not trained on."""
-    torch.manual_seed(0)
-    training, held = Training(width, rate, mup), drawn(999_999, 8)
-    training.model.eval()
-    found, first = coordinates(training.model, held)
-    table = {0: found}
-    for step in range(1, max(at) + 1):
-        training.step(drawn(step))
-        if step in at:
-            table[step] = coordinates(training.model, held, first)[0]
-    return table
+def checked(
+    width: int, rate: float, mup: bool, at: tuple[int, ...], seeds: int = 1, tied: bool = False
+) -> Mapping[int, dict[str, float]]:
+    """Coordinates before any step and after so many, means over seeds: on the one batch that is trained on, as
+    `mup.coord_check` of Yang et al. has it, and the logits of one that is not."""
+    table: dict[int, list[dict[str, float]]] = {step: [] for step in (0, *at)}
+    for seed in range(seeds):
+        torch.manual_seed(0)
+        training, batch, other = Training(width, rate, mup, seed, tied), drawn(1 + seed), drawn(999_999, 8)
+        training.model.eval()
+        for step in range(max(at) + 1):
+            if step in table:
+                elsewhere = coordinates(training.model, other)[LOGITS]
+                table[step].append({**coordinates(training.model, batch), ELSEWHERE: elsewhere})
+            training.step(batch)
+    return {
+        step: {kind: sum(one[kind] for one in found) / seeds for kind in found[0]}
+        for step, found in table.items()
+    }
 
 
 def final_loss(width: int, rate: float, mup: bool, steps: int, seed: int = 0) -> float:

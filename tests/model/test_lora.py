@@ -66,13 +66,19 @@ def loss(model: VLM) -> Tensor:
 
 
 def test_a_layer_with_factors_is_the_paper_s_formula() -> None:
-    layer = factored(adapted())["llm.model.layers.1.self_attn.q_proj"]
-    x, own = torch.randn(4, 16), layer.state_dict()
-    a, b = own["lora_a.weight"], own["lora_b.weight"]
+    """h = W x + alpha / r B A x (Hu et al. 2021, equation 3), and its derivatives by hand, in float64."""
+    layer = factored(adapted().double())["llm.model.layers.1.self_attn.q_proj"]
+    x, up, own = torch.randn(4, 16).double().requires_grad_(), torch.randn(4, 16).double(), layer.state_dict()
+    w, a, b = own["weight"], own["lora_a.weight"], own["lora_b.weight"]
     assert (a.shape, b.shape) == ((3, 16), (16, 3))
-    expected = F.linear(x, own["weight"]) + 6 / 3 * (x @ a.T) @ b.T
-    torch.testing.assert_close(layer(x), expected, rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(F.linear(x, layer.weight), expected, rtol=1e-5, atol=1e-6)
+    expected = x @ w.T + 6 / 3 * (x @ a.T) @ b.T
+    for made in (layer(x), F.linear(x, layer.weight)):
+        torch.testing.assert_close(made, expected, rtol=1e-6, atol=1e-12)
+        layer.zero_grad()
+        found = torch.autograd.grad(made, (x, layer.lora_a.weight, layer.lora_b.weight), up)
+        wanted = (up @ (w + 2 * b @ a), 2 * b.T @ up.T @ x, 2 * up.T @ (x @ a.T))
+        for one, other in zip(found, wanted, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-12)
 
 
 def test_training_starts_from_the_model_as_it_was_and_draws_the_factors_from_the_seed_alone() -> None:
@@ -118,13 +124,13 @@ def test_only_factors_of_an_adapted_component_train_and_the_others_as_before() -
 
 
 def test_gradients_are_those_of_the_merged_weight() -> None:
-    """dL/dA = s Bᵀ dL/dW and dL/dB = s dL/dW Aᵀ, with dL/dW of an independent plain model."""
-    model = adapted(EVERYWHERE)
-    plain = adapted(EVERYWHERE)
+    """dL/dA = s Bᵀ dL/dW and dL/dB = s dL/dW Aᵀ, with dL/dW of an independent plain model, in float64."""
+    model = adapted(EVERYWHERE).double()
+    plain = adapted(EVERYWHERE).double()
     merge(plain)
     assert not factored(plain)
     plain.requires_grad_(True)
-    torch.testing.assert_close(loss(model), loss(plain), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(loss(model), loss(plain), rtol=1e-6, atol=1e-12)
     loss(model).backward()
     loss(plain).backward()
     for name, layer in factored(model).items():
@@ -133,8 +139,8 @@ def test_gradients_are_those_of_the_merged_weight() -> None:
             assert layer.lora_a.weight.grad is None
             continue
         a, b = layer.lora_a.weight, layer.lora_b.weight
-        torch.testing.assert_close(a.grad, 2 * b.T @ dense, rtol=1e-3, atol=1e-4)
-        torch.testing.assert_close(b.grad, 2 * dense @ a.T, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(a.grad, 2 * b.T @ dense, rtol=1e-6, atol=1e-10)
+        torch.testing.assert_close(b.grad, 2 * dense @ a.T, rtol=1e-6, atol=1e-10)
 
 
 def test_a_layer_whose_weight_is_read_trains_all_the_same() -> None:

@@ -65,6 +65,16 @@ def test_the_best_the_typical_and_the_worst_answer_are_shown(root: Path) -> None
     assert table.caption == "Of 3 answers at step 100."
 
 
+def test_answers_that_are_as_good_by_the_first_metric_are_ranked_by_the_next(root: Path) -> None:
+    scores = {"s/0": 40.0, "s/1": 20.0, "s/2": 30.0}
+    answers = [
+        ScoredAnswer(name, "What?", "", "", {"token_f1": 0.5, "chrf": c}) for name, c in scores.items()
+    ]
+    write_answers(root / "p/a", 100, answers, None)
+    (table,) = sections(root)["answers"].blocks[1].tables
+    assert [row[1].text for row in table.rows] == ["s/0", "s/2", "s/1"]
+
+
 def test_runs_without_metrics_have_no_such_section_and_damage_costs_the_answers_alone(root: Path) -> None:
     write_run(root / "other", "q/c")
     assert "answers" not in sections(root / "other")

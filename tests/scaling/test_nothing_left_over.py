@@ -57,6 +57,7 @@ def measured(law: str, spare: int, noise: float, seed: int) -> FitReport:
         table["unique"] = table["d"] / np.where(np.arange(rows) % 3, 5.0, 1.0)
         table["compute"] = np.repeat([1e15, 1e16], rows // 2)
         table["budget"] = table["compute"].map("{:.3g}".format)
+    table["sweep"] = table["size"]
     by = model.split or "source"
     table["source"] = "all"
     groups: list[pd.DataFrame] = []
@@ -75,7 +76,9 @@ def measured(law: str, spare: int, noise: float, seed: int) -> FitReport:
     table["loss"] = exact * np.exp(noise * rng.standard_normal(len(table)))
     if model.split == "budget":
         table["d"] = table["compute"] / 6 / table["n"]
-    points = evolve(tidy(table.drop(columns=["source", "budget"]), "made"), curves=laws.CURVES)
+    if model.split == "sweep":
+        table["d"] = 1e6
+    points = evolve(tidy(table.drop(columns=["source", "budget", "sweep"]), "made"), curves=laws.CURVES)
     return fit_points(points, model, draws=20, options=Options(force=True))
 
 

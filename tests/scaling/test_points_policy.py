@@ -109,7 +109,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "shape": (
         {"where": ("lr",)},
-        '--where: expected KEY OP VALUE, such as size=135M or "step >= 20k", with OP one of = == != <= >= < >; '
+        '--where: expected KEY OP VALUE, such as size=135M or "step >= 20k", with OP one of = == != <= >= < > ~ !~; '
         'got "lr"',
     ),
     "valueless": ({"where": ("lr >=",)}, '--where "lr >=": expected a value after >=, got ""'),

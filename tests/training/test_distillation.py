@@ -15,13 +15,15 @@ from safetensors.torch import load_file, save_file
 from small import batch, model
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-from trainer import TEXT, go, opened, outcome, small
+from trainer import TEXT, Watch, go, opened, outcome, small
 
 from fvlm_core.execution.jobs import earlier_runs
-from fvlm_core.execution.sequential import run_folder
+from fvlm_core.execution.sequential import run_all, run_folder
 from fvlm_core.model import vlm as vlm_module
 from fvlm_core.recipes.read import read_recipe
+from fvlm_core.runs.attempts import read_attempts
 from fvlm_core.runs.metrics import read_metrics
+from fvlm_core.training.signals import StopRequest
 from fvlm_core.utils.errors import UsageError
 
 
@@ -33,10 +35,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.mark.parametrize("chunk", [1 << 24, 60])
-def test_the_loss_is_its_formula(chunk: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Hinton et al. (2015), section 2, from whole probabilities in float64, label by label."""
+def test_the_loss_and_its_gradients_are_the_formula_s(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hinton et al. (2015), section 2, from whole probabilities, label by label; all of it in float64. A chunk of 60
+    logits is one label at a time."""
     monkeypatch.setattr(vlm_module, "LOGITS_AT_ONCE", chunk)
-    student, teacher = model(seed=1), model(seed=2).eval().requires_grad_(False)
+    student, teacher = model(seed=1).double(), model(seed=2).double().eval().requires_grad_(False)
     settings = Distillation(teacher="none", weight=0.3, temperature=2.0)
     objective = DistillationLoss(
         settings, student.connector.spec.auxiliary, teacher.predicting, teacher.llm.logits
@@ -47,21 +50,21 @@ def test_the_loss_is_its_formula(chunk: int, monkeypatch: pytest.MonkeyPatch, tm
     grads = {name: p.grad.clone() for name, p in student.named_parameters() if p.grad is not None}
     student.zero_grad()
 
-    own, theirs = student.double(), teacher.double()
-    (hidden, places), (taught, _) = own.predicting(given), theirs.predicting(given)
+    (hidden, places), (taught, _) = student.predicting(given), teacher.predicting(given)
     labels = given.ids.flatten()[places]
-    q, p = own.llm.logits(hidden) / 2, (theirs.llm.logits(taught) / 2).softmax(-1)
-    apart = (p * (p.log() - q.log_softmax(-1))).sum(-1)
-    scored = -own.llm.logits(hidden).log_softmax(-1)[torch.arange(len(labels)), labels]
-    wanted = (0.3 * 4 * apart + 0.7 * scored).sum()
+    logits, theirs = student.llm.logits(hidden), teacher.llm.logits(taught)
+    q, p = ((each / 2).exp() / (each / 2).exp().sum(-1, keepdim=True) for each in (logits, theirs))
+    apart = (p * (p / q).log()).sum(-1)
+    right = (logits.exp() / logits.exp().sum(-1, keepdim=True))[torch.arange(len(labels)), labels]
+    wanted = (0.3 * 4 * apart - 0.7 * right.log()).sum()
     fine, divergence = made.sums[0], made.sums[1]
-    assert fine.item() == pytest.approx(wanted.item(), rel=1e-5)
-    assert divergence.item() == pytest.approx(apart.sum().item(), rel=1e-5)
+    assert fine.item() == pytest.approx(wanted.item(), rel=1e-12)
+    assert divergence.item() == pytest.approx(apart.sum().item(), rel=1e-12)
     assert made.count == made.tokens == len(labels)
-    own.zero_grad()
     wanted.backward()
-    for name, parameter in own.llm.named_parameters(prefix="llm"):
-        torch.testing.assert_close(grads[name].double(), parameter.grad, rtol=1e-3, atol=1e-5, msg=name)
+    assert {name for name, each in student.named_parameters() if each.grad is not None} == set(grads)
+    for name, found in grads.items():
+        torch.testing.assert_close(found, student.get_parameter(name).grad, rtol=1e-6, atol=1e-12, msg=name)
 
 
 def test_a_run_teaches_another_which_resumes_to_the_bit(data: Any, tmp_path: Path) -> None:
@@ -166,3 +169,29 @@ def test_another_teacher_than_the_one_a_run_began_with_is_refused(data: Any, tmp
     manifest.write_text(json.dumps(told))
     with pytest.raises(UsageError, match="reads other weights than when the run began"):
         go(recipe, tmp_path, data)
+
+
+def test_another_teacher_is_an_accepted_change_or_none(data: Any, tmp_path: Path) -> None:
+    objectives: list[str] = []
+    for name in ("first", "second"):
+        teacher = small(tmp_path / name, "training.steps=2", "eval.every=2", f"training.seed={len(name)}")
+        go(teacher, tmp_path / name, data)
+        folder = run_folder(tmp_path / name, teacher, teacher.runs[0])
+        objectives.append(f"training.objective={{ name = 'distillation', teacher = '{folder}' }}")
+    length = ("training.steps=4", "eval.every=2")
+    begun, other = (small(tmp_path, *length, objective) for objective in objectives)
+    go(begun, tmp_path, data, at=2)
+    folder = run_folder(tmp_path, begun, begun.runs[0])
+    before = json.loads((folder / "recipe.json").read_text())["reads"]
+    with pytest.raises(UsageError, match=r"--allow-drift training\.objective\.teacher"):
+        go(other, tmp_path, data)
+    assert json.loads((folder / "recipe.json").read_text())["reads"] == before
+    assert read_metrics(folder / "metrics.jsonl")[-1]["step"] == 2
+
+    stop = StopRequest()
+    run_all(other, tmp_path, data, Watch(stop), stop, ("training.objective",), None)
+    rows = [row for row in read_metrics(folder / "metrics.jsonl") if row["event_type"] == "train"]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert json.loads((folder / "recipe.json").read_text())["reads"] != before
+    assert [change["key"] for change in read_attempts(folder)[-1]["drift"]] == ["training.objective.teacher"]
+    go(other, tmp_path, data)  # complete, under the teacher that was accepted

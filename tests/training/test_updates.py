@@ -11,12 +11,15 @@ from typing import Any, cast
 import pytest
 import torch
 from attrs import evolve
+from fvlm_training_optimizers.config import SGD, Muon
 from torch import nn
 from trainer import Watch, difference, go, opened, outcome, small
 
-from fvlm_core.recipes.schema import Training
+from fvlm_core.model.build import build_part
+from fvlm_core.recipes.schema import Chosen, Training
 from fvlm_core.training import loop
 from fvlm_core.training.objective import TokenLoss
+from fvlm_core.training.optimizer import GROUPS, optimizer_tensors, rate_groups
 from fvlm_core.training.optimizer_step import Updates
 from fvlm_core.training.parallel import Copies, summed
 from fvlm_core.training.process_group import Ranks
@@ -144,6 +147,60 @@ def test_a_step_that_is_no_number_moves_no_weight_and_no_moment(bad: float) -> N
     assert made.progress.unchanged == 1
     assert made.progress.window.count == 8  # tokens of the two steps that count
     assert math.isfinite(made.progress.window.means()["loss"])
+
+
+class Descent(torch.optim.Optimizer):
+    """As somebody else writes one: in place, with a moment and a count, and no look at what it is given."""
+
+    def step(self, closure: Any = None) -> None:
+        with torch.no_grad():
+            for group in self.param_groups:
+                for weight in group["params"]:
+                    state = self.state[weight]
+                    moment = state.setdefault("moment", torch.zeros_like(weight))
+                    state.setdefault("count", torch.zeros(())).add_(1)
+                    weight.sub_(moment.mul_(0.9).add_(weight.grad), alpha=group["lr"])
+
+
+def of_a_plugin(name: str, model: nn.Module) -> torch.optim.Optimizer:
+    parameters: dict[str, dict[str, nn.Parameter]] = {name: {} for name in GROUPS}
+    parameters["llm"].update(model.named_parameters())
+    groups = rate_groups(parameters, dict.fromkeys(GROUPS, 0.1), 0.1, {"weight"})
+    for group in groups:
+        group["lr"] = 0.1
+    if name == "descent":
+        return Descent(groups, {})
+    config = {"muon": Muon, "sgd": SGD}[name]()
+    return build_part("optimizer", Chosen(name, f"optimizers:{name}", config), groups)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("loss", [1.0, math.nan])
+@pytest.mark.parametrize("name", ["muon", "sgd", "descent"])
+def test_nor_does_one_of_a_plugin_s_optimizer_whatever_it_keeps(name: str, loss: float, bad: float) -> None:
+    """Of the loss, or of a single element of the gradient."""
+    model = nn.Linear(3, 2)
+    optimizer = of_a_plugin(name, model)
+    made, told = updates(model, optimizer, non_finite="skip"), cast(Any, Told())
+    step(made, model, 1, 1.0)
+    before = {key: value.clone() for key, value in kept(model, optimizer).items()}
+    assert len(before) > 2
+    found = {key: torch.ones_like(weight) for key, weight in model.named_parameters()}
+    found["bias"][1] = bad
+    total = torch.tensor(loss)
+    made.make(2, *summed(found, [total], model, list(found), Ranks()), [total], 4)
+    after = kept(model, optimizer)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    step(made, model, 3, 1.0)
+    assert not any(torch.equal(before[key], value) for key, value in kept(model, optimizer).items())
+    made.read(told, told)
+    assert told.rows == [("skipped", 2)]
+
+
+def kept(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Weights, and the optimizer's state, by name."""
+    return {**dict(model.named_parameters()), **optimizer_tensors(optimizer, lambda tensor: tensor)}
 
 
 def test_a_run_stops_at_a_step_that_is_no_number_or_at_too_many_in_a_row() -> None:

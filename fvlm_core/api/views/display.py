@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from fvlm_core.recipes.read import Run
 from fvlm_core.runs.answers import metric_means
+from fvlm_core.runs.metrics import other_losses
 
 LINE_EVERY = 10.0
 """Seconds between plain progress lines of long preparations."""
@@ -112,10 +113,11 @@ class Display:
         words = f"  words {content:.4f}" if content is not None else ""
         entropy = row["attention_entropy"]
         gaze = f"  entropy {entropy:.3f}" if entropy is not None else ""
+        others = "".join(f"  {name} {found:.4f}" for name, found in other_losses(row).items())
         metrics = "".join(f"  {name} {found}" for name, found in metric_means(row).items())
         self._line(
-            f"  {self._run}  step {row['step']:>6}/{self._steps}  val {row['val_loss']:.4f}{words}{gaze}{metrics}  "
-            f"{rate(row['throughput_samples_sec'])} samples/s  {clock(self._left(row['step']))} left",
+            f"  {self._run}  step {row['step']:>6}/{self._steps}  val {row['val_loss']:.4f}{others}{words}{gaze}"
+            f"{metrics}  {rate(row['throughput_samples_sec'])} samples/s  {clock(self._left(row['step']))} left",
         )
 
     def warned(self, text: str) -> None:

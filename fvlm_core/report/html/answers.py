@@ -58,14 +58,15 @@ def _means(one: Gathered) -> list[list[Cell]]:
 
 
 def _samples(one: Gathered, at: int) -> Table | None:
-    """The best, the median and the worst answer by the first metric, of the last evaluation. Raises `UsageError`."""
+    """The best, the median and the worst answer by the first metric, among equals by the next, of the last evaluation.
+    Raises `UsageError`."""
     row = one.validation.last
     names = list(metric_means(row))
     answers = read_answers(one.run.folder, row["step"]) if names else None
     by = names[0] if names else ""
     ranked = sorted(
         (each for each in answers or () if each.scores.get(by) is not None),
-        key=lambda each: each.scores[by] or 0.0,
+        key=lambda each: [each.scores.get(name) or 0.0 for name in names],
     )
     if not ranked:
         return None

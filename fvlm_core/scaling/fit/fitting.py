@@ -30,6 +30,7 @@ from fvlm_core.scaling.fit.report import Estimate, FitReport, FittedLaw, Status
 from fvlm_core.scaling.fit.sensitivity import OtherFit, lines
 from fvlm_core.scaling.fit.shortage import not_identifiable
 from fvlm_core.scaling.fit.solver import Solution, solve
+from fvlm_core.scaling.fit.sweeps import with_sweeps
 from fvlm_core.scaling.fit.uncertainty import (
     DRAWS,
     Bootstrap,
@@ -116,7 +117,9 @@ def fit_points(
         aim = PLAIN
     if model.output.rising:
         said.append(Remark("rising", f"{model.output.words}, rises: higher is better"))
-    table = with_budgets(points.table, points.source) if _groups_by_budget(model) else points.table
+    labels = {parameter.per for parameter in model.parameters}
+    table = with_budgets(points.table, points.source) if "budget" in labels else points.table
+    table = with_sweeps(table) if "sweep" in labels else table
     groups: list[tuple[str, pd.DataFrame]] = [("", table)]
     if model.split:
         groups = [
@@ -150,10 +153,6 @@ def _not_logarithmic(model: FitModel, points: Points, aim: FitObjective) -> Rema
         f"the objective is {PLAIN}, squared residuals, instead of {aim}: {model.output.words}, has no logarithm "
         f"({why})",
     )
-
-
-def _groups_by_budget(model: FitModel) -> bool:
-    return any(parameter.per == "budget" for parameter in model.parameters)
 
 
 @define
