@@ -61,6 +61,9 @@ if TYPE_CHECKING:
 )
 @points_options
 @fit_options
+@click.option(
+    "--verbose", is_flag=True, help="Print all notes and warnings, and not only the first ten lines."
+)
 @click.option("--strict", is_flag=True, help="Exit with 1 when the answer is refused or reduced.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def command(
@@ -71,6 +74,7 @@ def command(
     at: tuple[str, ...],
     cost_name: str,
     recipes: tuple[str, ...],
+    verbose: bool,
     strict: bool,
     as_json: bool,
     request: PointsRequest,
@@ -111,7 +115,7 @@ def command(
 
         click.echo(json.dumps(answer.to_json(), indent=2))
     else:
-        print_answer(stdout(), answer)
+        print_answer(stdout(), answer, verbose)
     return 1 if strict and answer.status != "ok" else 0
 
 
