@@ -75,7 +75,10 @@ def summed(table: pd.DataFrame, names: Sequence[str]) -> None:
 
 def best_mixture(fits: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> list[str]:
     """The mixture of the lowest mean loss over the domains, a line a proportion with its 95 % interval."""
-    if len(fits) < 2:
+    needed = {"k", *(f"t_{name}" for name in names[:-1])}
+    if len(fits) < 2 or not all(
+        needed <= {*one} for one in fits.values()
+    ):  # one domain, or parameters that are given
         return []
     count = min(len(next(iter(one.values()))) for one in fits.values())
     k = np.stack([np.asarray(one["k"])[:count] for one in fits.values()], axis=1)
