@@ -39,8 +39,10 @@ if TYPE_CHECKING:
     default=None,
     metavar="[COLUMN]",
     help="Fit the smaller runs and predict the larger, step by step, and say how the error grows. COLUMN: what says "
-    "how "
-    "large a run is; N times D, where it is not given.",
+    "how large a run is; N times D, where it is not given.",
+)
+@click.option(
+    "--verbose", is_flag=True, help="Print all notes and warnings, and not only the first ten lines."
 )
 @click.option("--strict", is_flag=True, help="Exit with 1 when anything is withheld.")
 @click.option(
@@ -63,6 +65,7 @@ def command(
     models: tuple[str, ...],
     cost_name: str,
     roll_out: str | None,
+    verbose: bool,
     strict: bool,
     json_file: Path | None,
     plot_file: Path | None,
@@ -102,7 +105,7 @@ def command(
     reports = [fit_points(points, law, objective, draws, options) for law in laws]
     tested: list[dict[str, Any]] = []
     for report in reports:
-        print_fit(told, report)
+        print_fit(told, report, verbose)
         found: dict[str, Any] = {}
         if held is not None and (scores := score(report, held, where)) is not None:
             print_holdout(told, scores)

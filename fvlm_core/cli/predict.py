@@ -77,6 +77,9 @@ if TYPE_CHECKING:
 )
 @points_options
 @fit_options
+@click.option(
+    "--verbose", is_flag=True, help="Print all notes and warnings, and not only the first ten lines."
+)
 @click.option("--strict", is_flag=True, help="Exit with 1 when the answer is refused or reduced.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def command(
@@ -91,6 +94,7 @@ def command(
     lr: float | None,
     cost_name: str,
     recipes: tuple[str, ...],
+    verbose: bool,
     strict: bool,
     as_json: bool,
     request: PointsRequest,
@@ -145,7 +149,7 @@ def _shown(answer: Answer, as_json: bool, strict: bool) -> int:
 
         click.echo(json.dumps(answer.to_json(), indent=2))
     else:
-        print_answer(stdout(), answer)
+        print_answer(stdout(), answer, verbose)
     return 1 if strict and answer.status != "ok" else 0
 
 

@@ -201,6 +201,10 @@ class FitModel:
     `UsageError` when the points do not allow it.
     points: which points of a run the law is made for, unless the user says otherwise.
     relation: what is fitted across the groups of a law that is fitted separately for each.
+    valid: called with the points before they are fitted; raises `UsageError` for what they cannot be (proportions
+    that do not sum to 1).
+    concludes: called with what was found in each group (by its label; "" for one fit of all points): by parameter, the
+    best value and those of the bootstrap's draws, [1 + S]. Lines that are printed below the numbers.
     checks: called with the values found and the points of one group; reasons why they must not be believed.
     """
 
@@ -220,6 +224,10 @@ class FitModel:
     points: Policy = field(default="all", kw_only=True)
     relation: Relation | None = field(default=None, kw_only=True)
     checks: Callable[[Mapping[str, float], pd.DataFrame], Sequence[str]] | None = field(
+        default=None, kw_only=True
+    )
+    valid: Callable[[pd.DataFrame], None] | None = field(default=None, kw_only=True)
+    concludes: Callable[[Mapping[str, Mapping[str, NDArray[Any]]]], Sequence[str]] | None = field(
         default=None, kw_only=True
     )
 

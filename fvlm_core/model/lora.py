@@ -7,7 +7,8 @@ that they stand beside, `...q_proj.lora_a` and `...q_proj.lora_b`, and so are th
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 
 import torch
@@ -66,6 +67,20 @@ def adapt(model: VLM, settings: LoRA | None, seed: int) -> None:
             torch.manual_seed(derive(seed, "weights", "lora", name))
             for layer in chosen[name].values():
                 _put_beside(layer, settings)
+
+
+@contextmanager
+def unmerged(model: nn.Module) -> Generator[None]:
+    """Meanwhile `weight` of an adapted layer is its own parameter, as of any layer: for code of torch that moves
+    parameters about and would take the merged weight for one."""
+    layers = [layer for _, layer in _adapted(model)]
+    for layer in layers:
+        layer.__class__ = nn.Linear  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.__class__ = LoRALinear
 
 
 def trained_alone(model: nn.Module) -> set[str]:

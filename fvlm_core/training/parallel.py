@@ -16,6 +16,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
+from fvlm_core.model.lora import unmerged
 from fvlm_core.training.process_group import Ranks
 
 BUCKET = 1 << 24
@@ -82,7 +83,8 @@ class FullyShardedWeights:
 
     def gather(self) -> None:
         """All-gather every weight."""
-        self._model.unshard()
+        with unmerged(self._module):  # the first time, torch looks for every parameter by its name
+            self._model.unshard()
 
     def scatter(self, gradients: Mapping[str, Tensor]) -> None:
         """Drop the other ranks' rows, and those of the gradients."""

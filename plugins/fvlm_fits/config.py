@@ -48,3 +48,17 @@ class Accuracy:
     """Settings of `accuracy`. of: what the accuracy is a law of, the "loss" or "compute"."""
 
     of: Literal["loss", "compute"] = "loss"
+
+
+def _several(_: object, __: object, value: tuple[str, ...]) -> None:
+    if len(value) < 2 or len(set(value)) < len(value):
+        raise ValueError(
+            f"proportions: expected two or more names of columns, got {', '.join(value) or 'none'}"
+        )
+
+
+@frozen
+class Mixture:
+    """Settings of `mixture`. proportions: the columns of proportions, which sum to 1 in every row."""
+
+    proportions: tuple[str, ...] = field(default=("p1", "p2", "p3"), converter=tuple, validator=_several)

@@ -29,6 +29,7 @@ SETTINGS = {
     ),
     "tissue": ("Tissue", "loss under learning-rate annealing (Tissue et al. 2024)"),
     "visual-tokens": ("VisualTokens", "size against visual tokens (Li et al. 2025)"),
+    "mixture": ("Mixture", "losses of domains under mixtures of data, and the best mixture (Ye et al. 2024)"),
     "accuracy": ("Accuracy", "a sigmoid of the loss, or a law of -ln Q in compute; it rises"),
     "repetition": ("Repetition", "repeated data counts less than new data (Muennighoff et al. 2023)"),
 }

@@ -3,12 +3,15 @@ not read."""
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import warm
 from scipy.optimize import curve_fit
 
 import fvlm
@@ -308,3 +311,55 @@ def test_2700_rows_and_20_parameters_take_seconds() -> None:
     )
     assert process_time() - start < 10
     assert report.fits
+
+
+LAW = '''
+from attrs import frozen
+from fvlm_core.plugin_api import Component, FitModel, Parameter, hookimpl
+
+@frozen
+class Config:
+    pass
+
+def law(V, T, P, *, E, A, B, C, a, b, c):
+    """L = E + A/V^a + B/T^b + C/P^c"""
+    return E + A / V**a + B / T**b + C / P**c
+
+def build(config):
+    scales = [Parameter(name, 1.0, 0.0, log=True, linear=True) for name in "ABC"]
+    exponents = [Parameter(name, 0.5, 0.01, 5.0) for name in "abc"]
+    floor = Parameter("E", 1.0, 0.0, linear=True)
+    return FitModel("three", law, [floor, *scales, *exponents], variables=("V", "T", "P"))
+
+@hookimpl
+def fvlm_fit_models():
+    yield Component("three", target="acme_three:build", config="acme_three:Config", summary="three columns")
+'''
+
+
+def test_a_third_partys_law_over_three_columns_is_at_most_25_lines(tmp_path: Path) -> None:
+    assert len(LAW.strip().splitlines()) <= 25
+    (tmp_path / "acme_three.py").write_text(LAW)
+    info = tmp_path / "acme_three-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-three\nVersion: 0.1\n")
+    (info / "entry_points.txt").write_text("[fvlm]\nacme = acme_three\n")
+    made(V="visual_tokens").to_csv(tmp_path / "points.csv", index=False)
+
+    def asked(command: str, *more: str) -> Any:
+        law = ("--model", "three", "--data", "points.csv", "--columns", "V=visual_tokens", "--draws", "50")
+        env = os.environ | {"PYTHONPATH": str(tmp_path)}
+        return warm.fvlm(command, *law, *more, cwd=tmp_path, env=env)
+
+    done = asked("fit", "--json", "fit.json", "--figures", "law,residuals", "--format", "svg")
+    assert done.returncode == 0, done.stderr
+    (fit,) = json.loads((tmp_path / "fit.json").read_text())["reports"][0]["fits"]
+    for name, value in TRUTH.items():
+        assert fit["parameters"][name]["value"] == pytest.approx(value, rel=0.1)
+    assert {file.name for file in (tmp_path / "figures").iterdir()} == {"law.svg", "residuals.svg"}
+    found = asked("predict", "--at", "V=2048,T=8", "--at", "P=100", "--json")
+    assert found.returncode == 0, found.stderr
+    loss = json.loads(found.stdout)["prediction"]["loss"]
+    assert loss["value"] == pytest.approx(own(2048.0, 8.0, 100.0, **TRUTH), rel=0.01)
+    wrong = asked("predict", "--at", "V=2048")
+    assert (wrong.returncode, "say it with --at T=NUMBER,P=NUMBER" in wrong.stderr) == (2, True)

@@ -29,6 +29,7 @@ SAY = {
     "visual-tokens": "V=NUMBER",
     "video": "T=NUMBER,V=NUMBER",
     "lr-batch": "batch=NUMBER",
+    "mixture": "p1=NUMBER,p2=NUMBER,p3=NUMBER,domain=LABEL",
 }
 """What has to be said beside N and D."""
 """What these read beside N and D."""
@@ -49,6 +50,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
                         "step": 100 * (at + 1), "lr": rate, "C": 6 * n * d, "unique": d / (1 + at % 3),
                         "visual_tokens": 16 * 4**at, "frames": 4 * 2 ** (at % 3), "tokens_per_frame": 16 * (1 + at),
                         "batch_size": 1e5 * (1 + at), "accuracy": 0.2 + 0.1 * at,
+                        "domain": "web", "p1": 0.1 * at + 1e-10 * n, "p2": 0.4 - 0.1 * at, "p3": 0.6 - 1e-10 * n,
                     }
                 )  # fmt: skip
     file = tmp_path_factory.mktemp("table") / "all.csv"

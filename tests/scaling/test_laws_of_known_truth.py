@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from fvlm_fits.config import Accuracy, Repetition, VisualTokens
+from fvlm_fits.config import Accuracy, Mixture, Repetition, VisualTokens
 
 import fvlm
 from fvlm_core.scaling.fit.fitting import fit_points, load_model
 from fvlm_core.scaling.fit.options import Options
 from fvlm_core.scaling.points.points import tidy
+from fvlm_core.utils.errors import UsageError
 
 ALONE = Options(sensitivity=False)
 
@@ -119,3 +120,42 @@ def test_farseer_predicts_its_seven_large_runs(shared: Path) -> None:
     best = result.report.fits[0].predict(table)[0]
     apart, spread = target["loss"] - best, target["loss"] - target["loss"].mean()
     assert 1 - float((apart**2).sum() / (spread**2).sum()) >= 0.91
+
+
+def mixtures(noise: float = 0.0005) -> tuple[pd.DataFrame, Any]:
+    """Two domains under 60 mixtures of three sources; k and t of each."""
+    truth = {"text": (1.5, 1.0, -2.0, 0.5), "programs": (0.8, 1.2, 0.3, -3.0)}
+    rng = np.random.default_rng(3)
+    r = rng.dirichlet((1, 1, 1), 60)
+    rows = [
+        {"web": w, "code": c, "books": b, "domain": name,
+         "loss": (c0 + k * math.exp(tw * w + tc * c)) * math.exp(noise * rng.standard_normal())}
+        for name, (c0, k, tw, tc) in truth.items()
+        for w, c, b in r
+    ]  # fmt: skip
+    return pd.DataFrame(rows), truth
+
+
+def test_the_losses_of_domains_and_their_best_mixture_come_back() -> None:
+    """The best mixture is that of a fine grid on the simplex."""
+    table, truth = mixtures()
+    report = found("mixture", table, Mixture(proportions=("web", "code", "books")), draws=100)
+    assert report.status == "ok", report.reasons
+    for fit in report.fits:
+        _, k, web, code = truth[fit.group]
+        assert [fit.values[name] for name in ("k", "t_web", "t_code")] == pytest.approx(
+            [k, web, code], rel=0.1
+        )
+    grid = [(w / 200, c / 200) for w in range(201) for c in range(201 - w)]
+    mean = [sum(c0 + k * math.exp(tw * w + tc * c) for c0, k, tw, tc in truth.values()) for w, c in grid]
+    web, code = grid[int(np.argmin(mean))]
+    (line,) = report.conclusions
+    told = {name: float(line.split(f"{name} ")[1].split(" ")[0]) for name in ("web", "code", "books")}
+    assert told == pytest.approx({"web": web, "code": code, "books": 1 - web - code}, abs=0.02)
+
+
+def test_proportions_that_do_not_sum_to_1_are_one_message() -> None:
+    table, _ = mixtures()
+    table.loc[4, "books"] += 0.5
+    with pytest.raises(UsageError, match="of 1 of 120 points are no mixture"):
+        found("mixture", table, Mixture(proportions=("web", "code", "books")))

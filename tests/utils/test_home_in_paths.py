@@ -65,7 +65,8 @@ TEXTS = {
     *("--only", "--launcher", "--gpus", "--device", "--name", "--size", "--schedule", "--baseline", "--metric"),
     *("--factors", "--tag", "tags", "patterns", "--drop-run", "--where", "--points", "--warmup-cut", "--columns"),
     *("--model", "--fix", "--bounds", "--figures", "--sizes", "--total-params", "--host", "--prompt", "--system"),
-    *("--n", "--samples-per-step", "--mode", "--stop", "--section", "-s"),
+    *("--n", "--samples-per-step", "--mode", "--stop", "--section", "-s", "--weights"),
+    *("--at", "--holdout", "--roll-out", "--per", "--sigma", "--weight"),
     "--decay-from",  # RUN@STEP: the run is found as every run is, below
     # Names that are none of a file: of a data source, a plugin, a run of the recipe that is given.
     *("fvlm eval --data", "fvlm data describe name", "fvlm data fetch name", "fvlm plugins new name"),

@@ -107,6 +107,8 @@ def fit_points(
         points = apply(evolve(points.policy, points="final"), points)
     asked = options.constraints.apply(model)
     points = points.of_law(model)
+    if model.valid is not None:
+        model.valid(points.table)
     said: list[Remark] = []
     if (
         aim.logarithmic
@@ -140,8 +142,32 @@ def fit_points(
     about = (*said, *(() if model.split or model.features else say.of_points(points.table)))
     relation = relate(model.relation, fits) if model.relation else None
     return FitReport(
-        asked, aim, points, status, fits, tuple(reasons), withheld, about, options, options.force, relation
+        asked,
+        aim,
+        points,
+        status,
+        fits,
+        tuple(reasons),
+        withheld,
+        about,
+        options,
+        options.force,
+        relation,
+        conclusions=() if model.concludes is None or not fits else tuple(model.concludes(_found(fits))),
     )
+
+
+def _found(fits: Sequence[FittedLaw]) -> dict[str, dict[str, Any]]:
+    """By group and parameter, the best value and the draws, as far from it as its own error is."""
+    out: dict[str, dict[str, Any]] = {}
+    for fit in fits:
+        best, drawn = fit.solution.theta, fit.problem.search(fit.drawn.values)
+        spread = np.clip(best + fit.drawn.scale * (drawn - best), fit.problem.lower, fit.problem.upper)
+        values = np.concatenate([fit.solution.values[None], fit.problem.values(spread)])
+        out[fit.group] = {
+            say.slot_name(fit.problem, s): values[:, at] for at, s in enumerate(fit.problem.slots)
+        }
+    return out
 
 
 def _not_logarithmic(model: FitModel, points: Points, aim: FitObjective) -> Remark:
