@@ -28,7 +28,7 @@ GROUP = "connector"
 """Whose rate points hold."""
 
 OWN = ("cosine", "constant")
-"""Schedules of the core by name; `converging` ends at a rate of its own, which a name does not say."""
+"""Schedules of the core that a name says."""
 
 MOST = 10_000_000
 """Steps of a run."""
@@ -60,35 +60,54 @@ class AskedRates:
         if self.table is not None and (self.steps is not None or self.lr is not None):
             raise UsageError("a curve says its steps and rates: steps and lr go with a schedule")
 
-    def curve(self, points: Points, warmup: int | None = None) -> LRCurve:
-        """The rates. warmup: steps of a linear warm-up; None: as many as the points' runs had. Raises `UsageError`."""
+    def curve(self, points: Points, warmup: int | None = None) -> tuple[LRCurve, str]:
+        """The rates, and what they are in words. warmup: steps of a linear warm-up; None: as many as most of the
+        points'
+        runs had. Raises `UsageError`."""
+        before = _usual_warmup(points) if warmup is None else warmup
+        usual = ", as most runs of the points" if warmup is None and before else ""
         if self.table is not None:
-            return table_curve(self.table, _usual_warmup(points) if warmup is None else warmup)
+            return table_curve(self.table, before), ""
         assert self.schedule is not None
         assert self.steps is not None
         assert self.lr is not None
-        return named_curve(self.schedule, round(self.steps), self.lr, points, warmup)
+        found = named_curve(self.schedule, round(self.steps), self.lr, before)
+        said = (
+            f"{self.schedule}: {found.rates[0]:g} to {found.rates[-1]:g}, warm-up of {before:,} steps{usual}"
+        )
+        return found, said
 
 
-def named_curve(schedule: str, steps: int, lr: float, points: Points, warmup: int | None = None) -> LRCurve:
+def named_curve(schedule: str, steps: int, lr: float, warmup: int) -> LRCurve:
     """The rates of a schedule with the peak `lr`, over so many steps, warm-up included.
 
     schedule: a name, with settings after it where they are not the defaults: "wsd", "wsd,decay=0.1,shape=sqrt". It ends
-    at a tenth of the peak, as a recipe's does, or at "floor". warmup: steps of it; None: as many as the runs of the
-    points had. Raises `UsageError`, with the nearest name, for a schedule or a setting that there is not.
+    at a tenth of the peak, as a recipe's does, or at "floor". Raises `UsageError`, with the nearest name, for a
+    schedule
+    or a setting that there is not.
     """
     name, *settings = (part.strip() for part in schedule.split(","))
     table: dict[str, Any] = {"name": name} | dict(_setting(one) for one in settings)
-    ends = {GROUP: float(table.pop("floor", FLOOR))}
-    before = _usual_warmup(points) if warmup is None else warmup
-    if not before < steps <= MOST:
+    floor = table.pop("floor", FLOOR)
+    if isinstance(floor, str) or not 0 <= floor <= 1:
+        raise UsageError(f"--schedule: floor: expected a share of the peak, 0 to 1, got {floor}")
+    if not warmup < steps <= MOST:
         raise UsageError(
-            f"--steps: expected more than the {before:,} steps of the warm-up and at most {MOST:,}, got {steps:,}"
+            f"--steps: expected more than the {warmup:,} steps of the warm-up and at most {MOST:,}, got {steps:,}"
         )
-    after = own(name, ends) if name in OWN and len(table) == 1 else _built(table, ends)
-    rates = RateSchedule(after, GROUP, steps, before)
-    at = np.arange(before, steps + 1)
-    return LRCurve(at.astype(float), lr * np.array([rates.factor(float(step)) for step in at]), before)
+    if name in OWN:
+        if further := [key for key in table if key != "name"]:
+            raise UsageError(f'--schedule: {name} has the one setting "floor", got "{further[0]}"')
+        after = own(name, {GROUP: floor})
+    elif name == "converging":
+        raise UsageError(
+            "--schedule: converging ends at a rate of the recipe, training.lr_target: say it as a --curve"
+        )
+    else:
+        after = _built(table, {GROUP: floor})
+    rates = RateSchedule(after, GROUP, steps, warmup)
+    at = np.arange(warmup, steps + 1)
+    return LRCurve(at.astype(float), lr * np.array([rates.factor(float(step)) for step in at]), warmup)
 
 
 FLOOR = float(fields_dict(Training)["floor"].default or 0.0)
@@ -132,6 +151,8 @@ def table_curve(source: Path | pd.DataFrame, warmup: int = 0) -> LRCurve:
     found = read_columns(source, ("step", "lr"), name)
     order = np.argsort(found["step"], kind="stable")
     steps, rates = found["step"][order], found["lr"][order]
+    if not (rates > 0).any():
+        raise UsageError(f"{name}: no learning rate is above 0")
     if len(steps) < 2:
         raise UsageError(f"{name}: a curve takes two rows or more, got {len(steps)}")
     if (again := np.flatnonzero(np.diff(steps) == 0)).size:

@@ -24,6 +24,7 @@ from fvlm_core.scaling.fit.constraints import Constraints
 from fvlm_core.scaling.fit.fitting import fit_points, load_model
 from fvlm_core.scaling.fit.objective import HUBER_DELTA, OBJECTIVES, FitObjective, ObjectiveName
 from fvlm_core.scaling.fit.options import Options
+from fvlm_core.scaling.fit.preparation import prepared
 from fvlm_core.scaling.fit.profile import profile
 from fvlm_core.scaling.fit.report import FitReport, FittedLaw
 from fvlm_core.scaling.fit.resampling import SCHEMES, Cluster, Scheme
@@ -34,7 +35,7 @@ from fvlm_core.scaling.predict.holdout import Holdout, Score, kept_out, score
 from fvlm_core.scaling.predict.prediction import noise_of
 from fvlm_core.scaling.predict.prediction_gate import Answer, ask, ask_under, known_size, refuse_untold
 from fvlm_core.scaling.predict.question import Asked, At, check_question, values_at
-from fvlm_core.scaling.predict.roll_out import FEWEST, SPARE, RollOut, roll_out
+from fvlm_core.scaling.predict.roll_out import FEWEST, SPARE, RollOut, roll_out, scale_column
 from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.paths import user_path
 from fvlm_registry.nearest import did_you_mean
@@ -131,13 +132,11 @@ def fit(
         bounds=texts(bounds),
         force=force,
     )
-    all_points, conditions = (
-        chosen_points(request, [model], cost, warn),
-        conditions_of(request.holdout, "holdout"),
-    )
+    all_points = chosen_points(request, [model], cost, warn)
+    conditions = conditions_of(request.holdout, "holdout")
     if not conditions:
         return FitResult(fit_points(all_points, model, aim, count_of_draws, options))
-    fitted, held = kept_out(all_points, conditions)
+    fitted, held = kept_out(prepared(all_points, model), conditions)
     report = fit_points(fitted, model, aim, count_of_draws, options)
     return FitResult(report, score(report, held, conditions))
 
@@ -150,23 +149,26 @@ def chosen_points(request: PointsRequest, laws: Sequence[FitModel], cost: str, n
 
 def foreseen(report: FitReport, scale: str = "") -> dict[str, RollOut]:
     """The roll-out of each fit of a report, by its group. scale: the column that says how large a run is; "": see
-    `roll_out`. Raises `UsageError` where there is none."""
+    `roll_out`. Raises `UsageError` where there is none, with the reason."""
+    column = scale and scale_column(scale, report.points.table)
     found = {
         one.group: rolled
         for one in report.fits
-        if (rolled := roll_out(one, noise_of(one)[0].total, scale)) is not None
+        if (rolled := roll_out(one, noise_of(one)[0].total, column)) is not None
     }
-    if not found:
-        by = (
-            f"{scale}, a column that must hold different positive numbers"
-            if scale
-            else "N, D or training FLOPs"
-        )
-        raise UsageError(
-            f"{report.model.name}: no roll-out: at least {FEWEST} refits to smaller runs must be possible, each of "
-            f"{SPARE} runs more than it has parameters, with larger ones to predict (by {by})"
-        )
-    return found
+    if found:
+        return found
+    why = (
+        f"at least {FEWEST} refits to smaller runs must be possible, each of {SPARE} runs more than the law has "
+        "parameters, with larger ones to predict"
+    )
+    if report.model.derive is not None:
+        why = "it is fitted to points made of all runs"
+    elif not report.fits:
+        why = "nothing could be fitted"
+    elif missing := next((one.drawn.missing for one in report.fits if one.drawn.missing), ""):
+        why = missing
+    raise UsageError(f"{report.model.name}: no roll-out: {why}")
 
 
 def asked(
@@ -288,7 +290,13 @@ class FitResult:
         rates = AskedRates(schedule, table, count("steps", steps), count("lr", lr))
         if rates.given:
             rates.check()
-            return LawAnswer(ask_under(rates.curve(points), self.report, str(n or ""), said))
+            for name, value in (("d", d), ("budget", budget), ("recipes", recipes or None)):
+                if value is not None:
+                    raise UsageError(
+                        f"{name} is no part of a question of learning rates: say n and the rates"
+                    )
+            rated, told = rates.curve(points)
+            return LawAnswer(ask_under(rated, self.report, "" if n is None else str(n), said, [told]))
         refuse_untold(model, said)
         known = known_size(n, points.table) if isinstance(n, str) else None
         parameters, named = known or (count("n", n), "")
@@ -328,7 +336,8 @@ class FitResult:
         95 % intervals; no row where nothing was kept out."""
         import pandas as pd
 
-        rows = [] if self.held is None else [*self.held.runs, self.held.total]
+        total = None if self.held is None else self.held.total
+        rows = [] if self.held is None or total is None else [*self.held.runs, total]
         return pd.DataFrame([asdict(one) for one in rows], columns=[of.name for of in fields(Score)])
 
     @public

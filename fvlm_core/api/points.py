@@ -49,6 +49,8 @@ class PointsRequest:
     drop_runs: tuple[str, ...] = ()
     where: tuple[str, ...] = ()
     holdout: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    """Further columns of a table, by the name that the user gave."""
     warmup_steps: int | None = None
     sigma: str | None = None
     weight: str | None = None
@@ -106,7 +108,8 @@ def _choices(request: PointsRequest, policy: PointSelection, laws: Sequence[FitM
         name: of for name, of in (("sigma", request.sigma), ("weight", request.weight)) if of is not None
     }
     conditions = (*policy.where, *conditions_of(request.holdout, "--holdout"))
-    extras = (condition.key for condition in conditions if condition.key.lower() not in STANDARD)
+    keys = (*(condition.key for condition in conditions), *policy.per, *request.also)
+    extras = (key for key in keys if key.lower() not in STANDARD)
     return ColumnChoices.of(
         laws,
         named=named,

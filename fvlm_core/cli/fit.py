@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from attrs import evolve
 
 from fvlm_core.cli.costs import compute_option
 from fvlm_core.cli.figure_options import figure_options
@@ -86,8 +87,11 @@ def command(
     from fvlm_core.interchange.export import EXPORTED, PLOT, scaling_fits
     from fvlm_core.report.figures import check_format, scaling_law_plot
     from fvlm_core.scaling.fit.fitting import fit_points, load_model
+    from fvlm_core.scaling.fit.preparation import prepared
     from fvlm_core.scaling.predict.holdout import kept_out, score
+    from fvlm_core.scaling.predict.roll_out import scale_column
     from fvlm_core.utils.atomic_files import json_text, write_text
+    from fvlm_core.utils.errors import UsageError
 
     beside = Path() if request.files else request.root
     printed = json_file == STDOUT
@@ -96,24 +100,34 @@ def command(
     check_format(plot)
     drawn = figures.check()
     laws = [load_model(name) for name in models or EXPORTED]
-    points, held = chosen_points(request, laws, cost_name, note), None
+    request = evolve(request, also=(roll_out,) if roll_out else ())
+    points = chosen_points(request, laws, cost_name, note)
+    if roll_out:
+        scale_column(roll_out, points.table)
     where = conditions_of(request.holdout, "--holdout")
-    if where:
-        points, held = kept_out(points, where)
+    parts = [kept_out(prepared(points, law), where) if where else (points, None) for law in laws]
     objective, draws, options = asked(**chosen)
     prepare(*filter(None, (json_file, plot)))
-    reports = [fit_points(points, law, objective, draws, options) for law in laws]
+    reports = [
+        fit_points(part, law, objective, draws, options) for law, (part, _) in zip(laws, parts, strict=True)
+    ]
     tested: list[dict[str, Any]] = []
-    for report in reports:
+    without: list[str] = []
+    for report, (_, held) in zip(reports, parts, strict=True):
         print_fit(told, report, verbose)
         found: dict[str, Any] = {}
-        if held is not None and (scores := score(report, held, where)) is not None:
+        if held is not None:
+            scores = score(report, held, where)
             print_holdout(told, scores)
             found["holdout"] = scores.to_json()
         if roll_out is not None:
-            for group, rolled in foreseen(report, roll_out).items():
-                print_roll_out(told, rolled, report.fits[0].problem.relative)
-                found.setdefault("roll_out", {})[group] = rolled.to_json()
+            try:
+                for group, rolled in foreseen(report, roll_out).items():
+                    print_roll_out(told, rolled, report.fits[0].problem.relative, group)
+                    found.setdefault("roll_out", {})[group] = rolled.to_json()
+            except UsageError as error:
+                without.append(str(error))
+                told.print(without[-1], markup=False, highlight=False, soft_wrap=True)
         tested.append(found)
     if json_file:
         record = {
@@ -135,4 +149,6 @@ def command(
         files = figures.draw(drawn, reports, plot) if drawn else []
     for file in files:
         told.print(f"figure: {file}", soft_wrap=True)
+    if roll_out is not None and len(without) == len(reports):
+        raise UsageError("\n".join(without))
     return 1 if strict and any(report.status != "ok" for report in reports) else 0

@@ -120,11 +120,17 @@ def command(
     rates = AskedRates(schedule, curve_file, steps, lr)
     if rates.given:
         rates.check()
+        for name, value in (("--d", d), ("--budget", budget), ("--recipe", recipes or None)):
+            if value is not None:
+                raise click.UsageError(
+                    f"{name} is no part of a question of learning rates: say --n and the rates"
+                )
         points = load_points(request, [model], note)
         objective, draws, options = asked(**chosen)
         report = fit_points(points, model, objective, draws, options)
-        answer = ask_under(rates.curve(points, request.warmup_steps), report, size or "", said)
-        return _shown(answer, as_json, strict)
+        curve, told = rates.curve(points, request.warmup_steps)
+        answer = ask_under(curve, report, size or "", said, [told])
+        return _shown(answer, as_json, strict, verbose)
     try:
         # --n is read once the points have named their sizes.
         check_question(Asked(None if size is None else 1.0, d, budget, said), model)
@@ -138,10 +144,10 @@ def command(
     objective, draws, options = asked(**chosen)
     report = fit_points(points, model, objective, draws, options)
     answer = ask(Asked(n, d, budget, said), report, cost, [*filter(None, [named]), *remarks])
-    return _shown(answer, as_json, strict)
+    return _shown(answer, as_json, strict, verbose)
 
 
-def _shown(answer: Answer, as_json: bool, strict: bool) -> int:
+def _shown(answer: Answer, as_json: bool, strict: bool, verbose: bool) -> int:
     from fvlm_core.api.views.answer import print_answer
 
     if as_json:

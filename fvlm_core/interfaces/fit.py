@@ -24,7 +24,10 @@ GROUPS = ("size", "run", "budget", "sweep")
 """Labels of every point that a parameter may have one value for (`Parameter.per`), beside any column of labels. budget:
 points of equal training FLOPs. sweep: points of one size, one D and one batch size (a column `batch`, where it is)."""
 
-RESERVED = ("size", "run", "schedule", "budget", "sweep", "sigma", "weight", "c")
+RESERVED = (
+    *("size", "run", "schedule", "budget", "sweep", "sigma", "weight", "c"),
+    *("predicted", "residual", "low", "high", "point"),
+)
 """Names of columns with a meaning of their own, in lower case."""
 
 Policy = Literal["final", "all"]

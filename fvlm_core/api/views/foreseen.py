@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from fvlm_core.scaling.predict.holdout import Holdout
+    from fvlm_core.scaling.predict.holdout import Holdout, Score
     from fvlm_core.scaling.predict.roll_out import Forecast, RollOut
 
 SHOWN = 12
@@ -22,25 +22,27 @@ SHOWN = 12
 
 def print_holdout(console: Console, found: Holdout) -> None:
     """The scores over all points that were kept out, and run by run."""
-    console.print(holdout_table(found))
-    rest = []
+    rest: list[str] = []
+    if found.total is not None:
+        console.print(holdout_table(found, found.total))
     if len(found.runs) > SHOWN:
         rest.append(f"{len(found.runs) - SHOWN} more runs are in the record (--json)")
     if found.unpredicted:
         rest.append(
-            f"{found.unpredicted} points kept out are of groups that no fit is of, or lack what the law reads"
+            f"points kept out, where {found.where}, that no fit predicts: {found.unpredicted} (of groups that none is "
+            "of, or without what the law reads)"
         )
     for line in rest:
         console.print(f"  {line}", style="dim", markup=False, highlight=False)
     console.print()
 
 
-def holdout_table(found: Holdout) -> Table:
+def holdout_table(found: Holdout, total: Score) -> Table:
     """A row a run, the worst predicted first, and one for all."""
     numbers = ("points", "R2", "mean error", "worst", "in 95 %")
     table = new_table(f"kept out, {found.where}", *numbers, right=numbers)
     worst_first = sorted(found.runs, key=lambda one: -one.worst)[:SHOWN]
-    for one in (*worst_first, found.total):
+    for one in (*worst_first, total):
         error = [f"{of:.2%}" if found.relative else digits(of, 3) for of in (one.mean, one.worst)]
         table.add_row(
             one.of,
@@ -48,15 +50,16 @@ def holdout_table(found: Holdout) -> Table:
             "-" if one.r2 is None else f"{one.r2:.4f}",
             *error,
             "-" if one.coverage is None else f"{one.coverage:.0%}",
-            style="bold" if one is found.total else None,
+            style="bold" if one is total else None,
         )
     return table
 
 
-def print_roll_out(console: Console, found: RollOut, relative: bool) -> None:
+def print_roll_out(console: Console, found: RollOut, relative: bool, group: str = "") -> None:
     """The errors of refits to the smaller runs, step by step, and how they grow."""
     numbers = ("foreseen", "farthest", "mean error", "worst", "expected")
-    table = new_table(f"fitted to the smaller, by {found.scale}", *numbers, right=numbers)
+    of = f"{group}: " if group else ""
+    table = new_table(f"{of}fitted to the smaller, by {found.scale}", *numbers, right=numbers)
     amount = (lambda value: f"{value:.2%}") if relative else (lambda value: digits(value, 3))
     for fitted, those in _steps(found.forecasts):
         errors = [abs(one.error) for one in those]

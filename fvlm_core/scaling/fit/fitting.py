@@ -16,7 +16,6 @@ from fvlm_core.recipes.schema import FitSettings as FitRequest
 from fvlm_core.runs.store import StoredRun
 from fvlm_core.scaling.fit import diagnostics as say
 from fvlm_core.scaling.fit import residual_checks as evidence
-from fvlm_core.scaling.fit.budgets import with_budgets
 from fvlm_core.scaling.fit.constraints import completion, freed
 from fvlm_core.scaling.fit.diagnostics import Remark, join
 from fvlm_core.scaling.fit.identifiability import Rank, design_rank, rank_at
@@ -24,13 +23,13 @@ from fvlm_core.scaling.fit.leverage import nothing_left
 from fvlm_core.scaling.fit.model_selection import criteria
 from fvlm_core.scaling.fit.objective import PLAIN, FitObjective, ObjectiveName
 from fvlm_core.scaling.fit.options import DEFAULT, Options
+from fvlm_core.scaling.fit.preparation import prepared
 from fvlm_core.scaling.fit.problem import FitProblem, group_label, relative
 from fvlm_core.scaling.fit.relation import relate
 from fvlm_core.scaling.fit.report import Estimate, FitReport, FittedLaw, Status
 from fvlm_core.scaling.fit.sensitivity import OtherFit, lines
 from fvlm_core.scaling.fit.shortage import not_identifiable
 from fvlm_core.scaling.fit.solver import Solution, solve
-from fvlm_core.scaling.fit.sweeps import with_sweeps
 from fvlm_core.scaling.fit.uncertainty import (
     DRAWS,
     Bootstrap,
@@ -41,8 +40,6 @@ from fvlm_core.scaling.fit.uncertainty import (
     vague,
     without,
 )
-from fvlm_core.scaling.points.chosen_rates import with_chosen_rates
-from fvlm_core.scaling.points.point_selection import apply
 from fvlm_core.scaling.points.points import Points
 from fvlm_core.scaling.points.points_from_runs import from_runs
 from fvlm_registry import registry
@@ -101,14 +98,8 @@ def fit_points(
     draws: bootstrap draws. Raises `UsageError` when the points lack what the law reads.
     """
     aim = objective if isinstance(objective, FitObjective) else FitObjective(objective)
-    if model.points == "final" and "lr" in model.columns:
-        points = with_chosen_rates(points)
-    if model.points == "final" and points.policy.points == "all":
-        points = apply(evolve(points.policy, points="final"), points)
+    points = prepared(points, model)
     asked = options.constraints.apply(model)
-    points = points.of_law(model)
-    if model.valid is not None:
-        model.valid(points.table)
     said: list[Remark] = []
     if (
         aim.logarithmic
@@ -119,13 +110,11 @@ def fit_points(
         aim = PLAIN
     if model.output.rising:
         said.append(Remark("rising", f"{model.output.words}, rises: higher is better"))
-    labels = {parameter.per for parameter in model.parameters}
-    table = with_budgets(points.table, points.source) if "budget" in labels else points.table
-    table = with_sweeps(table) if "sweep" in labels else table
-    groups: list[tuple[str, pd.DataFrame]] = [("", table)]
+    groups: list[tuple[str, pd.DataFrame]] = [("", points.table)]
     if model.split:
         groups = [
-            (group_label(key), rows) for key, rows in table.groupby(model.split, sort=False, observed=True)
+            (group_label(key), rows)
+            for key, rows in points.table.groupby(model.split, sort=False, observed=True)
         ]
         if model.split == "budget":
             groups.sort(key=lambda group: float(group[0]))

@@ -195,7 +195,7 @@ def apply(policy: PointSelection, points: Points, target: str = "loss", rising: 
     return evolve(points, table=table, remarks=(*points.remarks, *said), policy=policy)
 
 
-def _column(key: str, table: pd.DataFrame, option: str) -> str:
+def column_called(key: str, table: pd.DataFrame, option: str) -> str:
     """The column that a user means. Raises `UsageError` for none."""
     name = next((one for one in (key, key.lower(), meant(key)) if one in table), "")
     if not name:
@@ -206,7 +206,11 @@ def _column(key: str, table: pd.DataFrame, option: str) -> str:
 
 def _best(policy: PointSelection, table: pd.DataFrame, target: str, rising: bool) -> Any:
     """Whether each row is the best of those that agree with it: bool [rows], one for each setting."""
-    by = [_column(name, table, f"--per {','.join(policy.per)}") for name in policy.per]
+    by = [column_called(name, table, f"--per {','.join(policy.per)}") for name in policy.per]
+    for name, column in zip(policy.per, by, strict=True):
+        missing = int((table[column].isna() | (table[column] == "")).sum())
+        if missing:
+            raise UsageError(f"--per {','.join(policy.per)}: {missing} of {len(table)} points have no {name}")
     values = table[target].to_numpy(float)
     ordered = table.assign(_value=-values if rising else values).sort_values("_value", kind="stable")
     first = ~ordered.duplicated(by).to_numpy()
@@ -234,7 +238,7 @@ def holds(condition: Condition, table: pd.DataFrame, option: str = "--where") ->
     """Whether each row meets it: bool [rows]. A row without a number there does not. option: that asks, for messages.
     Raises `UsageError`."""
     key = condition.key
-    column: Any = table[_column(key, table, f'{option} "{condition}"')]
+    column: Any = table[column_called(key, table, f'{option} "{condition}"')]
     if column.dtype == "category":
         labels = column.cat.categories
         if condition.is_pattern:

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from attrs import asdict, evolve, frozen
 
+from fvlm_core.scaling.fit.problem import group_label
 from fvlm_core.scaling.fit.report import FitReport, FittedLaw
-from fvlm_core.scaling.points.point_selection import apply, holds
+from fvlm_core.scaling.points.point_selection import holds
 from fvlm_core.scaling.points.points import Points
 from fvlm_core.scaling.predict.prediction import Predictor
 from fvlm_core.utils.errors import UsageError
@@ -41,13 +42,14 @@ class Holdout:
 
     where: which, as they were asked for. table: those that could be predicted, with `predicted`, `low` and `high`
     beside
-    the points' columns. total: of all of them; runs: run by run, where there are several. unpredicted: points of groups
+    the points' columns. total: of all of them, None where there is none; runs: run by run, where there are several.
+    unpredicted: points of groups
     that no fit is of, or without what the law reads. relative: whether errors are parts of what was measured.
     """
 
     where: str
     table: pd.DataFrame
-    total: Score
+    total: Score | None
     runs: tuple[Score, ...]
     unpredicted: int
     relative: bool
@@ -56,7 +58,7 @@ class Holdout:
         """Plain values."""
         return {
             "where": self.where,
-            "total": asdict(self.total),
+            "total": None if self.total is None else asdict(self.total),
             "runs": [asdict(one) for one in self.runs],
             "unpredicted": self.unpredicted,
             "relative": self.relative,
@@ -64,7 +66,8 @@ class Holdout:
 
 
 def kept_out(points: Points, where: Sequence[Condition]) -> tuple[Points, Points]:
-    """The points to fit, and those that meet any of the conditions. Raises `UsageError` where either would be empty, or
+    """The points to fit, and those that meet any of the conditions. points: prepared for the law, so that what is kept
+    out is what it would be fitted to. Raises `UsageError` where either would be empty, or
     no point has a column or a label that is asked for."""
     out = np.zeros(len(points.table), bool)
     for condition in where:
@@ -88,30 +91,35 @@ def _rows(table: pd.DataFrame, keep: Any) -> pd.DataFrame:
     return kept
 
 
-def score(report: FitReport, held: Points, where: Sequence[Condition]) -> Holdout | None:
-    """The fits' predictions of points that were kept out; None where no fit is of any of them."""
-    held = held.of_law(report.model)
-    if report.model.points == "final" and held.policy.points == "all":
-        held = apply(evolve(held.policy, points="final"), held)
+def score(report: FitReport, held: Points, where: Sequence[Condition]) -> Holdout:
+    """The fits' predictions of points that were kept out (`kept_out`). Raises `UsageError` for a law that is fitted to
+    points made of all runs."""
+    model = report.model
+    if model.derive is not None:
+        raise UsageError(
+            f"{model.name}: is fitted to points made of all runs, and predicts none of them: no --holdout"
+        )
     parts: list[pd.DataFrame] = []
     for fit in report.fits:
-        split = report.model.split
-        of = held.table if split is None else held.table[held.table[split].astype(str) == fit.group]
+        of = held.table
+        if model.split is not None:
+            of = of[[group_label(key) == fit.group for key in of[model.split]]]
         known = _known(fit, of)
         if len(known):
             best, low, high = Predictor(fit, None).over(known, held.curves)
             parts.append(known.assign(predicted=best, low=low, high=high))
+    text = " or ".join(map(str, where))
     if not parts:
-        return None
+        return Holdout(text, held.table[:0], None, (), len(held.table), True)
     table = pd.concat(parts, ignore_index=True)
     relative = report.fits[0].problem.relative
     runs = table.groupby("run", sort=False, observed=True)
     named = [(str(name), rows) for name, rows in runs if name]
     return Holdout(
-        " or ".join(map(str, where)),
+        text,
         table,
-        _score("all", table, report.model.target, relative),
-        tuple(_score(name, rows, report.model.target, relative) for name, rows in named if len(named) > 1),
+        _score("all", table, model.target, relative),
+        tuple(_score(name, rows, model.target, relative) for name, rows in named if len(named) > 1),
         len(held.table) - len(table),
         relative,
     )

@@ -124,39 +124,36 @@ def ask(asked: Asked, report: FitReport, cost: Cost | None, remarks: Sequence[st
     )
 
 
-def ask_under(curve: LRCurve, report: FitReport, label: str, at: At) -> Answer:
-    """The loss at the end of a run with these learning rates, from a fit of a law that reads them. label: of the size;
-    "" for the only one. Raises `UsageError` for a size that was not fitted, and a law that reads no learning rates."""
+def ask_under(curve: LRCurve, report: FitReport, size: str, at: At, remarks: Sequence[str] = ()) -> Answer:
+    """The loss at the end of a run with these learning rates, from a fit of a law that reads them. size: by its name or
+    its N; "" for the only one. remarks: on the rates. Raises `UsageError` for a size that was not fitted, and a law
+    that
+    reads no learning rates."""
     model = report.model
     if not model.features or report.model.derive is not None:
         raise UsageError(
             f'"{model.name}" ({model.form}) reads no learning rates: ask laws that do, such as multi-power or tissue'
         )
-    asked = Asked(at={**at, "step": float(curve.steps[-1])})
-    groups = [fit.group for fit in report.fits]
-    if not groups:
-        return Answer("refused", asked, report, None, report.reasons, tuple(report.warnings))
-    if label not in groups and not (label == "" and len(groups) == 1):
-        near = did_you_mean(label, groups) if label else ""
-        raise UsageError(f"{model.name}: say which size with --n{near}; there are {', '.join(groups)}")
-    fit = next(one for one in report.fits if one.group == (label or groups[0]))
+    last = float(curve.steps[-1])
+    asked = Asked(at={**at, "step": last})
+    warnings = tuple(dict.fromkeys([*remarks, *report.warnings]))
+    if not report.fits:
+        return Answer("refused", asked, report, None, report.reasons, warnings)
+    fit = _of_size(report, size)
     predictor = Predictor(fit, None, at)
     prediction = predictor.under(curve, fit.group)
-    factor = factor_beyond(fit.problem, {"step": float(curve.steps[-1])})
     steps = fit.problem.table["step"].to_numpy(float)
-    span = (float(steps.min()), float(steps.max()))
-    allowed = min(span[1] / span[0], FARTHEST["D"])
-    outside = max(curve.steps[-1] / span[1], span[0] / curve.steps[-1])
-    excess = [Excess("step", float(curve.steps[-1]), outside, allowed, *span)] if outside > allowed else []
-    far, foreseen = _foreseen(predictor, factor, excess)
-    status: Status = "ok" if report.status == "ok" else "reduced"
+    low, high = float(steps.min()), float(steps.max())
+    allowed, outside = min(high / low, FARTHEST["D"]), max(last / high, low / last)
+    excess = [Excess("step", last, outside, allowed, low, high)] if outside > allowed else []
+    far, foreseen = _foreseen(predictor, factor_beyond(fit.problem, {"step": last}), excess)
     answer = Answer(
-        status,
+        "ok" if report.status == "ok" else "reduced",
         asked,
         report,
         None,
         (*report.reasons, *map(str, far)),
-        tuple(dict.fromkeys([*report.warnings, *predictor.remarks])),
+        tuple(dict.fromkeys([*warnings, *predictor.remarks])),
         prediction,
         noise=predictor.noise,
         parts=(*predictor.parts, *foreseen),
@@ -164,6 +161,19 @@ def ask_under(curve: LRCurve, report: FitReport, label: str, at: At) -> Answer:
     if far and not report.forced:
         return evolve(answer, status="refused", prediction=None, parts=())
     return evolve(answer, status="refused") if report.forced and answer.reasons else answer
+
+
+def _of_size(report: FitReport, size: str) -> FittedLaw:
+    """The fit of a size, by its name or its N. Raises `UsageError`."""
+    groups = [fit.group for fit in report.fits]
+    label, number = size, parse_count(size) if size else None
+    if number is not None and size not in groups:
+        label = _known_label(report.points.table, number)
+    for fit in report.fits:
+        if fit.group == label or (not size and len(groups) == 1) or fit.group == "":
+            return fit
+    near = did_you_mean(size, groups) if size else ""
+    raise UsageError(f"{report.model.name}: say which size with --n{near}; there are {', '.join(groups)}")
 
 
 def known_size(text: str, table: pd.DataFrame) -> tuple[float, str] | None:

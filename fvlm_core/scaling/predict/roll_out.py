@@ -16,6 +16,8 @@ from fvlm_core.scaling.fit.problem import FitProblem
 from fvlm_core.scaling.fit.report import FittedLaw
 from fvlm_core.scaling.fit.solver import Solution, solve
 from fvlm_core.scaling.fit.uncertainty import quantile
+from fvlm_core.scaling.points.point_selection import column_called
+from fvlm_core.utils.errors import UsageError
 
 STEPS = 8
 """Refits at most."""
@@ -99,7 +101,7 @@ def roll_out(fit: FittedLaw, scatter: float, scale: str = "") -> RollOut | None:
         seen = _ranges({one: values[smaller] for one, values in apart.items()})
         part = evolve(problem, table=problem.table[smaller].reset_index(drop=True))
         factors = _factors({one: values[larger] for one, values in apart.items()}, seen)
-        foreseen = _forecast(part, problem, larger, factors, scatter)
+        foreseen = _forecast(part, problem, smaller, larger, factors, scatter)
         forecasts += foreseen
         steps += bool(foreseen)
     if steps < FEWEST:
@@ -115,15 +117,30 @@ def factor_beyond(problem: FitProblem, point: Mapping[str, Any], scale: str = ""
     return float(_factors(values, _ranges(apart))[0]) if apart.keys() & values.keys() else 1.0
 
 
+def scale_column(name: str, table: pd.DataFrame) -> str:
+    """The column that a user names to say how large runs are. Raises `UsageError` for one that cannot."""
+    column = column_called(name, table, "--roll-out")
+    values = table[column].to_numpy()
+    if values.dtype.kind not in "fiu":
+        raise UsageError(f"--roll-out {name}: expected a column of numbers, got labels")
+    numbers = values.astype(float)
+    wrong = int((~(np.isfinite(numbers) & (numbers > 0))).sum())
+    if wrong:
+        raise UsageError(f"--roll-out {name}: {wrong} of {len(numbers)} points have no positive number there")
+    if np.ptp(numbers) == 0:
+        raise UsageError(f"--roll-out {name}: all points have the same there, {numbers[0]:g}")
+    return column
+
+
 def _measures(problem: FitProblem, scale: str) -> tuple[str, dict[str, Floats]]:
     """What tells how large a run is, and how far runs lie apart: its column, "" for none, and all columns, [n] each."""
     columns = {str(column): problem.table[column].to_numpy() for column in problem.table}
     known = {
         one: np.asarray(values, float) for one, values in _quantities(columns).items() if _usable(values)
     }
-    name = next(
-        (one for one in ([scale] if scale else [*SCALES, *problem.model.columns]) if one in known), ""
-    )
+    # A law of features, such as learning rates step by step, is asked of a step.
+    usual = ["step", *SCALES] if problem.model.features else [*SCALES, *problem.model.columns]
+    name = next((one for one in ([scale] if scale else usual) if one in known), "")
     return name, {one: known[one] for one in known if one == name or one in problem.model.columns}
 
 
@@ -131,8 +148,11 @@ def _ranges(values: Mapping[str, Floats]) -> dict[str, tuple[float, float]]:
     return {name: (float(of.min()), float(of.max())) for name, of in values.items()}
 
 
+PRODUCT = "N times D"
+"""Its key: no name that a column of a law can have."""
+
 SCALES = {
-    "nd": "N times D",
+    PRODUCT: PRODUCT,
     "d": "D",
     "compute": "C, the training FLOPs",
     "step": "the step",
@@ -144,7 +164,7 @@ SCALES = {
 def _quantities(points: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of points by column, and N times D."""
     out = {str(name): points[name] for name in points if not isinstance(points[name], str)}
-    return {**out, "nd": out["n"] * out["d"]} if "n" in out and "d" in out else out
+    return {**out, PRODUCT: out["n"] * out["d"]} if "n" in out and "d" in out else out
 
 
 def _usable(values: Any) -> bool:
@@ -157,13 +177,13 @@ def _usable(values: Any) -> bool:
 
 def _factors(values: Mapping[str, Any], ranges: Mapping[str, tuple[float, float]]) -> Floats:
     """The largest factor of each point outside the ranges: [m], 1 or more."""
-    with np.errstate(all="ignore"):
-        outside = [
-            np.maximum(np.asarray(values[name], float) / high, low / np.asarray(values[name], float))
-            for name, (low, high) in ranges.items()
-            if name in values
-        ]
-    return np.maximum(1.0, np.nanmax(outside, axis=0))
+    out = np.ones(max(len(each) for each in values.values()))
+    for name, (low, high) in ranges.items():
+        if name in values:
+            value = np.asarray(values[name], float)
+            with np.errstate(all="ignore"):  # what is not asked for lies nowhere
+                out = np.fmax(out, np.maximum(value / high, low / value))
+    return out
 
 
 def _units(table: pd.DataFrame, scale: Floats, fewest: int) -> tuple[Any, Floats]:
@@ -191,10 +211,10 @@ def _edges(sizes: Floats, fewest: int) -> Floats:
 
 
 def _forecast(
-    part: FitProblem, whole: FitProblem, larger: Any, factors: Floats, scatter: float
+    part: FitProblem, whole: FitProblem, smaller: Any, larger: Any, factors: Floats, scatter: float
 ) -> list[Forecast]:
-    """The larger runs (bool [n] of the whole), predicted by a fit to a part; none where that tells too little.
-    factors: of each, [m]."""
+    """The larger runs, predicted by a fit to a part, the smaller ones (bool [n] of the whole, both); none where that
+    tells too little. factors: of each larger run, [m]."""
     table = whole.table[larger].reset_index(drop=True)
     if {slot.name for slot in part.slots} != {slot.name for slot in whole.slots} or not design_rank(
         part
@@ -209,7 +229,8 @@ def _forecast(
         return []
     # What these points tell of the law when runs scatter as all of them do: so few residuals would say it badly.
     free = [at for at, bound in enumerate(solution.bounds) if bound is None]
-    here, beyond = (_slopes(one, solution)[free] for one in (part, there))
+    known = whole.precision[smaller] * np.sqrt(whole.weight[smaller])
+    here, beyond = _slopes(part, solution)[free] * known, _slopes(there, solution)[free]
     size = np.linalg.norm(here, axis=1, keepdims=True)
     law = np.linalg.norm(np.linalg.pinv(here / size) @ (beyond / size), axis=0)
     names = table["run"].astype(str).to_numpy()
@@ -222,7 +243,7 @@ def _forecast(
             float(measured[at]),
             float(predicted[at]),
             float(apart[at]),
-            float(scatter * np.hypot(law[at], 1.0)),
+            float(scatter * np.hypot(law[at], 1.0 / whole.precision[larger][at])),
         )
         for at in range(len(table))
     ]
@@ -230,7 +251,7 @@ def _forecast(
 
 def _slopes(problem: FitProblem, solution: Solution) -> Floats:
     """Derivatives of the target by the slots, [P, n], on the scale that scatter is told on."""
-    slopes = problem.jacobian(solution.theta[None])[0]
+    slopes = problem.jacobian(solution.theta[None])[0] / problem.precision
     if problem.relative == problem.objective.logarithmic:
         return slopes
     predicted = problem.predict(solution.values[None])[0]
