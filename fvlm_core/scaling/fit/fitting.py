@@ -156,9 +156,7 @@ def fit_points(
         options,
         options.force,
         relation,
-        conclusions=()
-        if model.concludes is None or not fits
-        else tuple(model.concludes({fit.group: fit.found() for fit in fits})),
+        conclusions=concluded,
     )
 
 
