@@ -130,6 +130,9 @@ def fit_points(
     status: Status = "ok" if not reasons else "reduced" if any(a.believed for a in attempts) else "refused"
     about = (*said, *(() if model.split or model.features else say.of_points(points.table)))
     relation = relate(model.relation, fits) if model.relation else None
+    concluded: tuple[str, ...] = ()
+    if model.concludes is not None and fits:
+        concluded = tuple(model.concludes({fit.group: fit.found() for fit in fits}))
     return FitReport(
         asked,
         aim,
@@ -142,21 +145,8 @@ def fit_points(
         options,
         options.force,
         relation,
-        conclusions=() if model.concludes is None or not fits else tuple(model.concludes(_found(fits))),
+        conclusions=concluded,
     )
-
-
-def _found(fits: Sequence[FittedLaw]) -> dict[str, dict[str, Any]]:
-    """By group and parameter, the best value and the draws, as far from it as its own error is."""
-    out: dict[str, dict[str, Any]] = {}
-    for fit in fits:
-        best, drawn = fit.solution.theta, fit.problem.search(fit.drawn.values)
-        spread = np.clip(best + fit.drawn.scale * (drawn - best), fit.problem.lower, fit.problem.upper)
-        values = np.concatenate([fit.solution.values[None], fit.problem.values(spread)])
-        out[fit.group] = {
-            say.slot_name(fit.problem, s): values[:, at] for at, s in enumerate(fit.problem.slots)
-        }
-    return out
 
 
 def _not_logarithmic(model: FitModel, points: Points, aim: FitObjective) -> Remark:

@@ -90,6 +90,15 @@ class FittedLaw:
         """The numbers by name."""
         return {estimate.name: estimate.value for estimate in self.estimates}
 
+    def found(self) -> dict[str, Floats]:
+        """By parameter, the best value and the draws, as far from it as its own error is: [1 + S]."""
+        problem, drawn = self.problem, self.drawn
+        spread = self.solution.theta + drawn.scale * (problem.search(drawn.values) - self.solution.theta)
+        draws = problem.values(np.clip(spread, problem.lower, problem.upper))
+        values = np.concatenate([self.solution.values[None], draws])
+        plain = [slot.parameter.name if self.group else slot.name for slot in problem.slots]
+        return {name: values[:, at] for at, name in enumerate(plain)}
+
     @property
     def n_points(self) -> int:
         """Points fitted."""

@@ -45,7 +45,6 @@ REFITTED = 1e-5
 
 DERIVED_DRAWS = 200
 """Draws of a law whose points are made from the measured ones, which are made anew for each."""
-
 SEED = 0
 LEVEL = 0.95
 
@@ -240,9 +239,9 @@ def bootstrap(
 
 def _one_step(problem: FitProblem) -> bool:
     """Whether a thousand refits would take minutes; features stand for laws that are slow to evaluate."""
-    n, p = len(problem.table), len(problem.slots)
-    differenced = problem.model.gradient is None and n * p > DIFFERENCED
-    return n > MANY or n * p**2 > HEAVY or differenced or bool(problem.model.features)
+    n, p, model = len(problem.table), len(problem.slots), problem.model
+    differenced = model.gradient is None and n * p > DIFFERENCED
+    return n > MANY or n * p**2 > HEAVY or differenced or bool(model.features)
 
 
 def bootstrap_derived(
