@@ -27,9 +27,14 @@ class Law:
     parameters: tuple[Parameter, ...]
 
 
-def floor(name: str, guess: float = 1.0) -> Parameter:
-    """The loss that is left in the end, of either sign."""
-    return Parameter(name, guess, -10.0, 10.0, linear=True)
+def floor(name: str) -> Parameter:
+    """The loss that is left in the end, in nats a token."""
+    return Parameter(name, 1.7, 0.0, 5.0, linear=True)
+
+
+def level(name: str) -> Parameter:
+    """The same of a loss that is measured against a unigram model's, and so negative."""
+    return Parameter(name, -5.0, -10.0, 5.0, linear=True)
 
 
 def scale(name: str, guess: float = 1.0) -> Parameter:
@@ -49,7 +54,7 @@ def signed(name: str, guess: float = 0.1) -> Parameter:
 
 def decay(name: str, guess: float = 0.3) -> Parameter:
     """An exponent by which a term falls."""
-    return Parameter(name, guess, 0.01, 1.5)
+    return Parameter(name, guess, 0.05 if guess > 0.1 else 0.02, 1.5, log=True)
 
 
 def growth(name: str, guess: float = -0.3) -> Parameter:
@@ -263,17 +268,17 @@ LAWS: dict[str, tuple[Law, ...]] = {
         Law("10", dc10, (floor("L0"), scale("A"), decay("a"), scale("B"), decay("b"), factor("k", 5.0), norm("q"))),
     ),
     "vocab": (
-        Law("1", vo1, (floor("c"), scale("A"), either("b"), growth("e"), growth("g"))),
-        Law("2", vo2, (floor("L"), scale("A"), decay("a"), decay("b"), norm("r"), Parameter("C", 0.01, -0.2, 0.2),
+        Law("1", vo1, (level("c"), scale("A"), either("b"), growth("e"), growth("g"))),
+        Law("2", vo2, (level("L"), scale("A"), decay("a"), decay("b"), norm("r"), Parameter("C", 0.01, -0.2, 0.2),
                        Parameter("w", 0.0, -5.0, 5.0))),
-        Law("3", vo3, (floor("L0"), factor("a"), decay("s"), norm("q"), factor("b"), either("f"), decay("t"))),
-        Law("4", vo4, (floor("L0"), scale("A"), decay("a"), factor("m"), decay("b"), decay("h", 0.7), either("g"))),
-        Law("5", vo5, (scale("p0"), growth("p1"), either("p2"), growth("p3"), scale("p4"), growth("p5"), floor("p6"))),
-        Law("6", vo6, (scale("A"), either("k"), decay("a"), scale("B"), either("m"), decay("b"), floor("c"))),
-        Law("7", vo7, (scale("A"), decay("a"), decay("b"), scale("B"), either("g"), decay("h"), floor("c"))),
-        Law("8", vo8, (floor("c0"), signed("c1"), either("b"), scale("c2"), decay("a"), scale("c3"), decay("g"))),
-        Law("9", vo9, (scale("A"), decay("a"), decay("b"), Parameter("g", 0.1, -0.5, 0.5), signed("h"), either("e"), floor("L0"))),
-        Law("10", vo10, (floor("L0"), Parameter("a", 0.0, -5.0, 5.0), growth("b"), either("c"), Parameter("h", 0.0, -0.5, 0.5),
+        Law("3", vo3, (level("L0"), factor("a"), decay("s"), norm("q"), factor("b"), either("f"), decay("t"))),
+        Law("4", vo4, (level("L0"), scale("A"), decay("a"), factor("m"), decay("b"), decay("h", 0.7), either("g"))),
+        Law("5", vo5, (scale("p0"), growth("p1"), either("p2"), growth("p3"), scale("p4"), growth("p5"), level("p6"))),
+        Law("6", vo6, (scale("A"), either("k"), decay("a"), scale("B"), either("m"), decay("b"), level("c"))),
+        Law("7", vo7, (scale("A"), decay("a"), decay("b"), scale("B"), either("g"), decay("h"), level("c"))),
+        Law("8", vo8, (level("c0"), signed("c1"), either("b"), scale("c2"), decay("a"), scale("c3"), decay("g"))),
+        Law("9", vo9, (scale("A"), decay("a"), decay("b"), Parameter("g", 0.1, -0.5, 0.5), signed("h"), either("e"), level("L0"))),
+        Law("10", vo10, (level("L0"), Parameter("a", 0.0, -5.0, 5.0), growth("b"), either("c"), Parameter("h", 0.0, -0.5, 0.5),
                          growth("e"), Parameter("f", 0.0, -0.5, 0.5))),
     ),
     "moe": (
