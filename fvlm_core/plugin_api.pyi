@@ -78,6 +78,7 @@ from fvlm_core.interfaces.fit import FitModel as FitModel
 from fvlm_core.interfaces.fit import LRCurve as LRCurve
 from fvlm_core.interfaces.fit import Parameter as Parameter
 from fvlm_core.interfaces.fit import Relation as Relation
+from fvlm_core.interfaces.fit import Variable as Variable
 from fvlm_core.interfaces.launcher import Ended as Ended
 from fvlm_core.interfaces.launcher import Job as Job
 from fvlm_core.interfaces.launcher import Launcher as Launcher

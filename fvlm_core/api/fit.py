@@ -57,6 +57,8 @@ def fit(
     drop_runs: str | Sequence[str] = (),
     where: str | Sequence[str] = (),
     warmup_steps: int | None = None,
+    sigma: str | None = None,
+    weight: str | None = None,
     cost: str = "ledger",
     objective: ObjectiveName = "log-huber",
     delta: float = HUBER_DELTA,
@@ -74,7 +76,9 @@ def fit(
     data: a DataFrame of points (columns N, D, loss, and run, size, step, lr, schedule, C where it has them); what
     `runs` gives, for the points of those runs; files of tables; a folder of runs; names of runs; None for all runs in
     `root`. law: the name of a fit component, or a `FitModel`. columns: where a table has them,
-    {"N": "params", "loss": "val"}. fixed: "beta=alpha" or "E=1.7". bounds: "alpha=0.1:1". root: see `runs`.
+    {"N": "params", "loss": "val"}, and those that the law declares. sigma, weight: the columns that hold the standard
+    error of what was measured, and how often a row counts. fixed: "beta=alpha" or "E=1.7". bounds: "alpha=0.1:1".
+    root: see `runs`.
 
     Parameters that the points cannot tell apart are withheld, with the reason: that is a result. Raises `FvlmError`.
     """
@@ -95,6 +99,8 @@ def fit(
         drop_runs=drop_runs,
         where=where,
         warmup_steps=warmup_steps,
+        sigma=sigma,
+        weight=weight,
     )
     model = load_model(law) if isinstance(law, str) else law
     aim, count_of_draws, options = asked(

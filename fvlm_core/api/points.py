@@ -47,6 +47,8 @@ class PointsRequest:
     drop_runs: tuple[str, ...] = ()
     where: tuple[str, ...] = ()
     warmup_steps: int | None = None
+    sigma: str | None = None
+    weight: str | None = None
     decimal: Decimal | None = None
     table: pd.DataFrame | None = None
     runs: tuple[str, ...] | None = None
@@ -83,20 +85,24 @@ def _runs(request: PointsRequest, note: PassedOver) -> list[StoredRun]:
 def _choices(request: PointsRequest, policy: PointSelection, laws: Sequence[FitModel]) -> ColumnChoices:
     from fvlm_core.scaling.points.columns import STANDARD, ColumnChoices, named_columns, parse_columns
 
+    further = ColumnChoices.of(laws).further
     named: dict[str, str] = {}
     if isinstance(request.columns, str):
-        named = parse_columns(request.columns)
+        named = parse_columns(request.columns, further)
     elif request.columns is not None:
-        named = named_columns(f"{name}={header}" for name, header in request.columns.items())
+        named = named_columns((f"{name}={header}" for name, header in request.columns.items()), further)
+    named |= {
+        name: of for name, of in (("sigma", request.sigma), ("weight", request.weight)) if of is not None
+    }
     extras = (condition.key for condition in policy.where if condition.key.lower() not in STANDARD)
-    return ColumnChoices(
-        named,
-        request.n_kind,
-        request.d_kind,
-        tuple(dict.fromkeys(extras)),
-        tuple(dict.fromkeys(column for law in laws for column in law.reads)),
-        request.warmup_steps or 0,
-        request.decimal or "",
+    return ColumnChoices.of(
+        laws,
+        named=named,
+        n=request.n_kind,
+        d=request.d_kind,
+        extras=tuple(dict.fromkeys(extra for extra in extras if extra not in further)),
+        warmup=request.warmup_steps or 0,
+        decimal=request.decimal or "",
     )
 
 

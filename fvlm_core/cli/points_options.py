@@ -63,7 +63,15 @@ def _options(n: tuple[str, ...], d: tuple[str, ...]) -> tuple[Any, ...]:
             metavar="NAME=HEADER,...",
             shell_complete=completing("column"),
             help="Where the columns of --data are: N=params,D=tokens,loss=loss_c4_val (also run, size, schedule, step, "
-            "lr, compute). Others are found by their usual names.",
+            "lr, compute, and whatever a law declares: V=visual_tokens). Others are found by their usual names.",
+        ),
+        click.option(
+            "--sigma",
+            metavar="COLUMN",
+            help="The column of --data with the standard error of what was measured: a less sure row counts less.",
+        ),
+        click.option(
+            "--weight", metavar="COLUMN", help="The column of --data that says how often each row counts."
         ),
         click.option(
             *n,
@@ -127,6 +135,8 @@ def _check(request: PointsRequest) -> None:
         raise click.UsageError("--data and --runs exclude each other: fit points of files or of runs")
     for option, value in (
         ("--columns", request.columns),
+        ("--sigma", request.sigma),
+        ("--weight", request.weight),
         ("--warmup-steps", request.warmup_steps),
         ("--decimal", request.decimal),
     ):

@@ -39,7 +39,7 @@ def runs_of_chart(sheet: CSVSheet, remarks: list[str]) -> list[MeasuredRun]:
     axis = {meant(header) for header in table.headers} & {*AXES}
     needed = ("loss", *sorted(axis or {"step"}, reverse=True)[:1])
     found = find_columns(
-        str(sheet.file), sheet.line, table.headers, ColumnChoices(), needed=needed, instead=AS_SAVED
+        str(sheet.file), sheet.line, table.headers, ColumnChoices(needed=needed), instead=AS_SAVED
     )
     columns = load(table, found, remarks)
     if "step" not in columns:

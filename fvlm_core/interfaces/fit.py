@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from math import inf, isfinite
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, frozen
 
@@ -15,13 +15,17 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-Column = Literal["n", "d", "compute", "lr", "step", "loss"]
-"""What a law may read of a point. n: parameters of the model. d: training samples seen. compute: training FLOPs.
-lr: the connector's learning rate at the point. step: optimizer steps. loss: what was measured, for laws that predict
-another column (`FitModel.target`)."""
+COLUMNS = ("n", "d", "compute", "lr", "step", "loss")
+"""What a law may read of every point without declaring it. n: parameters of the model. d: training samples seen.
+compute: training FLOPs. lr: the connector's learning rate at the point. step: optimizer steps. loss: what was measured,
+for laws that predict another column (`FitModel.target`). All other columns are declared (`Variable`)."""
 
-Group = Literal["size", "run", "budget"]
-"""Labels of a point that a parameter may have one value for. budget: points of equal training FLOPs."""
+GROUPS = ("size", "run", "budget")
+"""Labels of every point that a parameter may have one value for (`Parameter.per`), beside any column of labels. budget:
+points of equal training FLOPs."""
+
+RESERVED = ("size", "run", "schedule", "budget", "sigma", "weight", "c")
+"""Names of columns with a meaning of their own, in lower case."""
 
 Policy = Literal["final", "all"]
 """Which points of a run a law is made for: its last, or every evaluation."""
@@ -73,14 +77,59 @@ class LRCurve:
 
 
 @frozen
+class Variable:
+    """A column that a law reads or predicts, beside those that every point has (`COLUMNS`).
+
+    name: of the law's argument, of the column of the points, and in `--columns NAME=HEADER` and `--at NAME=VALUE`.
+    unit: "tokens". meaning: in words, for messages and axes ("visual tokens a frame"). positive: whether it is above 0;
+    what is not is drawn on a linear axis, and a target that is not is fitted with plain residuals instead of those of
+    its logarithm. headers: other names of the column in tables, in whatever case. rising: of a target, whether higher
+    is better.
+
+    One of `COLUMNS` may be declared, too, where it is not what it is elsewhere: a loss that may be negative.
+    """
+
+    name: str
+    unit: str = ""
+    meaning: str = ""
+    positive: bool = field(default=True, kw_only=True)
+    headers: tuple[str, ...] = field(default=(), converter=tuple, kw_only=True)
+    rising: bool = field(default=False, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        if not self.name.isidentifier() or self.name.lower() in RESERVED:
+            raise FvlmError(
+                f'variable "{self.name}": expected a name of a Python argument, and none of {", ".join(RESERVED)}'
+            )
+        if self.name.lower() in COLUMNS and self.name not in COLUMNS:
+            raise FvlmError(f'variable "{self.name}": the points have a column "{self.name.lower()}" already')
+
+    @property
+    def words(self) -> str:
+        """`V, the visual tokens`, for messages."""
+        return f"{self.name}, the {self.meaning or self.unit}" if self.meaning or self.unit else self.name
+
+    @property
+    def axis(self) -> str:
+        """`visual tokens, V (tokens)`, for a figure."""
+        unit = f" ({self.unit})" if self.unit and self.unit != self.meaning else ""
+        return f"{self.meaning}, {self.name}{unit}" if self.meaning else f"{self.name}{unit}"
+
+
+def _declared(given: Sequence[Variable | str]) -> tuple[Variable, ...]:
+    return tuple(Variable(one) if isinstance(one, str) else one for one in given)
+
+
+@frozen
 class Parameter:
     """One parameter of a law.
 
     guess: a plausible value inside the bounds. min, max: bounds; the optimizer may rest on them, and then says so.
     log: search in its logarithm, for scales such as A and B that vary over decades (min must be at least 0).
     linear: the law is affine in it when the other parameters are fixed; such parameters need no starting values.
-    per: one value for each size (or run) of the points instead of one for all of them. A law whose parameters are all
-    `per` the same label is fitted separately for each.
+    per: one value for each value of a column of the points instead of one for all of them: "size", "run", "budget"
+    (points of equal training FLOPs), or any other ("domain"). A law whose parameters are all `per` the same column is
+    fitted separately for each of its values.
     vary: False keeps it at its guess. expr: its value as an expression of other parameters ("beta = alpha" is
     expr="alpha"), in the language of lmfit's constraints; such a parameter is not searched for.
     """
@@ -91,7 +140,7 @@ class Parameter:
     max: float = inf
     log: bool = field(default=False, kw_only=True)
     linear: bool = field(default=False, kw_only=True)
-    per: Group | None = field(default=None, kw_only=True)
+    per: str | None = field(default=None, kw_only=True)
     vary: bool = field(default=True, kw_only=True)
     expr: str = field(default="", kw_only=True)
 
@@ -115,7 +164,7 @@ class Relation:
     """
 
     parameter: str
-    against: Column
+    against: str
     exponent: str
     expected: float | None = None
 
@@ -131,10 +180,10 @@ class FitModel:
             return E + A / n**alpha + B / d**beta
 
     law: a pure function of numpy arrays returning the predicted loss (nats a token) of each point. Its positional
-    arguments are the columns (see `Column`) and features it reads, its keyword-only arguments the parameters. Columns
-    are [n]; parameters are [S, 1] (or [S, n] where they differ by group), because S parameter sets are evaluated at
-    once: the result broadcasts to [S, n]. A point's loss may depend on its own row and features only. The first line
-    of its docstring is the formula that tables and plots show.
+    arguments are the columns (`COLUMNS`, and its `variables`) and features it reads, its keyword-only arguments the
+    parameters. Columns are [n]; parameters are [S, 1] (or [S, n] where they differ by group), because S parameter sets
+    are evaluated at once: the result broadcasts to [S, n]. A point's loss may depend on its own row and features only.
+    The first line of its docstring is the formula that tables and plots show.
     parameters: one `Parameter` for each keyword-only argument of the law, in the order of the tables.
     Every parameter changes the loss of some point.
     needs: what data would tell all parameters apart, as a phrase ("points of at least three sizes").
@@ -142,11 +191,12 @@ class FitModel:
     with this law are withheld.
     gradient: called as the law is; the derivatives {parameter: dL/dparameter}, each broadcasting as the law's result
     does. None: central differences.
-    target: the column that the law predicts.
-    features: further arguments of the law by name, each made once from the table of points (columns as in `Column`,
+    variables: the columns of its own that it reads or predicts, each a `Variable` or just its name.
+    target: the column that the law predicts: "loss", or another of `COLUMNS` or `variables`.
+    features: further arguments of the law by name, each made once from the table of points (`COLUMNS`, `variables`,
     and the labels size, run, schedule) and the learning-rate curves of its runs, e.g. the summed learning rate. Any
     type: [n] arrays, or whatever the law takes apart itself. Raises `UsageError` for points without what it needs.
-    reads: further columns of a table of points that features read, by header ("unique").
+    reads: columns of a table of points that only features or `derive` read, by header ("unique").
     derive: points made from the measured ones that the law is fitted to instead (a frontier); same columns. Raises
     `UsageError` when the points do not allow it.
     points: which points of a run the law is made for, unless the user says otherwise.
@@ -160,7 +210,8 @@ class FitModel:
     needs: str = ""
     reduced: FitModel | None = None
     gradient: Callable[..., Mapping[str, Any]] | None = field(default=None, kw_only=True)
-    target: Column = field(default="loss", kw_only=True)
+    variables: tuple[Variable, ...] = field(default=(), converter=_declared, kw_only=True)
+    target: str = field(default="loss", kw_only=True)
     features: Mapping[str, Callable[[pd.DataFrame, Mapping[str, LRCurve]], Any]] = field(
         factory=dict, kw_only=True
     )
@@ -181,10 +232,13 @@ class FitModel:
             raise FvlmError(
                 f"fit {self.name}: the law takes {', '.join(wanted)}; declared: {', '.join(declared)}"
             )
-        unknown = [name for name in self.inputs if name not in get_args(Column) and name not in self.features]
+        known = [*dict.fromkeys([*COLUMNS, *(one.name for one in self.variables), *self.features])]
+        unknown = [name for name in (*self.inputs, self.target) if name not in known]
         if unknown:
-            known = ", ".join([*get_args(Column), *self.features])
-            raise FvlmError(f"fit {self.name}: the law reads {', '.join(unknown)}; a point has {known}")
+            raise FvlmError(
+                f"fit {self.name}: the law reads {', '.join(unknown)}; a point has {', '.join(known)}. Declare others: "
+                f'variables=("{unknown[0]}",)'
+            )
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -202,7 +256,27 @@ class FitModel:
         return (inspect.getdoc(self.law) or self.name).splitlines()[0]
 
     @property
-    def split(self) -> Group | None:
+    def labels(self) -> tuple[str, ...]:
+        """The columns whose values its parameters differ by, beside `GROUPS`."""
+        return tuple(
+            dict.fromkeys(one.per for one in self.parameters if one.per is not None and one.per not in GROUPS)
+        )
+
+    @property
+    def output(self) -> Variable:
+        """What it predicts."""
+        return self.variable(self.target)
+
+    def variable(self, column: str) -> Variable:
+        """What is declared of a column; of one that is not, its name."""
+        return next((one for one in self.variables if one.name == column), Variable(column))
+
+    def needed(self, column: str) -> bool:
+        """Whether points of this law must have a column."""
+        return column in (*self.columns, self.target, *self.reads, *self.labels)
+
+    @property
+    def split(self) -> str | None:
         """The label for each value of which the law is fitted separately; None for one fit of all points."""
         first = self.parameters[0].per
         return first if all(parameter.per == first for parameter in self.parameters) else None

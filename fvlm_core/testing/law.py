@@ -52,10 +52,14 @@ class Bench:
     @cached_property
     def problem(self) -> FitProblem:
         """The law at the points, with losses of the truth and no noise."""
-        bare = self.bind(points())
+        bare = self.bind(self.points())
         model = self.model
         losses = bare.predict(bare.values(self.truth(bare))[None])[0]
-        return self.bind(points().assign(**{model.target: losses}))
+        return self.bind(self.points().assign(**{model.target: losses}))
+
+    def points(self) -> pd.DataFrame:
+        """`points`, with the law's own columns."""
+        return points(self.model)
 
     def bind(self, table: pd.DataFrame, model: FitModel | None = None) -> FitProblem:
         """The law at other points."""
@@ -73,7 +77,7 @@ class Bench:
     @property
     def arguments(self) -> tuple[list[Any], dict[str, Floats]]:
         """Positional arguments [n] and parameters [S, n or 1] of two parameter sets."""
-        problem = self.bind(points())
+        problem = self.bind(self.points())
         near = np.stack([problem.search(problem.guess()), self.truth(problem)])
         return problem._inputs, problem._spread(problem.values(near))  # pyright: ignore[reportPrivateUsage]
 
@@ -83,8 +87,9 @@ def prepare(subject: ComponentUnderTest) -> Bench:
     return Bench(subject)
 
 
-def points() -> pd.DataFrame:
-    """Runs of four sizes at three rates over three schedules, with every column that a law may read."""
+def points(law: FitModel | None = None) -> pd.DataFrame:
+    """Runs of four sizes at three rates over three schedules, with every column that the law may read; None: that any
+    law may read undeclared."""
     rows = [
         {
             "n": n * (1 + 0.1 * at),
@@ -104,6 +109,13 @@ def points() -> pd.DataFrame:
     table = pd.DataFrame(rows)
     table["compute"] = 6 * table["n"] * table["d"]
     table["budget"] = table["step"].map("{:g}".format)
+    rng = np.random.default_rng(7)
+    for one in law.variables if law else ():
+        if one.name not in table:
+            table[one.name] = np.exp(rng.uniform(0.0, 5.0, len(table)))
+    for at, label in enumerate(law.labels if law else ()):
+        if label not in table:
+            table[label] = pd.Series(np.arange(len(table)) // (at + 1) % 2).map({0: "one", 1: "other"})
     return table
 
 
@@ -124,7 +136,7 @@ def _broadcasts(bench: Bench) -> None:
     inputs, parameters = bench.arguments
     with np.errstate(all="ignore"):
         found = np.asarray(bench.model.law(*inputs, **parameters))
-    rows = len(points())
+    rows = len(bench.points())
     try:
         every = np.broadcast_to(found, (2, rows))
     except ValueError:
@@ -153,12 +165,12 @@ def _pure(bench: Bench) -> None:
 def _own_row(bench: Bench) -> None:
     if bench.model.features:
         skip("it reads features, which are made from all points")
-    problem = bench.bind(points())
+    problem = bench.bind(bench.points())
     truth = problem.values(bench.truth(problem))
     whole = problem.predict(truth[None])[0]
     places = {slot.name: at for at, slot in enumerate(problem.slots)}
-    for some, which in _parts(points()):
-        other = bench.bind(points().iloc[some].reset_index(drop=True))
+    for some, which in _parts(bench.points()):
+        other = bench.bind(bench.points().iloc[some].reset_index(drop=True))
         found = other.predict(truth[None, [places[slot.name] for slot in other.slots]])[0]
         same = np.allclose(found, whole[some], rtol=1e-9, equal_nan=True)
         expect(same, f"{which} get other losses than among all points")
@@ -166,14 +178,14 @@ def _own_row(bench: Bench) -> None:
 
 @promises(PROMISES, "it gives losses where it begins to search", Parameter, "guess: a plausible value")
 def _finite(bench: Bench) -> None:
-    problem = bench.bind(points())
+    problem = bench.bind(bench.points())
     found = problem.predict(problem.guess()[None])
     expect(bool(np.isfinite(found).all()), "at its guess the law is no number at some points")
 
 
 @promises(PROMISES, "every parameter is used", FitModel, "Every parameter changes the loss of some point")
 def _used(bench: Bench) -> None:
-    problem = bench.bind(points())
+    problem = bench.bind(bench.points())
     ends = np.stack([problem.guess(), problem.values(bench.truth(problem))])
     idle: list[str] = []
     for parameter in bench.model.parameters:

@@ -23,8 +23,17 @@ def print_answer(console: Console, answer: Answer) -> None:
     _say(console, f"{report.model.name}: {report.model.form}", "bold")
     _say(
         console,
-        f"{len(report.points.table)} points; {report.points.counted}; objective {report.objective}; "
-        f"{report.points.source}",
+        "; ".join(
+            filter(
+                None,
+                [
+                    f"{len(report.points.table)} points",
+                    report.points.counted(report.model),
+                    f"objective {report.objective}",
+                    report.points.source,
+                ],
+            )
+        ),
         "dim",
     )
     if answer.cost is not None:

@@ -28,13 +28,24 @@ def print_fit(console: Console, report: FitReport) -> None:
     named = [
         count(len(points), "point"),
         count(runs, "run") if runs else "",
-        count(len(report.points.sizes), "size"),
+        count(len(report.points.sizes), "size")
+        if points["n"].notna().any() or not report.model.variables
+        else "",
     ]
     _say(console, f"{report.model.name}: {report.model.form}", "bold")
     _say(
         console,
-        f"{', '.join(filter(None, named))}; {report.points.counted}; objective {report.objective}; "
-        f"{report.points.source}",
+        "; ".join(
+            filter(
+                None,
+                [
+                    ", ".join(filter(None, named)),
+                    report.points.counted(report.model),
+                    f"objective {report.objective}",
+                    report.points.source,
+                ],
+            )
+        ),
         "dim",
     )
     for remark in report.points.remarks:

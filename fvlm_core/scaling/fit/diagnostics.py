@@ -12,6 +12,7 @@ from fvlm_core.scaling.fit.objective import Floats
 from fvlm_core.scaling.fit.problem import FitProblem, Slot
 from fvlm_core.scaling.fit.solver import Solution
 from fvlm_core.scaling.fit.uncertainty import Bootstrap
+from fvlm_core.scaling.points.points import shorten
 
 FEW = 5
 """Fewer points than this for each parameter are few."""
@@ -91,7 +92,7 @@ def of_points(table: pd.DataFrame) -> list[Remark]:
     runs = table[table["run"] != ""].groupby("size", sort=False)["run"].nunique()
     single = [str(size) for size, count in runs.items() if count == 1]
     if single:
-        which = f"one run only of {join(single)}" if several else "one run only"
+        which = f"one run only of {shorten(join(single))}" if several else "one run only"
         out.append(
             Remark("one-run", f"{which}: the intervals do not hold the variation from run to run (seeds)")
         )
@@ -133,7 +134,7 @@ def at_bounds(problem: FitProblem, solution: Solution) -> list[str]:
 def floor_above_best(problem: FitProblem, solution: Solution) -> list[Remark]:
     """Sizes whose fitted loss with endless data lies above a loss already measured, by more than noise explains: the
     lowest of n values lies about sigma sqrt(2 ln n) below their mean, and seldom a sigma more."""
-    if "d" not in problem.model.columns:
+    if "d" not in problem.model.columns or problem.model.target != "loss" or not problem.relative:
         return []
     endless = FitProblem(problem.model, problem.objective, problem.table.assign(d=ENDLESS))
     floors = pd.Series(endless.predict(solution.values[None])[0])

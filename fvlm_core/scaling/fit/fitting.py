@@ -22,9 +22,9 @@ from fvlm_core.scaling.fit.diagnostics import Remark, join
 from fvlm_core.scaling.fit.identifiability import Rank, design_rank, idle, rank_at
 from fvlm_core.scaling.fit.leverage import nothing_left
 from fvlm_core.scaling.fit.model_selection import criteria
-from fvlm_core.scaling.fit.objective import FitObjective, ObjectiveName
+from fvlm_core.scaling.fit.objective import PLAIN, FitObjective, ObjectiveName
 from fvlm_core.scaling.fit.options import DEFAULT, Options
-from fvlm_core.scaling.fit.problem import FitProblem
+from fvlm_core.scaling.fit.problem import FitProblem, group_label, relative
 from fvlm_core.scaling.fit.relation import relate
 from fvlm_core.scaling.fit.report import Estimate, FitReport, FittedLaw, Status
 from fvlm_core.scaling.fit.sensitivity import OtherFit, lines
@@ -42,7 +42,7 @@ from fvlm_core.scaling.fit.uncertainty import (
 )
 from fvlm_core.scaling.points.chosen_rates import with_chosen_rates
 from fvlm_core.scaling.points.point_selection import apply
-from fvlm_core.scaling.points.points import MEANING, Points, shorten, size_label
+from fvlm_core.scaling.points.points import Points, meaning, shorten, size_label
 from fvlm_core.scaling.points.points_from_runs import from_runs
 from fvlm_registry import registry
 
@@ -102,11 +102,23 @@ def fit_points(
     if model.points == "final" and points.policy.points == "all":
         points = apply(evolve(points.policy, points="final"), points)
     asked = options.constraints.apply(model)
-    points.require([column for column in {*model.columns, model.target} if column != "loss"], model.name)
+    points = points.of_law(model)
+    said: list[Remark] = []
+    if (
+        aim.logarithmic
+        and model.derive is None
+        and not relative(model, points.table[model.target].to_numpy(float))
+    ):
+        said.append(_not_logarithmic(model, points, aim))
+        aim = PLAIN
+    if model.output.rising:
+        said.append(Remark("rising", f"{model.output.words}, rises: higher is better"))
     table = with_budgets(points.table, points.source) if _groups_by_budget(model) else points.table
     groups: list[tuple[str, pd.DataFrame]] = [("", table)]
     if model.split:
-        groups = [(str(key), rows) for key, rows in table.groupby(model.split, sort=False, observed=True)]
+        groups = [
+            (group_label(key), rows) for key, rows in table.groupby(model.split, sort=False, observed=True)
+        ]
         if model.split == "budget":
             groups.sort(key=lambda group: float(group[0]))
     asking = _Asking(points, aim, draws, options)
@@ -119,10 +131,21 @@ def fit_points(
     ]
     withheld = tuple(dict.fromkeys(name for attempt in attempts for name in attempt.withheld))
     status: Status = "ok" if not reasons else "reduced" if any(a.believed for a in attempts) else "refused"
-    about = () if model.split or model.features else tuple(say.of_points(points.table))
+    about = (*said, *(() if model.split or model.features else say.of_points(points.table)))
     relation = relate(model.relation, fits) if model.relation else None
     return FitReport(
         asked, aim, points, status, fits, tuple(reasons), withheld, about, options, options.force, relation
+    )
+
+
+def _not_logarithmic(model: FitModel, points: Points, aim: FitObjective) -> Remark:
+    """Why residuals of the logarithm cannot be used, and what is."""
+    below = int((points.table[model.target] <= 0).sum())
+    why = f"{below} of {len(points.table)} are not above 0" if below else "it may be 0 or below"
+    return Remark(
+        "plain-objective",
+        f"the objective is {PLAIN}, squared residuals, instead of {aim}: {model.output.words}, has no logarithm "
+        f"({why})",
     )
 
 
@@ -171,9 +194,8 @@ class _Asking:
                 attempt.reasons.append(_not_identifiable(problem, here))
         if solution is not None and (design.full or self.options.force):
             fit = self._fit(model, problem, solution, table, group)
-            if (
-                judged and "n" in model.inputs
-            ):  # what is wrong with runs is a warning until sizes are compared
+            # What is wrong with runs is a warning until sizes, or whatever else the law declares, are compared.
+            if judged and ("n" in model.inputs or any(one.name in model.inputs for one in model.variables)):
                 attempt.reasons += _reasons(fit, self.points.table)
             if model.checks is not None:
                 attempt.reasons += model.checks(fit.values, problem.table)
@@ -376,7 +398,7 @@ def _not_identifiable(problem: FitProblem, found: Rank) -> str:
         values = np.unique(problem.table[column])
         if len(values) < len(problem.slots):
             shown = ", ".join(size_label(value) if column == "n" else f"{value:g}" for value in values)
-            few.append(f"{say.count(len(values), 'value')} of {MEANING[column]} ({shown})")
+            few.append(f"{say.count(len(values), 'value')} of {meaning(problem.model, column)} ({shown})")
     have = say.count(len(problem.loss), "point") + (f" with {join(few)}" if few else "")
     several = len(names) > 1
     text = (

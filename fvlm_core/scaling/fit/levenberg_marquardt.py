@@ -65,7 +65,7 @@ def _descend(
     theta = start.copy()
     count = np.ones((len(theta), len(problem.loss))) if weights is None else weights
     predicted = np.array(problem.predict(problem.values(theta)))
-    residuals = problem.objective.residuals(predicted, problem.loss if losses is None else losses)
+    residuals = problem.apart(predicted, losses)
     total = problem.total(residuals, count)
     damping = np.full(len(theta), 1e-3)
     idle = np.zeros(len(theta), dtype=int)
@@ -74,9 +74,9 @@ def _descend(
         if not len(active):
             break
         here, apart = theta[active], residuals[active]
-        measured = problem.loss if losses is None else losses[active]
+        measured = None if losses is None else losses[active]
         jacobian = problem.jacobian(here, predicted[active])
-        weight = count[active] * problem.objective.weights(apart)
+        weight = count[active] * problem.counts(apart)
         gradient = (jacobian @ (weight * apart)[:, :, None])[:, :, 0]
         curvature = (jacobian * weight[:, None, :]) @ jacobian.transpose(0, 2, 1)
         stuck = ((here <= problem.lower) & (gradient > 0)) | ((here >= problem.upper) & (gradient < 0))
@@ -85,7 +85,7 @@ def _descend(
         promised = (gradient * step).sum(-1)
         moved = np.clip(here - step, problem.lower, problem.upper)
         there = problem.predict(problem.values(moved))
-        beyond = problem.objective.residuals(there, measured)
+        beyond = problem.apart(there, measured)
         reached = problem.total(beyond, count[active])
         gain = total[active] - reached
         better = gain > 0

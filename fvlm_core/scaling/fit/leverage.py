@@ -28,15 +28,16 @@ def nothing_left(problem: FitProblem, solution: Solution, rank: int) -> str:
             f"{points} point{'' if points == 1 else 's'} for {rank} parameter{'' if rank == 1 else 's'} leave no "
             "residual to judge by"
         )
-    if negligible(problem.predict(solution.values[None])[0], problem.loss):
+    if negligible(problem, problem.predict(solution.values[None])[0]):
         return "the points lie on the law to the last digit, which leaves no residual to judge by"
     return ""
 
 
-def negligible(predicted: Floats, measured: Floats) -> bool:
+def negligible(problem: FitProblem, predicted: Floats) -> bool:
     """Whether all residuals are rounding."""
+    size = problem.loss if problem.relative else np.abs(problem.loss).max()
     with np.errstate(all="ignore"):
-        return bool((np.abs(predicted / measured - 1) <= EXACT).all())
+        return bool((np.abs((predicted - problem.loss) / size) <= EXACT).all())
 
 
 @frozen(eq=False)
@@ -66,7 +67,7 @@ class Leverage:
 def leverage(problem: FitProblem, solution: Solution, codes: NDArray[np.intp]) -> Leverage:
     """codes: the unit of each point, [n]."""
     free = [at for at, bound in enumerate(solution.bounds) if bound is None]
-    jacobian = problem.jacobian(solution.theta[None])[0]
+    jacobian = problem.jacobian(solution.theta[None])[0] * np.sqrt(problem.weight)
     size = np.linalg.norm(jacobian, axis=1)
     used = [at for at in free if size[at] > 0]
     left, singular, right = np.linalg.svd((jacobian[used] / size[used, None]).T, full_matrices=False)

@@ -16,7 +16,8 @@ Source = Literal["assumed", "measured", "given"]
 
 @frozen
 class Noise:
-    """Scatter of ln L about the law: an offset that all evaluations of a run share, and what each adds to it.
+    """Scatter of ln L about the law (of a target that may be negative, of itself): an offset that all evaluations of a
+    run share, and what each adds to it.
 
     run: standard deviation of the offset, from run to run (seeds, data order, tuning). point: of an evaluation about
     its run's curve. lag1: autocorrelation of the latter between neighbouring evaluations. freedom: degrees of freedom

@@ -66,3 +66,7 @@ class FitObjective:
 
     def __str__(self) -> str:
         return f"{self.name} (delta {self.delta:g})" if self.name == "log-huber" else self.name
+
+
+PLAIN = FitObjective("mse")
+"""Of targets that may be 0 or negative."""

@@ -55,6 +55,13 @@ class FitProblem:
     lower: Floats = field(init=False)
     upper: Floats = field(init=False)
     loss: Floats = field(init=False)
+    """What was measured, of the law's target: [n]."""
+    weight: Floats = field(init=False)
+    """How often each point counts: [n], 1 in the mean."""
+    precision: Floats = field(init=False)
+    """What each point's residual is multiplied by, one over its standard error: [n], 1 in the median."""
+    relative: bool = field(init=False)
+    """Whether scatter is a part of the target, told of its logarithm: where it cannot be 0 or negative."""
     _inputs: list[Any] = field(init=False, repr=False)
     _index: dict[str, Any] = field(init=False)
     _share: Floats = field(init=False, repr=False)
@@ -70,7 +77,7 @@ class FitProblem:
             else:
                 codes, keys = pd.factorize(self.table[parameter.per])
                 index[parameter.name] = len(slots) + codes
-                slots += [Slot(parameter, str(key)) for key in keys]
+                slots += [Slot(parameter, group_label(key)) for key in keys]
         runs, self._share = _offsets(self.table) if self.offsets else ([], np.zeros((0, len(self.table))))
         slots += [Slot(OFFSET, run) for run in runs]
         self.slots = tuple(slots)
@@ -78,6 +85,17 @@ class FitProblem:
         self.lower = np.array([_searched(slot.parameter, slot.parameter.min, -1) for slot in slots])
         self.upper = np.array([_searched(slot.parameter, slot.parameter.max, +1) for slot in slots])
         self.loss = self.table[self.model.target].to_numpy(float)
+        self.relative = relative(self.model, self.loss)
+        self.precision = np.ones(len(self.loss))
+        if SIGMA in self.table:
+            self.precision = 1.0 / _standard_errors(
+                self.table[SIGMA].to_numpy(float), self.loss, self.objective
+            )
+            self.precision /= np.median(self.precision)
+        self.weight = np.ones(len(self.loss))
+        if WEIGHT in self.table:
+            given = self.table[WEIGHT].to_numpy(float)
+            self.weight = given / given.mean()
         self._inputs = [
             self.model.features[name](self.table, self.curves)
             if name in self.model.features
@@ -109,13 +127,34 @@ class FitProblem:
         return self._raised(self._evaluate(self._spread(values)), values)
 
     def residuals(self, theta: Floats, loss: Floats | None = None) -> Floats:
-        """The objective's residuals [S, n]. loss: other measured losses [S, n] in place of the points' own."""
-        return self.objective.residuals(self.predict(self.values(theta)), self.loss if loss is None else loss)
+        """The objective's residuals [S, n], in units of each point's standard error. loss: other measured losses
+        [S, n] in place of the points' own."""
+        return self.apart(self.predict(self.values(theta)), loss)
+
+    def apart(self, predicted: Floats, loss: Floats | None = None) -> Floats:
+        """`residuals` of losses predicted already, [S, n]."""
+        apart = self.objective.residuals(predicted, self.loss if loss is None else loss)
+        return apart * self.precision if SIGMA in self.table else apart
 
     def total(self, residuals: Floats, weights: Floats | float = 1.0) -> Floats:
         """The objective [S]: the weighted sum over points; infinite where the law gives no loss."""
         with np.errstate(invalid="ignore"):  # an infinite residual of a point that does not count
-            return (self.objective.losses(residuals) * weights).sum(-1)
+            weighted = self.objective.losses(residuals) * weights
+            return (weighted * self.weight if WEIGHT in self.table else weighted).sum(-1)
+
+    def counts(self, residuals: Floats) -> Floats:
+        """How much each residual counts in a least-squares step: as the objective says, as often as its point does."""
+        counted = self.objective.weights(residuals)
+        return counted * self.weight if WEIGHT in self.table else counted
+
+    def scaled(self, target: Floats) -> Floats:
+        """Values of the target on the scale that scatter is told on: their logarithm, or themselves."""
+        with np.errstate(all="ignore"):
+            return np.log(target) if self.relative else np.asarray(target, float)
+
+    def unscaled(self, scaled: Floats) -> Floats:
+        """Back from `scaled`."""
+        return np.exp(scaled) if self.relative else scaled
 
     def jacobian(self, theta: Floats, predicted: Floats | None = None) -> Floats:
         """Derivatives of the residuals by theta: [S, P, n]. From the law's own gradient where it has one.
@@ -133,6 +172,8 @@ class FitProblem:
             if not self.objective.logarithmic:
                 scale = (self.predict(values) if predicted is None else predicted)[:, None, :]
             out[:, -len(self._share) :, :] = self._share * scale
+        if SIGMA in self.table:
+            out *= self.precision
         return out
 
     def at(self, table: pd.DataFrame, curves: Mapping[str, LRCurve] | None = None) -> FitProblem:
@@ -150,6 +191,7 @@ class FitProblem:
             for name, slots in other._index.items()
         }
         other.slots, other.lower, other.upper = self.slots, self.lower, self.upper
+        other.relative = self.relative
         return other
 
     def _spread(self, values: Floats) -> dict[str, Floats]:
@@ -212,6 +254,25 @@ def thinned(problem: FitProblem, most: int) -> FitProblem:
     chosen = np.random.default_rng(0).choice(len(problem.table), most, replace=False)
     thinned = evolve(problem, table=problem.table.iloc[np.sort(chosen)].reset_index(drop=True))
     return thinned if thinned.slots == problem.slots else problem
+
+
+SIGMA, WEIGHT = "sigma", "weight"
+"""Columns of the points: the standard error of what was measured, and how often a point counts."""
+
+
+def relative(model: FitModel, measured: Floats) -> bool:
+    """Whether a law's target is above 0, by its declaration and all that was measured (or nothing was)."""
+    return model.output.positive and not (measured <= 0).any()
+
+
+def group_label(key: object) -> str:
+    """The name of a group: its label, or its number in short."""
+    return f"{key:g}" if isinstance(key, float) else str(key)
+
+
+def _standard_errors(given: Floats, measured: Floats, objective: FitObjective) -> Floats:
+    """Of the objective's residuals: of ln L, a standard error is as large as its part of L."""
+    return given / measured if objective.logarithmic else given
 
 
 OFFSET = Parameter("offset", OFFSET_GUESS, -OFFSET_REACH, OFFSET_REACH)

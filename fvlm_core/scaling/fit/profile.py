@@ -75,7 +75,7 @@ def _along(problem: FitProblem, solution: Solution, at: int) -> Floats:
     """How the other slots go along when one is moved, to first order: [P], 1 for the slot itself."""
     theta = solution.theta[None]
     jacobian = problem.jacobian(theta)[0]
-    weight = problem.objective.weights(problem.residuals(theta)[0])
+    weight = problem.counts(problem.residuals(theta)[0])
     curvature = (jacobian * weight) @ jacobian.T
     free = [slot for slot, bound in enumerate(solution.bounds) if bound is None and slot != at]
     out = np.zeros(len(solution.theta))

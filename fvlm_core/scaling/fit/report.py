@@ -117,10 +117,10 @@ class FittedLaw:
         best = there.predict(self.solution.values[None])[0]
         if self.drawn.missing:
             return best, np.full_like(best, np.nan), np.full_like(best, np.nan)
-        with np.errstate(all="ignore"):  # a loss is positive: its band is one of the logarithm
-            low, high = self.drawn.band(np.log(best), np.log(there.predict(self.drawn.values)))
+        # A positive target's band is one of its logarithm.
+        low, high = self.drawn.band(there.scaled(best), there.scaled(there.predict(self.drawn.values)))
         told = np.where(self.drawn.hidden(there.jacobian(self.solution.theta[None])[0].T), np.nan, 1.0)
-        return best, told * np.exp(low), told * np.exp(high)
+        return best, told * there.unscaled(low), told * there.unscaled(high)
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the draws; finite numbers only, null for what is unbounded or not there. An interval that is
@@ -199,6 +199,7 @@ class FitReport:
         return {
             "model": self.model.name,
             "form": self.model.form,
+            **({"target": self.model.target} if self.model.target != "loss" else {}),
             **({"settings": dict(self.settings)} if self.settings else {}),
             "status": self.status,
             "reasons": list(self.reasons),

@@ -53,10 +53,12 @@ class CurveJump:
 
 
 def residuals(problem: FitProblem, solution: Solution) -> Floats:
-    """ln(measured / predicted) of every point, [n], whatever the objective."""
+    """ln(measured / predicted) of every point, [n], whatever the objective; of a target that may be negative, measured
+    minus predicted as a part of how far what was measured spreads."""
     predicted = problem.predict(solution.values[None])[0]
-    with np.errstate(all="ignore"):
-        apart = np.log(problem.loss) - np.log(predicted)
+    apart = problem.scaled(problem.loss) - problem.scaled(predicted)
+    if not problem.relative:
+        apart = apart / (problem.loss.std() or 1.0)
     return np.nan_to_num(apart, nan=0.0, posinf=0.0, neginf=0.0)
 
 
@@ -116,7 +118,10 @@ def disagreements(table: pd.DataFrame, apart: Floats) -> list[Remark]:
     rho, _ = lag1(table, apart)
     rho = min(max(rho, 0.0), 0.95)
     out: list[Remark] = []
-    for size, of_size in table.groupby("size", sort=False, observed=True):
+    repeated = table[
+        table.duplicated(["size", "run"], keep=False)
+    ]  # runs of one point have no noise to compare
+    for size, of_size in repeated.groupby("size", sort=False, observed=True):
         runs = {name: (d.to_numpy(float), apart[d.index]) for name, d in _runs(of_size)}
         worst: tuple[float, str, float, int] | None = None
         for name, (d, values) in runs.items():
@@ -194,7 +199,7 @@ def is_exponent(parameter: Any) -> bool:
 
 def _runs(table: pd.DataFrame) -> Iterator[tuple[str, Any]]:
     """Runs of several points: the name of each, and its D, increasing."""
-    named = table[table["run"] != ""]
+    named = table[(table["run"] != "") & table["d"].notna()]
     by_run = named["d"].groupby([named["size"], named["run"]], sort=False, observed=True)
     for key, of_run in by_run:
         if len(of_run) > 1:

@@ -20,7 +20,8 @@ CUTS = (0.05, 0.1, 0.2, 0.3, 0.5)
 """Shares of a run's D that its first points are left out of, one line each."""
 
 MOST = 5_000_000
-"""Points in all refits together; where there would be more, the lines are left out, and that is said."""
+"""Points in all refits together, of a law of five parameters and with a gradient; where there would be more, the lines
+are left out, and that is said."""
 
 
 @frozen
@@ -44,10 +45,12 @@ def lines(problem: FitProblem, solution: Solution, lag1: float) -> tuple[OtherFi
     """All of them, each refitted from the optimum; None when that would take too long."""
     cut = _cuts(problem.table)
     runs = _runs(problem.table)
-    refits = len(OBJECTIVES) + len(cut) + len(runs)
-    if refits * len(problem.table) > MOST:
+    objectives = [name for name in OBJECTIVES if problem.relative or not FitObjective(name).logarithmic]
+    refits = len(objectives) + len(cut) + len(runs)
+    times = max(1.0, len(problem.model.parameters) / 5) * (1 if problem.model.gradient else 3)
+    if refits * len(problem.table) * times > MOST * (1 if problem.model.gradient else 0.1):
         return None
-    found = [_other(problem, solution, name) for name in OBJECTIVES if name != problem.objective.name]
+    found = [_other(problem, solution, name) for name in objectives if name != problem.objective.name]
     masks = [mask for _, mask in (*cut, *runs)]
     if masks:
         weights = np.array(masks, dtype=float)
@@ -112,7 +115,7 @@ def _influence(problem: FitProblem, theta: Floats, weights: Floats) -> Floats:
     inverse = np.linalg.pinv(curvature / np.outer(size, size), rcond=1e-12, hermitian=True) / np.outer(
         size, size
     )
-    return inverse @ (jacobian * weights * apart * problem.objective.weights(apart))
+    return inverse @ (jacobian * weights * apart * problem.counts(apart))
 
 
 def _named(problem: FitProblem, theta: Floats, left: set[str], lost: set[int]) -> dict[str, float | None]:
@@ -132,12 +135,14 @@ def _error(problem: FitProblem, theta: Floats, left_out: Any) -> float | None:
         return None
     predicted = problem.predict(problem.values(theta)[None])[0]
     with np.errstate(all="ignore"):
-        apart = float(np.mean(np.log(problem.loss[left_out]) - np.log(predicted[left_out])))
+        apart = float(np.mean(problem.scaled(problem.loss[left_out]) - problem.scaled(predicted[left_out])))
     return apart if np.isfinite(apart) else None
 
 
 def _cuts(table: pd.DataFrame) -> list[tuple[str, Any]]:
     """Masks of the points that stay; cuts that take nothing, or what an earlier one took, are left out."""
+    if table["d"].isna().any():
+        return []
     named = (table["run"] != "").to_numpy()
     end: Any = table.groupby(["size", "run"], observed=True)["d"].transform("max").to_numpy()
     share = table["d"].to_numpy() / end

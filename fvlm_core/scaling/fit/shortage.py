@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from attrs import evolve
 
+from fvlm_core.interfaces.fit import GROUPS, FitModel
 from fvlm_core.scaling.fit.identifiability import design_rank
 from fvlm_core.scaling.fit.problem import FitProblem
-from fvlm_core.scaling.points.points import MEANING
+from fvlm_core.scaling.points.points import meaning
 
 MOST = 6
 """Values of one column that are tried; a law that takes more asks for them itself (`FitModel.needs`)."""
@@ -38,7 +39,7 @@ def shortage(problem: FitProblem) -> str:
     if model.features or model.derive is not None:  # schedules and runs cannot be made up
         return f"It takes {model.needs}." if model.needs else ""
     short = [
-        _LEVELS.get(column, f"{{count}} or more values of {MEANING.get(column, column)}").format(
+        _LEVELS.get(column, f"{{count}} or more values of {meaning(problem.model, column)}").format(
             count=_NUMBERS[least]
         )
         for column in model.columns
@@ -59,7 +60,7 @@ def _levels(problem: FitProblem, column: str) -> int:
             other: _spread(problem.table[other], count if other == column else MOST)
             for other in problem.model.columns
         }
-        if _tells(problem, _crossed(problem.table, values)):
+        if _tells(problem, _crossed(problem.model, problem.table, values)):
             return count
     return 0
 
@@ -69,21 +70,21 @@ def _more(problem: FitProblem) -> list[tuple[int, str]]:
     out: list[tuple[int, str]] = []
     table = problem.table
     for column in problem.model.columns:
-        others = [_named(other)[0] for other in problem.model.columns if other != column]
+        others = [_named(problem, other)[0] for other in problem.model.columns if other != column]
         where = f" at one {' and '.join(others)} there is" if others else ""
         for count in range(1, 3):
             new = _spread(table[column], len(table) + MOST)[-count:] * 1.7
-            added = [_crossed(table.iloc[[0]], {**_held(problem, 0), column: new})]
+            added = [_crossed(problem.model, table.iloc[[0]], {**_held(problem, 0), column: new})]
             if _tells(problem, pd.concat([table, *added], ignore_index=True)):
-                out.append((count, f"{_named(column)[count > 1]}{where}"))
+                out.append((count, f"{_named(problem, column)[count > 1]}{where}"))
                 break
     return out
 
 
-def _named(column: str) -> tuple[str, str]:
+def _named(problem: FitProblem, column: str) -> tuple[str, str]:
     """One of its values, and several, in words."""
-    meaning = MEANING.get(column, column)
-    return _MORE.get(column, (f"value of {meaning}", f"values of {meaning}"))
+    words = meaning(problem.model, column)
+    return _MORE.get(column, (f"value of {words}", f"values of {words}"))
 
 
 def _held(problem: FitProblem, row: int) -> dict[str, Any]:
@@ -92,13 +93,17 @@ def _held(problem: FitProblem, row: int) -> dict[str, Any]:
 
 def _spread(values: pd.Series[Any], count: int) -> Any:
     """So many values of no special kind, about as large as those there are: [count]."""
-    low, high = float(values.min()) / 3, float(values.max()) * 5
+    low, high = float(values.min()), float(values.max())
+    if low <= 0:
+        wide = (high - low) or 1.0
+        return low - wide / 7 + 1.4 * wide * np.linspace(0.0, 1.0, count) ** 1.1
+    low, high = low / 3, high * 5
     return low * (high / low) ** (np.linspace(0.0, 1.0, count) ** 1.1)
 
 
-def _crossed(table: pd.DataFrame, values: dict[str, Sequence[float]]) -> pd.DataFrame:
+def _crossed(model: FitModel, table: pd.DataFrame, values: dict[str, Sequence[float]]) -> pd.DataFrame:
     """The groups of a table, each with every combination of these values."""
-    labels = [name for name in ("size", "run", "budget") if name in table]
+    labels = [name for name in (*GROUPS, *model.labels) if name in table]
     groups = table.drop_duplicates(labels) if "n" not in values else table.iloc[[0]]
     rows: list[pd.DataFrame] = []
     for combination in product(*values.values()):

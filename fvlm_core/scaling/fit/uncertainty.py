@@ -32,6 +32,14 @@ MANY = 20_000
 """Points from which a draw is one Newton step from the optimum (the one-step bootstrap, Andrews 2002) instead of a
 refit: the draws lie within 1/sqrt(n) of it, where the two agree to 1/n."""
 
+HEAVY = 500_000
+"""Points times squared parameters from which a draw is one step, too: 1,000 refits of 20 parameters to 2,700 points would
+take a minute, their curvatures alone half of it."""
+
+DIFFERENCED = 4_000
+"""Points times parameters from which it is for a law without a gradient, whose derivatives take two evaluations a
+parameter (1,080 points and 7 parameters: 9 s of refits)."""
+
 REFITTED = 1e-5
 """Relative improvement at which a refit has arrived: what is left is small against how far the draws lie apart."""
 
@@ -172,7 +180,7 @@ def influences(problem: FitProblem, solution: Solution) -> tuple[list[int], Floa
     if n <= len(free):
         return [], np.zeros((0, n)), np.zeros(0), 1.0
     scaled = jacobian / size[:, None]
-    psi = apart * problem.objective.weights(apart)
+    psi = apart * problem.counts(apart)
     bent = scaled * np.sqrt(expected_slope(problem, apart))  # H = bent bent'
     # What H does not determine is left out of its inverse, and so are those that share in it.
     left, singular, _ = np.linalg.svd(bent, full_matrices=False)
@@ -194,9 +202,10 @@ def expected_slope(problem: FitProblem, apart: Floats) -> Floats:
     """psi' at every point: the expected slope of the objective's derivative, [n]."""
     delta = problem.objective.delta
     if delta is None:
-        return np.ones_like(apart)
+        return np.ones_like(apart) * problem.weight
     window = max(delta, float(np.median(np.abs(apart))))
-    return (np.abs(apart) <= window) * (problem.objective.weights(np.zeros(1))[0] * delta / window)
+    slope = problem.objective.weights(np.zeros(1))[0] * delta / window
+    return (np.abs(apart) <= window) * slope * problem.weight
 
 
 def bootstrap(
@@ -222,12 +231,19 @@ def bootstrap(
     start = solution.theta.copy()
     empty = problem.logs & (start <= problem.lower)
     start[empty] = problem.search(problem.guess())[empty] - CALM
-    # Features stand for laws that are slow to evaluate: 1,000 refits of a law of learning-rate curves take minutes.
-    if (len(problem.table) > MANY or problem.model.features) and not drawn.signs:
+    if _one_step(problem) and not drawn.signs:
         theta = _steps(problem, solution, drawn)
     else:
         theta = _refits(problem, start, solution, drawn)
     return summarise(problem, solution, loose, theta, drawn, drawn.codes)
+
+
+def _one_step(problem: FitProblem) -> bool:
+    """Whether a thousand refits would take too long."""
+    n, p = len(problem.table), len(problem.slots)
+    differenced = problem.model.gradient is None and n * p > DIFFERENCED
+    # Features stand for laws that are slow to evaluate: 1,000 refits of a law of learning-rate curves take minutes.
+    return n > MANY or n * p**2 > HEAVY or differenced or bool(problem.model.features)
 
 
 def bootstrap_derived(
@@ -340,7 +356,7 @@ def _steps(problem: FitProblem, solution: Solution, drawn: Resampling) -> Floats
     free = [at for at, bound in enumerate(solution.bounds) if bound is None]
     apart = problem.residuals(solution.theta[None])[0]
     jacobian = problem.jacobian(solution.theta[None])[0][free]
-    slopes = jacobian * (apart * problem.objective.weights(apart))
+    slopes = jacobian * (apart * problem.counts(apart))
     pairs = [(i, j) for i in range(len(free)) for j in range(i + 1)]
     bent = expected_slope(problem, apart)
     sums = np.concatenate([slopes, np.stack([jacobian[i] * jacobian[j] * bent for i, j in pairs])])

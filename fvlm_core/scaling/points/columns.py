@@ -7,13 +7,15 @@ import io
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
+from fvlm_core.interfaces.fit import FitModel, Variable
 from fvlm_core.scaling.points.column_names import HEADERS, LAST, SIZES, USUAL, meant, plainly
 from fvlm_core.scaling.points.counts import D_KINDS, N_KINDS, CountKind, DKind, NKind
 from fvlm_core.scaling.points.dialect import Decimal
-from fvlm_core.scaling.points.points import AS_GIVEN, MEANING, NEEDED, NUMBERS, TEXT
+from fvlm_core.scaling.points.points import AS_GIVEN, MEANING, NEEDED, NUMBERS, TEXT, WEIGHTS
 from fvlm_core.utils.errors import Problem, Problems
 from fvlm_core.utils.listing import listed
 from fvlm_registry.nearest import did_you_mean
@@ -29,8 +31,10 @@ class ColumnChoices:
 
     named: the header of a column, by column. n, d: what N and D count, which also says under which header they are
     looked for; None: under the known ones, whatever they count. extras: other headers, which filters read. reads:
-    others that laws read, where a table has them. warmup: steps of the linear warm-up before each run's first step.
-    decimal: "." or ",", the mark of decimals; "" for what the file shows.
+    others that laws read, where a table has them. variables: columns that laws declare. labels: columns of labels that
+    they tell groups by. needed: of all of these, those without which there is no point. unread: standard ones that no
+    law reads: where a table has several that it could be, none is taken. warmup: steps of the linear warm-up before
+    each run's first step. decimal: "." or ",", the mark of decimals; "" for what the file shows.
     """
 
     named: Mapping[str, str] = field(factory=dict)
@@ -38,8 +42,49 @@ class ColumnChoices:
     d: DKind | None = None
     extras: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
+    variables: tuple[Variable, ...] = ()
+    labels: tuple[str, ...] = ()
+    needed: tuple[str, ...] = NEEDED
+    unread: tuple[str, ...] = ()
     warmup: int = 0
     decimal: Decimal = ""
+
+    @classmethod
+    def of(cls, laws: Sequence[FitModel], **how: Any) -> ColumnChoices:
+        """The choices of a user who asks these laws. how: the other fields."""
+        variables: dict[str, Variable] = {}
+        for one in (one for law in laws for one in law.variables):
+            first = variables.setdefault(one.name, one)
+            headers = dict.fromkeys([*first.headers, *one.headers])
+            positive = first.positive and one.positive
+            variables[one.name] = evolve(first, headers=tuple(headers), positive=positive)
+        labels = tuple(dict.fromkeys(label for law in laws for label in law.labels))
+        # N is looked up beside the file, and the others are asked for point by point.
+        known = ("d", "loss", *variables, *labels)
+        needed = tuple(name for name in known if any(law.needed(name) for law in laws)) if laws else NEEDED
+        unread = tuple(
+            name
+            for name in ("n", *NEEDED)
+            if laws and not any(law.needed(name) or law.features or _by_size(law, name) for law in laws)
+        )
+        return cls(
+            reads=tuple(dict.fromkeys(column for law in laws for column in law.reads)),
+            variables=tuple(variables.values()),
+            labels=labels,
+            needed=needed,
+            unread=unread,
+            **how,
+        )
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """The columns beside the standard ones that are looked for."""
+        names = [
+            *(one.name for one in self.variables),
+            *self.labels,
+            *(w for w in WEIGHTS if w in self.named),
+        ]
+        return tuple(name for name in dict.fromkeys(names) if name not in STANDARD)
 
 
 @frozen
@@ -54,25 +99,26 @@ class FoundColumns:
     usual: tuple[str, ...] = ()
 
 
-def parse_columns(text: str) -> dict[str, str]:
+def parse_columns(text: str, further: Sequence[str] = ()) -> dict[str, str]:
     """`N=params,D=tokens,loss=loss_c4_val` as headers by column. A header that holds a comma: `"loss=a,b",N=n`.
 
-    Raises `Problems` for unknown names, names given twice, and what is no NAME=HEADER.
+    further: columns that the laws asked for declare. Raises `Problems` for unknown names, names given twice, and what
+    is no NAME=HEADER.
     """
-    return named_columns(next(csv.reader([text], skipinitialspace=True), []))
+    return named_columns(next(csv.reader([text], skipinitialspace=True), []), further)
 
 
-def named_columns(parts: Iterable[str]) -> dict[str, str]:
+def named_columns(parts: Iterable[str], further: Sequence[str] = ()) -> dict[str, str]:
     """`parse_columns` for texts NAME=HEADER, one a column."""
     out: dict[str, str] = {}
     problems: list[Problem] = []
-    known = [_upper(name) for name in STANDARD]
+    known = [*further, *(_upper(name) for name in STANDARD if name not in further)]
     for part in parts:
         name, equals, header = (piece.strip() for piece in part.partition("="))
-        column = "compute" if name.lower() == "c" else name.lower()
+        column = name if name in further else "compute" if name.lower() == "c" else name.lower()
         if not (name and equals and header):
             problems.append(Problem(f'--columns: expected NAME=HEADER, such as N=params, got "{part}"'))
-        elif column not in STANDARD:
+        elif column not in (*STANDARD, *WEIGHTS, *further):
             near = did_you_mean(name, known) or f"; there are {', '.join(known)}"
             problems.append(Problem(f'--columns: no column is called "{name}"{near}'))
         elif column in out:
@@ -92,14 +138,13 @@ def find_columns(
     headers: Sequence[str],
     choice: ColumnChoices,
     *,
-    needed: Sequence[str] = NEEDED,
     advice: str = "",
     instead: str = "",
     counts: Callable[[str], bool] = lambda _: False,
 ) -> FoundColumns:
     """Where each column is.
 
-    needed: those without which there is no point. advice: how else a file of this kind is given what it lacks. instead:
+    advice: how else a file of this kind is given what it lacks. instead:
     what to do where a command has no --columns. counts: whether a column holds nothing but parameter counts. Raises
     `Problems`, with the option to type or what is to be done instead, when a needed column is missing, or one has two
     candidates.
@@ -116,8 +161,7 @@ def find_columns(
         if headers.count(header) > 1:
             wrong(f'{headers.count(header)} columns are called "{header}": keep one of them')
 
-    names = dict(HEADERS)
-    meanings = dict(MEANING)
+    names, meanings = _looked_for(choice)
     for column, kind, letter in (
         ("n", choice.n and N_KINDS[choice.n], "N"),
         ("d", choice.d and D_KINDS[choice.d], "D"),
@@ -140,6 +184,8 @@ def find_columns(
             continue
         # Steps may be what D counts.
         candidates = _candidates(column, of, headers, headers if column == "step" else free)
+        if len(set(candidates)) > 1 and column in choice.unread:
+            continue
         if len(set(candidates)) > 1:
             both = " and ".join(f'"{header}"' for header in candidates)
             wrong(f"{both} could both be {meaning}: keep one of them")
@@ -147,15 +193,17 @@ def find_columns(
         elif candidates:
             one_of(candidates[0])
             found[column] = candidates[0]
-            if candidates[0].strip().lower() not in of:
+            if candidates[0].strip().lower() not in of and candidates[0] != column:
                 usual.append(f'{_upper(column)} is "{candidates[0]}"')
+        elif column in (*WEIGHTS, *choice.unread):
+            continue
         elif scaled := _scaled(column, of, free):
             wrong(
                 f'"{scaled}" looks like {meaning} in another unit, which is not guessed: write the numbers out '
                 "(20e9 or 20B), or take them as they are"
             )
             ready[column] = scaled
-        elif column in needed or (column == "n" and choice.n not in (None, "total")):
+        elif column in choice.needed or (column == "n" and choice.n not in (None, "total")):
             left = [header for header in headers if header not in found.values()]
             near = next(filter(None, (did_you_mean(name, left) for name in of)), "")
             expected = " or ".join(f'"{_upper(name)}"' for name in of)
@@ -186,6 +234,24 @@ def find_columns(
     )
 
 
+def _by_size(law: FitModel, column: str) -> bool:
+    """Whether a column names the sizes that a law's parameters differ by."""
+    return column == "n" and any(parameter.per == "size" for parameter in law.parameters)
+
+
+def _looked_for(choice: ColumnChoices) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
+    """The names of each column, in lower case, and what it is called in messages."""
+    names, meanings = dict(HEADERS), dict(MEANING)
+    for column in choice.further:
+        names[column], meanings[column] = (column.lower(),), column
+    for one in choice.variables:
+        own = (one.name.lower(), *(header.lower() for header in one.headers))
+        names[one.name] = tuple(dict.fromkeys([*own, *HEADERS.get(one.name, ())]))
+        if one.meaning or one.unit:
+            meanings[one.name] = one.words
+    return names, meanings
+
+
 def proposed_n(headers: Sequence[str], counts: Callable[[str], bool]) -> str:
     """The one column that may be N by its name, of sizes, and by what it holds; "" for none, or several."""
     sized = [header for header in headers if plainly(header) in SIZES and counts(header)]
@@ -200,7 +266,7 @@ def _spelt(header: str, headers: Sequence[str]) -> str:
 def _candidates(column: str, names: Sequence[str], headers: Sequence[str], free: Sequence[str]) -> list[str]:
     """The headers that a column may be under. Of a loss, every usual name counts: "loss" beside "val/loss" is likely
     another. free: those that no column is given by."""
-    asked = names != HEADERS[column]
+    asked = column not in HEADERS or names != HEADERS[column]
     usual, last = ((), ()) if asked else (USUAL.get(column, ()), LAST.get(column, ()))
     exact = [header for header in headers if header.strip().lower() in names]
     if exact and column != "loss":

@@ -23,7 +23,7 @@ from fvlm_core.scaling.points.dialect import Decimal
 from fvlm_core.scaling.points.in_fits import marks_beside
 from fvlm_core.scaling.points.json_file import JSONSheet
 from fvlm_core.scaling.points.parquet_file import FrameSheet, ParquetSheet
-from fvlm_core.scaling.points.points import NUMBERS, TEXT, Points, labelled, settle, shorten
+from fvlm_core.scaling.points.points import TEXT, Points, labelled, settle, shorten
 from fvlm_core.scaling.points.table_reader import Sheet, out_of_range
 from fvlm_core.utils.errors import Problem, Problems, UsageError
 from fvlm_core.utils.listing import listed
@@ -57,18 +57,22 @@ def read_points(files: Sequence[Path], choice: ColumnChoices | None = None) -> P
         sheet = _open(file, choice.decimal)
         counts = partial(_holds_counts, sheet)
         found = find_columns(str(file), sheet.line, sheet.headers, choice, advice=sheet.advice, counts=counts)
-        table = load(sheet, found, remarks)
+        table = load(sheet, found, remarks, choice)
         remarks += [f"{file}: {said}" for said in (sheet.said, ", ".join(found.usual)) if said]
         n_kinds.append(sheet.kinds.get("n", found.n_kind))
         d_kinds.append(sheet.kinds.get("d", found.d_kind))
         _leave_out_controls(file, table, remarks)
         if "n" not in table and _look_up(file, table, choice, remarks):
             n_kinds[-1] = N_KINDS[choice.n or "total"].words
-        if "n" not in table and (way_out := _without_n(sheet, table, choice, remarks)):
+        if (
+            "n" not in table
+            and "n" not in choice.unread
+            and (way_out := _without_n(sheet, table, choice, remarks))
+        ):
             ways_out["n"] = f"{file}: {way_out}"
         if "run" not in table and _is_one_run(table):
             name = file.stem if stems.count(file.stem) == 1 else str(file.with_suffix(""))
-            table["run"] = labelled([name], np.zeros(len(table["loss"]), np.int8))
+            table["run"] = labelled([name], np.zeros(_rows(table), np.int8))
             runs.append(name)
         tables.append(table)
         curves |= sheet.curves
@@ -83,7 +87,8 @@ def read_points(files: Sequence[Path], choice: ColumnChoices | None = None) -> P
         n_kind=" or ".join(dict.fromkeys(n_kinds)),
         d_kind=" or ".join(dict.fromkeys(d_kinds)),
         warmup=choice.warmup,
-        keep=(*choice.extras, *choice.reads),
+        keep=(*choice.extras, *choice.reads, *choice.further),
+        read=choice.further,
     )
     return evolve(points, curves={**points.curves, **curves}, ways_out=ways_out)
 
@@ -96,10 +101,10 @@ def read_frame(table: pd.DataFrame, name: str, choice: ColumnChoices | None = No
     sheet = FrameSheet(table, name, choice.decimal)
     counts = partial(_holds_counts, sheet)
     found = find_columns(name, None, sheet.headers, choice, advice=sheet.advice, counts=counts)
-    columns = load(sheet, found, remarks)
+    columns = load(sheet, found, remarks, choice)
     if found.usual:
         remarks.append(f"{name}: {', '.join(found.usual)}")
-    way_out = _without_n(sheet, columns, choice, remarks) if "n" not in columns else ""
+    way_out = _without_n(sheet, columns, choice, remarks) if "n" not in {*columns, *choice.unread} else ""
     points = settle(
         columns,
         name,
@@ -107,7 +112,8 @@ def read_frame(table: pd.DataFrame, name: str, choice: ColumnChoices | None = No
         n_kind=found.n_kind,
         d_kind=found.d_kind,
         warmup=choice.warmup,
-        keep=(*choice.extras, *choice.reads),
+        keep=(*choice.extras, *choice.reads, *choice.further),
+        read=choice.further,
     )
     return evolve(points, ways_out={"n": f"{name}: {way_out}"} if way_out else {})
 
@@ -162,14 +168,17 @@ FEWEST_PARAMETERS = 1_000.0
 """A column of smaller numbers holds no parameter counts: depths, or millions of them."""
 
 
-def load(sheet: Sheet, found: FoundColumns, remarks: list[str]) -> Columns:
+def load(
+    sheet: Sheet, found: FoundColumns, remarks: list[str], choice: ColumnChoices | None = None
+) -> Columns:
     """The columns of one table: those that are found, and all others that hold numbers or labels: rows that differ in
     any are no copies. Raises `Problems` that name every bad cell.
 
     remarks: of a run's history, that rows without a loss are left out.
     """
-    numbers = {column: found.headers[column] for column in NUMBERS if column in found.headers}
-    labels = {column: found.headers[column] for column in TEXT if column in found.headers}
+    choice = choice or ColumnChoices()
+    labels = {column: found.headers[column] for column in (*TEXT, *choice.labels) if column in found.headers}
+    numbers = {column: header for column, header in found.headers.items() if column not in labels}
     # A name of ours with another meaning cannot be told apart from it.
     others = [
         header
@@ -184,12 +193,13 @@ def load(sheet: Sheet, found: FoundColumns, remarks: list[str]) -> Columns:
         raise UsageError(
             f"{sheet.file}: no data below the header" if sheet.line else f"{sheet.file}: no rows"
         )
-    loss = found.headers["loss"]
-    kept = ~np.isnan(cells.numbers[loss]) | cells.wrong[loss] | (STEP not in sheet.headers)
+    kept = np.ones(cells.rows, bool)
+    if (loss := found.headers.get("loss")) is not None and STEP in sheet.headers:
+        kept = ~np.isnan(cells.numbers[loss]) | cells.wrong[loss]
     problems: list[Problem] = []
     for column, header in numbers.items():
         wrong = cells.wrong[header]
-        outside, expected = out_of_range(column, cells.numbers[header])
+        outside, expected = out_of_range(column, cells.numbers[header], choice)
         problems += sheet.bad_cells(header, "expected a number", np.flatnonzero(wrong))
         problems += sheet.bad_cells(header, expected, np.flatnonzero(outside & ~wrong & kept))
     problems += [
@@ -206,7 +216,11 @@ def load(sheet: Sheet, found: FoundColumns, remarks: list[str]) -> Columns:
         out = {column: values[kept] for column, values in out.items()}
     if not kept.any():
         raise UsageError(f"{sheet.file}: no row has a {loss}")
-    return out | {column: _as_labels(out[column]) for column in TEXT if column in out}
+    return out | {column: _as_labels(out[column]) for column in labels if column in out}
+
+
+def _rows(table: Columns) -> int:
+    return len(next(iter(table.values())))
 
 
 def _once(columns: Columns) -> list[str]:
@@ -225,7 +239,7 @@ def _merged(tables: list[Columns]) -> Columns:
     """The tables one below the other; a column that one of them lacks is missing there."""
     if len(tables) == 1:
         return tables[0]
-    lengths = [len(table["loss"]) for table in tables]
+    lengths = [*map(_rows, tables)]
     out: Columns = {}
     for column in dict.fromkeys(name for table in tables for name in table):
         pieces = [
@@ -267,7 +281,7 @@ def _is_one_run(table: Columns) -> bool:
 
 def _unused(table: Columns, choice: ColumnChoices) -> list[str]:
     """The columns of numbers that nothing reads."""
-    read = {*STANDARD, *choice.extras, *choice.reads}
+    read = {*STANDARD, *choice.extras, *choice.reads, *choice.further}
     return [
         name for name, values in table.items() if name not in read and not isinstance(values, pd.Categorical)
     ]
@@ -287,7 +301,7 @@ def _look_up(file: Path, table: Columns, choice: ColumnChoices, remarks: list[st
     if key not in sheet.headers or not keys:
         return False
     cells = sheet.read([key], list(keys.values()))
-    out = np.full(len(table["loss"]), np.nan)
+    out = np.full(_rows(table), np.nan)
     for column, header in keys.items():
         by_label = (
             pd.Series(cells.numbers[key])

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from fvlm_core.interfaces.fit import LRCurve
+from fvlm_core.interfaces.fit import FitModel, LRCurve
 from fvlm_core.scaling.points.curves import curves_of
 from fvlm_core.scaling.points.point_selection import PointSelection
 from fvlm_core.utils.errors import UsageError
@@ -19,6 +19,9 @@ from fvlm_core.utils.errors import UsageError
 TEXT = ("size", "run", "schedule")
 NUMBERS = ("n", "d", "loss", "step", "lr", "compute")
 NEEDED = ("d", "loss")
+"""Columns that a table must have where no law says what it reads."""
+WEIGHTS = ("sigma", "weight")
+"""Columns that are read where a user names them: the standard error of what was measured, how often a row counts."""
 
 AS_GIVEN = "as given"
 """What N or D counts, when a file does not say."""
@@ -32,13 +35,13 @@ class Points:
 
     table: one row a point, sorted by n, size, run, d. Text columns (categories), "" where unknown: size (label), run,
     schedule. Float columns, NaN where unknown: n (parameters), d (training samples seen, or what `d_kind` says), loss
-    (nats a token), step (optimizer steps), lr (the connector's), compute (training FLOPs). d and loss are finite and
-    positive. Columns that only filters read may follow.
+    (nats a token), step (optimizer steps), lr (the connector's), compute (training FLOPs). Columns that only filters
+    or some laws read may follow, and sigma (standard error of what was measured) and weight.
     source: where they are from, for people. remarks: what was left out or looked up on the way.
     n_kind, d_kind: what N and D count, in words ("total parameters", "training samples"). policy: how these points
     were chosen from all there were. curves: the learning rate over all steps of a run, by run, where it is known.
     ways_out: how a column that is missing is added, where these points are not from a table. of: the pattern of run ids
-    that a recipe's fit is made of; "" for all.
+    that a recipe's fit is made of; "" for all. further: columns beside these that laws read.
     """
 
     table: pd.DataFrame
@@ -50,28 +53,54 @@ class Points:
     curves: Mapping[str, LRCurve] = field(factory=dict)
     ways_out: Mapping[str, str] = field(factory=dict)
     of: str = ""
+    further: tuple[str, ...] = ()
 
     @property
     def sizes(self) -> list[str]:
         """Size labels, smallest model first."""
         return [str(size) for size in self.table["size"].unique()]
 
-    @property
-    def counted(self) -> str:
-        """What N and D count, in words."""
-        return f"N: {self.n_kind}, D: {self.d_kind}"
+    def counted(self, law: FitModel) -> str:
+        """What N and D count, in words; of a law with columns of its own, those of them that it reads."""
+        read = [name for name in ("n", "d") if name in law.inputs or not law.variables]
+        kinds = {"n": f"N: {self.n_kind}", "d": f"D: {self.d_kind}"}
+        return ", ".join(kinds[name] for name in read)
 
-    def require(self, columns: Sequence[str], law: str) -> None:
-        """Raise `UsageError` unless every point has these columns."""
+    def require(self, columns: Sequence[str], law: str, words: Mapping[str, str] | None = None) -> None:
+        """Raise `UsageError` unless every point has these columns. words: what columns of a law's own are called."""
         for column in columns:
-            absent = self.table[self.table[column].isna()]
-            if len(absent):
-                runs = ", ".join(filter(None, absent["run"].unique())) or "no run is named"
-                way_out = self.ways_out.get(column, _WAY_OUT[column])
-                raise UsageError(
-                    f'{self.source}: fit "{law}" needs {MEANING[column]} of every point; '
-                    f"{len(absent)} of {len(self.table)} have none ({shorten(runs)}).\n{way_out}"
+            known = self.table.get(column)
+            missing = (
+                np.ones(len(self.table), bool) if known is None else (known.isna() | (known == "")).to_numpy()
+            )
+            if missing.any():
+                runs = ", ".join(filter(None, self.table["run"][missing].unique())) or "no run is named"
+                called = (words or {}).get(column) or MEANING.get(column, column)
+                way_out = self.ways_out.get(column) or _WAY_OUT.get(
+                    column, f"Add a column {column}, or say which it is: --columns {column}=HEADER."
                 )
+                raise UsageError(
+                    f'{self.source}: fit "{law}" needs {called} of every point; '
+                    f"{missing.sum()} of {len(self.table)} have none ({shorten(runs)}).\n{way_out}"
+                )
+
+    def of_law(self, law: FitModel) -> Points:
+        """The points, when every one has what a law reads. Raises `UsageError` else, and for values that its variables
+        cannot have."""
+        columns = dict.fromkeys(
+            c for c in (*law.columns, law.target, *law.labels) if c != "loss" or law.target == c
+        )
+        self.require([*columns], law.name, {c: meaning(law, c) for c in columns})
+        for one in law.variables:
+            if one.name in columns and one.positive and one.name not in law.labels:
+                low = self.table[one.name].to_numpy(float)
+                if (low <= 0).any():
+                    raise UsageError(
+                        f'{self.source}: fit "{law.name}" reads {one.words}, which is above 0; {(low <= 0).sum()} of '
+                        f"{len(low)} points are not, the lowest {low.min():g}"
+                    )
+        further = [one for one in columns if one not in (*NUMBERS, *TEXT)]
+        return evolve(self, further=tuple(dict.fromkeys([*self.further, *further])))
 
     def fingerprint(self) -> str:
         """16 hex digits of the SHA-256 of what the table holds: the same for the same points in whatever order of rows,
@@ -87,6 +116,9 @@ class Points:
             numbers = self.table[column].to_numpy(float)
             digest.update(column.encode())
             digest.update(np.where(np.isnan(numbers), np.nan, numbers + 0.0).astype("<f8").tobytes())
+        for column in sorted({*self.further, *WEIGHTS} & {*self.table}):
+            values = self.table[column]
+            digest.update(repr((column, [str(value) for value in values])).encode())
         return digest.hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
@@ -117,6 +149,13 @@ MEANING = {
     "compute": "C, the training FLOPs",
 }
 
+
+def meaning(law: FitModel, column: str) -> str:
+    """What a column is, in words: as the law declares it, or as it is everywhere."""
+    declared = law.variable(column)
+    return declared.words if declared.meaning or declared.unit else MEANING.get(column, column)
+
+
 NO_COMPUTE = "Add a column C; or, for text whose D is tokens, compute C = 6ND: --cost 6ND."
 """How points get their training FLOPs."""
 
@@ -140,7 +179,7 @@ def tidy(
 ) -> Points:
     """Put rows into the form of `Points`: labels filled in, duplicates and points at D = 0 left out (and said), sorted.
 
-    table: any of the columns of `Points`, and others that filters read; `d` and `loss` are needed. warmup: steps of the
+    table: any of the columns of `Points`, and others that filters or laws read. warmup: steps of the
     linear warm-up before the first step of each run. curves: learning rates by run; None makes them of the columns
     run, step and lr. Raises `UsageError` when no row is left.
     """
@@ -158,13 +197,15 @@ def settle(
     warmup: int = 0,
     curves: Mapping[str, LRCurve] | None = None,
     keep: Sequence[str] | None = None,
+    read: Sequence[str] = (),
 ) -> Points:
     """`tidy` for columns by name, which it empties as it goes: very many points are in memory once only.
 
     keep: of the columns that `Points` does not know, those that are kept, the others only tell rows apart; None: all.
+    read: those of them that laws read.
     """
     said = list(remarks)
-    rows = len(columns["loss"])
+    rows = len(next(iter(columns.values())))
     known = {name: name in columns for name in (*TEXT, *NUMBERS)}
     parts: dict[str, Any] = {name: _labels(columns.pop(name, None), rows) for name in TEXT}
     for name in NUMBERS:
@@ -177,6 +218,7 @@ def settle(
         rated = known["run"] and known["step"] and known["lr"]
         curves = curves_of(parts["run"], parts["step"], parts["lr"], warmup, said) if rated else {}
 
+    parts.setdefault("d", np.full(rows, np.nan))
     at_zero = parts["d"] == 0
     if at_zero.any():
         said.append(f"points at D = 0 left out, where no power of D has a value: {at_zero.sum()}")
@@ -196,14 +238,14 @@ def settle(
             f"points that are exact copies of others, and count once: {same.sum()} ({_which(parts, ~new)})"
         )
         _take(parts, new)
-    if told := _told_by_others(parts):
+    if told := _told_by_others(parts, read):
         said.append(told)
     for name in () if keep is None else parts.keys() - {*TEXT, *NUMBERS, *keep}:
         del parts[name]
     if disputed := _disputed(parts):
         said.append(disputed)
     for name in NUMBERS:
-        if not known[name]:
+        if name not in parts:
             parts[name] = np.full(len(parts["d"]), np.nan)
     ordered = {name: parts[name] for name in (*TEXT, *NUMBERS)} | parts
     return Points(
@@ -309,12 +351,14 @@ POINT = "point"
 """The column of the record of a fit that numbers its points: what told them apart may not be in it."""
 
 
-def _told_by_others(parts: Mapping[str, Any]) -> str:
+def _told_by_others(parts: Mapping[str, Any], read: Sequence[str]) -> str:
     """A remark on rows that are alike in all columns that laws read: what tells them apart, and how many they are."""
-    alike = _repeats(_keys({name: parts[name] for name in _ORDER if name in parts}), len(parts["d"]))
+    alike = _repeats(
+        _keys({name: parts[name] for name in (*_ORDER, *read) if name in parts}), len(parts["d"])
+    )
     if alike is None or not alike.any():
         return ""
-    others = [name for name in parts if name not in (*_ORDER, POINT)]
+    others = [name for name in parts if name not in (*_ORDER, *read, POINT)]
     differ = [name for name in others if (alike & _unlike(parts[name])).any()]
     count = int((np.concatenate([[False], alike]) | np.concatenate([alike, [False]])).sum())
     return (
@@ -333,14 +377,18 @@ def _unlike(column: Any) -> Any:
 def _which(parts: Mapping[str, Any], rows: Any) -> str:
     """The first few of these rows, by run (or size) and D, and how many more."""
     at = np.flatnonzero(rows)
-    named = [f"{parts['run'][row] or parts['size'][row]} at D = {parts['d'][row]:g}" for row in at[:NAMED]]
+    d = parts["d"]
+    named = [
+        f"{parts['run'][row] or parts['size'][row]}{f' at D = {d[row]:g}' if d[row] == d[row] else ''}"
+        for row in at[:NAMED]
+    ]
     return ", ".join(dict.fromkeys(named)) + (f" and {len(at) - NAMED} more" if len(at) > NAMED else "")
 
 
 def _keys(parts: Mapping[str, Any]) -> list[Any]:
     """What rows are ordered by, the first key first: codes and numbers, missing ones last. Columns of one value are
     left out."""
-    keys: list[Any] = []
+    keys: list[Any] = [np.zeros(len(next(iter(parts.values()))), np.int8)]
     for name in dict.fromkeys(name for name in (*_ORDER, *parts) if name in parts):
         column = parts[name]
         key = column.codes if isinstance(column, pd.Categorical) else column

@@ -11,7 +11,9 @@ import numpy as np
 from attrs import define, field
 
 from fvlm_core.interfaces.fit import LRCurve
+from fvlm_core.scaling.points.columns import ColumnChoices
 from fvlm_core.scaling.points.dialect import Decimal, Dialect
+from fvlm_core.scaling.points.points import NEEDED, WEIGHTS
 from fvlm_core.utils.errors import Problem
 
 SHOWN = 5
@@ -83,12 +85,20 @@ class Sheet(ABC):
         return out
 
 
-def out_of_range(column: str, numbers: Any) -> tuple[Any, str]:
+def out_of_range(column: str, numbers: Any, choice: ColumnChoices) -> tuple[Any, str]:
     """Which numbers of a column cannot be: bool [n], and what is expected instead."""
+    known = ~np.isnan(numbers)
+    declared = next((one for one in choice.variables if one.name == column), None)
+    missing = ~known if column in choice.needed or column in WEIGHTS else np.zeros(len(numbers), bool)
+    if declared is not None and not declared.positive:
+        return missing | np.isinf(numbers), "expected a finite number"
+    if declared is not None or column in WEIGHTS:
+        outside = missing | (known & ~((numbers > 0) & (numbers < np.inf)))
+        return outside, "expected a finite, positive number"
     # D = 0 is an evaluation before training: left out later, and said.
     inside = (numbers >= 0) if column in ("d", "step", "lr") else (numbers > 0)
     inside &= numbers < np.inf
-    if column in ("n", "d", "loss"):
+    if column in ("n", *NEEDED) and (column == "n" or column in choice.needed):
         return ~inside, "expected a finite, positive number"
     sign = "not negative" if column in ("step", "lr") else "positive"
     return ~inside & ~np.isnan(numbers), f"expected a finite number, {sign}, or nothing"
