@@ -9,22 +9,13 @@ result.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from math import inf
 from typing import Any
 
 import numpy as np
-from attrs import frozen
 
-from fvlm_core.plugin_api import Parameter
-
-
-@frozen
-class Law:
-    """A formula and its parameters, as `FitModel` has them."""
-
-    name: str
-    law: Callable[..., Any]
-    parameters: tuple[Parameter, ...]
+from fvlm_core.plugin_api import FitModel, Parameter, Variable
 
 
 def floor(name: str) -> Parameter:
@@ -253,59 +244,178 @@ def farseer(n, d, *, s, q, S, B, b, Q, A, a, E):
     return np.exp(np.clip(s * n**q + S, -50, 50)) + np.exp(np.clip(tall - steep * np.log(d), -50, 50))
 
 
-LAWS: dict[str, tuple[Law, ...]] = {
+def in_units(law: Callable[..., Any], units: tuple[float, ...]) -> Callable[..., Any]:
+    """The law of columns as they are measured, its own arguments being so many of a unit."""
+
+    @wraps(law)
+    def scaled(*columns: Any, **parameters: Any) -> Any:
+        return law(*(column / unit for column, unit in zip(columns, units, strict=True)), **parameters)
+
+    return scaled
+
+
+VARIABLES = {
+    "data_constrained": (Variable("u", "tokens", "unique tokens", headers=("unique_tokens",)),),
+    "vocab": (
+        Variable("p", meaning="parameters outside the vocabulary", headers=("non_vocab_parameters",)),
+        Variable("v", "tokens", "vocabulary", headers=("vocab_size",)),
+        Variable("d", "characters", headers=("num_characters",)),
+        Variable("loss", "nats a character", positive=False, headers=("unigram_normalized_loss",)),
+    ),
+    "moe": (Variable("x", meaning="experts", headers=("num_experts",)),),
+    "farseer": (),
+}
+"""The columns that the laws of a task declare, beside those of every point."""
+
+UNITS = {
+    "data_constrained": (1e9, 1e8, 1e9),
+    "vocab": (1e8, 1e4, 1e9),
+    "moe": (1e8, 1.0),
+    "farseer": (1e9, 1.0),
+}
+"""Of the laws' arguments, in their order."""
+
+FORMULAS: dict[str, tuple[tuple[Callable[..., Any], tuple[Parameter, ...]], ...]] = {
     "data_constrained": (
-        Law("1", dc1, (scale("A"), decay("a"), scale("B"), decay("b"), scale("E"), either("g", -0.1), either("h", -0.1))),
-        Law("2", dc2, (floor("a"), signed("b"), growth("p"), scale("c"), growth("q"), scale("e"), growth("r"))),
-        Law("3", dc3, (floor("E"), factor("A"), factor("B"), decay("a"), factor("RN", 5.0), factor("RD", 15.0))),
-        Law("4", dc4, (floor("L0"), scale("A"), decay("a"), scale("B"), decay("b"), factor("R", 15.0))),
-        Law("5", dc5, (scale("A"), decay("a"), scale("B"), decay("b"), Parameter("g", 0.3, 0.0, 1.0), floor("E"))),
-        Law("6", dc6, (floor("E"), scale("A"), decay("a"), scale("B"), decay("b"), factor("C", 0.1),
-                       Parameter("c", 1.0, 0.1, 3.0), either("h"))),
-        Law("7", dc7, (floor("L0"), signed("A"), growth("p"), scale("B"), growth("t"), scale("C"), growth("q"))),
-        Law("8", dc8, (floor("a"), scale("b"), decay("p"), scale("c"), decay("q"), signed("e"), Parameter("g", 1.0, -1.0, 3.0))),
-        Law("9", dc9, (scale("A"), decay("a"), scale("B"), decay("b"), factor("C", 0.3), decay("g"), floor("L0"))),
-        Law("10", dc10, (floor("L0"), scale("A"), decay("a"), scale("B"), decay("b"), factor("k", 5.0), norm("q"))),
+        (
+            dc1,
+            (
+                scale("A"),
+                decay("a"),
+                scale("B"),
+                decay("b"),
+                scale("E"),
+                either("g", -0.1),
+                either("h", -0.1),
+            ),
+        ),
+        (dc2, (floor("a"), signed("b"), growth("p"), scale("c"), growth("q"), scale("e"), growth("r"))),
+        (dc3, (floor("E"), factor("A"), factor("B"), decay("a"), factor("RN", 5.0), factor("RD", 15.0))),
+        (dc4, (floor("L0"), scale("A"), decay("a"), scale("B"), decay("b"), factor("R", 15.0))),
+        (dc5, (scale("A"), decay("a"), scale("B"), decay("b"), Parameter("g", 0.3, 0.0, 1.0), floor("E"))),
+        (
+            dc6,
+            (
+                floor("E"),
+                scale("A"),
+                decay("a"),
+                scale("B"),
+                decay("b"),
+                factor("C", 0.1),
+                Parameter("c", 1.0, 0.1, 3.0),
+                either("h"),
+            ),
+        ),
+        (dc7, (floor("L0"), signed("A"), growth("p"), scale("B"), growth("t"), scale("C"), growth("q"))),
+        (
+            dc8,
+            (
+                floor("a"),
+                scale("b"),
+                decay("p"),
+                scale("c"),
+                decay("q"),
+                signed("e"),
+                Parameter("g", 1.0, -1.0, 3.0),
+            ),
+        ),
+        (dc9, (scale("A"), decay("a"), scale("B"), decay("b"), factor("C", 0.3), decay("g"), floor("L0"))),
+        (dc10, (floor("L0"), scale("A"), decay("a"), scale("B"), decay("b"), factor("k", 5.0), norm("q"))),
     ),
     "vocab": (
-        Law("1", vo1, (level("c"), scale("A"), either("b"), growth("e"), growth("g"))),
-        Law("2", vo2, (level("L"), scale("A"), decay("a"), decay("b"), norm("r"), Parameter("C", 0.01, -0.2, 0.2),
-                       Parameter("w", 0.0, -5.0, 5.0))),
-        Law("3", vo3, (level("L0"), factor("a"), decay("s"), norm("q"), factor("b"), either("f"), decay("t"))),
-        Law("4", vo4, (level("L0"), scale("A"), decay("a"), factor("m"), decay("b"), decay("h", 0.7), either("g"))),
-        Law("5", vo5, (scale("p0"), growth("p1"), either("p2"), growth("p3"), scale("p4"), growth("p5"), level("p6"))),
-        Law("6", vo6, (scale("A"), either("k"), decay("a"), scale("B"), either("m"), decay("b"), level("c"))),
-        Law("7", vo7, (scale("A"), decay("a"), decay("b"), scale("B"), either("g"), decay("h"), level("c"))),
-        Law("8", vo8, (level("c0"), signed("c1"), either("b"), scale("c2"), decay("a"), scale("c3"), decay("g"))),
-        Law("9", vo9, (scale("A"), decay("a"), decay("b"), Parameter("g", 0.1, -0.5, 0.5), signed("h"), either("e"), level("L0"))),
-        Law("10", vo10, (level("L0"), Parameter("a", 0.0, -5.0, 5.0), growth("b"), either("c"), Parameter("h", 0.0, -0.5, 0.5),
-                         growth("e"), Parameter("f", 0.0, -0.5, 0.5))),
+        (vo1, (level("c"), scale("A"), either("b"), growth("e"), growth("g"))),
+        (
+            vo2,
+            (
+                level("L"),
+                scale("A"),
+                decay("a"),
+                decay("b"),
+                norm("r"),
+                Parameter("C", 0.01, -0.2, 0.2),
+                Parameter("w", 0.0, -5.0, 5.0),
+            ),
+        ),
+        (vo3, (level("L0"), factor("a"), decay("s"), norm("q"), factor("b"), either("f"), decay("t"))),
+        (vo4, (level("L0"), scale("A"), decay("a"), factor("m"), decay("b"), decay("h", 0.7), either("g"))),
+        (
+            vo5,
+            (scale("p0"), growth("p1"), either("p2"), growth("p3"), scale("p4"), growth("p5"), level("p6")),
+        ),
+        (vo6, (scale("A"), either("k"), decay("a"), scale("B"), either("m"), decay("b"), level("c"))),
+        (vo7, (scale("A"), decay("a"), decay("b"), scale("B"), either("g"), decay("h"), level("c"))),
+        (vo8, (level("c0"), signed("c1"), either("b"), scale("c2"), decay("a"), scale("c3"), decay("g"))),
+        (
+            vo9,
+            (
+                scale("A"),
+                decay("a"),
+                decay("b"),
+                Parameter("g", 0.1, -0.5, 0.5),
+                signed("h"),
+                either("e"),
+                level("L0"),
+            ),
+        ),
+        (
+            vo10,
+            (
+                level("L0"),
+                Parameter("a", 0.0, -5.0, 5.0),
+                growth("b"),
+                either("c"),
+                Parameter("h", 0.0, -0.5, 0.5),
+                growth("e"),
+                Parameter("f", 0.0, -0.5, 0.5),
+            ),
+        ),
     ),
     "moe": (
-        Law("1", mo1, (floor("L0"), scale("B"), decay("a"), decay("b", 0.1))),
-        Law("2", mo2, (floor("L"), scale("K"), decay("a"), decay("b", 0.1), decay("g", 0.7))),
-        Law("3", mo3, (scale("A"), growth("a"), factor("B", 0.3), decay("b"), scale("C"), floor("D"))),
-        Law("4", mo4, (scale("a"), decay("p"), factor("b", 0.3), decay("g"), floor("c"), signed("h", -0.1))),
-        Law("5", mo5, (floor("p0"), Parameter("p1", 0.0, -5.0, 5.0), either("p2", -0.1), growth("p3"), Parameter("p4", 0.0, -0.5, 0.5),
-                       signed("p5", -0.1))),
-        Law("6", mo6, (scale("a"), decay("b"), factor("c", 0.3), decay("h"), floor("e"), signed("f"))),
-        Law("7", mo7, (scale("p0"), growth("p1", -0.1), growth("p2"), scale("p3"), growth("p4"), floor("p5"))),
-        Law("8", mo8, (scale("a"), growth("b"), growth("c", -0.1), floor("h"))),
-        Law("9", mo9, (floor("c"), scale("A"), either("g", 0.3), decay("a"))),
-        Law("10", mo10, (floor("b"), scale("A"), decay("a"), factor("B", 0.3), decay("g"), decay("h"))),
+        (mo1, (floor("L0"), scale("B"), decay("a"), decay("b", 0.1))),
+        (mo2, (floor("L"), scale("K"), decay("a"), decay("b", 0.1), decay("g", 0.7))),
+        (mo3, (scale("A"), growth("a"), factor("B", 0.3), decay("b"), scale("C"), floor("D"))),
+        (mo4, (scale("a"), decay("p"), factor("b", 0.3), decay("g"), floor("c"), signed("h", -0.1))),
+        (
+            mo5,
+            (
+                floor("p0"),
+                Parameter("p1", 0.0, -5.0, 5.0),
+                either("p2", -0.1),
+                growth("p3"),
+                Parameter("p4", 0.0, -0.5, 0.5),
+                signed("p5", -0.1),
+            ),
+        ),
+        (mo6, (scale("a"), decay("b"), factor("c", 0.3), decay("h"), floor("e"), signed("f"))),
+        (mo7, (scale("p0"), growth("p1", -0.1), growth("p2"), scale("p3"), growth("p4"), floor("p5"))),
+        (mo8, (scale("a"), growth("b"), growth("c", -0.1), floor("h"))),
+        (mo9, (floor("c"), scale("A"), either("g", 0.3), decay("a"))),
+        (mo10, (floor("b"), scale("A"), decay("a"), factor("B", 0.3), decay("g"), decay("h"))),
     ),
     "farseer": (
-        Law("1", farseer, (Parameter("s", -0.7, -5.0, 5.0), Parameter("q", 0.17, -1.0, 1.0), Parameter("S", 0.0, -5.0, 5.0),
-                           Parameter("B", 10.0, 0.0, 30.0), Parameter("b", -0.1, -1.0, 1.0), Parameter("Q", -5.0, -20.0, 20.0),
-                           Parameter("A", -1.6, -5.0, 5.0), Parameter("a", 0.12, -1.0, 1.0), Parameter("E", 0.4, -5.0, 5.0))),
+        (
+            farseer,
+            (
+                Parameter("s", -0.7, -5.0, 5.0),
+                Parameter("q", 0.17, -1.0, 1.0),
+                Parameter("S", 0.0, -5.0, 5.0),
+                Parameter("B", 10.0, 0.0, 30.0),
+                Parameter("b", -0.1, -1.0, 1.0),
+                Parameter("Q", -5.0, -20.0, 20.0),
+                Parameter("A", -1.6, -5.0, 5.0),
+                Parameter("a", 0.12, -1.0, 1.0),
+                Parameter("E", 0.4, -5.0, 5.0),
+            ),
+        ),
     ),
 }
-"""By task."""
+"""Formulas and parameters by task."""
 
-COLUMNS = {
-    "data_constrained": (("unique_tokens", 1e9), ("params", 1e8), ("tokens", 1e9)),
-    "vocab": (("non_vocab_parameters", 1e8), ("vocab_size", 1e4), ("num_characters", 1e9)),
-    "moe": (("dense_parameter_count", 1e8), ("num_experts", 1.0)),
-    "farseer": (("N", 1e9), ("D", 1.0)),
+LAWS = {
+    task: tuple(
+        FitModel(f"{task}-{at}", in_units(law, UNITS[task]), parameters, variables=VARIABLES[task])
+        for at, (law, parameters) in enumerate(formulas, start=1)
+    )
+    for task, formulas in FORMULAS.items()
 }
-"""What the laws of a task read, in their order, and the unit of each."""
+"""The laws by task."""
