@@ -10,7 +10,7 @@ from attrs import frozen
 from fvlm_core.interfaces.fit import Parameter
 from fvlm_core.scaling.fit.objective import Floats
 from fvlm_core.scaling.fit.problem import FitProblem
-from fvlm_core.scaling.pool.discrepancy import USUAL, Scatter, alike, counted, likeliest
+from fvlm_core.scaling.pool.discrepancy import USUAL, Scatter, counted, likeliest
 
 DRAWS = 16
 """Of the parameters, each a fit of its own."""
@@ -85,14 +85,15 @@ def unmeasured(problem: FitProblem, prior: Prior, rng: np.random.Generator) -> B
 
 
 def believe(
-    problem: FitProblem, place: Floats, prior: Prior, rng: np.random.Generator, before: Belief | None = None
+    problem: FitProblem, near: Floats, prior: Prior, rng: np.random.Generator, before: Belief | None = None
 ) -> Belief:
-    """What is believed after the rows of `problem`, whose target is measured. place: where they lie (`places`).
+    """What is believed after the rows of `problem`, whose target is measured. near: how much their departures have in
+    common, [n, n] (`alike`).
 
     The likeliest parameters from many starts, in turn with the scatter and with how much rows count; then draws by
     fits to rows and a prior moved by their own noise (randomise-then-optimise; Bardsley et al. 2014).
     """
-    measured, near = problem.loss, alike(place, place)
+    measured = problem.loss
     spread = max(float(measured.std()), 0.05 * abs(float(measured.mean())), 1e-9)
     n, slots = len(measured), len(prior.mean)
     counts = np.ones(n)
@@ -104,7 +105,7 @@ def believe(
     evidence = 0.0
     for turn in range(ROUNDS):
         root = np.linalg.cholesky(scatter.covariance(near, counts))
-        theta, cost = settle(problem, theta, np.linalg.inv(root), prior, steps=12 if turn else 30)
+        theta, cost = settle(problem, theta, _whitening(root), prior, steps=12 if turn else 30)
         theta = theta[np.argsort(cost, kind="stable")][: max(4, DRAWS // 3)]
         best = theta[:1]
         apart = measured - _predicted(problem, best)[0]
@@ -122,12 +123,17 @@ def believe(
     moved = measured + rng.standard_normal((DRAWS, n)) @ root.T
     means = prior.unbounded(rng, DRAWS)
     moved[0], means[0] = measured, prior.mean
-    white = np.linalg.inv(root)
+    white = _whitening(root)
     drawn, _ = settle(problem, start, white, prior, steps=20, losses=moved, means=means, tolerance=1e-3)
     plain = _cost((measured - _predicted(problem, drawn)) @ white.T, drawn - prior.mean, prior)
     sound = plain <= plain.min() + 4 * slots + OUTLYING
     shares = np.where(sound, 1.0, 0.0) if np.isfinite(plain.min()) else np.ones(DRAWS)
     return Belief(drawn, shares / shares.sum(), scatter, counts, evidence)
+
+
+def _whitening(root: Any) -> Floats:
+    """What makes residuals independent whose covariance has this Cholesky factor."""
+    return np.asarray(np.linalg.inv(root), float)
 
 
 def settle(

@@ -78,7 +78,9 @@ def alike(here: Floats, there: Floats) -> Floats:
     return np.exp(-0.5 * square / REACH**2)
 
 
-def likeliest(apart: Floats, slopes: Floats, near: Floats, counts: Floats, spread: float) -> tuple[Scatter, float]:
+def likeliest(
+    apart: Floats, slopes: Floats, near: Floats, counts: Floats, spread: float
+) -> tuple[Scatter, float]:
     """The scatter of the largest marginal likelihood, and -ln of that.
 
     apart: measured less the law, with the prior's mean in place of the parameters, [n]. slopes: of the law by its
