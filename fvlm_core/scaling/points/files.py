@@ -54,7 +54,7 @@ def read_points(files: Sequence[Path], choice: ColumnChoices | None = None) -> P
     ways_out: dict[str, str] = {}
     stems = [file.stem for file in files]
     for file in files:
-        sheet = _open(file, choice.decimal)
+        sheet = open_table(file, choice.decimal)
         counts = partial(_holds_counts, sheet)
         found = find_columns(str(file), sheet.line, sheet.headers, choice, advice=sheet.advice, counts=counts)
         table = load(sheet, found, remarks, choice)
@@ -118,7 +118,8 @@ def read_frame(table: pd.DataFrame, name: str, choice: ColumnChoices | None = No
     return evolve(points, ways_out={"n": f"{name}: {way_out}"} if way_out else {})
 
 
-def _open(file: Path, decimal: Decimal) -> Sheet:
+def open_table(file: Path, decimal: Decimal = "") -> Sheet:
+    """A table in a file, by the ending of its name. Raises `UsageError` for what is none."""
     try:
         if not file.exists():
             raise UsageError(f"{file}: there is no such file")

@@ -18,8 +18,11 @@ what changes within it the law itself must tell. Half of that leaves extrapolati
 SMOOTH = (0.0, 0.3, 0.7, 0.9, 0.97)
 """Parts of the scatter that may be a smooth departure."""
 
-USUAL, USUAL_SPREAD = 0.02, 1.0
-"""Scatter about a law before it is known, as a part of the spread of what is measured: ln of it is normal."""
+USUAL = 0.02
+"""Departures from a law, and noise, before they are known, as a part of the spread of what is measured."""
+
+DEPARTURES, NOISES = 0.7, 1.0
+"""How far ln of either may be from that: one standard deviation."""
 
 SIZES = tuple(np.geomspace(0.002, 0.5, 12))
 """Scatter that is tried, as a part of the same spread."""
@@ -98,7 +101,10 @@ def likeliest(
         told = np.einsum("vp,vp->v", pull, np.linalg.solve(inner, pull[:, :, None])[:, :, 0])
         size = 2 * np.log(np.diag(root)).sum() + 2 * n * np.log(sizes) + np.linalg.slogdet(inner)[1]
         cost = 0.5 * (left @ left / sizes**2 - told + size)
-        cost = cost + 0.5 * (np.log(sizes / (USUAL * spread)) / USUAL_SPREAD) ** 2
+        part = sizes / (USUAL * spread)
+        cost = cost + 0.5 * (np.log(part * np.sqrt(1 - smooth)) / NOISES) ** 2
+        if smooth:
+            cost = cost + 0.5 * (np.log(part * np.sqrt(smooth)) / DEPARTURES) ** 2
         best = int(np.argmin(cost))
         found.append((float(cost[best]), Scatter(float(sizes[best]), smooth)))
     cost, scatter = min(found, key=lambda one: one[0])
