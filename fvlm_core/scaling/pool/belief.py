@@ -10,7 +10,7 @@ from attrs import frozen
 from fvlm_core.interfaces.fit import Parameter
 from fvlm_core.scaling.fit.objective import Floats
 from fvlm_core.scaling.fit.problem import FitProblem
-from fvlm_core.scaling.pool.discrepancy import USUAL, Scatter, counted, likeliest
+from fvlm_core.scaling.pool.discrepancy import USUAL, Scatter, counted, drawn, weighed
 
 DRAWS = 16
 """Of the parameters, each a fit of its own."""
@@ -66,12 +66,12 @@ def _deviation(parameter: Parameter) -> float:
 @frozen(eq=False)
 class Belief:
     """theta: draws [S, P] as the law's problem searches them, the likeliest first. shares: how much each counts, [S].
-    scatter: about the law. counts: how much each measured row counts, [n]. evidence: ln of how well the law explains
-    the rows, its parameters integrated out."""
+    scatters: about the law, one for each draw. counts: how much each measured row counts, [n]. evidence: ln of how well
+    the law explains the rows, its parameters integrated out."""
 
     theta: Floats
     shares: Floats
-    scatter: Scatter
+    scatters: list[Scatter]
     counts: Floats
     evidence: float = 0.0
 
@@ -81,7 +81,7 @@ def unmeasured(problem: FitProblem, prior: Prior, rng: np.random.Generator) -> B
     theta = prior.drawn(rng, DRAWS)
     spread = np.nanmedian(np.nan_to_num(_predicted(problem, theta), posinf=np.nan, neginf=np.nan).std(1))
     size = USUAL * (float(spread) if np.isfinite(spread) and spread > 0 else 1.0)
-    return Belief(theta, np.full(DRAWS, 1 / DRAWS), Scatter(size, 0.0), np.ones(0))
+    return Belief(theta, np.full(DRAWS, 1 / DRAWS), [Scatter(size, 0.0)] * DRAWS, np.ones(0))
 
 
 def believe(
@@ -97,12 +97,14 @@ def believe(
     spread = max(float(measured.std()), 0.05 * abs(float(measured.mean())), 1e-9)
     n, slots = len(measured), len(prior.mean)
     counts = np.ones(n)
-    scatter = before.scatter if before is not None and len(before.counts) else Scatter(USUAL * spread, 0.5)
+    scatter = (
+        before.scatters[0] if before is not None and len(before.counts) else Scatter(USUAL * spread, 0.5)
+    )
     theta = prior.drawn(rng, DRAWS, 0.7)
     theta[-1] = np.clip(prior.mean, prior.lower, prior.upper)
     if before is not None:
         theta[: DRAWS // 2] = before.theta[: DRAWS // 2]
-    evidence = 0.0
+    evidence, scatters = 0.0, [scatter] * DRAWS
     for turn in range(ROUNDS):
         root = np.linalg.cholesky(scatter.covariance(near, counts))
         theta, cost = settle(problem, theta, _whitening(root), prior, steps=12 if turn else 30)
@@ -112,23 +114,52 @@ def believe(
         if not np.isfinite(apart).all():
             break
         slopes = problem.jacobian(best)[0]
-        scatter, cost_of = likeliest(
+        choices, told = weighed(
             apart + slopes.T @ (best[0] - prior.mean), slopes * prior.sd[:, None], near, counts, spread
         )
-        evidence = -cost_of
+        scatters, evidence = drawn(choices, told, DRAWS), float(told.max())
+        scatter = scatters[0]
         if n > slots:
             counts = counted(apart, scatter, near, counts)
-    root = np.linalg.cholesky(scatter.covariance(near, counts))
-    start = np.concatenate([theta, np.repeat(theta[:1], DRAWS - len(theta), axis=0)])
-    moved = measured + rng.standard_normal((DRAWS, n)) @ root.T
-    means = prior.unbounded(rng, DRAWS)
-    moved[0], means[0] = measured, prior.mean
-    white = _whitening(root)
-    drawn, _ = settle(problem, start, white, prior, steps=20, losses=moved, means=means, tolerance=1e-3)
-    plain = _cost((measured - _predicted(problem, drawn)) @ white.T, drawn - prior.mean, prior)
-    sound = plain <= plain.min() + 4 * slots + OUTLYING
-    shares = np.where(sound, 1.0, 0.0) if np.isfinite(plain.min()) else np.ones(DRAWS)
-    return Belief(drawn, shares / shares.sum(), scatter, counts, evidence)
+    theta, shares = _moved(problem, near, counts, prior, scatters, theta, rng)
+    return Belief(theta, shares, scatters, counts, evidence)
+
+
+def _moved(
+    problem: FitProblem,
+    near: Floats,
+    counts: Floats,
+    prior: Prior,
+    scatters: list[Scatter],
+    best: Floats,
+    rng: np.random.Generator,
+) -> tuple[Floats, Floats]:
+    """Draws of the parameters [S, P], each with its scatter, the likeliest first, and how much each counts [S]."""
+    start = np.concatenate([best, np.repeat(best[:1], DRAWS - len(best), axis=0)])
+    noise, means = rng.standard_normal((DRAWS, len(counts))), prior.unbounded(rng, DRAWS)
+    noise[0], means[0] = 0.0, prior.mean
+    theta, shares = start.copy(), np.zeros(DRAWS)
+    for scatter in dict.fromkeys(scatters):
+        at = [place for place, one in enumerate(scatters) if one == scatter]
+        root = np.linalg.cholesky(scatter.covariance(near, counts))
+        white = _whitening(root)
+        theta[at], _ = settle(
+            problem,
+            np.where(np.isin(at, 0)[:, None], best[:1], start[at]),
+            white,
+            prior,
+            steps=20,
+            losses=problem.loss + noise[at] @ root.T,
+            means=means[at],
+            tolerance=1e-3,
+        )
+        plain = _cost(
+            (problem.loss - _predicted(problem, theta[at])) @ white.T, theta[at] - prior.mean, prior
+        )
+        shares[at] = plain <= plain.min() + 4 * len(prior.mean) + OUTLYING
+        if not np.isfinite(plain.min()):
+            shares[at] = 1.0
+    return theta, shares / shares.sum()
 
 
 def _whitening(root: Any) -> Floats:

@@ -18,11 +18,8 @@ what changes within it the law itself must tell. Half of that leaves extrapolati
 SMOOTH = (0.0, 0.3, 0.7, 0.9, 0.97)
 """Parts of the scatter that may be a smooth departure."""
 
-USUAL = 0.02
-"""Departures from a law, and noise, before they are known, as a part of the spread of what is measured."""
-
-DEPARTURES, NOISES = 0.7, 1.0
-"""How far ln of either may be from that: one standard deviation."""
+USUAL, USUAL_SPREAD = 0.02, 1.0
+"""Scatter about a law before it is known, as a part of the spread of what is measured: ln of it is normal."""
 
 SIZES = tuple(np.geomspace(0.002, 0.5, 12))
 """Scatter that is tried, as a part of the same spread."""
@@ -81,17 +78,18 @@ def alike(here: Floats, there: Floats) -> Floats:
     return np.exp(-0.5 * square / REACH**2)
 
 
-def likeliest(
+def weighed(
     apart: Floats, slopes: Floats, near: Floats, counts: Floats, spread: float
-) -> tuple[Scatter, float]:
-    """The scatter of the largest marginal likelihood, and -ln of that.
+) -> tuple[list[Scatter], Floats]:
+    """Scatters that may be, and ln of what the rows make of each: the marginal likelihood and the prior.
 
     apart: measured less the law, with the prior's mean in place of the parameters, [n]. slopes: of the law by its
     parameters in units of their prior's deviation, [P, n]. near: `alike` [n, n]. spread: of what is measured. The law's
     part of the covariance is slopes' slopes, so that its parameters are integrated out (Laplace).
     """
     n, sizes = len(apart), spread * np.array(SIZES)
-    found: list[tuple[float, Scatter]] = []
+    scatters: list[Scatter] = []
+    costs: list[Floats] = []
     for smooth in SMOOTH:
         root = np.linalg.cholesky(Scatter(1.0, smooth).covariance(near, counts))
         white = np.linalg.solve(root, np.column_stack([apart, slopes.T]))
@@ -101,14 +99,19 @@ def likeliest(
         told = np.einsum("vp,vp->v", pull, np.linalg.solve(inner, pull[:, :, None])[:, :, 0])
         size = 2 * np.log(np.diag(root)).sum() + 2 * n * np.log(sizes) + np.linalg.slogdet(inner)[1]
         cost = 0.5 * (left @ left / sizes**2 - told + size)
-        part = sizes / (USUAL * spread)
-        cost = cost + 0.5 * (np.log(part * np.sqrt(1 - smooth)) / NOISES) ** 2
-        if smooth:
-            cost = cost + 0.5 * (np.log(part * np.sqrt(smooth)) / DEPARTURES) ** 2
-        best = int(np.argmin(cost))
-        found.append((float(cost[best]), Scatter(float(sizes[best]), smooth)))
-    cost, scatter = min(found, key=lambda one: one[0])
-    return scatter, cost
+        cost = cost + 0.5 * (np.log(sizes / (USUAL * spread)) / USUAL_SPREAD) ** 2
+        scatters += [Scatter(float(one), smooth) for one in sizes]
+        costs.append(cost)
+    return scatters, -np.concatenate(costs)
+
+
+def drawn(scatters: list[Scatter], evidence: Floats, draws: int) -> list[Scatter]:
+    """As many scatters as draws, each as often as its evidence says, the likeliest first."""
+    order = np.argsort(-evidence, kind="stable")
+    shares = np.cumsum(np.exp(evidence[order] - evidence.max()))
+    picks = np.searchsorted(shares / shares[-1], (np.arange(draws) + 0.5) / draws)
+    picks[0] = 0
+    return [scatters[order[pick]] for pick in picks]
 
 
 def counted(apart: Floats, scatter: Scatter, near: Floats, counts: Floats) -> Floats:

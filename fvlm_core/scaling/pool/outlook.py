@@ -11,7 +11,6 @@ import numpy as np
 from attrs import define, field
 
 from fvlm_core.scaling.fit.objective import Floats
-from fvlm_core.scaling.pool.belief import Belief
 from fvlm_core.scaling.pool.discrepancy import alike
 from fvlm_core.scaling.pool.study import Study
 
@@ -29,12 +28,13 @@ class Outlook:
     slopes: [S, P, m] in deviations of the prior. near: [m, m], what departures have in common. told: [S, n, m], what
     measured and bought rows tell of them (columns of a Cholesky factor). variance: [S, m]. cross: [S, m, R] with the
     target's main directions. total: [S], the variance over the target, summed. at_first: the same before any row was
-    bought.
+    bought. departure, noise: variances of the law's departure and of a row's own, [S].
     """
 
     slopes: Floats
     near: Floats
-    belief: Belief
+    departure: Floats
+    noise: Floats
     told: Floats
     variance: Floats
     cross: Floats
@@ -46,15 +46,14 @@ class Outlook:
 
     def taken(self) -> Floats:
         """What each row would take from the variance over the target: [S, m]."""
-        return (self.cross**2).sum(2) / (self.variance + self.belief.scatter.noise)
+        return (self.cross**2).sum(2) / (self.variance + self.noise[:, None])
 
     def buy(self, at: int) -> None:
         """Count a row as measured."""
-        scatter = self.belief.scatter
         column = np.einsum("spm,sp->sm", self.slopes, self.slopes[:, :, at])
-        column = column + scatter.shared(self.near[:, at])
+        column = column + self.departure[:, None] * self.near[:, at]
         column -= np.einsum("snm,sn->sm", self.told, self.told[:, :, at])
-        size = np.sqrt(self.variance[:, at] + scatter.noise)[:, None]
+        size = np.sqrt(self.variance[:, at] + self.noise)[:, None]
         column /= size
         away = self.cross[:, at] / size
         self.cross -= column[:, :, None] * away[:, None]
@@ -68,21 +67,28 @@ def outlook(study: Study, at: int, for_sale: Any, wanted: Any) -> Outlook:
     part, belief, here = study.parts[at], study.beliefs[at], study.bought[at]
     order = np.concatenate([here, for_sale, wanted]).astype(int)
     n, m = len(here), len(for_sale)
-    scatter, near = belief.scatter, alike(part.place[order], part.place[order])
+    near = alike(part.place[order], part.place[order])
     sound = np.resize(np.flatnonzero(belief.shares > 0), len(belief.theta))  # as many draws in every part
     slopes = part.at(order).jacobian(belief.theta[sound]) * part.prior.sd[:, None]
-    slopes = np.clip(slopes, -STEEP * scatter.size, STEEP * scatter.size)
+    scatters = [belief.scatters[one] for one in sound]
+    size = np.array([one.size for one in scatters])
+    departure = size**2 * np.array([one.smooth for one in scatters])
+    noise = np.array([one.noise for one in scatters])
+    steep = STEEP * size[:, None, None]
+    slopes = np.clip(slopes, -steep, steep)
+    shared = departure[:, None, None]
     known, others = slopes[:, :, :n], slopes[:, :, n:]
-    inner = known.transpose(0, 2, 1) @ known + scatter.covariance(near[:n, :n], belief.counts)
-    across = known.transpose(0, 2, 1) @ others + scatter.shared(near[:n, n:])
+    inner = known.transpose(0, 2, 1) @ known + shared * near[:n, :n]
+    inner += noise[:, None, None] * np.diag(1 / belief.counts)
+    across = known.transpose(0, 2, 1) @ others + shared * near[:n, n:]
     told = np.zeros((len(slopes), 0, len(order)))
     if n:
         told = np.asarray(np.linalg.solve(np.linalg.cholesky(inner), across), float)
-    variance = np.maximum((others**2).sum(1) + scatter.size**2 * scatter.smooth - (told**2).sum(1), 0.0)
+    variance = np.maximum((others**2).sum(1) + departure[:, None] - (told**2).sum(1), 0.0)
 
     def between(left: slice, right: slice) -> Floats:
         found = others[:, :, left].transpose(0, 2, 1) @ others[:, :, right]
-        found += scatter.shared(near[n:, n:][left, right])
+        found += shared * near[n:, n:][left, right]
         return found - told[:, :, left].transpose(0, 2, 1) @ told[:, :, right]
 
     sale, target = slice(0, m), slice(m, None)
@@ -95,7 +101,8 @@ def outlook(study: Study, at: int, for_sale: Any, wanted: Any) -> Outlook:
     return Outlook(
         others[:, :, sale],
         near[n : n + m, n : n + m],
-        belief,
+        departure,
+        noise,
         told[:, :, sale],
         variance[:, sale],
         cross,

@@ -124,16 +124,23 @@ class Study:
     ) -> tuple[Floats, Floats]:
         """Draws of the target at rows, [S, n], and the variance of the departure there, [n]."""
         law = part.at(at)
-        found = law.predict(law.values(belief.theta))
-        within = np.full(len(at), belief.scatter.size**2 * belief.scatter.smooth)
-        if not departure or not len(here) or not belief.scatter.smooth:
-            return found, within
+        found = np.array(law.predict(law.values(belief.theta)))
+        within = np.zeros(len(at))
         known = part.at(here)
-        near = belief.scatter.shared(alike(part.place[at], part.place[here]))
-        covariance = belief.scatter.covariance(alike(part.place[here], part.place[here]), belief.counts)
-        pull = np.linalg.solve(covariance, near.T)
-        apart = known.loss - known.predict(known.values(belief.theta))
-        return found + apart @ pull, within - (near * pull.T).sum(1)
+        apart = (
+            known.loss - known.predict(known.values(belief.theta)) if len(here) else np.zeros((len(found), 0))
+        )
+        near, among = alike(part.place[at], part.place[here]), alike(part.place[here], part.place[here])
+        for scatter in dict.fromkeys(belief.scatters):
+            of = [place for place, one in enumerate(belief.scatters) if one == scatter]
+            variance = np.full(len(at), scatter.size**2 * scatter.smooth)
+            if departure and len(here) and scatter.smooth:
+                shared = scatter.shared(near)
+                pull = np.linalg.solve(scatter.covariance(among, belief.counts), shared.T)
+                found[of] += apart[of] @ pull
+                variance -= (shared * pull.T).sum(1)
+            within += belief.shares[of].sum() * variance
+        return found, within
 
 
 def weights_of(studies: Sequence[Study]) -> Floats:
