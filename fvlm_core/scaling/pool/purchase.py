@@ -43,7 +43,7 @@ def plan(
     pool: Pool, studies: Sequence[Study], budget: float, rng: np.random.Generator, most: int = MOST
 ) -> list[Bought]:
     """Rows in the order of what they take from the variance for their price, as long as the budget pays for one."""
-    sale = rng.permutation(np.flatnonzero((pool.price <= budget) & ~pool.wanted))[:LOOKED_AT]
+    sale = rng.permutation(np.flatnonzero(np.isfinite(pool.price) & (pool.price <= budget)))[:LOOKED_AT]
     price = pool.price[sale]
     views = [_views(pool, study, sale) for study in studies]
     weights = weights_of(studies)

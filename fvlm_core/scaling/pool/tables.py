@@ -139,8 +139,8 @@ def same_target(laws: Sequence[FitModel]) -> None:
     for law in laws:
         if law.derive is not None or law.features:
             raise UsageError(
-                f'fit "{law.name}" is made of learning-rate curves or of points that it derives itself; rows of a pool '
-                "have neither: name another law with --model"
+                f'fit "{law.name}" reads more than the columns of a row (learning-rate curves, points that it derives '
+                "itself), which rows of a pool do not have: name another law with --model"
             )
         if law.target != first.target:
             raise UsageError(
