@@ -26,7 +26,8 @@ from fvlm_core.scaling.fit.resampling import SCHEMES, Cluster, Scheme
 from fvlm_core.scaling.fit.uncertainty import DRAWS
 from fvlm_core.scaling.points.counts import D_KINDS, N_KINDS, DKind, NKind
 from fvlm_core.scaling.predict.cost import with_six_nd
-from fvlm_core.scaling.predict.prediction_gate import Answer, Asked, ask, known_size, refuse_untold
+from fvlm_core.scaling.predict.prediction_gate import Answer, ask, known_size, refuse_untold
+from fvlm_core.scaling.predict.question import Asked, At, check_question, values_at
 from fvlm_core.utils.errors import UsageError
 from fvlm_registry.nearest import did_you_mean
 
@@ -53,6 +54,7 @@ def fit(
     n_kind: NKind | None = None,
     d_kind: DKind | None = None,
     points: str = "all",
+    per: str | Sequence[str] = "",
     warmup_cut: str | None = None,
     drop_runs: str | Sequence[str] = (),
     where: str | Sequence[str] = (),
@@ -77,7 +79,8 @@ def fit(
     `runs` gives, for the points of those runs; files of tables; a folder of runs; names of runs; None for all runs in
     `root`. law: the name of a fit component, or a `FitModel`. columns: where a table has them,
     {"N": "params", "loss": "val"}, and those that the law declares. sigma, weight: the columns that hold the standard
-    error of what was measured, and how often a row counts. fixed: "beta=alpha" or "E=1.7". bounds: "alpha=0.1:1".
+    error of what was measured, and how often a row counts. points, per: "best" with the columns of a setting keeps the
+    best point of each. fixed: "beta=alpha" or "E=1.7". bounds: "alpha=0.1:1".
     root: see `runs`.
 
     Parameters that the points cannot tell apart are withheld, with the reason: that is a result. Raises `FvlmError`.
@@ -95,6 +98,7 @@ def fit(
         n_kind=n_kind,
         d_kind=d_kind,
         selection=points,
+        per=per if isinstance(per, str) else ",".join(per),
         warmup_cut=warmup_cut,
         drop_runs=drop_runs,
         where=where,
@@ -216,6 +220,7 @@ class FitResult:
         d: float | str | None = None,
         budget: float | str | None = None,
         *,
+        at: At | None = None,
         cost: str = "ledger",
         recipes: str | Sequence[str] = (),
     ) -> LawAnswer:
@@ -223,22 +228,21 @@ class FitResult:
         gives it: an answer that the points do not carry is refused, with the reasons.
 
         n: parameters, "1.7B", or the name of a size of the points. d: in the unit of the points' D. budget: training
-        FLOPs. cost, recipes: what a run costs (ledger, 6ND), and whose sizes are planned.
+        FLOPs. at: of the other columns that the law reads, {"V": 64, "domain": "code"}. cost, recipes: what a run costs
+        (ledger, 6ND), and whose sizes are planned.
         """
-        if (n is not None, d is not None, budget is not None) not in _QUESTIONS:
-            raise UsageError(
-                "ask for the loss of a size on some data (n and d), of a size under a budget (n and budget), or for "
-                "the best use of a budget (budget alone)"
-            )
         one_of("cost", cost, COSTS)
-        refuse_untold(self.report.model)
+        model = self.report.model
+        said = values_at([f"{name}={value}" for name, value in (at or {}).items()], model)
+        refuse_untold(model, said)
         points = self.report.points
         known = known_size(n, points.table) if isinstance(n, str) else None
         parameters, named = known or (count("n", n), "")
+        question = Asked(parameters, count("d", d), count("budget", budget), said)
+        check_question(question, model)
         names = texts(recipes)
         plans = plan_recipes(names)[1] if names else []
         price, remarks = choose_cost(cost, points, [plan for planned in plans for plan in planned], names)
-        question = Asked(parameters, count("d", d), count("budget", budget))
         return LawAnswer(ask(question, self.report, price, [*filter(None, [named]), *remarks]))
 
     @public
@@ -265,9 +269,9 @@ class FitResult:
         return table
 
     @public
-    def figure(self, name: str = "loss-data") -> Figure:
-        """A figure of the fit, as `fvlm fit --figures NAME` draws it, not saved. Raises `FvlmError` for a name that
-        nobody offers."""
+    def figure(self, name: str = "") -> Figure:
+        """A figure of the fit, as `fvlm fit --figures NAME` draws it, not saved; the one that shows the law where none
+        is named. Raises `FvlmError` for a name that nobody offers."""
         from fvlm_core.report.figures import law_figure
 
         return law_figure([self.report], name)
@@ -303,10 +307,6 @@ class FitResult:
 
     def _repr_html_(self) -> str:
         return as_html(lambda console: print_fit(console, self.report))
-
-
-_QUESTIONS = ((True, True, False), (False, False, True), (True, False, True))
-"""Which of n, d and budget make a question."""
 
 
 @frozen(eq=False, repr=False)

@@ -44,6 +44,7 @@ class PointsRequest:
     d_kind: DKind | None = None
     selection: str = "all"
     warmup_cut: str | None = None
+    per: str = ""
     drop_runs: tuple[str, ...] = ()
     where: tuple[str, ...] = ()
     warmup_steps: int | None = None
@@ -61,16 +62,24 @@ def load_points(request: PointsRequest, laws: Sequence[FitModel], note: PassedOv
     from fvlm_core.scaling.points.point_selection import PointSelection, apply
     from fvlm_core.scaling.points.points_from_runs import from_runs
 
-    policy = PointSelection.parse(request.selection, request.warmup_cut, request.drop_runs, request.where)
+    policy = PointSelection.parse(
+        request.selection, request.warmup_cut, request.drop_runs, request.where, request.per
+    )
     if request.table is not None:
         points = read_frame(request.table, TABLE, _choices(request, policy, laws))
     elif request.files:
         points = read_points(request.files, _choices(request, policy, laws))
     else:
-        points = from_runs(
-            _runs(request, note), str(request.root), request.n_kind or "total", request.d_kind or "samples"
+        kinds = (request.n_kind or "total", request.d_kind or "samples")
+        points = from_runs(_runs(request, note), str(request.root), *kinds, laws)
+    if policy == PointSelection():
+        return points
+    outputs = dict.fromkeys((law.target, law.output.rising) for law in laws)
+    if policy.points == "best" and len(outputs) > 1:
+        raise UsageError(
+            f"--points best: these laws predict {', '.join(name for name, _ in outputs)}: ask one at a time"
         )
-    return points if policy == PointSelection() else apply(policy, points)
+    return apply(policy, points, *next(iter(outputs), ("loss", False)))
 
 
 def _runs(request: PointsRequest, note: PassedOver) -> list[StoredRun]:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 @fit_points_options
 @fit_options
 @compute_option
+@click.option(
+    "--verbose", is_flag=True, help="Print all notes and warnings, and not only the first ten lines."
+)
 @click.option("--strict", is_flag=True, help="Exit with 1 when anything is withheld.")
 @click.option(
     "--json",
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
 def command(
     models: tuple[str, ...],
     cost_name: str,
+    verbose: bool,
     strict: bool,
     json_file: Path | None,
     plot_file: Path | None,
@@ -84,7 +88,7 @@ def command(
     prepare(*filter(None, (json_file, plot)))
     reports = [fit_points(points, law, objective, draws, options) for law in laws]
     for report in reports:
-        print_fit(told, report)
+        print_fit(told, report, verbose)
     if json_file:
         record = {
             "fvlm": __version__,

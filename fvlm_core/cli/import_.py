@@ -106,7 +106,7 @@ def _show(group: ImportedGroup) -> None:
     from fvlm_core.api.views.console import new_table
     from fvlm_core.cli.console import print_table, stdout
     from fvlm_core.interchange.exported import check_sizes
-    from fvlm_core.scaling.points.points import shorten
+    from fvlm_core.utils.listing import shorten
 
     read = group.read
     files = ", ".join(file.name for file in read.source.files[:4])

@@ -92,8 +92,15 @@ def _options(n: tuple[str, ...], d: tuple[str, ...]) -> tuple[Any, ...]:
             "selection",
             default="all",
             show_default=True,
-            metavar="final|all|tail:F",
-            help="The final point of each run, all, or the last fraction F of each run's points.",
+            metavar="final|all|tail:F|best",
+            help="The final point of each run, all, or the last fraction F of each run's points; or the best point of "
+            "each setting that --per names.",
+        ),
+        click.option(
+            "--per",
+            default="",
+            metavar="COLUMN,...",
+            help="With --points best: the columns of a setting, such as N,D for the best of the rates tried at each.",
         ),
         click.option(
             "--warmup-cut",
@@ -114,7 +121,7 @@ def _options(n: tuple[str, ...], d: tuple[str, ...]) -> tuple[Any, ...]:
             metavar="'KEY OP VALUE'",
             shell_complete=completing("condition"),
             help='Only points that meet this, such as size=135M or "lr >= 1e-3": any column of the table '
-            "(= or ==, !=, <, <=, >, >=). May be repeated.",
+            "(= or ==, !=, <, <=, >, >=; run=wsd* or run~wsd*, run!~wsd* for patterns). May be repeated.",
         ),
         click.option(
             "--warmup-steps",

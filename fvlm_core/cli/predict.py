@@ -44,6 +44,12 @@ if TYPE_CHECKING:
     metavar="FLOPS",
     help="Training FLOPs: alone, for the best N and D; with --n, for that size.",
 )
+@click.option(
+    "--at",
+    multiple=True,
+    metavar="NAME=VALUE,...",
+    help="The other columns that the law reads: V=64,T=8, and its group: domain=code. May be repeated.",
+)
 @cost_option
 @click.option(
     "--recipe",
@@ -55,6 +61,9 @@ if TYPE_CHECKING:
 )
 @points_options
 @fit_options
+@click.option(
+    "--verbose", is_flag=True, help="Print all notes and warnings, and not only the first ten lines."
+)
 @click.option("--strict", is_flag=True, help="Exit with 1 when the answer is refused or reduced.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def command(
@@ -62,8 +71,10 @@ def command(
     size: str | None,
     d: float | None,
     budget: float | None,
+    at: tuple[str, ...],
     cost_name: str,
     recipes: tuple[str, ...],
+    verbose: bool,
     strict: bool,
     as_json: bool,
     request: PointsRequest,
@@ -74,35 +85,37 @@ def command(
     A law is fitted to the points first. An answer that the points do not carry is refused, with the reasons; that is a
     result, and exits with 0. --force prints it with the reasons.
     """
-    asked_for = (size is not None, d is not None, budget is not None)
-    if asked_for not in ((True, True, False), (False, False, True), (True, False, True)):
-        raise click.UsageError(
-            "ask for the loss of a size on some data (--n and --d), of a size under a budget (--n and --budget), "
-            "or for the best use of a budget (--budget alone)"
-        )
     from fvlm_core.api.costs import choose_cost, plan_recipes
     from fvlm_core.api.fit import asked
     from fvlm_core.api.points import load_points
     from fvlm_core.api.views.answer import print_answer
     from fvlm_core.cli.console import note
     from fvlm_core.scaling.fit.fitting import fit_points, load_model
-    from fvlm_core.scaling.predict.prediction_gate import Asked, ask, refuse_untold
+    from fvlm_core.scaling.predict.prediction_gate import ask, refuse_untold
+    from fvlm_core.scaling.predict.question import Asked, check_question, parse_at
+    from fvlm_core.utils.errors import UsageError
 
     model = load_model(law)
-    refuse_untold(model)
+    said = parse_at(at, model)
+    try:
+        # --n is read once the points have named their sizes.
+        check_question(Asked(None if size is None else 1.0, d, budget, said), model)
+    except UsageError as error:
+        raise click.UsageError(str(error)) from None
+    refuse_untold(model, said)
     points = load_points(request, [model], note)
     n, named = (None, "") if size is None else _n(size, points)
     plans = plan_recipes(recipes)[1] if recipes else []
     cost, remarks = choose_cost(cost_name, points, [plan for planned in plans for plan in planned], recipes)
     objective, draws, options = asked(**chosen)
     report = fit_points(points, model, objective, draws, options)
-    answer = ask(Asked(n, d, budget), report, cost, [*filter(None, [named]), *remarks])
+    answer = ask(Asked(n, d, budget, said), report, cost, [*filter(None, [named]), *remarks])
     if as_json:
         import json
 
         click.echo(json.dumps(answer.to_json(), indent=2))
     else:
-        print_answer(stdout(), answer)
+        print_answer(stdout(), answer, verbose)
     return 1 if strict and answer.status != "ok" else 0
 
 

@@ -18,8 +18,8 @@ from fvlm_core.interchange.export_tables import (
 from fvlm_core.interchange.measured import MeasuredRun, Start
 from fvlm_core.interchange.table import Format, ImportedTable, TableRow
 from fvlm_core.runs.metrics import Row
-from fvlm_core.scaling.points.points import shorten
 from fvlm_core.utils.errors import Problem, Problems
+from fvlm_core.utils.listing import shorten
 from fvlm_registry.nearest import did_you_mean
 
 IDENTITY = ("model_size", "lr_schedule")

@@ -14,9 +14,9 @@ from fvlm_core.interchange.exported import EXTRA, wrong_name
 from fvlm_core.interchange.measured import MeasuredRun, Start
 from fvlm_core.interchange.table import LOSSES, Format, ImportedTable, TableRow
 from fvlm_core.runs.metrics import Row
-from fvlm_core.scaling.points.points import shorten
 from fvlm_core.utils.data_files import NOTES, read_data
 from fvlm_core.utils.errors import Problem, Problems, UsageError
+from fvlm_core.utils.listing import shorten
 from fvlm_registry.nearest import did_you_mean
 
 METRICS_FILES = "metrics_*.csv"

@@ -110,10 +110,11 @@ class LawFit:
     law: what was fitted (a report's reduced law, perhaps). group: the size, run or budget; "" for all points.
     parameters: in the law's order, P of them, then those that were given. draws: [S, P] bootstrap draws of their
     values, spread as the estimate's own error is; S may be 0. points: the points fitted, with the columns of
-    `LawReport.points` and two more: `predicted`, and `residual` = measured / predicted - 1. lag1: autocorrelation of
-    residuals of neighbouring evaluations. predict: the law at the rows of a table (columns that it reads, and its
-    labels): best, low and high end of the 95 % band, [m] each, NaN where there is none; a KeyError for labels it has
-    not seen. profiles: computed when called. missing: why nothing of it has an interval, in words.
+    `LawReport.points` and two more: `predicted`, and `residual` = measured / predicted - 1 (measured - predicted where
+    `relative` is false, because the target may be 0 or negative). lag1: autocorrelation of residuals of neighbouring
+    evaluations. predict: the law at the rows of a table (columns that it reads, and its labels): best, low and high end
+    of the 95 % band, [m] each, NaN where there is none; a KeyError for labels it has not seen. profiles: computed when
+    called. missing: why nothing of it has an interval, in words.
     """
 
     law: FitModel
@@ -125,6 +126,7 @@ class LawFit:
     predict: Callable[[pd.DataFrame], tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]
     profiles: Callable[[], Sequence[Profile]]
     missing: str = ""
+    relative: bool = True
 
 
 @frozen(eq=False)

@@ -20,11 +20,11 @@ COLUMNS = ("n", "d", "compute", "lr", "step", "loss")
 compute: training FLOPs. lr: the connector's learning rate at the point. step: optimizer steps. loss: what was measured,
 for laws that predict another column (`FitModel.target`). All other columns are declared (`Variable`)."""
 
-GROUPS = ("size", "run", "budget")
+GROUPS = ("size", "run", "budget", "sweep")
 """Labels of every point that a parameter may have one value for (`Parameter.per`), beside any column of labels. budget:
-points of equal training FLOPs."""
+points of equal training FLOPs. sweep: points of one size, one D and one batch size (a column `batch`, where it is)."""
 
-RESERVED = ("size", "run", "schedule", "budget", "sigma", "weight", "c")
+RESERVED = ("size", "run", "schedule", "budget", "sweep", "sigma", "weight", "c")
 """Names of columns with a meaning of their own, in lower case."""
 
 Policy = Literal["final", "all"]
@@ -127,8 +127,8 @@ class Parameter:
     guess: a plausible value inside the bounds. min, max: bounds; the optimizer may rest on them, and then says so.
     log: search in its logarithm, for scales such as A and B that vary over decades (min must be at least 0).
     linear: the law is affine in it when the other parameters are fixed; such parameters need no starting values.
-    per: one value for each value of a column of the points instead of one for all of them: "size", "run", "budget"
-    (points of equal training FLOPs), or any other ("domain"). A law whose parameters are all `per` the same column is
+    per: one value for each value of a column of the points instead of one for all of them: one of `GROUPS`, or any
+    other ("domain"). A law whose parameters are all `per` the same column is
     fitted separately for each of its values.
     vary: False keeps it at its guess. expr: its value as an expression of other parameters ("beta = alpha" is
     expr="alpha"), in the language of lmfit's constraints; such a parameter is not searched for.
@@ -201,6 +201,10 @@ class FitModel:
     `UsageError` when the points do not allow it.
     points: which points of a run the law is made for, unless the user says otherwise.
     relation: what is fitted across the groups of a law that is fitted separately for each.
+    valid: called with the points before they are fitted; raises `UsageError` for what they cannot be (proportions
+    that do not sum to 1).
+    concludes: called with what was found in each group (by its label; "" for one fit of all points): by parameter, the
+    best value and those of the bootstrap's draws, [1 + S]. Lines that are printed below the numbers.
     checks: called with the values found and the points of one group; reasons why they must not be believed.
     """
 
@@ -220,6 +224,10 @@ class FitModel:
     points: Policy = field(default="all", kw_only=True)
     relation: Relation | None = field(default=None, kw_only=True)
     checks: Callable[[Mapping[str, float], pd.DataFrame], Sequence[str]] | None = field(
+        default=None, kw_only=True
+    )
+    valid: Callable[[pd.DataFrame], None] | None = field(default=None, kw_only=True)
+    concludes: Callable[[Mapping[str, Mapping[str, NDArray[Any]]]], Sequence[str]] | None = field(
         default=None, kw_only=True
     )
 

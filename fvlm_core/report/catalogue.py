@@ -36,6 +36,7 @@ _OWN: tuple[tuple[str, str, str, dict[str, str], str], ...] = (
     ("frontier", "frontier:draw", "Plain", {}, "compute-optimal size and data against compute"),
     ("sensitivity", "sensitivity:draw", "Plain", {}, "each parameter under other objectives, cuts and runs"),
     ("lr-sweep", "optima:draw", "Optima", {"column": "lr"}, "loss against learning rate, and the best one"),
+    ("law", "along:draw", "Plain", {}, "the law along each column that it reads, others held"),
 )
 
 

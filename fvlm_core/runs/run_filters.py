@@ -51,6 +51,9 @@ def _holds(condition: Condition, value: Any) -> bool:
     """Whether a run's value meets it; an unknown one does not. Raises `UsageError` for text that is ordered."""
     if value is None:
         return False
+    if condition.is_pattern and not isinstance(value, bool | int | float):
+        words = value if isinstance(value, tuple | list) else (value,)
+        return any(condition.matches(str(word)) for word in words) == (condition.symbol in ("==", "~"))
     if isinstance(value, bool):
         return condition.compare(str(value).lower(), condition.value.lower())
     if isinstance(value, int | float):

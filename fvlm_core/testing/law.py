@@ -109,6 +109,7 @@ def points(law: FitModel | None = None) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     table["compute"] = 6 * table["n"] * table["d"]
     table["budget"] = table["step"].map("{:g}".format)
+    table["sweep"] = table["size"]
     rng = np.random.default_rng(7)
     for one in law.variables if law else ():
         if one.name not in table:

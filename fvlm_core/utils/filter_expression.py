@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from typing import Any
 
 from attrs import frozen
@@ -20,12 +21,14 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
-_CONDITION = re.compile(r"\s*([^=!<>]*[^=!<>\s])\s*(==|!=|<=|>=|=|<|>)\s*(.*?)\s*", re.DOTALL)
+_CONDITION = re.compile(r"\s*([^=!<>~]*[^=!<>~\s])\s*(==|!=|!~|<=|>=|=|~|<|>)\s*(.*?)\s*", re.DOTALL)
+_PATTERN = ("~", "!~")
 
 
 @frozen
 class Condition:
-    """One condition. symbol: one of == != <= >= < >; a single = is kept as ==. value: as written, without quotes."""
+    """One condition. symbol: one of == != <= >= < > ~ !~; a single = is kept as ==. value: as written, without quotes;
+    after ~ and !~, or with a * in it after = and !=, a pattern of words: * any letters, ? one."""
 
     key: str
     symbol: str
@@ -38,7 +41,7 @@ class Condition:
         if found is None:
             raise UsageError(
                 '--where: expected KEY OP VALUE, such as size=135M or "step >= 20k", with OP one of '
-                f'= {" ".join(_OPERATORS)}; got "{text}"'
+                f'= {" ".join([*_OPERATORS, *_PATTERN])}; got "{text}"'
             )
         key, symbol, value = found.groups()
         if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
@@ -47,13 +50,22 @@ class Condition:
             raise UsageError(f'--where "{text}": expected a value after {symbol}, got "{value}"')
         return cls(key, "==" if symbol == "=" else symbol, value)
 
+    @property
+    def is_pattern(self) -> bool:
+        """Whether it is met by all words of one form."""
+        return self.symbol in _PATTERN or (self.symbol in ("==", "!=") and "*" in self.value)
+
+    def matches(self, word: str) -> bool:
+        """Whether a word is of the pattern's form, whatever the symbol."""
+        return fnmatchcase(word, self.value)
+
     def compare(self, found: Any, wanted: Any) -> Any:
         """`found OP wanted`; of arrays, element by element."""
         return _OPERATORS[self.symbol](found, wanted)
 
     def number(self) -> float:
         """The value, for a key that holds numbers. Raises `UsageError` when it is none."""
-        number = parse_count(self.value)
+        number = None if self.symbol in _PATTERN else parse_count(self.value)
         if number is None:
             raise UsageError(f'--where "{self}": {self.key} is a number; got "{self.value}"')
         return number

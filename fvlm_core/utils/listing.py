@@ -29,3 +29,8 @@ def lines(texts: Iterable[object], most: int = MOST, *, indent: str = "") -> str
 
 def _short(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def shorten(text: str, most: int = 100) -> str:
+    """Long lists cut with an ellipsis."""
+    return text if len(text) <= most else text[: most - 1].rstrip(" ,") + "…"

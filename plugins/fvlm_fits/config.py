@@ -29,6 +29,36 @@ class Envelope:
 
 @frozen
 class Repetition:
-    """Settings of `repetition`. unique_samples: different samples every run drew from; 0: column `unique`."""
+    """Settings of `repetition`. unique_samples: different samples every run drew from; 0: column `unique`. excess:
+    whether parameters beyond what the different samples can use count less as well (N' of the paper)."""
 
     unique_samples: float = field(default=0.0, validator=ge(0.0))
+    excess: bool = False
+
+
+@frozen
+class VisualTokens:
+    """Settings of `visual-tokens`. text_tokens: Q, those that are read beside the visual ones and not cached."""
+
+    text_tokens: float = field(default=0.0, validator=ge(0.0))
+
+
+@frozen
+class Accuracy:
+    """Settings of `accuracy`. of: what the accuracy is a law of, the "loss" or "compute"."""
+
+    of: Literal["loss", "compute"] = "loss"
+
+
+def _several(_: object, __: object, value: tuple[str, ...]) -> None:
+    if len(value) < 2 or len(set(value)) < len(value):
+        raise ValueError(
+            f"proportions: expected two or more names of columns, got {', '.join(value) or 'none'}"
+        )
+
+
+@frozen
+class Mixture:
+    """Settings of `mixture`. proportions: the columns of proportions, which sum to 1 in every row."""
+
+    proportions: tuple[str, ...] = field(default=("p1", "p2", "p3"), converter=tuple, validator=_several)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fvlm_core.plugin_api import FitModel, Parameter, Relation
 from fvlm_fits.config import NoSettings
+from fvlm_fits.lr_batch import BATCH
 from fvlm_fits.parabola import checks, valley, valley_slopes
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 def optimum(lr: Any, *, L: Any, best: Any, k: Any) -> Any:
     """L = L* + k*(ln lr - ln best)^2
 
-    lr: the learning rate of a run. For each size, the lowest final loss L* and the rate at which it is reached.
+    lr: the learning rate of a run. For each sweep (a size on one D in one batch size), the lowest final loss L* and
+    the rate at which it is reached.
     """
     return valley(lr, L, best, k)
 
@@ -33,18 +35,19 @@ def believed(values: Mapping[str, float], table: pd.DataFrame) -> Sequence[str]:
 
 
 def build(config: NoSettings) -> FitModel:
-    """A parabola a size, and the best rate as a power of N over the sizes; the rule of thumb is 1/sqrt(N)."""
+    """A parabola a sweep, and the best rate as a power of N over the sizes; the rule of thumb is 1/sqrt(N)."""
     return FitModel(
         "lr-optimum",
         optimum,
         (
-            Parameter("L", 2.0, min=0.0, linear=True, per="size"),
-            Parameter("best", 1e-3, min=0.0, log=True, per="size"),
-            Parameter("k", 0.1, min=0.0, linear=True, per="size"),
+            Parameter("L", 2.0, min=0.0, linear=True, per="sweep"),
+            Parameter("best", 1e-3, min=0.0, log=True, per="sweep"),
+            Parameter("k", 0.1, min=0.0, linear=True, per="sweep"),
         ),
         needs="final losses at three or more learning rates of each size, on either side of the best",
         gradient=gradient,
         points="final",
+        variables=(BATCH,),
         relation=Relation("best", "n", "exponent", expected=-0.5),
         checks=believed,
     )

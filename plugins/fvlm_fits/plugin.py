@@ -15,6 +15,9 @@ LAWS = {
     "gadre": "over-training at any D/N (Gadre et al. 2024)",
     "isoflop": "the best size at each budget of training FLOPs (Hoffmann et al. 2022, Approach 2)",
     "lr-optimum": "the best learning rate of a sweep, and its exponent over sizes",
+    "farseer": "every term of the joint law changes with size (Li et al. 2025)",
+    "video": "size, frames, tokens a frame and samples of a video model (after Wang et al. 2025)",
+    "lr-batch": "the best learning rate and batch of a size and its data (Li et al. 2025)",
     "multi-power": "loss under any learning-rate schedule (Luo et al. 2025)",
 }
 """Laws without settings."""
@@ -25,6 +28,9 @@ SETTINGS = {
         "the best of all runs at each amount of compute (Hoffmann et al. 2022, Approach 1)",
     ),
     "tissue": ("Tissue", "loss under learning-rate annealing (Tissue et al. 2024)"),
+    "visual-tokens": ("VisualTokens", "size against visual tokens (Li et al. 2025)"),
+    "mixture": ("Mixture", "losses of domains under mixtures of data, and the best mixture (Ye et al. 2024)"),
+    "accuracy": ("Accuracy", "a sigmoid of the loss, or a law of -ln Q in compute; it rises"),
     "repetition": ("Repetition", "repeated data counts less than new data (Muennighoff et al. 2023)"),
 }
 """Laws with settings, the class of them in `config`, and a summary."""

@@ -26,6 +26,25 @@ def repeated(n: Any, d: Any, unique: Any, *, E: Any, A: Any, B: Any, alpha: Any,
     return E + A * np.exp(-alpha * np.log(n)) + B * np.exp(-beta * np.log(effective(d, unique, R)))
 
 
+def oversized(
+    n: Any, d: Any, unique: Any, *, E: Any, A: Any, B: Any, alpha: Any, beta: Any, R: Any, RN: Any
+) -> Any:
+    """L = E + A/N'^alpha + B/D'^beta, N' = UN + UN*RN*(1 - exp(-(N/UN - 1)/RN)), D' the same of D and U
+
+    As above, and parameters beyond UN, the compute-optimal size for U samples without repetition (N where that is
+    less), count less as well: RN is how many times as many are worth about as much. 5.31 in the paper.
+    """
+    worth = effective(n, np.minimum(n, best_size(unique, A, B, alpha, beta)), RN)
+    return E + A * np.exp(-alpha * np.log(worth)) + B * np.exp(-beta * np.log(effective(d, unique, R)))
+
+
+def best_size(d: Any, A: Any, B: Any, alpha: Any, beta: Any) -> Any:
+    """N at which the joint law makes the best of training on D with C = 6ND: G (G D)^(beta/alpha), with
+    G = (alpha A/(beta B))^(1/(alpha + beta)) (Hoffmann et al. 2022, equation 4)."""
+    ln_g = np.log(alpha * A / (beta * B)) / (alpha + beta)
+    return np.exp(ln_g + beta / alpha * (ln_g + np.log(d)))
+
+
 def effective(d: Any, unique: Any, R: Any) -> Any:
     """D': the amount of new data that D samples with repetitions are worth."""
     return unique - unique * R * np.expm1(-(d / unique - 1) / R)
@@ -68,9 +87,10 @@ def unique_samples(table: pd.DataFrame, _: Mapping[str, LRCurve], number: float)
 
 def build(config: Repetition) -> FitModel:
     """The law with a value R of repetitions; the paper's value for text is 15.4."""
+    excess = (Parameter("RN", 5.0, min=0.01, max=1e4, log=True),) if config.excess else ()
     return FitModel(
         "repetition",
-        repeated,
+        oversized if config.excess else repeated,
         (
             Parameter("E", 1.0, min=0.0, linear=True),
             Parameter("A", 400.0, min=0.0, log=True, linear=True),
@@ -78,9 +98,10 @@ def build(config: Repetition) -> FitModel:
             Parameter("alpha", 0.3, min=0.01, max=5.0),
             Parameter("beta", 0.3, min=0.01, max=5.0),
             Parameter("R", 15.0, min=0.01, max=1e4, log=True),
+            *excess,
         ),
         needs="points of at least three model sizes, and runs that repeat their data beside runs that do not",
-        gradient=gradient,
+        gradient=None if config.excess else gradient,
         features={"unique": partial(unique_samples, number=config.unique_samples)},
         reads=() if config.unique_samples else (COLUMN,),
     )

@@ -46,6 +46,7 @@ OWN = [
     "frontier",
     "sensitivity",
     "lr-sweep",
+    "law",
 ]
 CASES = ["two laws", "reduced", "refused", "many sizes"]
 LAID_OUT = [

@@ -46,6 +46,8 @@ def points(design: str) -> pd.DataFrame:
     table["size"] = [f"{size / 1e6:.8g}M" for size in n]
     table["step"], table["compute"], table["unique"] = d / 1e6, 6 * n * d, d / 2
     table["lr"] = np.where(np.arange(12) % 2, 1e-3, 3e-3)
+    table["V"], table["T"], table["batch"], table["domain"] = 64.0, 8.0, 1e5, "web"
+    table["p1"], table["p2"], table["p3"], table["accuracy"] = 0.5, 0.3, 0.2, 0.3 + 0.01 * np.arange(12)
     truth = 1.7 + 480 / n**0.35 + 2100 / d**0.37 + 0.02 * np.log(table["lr"] / 2e-3) ** 2
     return table.assign(loss=truth * np.exp(0.003 * np.random.default_rng(0).standard_normal(12)))
 

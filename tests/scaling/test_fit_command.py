@@ -163,8 +163,8 @@ MISUSE = {
     "unknown_model": (
         ["--model", "per-sise", "--data", "two.csv"],
         'none of the fit models is called "per-sise": did you mean "per-size"?\n'
-        "  fit models: envelope, gadre, isoflop, joint-chinchilla, joint-tied, kaplan, lr-optimum, multi-power, "
-        "per-size, repetition, tissue, two-floor",
+        "  fit models: accuracy, envelope, farseer, gadre, isoflop, joint-chinchilla, joint-tied, kaplan, lr-batch, "
+        "lr-optimum, mixture, multi-power, per-size, repetition, tissue, two-floor, video, visual-tokens",
     ),
     "no_runs": (
         [],

@@ -105,7 +105,7 @@ def hits(count: int, points: int, law: str, monkeypatch: pytest.MonkeyPatch) -> 
     weights of the draws, which only the number of points decides, are drawn once."""
     rng = np.random.default_rng(points)
     x = np.linspace(-1.2, 1.2, points)
-    made = table(np.exp(x), 1.0).assign(lr=1e-3 * np.exp(x))
+    made = table(np.exp(x), 1.0).assign(lr=1e-3 * np.exp(x), sweep="one")
     parameters, level, truth = (2, 5 + 0.3 * x, 0.3) if law == "line" else (3, 2.5 + 0.1 * x**2, 1e-3)
     weights = resample(made, "auto", "run", 0.0, parameters, 100, 0)
     monkeypatch.setattr(uncertainty, "resample", lambda *_: weights)

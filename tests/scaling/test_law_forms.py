@@ -124,7 +124,7 @@ def test_isoflop_finds_the_best_size_of_each_budget() -> None:
 
 def test_the_best_learning_rate_is_believed_only_between_the_rates_tried() -> None:
     rates = np.array([1e-3, 2e-3, 4e-3, 8e-3])
-    table = pd.DataFrame({"lr": rates, "loss": 2.0 + 0.05 * np.log(rates / 2.5e-3) ** 2, "size": "1M"})
+    table = pd.DataFrame({"lr": rates, "loss": 2.0 + 0.05 * np.log(rates / 2.5e-3) ** 2, "sweep": "1M"})
     problem = FitProblem(load_model("lr-optimum"), FitObjective("log-huber"), table)
     values = dict(zip(("L", "best", "k"), solve(problem).values, strict=True))
     assert values == pytest.approx({"L": 2.0, "best": 2.5e-3, "k": 0.05}, rel=1e-5)

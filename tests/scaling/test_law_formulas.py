@@ -53,6 +53,12 @@ FORMULAS: dict[str, tuple[dict[str, float], Callable[..., float]]] = {
         {"E": 1.87, "A": 521.0, "B": 1488.0, "alpha": 0.35, "beta": 0.35, "R": 15.4},
         lambda n, d, u, p: p["E"] + p["A"] / n ** p["alpha"] + p["B"] / repeated(d, u, p["R"]) ** p["beta"],
     ),
+    # Li et al. (2025), arXiv 2506.10972
+    "farseer": (
+        {"s": -0.05, "q": 0.12, "S": 0.3, "B": 60.0, "b": -0.1, "Q": -3.0, "A": -0.2, "a": 0.1, "E": 0.5},
+        lambda n, d, u, p: math.exp(p["s"] * n ** p["q"] + p["S"])
+        + math.exp(p["B"] * n ** p["b"] + p["Q"]) * d ** -math.exp(p["A"] * n ** p["a"] + p["E"]),
+    ),
     "per-size": (
         {"a": 169.2, "b": 0.45, "E": 1.1},
         lambda n, d, u, p: p["a"] * d ** -p["b"] + p["E"],

@@ -35,8 +35,14 @@ def table() -> pd.DataFrame:
     points = pd.DataFrame(rows)
     points["compute"] = 6 * points["n"] * points["d"]
     points["budget"] = points["step"].map("{:g}".format)
+    points["sweep"] = points["size"]
     points["unique"] = 2000.0
     points["loss"] = 2.0 + 20 / points["d"] ** 0.5
+    for at, name in enumerate(("V", "T", "batch", "accuracy", "p1", "p2", "p3")):
+        points["domain"] = points["size"]
+        points[name] = np.exp(np.random.default_rng(at).uniform(-1.0, 1.0, len(points)))
+    proportions = points[["p1", "p2", "p3"]]
+    points[["p1", "p2", "p3"]] = proportions.div(proportions.sum(axis=1), axis=0)
     return points
 
 

@@ -24,6 +24,14 @@ NEEDS = {
     "isoflop": "its budget",
     "envelope": "C, the training FLOPs",
 }
+
+SAY = {
+    "visual-tokens": "V=NUMBER",
+    "video": "T=NUMBER,V=NUMBER",
+    "lr-batch": "batch=NUMBER",
+    "mixture": "p1=NUMBER,p2=NUMBER,p3=NUMBER,domain=LABEL",
+}
+"""What has to be said beside N and D."""
 """What these read beside N and D."""
 
 
@@ -40,6 +48,9 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     {
                         "model_size": f"{round(n / 0.9e6)}M", "run": f"{n:.0f}-{peak}", "N": n, "D": d, "loss": loss,
                         "step": 100 * (at + 1), "lr": rate, "C": 6 * n * d, "unique": d / (1 + at % 3),
+                        "visual_tokens": 16 * 4**at, "frames": 4 * 2 ** (at % 3), "tokens_per_frame": 16 * (1 + at),
+                        "batch_size": 1e5 * (1 + at), "accuracy": 0.2 + 0.1 * at,
+                        "domain": "web", "p1": 0.1 * at + 1e-10 * n, "p2": 0.4 - 0.1 * at, "p3": 0.6 - 1e-10 * n,
                     }
                 )  # fmt: skip
     file = tmp_path_factory.mktemp("table") / "all.csv"
@@ -96,6 +107,10 @@ def test_every_law_predicts_or_says_what_it_needs(
         assert f'"{law}" (' in err
         assert f"from more than N and D: {NEEDS[law]}" in err
         assert len(err.splitlines()) == 1
+    elif law in SAY:
+        assert (code, f"say it with --at {SAY[law]}" in err) == (2, True), err
+    elif law == "accuracy":
+        assert (code, "the loss" in err) == (2, True), err
     else:
         assert code == 0, err
         assert "N = 3e+07 (33M), D = 8e+09" in out

@@ -21,7 +21,7 @@ from fvlm_core.report.figures.view import view
 from fvlm_core.scaling.fit.constraints import Constraints
 from fvlm_core.scaling.fit.diagnostics import lag1
 from fvlm_core.scaling.fit.fitting import fit_points, load_model
-from fvlm_core.scaling.fit.identifiability import design_rank
+from fvlm_core.scaling.fit.identifiability import design_rank, rank_at
 from fvlm_core.scaling.fit.objective import FitObjective
 from fvlm_core.scaling.fit.options import Options
 from fvlm_core.scaling.fit.problem import FitProblem
@@ -29,7 +29,8 @@ from fvlm_core.scaling.fit.report import FitReport
 from fvlm_core.scaling.fit.resampling import SCHEMES
 from fvlm_core.scaling.points.points import tidy
 from fvlm_core.scaling.predict.cost import Cost
-from fvlm_core.scaling.predict.prediction_gate import Asked, ask
+from fvlm_core.scaling.predict.prediction_gate import ask
+from fvlm_core.scaling.predict.question import Asked
 
 FAST = [law for law in laws.LAWS if law not in ("envelope", "multi-power")]
 JOINT = load_model("joint-chinchilla")
@@ -56,6 +57,7 @@ def measured(law: str, spare: int, noise: float, seed: int) -> FitReport:
         table["unique"] = table["d"] / np.where(np.arange(rows) % 3, 5.0, 1.0)
         table["compute"] = np.repeat([1e15, 1e16], rows // 2)
         table["budget"] = table["compute"].map("{:.3g}".format)
+    table["sweep"] = table["size"]
     by = model.split or "source"
     table["source"] = "all"
     groups: list[pd.DataFrame] = []
@@ -74,14 +76,17 @@ def measured(law: str, spare: int, noise: float, seed: int) -> FitReport:
     table["loss"] = exact * np.exp(noise * rng.standard_normal(len(table)))
     if model.split == "budget":
         table["d"] = table["compute"] / 6 / table["n"]
-    points = evolve(tidy(table.drop(columns=["source", "budget"]), "made"), curves=laws.CURVES)
+    if model.split == "sweep":
+        table["d"] = 1e6
+    points = evolve(tidy(table.drop(columns=["source", "budget", "sweep"]), "made"), curves=laws.CURVES)
     return fit_points(points, model, draws=20, options=Options(force=True))
 
 
 def claims_nothing(report: FitReport) -> None:
     """What holds of every report: an interval has a width, and where there is none nothing claims to be sure."""
     for fit in report.fits:
-        free = sum(bound is None for bound in fit.solution.bounds)
+        slots = [at for at, bound in enumerate(fit.solution.bounds) if bound is None]
+        free = rank_at(fit.problem, fit.solution.theta, slots).rank
         for one in fit.estimates:
             ends = one.interval
             if ends.missing:
@@ -102,7 +107,14 @@ def claims_nothing(report: FitReport) -> None:
 def test_as_many_points_as_parameters_leave_no_interval_in_any_law(law: str) -> None:
     report = measured(law, 0, 0.01, 0)
     claims_nothing(report)
-    assert any(one.interval.missing for fit in report.fits for one in fit.estimates) or not report.fits
+    spare = [
+        any(fit.solution.bounds) for fit in report.fits
+    ]  # a parameter that rests on its bound leaves a residual
+    assert (
+        any(spare)
+        or any(one.interval.missing for fit in report.fits for one in fit.estimates)
+        or not report.fits
+    )
 
 
 @given(law=st.sampled_from(FAST), spare=st.integers(0, 3), noise=st.sampled_from([0.0, 1e-9, 0.003]),

@@ -14,7 +14,8 @@ from fvlm_core.scaling.fit.problem import FitProblem
 from fvlm_core.scaling.points.points import tidy
 from fvlm_core.scaling.predict.cost import Cost, Size
 from fvlm_core.scaling.predict.optimum import optimum
-from fvlm_core.scaling.predict.prediction_gate import Asked, ask
+from fvlm_core.scaling.predict.prediction_gate import ask
+from fvlm_core.scaling.predict.question import Asked
 
 E, A, B, ALPHA, BETA = 0.4, 20.0, 60.0, 0.35, 0.6
 LAW = FitProblem(load_model("joint-chinchilla"), FitObjective(), table([1e3, 1e4], [2.0, 1.0]))

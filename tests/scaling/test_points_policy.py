@@ -94,8 +94,14 @@ def test_a_policy_is_told_in_words_and_stored(points: Points) -> None:
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "points": ({"points": "last"}, '--points: expected final, all, or tail:F with 0 < F <= 1, got "last"'),
-    "tail": ({"points": "tail:0"}, '--points: expected final, all, or tail:F with 0 < F <= 1, got "tail:0"'),
+    "points": (
+        {"points": "last"},
+        '--points: expected final, all, best, or tail:F with 0 < F <= 1, got "last"',
+    ),
+    "tail": (
+        {"points": "tail:0"},
+        '--points: expected final, all, best, or tail:F with 0 < F <= 1, got "tail:0"',
+    ),
     "cut": (
         {"warmup_cut": "500"},
         "--warmup-cut: expected a fraction of each run's D below 1 (0.05), or a count of D with one of the suffixes "
@@ -103,7 +109,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "shape": (
         {"where": ("lr",)},
-        '--where: expected KEY OP VALUE, such as size=135M or "step >= 20k", with OP one of = == != <= >= < >; '
+        '--where: expected KEY OP VALUE, such as size=135M or "step >= 20k", with OP one of = == != <= >= < > ~ !~; '
         'got "lr"',
     ),
     "valueless": ({"where": ("lr >=",)}, '--where "lr >=": expected a value after >=, got ""'),
@@ -127,7 +133,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "both": (
         {"points": "x", "warmup_cut": "-1"},
-        '--points: expected final, all, or tail:F with 0 < F <= 1, got "x"\n'
+        '--points: expected final, all, best, or tail:F with 0 < F <= 1, got "x"\n'
         "--warmup-cut: expected a fraction of each run's D below 1 (0.05), or a count of D with one of the suffixes "
         'k, M, B, T (20k); got "-1"',
     ),
@@ -255,3 +261,58 @@ def test_seeds_that_number_the_runs_of_every_size_are_runs_of_their_own() -> Non
 @pytest.mark.parametrize("text", ["547k", "547K", "547_000", "5.47e5"])
 def test_a_count_is_read_as_tables_and_recipes_write_it(text: str) -> None:
     assert parse_count(text) == 547_000
+
+
+def test_the_best_of_a_sweep_is_taken_for_each_setting() -> None:
+    """The lowest loss of the rates tried at each N and D; of an accuracy the highest."""
+    rows = [
+        {
+            "n": n,
+            "d": d,
+            "lr": lr,
+            "loss": 2 + abs(np.log(lr / 1e-3)) + 1 / n + 1 / d,
+            "acc": -abs(np.log(lr / 1e-3)),
+        }
+        for n in (1e6, 1e7)
+        for d in (1e8, 1e9)
+        for lr in (1e-4, 1e-3, 3e-3)
+    ]
+    points = tidy(pd.DataFrame(rows), "sweep")
+    best = PointSelection.parse("best", per="N,D")
+    kept = apply(best, points)
+    assert len(kept.table) == 4
+    assert (kept.table["lr"] == 1e-3).all()
+    assert "points left out, not the best for their N, D: 8" in kept.remarks
+    assert (apply(best, points, "acc", True).table["lr"] == 1e-3).all()
+    assert (apply(best, points, "acc").table["lr"] == 1e-4).all()
+    with pytest.raises(UsageError, match="--points best --per N,D"):
+        PointSelection.parse("best")
+    with pytest.raises(UsageError, match='no column "M"'):
+        apply(PointSelection.parse("best", per="N,M"), points)
+
+
+def test_words_are_compared_with_patterns() -> None:
+    points = tidy(
+        pd.DataFrame({"run": ["wsd-1", "wsd-2", "cosine"], "d": [1.0, 2.0, 3.0], "loss": [3.0, 2.0, 1.0]}),
+        "x",
+    )
+    for text, kept in (
+        ("run=wsd*", 2),
+        ("run ~ wsd-?", 2),
+        ("run!=wsd*", 1),
+        ("run !~ wsd*", 1),
+        ("run=cosine", 1),
+    ):
+        assert len(apply(PointSelection.parse(where=(text,)), points).table) == kept, text
+    with pytest.raises(UsageError, match="no point has such a run"):
+        apply(PointSelection.parse(where=("run~linear*",)), points)
+
+
+def test_the_final_point_without_d_is_that_of_the_last_step() -> None:
+    table = pd.DataFrame(
+        {"run": ["a", "a", "b", "b"], "step": [1.0, 2.0, 1.0, 3.0], "loss": [4.0, 3.0, 4.0, 2.0]}
+    )
+    kept = apply(PointSelection.parse("final"), tidy(table, "x")).table
+    assert sorted(kept["loss"]) == [2.0, 3.0]
+    with pytest.raises(UsageError, match="do not say either"):
+        apply(PointSelection.parse("final"), tidy(table.drop(columns="step"), "x"))

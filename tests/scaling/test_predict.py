@@ -18,7 +18,8 @@ from fvlm_core.scaling.points.points import Points, tidy
 from fvlm_core.scaling.predict.cost import Cost, Size, cost_of_points, six_nd
 from fvlm_core.scaling.predict.optimum import optimum
 from fvlm_core.scaling.predict.prediction import Predictor
-from fvlm_core.scaling.predict.prediction_gate import Asked, ask
+from fvlm_core.scaling.predict.prediction_gate import ask
+from fvlm_core.scaling.predict.question import Asked
 from fvlm_core.utils.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("quick_fits")

@@ -6,6 +6,7 @@ from math import log
 from typing import TYPE_CHECKING
 
 from fvlm_core.api.views.console import new_table
+from fvlm_core.api.views.facts import told
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,8 +18,9 @@ SHOWN = 12
 """Sizes in the table of a budget."""
 
 
-def print_answer(console: Console, answer: Answer) -> None:
-    """Print an answer: what was asked of what, the numbers or why there are none, then what to know."""
+def print_answer(console: Console, answer: Answer, verbose: bool = False) -> None:
+    """Print an answer: what was asked of what, the numbers or why there are none, then what to know. verbose: all that
+    there is to say, and not the first ten lines of it."""
     report = answer.report
     _say(console, f"{report.model.name}: {report.model.form}", "bold")
     _say(
@@ -38,30 +40,37 @@ def print_answer(console: Console, answer: Answer) -> None:
     )
     if answer.cost is not None:
         _say(console, f"cost: {answer.cost}", "dim")
+    said = " ".join(answer.reasons)
+    kinds = (answer.reasons, [warning for warning in answer.warnings if warning not in said])
+    (reasons, warnings), hidden = told(kinds, verbose)
     if answer.status != "ok":
         _say(console, answer.status, "bold yellow")
-        for reason in answer.reasons:
+        for reason in reasons:
             _say(console, f"  - {reason}")
     if answer.prediction is not None:
-        _prediction(console, answer.prediction)
+        _prediction(console, answer.prediction, report.model.target)
     if answer.best is not None:
         _best(console, answer.best)
     if answer.sizes:
         _sizes(console, answer)
     if answer.parts:
         _say(console, f"95 % intervals of a new run hold: {'; '.join(answer.parts)}", "dim")
-    said = " ".join(answer.reasons)
-    for warning in answer.warnings:
-        if warning in said:
-            continue
+    for warning in warnings:
         _say(console, f"  warning: {warning}", "yellow")
+    if hidden:
+        _say(console, f"  and {hidden} more line{'' if hidden == 1 else 's'}: --verbose prints all", "dim")
 
 
-def _prediction(console: Console, one: Prediction) -> None:
+def _prediction(console: Console, one: Prediction, target: str) -> None:
     size = f" ({one.label})" if one.label else ""
-    flops = "" if one.compute is None else f", C = {one.compute:.3g} FLOPs"
-    _say(console, f"N = {one.n:.4g}{size}, D = {one.d:.4g}{flops}")
-    _say(console, f"loss {_loss(one.loss)}", "bold")
+    said = [f"N = {one.n:.4g}{size}" if one.n == one.n else "", f"D = {one.d:.4g}" if one.d == one.d else ""]
+    said += [
+        f"{name} = {value:.4g}" if isinstance(value, float) else f"{name} = {value}"
+        for name, value in one.at.items()
+    ]
+    said += [] if one.compute is None else [f"C = {one.compute:.3g} FLOPs"]
+    _say(console, ", ".join(filter(None, said)))
+    _say(console, f"{target} {_loss(one.loss)}", "bold")
     if one.loss.band is not None:
         low, high = one.loss.band
         _say(console, f"  the law alone: {low:.4f} to {high:.4f}", "dim")

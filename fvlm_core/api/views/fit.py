@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fvlm_core.api.views.console import new_table
+from fvlm_core.api.views.facts import reasons_of, told, warnings_of
 from fvlm_core.report.digits import digits
 
 if TYPE_CHECKING:
@@ -19,8 +20,11 @@ SHOWN = 4
 """Exponents in a line of sensitivities."""
 
 
-def print_fit(console: Console, report: FitReport) -> None:
-    """Print a report: what was fitted to what, what is withheld and why, the numbers, then the warnings."""
+def print_fit(console: Console, report: FitReport, verbose: bool = False) -> None:
+    """Print a report: what was fitted to what, what is withheld and why, the numbers, then the warnings.
+
+    verbose: all that there is to say, and not the first ten lines of it.
+    """
     from fvlm_core.scaling.fit.diagnostics import count
 
     points = report.points.table
@@ -48,14 +52,22 @@ def print_fit(console: Console, report: FitReport) -> None:
         ),
         "dim",
     )
-    for remark in report.points.remarks:
+    every = [line for fit in report.fits for line in sensitivity_lines(fit)]
+    kinds = (
+        reasons_of(report) if report.status != "ok" else [],
+        report.warnings if verbose else warnings_of(report),
+        report.points.remarks,
+        every,
+    )
+    (reasons, warnings, remarks, lines), hidden = told(kinds, verbose)
+    for remark in remarks:
         _say(console, f"  note: {remark}", "dim")
     if report.status != "ok":
         shown = ": shown because it was forced" if report.forced else ""
         if report.withheld and not report.forced:
             shown = f": {', '.join(report.withheld)} withheld{_partly(report)}"
         _say(console, f"{report.status}{shown}", "bold yellow")
-        for reason in report.reasons:
+        for reason in reasons:
             _say(console, f"  - {reason}")
     if report.fits:
         instead = report.fits[0].problem.model
@@ -67,13 +79,14 @@ def print_fit(console: Console, report: FitReport) -> None:
         _say(console, _schemes(report), "dim")
     if report.relation is not None:
         _say(console, f"  {report.relation}")
-    said = " ".join(report.reasons)
-    for warning in report.warnings:
-        if warning not in said:
-            _say(console, f"  warning: {warning}", "yellow")
-    for fit in report.fits:
-        for line in sensitivity_lines(fit):
-            _say(console, f"  {line}", "dim")
+    for line in report.conclusions:
+        _say(console, f"  {line}", "bold")
+    for warning in warnings:
+        _say(console, f"  warning: {warning}", "yellow")
+    for line in lines:
+        _say(console, f"  {line}", "dim")
+    if hidden:
+        _say(console, f"  and {hidden} more line{'' if hidden == 1 else 's'}: --verbose prints all", "dim")
     console.print()
 
 

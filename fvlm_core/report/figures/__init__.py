@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from fvlm_core.interfaces.figure import LawReport
 from fvlm_core.report.catalogue import load_figure
-from fvlm_core.report.figures import loss, style
+from fvlm_core.report.figures import along, config, loss, optima, style
 from fvlm_core.report.figures.files import DPI, check_format, house_style, save
 from fvlm_core.report.figures.style import COLOURS
 from fvlm_core.report.figures.view import view
@@ -30,16 +32,18 @@ SCREEN_DPI = 100
 
 
 def scaling_law_plot(reports: Sequence[FitReport], file: Path, nothing: str = "", heading: str = "") -> None:
-    """Draw loss against data, one panel a report, and write it to `file` (PNG, PDF or SVG by its suffix).
+    """Draw the laws, and write them to `file` (PNG, PDF or SVG by its suffix).
 
-    Points by size (colour) and run (marker), fitted curves with their 95 % band, and in words what was withheld.
-    nothing: what to say when there are no reports. heading: above everything. Raises `UsageError` for another suffix.
+    Loss against data, one panel a report, where that shows all of them: points by size (colour) and run (marker),
+    fitted curves with their 95 % band, and in words what was withheld. Parabolas and their minima of laws of those;
+    else each law along the columns that it reads. nothing: what to say when there are no reports. heading: above
+    everything. Raises `UsageError` for another suffix.
     """
     check_format(file)
     with house_style():
         figure = Figure(figsize=SIZE_INCHES, dpi=DPI)
         if reports:
-            loss.panels([view(report) for report in reports], figure, "d", size=SIZE_INCHES)
+            _whole([view(report) for report in reports], figure, SIZE_INCHES)
         else:
             style.only_words(figure, nothing, SIZE_INCHES)
         if heading:
@@ -66,11 +70,32 @@ def draw_figures(
     return files
 
 
-def law_figure(reports: Sequence[FitReport], name: str) -> Figure:
-    """One figure by its name, not saved. Raises `LookupFailure` for a name that nobody offers."""
-    draw = load_figure(name)
+def law_figure(reports: Sequence[FitReport], name: str = "") -> Figure:
+    """One figure by its name, not saved; "" for the one that shows the laws. Raises `LookupFailure` for a name that
+    nobody offers."""
+    draw = load_figure(name) if name else _whole
     with house_style():
         return _drawn(draw, [view(report) for report in reports], SCREEN_DPI)
+
+
+def _whole(reports: Sequence[LawReport], figure: Figure, size: tuple[float, float] | None = None) -> None:
+    """The figure that shows the curves of all these laws."""
+    minima: set[Any] = {report.trend.column for report in reports if report.trend is not None}
+    if all(map(over_data, reports)):
+        loss.panels(reports, figure, "d", size=size)
+    elif len(minima) == 1 and all(report.trend is not None for report in reports):
+        optima.draw(config.Optima(column=minima.pop()), reports, figure)
+    else:
+        along.panels(reports, figure)
+
+
+def over_data(report: LawReport) -> bool:
+    """Whether loss against D shows all of a law: one of N and D, or of schedules."""
+    law = report.law
+    known = bool(np.isfinite(report.points["d"]).any())
+    own = any(one.name in (*law.inputs, law.target) for one in law.variables) or law.labels
+    of_data = law.features or "d" in law.inputs or "compute" in law.inputs
+    return known and law.target == "loss" and not own and bool(of_data) and law.split in (None, "size")
 
 
 def _drawn(

@@ -51,6 +51,7 @@ def draw(config: Plain, reports: Sequence[LawReport], figure: Figure) -> None:
             if names
             else "No law tells a frontier. Points: the runs there are.",
             style.one_of(len(table)),
+            *filter(None, (_ends(report, compute, found["n"][0]) for report, compute, found in curves)),
             *(f"{report.law.name} tells no frontier. {words.said(report, numbers=False)}" for report in none),
         ],
         legend=handles,
@@ -76,3 +77,17 @@ def draw(config: Plain, reports: Sequence[LawReport], figure: Figure) -> None:
         axes.axvline(largest, color=style.GREY, linewidth=0.9, linestyle=":")
         style.log_axis(axes, "x", np.concatenate(spent), "compute", first.units["compute"])
         style.log_axis(axes, "y", np.concatenate(seen), column, first.units[column])
+
+
+def _ends(report: LawReport, compute: Any, best: Any) -> str:
+    """Why a frontier does not reach from end to end, in words; "" where it does."""
+    known = np.isfinite(best)
+    if known.all():
+        return ""
+    if not known.any():
+        return f"{report.law.name}: at no budget drawn is the best size inside what the points and their cost reach."
+    low, high = compute[known].min(), compute[known].max()
+    return (
+        f"{report.law.name} is drawn from C = {low:.2g} to {high:.2g}: at other budgets its best size lies beyond the "
+        "sizes whose cost is known, or farther from the points than they carry."
+    )

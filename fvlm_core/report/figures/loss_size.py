@@ -29,8 +29,8 @@ def draw(reports: Sequence[LawReport], figure: Figure) -> None:
     """One panel a report."""
     first = reports[0]
     table = first.points
-    if not np.isfinite(table["n"]).any():
-        style.only_words(figure, "Loss against parameters: the points do not say N.")
+    if not (np.isfinite(table["n"]) & np.isfinite(table["d"])).any():
+        style.only_words(figure, "Loss against parameters: the points do not say N and D.")
         return
     levels = np.unique(np.quantile(np.log(table["d"]), LEVELS, method="nearest"))
     shades = [tuple(colormaps["cividis"](at)) for at in np.linspace(0.0, 0.88, len(levels))]

@@ -66,12 +66,15 @@ def _residuals(report: LawReport, axes: Axes) -> None:
     sizes = report.sizes
     shades = dict(zip(sizes, style.colours(len(sizes)), strict=True))
     table = pd.concat([fit.points for fit in report.fits], ignore_index=True)
+    x = next((name for name in ("d", *report.law.columns) if table[name].notna().any()), "d")
     every = style.thinning(len(table))
+    relative = all(fit.relative for fit in report.fits)
+    part = 100 if relative else 1
     joined = len(loss.runs_of(table)) <= RUNS
     for size, run, marker, of_run in loss.runs_of(table):
         if joined and run:
-            axes.plot(of_run["d"], 100 * of_run["residual"], color=shades[size], linewidth=0.6, alpha=0.6)
-        style.points(axes, of_run["d"], 100 * of_run["residual"], shades[size], marker, every)
+            axes.plot(of_run[x], part * of_run["residual"], color=shades[size], linewidth=0.6, alpha=0.6)
+        style.points(axes, of_run[x], part * of_run["residual"], shades[size], marker, every)
     axes.axhline(0, color=style.GREY, linewidth=0.8, zorder=2)
     ends = np.log(table["d"].to_numpy(float))
     for at, jump in enumerate(report.jumps[:JUMPS]):
@@ -88,8 +91,9 @@ def _residuals(report: LawReport, axes: Axes) -> None:
             color=style.GREY,
             va="top",
         )
-    style.log_axis(axes, "x", table["d"].to_numpy(float), "d", report.units["d"])
-    axes.set_ylabel("measured / fitted - 1 (%)", fontsize=style.NORMAL)
+    style.log_axis(axes, "x", table[x].to_numpy(float), x, report.units[x])
+    words_ = "measured / fitted - 1 (%)" if relative else "measured - fitted"
+    axes.set_ylabel(words_, fontsize=style.NORMAL)
 
 
 def _autocorrelation(report: LawReport, axes: Axes) -> None:

@@ -219,7 +219,7 @@ def _inches(axes: Axes, which: str) -> float:
 def loss_axis(axes: Axes, losses: NDArray[Any], text: str) -> None:
     """The y axis of losses: logarithmic where they span more than `LOG_LOSS`."""
     low, high = float(losses.min()), float(losses.max())
-    if high / low > LOG_LOSS:
+    if low > 0 and high / low > LOG_LOSS:
         log_axis(axes, "y", np.array([low * (low / high) ** 0.02, high]), "loss", text)
     else:
         room = MARGIN * (high - low or high)

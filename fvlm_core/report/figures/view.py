@@ -29,7 +29,7 @@ def view(report: FitReport) -> LawReport:
         withheld=report.withheld,
         warnings=tuple(report.warnings),
         points=report.points.table,
-        units=_units(report.points),
+        units={**_units(report.points), **{one.name: one.axis for one in report.model.variables}},
         fits=tuple(_fit(fit) for fit in report.fits),
         jumps=tuple(
             dict.fromkeys(
@@ -54,12 +54,17 @@ def _fit(fit: FittedLaw) -> LawFit:
         group=fit.group,
         parameters=tuple(_found(one, log) for one, log in zip(fit.estimates, logs, strict=False)),
         draws=_draws(fit),
-        points=fit.problem.table.assign(predicted=predicted, residual=fit.problem.loss / predicted - 1),
+        points=fit.problem.table.assign(predicted=predicted, residual=_residual(fit, predicted)),
         lag1=fit.lag1,
         predict=fit.predict,
         profiles=partial(_profiles, fit),
         missing=fit.drawn.missing,
+        relative=fit.problem.relative,
     )
+
+
+def _residual(fit: FittedLaw, predicted: Floats) -> Floats:
+    return fit.problem.loss / predicted - 1 if fit.problem.relative else fit.problem.loss - predicted
 
 
 def _draws(fit: FittedLaw) -> Floats:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fvlm_core.interfaces.figure import LawReport
+    from fvlm_core.interfaces.fit import FitModel
     from fvlm_core.scaling.points.points import Points
 
 Json = Mapping[str, Any]
@@ -84,9 +85,19 @@ def _points(folder: Path, runs: Sequence[Gathered], report: Json) -> Points | No
             every.append(known.get(file.parent) or open_run(file.parent))
     pattern = str(report["data"].get("of", "*"))
     try:
-        return from_runs(in_order([run for run in every if fnmatchcase(run.id, pattern)]), str(folder))
-    except FvlmError:
+        chosen = in_order([run for run in every if fnmatchcase(run.id, pattern)])
+        return from_runs(chosen, str(folder), laws=[_law(report)])
+    except (FvlmError, LookupFailure):
         return None
+
+
+def _law(report: Json) -> FitModel:
+    """The law of a stored fit, as it is installed now. Raises `LookupFailure` or `FvlmError`."""
+    from fvlm_core.recipes.read import fit_from_record
+    from fvlm_core.scaling.fit.fitting import load_model
+
+    name, settings = str(report["model"]), report.get("settings")
+    return load_model(name, fit_from_record({"model": name, **settings}).config if settings else None)
 
 
 def _block(report: Json, points: Points | None, id: str, named: str, draw: bool) -> Block:
@@ -229,9 +240,9 @@ def _span(values: Sequence[float]) -> Cell:
 
 def _drawn(report: Json, points: Points | None, id: str) -> tuple[Chart | None, str]:
     """The chart of a fit, and why there is none, or what it lacks."""
-    from fvlm_core.recipes.read import fit_from_record
+    from fvlm_core.report.figures import over_data
     from fvlm_core.report.figures.view import view
-    from fvlm_core.scaling.fit.fitting import fit_points, load_model
+    from fvlm_core.scaling.fit.fitting import fit_points
     from fvlm_core.scaling.fit.objective import FitObjective
     from fvlm_core.scaling.fit.options import Options
 
@@ -246,9 +257,7 @@ def _drawn(report: Json, points: Points | None, id: str) -> tuple[Chart | None, 
     )
     try:
         objective = FitObjective(asked["name"], asked["delta"])
-        name = str(report["model"])
-        settings = report.get("settings")
-        model = load_model(name, fit_from_record({"model": name, **settings}).config if settings else None)
+        model = _law(report)
         if model.form != report["form"]:
             return (
                 None,
@@ -258,7 +267,7 @@ def _drawn(report: Json, points: Points | None, id: str) -> tuple[Chart | None, 
         seen = view(fit_points(points, model, objective, draws=_DRAWS, options=Options(sensitivity=False)))
     except (FvlmError, LookupFailure) as error:
         return None, f"Not drawn: {error}"
-    return _chart(seen, id), note
+    return (_chart if over_data(seen) else _sliced)(seen, id), note
 
 
 def _chart(law: LawReport, id: str) -> Chart:
@@ -295,6 +304,47 @@ def _chart(law: LawReport, id: str) -> Chart:
         + (f" ({_DRAWS} bootstrap draws)." if banded else ".")
         if shown
         else "Marks are measured.",
+    )
+
+
+def _sliced(law: LawReport, id: str) -> Chart:
+    """The law along the first column it reads, where loss against D does not show it."""
+    from fvlm_core.report.figures.slices import columns, held, slices
+
+    along = [*columns(law), *law.law.columns][0]
+    unit, target = law.units.get(along, along), law.units.get(law.law.target, law.law.target)
+    curves = slices(law, along) if law.fits and along in columns(law) else []
+    lines: list[Series] = []
+    keys: list[Key] = []
+    rows: list[list[Cell]] = []
+    for at, (one, shade) in enumerate(zip(curves, colours(len(curves)), strict=True)):
+        series, label = f"{id}-curve-{at}", one.label or "the law"
+        lines.append(Series(series, f"{label}, fitted", one.x, one.best, shade))
+        if np.isfinite(one.low).all():
+            lines.append(Series(series, label, one.x, one.best, shade, low=one.low, high=one.high))
+        order = np.argsort(one.at)
+        lines.append(
+            Series(series, label, one.at[order], one.measured[order], shade, marks=_MARKS[at % len(_MARKS)])
+        )
+        keys.append(Key(series, label, shade, mark=True))
+        rows.append([Cell(label), *(_end(float(part[-1])) for part in (one.best, one.low, one.high))])
+    fixed = f", {held(law, along)}" if curves and held(law, along) else ""
+    return chart(
+        id,
+        f"{law.law.name}: {target} against {unit}",
+        lines,
+        Axes(unit, target, x_log=bool((law.points[along] > 0).all())),
+        keys=keys,
+        table=Table(
+            f"{id}-ends",
+            f"The law at the largest {along}{fixed}, with its 95 % band.",
+            [Column("curve"), *(Column(name, number=True) for name in ("fitted", "low", "high"))],
+            rows,
+        ),
+        description=f"The law {law.law.form} along {along}{fixed}.",
+        note=f"Marks are measured, moved along the law to its curves{fixed}."
+        if curves
+        else "No curve: withheld.",
     )
 
 

@@ -12,7 +12,7 @@ from fvlm_core.scaling.fit.objective import Floats
 from fvlm_core.scaling.fit.problem import FitProblem, Slot
 from fvlm_core.scaling.fit.solver import Solution
 from fvlm_core.scaling.fit.uncertainty import Bootstrap
-from fvlm_core.scaling.points.points import shorten
+from fvlm_core.utils.listing import shorten
 
 FEW = 5
 """Fewer points than this for each parameter are few."""
@@ -137,7 +137,10 @@ def floor_above_best(problem: FitProblem, solution: Solution) -> list[Remark]:
     if "d" not in problem.model.columns or problem.model.target != "loss" or not problem.relative:
         return []
     endless = FitProblem(problem.model, problem.objective, problem.table.assign(d=ENDLESS))
-    floors = pd.Series(endless.predict(solution.values[None])[0])
+    found, fitted = (one.predict(solution.values[None])[0] for one in (endless, problem))
+    if (found > fitted * (1 + 1e-9)).any():
+        return []  # a law that rises with data, all else equal (at one rate and batch, say), has no floor there
+    floors = pd.Series(found)
     sizes = problem.table["size"].to_numpy()
     best = pd.Series(problem.loss).groupby(sizes, sort=False).min()
     with np.errstate(all="ignore"):

@@ -19,7 +19,7 @@ from fvlm_core.scaling.fit import residual_checks as evidence
 from fvlm_core.scaling.fit.budgets import with_budgets
 from fvlm_core.scaling.fit.constraints import completion, freed
 from fvlm_core.scaling.fit.diagnostics import Remark, join
-from fvlm_core.scaling.fit.identifiability import Rank, design_rank, idle, rank_at
+from fvlm_core.scaling.fit.identifiability import Rank, design_rank, rank_at
 from fvlm_core.scaling.fit.leverage import nothing_left
 from fvlm_core.scaling.fit.model_selection import criteria
 from fvlm_core.scaling.fit.objective import PLAIN, FitObjective, ObjectiveName
@@ -28,8 +28,9 @@ from fvlm_core.scaling.fit.problem import FitProblem, group_label, relative
 from fvlm_core.scaling.fit.relation import relate
 from fvlm_core.scaling.fit.report import Estimate, FitReport, FittedLaw, Status
 from fvlm_core.scaling.fit.sensitivity import OtherFit, lines
-from fvlm_core.scaling.fit.shortage import shortage
+from fvlm_core.scaling.fit.shortage import not_identifiable
 from fvlm_core.scaling.fit.solver import Solution, solve
+from fvlm_core.scaling.fit.sweeps import with_sweeps
 from fvlm_core.scaling.fit.uncertainty import (
     DRAWS,
     Bootstrap,
@@ -42,7 +43,7 @@ from fvlm_core.scaling.fit.uncertainty import (
 )
 from fvlm_core.scaling.points.chosen_rates import with_chosen_rates
 from fvlm_core.scaling.points.point_selection import apply
-from fvlm_core.scaling.points.points import Points, meaning, shorten, size_label
+from fvlm_core.scaling.points.points import Points
 from fvlm_core.scaling.points.points_from_runs import from_runs
 from fvlm_registry import registry
 
@@ -64,24 +65,27 @@ def fit_runs(runs: Sequence[StoredRun], fits: Sequence[FitRequest], source: str 
 
     Raises `UsageError` when no run has a point to fit. A fit that the points cannot support is a report, not an error.
     """
+    laws = [load_model(fit.model, fit.config) for fit in fits]
     return [
         evolve(
-            fit_points(points, load_model(fit.model, fit.config), fit.objective),
+            fit_points(points, law, fit.objective),
             settings={} if fit.config is None else plain(fit.config),
         )
-        for fit, points in zip(fits, _points_of(runs, fits, source), strict=True)
+        for fit, law, points in zip(fits, laws, _points_of(runs, fits, laws, source), strict=True)
     ]
 
 
-def _points_of(runs: Sequence[StoredRun], fits: Sequence[FitRequest], source: str) -> list[Points]:
+def _points_of(
+    runs: Sequence[StoredRun], fits: Sequence[FitRequest], laws: Sequence[FitModel], source: str
+) -> list[Points]:
     """The points of each fit; fits of the same runs share theirs."""
     read: dict[str | None, Points] = {}
     for pattern in dict.fromkeys(fit.runs for fit in fits):
         if pattern is None:
-            read[pattern] = from_runs(runs, source)
+            read[pattern] = from_runs(runs, source, laws=laws)
             continue
         chosen = [run for run in runs if fnmatchcase(run.id, pattern)]
-        read[pattern] = evolve(from_runs(chosen, f"{source}, runs {pattern}"), of=pattern)
+        read[pattern] = evolve(from_runs(chosen, f"{source}, runs {pattern}", laws=laws), of=pattern)
     return [read[fit.runs] for fit in fits]
 
 
@@ -103,6 +107,8 @@ def fit_points(
         points = apply(evolve(points.policy, points="final"), points)
     asked = options.constraints.apply(model)
     points = points.of_law(model)
+    if model.valid is not None:
+        model.valid(points.table)
     said: list[Remark] = []
     if (
         aim.logarithmic
@@ -113,7 +119,9 @@ def fit_points(
         aim = PLAIN
     if model.output.rising:
         said.append(Remark("rising", f"{model.output.words}, rises: higher is better"))
-    table = with_budgets(points.table, points.source) if _groups_by_budget(model) else points.table
+    labels = {parameter.per for parameter in model.parameters}
+    table = with_budgets(points.table, points.source) if "budget" in labels else points.table
+    table = with_sweeps(table) if "sweep" in labels else table
     groups: list[tuple[str, pd.DataFrame]] = [("", table)]
     if model.split:
         groups = [
@@ -133,8 +141,24 @@ def fit_points(
     status: Status = "ok" if not reasons else "reduced" if any(a.believed for a in attempts) else "refused"
     about = (*said, *(() if model.split or model.features else say.of_points(points.table)))
     relation = relate(model.relation, fits) if model.relation else None
+    concluded: tuple[str, ...] = ()
+    if model.concludes is not None and fits:
+        concluded = tuple(model.concludes({fit.group: fit.found() for fit in fits}))
     return FitReport(
-        asked, aim, points, status, fits, tuple(reasons), withheld, about, options, options.force, relation
+        asked,
+        aim,
+        points,
+        status,
+        fits,
+        tuple(reasons),
+        withheld,
+        about,
+        options,
+        options.force,
+        relation,
+        conclusions=()
+        if model.concludes is None or not fits
+        else tuple(model.concludes({fit.group: fit.found() for fit in fits})),
     )
 
 
@@ -147,10 +171,6 @@ def _not_logarithmic(model: FitModel, points: Points, aim: FitObjective) -> Rema
         f"the objective is {PLAIN}, squared residuals, instead of {aim}: {model.output.words}, has no logarithm "
         f"({why})",
     )
-
-
-def _groups_by_budget(model: FitModel) -> bool:
-    return any(parameter.per == "budget" for parameter in model.parameters)
 
 
 @define
@@ -179,7 +199,7 @@ class _Asking:
         problem = self.problem(model, table)
         design = design_rank(problem)
         if not design.full:
-            attempt.reasons.append(_not_identifiable(problem, design))
+            attempt.reasons.append(not_identifiable(problem, design))
         judged = (
             not model.split
         )  # a law of single groups is warned about, and withheld only where it has no answer
@@ -191,7 +211,7 @@ class _Asking:
             attempt.reasons += say.at_bounds(problem, solution)
             here = _rank(problem, solution)
             if design.full and not attempt.reasons and not here.full:
-                attempt.reasons.append(_not_identifiable(problem, here))
+                attempt.reasons.append(not_identifiable(problem, here))
         if solution is not None and (design.full or self.options.force):
             fit = self._fit(model, problem, solution, table, group)
             # What is wrong with runs is a warning until sizes, or whatever else the law declares, are compared.
@@ -233,7 +253,7 @@ class _Asking:
         problem = self.problem(model, table)
         design = design_rank(problem)
         if not design.full:
-            attempt.reasons.append(_not_identifiable(problem, design))
+            attempt.reasons.append(not_identifiable(problem, design))
             return None
         solution = solve(problem)
         bounds = say.at_bounds(problem, solution)
@@ -262,7 +282,7 @@ class _Asking:
         found += say.of_solution(problem, solution)
         found += _unchecked(problem)
         if not here.full:
-            found.append(Remark("not-identifiable", _not_identifiable(problem, here)))
+            found.append(Remark("not-identifiable", not_identifiable(problem, here)))
         found += say.of_spread(problem, drawn, autocorrelation, pairs)
         log_apart = evidence.residuals(problem, solution)
         changes: tuple[evidence.CurveJump, ...] = ()
@@ -375,34 +395,3 @@ def _unchecked(problem: FitProblem) -> list[Remark]:
         f"{them}"
     )
     return [Remark("unchecked", text)]
-
-
-def _not_identifiable(problem: FitProblem, found: Rank) -> str:
-    """Why, in a sentence or two: which parameters, what the points have, what it would take."""
-    nowhere = idle(problem)
-    unused = [say.slot_name(problem, problem.slots[at]) for at in nowhere]
-    names = [say.slot_name(problem, problem.slots[at]) for at in found.undetermined if at not in nowhere]
-    rank = f"(the Jacobian has rank {found.rank} of {found.of})"
-    without = ""
-    if unused:
-        is_, it_makes = ("are", "they make") if len(unused) > 1 else ("is", "it makes")
-        without = (
-            f"{shorten(join(unused))} {is_} not identifiable: {it_makes} no difference to any predicted loss at "
-            f"{'these points' if len(problem.loss) > 1 else 'this point'} {rank}. The law does not use "
-            f"{'them' if len(unused) > 1 else 'it'}, or only at other points."
-        )
-        if not names:
-            return without
-    few: list[str] = []
-    for column in problem.model.columns:
-        values = np.unique(problem.table[column])
-        if len(values) < len(problem.slots):
-            shown = ", ".join(size_label(value) if column == "n" else f"{value:g}" for value in values)
-            few.append(f"{say.count(len(values), 'value')} of {meaning(problem.model, column)} ({shown})")
-    have = say.count(len(problem.loss), "point") + (f" with {join(few)}" if few else "")
-    several = len(names) > 1
-    text = (
-        f"{shorten(join(names))} {'are' if several else 'is'} not identifiable from {have}: "
-        f"{'they can change together' if several else 'it can change'} and leave every predicted loss as it is {rank}"
-    )
-    return " ".join(filter(None, (without, f"{text}.", shortage(problem))))

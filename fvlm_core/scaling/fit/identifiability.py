@@ -20,6 +20,10 @@ SHARE = 1e-3
 ENOUGH = 2_000
 """Points, chosen evenly at random, whose rank is tried first: more of them can only raise it."""
 
+SPREADS = (0.5, 0.05)
+"""How far from the law's guess its rank is looked at, in parts of it, or of 1 where it is smaller. The second is tried
+where the first shows less than all: exponents of exponents vanish, or swallow all else, a little way off."""
+
 VANISHED = 1e-9
 """A slot whose unit step changes no predicted loss by more than this has no influence."""
 
@@ -70,8 +74,13 @@ def design_rank(problem: FitProblem) -> Rank:
         found = design_rank(thinned(problem, ENOUGH))
         if found.full:
             return found
-    ranks = [rank_at(problem, row, list(range(len(problem.slots)))) for row in _generic(problem)]
-    return max(ranks, key=lambda found: found.rank)
+    best = Rank(-1, len(problem.slots), ())
+    for spread in SPREADS:
+        ranks = [rank_at(problem, row, list(range(len(problem.slots)))) for row in _generic(problem, spread)]
+        best = max([best, *ranks], key=lambda found: found.rank)
+        if best.full:
+            break
+    return best
 
 
 def idle(problem: FitProblem) -> tuple[int, ...]:
@@ -84,8 +93,8 @@ def idle(problem: FitProblem) -> tuple[int, ...]:
     return tuple(np.flatnonzero(~problem.jacobian(sound).any(axis=(0, 2))).tolist())
 
 
-def _generic(problem: FitProblem) -> Floats:
+def _generic(problem: FitProblem, spread: float = SPREADS[0]) -> Floats:
     """theta [8, P]: values of no special kind, near the law's guess."""
-    near = np.random.default_rng(0).uniform(-0.5, 0.5, (8, len(problem.slots)))
+    near = np.random.default_rng(0).uniform(-spread, spread, (8, len(problem.slots)))
     guess = problem.search(problem.guess())
     return np.clip(guess + near * np.maximum(np.abs(guess), 1.0), problem.lower, problem.upper)

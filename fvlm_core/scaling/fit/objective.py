@@ -49,7 +49,8 @@ class FitObjective:
     def losses(self, residuals: Floats) -> Floats:
         """The loss of each residual."""
         if self.delta is None:
-            return residuals * residuals
+            with np.errstate(over="ignore"):
+                return residuals * residuals
         size = np.abs(residuals)
         huber = np.where(size <= self.delta, 0.5 * size * size, self.delta * (size - 0.5 * self.delta))
         return huber / self._unit

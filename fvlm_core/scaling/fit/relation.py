@@ -10,6 +10,7 @@ from attrs import asdict, evolve, frozen
 
 from fvlm_core.interfaces.fit import Relation
 from fvlm_core.scaling.fit.leverage import EXACT
+from fvlm_core.scaling.fit.sweeps import ALIKE
 from fvlm_core.scaling.fit.uncertainty import UNBOUNDED, Interval, quantile
 from fvlm_core.scaling.predict.cost import SAME_SIZE
 
@@ -31,8 +32,9 @@ class GroupEstimate:
 class FittedRelation:
     """value = scale * at^exponent through the groups' estimates; exponent None, with the reason, when they are too few.
 
-    interval: 95 %, from the groups' own standard errors, widened where they scatter more than those explain; where a
-    group has none, from their scatter alone.
+    beside: what else changes with the groups, in words. data_exponent: of D, where the groups differ in it and it is
+    told apart from `at`: `exponent` is then the one at equal D. interval: 95 %, from the groups' own standard errors,
+    widened where they scatter more than those explain; where a group has none, from their scatter alone.
     """
 
     relation: Relation
@@ -41,6 +43,8 @@ class FittedRelation:
     exponent: float | None = None
     interval: Interval = UNBOUNDED
     reason: str = ""
+    beside: str = ""
+    data_exponent: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """For the record of a fit."""
@@ -56,6 +60,10 @@ class FittedRelation:
         if low is None or high is None:
             return f"{text} (no interval: {self.interval.missing})"
         text += f" [{low:.3f}, {high:.3f}]"
+        if self.data_exponent is not None:
+            text += f" at equal D (D^{self.data_exponent:.3f} beside it)"
+        if self.beside:
+            text += f"; {self.beside}"
         if len(self.groups) < TESTED:
             return f"{text}; two groups lie on some power whatever the truth: a third would test it"
         expected = self.relation.expected
@@ -66,6 +74,9 @@ class FittedRelation:
 
 LARGEST = 700.0
 """ln of a scale that a float can hold."""
+
+CONFOUNDED = 0.9
+"""R2 of ln D on ln N over the groups from which the two are one variable."""
 
 TESTED = 3
 """Groups from which a power through them could fail."""
@@ -96,14 +107,25 @@ def relate(relation: Relation, fits: Sequence[FittedLaw]) -> FittedRelation:
         return _without(found, "a group's value is 0")
     known = bool(np.isfinite(errors).all())
     weight = np.array(errors) ** -2 if known else np.ones(len(x))
+    data = _data(relation, fits)
     middle = float((weight * x).sum() / weight.sum())
-    across = float((weight * (x - middle) ** 2).sum())
-    slope = float((weight * (x - middle) * y).sum() / across)
+    alone = x - middle
+    if data is not None and (together := _together(x, data, weight)):
+        found, data = evolve(found, beside=together), None
+    if data is not None:
+        data = data - float((weight * data).sum() / weight.sum())
+        alone = alone - data * float((weight * alone * data).sum() / (weight * data**2).sum())
+    across = float((weight * alone**2).sum())
+    slope = float((weight * alone * y).sum() / across)
+    of_data = 0.0
+    if data is not None:
+        of_data = float((weight * data * (y - slope * x)).sum() / (weight * data**2).sum())
+        found = evolve(found, data_exponent=of_data)
     level = float((weight * y).sum() / weight.sum()) - slope * middle
     if level > LARGEST:
         return _without(found, "the power is too steep to be written as scale * at^exponent")
-    apart = y - level - slope * x
-    spare = len(groups) - 2
+    apart = y - level - slope * x - of_data * (0.0 if data is None else data)
+    spare = len(groups) - 2 - (data is not None)
     error = across**-0.5
     if known and spare:
         scatter = float((weight * apart**2).sum()) / spare
@@ -118,6 +140,28 @@ def relate(relation: Relation, fits: Sequence[FittedLaw]) -> FittedRelation:
     reach = quantile(freedom) * error
     return evolve(
         found, scale=float(np.exp(level)), exponent=slope, interval=Interval(slope - reach, slope + reach)
+    )
+
+
+def _data(relation: Relation, fits: Sequence[FittedLaw]) -> Any:
+    """ln D of each group, of a relation of sizes whose groups differ in it; None where they do not, or it is not
+    known."""
+    if relation.against != "n":
+        return None
+    d = np.log([float(fit.problem.table["d"].median()) for fit in fits])
+    return d if np.isfinite(d).all() and np.ptp(d) > ALIKE else None
+
+
+def _together(x: Any, data: Any, weight: Any) -> str:
+    """In words, that N and D change together over the groups; "" where they can be told apart."""
+    x, data = (one - (weight * one).sum() / weight.sum() for one in (x, data))
+    with_n = float((weight * x * data).sum() / (weight * x**2).sum())
+    alike = with_n * float((weight * x * data).sum() / (weight * data**2).sum())
+    if alike < CONFOUNDED and len(x) > 3:
+        return ""
+    return (
+        f"N and D are confounded: over these groups D goes as N^{with_n:.2g}, so that the exponent is of both. Sweeps "
+        "of one size on two amounts of data would tell them apart"
     )
 
 

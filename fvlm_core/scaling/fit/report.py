@@ -90,6 +90,15 @@ class FittedLaw:
         """The numbers by name."""
         return {estimate.name: estimate.value for estimate in self.estimates}
 
+    def found(self) -> dict[str, Floats]:
+        """By parameter, the best value and the draws, as far from it as its own error is: [1 + S]."""
+        problem, drawn = self.problem, self.drawn
+        spread = self.solution.theta + drawn.scale * (problem.search(drawn.values) - self.solution.theta)
+        draws = problem.values(np.clip(spread, problem.lower, problem.upper))
+        values = np.concatenate([self.solution.values[None], draws])
+        plain = [slot.parameter.name if self.group else slot.name for slot in problem.slots]
+        return {name: values[:, at] for at, name in enumerate(plain)}
+
     @property
     def n_points(self) -> int:
         """Points fitted."""
@@ -169,7 +178,8 @@ class FitReport:
     reasons: why not all of it, in plain words. withheld: parameters of the law that the points cannot tell.
     fits: of the law itself, or of its reduced form. remarks: about the points as a whole. options: how it was asked.
     forced: whether numbers are shown in spite of the reasons. relation: across the groups of the law, where it has one.
-    settings: the law's own, as plain values; {} for the defaults of a law asked without any.
+    settings: the law's own, as plain values; {} for the defaults of a law asked without any. conclusions: what the law
+    says of its groups together, in words.
     """
 
     model: FitModel
@@ -184,6 +194,7 @@ class FitReport:
     forced: bool = False
     relation: FittedRelation | None = None
     settings: Mapping[str, Any] = field(factory=dict[str, Any])
+    conclusions: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> list[str]:
@@ -214,6 +225,7 @@ class FitReport:
             "fits": [fit.to_json() for fit in self.fits],
             "warnings": [asdict(remark) for remark in self.remarks],
             "relation": self.relation.to_json() if self.relation else None,
+            **({"conclusions": list(self.conclusions)} if self.conclusions else {}),
             "policy": self.points.policy.to_json(),
             "options": {**self.options.to_json(), "interval": LEVEL, "seed": SEED},
             "versions": versions(),

@@ -11,9 +11,12 @@ import pandas as pd
 from attrs import evolve
 
 from fvlm_core.interfaces.fit import GROUPS, FitModel
-from fvlm_core.scaling.fit.identifiability import design_rank
+from fvlm_core.scaling.fit import diagnostics as say
+from fvlm_core.scaling.fit.diagnostics import join
+from fvlm_core.scaling.fit.identifiability import Rank, design_rank, idle
 from fvlm_core.scaling.fit.problem import FitProblem
-from fvlm_core.scaling.points.points import meaning
+from fvlm_core.scaling.points.points import meaning, size_label
+from fvlm_core.utils.listing import shorten
 
 MOST = 6
 """Values of one column that are tried; a law that takes more asks for them itself (`FitModel.needs`)."""
@@ -31,6 +34,37 @@ _MORE = {
     "d": ("amount of data", "amounts of data"),
     "lr": ("learning rate", "learning rates"),
 }
+
+
+def not_identifiable(problem: FitProblem, found: Rank) -> str:
+    """Why, in a sentence or two: which parameters, what the points have, what it would take."""
+    nowhere = idle(problem)
+    unused = [say.slot_name(problem, problem.slots[at]) for at in nowhere]
+    names = [say.slot_name(problem, problem.slots[at]) for at in found.undetermined if at not in nowhere]
+    rank = f"(the Jacobian has rank {found.rank} of {found.of})"
+    without = ""
+    if unused:
+        is_, it_makes = ("are", "they make") if len(unused) > 1 else ("is", "it makes")
+        without = (
+            f"{shorten(join(unused))} {is_} not identifiable: {it_makes} no difference to any predicted loss at "
+            f"{'these points' if len(problem.loss) > 1 else 'this point'} {rank}. The law does not use "
+            f"{'them' if len(unused) > 1 else 'it'}, or only at other points."
+        )
+        if not names:
+            return without
+    few: list[str] = []
+    for column in problem.model.columns:
+        values = np.unique(problem.table[column])
+        if len(values) < len(problem.slots):
+            shown = ", ".join(size_label(value) if column == "n" else f"{value:g}" for value in values)
+            few.append(f"{say.count(len(values), 'value')} of {meaning(problem.model, column)} ({shown})")
+    have = say.count(len(problem.loss), "point") + (f" with {join(few)}" if few else "")
+    several = len(names) > 1
+    text = (
+        f"{shorten(join(names))} {'are' if several else 'is'} not identifiable from {have}: "
+        f"{'they can change together' if several else 'it can change'} and leave every predicted loss as it is {rank}"
+    )
+    return " ".join(filter(None, (without, f"{text}.", shortage(problem))))
 
 
 def shortage(problem: FitProblem) -> str:

@@ -33,8 +33,8 @@ MANY = 20_000
 refit: the draws lie within 1/sqrt(n) of it, where the two agree to 1/n."""
 
 HEAVY = 500_000
-"""Points times squared parameters from which a draw is one step, too: 1,000 refits of 20 parameters to 2,700 points would
-take a minute, their curvatures alone half of it."""
+"""Points times squared parameters from which a draw is one step, too: 1,000 refits of 20 parameters to 2,700 points
+would take a minute, their curvatures alone half of it."""
 
 DIFFERENCED = 4_000
 """Points times parameters from which it is for a law without a gradient, whose derivatives take two evaluations a
@@ -45,7 +45,6 @@ REFITTED = 1e-5
 
 DERIVED_DRAWS = 200
 """Draws of a law whose points are made from the measured ones, which are made anew for each."""
-
 SEED = 0
 LEVEL = 0.95
 
@@ -239,11 +238,10 @@ def bootstrap(
 
 
 def _one_step(problem: FitProblem) -> bool:
-    """Whether a thousand refits would take too long."""
-    n, p = len(problem.table), len(problem.slots)
-    differenced = problem.model.gradient is None and n * p > DIFFERENCED
-    # Features stand for laws that are slow to evaluate: 1,000 refits of a law of learning-rate curves take minutes.
-    return n > MANY or n * p**2 > HEAVY or differenced or bool(problem.model.features)
+    """Whether a thousand refits would take minutes; features stand for laws that are slow to evaluate."""
+    n, p, model = len(problem.table), len(problem.slots), problem.model
+    differenced = model.gradient is None and n * p > DIFFERENCED
+    return n > MANY or n * p**2 > HEAVY or differenced or bool(model.features)
 
 
 def bootstrap_derived(

@@ -23,10 +23,10 @@ from fvlm_core.scaling.points.dialect import Decimal
 from fvlm_core.scaling.points.in_fits import marks_beside
 from fvlm_core.scaling.points.json_file import JSONSheet
 from fvlm_core.scaling.points.parquet_file import FrameSheet, ParquetSheet
-from fvlm_core.scaling.points.points import TEXT, Points, labelled, settle, shorten
+from fvlm_core.scaling.points.points import TEXT, Points, labelled, settle
 from fvlm_core.scaling.points.table_reader import Sheet, out_of_range
 from fvlm_core.utils.errors import Problem, Problems, UsageError
-from fvlm_core.utils.listing import listed
+from fvlm_core.utils.listing import listed, shorten
 
 POINTS, SUMMARIES = "all_eval_points.csv", "run_summaries.csv"
 

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from fvlm_core.interfaces.fit import LRCurve
+from fvlm_core.scaling.points.copies import POINT
 from fvlm_core.scaling.points.dialect import Decimal, encoding_of
-from fvlm_core.scaling.points.points import POINT, shorten
 from fvlm_core.scaling.points.table_reader import SHOWN, Cells, Place, Sheet
 from fvlm_core.utils.data_files import read_data
 from fvlm_core.utils.errors import Problem, Problems, UsageError
+from fvlm_core.utils.listing import shorten
 
 _ABSENT = object()
 _PLAIN = (int, float, str, type(None), type(_ABSENT))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from fvlm_core.scaling.points.points import Points
 
-Selection = Literal["all", "final", "tail"]
+Selection = Literal["all", "final", "tail", "best"]
 
 
 @frozen
@@ -52,8 +52,9 @@ class PointSelection:
     """Which points are kept, in the order in which it is applied.
 
     drop_runs: runs left out. where: conditions that every point meets. warmup_cut: points before it are left out.
-    points: of what then is left of each run, "all"; the "final" one, of the largest D; or the "tail", the last
-    fraction `tail` of them (at least one). A point that names no run counts as a run of one point.
+    points: of what then is left of each run, "all"; the "final" one, of the largest D (or step, where D is not known);
+    or the "tail", the last fraction `tail` of them (at least one). A point that names no run counts as a run of one
+    point. Or "best": of all points that agree in the columns `per`, the one of the lowest loss.
     """
 
     points: Selection = "all"
@@ -61,6 +62,7 @@ class PointSelection:
     warmup_cut: Cut | None = None
     drop_runs: tuple[str, ...] = field(default=(), converter=tuple)
     where: tuple[Condition, ...] = field(default=(), converter=tuple)
+    per: tuple[str, ...] = field(default=(), converter=tuple)
 
     def __attrs_post_init__(self) -> None:
         if (self.points == "tail") != (self.tail is not None) or not (
@@ -75,6 +77,7 @@ class PointSelection:
         warmup_cut: str | None = None,
         drop_runs: tuple[str, ...] = (),
         where: tuple[str, ...] = (),
+        per: str = "",
     ) -> PointSelection:
         """From the options' texts. Raises `Problems` with everything that is wrong with them."""
         problems: list[Problem] = []
@@ -89,16 +92,21 @@ class PointSelection:
         selection = tried(_selection, points)
         cut = None if warmup_cut is None else tried(Cut.parse, warmup_cut)
         conditions = [tried(Condition.parse, text) for text in where]
+        columns = tuple(name.strip() for name in per.split(",") if name.strip())
+        if (points == "best") != bool(columns):
+            told = "--points best goes with --per, which says what a setting is: --points best --per N,D"
+            problems.append(Problem(told))
         if problems:
             raise Problems(problems)
         kind, tail = selection
-        return cls(kind, tail, cut, tuple(dict.fromkeys(drop_runs)), tuple(conditions))
+        return cls(kind, tail, cut, tuple(dict.fromkeys(drop_runs)), tuple(conditions), columns)
 
     def __str__(self) -> str:
         """In words: `the final point of each run; without run C4; where lr >= 1e-3`."""
         parts = {
             "all": ["all points"],
             "final": ["the final point of each run"],
+            "best": [f"the best point for each {', '.join(self.per)}"],
             "tail": [f"the last {self.tail:g} of each run's points" if self.tail else ""],
         }[self.points]
         if self.warmup_cut:
@@ -114,6 +122,8 @@ class PointSelection:
     def to_json(self) -> dict[str, Any]:
         """What was asked for, in the syntax of the options; options that were not used are absent."""
         out: dict[str, Any] = {"points": f"tail:{self.tail:g}" if self.tail else self.points}
+        if self.per:
+            out["per"] = list(self.per)
         if self.warmup_cut:
             out["warmup_cut"] = {self.warmup_cut.kind: self.warmup_cut.value}
         if self.drop_runs:
@@ -123,11 +133,12 @@ class PointSelection:
         return out
 
 
-def apply(policy: PointSelection, points: Points) -> Points:
+def apply(policy: PointSelection, points: Points, target: str = "loss", rising: bool = False) -> Points:
     """The points that a policy keeps; how many each part of it leaves out is added to the remarks.
 
-    The learning-rate curves stay those of whole runs. `policy` becomes the policy of the result. Raises `UsageError`
-    for a run or a label that no point has, and when no point is left.
+    target, rising: what the best points are best in, and whether they are the highest. The learning-rate curves stay
+    those of whole runs. `policy` becomes the policy of the result. Raises `UsageError` for a run or a label that no
+    point has, and when no point is left.
     """
     table = points.table
     said: list[str] = []
@@ -161,10 +172,15 @@ def apply(policy: PointSelection, points: Points) -> Points:
             ends = _largest(d, _runs(table))
             start = start * ends
         leave_out(d < start, f"before {policy.warmup_cut}")
-    if policy.points != "all":
+    if policy.points == "best":
         out = np.zeros(len(table), bool)
         at = np.flatnonzero(keep)
-        out[at] = _early(policy, d[at], _runs(table.iloc[at]))
+        out[at] = ~_best(policy, table.iloc[at], target, rising)
+        leave_out(out, f"not the best for their {', '.join(policy.per)}")
+    elif policy.points != "all":
+        out = np.zeros(len(table), bool)
+        at = np.flatnonzero(keep)
+        out[at] = _early(policy, _progress(points, at), _runs(table.iloc[at]))
         leave_out(
             out,
             "not the final of their run" if policy.points == "final" else f"not in the last {policy.tail:g}",
@@ -179,17 +195,55 @@ def apply(policy: PointSelection, points: Points) -> Points:
     return evolve(points, table=table, remarks=(*points.remarks, *said), policy=policy)
 
 
-def _holds(condition: Condition, table: pd.DataFrame) -> Any:
-    """Whether each row meets it: bool [rows]. A row without a number there does not. Raises `UsageError`."""
-    key = condition.key
+def _column(key: str, table: pd.DataFrame, option: str) -> str:
+    """The column that a user means. Raises `UsageError` for none."""
     name = next((one for one in (key, key.lower(), meant(key)) if one in table), "")
     if not name:
         near = did_you_mean(key, table.columns) or f"; they have {', '.join(map(str, table.columns))}"
-        raise UsageError(f'--where "{condition}": the points have no column "{key}"{near}')
-    column: Any = table[name]
+        raise UsageError(f'{option}: the points have no column "{key}"{near}')
+    return name
+
+
+def _best(policy: PointSelection, table: pd.DataFrame, target: str, rising: bool) -> Any:
+    """Whether each row is the best of those that agree with it: bool [rows], one for each setting."""
+    by = [_column(name, table, f"--per {','.join(policy.per)}") for name in policy.per]
+    values = table[target].to_numpy(float)
+    ordered = table.assign(_value=-values if rising else values).sort_values("_value", kind="stable")
+    first = ~ordered.duplicated(by).to_numpy()
+    found = np.zeros(len(table), bool)
+    found[table.index.get_indexer(ordered.index[first])] = True
+    return found & np.isfinite(values)
+
+
+def _progress(points: Points, rows: Any) -> Any:
+    """How far each of these rows has been trained: D, or the step. Raises `UsageError` where neither tells."""
+    table = points.table.iloc[rows]
+    for column in ("d", "step"):
+        if table[column].notna().all():
+            return table[column].to_numpy(float)
+    named = table[table["run"] != ""]
+    if named.duplicated(["size", "run"]).any():
+        raise UsageError(
+            f"{points.source}: the final point of a run is that of the largest D or step, and these points do not say "
+            "either. Add a column D or step, or take all: --points all"
+        )
+    return np.zeros(len(table))
+
+
+def _holds(condition: Condition, table: pd.DataFrame) -> Any:
+    """Whether each row meets it: bool [rows]. A row without a number there does not. Raises `UsageError`."""
+    key = condition.key
+    column: Any = table[_column(key, table, f'--where "{condition}"')]
     if column.dtype == "category":
-        label = condition.text()
         labels = column.cat.categories
+        if condition.is_pattern:
+            met = [label for label in labels if condition.matches(label)]
+            if not met:
+                raise UsageError(
+                    f'--where "{condition}": no point has such a {key}{_near(condition.value, labels)}'
+                )
+            return column.isin(met).to_numpy() ^ (condition.symbol in ("!=", "!~"))
+        label = condition.text()
         if label not in labels:  # truth values are written in any case
             label = next((one for one in labels if one.lower() == label.lower() in ("true", "false")), label)
         if label not in labels:
@@ -208,7 +262,9 @@ def _selection(text: str) -> tuple[Selection, float | None]:
     fraction = parse_count(rest)
     if kind == "tail" and fraction is not None and 0 < fraction <= 1:
         return "tail", fraction
-    raise UsageError(f'--points: expected final, all, or tail:F with 0 < F <= 1, got "{text}"')
+    if text == "best":
+        return "best", None
+    raise UsageError(f'--points: expected final, all, best, or tail:F with 0 < F <= 1, got "{text}"')
 
 
 def _runs(table: pd.DataFrame) -> Any:

@@ -12,9 +12,11 @@ import pandas as pd
 from attrs import evolve, field, frozen
 
 from fvlm_core.interfaces.fit import FitModel, LRCurve
+from fvlm_core.scaling.points.copies import disputed_points, repeats, row_keys, told_by_others, which
 from fvlm_core.scaling.points.curves import curves_of
 from fvlm_core.scaling.points.point_selection import PointSelection
 from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.listing import shorten
 
 TEXT = ("size", "run", "schedule")
 NUMBERS = ("n", "d", "loss", "step", "lr", "compute")
@@ -25,8 +27,6 @@ WEIGHTS = ("sigma", "weight")
 
 AS_GIVEN = "as given"
 """What N or D counts, when a file does not say."""
-
-_ORDER = ("n", "size", "run", "d", "step", "loss", "schedule", "lr", "compute")
 
 
 @frozen(eq=False)
@@ -226,23 +226,23 @@ def settle(
         parts["size"] = parts["size"].remove_unused_categories()
     if not len(parts["d"]):
         raise UsageError(f"{source}: no points to fit")
-    keys = _keys(parts)
-    same = _repeats(keys, len(parts["d"]))
+    keys = row_keys(parts)
+    same = repeats(keys, len(parts["d"]))
     if same is None:
         _take(parts, np.lexsort(keys[::-1]))
-        same = _repeats(_keys(parts), len(parts["d"]))
+        same = repeats(row_keys(parts), len(parts["d"]))
     assert same is not None
     if same.any():
         new = np.concatenate([[True], ~same])
         said.append(
-            f"points that are exact copies of others, and count once: {same.sum()} ({_which(parts, ~new)})"
+            f"points that are exact copies of others, and count once: {same.sum()} ({which(parts, ~new)})"
         )
         _take(parts, new)
-    if told := _told_by_others(parts, read):
+    if told := told_by_others(parts, read):
         said.append(told)
     for name in () if keep is None else parts.keys() - {*TEXT, *NUMBERS, *keep}:
         del parts[name]
-    if disputed := _disputed(parts):
+    if disputed := disputed_points(parts):
         said.append(disputed)
     for name in NUMBERS:
         if name not in parts:
@@ -273,11 +273,6 @@ def size_labels(sizes: Sequence[float]) -> list[str]:
             for n, label in zip(sizes, labels, strict=True)
         ]
     return labels
-
-
-def shorten(text: str, most: int = 100) -> str:
-    """Long lists cut with an ellipsis."""
-    return text if len(text) <= most else text[: most - 1].rstrip(" ,") + "…"
 
 
 def _labels(values: Any, rows: int) -> Any:
@@ -342,85 +337,3 @@ def _take(parts: dict[str, Any], rows: Any) -> None:
     """Keep rows (bool) or put them in order (int), one column at a time."""
     for name in parts:
         parts[name] = parts[name][rows]
-
-
-NAMED = 3
-"""Copies that are named; the others are counted."""
-
-POINT = "point"
-"""The column of the record of a fit that numbers its points: what told them apart may not be in it."""
-
-
-def _told_by_others(parts: Mapping[str, Any], read: Sequence[str]) -> str:
-    """A remark on rows that are alike in all columns that laws read: what tells them apart, and how many they are."""
-    alike = _repeats(
-        _keys({name: parts[name] for name in (*_ORDER, *read) if name in parts}), len(parts["d"])
-    )
-    if alike is None or not alike.any():
-        return ""
-    others = [name for name in parts if name not in (*_ORDER, *read, POINT)]
-    differ = [name for name in others if (alike & _unlike(parts[name])).any()]
-    count = int((np.concatenate([[False], alike]) | np.concatenate([alike, [False]])).sum())
-    return (
-        f"points that differ in {shorten(', '.join(differ))} alone, all of which count: {count}"
-        if differ
-        else ""
-    )
-
-
-def _unlike(column: Any) -> Any:
-    """Whether each row after the first differs from the one before: bool [rows - 1]."""
-    key = column.codes if isinstance(column, pd.Categorical) else column
-    return (key[1:] != key[:-1]) & ~((key[1:] != key[1:]) & (key[:-1] != key[:-1]))
-
-
-def _which(parts: Mapping[str, Any], rows: Any) -> str:
-    """The first few of these rows, by run (or size) and D, and how many more."""
-    at = np.flatnonzero(rows)
-    d = parts["d"]
-    named = [
-        f"{parts['run'][row] or parts['size'][row]}{f' at D = {d[row]:g}' if d[row] == d[row] else ''}"
-        for row in at[:NAMED]
-    ]
-    return ", ".join(dict.fromkeys(named)) + (f" and {len(at) - NAMED} more" if len(at) > NAMED else "")
-
-
-def _keys(parts: Mapping[str, Any]) -> list[Any]:
-    """What rows are ordered by, the first key first: codes and numbers, missing ones last. Columns of one value are
-    left out."""
-    keys: list[Any] = [np.zeros(len(next(iter(parts.values()))), np.int8)]
-    for name in dict.fromkeys(name for name in (*_ORDER, *parts) if name in parts):
-        column = parts[name]
-        key = column.codes if isinstance(column, pd.Categorical) else column
-        if not isinstance(column, pd.Categorical) and np.isnan(key).any():
-            key = np.where(np.isnan(key), np.inf, key)
-        if (key != key[0]).any():
-            keys.append(key)
-    return keys
-
-
-def _repeats(keys: Sequence[Any], rows: int) -> Any:
-    """Whether each row after the first is equal to the one before: bool [rows - 1]; None unless rows are in order."""
-    equal = np.ones(rows - 1, bool)
-    for key in keys:
-        before, after = key[:-1], key[1:]
-        if (equal & (before > after)).any():
-            return None
-        equal &= before == after
-    return equal
-
-
-def _disputed(parts: dict[str, Any]) -> str:
-    """A remark on runs that were measured more than once at one D."""
-    run, d = parts["run"], parts["d"]
-    same = np.asarray(run.categories != "")[run.codes[1:]] & (d[1:] == d[:-1])
-    for name in ("n", "size", "run"):
-        if name in parts:
-            key = parts[name].codes if isinstance(parts[name], pd.Categorical) else parts[name]
-            same &= (key[1:] == key[:-1]) | (key[1:] != key[1:])
-    if not same.any():
-        return ""
-    runs = ", ".join(dict.fromkeys(str(label) for label in run[1:][same].unique()))
-    return (
-        f"points at the same D of the same run as another, all of which count: {same.sum()} ({shorten(runs)})"
-    )

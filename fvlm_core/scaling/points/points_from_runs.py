@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from attrs import evolve
 
-from fvlm_core.interfaces.fit import LRCurve
+from fvlm_core.interfaces.fit import FitModel, LRCurve
 from fvlm_core.runs.index import RunIndex
 from fvlm_core.runs.listing import list_entries
 from fvlm_core.runs.metrics import Row
@@ -19,18 +19,27 @@ from fvlm_core.runs.sound import PassedOver, sound
 from fvlm_core.runs.store import StoredRun, in_order
 from fvlm_core.scaling.points.counts import D_KINDS, N_KINDS, DKind, NKind
 from fvlm_core.scaling.points.curves import curves_of
-from fvlm_core.scaling.points.points import Points, shorten, tidy
+from fvlm_core.scaling.points.points import NUMBERS, TEXT, Points, tidy
 from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.listing import shorten
 
 _COUNT_IMPORTED = (
     "Import them again: `fvlm import PATH --total-params SIZE=N --replace`; or leave them out: --drop-run."
 )
 
 
-def from_runs(runs: Sequence[StoredRun], source: str, n: NKind = "total", d: DKind = "samples") -> Points:
+def from_runs(
+    runs: Sequence[StoredRun],
+    source: str,
+    n: NKind = "total",
+    d: DKind = "samples",
+    laws: Sequence[FitModel] = (),
+) -> Points:
     """The evaluations of runs, validation loss against D. Runs not `in_fits` are left out, and named.
 
-    n, d: what N and D count. Raises `UsageError` when there is nothing to fit, or when a run did not record them.
+    n, d: what N and D count. laws: columns of their own are looked for under their names in an evaluation's metrics, a
+    run's record and its resolved recipe ("vision.tokens"). Raises `UsageError` when there is nothing to fit, or when a
+    run did not record them.
     """
     used = [run for run in runs if run.in_fits]
     names = run_names(runs)
@@ -39,12 +48,16 @@ def from_runs(runs: Sequence[StoredRun], source: str, n: NKind = "total", d: DKi
     controls = [names[run.folder] for run in runs if not run.in_fits]
     remarks = [f"left out, because they are not meant for fits: {', '.join(controls)}"] if controls else []
     parameters, seen = N_KINDS[n], D_KINDS[d]
+    further = {one.name: (one.name, *one.headers) for law in laws for one in law.variables}
+    further |= {label: (label,) for law in laws for label in law.labels}
+    further = {name: names for name, names in further.items() if name not in (*TEXT, *NUMBERS)}
+    metrics = [name for names in further.values() for name in names]
     uncounted: list[str] = []
     unseen: list[str] = []
     unknown: list[str] = []
     for run in used:
         name = names[run.folder]
-        evaluations = run.evaluations("step", seen.key, "val_loss", "lr_connector", "flops")
+        evaluations = run.evaluations("step", seen.key, "val_loss", "lr_connector", "flops", *metrics)
         good = [row for row in evaluations if _is_loss(row.get("val_loss"))]
         if not good:
             remarks.append(f"run {name} left out: it has no evaluation with a loss yet")
@@ -74,6 +87,7 @@ def from_runs(runs: Sequence[StoredRun], source: str, n: NKind = "total", d: DKi
                 "step": row["step"],
                 "lr": row.get("lr_connector"),
                 "compute": row.get("flops"),
+                **{column: _told(run, row, known) for column, known in further.items()},
             }
             for row in good
         ]
@@ -123,6 +137,19 @@ def _curve(run: StoredRun, name: str, rows: Sequence[Row], remarks: list[str]) -
     steps = pd.Series([row["step"] for row in rated], dtype=float).to_numpy()
     rates = pd.Series([row["lr_connector"] for row in rated], dtype=float).to_numpy()
     return curves_of(pd.Categorical([name] * len(rated)), steps, rates, warmup, remarks)
+
+
+def _told(run: StoredRun, row: Row, names: Sequence[str]) -> Any:
+    """A value by one of its names: of the evaluation, of the run, or of its recipe; None where there is none."""
+    places: list[Mapping[str, Any]] = [row, run.record, run.record.get("resolved", {})]
+    for place in places:
+        for name in names:
+            found: Any = place
+            for key in name.split("."):
+                found = found.get(key) if isinstance(found, Mapping) else None
+            if isinstance(found, int | float | str):
+                return found
+    return None
 
 
 def _is_loss(value: object) -> bool:

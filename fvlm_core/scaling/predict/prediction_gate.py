@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,28 +11,23 @@ from attrs import asdict, evolve, frozen
 
 from fvlm_core.interfaces.fit import FitModel
 from fvlm_core.scaling.fit.noise import Noise
+from fvlm_core.scaling.fit.problem import group_label
 from fvlm_core.scaling.fit.report import FitReport, FittedLaw, Status
 from fvlm_core.scaling.fit.uncertainty import LEVEL
 from fvlm_core.scaling.points.points import MEANING, NUMBERS, size_label
 from fvlm_core.scaling.predict.cost import SAME_SIZE, Cost
 from fvlm_core.scaling.predict.prediction import Best, Prediction, Predictor
-from fvlm_core.scaling.predict.reach import FARTHEST, Excess, beyond
+from fvlm_core.scaling.predict.question import Asked
+from fvlm_core.scaling.predict.reach import FARTHEST, Excess, beyond, beyond_others
 from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.listing import shorten
 from fvlm_core.utils.parse_number import parse_count
+from fvlm_registry.nearest import did_you_mean
 
 NO_COST = (
     "a budget needs the cost of a run, and these points do not hold their FLOPs: give a column C, recipes whose sizes "
     "are planned (--recipe FILE), or, for text, --cost 6ND"
 )
-
-
-@frozen
-class Asked:
-    """A question: n and d; n and budget; or budget alone, for its best use."""
-
-    n: float | None = None
-    d: float | None = None
-    budget: float | None = None
 
 
 @frozen(eq=False)
@@ -61,7 +56,7 @@ class Answer:
             "status": self.status,
             "reasons": list(self.reasons),
             "warnings": list(self.warnings),
-            "asked": {"N": self.asked.n, "D": self.asked.d, "C": self.asked.budget},
+            "asked": {"N": self.asked.n, "D": self.asked.d, **self.asked.at, "C": self.asked.budget},
             "prediction": self.prediction.to_json() if self.prediction else None,
             "optimum": self.best.to_json() if self.best else None,
             "sizes": [one.to_json() for one in self.sizes],
@@ -83,21 +78,24 @@ def ask(asked: Asked, report: FitReport, cost: Cost | None, remarks: Sequence[st
         raise UsageError(NO_COST)
     warnings = [*remarks, *report.warnings]
     label = "" if asked.n is None else _known_label(report.points.table, asked.n)
-    fit = _fit_for(report, label)
+    fit = _fit_for(report, label, asked)
     if fit is None:
         reasons = (*report.reasons, *_cannot(report, asked))
         return Answer("refused", asked, report, cost, reasons, tuple(warnings))
-    predictor = Predictor(fit, cost)
+    _check_labels(fit, asked)
+    predictor = Predictor(fit, cost, asked.at)
     warnings += predictor.remarks
     answer = Answer("ok", asked, report, cost, noise=predictor.noise, parts=predictor.parts)
-    if asked.n is not None:
-        d = asked.d if asked.d is not None else _affordable(cost, asked.n, asked.budget)
-        prediction = predictor.at(asked.n, d, label)
+    if asked.budget is None or asked.n is not None:
+        n = np.nan if asked.n is None else asked.n
+        d = np.nan if asked.d is None else asked.d
+        d = d if asked.budget is None else _affordable(cost, n, asked.budget)
+        prediction = predictor.at(n, d, label)
         answer = evolve(answer, prediction=prediction)
-        warnings += [cost.about(asked.n) if cost else _UNCOUNTED]
-        excess = _beyond(fit, asked.n, d, prediction.compute, cost)
+        if np.isfinite(n):
+            warnings += [cost.about(n) if cost else _UNCOUNTED]
+        excess = _beyond(fit, n, d, prediction.compute, cost)
     else:
-        assert asked.budget is not None
         assert cost is not None
         low, high = _carried(fit, cost)
         best = predictor.best(asked.budget, low, high)
@@ -108,6 +106,7 @@ def ask(asked: Asked, report: FitReport, cost: Cost | None, remarks: Sequence[st
         warnings += [
             f"{one.label}: {far}" for one in answer.sizes for far in _beyond(fit, one.n, one.d, None, cost)
         ]
+    excess += beyond_others(fit.problem.model, fit.problem.table, asked.at)
     warnings = list(dict.fromkeys(filter(None, warnings)))
     status: Status = "ok" if report.status == "ok" else "reduced"
     if excess and not report.forced:
@@ -135,9 +134,11 @@ def known_size(text: str, table: pd.DataFrame) -> tuple[float, str] | None:
     return float(n[0]), "" if same else f'"{text}" is a size of the points: N = {n[0]:,.0f}'
 
 
-def refuse_untold(model: FitModel) -> None:
-    """Raise `UsageError` for a law whose loss N and D do not tell: one that reads the steps of a run, say."""
-    untold = [name for name in model.inputs if name in NUMBERS and name not in ("n", "d")]
+def refuse_untold(model: FitModel, at: Iterable[str] = ()) -> None:
+    """Raise `UsageError` for a law whose loss N, D and the columns said beside them (`at`) do not tell: one that reads
+    the steps of a run, say."""
+    told = {*at, *(one.name for one in model.variables), *model.labels}
+    untold = [name for name in model.inputs if name in NUMBERS and name not in ("n", "d", *told)]
     untold += model.reads
     point = pd.DataFrame({"n": [1.0], "d": [1.0], "loss": 1.0, "size": "", "run": "", "schedule": ""})
     for feature in model.features.values() if not untold else ():
@@ -145,7 +146,7 @@ def refuse_untold(model: FitModel) -> None:
             feature(point, {})
         except KeyError as error:
             untold.append(str(error.args[0]))
-    untold += [f"its {slot.per}" for slot in model.parameters if slot.per not in (None, "size")]
+    untold += [f"its {slot.per}" for slot in model.parameters if slot.per not in (None, "size", *told)]
     if untold:
         named = ", ".join(MEANING.get(name, name) for name in dict.fromkeys(untold))
         raise UsageError(
@@ -155,10 +156,20 @@ def refuse_untold(model: FitModel) -> None:
         )
 
 
+def _check_labels(fit: FittedLaw, asked: Asked) -> None:
+    """Raise `UsageError` for a label that the fit has not seen."""
+    for column in fit.problem.model.labels:
+        seen = [group_label(one) for one in fit.problem.table[column].unique()]
+        if column in asked.at and str(asked.at[column]) not in seen:
+            near = did_you_mean(str(asked.at[column]), seen) or f"; there are {shorten(', '.join(seen))}"
+            raise UsageError(f"--at {column}={asked.at[column]}: no point is of that {column}{near}")
+
+
 def _beyond(fit: FittedLaw, n: float, d: float, compute: float | None, cost: Cost | None) -> list[Excess]:
     """Of a law that reads no N, N cannot lie outside the points."""
     of_sizes = "n" in fit.problem.model.columns
-    return beyond(fit.problem.table, n if of_sizes else None, d, compute, cost)
+    of_data = np.isfinite(d)
+    return beyond(fit.problem.table, n if of_sizes else None, d if of_data else None, compute, cost)
 
 
 def _carried(fit: FittedLaw, cost: Cost) -> tuple[float, float]:
@@ -182,11 +193,15 @@ def _edge(best: Best, low: float, high: float, cost: Cost) -> str:
     return f"the loss still falls at the {side} N {known}, {size_label(end)}: the optimum is there or beyond"
 
 
-def _fit_for(report: FitReport, label: str) -> FittedLaw | None:
-    """The fit that can answer: of the whole law; or, at a size that was fitted, one with parameters of that size."""
+def _fit_for(report: FitReport, label: str, asked: Asked) -> FittedLaw | None:
+    """The fit that can answer: of the whole law; or, at a size (or another group) that was fitted, one with parameters
+    of that size."""
+    split = report.model.split
+    if split is not None and split in asked.at:
+        label = str(asked.at[split])
     for fit in report.fits:
-        of_sizes = any(slot.parameter.per is not None for slot in fit.problem.slots)
-        if not of_sizes or (label and fit.group in ("", label)):
+        of_sizes = any(slot.parameter.per not in (None, *asked.at) for slot in fit.problem.slots)
+        if (not of_sizes and fit.group in ("", label)) or (label and fit.group in ("", label)):
             return fit
     return None
 

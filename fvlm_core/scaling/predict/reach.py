@@ -6,13 +6,18 @@ import numpy as np
 import pandas as pd
 from attrs import frozen
 
+from fvlm_core.interfaces.fit import FitModel
 from fvlm_core.scaling.fit.objective import Floats
 from fvlm_core.scaling.predict.cost import SAME_SIZE, Cost
+from fvlm_core.scaling.predict.question import At
 
 FARTHEST = {"N": 30.0, "D": 30.0, "C": 300.0}
 """How far beyond the points a law is followed at most: N and D by a factor of 30, C of 300 (the farthest published
 predictions that held: Gadre et al. 2024, arXiv:2403.08540, 300 times the compute). Points that span less carry less: as
 far beyond their range as the range is wide."""
+
+FARTHEST_OTHER = FARTHEST["N"]
+"""Of columns that a law declares."""
 
 
 @frozen
@@ -34,12 +39,46 @@ class Excess:
         return (
             f"{self.quantity} = {self.value:.3g} is a factor of {self.factor:.3g} {side} of the points, {edge:.3g}; "
             f"they span a factor of {self.high / self.low:.3g} and carry {self.allowed:.3g} beyond it (as far as they "
-            f"span, at most {FARTHEST[self.quantity]:g})"
+            f"span, at most {FARTHEST.get(self.quantity, FARTHEST_OTHER):g})"
         )
 
 
+@frozen
+class Outside:
+    """A value of a column that may be 0 or negative, farther outside the points, [low, high], than these span."""
+
+    quantity: str
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.quantity} = {self.value:.3g} is farther from the points, {self.low:.3g} to {self.high:.3g}, than "
+            "these lie apart, which is as far as they carry"
+        )
+
+
+def beyond_others(law: FitModel, table: pd.DataFrame, at: At) -> list[Excess | Outside]:
+    """`beyond` of the columns that a law reads beside N and D."""
+    out: list[Excess | Outside] = []
+    for quantity, value in at.items():
+        if quantity not in law.columns or isinstance(value, str):
+            continue
+        known = table[quantity].to_numpy(float)
+        low, high = float(known.min()), float(known.max())
+        if low <= 0 or not law.variable(quantity).positive:
+            if max(value - high, low - value) > (high - low) * (1 + SAME_SIZE):
+                out.append(Outside(quantity, value, low, high))
+            continue
+        factor, allowed = max(value / high, low / value), min(high / low, FARTHEST_OTHER)
+        if factor > allowed * (1 + SAME_SIZE):
+            out.append(Excess(quantity, value, factor, allowed, low, high))
+    return out
+
+
 def beyond(
-    table: pd.DataFrame, n: float | None, d: float, compute: float | None, cost: Cost | None
+    table: pd.DataFrame, n: float | None, d: float | None, compute: float | None, cost: Cost | None
 ) -> list[Excess]:
     """What of N, D and C lies farther outside these points than they carry. None: not asked for. cost: tells C of the
     points."""

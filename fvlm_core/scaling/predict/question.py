@@ -1,0 +1,90 @@
+"""What a prediction is asked of: values of the columns that a law reads, and whether they are all said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from attrs import field, frozen
+
+from fvlm_core.interfaces.fit import FitModel
+from fvlm_core.scaling.points.points import meaning
+from fvlm_core.utils.errors import Problem, Problems, UsageError
+from fvlm_core.utils.parse_number import parse_count
+from fvlm_registry.nearest import did_you_mean
+
+At = Mapping[str, float | str]
+"""Values of columns, and labels of groups, by name."""
+
+
+@frozen
+class Asked:
+    """A question: n and d; n and budget; or budget alone, for its best use. at: of the law's other columns."""
+
+    n: float | None = None
+    d: float | None = None
+    budget: float | None = None
+    at: At = field(factory=dict[str, float | str])
+
+
+def parse_at(texts: Sequence[str], model: FitModel) -> dict[str, float | str]:
+    """`V=64,T=8` and `domain=code` as values by column. Raises `Problems`."""
+    return values_at([part for text in texts for part in text.split(",")], model)
+
+
+def values_at(parts: Sequence[str], model: FitModel) -> dict[str, float | str]:
+    """`parse_at` for texts NAME=VALUE, one a column."""
+    known = [*(name for name in model.columns if name not in ("n", "d")), *model.labels]
+    out: dict[str, float | str] = {}
+    problems: list[Problem] = []
+    for part in parts:
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        name = name.lower() if name.lower() in ("n", "d", *known) and name not in known else name
+        number = parse_count(value)
+        if not (equals and name and value):
+            problems.append(Problem(f'--at: expected NAME=VALUE, such as V=64, got "{part}"'))
+        elif name in ("n", "d"):
+            problems.append(Problem(f"--at {part}: {name.upper()} is said by --{name}"))
+        elif name not in known:
+            told = f"; it reads {', '.join(known)}" if known else "; it reads nothing beside N and D"
+            near = did_you_mean(name, known) or told
+            problems.append(Problem(f'--at {part}: fit "{model.name}" reads no column "{name}"{near}'))
+        elif name in out:
+            problems.append(Problem(f"--at: {name} is given twice"))
+        elif name in model.labels:
+            out[name] = value
+        elif number is None or (number <= 0 and model.variable(name).positive):
+            sign = "positive " if model.variable(name).positive else ""
+            problems.append(Problem(f"--at {part}: expected a {sign}number for {meaning(model, name)}"))
+        else:
+            out[name] = number
+    if problems:
+        raise Problems(problems)
+    return out
+
+
+def check_question(asked: Asked, model: FitModel) -> None:
+    """Raise `UsageError` unless the question says all that the law reads, and can be answered."""
+    own = [one.name for one in model.variables if one.name in model.columns and one.name not in ("n", "d")]
+    missing = [name for name in (*own, *model.labels) if name not in asked.at]
+    if missing:
+        named = ", ".join(meaning(model, name) for name in missing)
+        line = ",".join(f"{name}={'LABEL' if name in model.labels else 'NUMBER'}" for name in missing)
+        raise UsageError(f'fit "{model.name}" reads {named}: say it with --at {line}')
+    given = (asked.n is not None, asked.d is not None, asked.budget is not None)
+    if given in ((True, True, False), (False, False, True), (True, False, True)):
+        return
+    if own or asked.at:
+        lacking = [
+            name
+            for name, there in zip(("n", "d"), given, strict=False)
+            if name in model.columns and not there
+        ]
+        if not lacking and asked.budget is None:
+            return
+        if lacking:
+            told = " and ".join(f"--{name}" for name in lacking)
+            raise UsageError(f'fit "{model.name}" reads {", ".join(lacking).upper()} as well: say {told}')
+    raise UsageError(
+        "ask for the loss of a size on some data (--n and --d), of a size under a budget (--n and --budget), or for "
+        "the best use of a budget (--budget alone)"
+    )

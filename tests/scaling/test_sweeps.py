@@ -1,0 +1,59 @@
+"""Learning-rate sweeps: those of other data or batch sizes are other sweeps, and what N and D do together is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fvlm_core.scaling.fit.fitting import fit_points, load_model
+from fvlm_core.scaling.points.points import tidy
+
+
+def fitted(settings: Iterable[tuple[float, float, float]], noise: float = 0.0005) -> Any:
+    """Sweeps whose best rate is 2 N^-0.4 D^-0.1, by N, D and batch size."""
+    rng = np.random.default_rng(0)
+    rows = [
+        {"n": n, "d": d, "batch": batch, "lr": lr,
+         "loss": 2 + 0.1 * np.log(lr / best) ** 2 + noise * rng.standard_normal()}
+        for n, d, batch in settings
+        for best in [2 * n**-0.4 * d**-0.1]
+        for lr in best * np.array([0.1, 0.3, 1.0, 2.0, 5.0])
+    ]  # fmt: skip
+    return fit_points(tidy(pd.DataFrame(rows), "sweeps"), load_model("lr-optimum"), "mse", draws=50)
+
+
+def test_sweeps_of_other_data_or_batches_are_never_pooled() -> None:
+    found = fitted([(1e7, 1e9, 64.0), (1e7, 1e10, 64.0), (1e8, 1e9, 64.0), (1e8, 1e9, 256.0)])
+    assert [fit.group for fit in found.fits] == [
+        "10M, D = 1B",
+        "10M, D = 10B",
+        "100M, batch = 64",
+        "100M, batch = 256",
+    ]
+    for fit in found.fits:
+        n, d = fit.problem.table["n"].iloc[0], fit.problem.table["d"].iloc[0]
+        assert abs(fit.values["best"] / (2 * n**-0.4 * d**-0.1) - 1) < 0.05
+
+
+def test_n_and_d_that_change_together_are_said_to_be_confounded() -> None:
+    found = fitted([(n, 20 * n, 64.0) for n in (1e7, 3e7, 1e8, 1e9)])
+    text = str(found.relation)
+    assert "N and D are confounded: over these groups D goes as N^1" in text
+    assert abs(found.relation.exponent + 0.5) < 0.02  # of both
+
+
+def test_n_and_d_that_change_by_themselves_have_an_exponent_each() -> None:
+    found = fitted([(n, d, 64.0) for n in (1e7, 1e8, 1e9) for d in (1e9, 1e10)])
+    assert abs(found.relation.exponent + 0.4) < 0.02
+    assert abs(found.relation.data_exponent + 0.1) < 0.02
+    assert "at equal D" in str(found.relation)
+    assert found.relation.interval.low < -0.4 < found.relation.interval.high
+
+
+def test_equal_data_leave_the_exponent_as_it_was() -> None:
+    found = fitted([(n, 1e10, 64.0) for n in (1e7, 1e8, 1e9)])
+    assert (found.relation.beside, found.relation.data_exponent) == ("", None)
+    assert [fit.group for fit in found.fits] == ["10M", "100M", "1B"]
