@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,12 @@ from fvlm_core.api.explained import public
 from fvlm_core.api.fit import COSTS, LAW
 from fvlm_core.api.places import Root, runs_folder, warn
 from fvlm_core.api.points import PointsRequest, load_points, requested
+from fvlm_core.api.pool import PoolSuggestion, from_pool, without_pool
 from fvlm_core.api.suggesting import Question, Suggestion, answered
 from fvlm_core.utils.paths import user_path
 
 if TYPE_CHECKING:
+    from fvlm_core.api.pool import Table
     from fvlm_core.runs.sound import PassedOver
     from fvlm_core.runs.store import StoredRun
     from fvlm_core.scaling.points.points import Points
@@ -41,14 +43,26 @@ def suggest(
     noise: float | None = None,
     fresh: bool = False,
     out: str | PathLike[str] | None = None,
+    pool: Table | None = None,
+    target: Table | None = None,
+    observed: Table | None = None,
+    columns: str | Mapping[str, str] | None = None,
     root: Root = None,
-) -> Suggestion:
+) -> Suggestion | PoolSuggestion:
     """Which runs shrink the uncertainty of a prediction most, within a budget, as `fvlm suggest` says; the arguments
     are its options.
 
     recipes: files or names of recipes, whose sizes are the candidates. data: the points there are, as `fit` takes them.
     Nothing is written: `.save()` writes the recipe, where recipes are given. Raises `FvlmError`.
+
+    With a pool, a table of candidate rows (a file or a DataFrame), the answer is the rows to buy: `cost` is then the
+    name of its column of costs, `budget` what they may cost together, `target` the rows to predict, `observed` what is
+    measured so far, `columns` where the law's columns are, and `law` one or several with commas between, which count by
+    how well they explain what is measured.
     """
+    if pool is not None:
+        return from_pool(pool, cost, target, count("budget", budget), observed, law, columns)
+    without_pool([("target", target), ("observed", observed), ("columns", columns)])
     one_of("cost", cost, COSTS)
     within("max_runs", max_runs, 1, 200, whole=True)
     within("largest_share", largest_share, 0, 1, above=True)

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fvlm_core.cli.costs import cost_option
 from fvlm_core.cli.counts import COUNT, Finite
 from fvlm_core.cli.offered import completing
-from fvlm_core.cli.path_types import FILE_PATH, RECIPE_OR_PATH
+from fvlm_core.cli.path_types import ANY_PATH, FILE_PATH, RECIPE_OR_PATH
 from fvlm_core.cli.points_options import points_options
 
 if TYPE_CHECKING:
@@ -20,7 +19,12 @@ if TYPE_CHECKING:
 
 @click.command("suggest")
 @click.argument("recipes", type=RECIPE_OR_PATH, nargs=-1, metavar="[RECIPE]...")
-@click.option("--budget", type=COUNT, metavar="FLOPS", help="Training FLOPs that the runs may take together.")
+@click.option(
+    "--budget",
+    type=COUNT,
+    metavar="FLOPS",
+    help="Training FLOPs that the runs may take together; with --pool, in the unit of its costs.",
+)
 @click.option("--hours", type=COUNT, metavar="H", help="Hours that they may take one after the other.")
 @click.option(
     "--rate",
@@ -41,9 +45,27 @@ if TYPE_CHECKING:
     show_default=True,
     metavar="NAME",
     shell_complete=completing("fit"),
-    help="The law: a fit component.",
+    help="The law: a fit component; with --pool several, with commas between.",
 )
-@cost_option
+@click.option(
+    "--cost",
+    "cost_name",
+    default="ledger",
+    show_default=True,
+    metavar="ledger|6ND|COLUMN",
+    help="FLOPs of a sample: the ledger's, from points or planned from recipes; or 6ND, for text whose D is tokens. "
+    "With --pool: its column of costs.",
+)
+@click.option(
+    "--pool",
+    type=ANY_PATH,
+    metavar="FILE",
+    help="Candidate rows with the law's columns and a cost: buy of these, one after the other.",
+)
+@click.option("--target", type=ANY_PATH, metavar="FILE", help="With --pool: the rows to predict.")
+@click.option(
+    "--observed", type=ANY_PATH, metavar="FILE", help="With --pool: the rows that are measured so far."
+)
 @click.option(
     "--max-runs", type=click.IntRange(1, 200), default=12, show_default=True, help="At most so many runs."
 )
@@ -88,6 +110,9 @@ def command(
     sizes: str | None,
     law: str,
     cost_name: str,
+    pool: Path | None,
+    target: Path | None,
+    observed: Path | None,
     max_runs: int,
     shortest: float | None,
     longest: float | None,
@@ -104,13 +129,28 @@ def command(
     recipe that `fvlm run` reads. Runs and points there are already count; where there are none, published laws say
     how a loss may scale. Make the runs, and ask again: a plan made from measurements is better than one made from
     none.
+
+    With --pool, --target and --cost COLUMN, the candidates are the rows of a table, whatever the law reads.
     """
+    from fvlm_core.api.checks import one_of
+    from fvlm_core.api.fit import COSTS
+    from fvlm_core.api.pool import from_pool, without_pool
     from fvlm_core.api.suggest import measured_rate, points_there
     from fvlm_core.api.suggesting import Question, answered
+    from fvlm_core.api.views.pool import print_pool
     from fvlm_core.api.views.suggestion import print_suggestion
     from fvlm_core.cli.console import note, stdout
     from fvlm_core.utils.errors import UsageError
 
+    if pool is not None:
+        suggested = from_pool(pool, cost_name, target, budget, observed, law, request.columns)
+        if as_json:
+            click.echo(json.dumps(suggested.to_json(), indent=2))
+        else:
+            print_pool(stdout(), suggested.advice)
+        return
+    without_pool([("--target", target), ("--observed", observed)])
+    one_of("--cost", cost_name, COSTS)
     try:
         question = Question(
             recipes=recipes,

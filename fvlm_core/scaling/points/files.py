@@ -56,7 +56,7 @@ def read_points(files: Sequence[Path], choice: ColumnChoices | None = None) -> P
     ways_out: dict[str, str] = {}
     stems = [file.stem for file in files]
     for file in files:
-        sheet = _open(file, choice.decimal)
+        sheet = open_table(file, choice.decimal)
         counts = partial(_holds_counts, sheet)
         found = find_columns(str(file), sheet.line, sheet.headers, choice, advice=sheet.advice, counts=counts)
         table = load(sheet, found, remarks, choice)
@@ -125,7 +125,7 @@ def read_columns(source: Path | pd.DataFrame, columns: Sequence[str], name: str 
 
     name: what messages call a table of pandas. Raises `UsageError` or `Problems`: a missing column, and every bad cell.
     """
-    sheet = _open(source, "") if isinstance(source, Path) else FrameSheet(source, name, "")
+    sheet = open_table(source) if isinstance(source, Path) else FrameSheet(source, name, "")
     headers: dict[str, str] = {}
     for column in columns:
         found = [header for header in sheet.headers if meant(header) == column]
@@ -144,7 +144,8 @@ def read_columns(source: Path | pd.DataFrame, columns: Sequence[str], name: str 
     return {column: cells.numbers[header] for column, header in headers.items()}
 
 
-def _open(file: Path, decimal: Decimal) -> Sheet:
+def open_table(file: Path, decimal: Decimal = "") -> Sheet:
+    """A table in a file, by the ending of its name. Raises `UsageError` for what is none."""
     try:
         if not file.exists():
             raise UsageError(f"{file}: there is no such file")

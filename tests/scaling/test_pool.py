@@ -1,0 +1,237 @@
+"""Rows of a pool: the gain of a linear law is the closed one, plans keep to the budget, and bad tables are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny import run_cli
+
+import fvlm
+from fvlm_core.plugin_api import FitModel, Parameter
+from fvlm_core.scaling.pool import study as studies
+from fvlm_core.scaling.pool.belief import Belief
+from fvlm_core.scaling.pool.discrepancy import Scatter
+from fvlm_core.scaling.pool.outlook import outlook
+from fvlm_core.scaling.pool.purchase import campaign, plan
+from fvlm_core.scaling.pool.study import Pool, Study, predicted
+from fvlm_core.utils.errors import UsageError
+
+
+def line(n: Any, d: Any, *, a: Any, b: Any, c: Any) -> Any:
+    """a + b N + c D"""
+    return a + b * n + c * d
+
+
+LINE = FitModel("line", line, tuple(Parameter(name, 0.0, -4.0, 4.0, linear=True) for name in "abc"))
+TRUTH = (1.0, -0.5, 0.25)
+
+
+def straight(rows: int = 40, seed: int = 0) -> Pool:
+    """Candidates in the unit square at prices of 1 to 2, and three rows outside to predict."""
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame(rng.uniform(0.1, 1.0, (rows, 2)), columns=["n", "d"])
+    goal = pd.DataFrame({"n": [2.0, 2.0, 3.0], "d": [1.0, 2.0, 3.0]})
+    price = np.concatenate([rng.uniform(1, 2, rows), np.full(3, np.inf)])
+    return Pool(
+        pd.concat([table, goal], ignore_index=True).assign(loss=np.nan), price, np.arange(rows + 3) >= rows
+    )
+
+
+def losses(pool: Pool, noise: float = 0.01) -> Any:
+    """Of the line, with noise."""
+    a, b, c = TRUTH
+    rng = np.random.default_rng(5)
+    exact = a + b * pool.table["n"] + c * pool.table["d"]
+    return exact.to_numpy() + noise * rng.standard_normal(len(exact))
+
+
+def test_the_gain_of_a_linear_law_is_that_of_the_closed_form() -> None:
+    """Bayesian linear regression: covariance (I/s0^2 + X'X/s^2)^-1, before and after one more row."""
+    pool, scatter = straight(), Scatter(0.3, 0.0)
+    study = Study(LINE, pool.parts(LINE), np.random.default_rng(0))
+    known = np.array([0, 1, 2, 3])
+    study.bought = [known]
+    study.beliefs = [Belief(np.zeros((2, 3)), np.full(2, 0.5), [scatter] * 2, np.ones(4))]
+    sale, wanted = np.arange(4, 40), np.arange(40, 43)
+    view = outlook(study, 0, sale, wanted)
+
+    x = np.column_stack([np.ones(43), pool.table[["n", "d"]].to_numpy()])
+
+    def variance(rows: Any) -> float:
+        inverse = np.linalg.inv(np.eye(3) / 2.0**2 + x[rows].T @ x[rows] / scatter.noise)
+        return float(np.trace(x[wanted] @ inverse @ x[wanted].T))
+
+    before = variance(known)
+    assert view.total == pytest.approx(before, rel=1e-6)
+    closed = [before - variance([*known, row]) for row in sale]
+    assert view.taken()[0] == pytest.approx(closed, rel=1e-6)
+    view.buy(7)
+    view.buy(20)
+    assert view.total == pytest.approx(variance([*known, sale[7], sale[20]]), rel=1e-6)
+
+
+def test_a_campaign_keeps_to_the_budget_repeats_itself_and_predicts() -> None:
+    """Truth known: the target is predicted within what the planner says, several deviations from the pool."""
+    pool = straight()
+    measured = losses(pool)
+    bought, found = campaign(pool, [LINE], 12.0, lambda rows: measured[rows], np.random.default_rng(1))
+    again, _ = campaign(pool, [LINE], 12.0, lambda rows: measured[rows], np.random.default_rng(1))
+    assert bought == again
+    assert len(set(bought)) == len(bought)
+    assert pool.price[bought].sum() <= 12.0
+    mean, variance = predicted(found, np.arange(40, 43))
+    assert np.abs(mean - losses(pool, 0.0)[40:]) == pytest.approx(0, abs=4 * variance.max() ** 0.5)
+    assert variance.max() ** 0.5 < 0.2
+
+
+def test_a_dearer_row_of_the_same_kind_is_not_bought_before_a_cheap_one() -> None:
+    """Two copies of every row, one at ten times the price: all that is bought is the cheap copy."""
+    pool = straight(20)
+    table = pd.concat([pool.table.iloc[:20], pool.table.iloc[:20], pool.table.iloc[20:]], ignore_index=True)
+    price = np.concatenate([np.full(20, 1.0), np.full(20, 10.0), np.full(3, np.inf)])
+    double = Pool(table, price, np.arange(43) >= 40)
+    study = Study(LINE, double.parts(LINE), np.random.default_rng(0))
+    study.learn(double.table, [])
+    chosen = plan(double, [study], 8.0, np.random.default_rng(0))
+    assert chosen
+    assert all(one.row < 20 for one in chosen)
+
+
+def test_groups_are_laws_of_their_own() -> None:
+    """A row of one group tells nothing of the other."""
+    law = FitModel(
+        "lines", line, tuple(Parameter(name, 0.0, -4.0, 4.0, linear=True, per="family") for name in "abc")
+    )
+    pool = straight(20)
+    table = pool.table.assign(family=["x"] * 10 + ["y"] * 10 + ["y"] * 3)
+    grouped = Pool(table, pool.price, pool.wanted)
+    assert [part.rows.tolist() for part in grouped.parts(law)] == [[*range(10, 23)]]
+    study = Study(law, grouped.parts(law), np.random.default_rng(0))
+    study.learn(grouped.table, [])
+    assert all(one.row >= 10 for one in plan(grouped, [study], 30.0, np.random.default_rng(0)))
+
+
+def test_a_departure_from_the_law_is_followed_where_rows_are_near() -> None:
+    """A truth with a bend that the line has not: what lies between measured rows is predicted better with it."""
+    pool = straight(60, seed=3)
+    bent = losses(pool, 0.0) + 0.3 * np.sin(3 * pool.table["n"].to_numpy())
+    wanted = np.zeros(63, bool)
+    wanted[:10] = True
+    study = Study(LINE, Pool(pool.table, pool.price, wanted).parts(LINE), np.random.default_rng(0))
+    study.learn(pool.table.assign(loss=bent), np.arange(10, 60))
+    with_it, without = (
+        np.abs(study.predicted(np.arange(10), departure)[0] - bent[:10]).mean() for departure in (True, False)
+    )
+    assert with_it < without / 2
+
+
+def test_laws_count_by_how_well_they_explain_the_rows() -> None:
+    """The line, and a constant that cannot follow it."""
+    pool = straight()
+
+    def flat(n: Any, d: Any, *, a: Any) -> Any:
+        """a"""
+        return a + 0 * n * d
+
+    constant = FitModel("flat", flat, (Parameter("a", 0.0, -4.0, 4.0, linear=True),))
+    laws = [Study(law, pool.parts(law), np.random.default_rng(0)) for law in (LINE, constant)]
+    for one in laws:
+        one.learn(pool.table.assign(loss=losses(pool)), np.arange(20))
+    assert studies.weights_of(laws)[0] > 0.99
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Path:
+    """A pool of three sizes, a target above it, and six measured rows of a published law's kind."""
+    rows = [(n, d) for n in (2e7, 8e7, 3.2e8) for d in np.geomspace(5e8, 2e10, 5)]
+    pool = pd.DataFrame(rows, columns=["N", "D"])
+    pool.assign(price=6 * pool["N"] * pool["D"]).to_csv(tmp_path / "pool.csv", index=False)
+    pd.DataFrame({"N": [1.3e9], "D": [3e10]}).to_csv(tmp_path / "target.csv", index=False)
+    known = pool.iloc[[0, 1, 2, 5, 6, 10]]
+    known.assign(loss=1.7 + 400 * known["N"] ** -0.34 + 410 * known["D"] ** -0.28).to_csv(
+        tmp_path / "observed.csv", index=False
+    )
+    return tmp_path
+
+
+@pytest.fixture
+def ask(
+    tables: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Any]:
+    """The command: exit code, output, errors."""
+
+    def asked(*extra: str, pool: str = "pool.csv") -> Any:
+        words = ["--pool", str(tables / pool), "--cost", "price", "--budget", "1e19", *extra]
+        return run_cli(["suggest", *words], monkeypatch, capsys)
+
+    return asked
+
+
+def test_the_command_and_python_say_the_same(tables: Path, ask: Callable[..., Any]) -> None:
+    """Rows, costs within the budget, none that is measured."""
+    code, told, _ = ask("--target", str(tables / "target.csv"), "--observed", str(tables / "observed.csv"))
+    assert code == 0
+    found: Any = fvlm.suggest(
+        pool=pd.read_csv(tables / "pool.csv"),
+        cost="price",
+        target=tables / "target.csv",
+        observed=tables / "observed.csv",
+        budget=1e19,
+    )
+    assert repr(found) == told.rstrip("\n")
+    assert 0 < found.rows["cost"].sum() <= 1e19
+    assert found.advice.measured == 6
+    assert found.advice.offered == 9
+    assert found.advice.after < found.advice.before
+    truth = 1.7 + 400 * 1.3e9**-0.34 + 410 * 3e10**-0.28
+    row = found.target.iloc[0]
+    assert abs(row["predicted"] - truth) < 3 * row["error"]
+
+
+def test_a_pool_of_one_size_is_said_not_to_help_and_what_would(tables: Path, ask: Callable[..., Any]) -> None:
+    """Nothing of one size tells the exponent of N."""
+    pool, known = (pd.read_csv(tables / f"{name}.csv") for name in ("pool", "observed"))
+    pool[pool["N"] == 2e7].to_csv(tables / "one.csv", index=False)
+    known[known["N"] == 2e7].to_csv(tables / "known.csv", index=False)
+    known_too = ("--observed", str(tables / "known.csv"))
+    code, told, _ = ask("--target", str(tables / "target.csv"), *known_too, pool="one.csv")
+    assert code == 0
+    assert "nothing in the pool helps" in told
+    assert "another n than the pool's 1" in told
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: t.assign(price=[-1.0, *t["price"][1:]]), "pool.csv:2: price: expected a cost"),
+        (lambda t: t.drop(columns="price"), 'no column "price", which --cost names'),
+        (lambda t: t.drop(columns="N"), "no column with N, the parameters"),
+        (lambda t: t.assign(D=[None, *t["D"][1:]]), "pool.csv:2: D: expected a finite, positive number"),
+    ],
+)
+def test_a_bad_pool_is_refused_with_one_message(
+    tables: Path, ask: Callable[..., Any], change: Any, said: str
+) -> None:
+    """Exit code 2, file, line and column."""
+    change(pd.read_csv(tables / "pool.csv")).to_csv(tables / "pool.csv", index=False)
+    code, _, told = ask("--target", str(tables / "target.csv"))
+    assert code == 2
+    assert said in told
+
+
+def test_what_goes_with_a_pool_is_refused_without_its_other_half(
+    tables: Path, ask: Callable[..., Any]
+) -> None:
+    """A pool without a target, a target without a pool."""
+    code, _, told = ask()
+    assert code == 2
+    assert "--target" in told
+    with pytest.raises(UsageError, match="goes with --pool"):
+        fvlm.suggest(target=tables / "target.csv", budget=1e19)
+    with pytest.raises(UsageError, match="--budget"):
+        fvlm.suggest(pool=tables / "pool.csv", cost="price", target=tables / "target.csv")
