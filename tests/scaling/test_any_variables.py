@@ -105,7 +105,8 @@ def test_every_figure_draws_it_or_says_why_not(fitted: Any, tmp_path: Path) -> N
     for axes in panels:  # a curve through points that are moved along the law to it
         (marks, curve) = axes.lines[:2]
         x, y = (np.asarray(part, float) for part in marks.get_data())
-        drawn = np.interp(np.log(x), *map(np.log, map(np.asarray, curve.get_data())))
+        along, height = (np.log(np.asarray(part, float)) for part in curve.get_data())
+        drawn = np.interp(np.log(x), along, height)
         assert np.abs(np.log(y) - drawn).max() < 0.02
 
 
@@ -161,8 +162,9 @@ def test_a_negative_target_is_fitted_with_plain_residuals_and_that_is_said() -> 
     assert found.parameters["stderr"].tolist() == pytest.approx(
         np.sqrt(np.diag(covariance)).tolist(), rel=0.35
     )
-    answer = found.predict(at={"V": 2e4})
-    low, high = answer.interval
+    ends = found.predict(at={"V": 2e4}).interval
+    assert ends is not None
+    low, high = ends
     assert low < -5.0 + 4.0 * 2e4**-0.3 < high < 0
     assert found.figure().axes
 
