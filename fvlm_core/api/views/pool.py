@@ -28,7 +28,9 @@ def print_pool(console: Console, advice: PoolAdvice) -> None:
         "dim",
     )
     if len(advice.rows):
-        columns = [name for name in advice.rows.columns if name != "now"]
+        # Before anything is measured errors are in no unit that says something.
+        hidden = ("now",) if advice.measured else ("now", "error")
+        columns = [name for name in advice.rows.columns if name not in hidden]
         table = new_table("", *columns, right=tuple(columns))
         for row in advice.rows.to_dict("records"):
             shown = [
@@ -36,7 +38,11 @@ def print_pool(console: Console, advice: PoolAdvice) -> None:
             ]
             table.add_row("now" if row["now"] else "", *shown)
         print_whole(console, table)
-    _say(console, f"expected error over the target: {advice.before:.3g}, after these rows {advice.after:.3g}")
+    if advice.measured:
+        _say(
+            console,
+            f"expected error over the target: {advice.before:.3g}, after these rows {advice.after:.3g}",
+        )
     if 0 < now < len(advice.rows):
         _say(console, f'measure the {now} rows marked "now", add them to --observed, and ask again', "dim")
     for remark in advice.remarks:
