@@ -1,58 +1,34 @@
-"""Scaling laws: fitted, asked, drawn."""
+"""Scaling laws, fitted to whatever points are meant."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from attrs import asdict, evolve, fields, frozen
-
-from fvlm_core.api.asked_schedule import AskedRates
-from fvlm_core.api.checks import count, one_of, texts, within
-from fvlm_core.api.costs import choose_cost, plan_recipes
+from fvlm_core.api.checks import one_of, texts, within
 from fvlm_core.api.explained import public
+from fvlm_core.api.fitted import COSTS as COSTS
+from fvlm_core.api.fitted import FitResult
 from fvlm_core.api.places import Root, runs_folder, warn
 from fvlm_core.api.points import PointsRequest, conditions_of, load_points, requested
-from fvlm_core.api.views.answer import print_answer
-from fvlm_core.api.views.console import as_html, as_text
-from fvlm_core.api.views.fit import print_fit
-from fvlm_core.api.views.foreseen import print_holdout
 from fvlm_core.interfaces.fit import FitModel
 from fvlm_core.scaling.fit.constraints import Constraints
 from fvlm_core.scaling.fit.fitting import fit_points, load_model
 from fvlm_core.scaling.fit.objective import HUBER_DELTA, OBJECTIVES, FitObjective, ObjectiveName
 from fvlm_core.scaling.fit.options import Options
 from fvlm_core.scaling.fit.preparation import prepared
-from fvlm_core.scaling.fit.profile import profile
-from fvlm_core.scaling.fit.report import FitReport, FittedLaw
 from fvlm_core.scaling.fit.resampling import SCHEMES, Cluster, Scheme
 from fvlm_core.scaling.fit.uncertainty import DRAWS
 from fvlm_core.scaling.points.counts import D_KINDS, N_KINDS, DKind, NKind
 from fvlm_core.scaling.predict.cost import with_six_nd
-from fvlm_core.scaling.predict.holdout import Holdout, Score, kept_out, score
-from fvlm_core.scaling.predict.prediction import noise_of
-from fvlm_core.scaling.predict.prediction_gate import Answer, ask, ask_under, known_size, refuse_untold
-from fvlm_core.scaling.predict.question import Asked, At, check_question, values_at
-from fvlm_core.scaling.predict.roll_out import FEWEST, SPARE, RollOut, roll_out, scale_column
-from fvlm_core.utils.errors import UsageError
-from fvlm_core.utils.paths import user_path
-from fvlm_registry.nearest import did_you_mean
+from fvlm_core.scaling.predict.holdout import kept_out, score
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from lmfit.minimizer import MinimizerResult
-    from matplotlib.figure import Figure
-    from rich.console import Console
-
     from fvlm_core.runs.sound import PassedOver
     from fvlm_core.scaling.points.points import Points
 
 LAW = "joint-chinchilla"
 """The law that is fitted where none is named."""
-
-COSTS = ("ledger", "6ND")
 
 
 @public
@@ -147,30 +123,6 @@ def chosen_points(request: PointsRequest, laws: Sequence[FitModel], cost: str, n
     return with_six_nd(points) if cost == "6ND" else points
 
 
-def foreseen(report: FitReport, scale: str = "") -> dict[str, RollOut]:
-    """The roll-out of each fit of a report, by its group. scale: the column that says how large a run is; "": see
-    `roll_out`. Raises `UsageError` where there is none, with the reason."""
-    column = scale and scale_column(scale, report.points.table)
-    found = {
-        one.group: rolled
-        for one in report.fits
-        if (rolled := roll_out(one, noise_of(one)[0].total, column)) is not None
-    }
-    if found:
-        return found
-    why = (
-        f"at least {FEWEST} refits to smaller runs must be possible, each of {SPARE} runs more than the law has "
-        "parameters, with larger ones to predict"
-    )
-    if report.model.derive is not None:
-        why = "it is fitted to points made of all runs"
-    elif not report.fits:
-        why = "nothing could be fitted"
-    elif missing := next((one.drawn.missing for one in report.fits if one.drawn.missing), ""):
-        why = missing
-    raise UsageError(f"{report.model.name}: no roll-out: {why}")
-
-
 def asked(
     *,
     objective: ObjectiveName,
@@ -190,250 +142,3 @@ def asked(
     constraints = Constraints(tuple(fixed), tuple(bounds))
     options = Options(bootstrap, cluster, offsets, force, constraints)
     return FitObjective(objective, delta), draws, options
-
-
-@frozen(eq=False, repr=False)
-class FitResult:
-    """A law and what the points tell of it. report: everything, as the core has it. held: how well points that were
-    kept out are predicted."""
-
-    report: FitReport
-    held: Holdout | None = None
-
-    @property
-    def status(self) -> str:
-        """ "ok"; "reduced" where only a part could be fitted; "refused" where nothing could."""
-        return self.report.status
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """Why not all of the law could be fitted."""
-        return self.report.reasons
-
-    @property
-    def warnings(self) -> list[str]:
-        """What to know before a number is used."""
-        return self.report.warnings
-
-    @property
-    def points(self) -> pd.DataFrame:
-        """The points fitted: columns size, run, schedule, n, d, loss, step, lr, compute."""
-        return self.report.points.table.copy()
-
-    @property
-    def groups(self) -> list[str]:
-        """The sizes, runs or budgets that have a fit of their own; [""] for one fit of all points."""
-        return [one.group for one in self.report.fits]
-
-    @property
-    def parameters(self) -> pd.DataFrame:
-        """A row a parameter: group, parameter, value, stderr, low and high (95 %), bound it rests on, how it was given;
-        NaN where there is none."""
-        import pandas as pd
-
-        rows = [
-            {
-                "group": one.group,
-                "parameter": found.name,
-                "value": found.value,
-                "stderr": found.stderr,
-                "low": found.interval.low,
-                "high": found.interval.high,
-                "bound": found.bound or "",
-                "given": found.given,
-            }
-            for one in self.report.fits
-            for found in one.estimates
-        ]
-        numbers = ("value", "stderr", "low", "high")
-        columns = ["group", "parameter", *numbers, "bound", "given"]
-        return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(numbers, float))
-
-    @public
-    def __getitem__(self, group: str) -> FitResult:
-        """The fit of one group alone. Raises `FvlmError` for a group that has none."""
-        one_of("group", group, self.groups)
-        return FitResult(
-            evolve(self.report, fits=tuple(one for one in self.report.fits if one.group == group))
-        )
-
-    @public
-    def predict(
-        self,
-        n: float | str | None = None,
-        d: float | str | None = None,
-        budget: float | str | None = None,
-        *,
-        schedule: str | None = None,
-        curve: pd.DataFrame | str | PathLike[str] | None = None,
-        steps: float | str | None = None,
-        lr: float | None = None,
-        at: At | None = None,
-        cost: str = "ledger",
-        recipes: str | Sequence[str] = (),
-    ) -> LawAnswer:
-        """The loss at n and d, of a size under a budget (n and budget), or the best use of a budget, as `fvlm predict`
-        gives it: an answer that the points do not carry is refused, with the reasons.
-
-        n: parameters, "1.7B", or the name of a size of the points. d: in the unit of the points' D. budget: training
-        FLOPs. at: of the other columns that the law reads, {"V": 64, "domain": "code"}. cost, recipes: what a run costs
-        (ledger, 6ND), and whose sizes are planned.
-
-        Of a law that reads learning rates: the loss at the end of a run of `steps` under a schedule ("cosine",
-        "wsd,decay=0.1") with the peak rate `lr`, or under a curve, a table with columns step and lr. n: a size's name.
-        """
-        one_of("cost", cost, COSTS)
-        model = self.report.model
-        said = values_at([f"{name}={value}" for name, value in (at or {}).items()], model)
-        points = self.report.points
-        table = user_path(Path(curve)) if isinstance(curve, str | PathLike) else curve
-        rates = AskedRates(schedule, table, count("steps", steps), count("lr", lr))
-        if rates.given:
-            rates.check()
-            for name, value in (("d", d), ("budget", budget), ("recipes", recipes or None)):
-                if value is not None:
-                    raise UsageError(
-                        f"{name} is no part of a question of learning rates: say n and the rates"
-                    )
-            rated, told = rates.curve(points)
-            return LawAnswer(ask_under(rated, self.report, "" if n is None else str(n), said, [told]))
-        refuse_untold(model, said)
-        known = known_size(n, points.table) if isinstance(n, str) else None
-        parameters, named = known or (count("n", n), "")
-        question = Asked(parameters, count("d", d), count("budget", budget), said)
-        check_question(question, model)
-        names = texts(recipes)
-        plans = plan_recipes(names)[1] if names else []
-        price, remarks = choose_cost(cost, points, [plan for planned in plans for plan in planned], names)
-        return LawAnswer(ask(question, self.report, price, [*filter(None, [named]), *remarks]))
-
-    @public
-    def profile(self, parameter: str) -> pd.DataFrame:
-        """How much worse the best fit becomes when one parameter is held: its values, and the rise of the objective, in
-        units of the rise at which the 95 % interval ends (`.attrs["interval"]`). Raises `FvlmError`."""
-        import pandas as pd
-
-        one = self._only("profile")
-        names = [slot.name for slot in one.problem.slots]
-        plain = [slot.parameter.name if one.group else slot.name for slot in one.problem.slots]
-        place = next((at for at in range(len(names)) if parameter in (names[at], plain[at])), None)
-        if place is None:
-            near = did_you_mean(parameter, plain) or f"; there are {', '.join(plain)}"
-            raise UsageError(
-                f'{self.report.model.name}: no parameter that was fitted is called "{parameter}"{near}'
-            )
-        bound, missing = one.solution.bounds[place], one.drawn.intervals[place].missing
-        if bound or missing:
-            raise UsageError(f"{parameter}: has no profile: {missing or f'it rests on its bound ({bound})'}")
-        found = profile(one.problem, one.solution, one.drawn, place)
-        table = pd.DataFrame({parameter: found.values, "rise": found.rise})
-        table.attrs["interval"] = (found.interval.low, found.interval.high)
-        return table
-
-    @property
-    def holdout(self) -> pd.DataFrame:
-        """A row for each run that was kept out, and one for all: points, r2, mean and worst relative error, coverage of
-        95 % intervals; no row where nothing was kept out."""
-        import pandas as pd
-
-        total = None if self.held is None else self.held.total
-        rows = [] if self.held is None or total is None else [*self.held.runs, total]
-        return pd.DataFrame([asdict(one) for one in rows], columns=[of.name for of in fields(Score)])
-
-    @public
-    def roll_out(self, scale: str = "") -> pd.DataFrame:
-        """The law fitted to the smaller runs, step by step, and what each fit foresees of the larger: run, points
-        fitted, factor beyond them, measured, predicted, error, expected error; `.attrs["growth"]` is the standard
-        deviation of what the law gets wrong a factor e beyond its points. scale: the column that says how large a run
-        is. Raises `FvlmError` where too few refits can be made."""
-        import pandas as pd
-
-        self._only("roll_out")
-        (rolled,) = foreseen(self.report, scale).values()
-        table = pd.DataFrame([asdict(one) for one in rolled.forecasts])
-        table.attrs.update(growth=rolled.growth, farthest=rolled.farthest, scale=rolled.scale)
-        return table
-
-    @public
-    def figure(self, name: str = "") -> Figure:
-        """A figure of the fit, as `fvlm fit --figures NAME` draws it, not saved; the one that shows the law where none
-        is named. Raises `FvlmError` for a name that nobody offers."""
-        from fvlm_core.report.figures import law_figure
-
-        return law_figure([self.report], name)
-
-    @property
-    def lmfit(self) -> MinimizerResult:
-        """The best fit as lmfit's own result: `lmfit.fit_report(result.lmfit)` prints it. Raises `FvlmError` where
-        nothing could be fitted, or several groups were."""
-        from fvlm_core.scaling.fit.lmfit_result import lmfit_result
-
-        return lmfit_result(self._only("lmfit"))
-
-    def to_dict(self) -> dict[str, Any]:
-        """The full record, as `fvlm fit --json` writes it: JSON values."""
-        return self.report.to_json()
-
-    def _only(self, what: str) -> FittedLaw:
-        """The fit that is meant where a fit is one. Raises `UsageError`."""
-        if not self.report.fits:
-            raise UsageError(
-                "\n".join([f"{self.report.model.name}: nothing could be fitted:", *self.reasons])
-            )
-        first, *others = self.report.fits
-        if others:
-            groups = ", ".join(self.groups)
-            raise UsageError(
-                f'{what} is of one group: write result["{first.group}"].{what}; groups: {groups}'
-            )
-        return first
-
-    def __repr__(self) -> str:
-        return as_text(self._print)
-
-    def _repr_html_(self) -> str:
-        return as_html(self._print)
-
-    def _print(self, console: Console) -> None:
-        print_fit(console, self.report)
-        if self.held is not None:
-            print_holdout(console, self.held)
-
-
-@frozen(eq=False, repr=False)
-class LawAnswer:
-    """What a law answers. answer: everything, as the core has it."""
-
-    answer: Answer
-
-    @property
-    def status(self) -> str:
-        """ "ok"; "reduced"; "refused" when no number is given."""
-        return self.answer.status
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """Why there is no number, or not all of the law behind it."""
-        return self.answer.reasons
-
-    @property
-    def loss(self) -> float | None:
-        """Of the model asked for, or of the best one; None when it is refused."""
-        found = self.answer.prediction or self.answer.best
-        return None if found is None else found.loss.value
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """95 % of new runs."""
-        found = self.answer.prediction or self.answer.best
-        return None if found is None else found.loss.interval
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, as `fvlm predict --json` prints it."""
-        return self.answer.to_json()
-
-    def __repr__(self) -> str:
-        return as_text(lambda console: print_answer(console, self.answer))
-
-    def _repr_html_(self) -> str:
-        return as_html(lambda console: print_answer(console, self.answer))

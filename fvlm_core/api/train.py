@@ -13,7 +13,7 @@ from attrs import frozen
 
 from fvlm_core.api.checks import texts
 from fvlm_core.api.explained import public
-from fvlm_core.api.fit import FitResult
+from fvlm_core.api.fitted import FitResult
 from fvlm_core.api.places import Root, runs_folder, warn
 from fvlm_core.api.recipe import Recipe, as_recipe
 from fvlm_core.api.trained import Trained

@@ -79,7 +79,8 @@ def command(
     Parameters that the points cannot tell apart are withheld, with the reason; that is a result, and exits with 0.
     """
     from fvlm_core import __version__
-    from fvlm_core.api.fit import asked, chosen_points, foreseen
+    from fvlm_core.api.fit import asked, chosen_points
+    from fvlm_core.api.fitted import foreseen
     from fvlm_core.api.points import conditions_of
     from fvlm_core.api.views.fit import print_fit
     from fvlm_core.api.views.foreseen import print_holdout, print_roll_out

@@ -221,7 +221,10 @@ def test_a_law_with_settings_of_its_own_is_drawn_with_them(tmp_path: Path) -> No
     runs = grid(tmp_path)
     recipe = FitSettings(model="repetition", config=Repetition(unique_samples=2_000))
     reports = [report.to_json() for report in fit_runs(runs, [recipe, FitSettings(model="per-size")])]
-    assert [report.get("settings") for report in reports] == [{"unique_samples": 2_000}, None]
+    assert [report.get("settings") for report in reports] == [
+        {"unique_samples": 2_000, "excess": False},
+        None,
+    ]
     (runs[0].folder.parent / "scaling_fits.json").write_text(json.dumps({"reports": reports}))
     seen = Read(page(gather(runs)))
     charts = {about.get("data-chart") for about, _ in seen.scripts}

@@ -67,6 +67,7 @@ TEXTS = {
     *("--model", "--fix", "--bounds", "--figures", "--sizes", "--total-params", "--host", "--prompt", "--system"),
     *("--n", "--samples-per-step", "--mode", "--stop", "--section", "-s", "--weights"),
     *("--at", "--holdout", "--roll-out", "--per", "--sigma", "--weight"),
+    "fvlm suggest --cost",
     "--decay-from",  # RUN@STEP: the run is found as every run is, below
     # Names that are none of a file: of a data source, a plugin, a run of the recipe that is given.
     *("fvlm eval --data", "fvlm data describe name", "fvlm data fetch name", "fvlm plugins new name"),
@@ -107,7 +108,7 @@ NO_PATHS = {
     *("video_column", "caption_column", "prompt", "system", "hub", "subset", "subsets", "parts", "exclude"),
     *("size", "model", "project", "entity", "mode", "gpus", "partition", "account", "qos", "constraint"),
     *("setup", "sbatch"),  # of a shell, which knows `~` itself
-    *("column", "adamw"),  # of a table, and names of weights
+    *("column", "proportions", "adamw"),  # of a table, and names of weights
 }  # fmt: skip
 HUB_ID_OR_FOLDER = {"weights", "tokenizer", "teacher"}
 """Read by `pretrained_folder`, of timm by `weights_file`, and of distillation by `find_run`."""
