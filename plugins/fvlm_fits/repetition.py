@@ -87,14 +87,15 @@ def unique_samples(table: pd.DataFrame, _: Mapping[str, LRCurve], number: float)
 
 def build(config: Repetition) -> FitModel:
     """The law with a value R of repetitions; the paper's value for text is 15.4."""
+    affine = not config.excess  # N' goes with A and B through UN.
     excess = (Parameter("RN", 5.0, min=0.01, max=1e4, log=True),) if config.excess else ()
     return FitModel(
         "repetition",
         oversized if config.excess else repeated,
         (
             Parameter("E", 1.0, min=0.0, linear=True),
-            Parameter("A", 400.0, min=0.0, log=True, linear=True),
-            Parameter("B", 400.0, min=0.0, log=True, linear=True),
+            Parameter("A", 400.0, min=0.0, log=True, linear=affine),
+            Parameter("B", 400.0, min=0.0, log=True, linear=affine),
             Parameter("alpha", 0.3, min=0.01, max=5.0),
             Parameter("beta", 0.3, min=0.01, max=5.0),
             Parameter("R", 15.0, min=0.01, max=1e4, log=True),
