@@ -34,7 +34,8 @@ def oversized(
     As above, and parameters beyond UN, the compute-optimal size for U samples without repetition (N where that is
     less), count less as well: RN is how many times as many are worth about as much. 5.31 in the paper.
     """
-    worth = effective(n, np.minimum(n, best_size(unique, A, B, alpha, beta)), RN)
+    best = np.maximum(best_size(unique, A, B, alpha, beta), 1.0)  # far from the points it can underflow
+    worth = effective(n, np.minimum(n, best), RN)
     return E + A * np.exp(-alpha * np.log(worth)) + B * np.exp(-beta * np.log(effective(d, unique, R)))
 
 
