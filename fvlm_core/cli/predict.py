@@ -131,12 +131,12 @@ def command(
         curve, told = rates.curve(points, request.warmup_steps)
         answer = ask_under(curve, report, size or "", said, [told])
         return _shown(answer, as_json, strict, verbose)
+    refuse_untold(model, said)
     try:
         # --n is read once the points have named their sizes.
         check_question(Asked(None if size is None else 1.0, d, budget, said), model)
     except UsageError as error:
         raise click.UsageError(str(error)) from None
-    refuse_untold(model, said)
     points = load_points(request, [model], note)
     n, named = (None, "") if size is None else _n(size, points)
     plans = plan_recipes(recipes)[1] if recipes else []

@@ -250,6 +250,21 @@ class FitModel:
                 f"fit {self.name}: the law reads {', '.join(unknown)}; a point has {', '.join(known)}. Declare others: "
                 f'variables=("{unknown[0]}",)'
             )
+        spelt: dict[str, str] = {}
+        for one in self.variables:
+            other = spelt.setdefault(one.name.lower(), one.name)
+            if other != one.name:
+                raise FvlmError(
+                    f"fit {self.name}: variables {other} and {one.name} differ in case alone, which headers of tables "
+                    "may not; rename one"
+                )
+        for label in self.labels:
+            if label in (*self.inputs, self.target):
+                what = "predicts" if label == self.target else "reads"
+                raise FvlmError(
+                    f'fit {self.name}: parameters differ by {label}, which holds labels (per="{label}"), and the law '
+                    f"{what} it as a number; name another column"
+                )
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.parse_number import parse_count
@@ -28,11 +28,13 @@ _PATTERN = ("~", "!~")
 @frozen
 class Condition:
     """One condition. symbol: one of == != <= >= < > ~ !~; a single = is kept as ==. value: as written, without quotes;
-    after ~ and !~, or with a * in it after = and !=, a pattern of words: * any letters, ? one."""
+    after ~ and !~, or with a * in it after = and !=, a pattern of words: * any letters, ? one. option: that asks, for
+    messages."""
 
     key: str
     symbol: str
     value: str
+    option: str = field(default="--where", kw_only=True, eq=False)
 
     @classmethod
     def parse(cls, text: str, option: str = "--where") -> Condition:
@@ -49,7 +51,7 @@ class Condition:
             value = value[1:-1]
         elif not value or value[0] in "=<>!":
             raise UsageError(f'{option} "{text}": expected a value after {symbol}, got "{value}"')
-        return cls(key, "==" if symbol == "=" else symbol, value)
+        return cls(key, "==" if symbol == "=" else symbol, value, option=option)
 
     @property
     def is_pattern(self) -> bool:
@@ -68,13 +70,13 @@ class Condition:
         """The value, for a key that holds numbers. Raises `UsageError` when it is none."""
         number = None if self.symbol in _PATTERN else parse_count(self.value)
         if number is None:
-            raise UsageError(f'--where "{self}": {self.key} is a number; got "{self.value}"')
+            raise UsageError(f'{self.option} "{self}": {self.key} is a number; got "{self.value}"')
         return number
 
     def text(self) -> str:
         """The value, for a key that holds words. Raises `UsageError` when they would have to be ordered."""
         if self.symbol not in ("==", "!="):
-            raise UsageError(f'--where "{self}": {self.key} is text; compare it with = or !=')
+            raise UsageError(f'{self.option} "{self}": {self.key} is text; compare it with = or !=')
         return self.value
 
     def __str__(self) -> str:

@@ -15,7 +15,7 @@ BATCH = Variable(
     "batch",
     "",
     "batch size, in the unit of D",
-    headers=("batch_size", "global_batch_size", "batch_tokens", "bs"),
+    headers=("batch_size", "global_batch_size", "batch_tokens", "bs", "training.batch_size"),
 )
 
 

@@ -34,7 +34,8 @@ def oversized(
     As above, and parameters beyond UN, the compute-optimal size for U samples without repetition (N where that is
     less), count less as well: RN is how many times as many are worth about as much. 5.31 in the paper.
     """
-    worth = effective(n, np.minimum(n, best_size(unique, A, B, alpha, beta)), RN)
+    best = np.maximum(best_size(unique, A, B, alpha, beta), 1.0)  # far from the points it can underflow
+    worth = effective(n, np.minimum(n, best), RN)
     return E + A * np.exp(-alpha * np.log(worth)) + B * np.exp(-beta * np.log(effective(d, unique, R)))
 
 
@@ -87,14 +88,15 @@ def unique_samples(table: pd.DataFrame, _: Mapping[str, LRCurve], number: float)
 
 def build(config: Repetition) -> FitModel:
     """The law with a value R of repetitions; the paper's value for text is 15.4."""
+    affine = not config.excess  # N' goes with A and B through UN.
     excess = (Parameter("RN", 5.0, min=0.01, max=1e4, log=True),) if config.excess else ()
     return FitModel(
         "repetition",
         oversized if config.excess else repeated,
         (
             Parameter("E", 1.0, min=0.0, linear=True),
-            Parameter("A", 400.0, min=0.0, log=True, linear=True),
-            Parameter("B", 400.0, min=0.0, log=True, linear=True),
+            Parameter("A", 400.0, min=0.0, log=True, linear=affine),
+            Parameter("B", 400.0, min=0.0, log=True, linear=affine),
             Parameter("alpha", 0.3, min=0.01, max=5.0),
             Parameter("beta", 0.3, min=0.01, max=5.0),
             Parameter("R", 15.0, min=0.01, max=1e4, log=True),

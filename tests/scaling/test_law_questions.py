@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from tiny import run_cli
 
+import fvlm
+from fvlm_core.interfaces.fit import FitModel, Parameter
 from fvlm_core.scaling.fit.levenberg_marquardt import descend
+from fvlm_core.utils.errors import UsageError
 from fvlm_registry import registry
 
 pytestmark = pytest.mark.usefixtures("quick_fits")
@@ -22,17 +26,17 @@ NEEDS = {
     "repetition": "unique",
     "lr-optimum": "the learning rate",
     "isoflop": "its budget",
-    "envelope": "C, the training FLOPs",
 }
 
 SAY = {
     "visual-tokens": "V=NUMBER",
     "video": "T=NUMBER,V=NUMBER",
-    "lr-batch": "batch=NUMBER",
+    "lr-batch": "lr=NUMBER,batch=NUMBER",
+    "accuracy": "loss=NUMBER",
+    "envelope": "compute=NUMBER",
     "mixture": "p1=NUMBER,p2=NUMBER,p3=NUMBER,domain=LABEL",
 }
 """What has to be said beside N and D."""
-"""What these read beside N and D."""
 
 
 @pytest.fixture(scope="module")
@@ -109,12 +113,69 @@ def test_every_law_predicts_or_says_what_it_needs(
         assert len(err.splitlines()) == 1
     elif law in SAY:
         assert (code, f"say it with --at {SAY[law]}" in err) == (2, True), err
-    elif law == "accuracy":
-        assert (code, "the loss" in err) == (2, True), err
     else:
         assert code == 0, err
         assert "N = 3e+07 (33M), D = 8e+09" in out
         assert '"33M" is a size of the points: N = 30,000,000' in out
+
+
+@pytest.mark.parametrize(
+    ("law", "asked", "told"),
+    [
+        ("accuracy", ["--at", "loss=2", "--n", "1e9"], '"accuracy" reads no N: leave --n out'),
+        ("accuracy", ["--at", "loss=2", "--d", "1e9"], '"accuracy" reads no D: leave --d out'),
+        ("accuracy", ["--at", "loss=2", "--budget", "1e20"], "reads no D, so that a budget means nothing to it"),
+        ("visual-tokens", ["--at", "V=64", "--n", "1e9", "--budget", "1e20"], "reads no D, so that a budget"),
+        ("visual-tokens", ["--at", "V=64", "--n", "1e9", "--d", "1e9"], "reads no D: leave --d out"),
+    ],
+)  # fmt: skip
+def test_what_a_law_does_not_read_is_refused_by_name(
+    law: str,
+    asked: list[str],
+    told: str,
+    table: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, _, err = run_cli(["predict", "--data", str(table), "--model", law, *asked], monkeypatch, capsys)
+    assert (code, told in err) == (2, True), err
+
+
+def experts(x: Any, *, E: Any, B: Any) -> Any:
+    """L = E + B/x"""
+    return E + B / x
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_labels_that_are_numbers_are_asked_for_however_they_are_written(split: bool) -> None:
+    law = FitModel(
+        "experts",
+        experts,
+        (
+            Parameter("E", 1.0, linear=True, per="experts"),
+            Parameter("B", 1.0, linear=True, per="experts" if split else None),
+        ),
+        variables=("x",),
+    )
+    x, of = np.tile(np.geomspace(1, 100, 8), 3), np.repeat([8.0, 16.0, 64.0], 8)
+    noise = 0.01 * np.random.default_rng(0).standard_normal(24)
+    rows = pd.DataFrame({"x": x, "experts": of, "loss": 1 + of / 50 + 2 / x + noise})
+    found = fvlm.fit(rows, law, objective="mse", draws=10)
+    for label in (8, 8.0, "8", "8.0"):
+        assert found.predict(at={"x": 10, "experts": label}).loss == pytest.approx(1.36, abs=0.02)
+    with pytest.raises(
+        UsageError, match=r"--at experts=32: no point is of that experts; there are 8, 16, 64"
+    ):
+        found.predict(at={"x": 10, "experts": 32})
+
+
+def test_a_prediction_is_called_by_what_is_predicted_beside_what_was_said(table: Path) -> None:
+    loss = np.linspace(0.5, 2.2, 40)
+    accuracy = 0.6 / (1 + np.exp(6 * (loss - 1.1))) + 0.25
+    found = fvlm.fit(pd.DataFrame({"loss": loss, "accuracy": accuracy}), "accuracy", draws=5)
+    told = found.predict(at={"loss": 1.1}).to_dict()["prediction"]
+    assert told["loss"] == 1.1
+    assert told["accuracy"]["value"] == pytest.approx(0.55, abs=1e-4)
 
 
 def test_a_size_is_asked_for_by_its_name_or_as_a_number(

@@ -38,12 +38,13 @@ def near(report: Any, truth: dict[str, float], by: float) -> None:
 
 
 def test_visual_tokens_are_worth_their_exponent() -> None:
-    """Li et al. (2025): size has five times the exponent of visual tokens; 50 text tokens are read beside them."""
-    truth = {"A": 4.0, "a": 0.077, "b": 0.015, "E": 0.1}
+    """As Li et al. (2025) find, size has five times the exponent of visual tokens; 50 text tokens are read beside
+    them."""
+    truth = {"A": 40.0, "a": 0.2, "b": 0.04, "E": 0.4}
     n, V = np.array([*product((5e8, 1.8e9, 4e9, 7e9, 1.4e10), (1, 4, 16, 36, 144, 576))], float).T
     loss = truth["A"] / n ** truth["a"] / (50 + V) ** truth["b"] + truth["E"]
-    table = pd.DataFrame({"n": n, "V": V, "loss": loss})
-    near(found("visual-tokens", table, VisualTokens(text_tokens=50)), truth, 1e-3)
+    table = pd.DataFrame({"n": n, "V": V, "loss": noisy(loss, 0.0001)})
+    near(found("visual-tokens", table, VisualTokens(text_tokens=50)), truth, 0.05)
 
 
 def test_the_terms_of_a_video_model_are_told_apart() -> None:
@@ -57,17 +58,24 @@ def test_the_terms_of_a_video_model_are_told_apart() -> None:
     near(found("video", pd.DataFrame({"n": n, "T": T, "V": V, "d": d, "loss": loss})), truth, 0.02)
 
 
-def test_the_best_rate_and_batch_of_step_law_come_back_from_their_basin() -> None:
-    truth = {"c": 1.79, "p": -0.713, "q": 0.307, "g": 0.58, "r": 0.571, "k": 0.02, "m": 0.01}
+def test_the_best_rate_and_batch_come_back_from_their_basin_far_from_step_law() -> None:
+    truth = {"c": 0.2, "p": -0.35, "q": 0.05, "g": 30.0, "r": 0.35, "k": 0.08, "m": 0.05}
     rows = []
     for n, d in product((6e7, 2e8, 1e9), (2e9, 1e10, 5e10)):
-        lr, batch = 1.79 * n**-0.713 * d**0.307, 0.58 * d**0.571
+        lr, batch = 0.2 * n**-0.35 * d**0.05, 30.0 * d**0.35
         for by, times in product((0.3, 1.0, 3.0), (0.4, 1.0, 2.5)):
             loss = 1.7 + 400 / n**0.34 + 410 / d**0.28
-            loss += 0.02 * math.log(by) ** 2 + 0.01 * math.log(times) ** 2
+            loss += 0.08 * math.log(by) ** 2 + 0.05 * math.log(times) ** 2
             rows.append({"n": n, "d": d, "lr": by * lr, "batch_size": times * batch, "loss": loss})
-    result = fvlm.fit(pd.DataFrame(rows), "lr-batch", draws=20)
-    near(result.report, truth, 0.01)
+    table = pd.DataFrame(rows).assign(loss=lambda of: noisy(of["loss"], 0.0002))
+    result = fvlm.fit(table, "lr-batch", draws=20)
+    # A factor stands beside powers of N and D, so that its error is theirs many times over.
+    near(result.report, {name: truth[name] for name in ("p", "r", "k", "m")}, 0.05)
+    values = result.report.fits[0].values
+    for n, d in product((6e7, 1e9), (2e9, 5e10)):
+        best = values["c"] * n ** values["p"] * d ** values["q"]
+        assert best == pytest.approx(0.2 * n**-0.35 * d**0.05, rel=0.03)
+        assert values["g"] * d ** values["r"] == pytest.approx(30.0 * d**0.35, rel=0.03)
 
 
 def test_an_accuracy_is_a_sigmoid_of_the_loss_and_rises() -> None:
@@ -89,22 +97,30 @@ def test_the_negative_logarithm_of_an_accuracy_is_a_power_of_compute() -> None:
 
 
 def excess(n: float, unique: float, p: dict[str, float]) -> float:
-    """Muennighoff et al. (2023), section 3: N' = UN + UN RN* (1 - e^(-(N/UN - 1)/RN*)), UN the compute-optimal size of
-    U samples; with alpha = beta it is G^2 U, G = (A/B)^(1/(2 alpha))."""
-    g = (p["A"] / p["B"]) ** (1 / (2 * p["alpha"]))
-    un = min(n, g * g * unique)
+    """Muennighoff et al. (2023), section 3: N' = UN + UN RN* (1 - e^(-(N/UN - 1)/RN*)), UN the size at which U samples
+    are compute-optimal, where alpha A / UN^alpha = beta B / U^beta."""
+    best = (p["alpha"] * p["A"] / (p["beta"] * p["B"]) * unique ** p["beta"]) ** (1 / p["alpha"])
+    un = min(n, best)
     return un + un * p["RN"] * (1 - math.exp(-(n / un - 1) / p["RN"]))
 
 
-def test_excess_parameters_count_less_as_published() -> None:
-    truth = {"E": 1.87, "A": 521.0, "B": 1488.0, "alpha": 0.35, "beta": 0.35, "R": 15.39, "RN": 5.31}
+@pytest.mark.parametrize(
+    "truth",
+    [
+        {"E": 1.87, "A": 521.0, "B": 1488.0, "alpha": 0.35, "beta": 0.35, "R": 15.39, "RN": 5.31},  # the paper's
+        {"E": 3.0, "A": 2e4, "B": 60.0, "alpha": 0.6, "beta": 0.18, "R": 40.0, "RN": 15.0},
+        {"E": 0.7, "A": 60.0, "B": 900.0, "alpha": 0.22, "beta": 0.31, "R": 5.0, "RN": 2.0},
+    ],
+)  # fmt: skip
+def test_excess_parameters_count_less_as_published(truth: dict[str, float]) -> None:
     n, d, unique = np.array([*product((1e7, 1e8, 1e9, 8e9), (1e9, 1e10, 1e11), (1e8, 1e9, 1e10))], float).T
     unique = np.minimum(unique, d)
     size = np.array([excess(*pair, truth) for pair in zip(n, unique, strict=True)])
-    again = unique + unique * 15.39 * (1 - np.exp(-(d / unique - 1) / 15.39))
-    loss = 1.87 + 521 / size**0.35 + 1488 / again**0.35
-    table = pd.DataFrame({"n": n, "d": d, "unique": unique, "loss": loss})
-    near(found("repetition", table, Repetition(excess=True)), truth, 0.01)
+    again = unique + unique * truth["R"] * (1 - np.exp(-(d / unique - 1) / truth["R"]))
+    loss = truth["E"] + truth["A"] / size ** truth["alpha"] + truth["B"] / again ** truth["beta"]
+    table = pd.DataFrame({"n": n, "d": d, "unique": unique, "loss": noisy(loss, 0.0002)})
+    report = found("repetition", table, Repetition(excess=True))
+    near(report, {name: truth[name] for name in ("E", "alpha", "beta", "R", "RN")}, 0.05)
 
 
 def test_farseer_predicts_its_seven_large_runs(shared: Path) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
+from run_folders import write_run
 
 from fvlm_core.scaling.fit.fitting import fit_points, load_model
 from fvlm_core.scaling.points.points import tidy
+from fvlm_core.scaling.points.points_from_runs import from_runs, stored_runs
+from fvlm_core.utils.errors import UsageError
 
 
 def fitted(settings: Iterable[tuple[float, float, float]], noise: float = 0.0005) -> Any:
@@ -43,6 +49,46 @@ def test_n_and_d_that_change_together_are_said_to_be_confounded() -> None:
     text = str(found.relation)
     assert "N and D are confounded: over these groups D goes as N^1" in text
     assert abs(found.relation.exponent + 0.5) < 0.02  # of both
+
+
+def test_three_groups_cannot_tell_n_and_d_apart_and_are_not_called_confounded() -> None:
+    found = fitted([(1e7, 1e9, 64.0), (1e8, 1e10, 64.0), (1e9, 1e9, 64.0)])
+    assert found.relation.beside == (
+        "D differs as well (1B to 10B) and three groups cannot tell the two apart: add a sweep"
+    )
+
+
+def store(root: Path, evaluation: Mapping[str, Any], batches: Sequence[int]) -> Any:
+    """Points of kept runs at five rates for each batch size of their recipes."""
+    for batch in batches:
+        for rate in (1e-4, 3e-4, 1e-3, 3e-3, 1e-2):
+            loss = 2 + 0.1 * np.log(rate / 1e-3) ** 2
+            folder = write_run(
+                root, f"r/{batch}-{rate}", loss, evaluation={"lr_connector": rate, **evaluation}
+            )
+            recipe = json.loads((folder / "recipe.json").read_text())
+            recipe["resolved"]["training"]["batch_size"] = batch
+            (folder / "recipe.json").write_text(json.dumps(recipe))
+    return lambda *laws: from_runs(stored_runs(root), "store", laws=[load_model(law) for law in laws])
+
+
+def test_kept_runs_of_other_batches_are_other_sweeps(tmp_path: Path) -> None:
+    points = store(tmp_path, {}, (64, 256))("lr-optimum")
+    found = fit_points(points, load_model("lr-optimum"), "mse", draws=5)
+    assert {fit.group for fit in found.fits} == {"135M, batch = 64", "135M, batch = 256"}
+
+
+def test_a_variable_that_no_kept_run_has_is_no_column(tmp_path: Path) -> None:
+    points = store(tmp_path, {"V": "many"}, (64,))
+    assert "T" not in points("lr-optimum").table
+    with pytest.raises(UsageError, match=r'run 64-0.0001: V: expected a finite number, got "many"'):
+        points("visual-tokens")
+    (tmp_path / "other").mkdir()
+    bare = store(tmp_path / "other", {"V": 4}, (64,))("video", "lr-optimum")
+    assert set(bare.table["V"]) == {4.0}
+    with pytest.raises(UsageError, match=r"Record T or .* as a metric of an evaluation") as told:
+        bare.of_law(load_model("video"))
+    assert "--columns" not in str(told.value)
 
 
 def test_n_and_d_that_change_by_themselves_have_an_exponent_each() -> None:

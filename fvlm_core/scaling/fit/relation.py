@@ -12,6 +12,7 @@ from fvlm_core.interfaces.fit import Relation
 from fvlm_core.scaling.fit.leverage import EXACT
 from fvlm_core.scaling.fit.sweeps import ALIKE
 from fvlm_core.scaling.fit.uncertainty import UNBOUNDED, Interval, quantile
+from fvlm_core.scaling.points.points import size_label
 from fvlm_core.scaling.predict.cost import SAME_SIZE
 
 if TYPE_CHECKING:
@@ -152,13 +153,16 @@ def _data(relation: Relation, fits: Sequence[FittedLaw]) -> Any:
     return d if np.isfinite(d).all() and np.ptp(d) > ALIKE else None
 
 
-def _together(x: Any, data: Any, weight: Any) -> str:
-    """In words, that N and D change together over the groups; "" where they can be told apart."""
-    x, data = (one - (weight * one).sum() / weight.sum() for one in (x, data))
+def _together(x: Any, ln_d: Any, weight: Any) -> str:
+    """In words, that N and D change together over the groups, or that these are too few; "" where the two can be told
+    apart."""
+    x, data = (one - (weight * one).sum() / weight.sum() for one in (x, ln_d))
     with_n = float((weight * x * data).sum() / (weight * x**2).sum())
     alike = with_n * float((weight * x * data).sum() / (weight * data**2).sum())
-    if alike < CONFOUNDED and len(x) > 3:
-        return ""
+    if alike < CONFOUNDED:
+        least, most = (size_label(float(f"{np.exp(end):.4g}")) for end in (ln_d.min(), ln_d.max()))
+        few = f"D differs as well ({least} to {most}) and three groups cannot tell the two apart: add a sweep"
+        return few if len(x) <= TESTED else ""
     return (
         f"N and D are confounded: over these groups D goes as N^{with_n:.2g}, so that the exponent is of both. Sweeps "
         "of one size on two amounts of data would tell them apart"

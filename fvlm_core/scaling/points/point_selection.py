@@ -234,10 +234,9 @@ def _progress(points: Points, rows: Any) -> Any:
     return np.zeros(len(table))
 
 
-def holds(condition: Condition, table: pd.DataFrame, option: str = "--where") -> Any:
-    """Whether each row meets it: bool [rows]. A row without a number there does not. option: that asks, for messages.
-    Raises `UsageError`."""
-    key = condition.key
+def holds(condition: Condition, table: pd.DataFrame) -> Any:
+    """Whether each row meets it: bool [rows]. A row without a number there does not. Raises `UsageError`."""
+    key, option = condition.key, condition.option
     column: Any = table[column_called(key, table, f'{option} "{condition}"')]
     if column.dtype == "category":
         labels = column.cat.categories

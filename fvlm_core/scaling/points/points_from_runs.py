@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from attrs import evolve
 
@@ -39,7 +40,7 @@ def from_runs(
 
     n, d: what N and D count. laws: columns of their own are looked for under their names in an evaluation's metrics, a
     run's record and its resolved recipe ("vision.tokens"). Raises `UsageError` when there is nothing to fit, or when a
-    run did not record them.
+    run did not record them, or recorded a word where a law reads a number.
     """
     used = [run for run in runs if run.in_fits]
     names = run_names(runs)
@@ -97,10 +98,13 @@ def from_runs(
     _check(source, unseen, f"no {seen.words} of an evaluation", f'"--d {d}"', "--d samples")
     if unknown:
         remarks.append(f"N is not known of imported runs: {shorten(', '.join(unknown))}")
-    points = tidy(
-        pd.DataFrame(rows), source, remarks, n_kind=parameters.words, d_kind=seen.words, curves=curves
-    )
-    return evolve(points, ways_out={"n": _COUNT_IMPORTED})
+    table = _of_numbers(pd.DataFrame(rows), {one.name for law in laws for one in law.variables} & {*further})
+    points = tidy(table, source, remarks, n_kind=parameters.words, d_kind=seen.words, curves=curves)
+    recorded = {
+        name: f"Record {' or '.join(known)} as a metric of an evaluation, or as a key of the recipe."
+        for name, known in further.items()
+    }
+    return evolve(points, ways_out=recorded | {"n": _COUNT_IMPORTED})
 
 
 def stored_runs(root: Path, passed_over: PassedOver | None = None) -> list[StoredRun]:
@@ -150,6 +154,18 @@ def _told(run: StoredRun, row: Row, names: Sequence[str]) -> Any:
             if isinstance(found, int | float | str):
                 return found
     return None
+
+
+def _of_numbers(table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    """The table with these columns as numbers, without those that no run has. Raises `UsageError` for words."""
+    for column in columns:
+        numbers = pd.to_numeric(table[column], errors="coerce")
+        wrong = table[table[column].notna() & ~np.isfinite(numbers)]
+        if len(wrong):
+            run, got = wrong[["run", column]].iloc[0]
+            raise UsageError(f'run {run}: {column}: expected a finite number, got "{got}"')
+        table = table.drop(columns=column) if numbers.isna().all() else table.assign(**{column: numbers})
+    return table
 
 
 def _is_loss(value: object) -> bool:

@@ -71,7 +71,7 @@ def kept_out(points: Points, where: Sequence[Condition]) -> tuple[Points, Points
     no point has a column or a label that is asked for."""
     out = np.zeros(len(points.table), bool)
     for condition in where:
-        out |= np.asarray(holds(condition, points.table, "--holdout"))
+        out |= np.asarray(holds(condition, points.table))
     text = " or ".join(map(str, where))
     if not out.any():
         raise UsageError(f"--holdout: no point is where {text}, of {len(out)}")

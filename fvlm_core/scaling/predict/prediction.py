@@ -20,7 +20,7 @@ from fvlm_core.scaling.points.points import NUMBERS
 from fvlm_core.scaling.predict.cost import Cost
 from fvlm_core.scaling.predict.optimum import bound, losses, optimum
 from fvlm_core.scaling.predict.question import At
-from fvlm_core.scaling.predict.roll_out import RollOut, factor_beyond, roll_out
+from fvlm_core.scaling.predict.roll_out import RollOut, factor_beyond, factors_beyond, roll_out
 
 _NEW = "the run asked for"
 
@@ -52,7 +52,8 @@ def _ends(found: Range | None) -> list[float | None]:
 class Prediction:
     """The loss (or whatever the law's target is) of a run of N parameters on D, NaN for a law that does not read them.
     compute: its FLOPs, None when the cost is not known there. label: of a size that exists. best: for sizes under one
-    budget, the share of draws in which this one is the best of them. at: of the law's other columns."""
+    budget, the share of draws in which this one is the best of them. at: of the law's other columns. target: what is
+    predicted."""
 
     n: float
     d: float
@@ -61,6 +62,7 @@ class Prediction:
     label: str = ""
     best: float | None = None
     at: At = field(factory=dict[str, float | str])
+    target: str = "loss"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -70,7 +72,7 @@ class Prediction:
             "D": self.d if np.isfinite(self.d) else None,
             **self.at,
             "C": self.compute,
-            "loss": self.loss.to_json(),
+            self.target: self.loss.to_json(),
         }
         return out if self.best is None else {**out, "share_best": self.best}
 
@@ -78,7 +80,7 @@ class Prediction:
 @frozen
 class Best:
     """The best use of a budget: N* and D* with their 95 % intervals, if any, and the loss there. edge: -1 or 1 when the
-    loss still falls at the smallest or largest N looked at."""
+    loss still falls at the smallest or largest N looked at. at, target: as of `Prediction`."""
 
     budget: float
     n: float
@@ -87,14 +89,17 @@ class Best:
     d_interval: Range | None
     loss: Estimated
     edge: int
+    at: At = field(factory=dict[str, float | str])
+    target: str = "loss"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return {
+            **self.at,
             "C": self.budget,
             "N": {"value": self.n, "interval": _ends(self.n_interval)},
             "D": {"value": self.d, "interval": _ends(self.d_interval)},
-            "loss": self.loss.to_json(),
+            self.target: self.loss.to_json(),
             "edge": self.edge,
         }
 
@@ -121,6 +126,11 @@ class Predictor:
     def rolled(self) -> RollOut | None:
         return roll_out(self.fit, self.noise.total)
 
+    @property
+    def target(self) -> str:
+        """What the law predicts."""
+        return self.fit.problem.model.target
+
     def factor(self, n: float, d: float) -> float:
         """How far beyond the points N and D lie, with what is given beside them; 1 inside."""
         return factor_beyond(self.fit.problem, {"n": n, "d": d, **self.given})
@@ -132,9 +142,8 @@ class Predictor:
         drawn = there.predict(self.fit.drawn.values)[:, 0]
         if self.fit.drawn.hidden(there.jacobian(self.fit.solution.theta[None])[0].T)[0]:
             drawn = drawn[:0]
-        return Prediction(
-            n, d, self.compute(n, d), self._loss(best, drawn, self.factor(n, d)), label, at=self.given
-        )
+        loss = self._loss(best, drawn, self.factor(n, d))
+        return Prediction(n, d, self.compute(n, d), loss, label, at=self.given, target=self.target)
 
     def under(self, curve: LRCurve, label: str = "") -> Prediction:
         """The loss at the end of a run with these learning rates. label: of the size, for laws with parameters of each
@@ -146,7 +155,8 @@ class Predictor:
         _, (under,), (above,) = self.over(table, {_NEW: curve})
         told = bool(np.isfinite([low, high, under, above]).all())
         loss = Estimated(float(best), (low, high) if told else None, (under, above) if told else None)
-        return Prediction(np.nan, np.nan, None, loss, label, at={**self.given, "step": step})
+        at = {**self.given, "step": step}
+        return Prediction(np.nan, np.nan, None, loss, label, at=at, target=self.target)
 
     def over(
         self, table: pd.DataFrame, curves: Mapping[str, LRCurve] | None = None
@@ -160,11 +170,10 @@ class Predictor:
         best = there.predict(self.fit.solution.values[None])[0]
         drawn = there.predict(self.fit.drawn.values)
         hidden = self.fit.drawn.hidden(there.jacobian(self.fit.solution.theta[None])[0].T)
-        columns = [str(name) for name in table.select_dtypes("number")]
+        factors = factors_beyond(problem, {str(name): table[name].to_numpy() for name in table})
         low, high = np.full((2, len(best)), np.nan)
-        for at, point in enumerate(table[columns].to_dict("records")):
-            factor = factor_beyond(problem, {str(name): value for name, value in point.items()})
-            found = self._loss(best[at], drawn[:0, at] if hidden[at] else drawn[:, at], factor)
+        for at, factor in enumerate(factors):
+            found = self._loss(best[at], drawn[:0, at] if hidden[at] else drawn[:, at], float(factor))
             if found.interval is not None:
                 low[at], high[at] = found.interval
         return best, low, high
@@ -189,6 +198,8 @@ class Predictor:
             _raised(self._band(np.log(here.d[0]), np.log(spread.d))),
             self._loss(here.loss[0], spread.loss, self.factor(here.n[0], here.d[0])),
             int(here.edge[0]),
+            self.given,
+            self.target,
         )
 
     def among(self, budget: float, sizes: Sequence[tuple[str, float]]) -> tuple[Prediction, ...]:
@@ -211,6 +222,8 @@ class Predictor:
                 self._loss(best[at], drawn[:, at], self.factor(value, d[at])),
                 label,
                 float(wins[at]) if len(drawn) else None,
+                self.given,
+                self.target,
             )
             for at, (label, value) in enumerate(sizes)
         )

@@ -78,12 +78,12 @@ def ask(asked: Asked, report: FitReport, cost: Cost | None, remarks: Sequence[st
     if asked.budget is not None and cost is None:
         raise UsageError(NO_COST)
     warnings = [*remarks, *report.warnings]
+    asked = evolve(asked, at=known_labels(report, asked.at))
     label = "" if asked.n is None else _known_label(report.points.table, asked.n)
     fit = _fit_for(report, label, asked)
     if fit is None:
         reasons = (*report.reasons, *_cannot(report, asked))
         return Answer("refused", asked, report, cost, reasons, tuple(warnings))
-    _check_labels(fit, asked)
     predictor = Predictor(fit, cost, asked.at)
     warnings += predictor.remarks
     answer = Answer("ok", asked, report, cost, noise=predictor.noise, parts=predictor.parts)
@@ -135,6 +135,7 @@ def ask_under(curve: LRCurve, report: FitReport, size: str, at: At, remarks: Seq
             f'"{model.name}" ({model.form}) reads no learning rates: ask laws that do, such as multi-power or tissue'
         )
     last = float(curve.steps[-1])
+    at = known_labels(report, at)
     asked = Asked(at={**at, "step": last})
     warnings = tuple(dict.fromkeys([*remarks, *report.warnings]))
     if not report.fits:
@@ -192,11 +193,11 @@ def known_size(text: str, table: pd.DataFrame) -> tuple[float, str] | None:
 
 
 def refuse_untold(model: FitModel, at: Iterable[str] = ()) -> None:
-    """Raise `UsageError` for a law whose loss N, D and the columns said beside them (`at`) do not tell: one that reads
-    the steps of a run, say."""
+    """Raise `UsageError` for a law whose loss N, D and the columns said beside them (`at`) cannot tell: one that reads
+    the steps of a run, say. Columns that are not said yet are asked for by `check_question`."""
     told = {*at, *(one.name for one in model.variables), *model.labels}
-    untold = [name for name in model.inputs if name in NUMBERS and name not in ("n", "d", *told)]
-    untold += model.reads
+    columns = [name for name in model.inputs if name in NUMBERS and name not in ("n", "d", *told)]
+    untold = [*columns, *model.reads] if model.features else [*model.reads]
     point = pd.DataFrame({"n": [1.0], "d": [1.0], "loss": 1.0, "size": "", "run": "", "schedule": ""})
     for feature in model.features.values() if not untold else ():
         try:
@@ -205,6 +206,7 @@ def refuse_untold(model: FitModel, at: Iterable[str] = ()) -> None:
             untold.append(str(error.args[0]))
     untold += [f"its {slot.per}" for slot in model.parameters if slot.per not in (None, "size", *told)]
     if untold:
+        untold = [*columns, *untold]
         named = ", ".join(MEANING.get(name, name) for name in dict.fromkeys(untold))
         raise UsageError(
             f'"{model.name}" ({model.form}) tells the loss of a point from more than N and D: {named}. A question of '
@@ -213,13 +215,20 @@ def refuse_untold(model: FitModel, at: Iterable[str] = ()) -> None:
         )
 
 
-def _check_labels(fit: FittedLaw, asked: Asked) -> None:
-    """Raise `UsageError` for a label that the fit has not seen."""
-    for column in fit.problem.model.labels:
-        seen = [group_label(one) for one in fit.problem.table[column].unique()]
-        if column in asked.at and str(asked.at[column]) not in seen:
-            near = did_you_mean(str(asked.at[column]), seen) or f"; there are {shorten(', '.join(seen))}"
-            raise UsageError(f"--at {column}={asked.at[column]}: no point is of that {column}{near}")
+def known_labels(report: FitReport, at: At) -> At:
+    """What is asked of, with labels as the points spell them: a number is one label however it is written (8, 8.0).
+    Raises `UsageError` for a label that no point has."""
+    out = dict(at)
+    for column in at.keys() & {*report.model.labels}:
+        seen = [group_label(one) for one in report.points.table[column].unique()]
+        text = str(at[column])
+        number = parse_count(text)
+        same = [one for one in seen if number is not None and parse_count(one) == number]
+        if text not in seen and not same:
+            near = did_you_mean(text, seen) or f"; there are {shorten(', '.join(seen))}"
+            raise UsageError(f"--at {column}={text}: no point is of that {column}{near}")
+        out[column] = text if text in seen else same[0]
+    return out
 
 
 def _beyond(fit: FittedLaw, n: float, d: float, compute: float | None, cost: Cost | None) -> list[Excess]:
@@ -299,6 +308,9 @@ def _known_label(table: pd.DataFrame, n: float) -> str:
 def _cannot(report: FitReport, asked: Asked) -> tuple[str, ...]:
     if not report.fits:
         return ()
+    split = report.model.split
+    if split is not None and split in asked.at:
+        return (f"the points of {split} {asked.at[split]} tell too little: no law of theirs was kept",)
     sizes = ", ".join(report.points.sizes)
     what = "the best use of a budget" if asked.n is None else f"N = {size_label(asked.n)}"
     return (f"what the points tell is about their own sizes ({sizes}) and says nothing of {what}",)

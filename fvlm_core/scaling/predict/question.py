@@ -63,13 +63,15 @@ def values_at(parts: Sequence[str], model: FitModel) -> dict[str, float | str]:
 
 
 def check_question(asked: Asked, model: FitModel) -> None:
-    """Raise `UsageError` unless the question says all that the law reads, and can be answered."""
-    own = [one.name for one in model.variables if one.name in model.columns and one.name not in ("n", "d")]
+    """Raise `UsageError` unless the question says all that the law reads, nothing that it does not, and can be
+    answered."""
+    own = [name for name in model.columns if name not in ("n", "d")]
     missing = [name for name in (*own, *model.labels) if name not in asked.at]
     if missing:
         named = ", ".join(meaning(model, name) for name in missing)
         line = ",".join(f"{name}={'LABEL' if name in model.labels else 'NUMBER'}" for name in missing)
         raise UsageError(f'fit "{model.name}" reads {named}: say it with --at {line}')
+    _check_unread(asked, model)
     given = (asked.n is not None, asked.d is not None, asked.budget is not None)
     if given in ((True, True, False), (False, False, True), (True, False, True)):
         return
@@ -88,3 +90,21 @@ def check_question(asked: Asked, model: FitModel) -> None:
         "ask for the loss of a size on some data (--n and --d), of a size under a budget (--n and --budget), or for "
         "the best use of a budget (--budget alone)"
     )
+
+
+def _check_unread(asked: Asked, model: FitModel) -> None:
+    """Raise `UsageError` for an N, a D or a budget that would change nothing of the answer. Features may read any."""
+    if model.features:
+        return
+    reads, of_sizes = model.columns, any(one.per == "size" for one in model.parameters)
+    instead = ", ".join([*(name for name in reads if name not in ("n", "d")), *model.labels])
+    say = f"; it reads {instead}, said by --at" if instead else ""
+    if asked.budget is not None and (
+        "d" not in reads or not (asked.n is not None or "n" in reads or of_sizes)
+    ):
+        lacks = "D" if "d" not in reads else "N"
+        raise UsageError(f'fit "{model.name}" reads no {lacks}, so that a budget means nothing to it{say}')
+    if asked.n is not None and "n" not in reads and not of_sizes and asked.budget is None:
+        raise UsageError(f'fit "{model.name}" reads no N: leave --n out{say}')
+    if asked.d is not None and "d" not in reads:
+        raise UsageError(f'fit "{model.name}" reads no D: leave --d out{say}')

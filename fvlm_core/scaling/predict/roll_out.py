@@ -100,7 +100,7 @@ def roll_out(fit: FittedLaw, scatter: float, scale: str = "") -> RollOut | None:
         smaller, larger = sizes <= edge, ends & (sizes > edge)
         seen = _ranges({one: values[smaller] for one, values in apart.items()})
         part = evolve(problem, table=problem.table[smaller].reset_index(drop=True))
-        factors = _factors({one: values[larger] for one, values in apart.items()}, seen)
+        factors = _factors({one: values[larger] for one, values in apart.items()}, seen, int(larger.sum()))
         foreseen = _forecast(part, problem, smaller, larger, factors, scatter)
         forecasts += foreseen
         steps += bool(foreseen)
@@ -112,9 +112,16 @@ def roll_out(fit: FittedLaw, scatter: float, scale: str = "") -> RollOut | None:
 def factor_beyond(problem: FitProblem, point: Mapping[str, Any], scale: str = "") -> float:
     """How far a point lies beyond those of a law: the largest factor outside their range, of the law's own columns and
     of what tells how large a run is; 1 inside. point: values by column."""
+    return float(
+        factors_beyond(problem, {name: np.array([value]) for name, value in point.items()}, scale)[0]
+    )
+
+
+def factors_beyond(problem: FitProblem, points: Mapping[str, Any], scale: str = "") -> Floats:
+    """`factor_beyond` of m points: [m]. points: values by column, [m] each; at least one column."""
     _, apart = _measures(problem, scale)
-    values = {name: np.array([value]) for name, value in _quantities(point).items()}
-    return float(_factors(values, _ranges(apart))[0]) if apart.keys() & values.keys() else 1.0
+    columns = {name: values for name, values in points.items() if values.dtype.kind in "fiu"}
+    return _factors(_quantities(columns), _ranges(apart), len(next(iter(points.values()))))
 
 
 def scale_column(name: str, table: pd.DataFrame) -> str:
@@ -163,7 +170,7 @@ SCALES = {
 
 def _quantities(points: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of points by column, and N times D."""
-    out = {str(name): points[name] for name in points if not isinstance(points[name], str)}
+    out = {str(name): points[name] for name in points}
     return {**out, PRODUCT: out["n"] * out["d"]} if "n" in out and "d" in out else out
 
 
@@ -175,9 +182,9 @@ def _usable(values: Any) -> bool:
     return bool(np.isfinite(numbers).all() and (numbers > 0).all() and np.ptp(numbers) > 0)
 
 
-def _factors(values: Mapping[str, Any], ranges: Mapping[str, tuple[float, float]]) -> Floats:
+def _factors(values: Mapping[str, Any], ranges: Mapping[str, tuple[float, float]], points: int) -> Floats:
     """The largest factor of each point outside the ranges: [m], 1 or more."""
-    out = np.ones(max(len(each) for each in values.values()))
+    out = np.ones(points)
     for name, (low, high) in ranges.items():
         if name in values:
             value = np.asarray(values[name], float)
