@@ -88,6 +88,7 @@ def unique_samples(table: pd.DataFrame, _: Mapping[str, LRCurve], number: float)
 
 def build(config: Repetition) -> FitModel:
     """The law with a value R of repetitions; the paper's value for text is 15.4."""
+    # Starts lie evenly in the logarithm: A and B are no longer found for each by least squares.
     bounds: dict[str, Any] = {"max": 2.0, "log": True} if config.excess else {"max": 5.0}
     exponent = partial(Parameter, guess=0.3, min=0.01, **bounds)
     affine = not config.excess  # N' goes with A and B through UN.
