@@ -88,6 +88,9 @@ def unique_samples(table: pd.DataFrame, _: Mapping[str, LRCurve], number: float)
 
 def build(config: Repetition) -> FitModel:
     """The law with a value R of repetitions; the paper's value for text is 15.4."""
+    # Starts lie evenly in the logarithm: A and B are no longer found for each by least squares.
+    bounds: dict[str, Any] = {"max": 2.0, "log": True} if config.excess else {"max": 5.0}
+    exponent = partial(Parameter, guess=0.3, min=0.01, **bounds)
     affine = not config.excess  # N' goes with A and B through UN.
     excess = (Parameter("RN", 5.0, min=0.01, max=1e4, log=True),) if config.excess else ()
     return FitModel(
@@ -97,8 +100,8 @@ def build(config: Repetition) -> FitModel:
             Parameter("E", 1.0, min=0.0, linear=True),
             Parameter("A", 400.0, min=0.0, log=True, linear=affine),
             Parameter("B", 400.0, min=0.0, log=True, linear=affine),
-            Parameter("alpha", 0.3, min=0.01, max=5.0),
-            Parameter("beta", 0.3, min=0.01, max=5.0),
+            exponent("alpha"),
+            exponent("beta"),
             Parameter("R", 15.0, min=0.01, max=1e4, log=True),
             *excess,
         ),

@@ -275,6 +275,15 @@ def test_names_with_a_meaning_of_their_own_are_no_variables() -> None:
             Variable(name)
     with pytest.raises(FvlmError, match=r'Declare others: variables=\("V",\)'):
         FitModel("own", own, OWN.parameters)
+    with pytest.raises(FvlmError, match="variables V and v differ in case alone"):
+        FitModel("own", own, OWN.parameters, variables=(*OWN.variables, "v"))
+
+
+@pytest.mark.parametrize(("column", "what"), [("V", "reads"), ("loss", "predicts")])
+def test_a_column_that_groups_differ_by_is_no_number_of_the_law(column: str, what: str) -> None:
+    floors = (Parameter("E", 1.0, per=column), *OWN.parameters[1:])
+    with pytest.raises(FvlmError, match=f'per="{column}".*the law {what} it as a number'):
+        FitModel("own", own, floors, variables=OWN.variables)
 
 
 @pytest.mark.soak

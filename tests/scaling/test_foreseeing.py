@@ -62,6 +62,8 @@ def test_points_kept_out_are_not_fitted_and_scored_by_the_textbook_formulas() ->
         ("run = q*", "no point has such a run"),
         ("Nn > 1", "Nn"),
         ("N", "expected KEY OP VALUE"),
+        ("N = big", 'holdout "N == big": N is a number'),
+        ("run > r2", 'holdout "run > r2": run is text'),
     ],
 )
 def test_a_holdout_that_cannot_be_is_one_sentence(where: str, said: str) -> None:

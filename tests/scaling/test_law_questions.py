@@ -169,6 +169,28 @@ def test_labels_that_are_numbers_are_asked_for_however_they_are_written(split: b
         found.predict(at={"x": 10, "experts": 32})
 
 
+def test_values_that_a_law_does_not_read_neither_stop_it_nor_drop_points() -> None:
+    law = FitModel(
+        "frames",
+        experts,
+        (Parameter("E", 1.0, linear=True), Parameter("B", 1.0, linear=True)),
+        variables=("x", "err"),
+        target="err",
+    )
+    x = np.geomspace(1, 100, 20)
+    rows = pd.DataFrame({"x": x, "err": 1 + 2 / x + 0.001 * np.random.default_rng(0).standard_normal(20)})
+    alone = fvlm.fit(rows, law, objective="mse", draws=5)
+    rows = rows.assign(N=np.where(x > 8, 1e8, np.nan), D=np.where(x > 50, 0.0, -1.0), loss=-1.0)
+    beside = fvlm.fit(rows, law, objective="mse", draws=5)
+    assert len(beside.points) == 20
+    assert beside.parameters["value"].tolist() == pytest.approx(alone.parameters["value"].tolist())
+    told = " ".join(beside.report.points.remarks)
+    assert "left out" not in told
+    assert "D: no number above 0, and taken as not known, since no law reads it: 20" in told
+    with pytest.raises(UsageError, match="expected a finite, positive number"):
+        fvlm.fit(rows.assign(loss=1.0), "joint-chinchilla", draws=5)
+
+
 def test_a_prediction_is_called_by_what_is_predicted_beside_what_was_said(table: Path) -> None:
     loss = np.linspace(0.5, 2.2, 40)
     accuracy = 0.6 / (1 + np.exp(6 * (loss - 1.1))) + 0.25

@@ -123,6 +123,18 @@ def test_excess_parameters_count_less_as_published(truth: dict[str, float]) -> N
     near(report, {name: truth[name] for name in ("E", "alpha", "beta", "R", "RN")}, 0.05)
 
 
+def test_what_excess_parameters_bend_is_not_called_linear() -> None:
+    """The law is a straight line along each parameter that says so: equal steps of it are equal steps of the loss."""
+    law = load_model("repetition", Repetition(excess=True))
+    at = {"E": 1.0, "A": 500.0, "B": 1500.0, "alpha": 0.35, "beta": 0.35, "R": 15.0, "RN": 5.0}
+    for parameter in law.parameters:
+        tried = np.array([[1.0], [2.0], [3.0]]) * at[parameter.name]
+        low, mid, high = law.law(
+            np.array([2e7]), np.array([1e10]), np.array([1e8]), **{**at, parameter.name: tried}
+        )[:, 0]
+        assert parameter.linear == (abs(high - 2 * mid + low) < 1e-9), parameter.name
+
+
 def test_farseer_predicts_its_seven_large_runs(shared: Path) -> None:
     """404 measured runs, none of the targets among them: R2 of the seven at least .91 (ScaleBench, all rows)."""
     folder = shared / "data/scalebench"

@@ -33,8 +33,9 @@ class ColumnChoices:
     looked for; None: under the known ones, whatever they count. extras: other headers, which filters read. reads:
     others that laws read, where a table has them. variables: columns that laws declare. labels: columns of labels that
     they tell groups by. needed: of all of these, those without which there is no point. unread: standard ones that no
-    law reads: where a table has several that it could be, none is taken. warmup: steps of the linear warm-up before
-    each run's first step. decimal: "." or ",", the mark of decimals; "" for what the file shows.
+    law reads: where a table has several that it could be, none is taken, and what cannot be is not known. warmup: steps
+    of the linear warm-up before each run's first step. decimal: "." or ",", the mark of decimals; "" for what the file
+    shows.
     """
 
     named: Mapping[str, str] = field(factory=dict)
@@ -62,11 +63,7 @@ class ColumnChoices:
         # N is looked up beside the file, and the others are asked for point by point.
         known = ("d", "loss", *variables, *labels)
         needed = tuple(name for name in known if any(law.needed(name) for law in laws)) if laws else NEEDED
-        unread = tuple(
-            name
-            for name in ("n", *NEEDED)
-            if laws and not any(law.needed(name) or law.features or _by_size(law, name) for law in laws)
-        )
+        unread = tuple(name for name in ("n", *NEEDED) if laws and not any(_reads(law, name) for law in laws))
         return cls(
             reads=tuple(dict.fromkeys(column for law in laws for column in law.reads)),
             variables=tuple(variables.values()),
@@ -234,9 +231,14 @@ def find_columns(
     )
 
 
-def _by_size(law: FitModel, column: str) -> bool:
-    """Whether a column names the sizes that a law's parameters differ by."""
-    return column == "n" and any(parameter.per == "size" for parameter in law.parameters)
+_TOLD_BY = {"size": ("n",), "sweep": ("n", "d"), "budget": ("n", "d")}
+"""The columns that tell the groups of a law's parameters apart, or what they are compared by."""
+
+
+def _reads(law: FitModel, column: str) -> bool:
+    """Whether a law may read a column: itself, by what is made of all points, or to tell its groups apart."""
+    of_groups = any(column in _TOLD_BY.get(one.per or "", ()) for one in law.parameters)
+    return law.needed(column) or bool(law.features) or law.derive is not None or of_groups
 
 
 def _looked_for(choice: ColumnChoices) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:

@@ -25,7 +25,7 @@ from fvlm_core.scaling.points.in_fits import marks_beside
 from fvlm_core.scaling.points.json_file import JSONSheet
 from fvlm_core.scaling.points.parquet_file import FrameSheet, ParquetSheet
 from fvlm_core.scaling.points.points import TEXT, Points, labelled, settle
-from fvlm_core.scaling.points.table_reader import Sheet, out_of_range
+from fvlm_core.scaling.points.table_reader import Cells, Sheet, out_of_range
 from fvlm_core.utils.errors import Problem, Problems, UsageError
 from fvlm_core.utils.listing import listed, shorten
 from fvlm_registry.nearest import did_you_mean
@@ -221,10 +221,14 @@ def load(
             f"{sheet.file}: no data below the header" if sheet.line else f"{sheet.file}: no rows"
         )
     kept = np.ones(cells.rows, bool)
-    if (loss := found.headers.get("loss")) is not None and STEP in sheet.headers:
+    loss = None if "loss" in choice.unread else found.headers.get("loss")
+    if loss is not None and STEP in sheet.headers:
         kept = ~np.isnan(cells.numbers[loss]) | cells.wrong[loss]
     problems: list[Problem] = []
     for column, header in numbers.items():
+        if column in choice.unread:
+            _known(sheet, cells, header, remarks)
+            continue
         wrong = cells.wrong[header]
         outside, expected = out_of_range(column, cells.numbers[header], choice)
         problems += sheet.bad_cells(header, "expected a number", np.flatnonzero(wrong))
@@ -244,6 +248,16 @@ def load(
     if not kept.any():
         raise UsageError(f"{sheet.file}: no row has a {loss}")
     return out | {column: _as_labels(out[column]) for column in labels if column in out}
+
+
+def _known(sheet: Sheet, cells: Cells, header: str, remarks: list[str]) -> None:
+    """In place: NaN for what cannot be in a column that no law reads."""
+    numbers = cells.numbers[header]
+    usable = (numbers > 0) & (numbers < np.inf)
+    if said := int((cells.wrong[header] | ~(usable | np.isnan(numbers))).sum()):
+        what = "no number above 0, and taken as not known, since no law reads it"
+        remarks.append(f"{sheet.file}: {header}: {what}: {said}")
+    cells.numbers[header] = np.where(usable, numbers, np.nan)
 
 
 def _rows(table: Columns) -> int:
