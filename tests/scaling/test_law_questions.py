@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from tiny import run_cli
 import fvlm
 from fvlm_core.interfaces.fit import FitModel, Parameter
 from fvlm_core.scaling.fit.levenberg_marquardt import descend
+from fvlm_core.scaling.predict import roll_out
+from fvlm_core.scaling.predict.prediction import Predictor
 from fvlm_core.utils.errors import UsageError
 from fvlm_registry import registry
 
@@ -198,6 +201,35 @@ def test_a_prediction_is_called_by_what_is_predicted_beside_what_was_said(table:
     told = found.predict(at={"loss": 1.1}).to_dict()["prediction"]
     assert told["loss"] == 1.1
     assert told["accuracy"]["value"] == pytest.approx(0.55, abs=1e-4)
+
+
+def three(n: Any, d: Any, x: Any, *, E: Any, A: Any, B: Any, F: Any) -> Any:
+    """L = E + A/N^.3 + B/D^.3 + F/x"""
+    return E + A / n**0.3 + B / d**0.3 + F / x
+
+
+def test_each_size_under_a_budget_keeps_what_was_said_and_many_points_are_placed_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    law = FitModel(
+        "three", three, tuple(Parameter(name, 1.0, linear=True) for name in "EABF"), variables=("x",)
+    )
+    n, d, x = np.array([*product((1e7, 1e8, 1e9), (1e9, 1e10), (1, 2, 8))], float).T
+    loss = three(n, d, x, E=1.5, A=300, B=400, F=0.3)
+    loss = loss * np.exp(0.002 * np.random.default_rng(0).standard_normal(len(n)))
+    rows = pd.DataFrame({"N": n, "D": d, "x": x, "loss": loss})
+    found = fvlm.fit(rows, law, draws=20)
+    told = found.predict(budget=6e18, at={"x": 4}, cost="6ND").to_dict()
+    assert len(told["sizes"]) == 3
+    assert all(one["x"] == 4.0 for one in [*told["sizes"], told["optimum"]])
+    predictor = Predictor(found.report.fits[0], None)
+    table = found.report.points.table.assign(n=1e10)
+    each = [predictor.over(table.iloc[[at]])[2][0] for at in range(len(table))]
+    measured: list[str] = []
+    count = roll_out._measures  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(roll_out, "_measures", lambda *of: measured.append("once") or count(*of))
+    assert predictor.over(table)[2].tolist() == pytest.approx(each)
+    assert measured == ["once"]
 
 
 def test_a_size_is_asked_for_by_its_name_or_as_a_number(

@@ -99,6 +99,12 @@ def test_n_and_d_that_change_by_themselves_have_an_exponent_each() -> None:
     assert found.relation.interval.low < -0.4 < found.relation.interval.high
 
 
+def test_sizes_of_unknown_n_have_no_exponent() -> None:
+    rows = pd.concat([fitted([(n, 1e9, 64.0)]).points.table for n in (1e7, 1e8)])
+    found = fit_points(tidy(rows.assign(n=np.nan), "sweeps"), load_model("lr-optimum"), "mse", draws=5)
+    assert str(found.relation) == "best across groups: N, the parameters, is not known of 100M, 10M"
+
+
 def test_equal_data_leave_the_exponent_as_it_was() -> None:
     found = fitted([(n, 1e10, 64.0) for n in (1e7, 1e8, 1e9)])
     assert (found.relation.beside, found.relation.data_exponent) == ("", None)

@@ -12,8 +12,9 @@ from fvlm_core.interfaces.fit import Relation
 from fvlm_core.scaling.fit.leverage import EXACT
 from fvlm_core.scaling.fit.sweeps import ALIKE
 from fvlm_core.scaling.fit.uncertainty import UNBOUNDED, Interval, quantile
-from fvlm_core.scaling.points.points import size_label
+from fvlm_core.scaling.points.points import MEANING, size_label
 from fvlm_core.scaling.predict.cost import SAME_SIZE
+from fvlm_core.utils.listing import shorten
 
 if TYPE_CHECKING:
     from fvlm_core.scaling.fit.report import FittedLaw
@@ -100,6 +101,8 @@ def relate(relation: Relation, fits: Sequence[FittedLaw]) -> FittedRelation:
         freedom = min(freedom, fit.drawn.freedom or freedom)
     found = FittedRelation(relation, tuple(groups))
     x, y = np.log([group.at for group in groups]), np.log([group.value for group in groups])
+    if unknown := [group.name for group, at in zip(groups, x, strict=True) if not np.isfinite(at)]:
+        return _without(found, f"{MEANING[relation.against]}, is not known of {shorten(', '.join(unknown))}")
     if len(groups) < 2 or np.ptp(x) == 0:
         return _without(found, f"{len(groups)} fitted; an exponent takes two or more")
     if np.ptp(x) <= SAME_SIZE:
