@@ -79,7 +79,9 @@ FORMULAS: dict[str, tuple[dict[str, float], Callable[..., float]]] = {
 
 
 def at(name: str, values: Mapping[str, float], config: Any = None, **more: Any) -> list[float]:
-    problem = FitProblem(load_model(name, config), FitObjective(), TABLE.assign(budget="one", sweep="one"), **more)
+    problem = FitProblem(
+        load_model(name, config), FitObjective(), TABLE.assign(budget="one", sweep="one"), **more
+    )
     return problem.predict(np.array([[values[slot.parameter.name] for slot in problem.slots]]))[0].tolist()
 
 
