@@ -1,10 +1,9 @@
 """Does the widened interval of a roll-out hold a ten times larger run 95 % of the time, when the law is slightly wrong?
 
-    python tests/bench/bench_roll_out.py [--repetitions 200] [--draws 200] [--processes 2] [--write]
+    python tests/bench/bench_roll_out.py [--repetitions 200] [--draws 200] [--processes 2]
 
 Campaigns of a truth that is not the law fitted (joint-chinchilla), each by a little; the run predicted takes ten times
-the
-training FLOPs of the largest. `--write` puts the table into docs/measurements/coverage.md, between its markers.
+the training FLOPs of the largest. The table of docs/measurements/coverage.md.
 """
 
 from __future__ import annotations
