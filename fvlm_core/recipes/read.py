@@ -74,7 +74,35 @@ def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     a string). Imports the chosen components' config modules and nothing heavy. Raises `Problems` with everything
     that is wrong, each with file, line, key, expectation and the nearest valid name.
     """
-    return read_tree(overridden(recipe_tree(name), overrides))
+    tree = recipe_tree(name)
+    changed = overridden(tree, overrides)
+    problems = _without_effect(tree, overrides)
+    if problems:
+        raise Problems(problems)
+    return read_tree(changed)
+
+
+def _without_effect(tree: Located, overrides: Sequence[str]) -> list[Problem]:
+    """Of "key=value" texts that change no run, since every run of the recipe has a value of its own there."""
+    problems: list[Problem] = []
+    if not any(kind in tree.value for kind in EXPANSIONS):
+        return problems
+    for text in overrides:
+        changed = merge(tree, _override(text))
+        try:
+            before, after = (expand(one, str(one.value["name"].value)) for one in (tree, changed))
+        except Problems:  # told where the recipe is read
+            return problems
+        key = tuple(text.partition("=")[0].strip().split("."))
+        same = [one.table.plain() for one in before] == [one.table.plain() for one in after]
+        if same and tree.plain() != changed.plain() and key[0] not in EXPANSIONS:
+            place = after[0].table.at(key)
+            where = f" ({place.file}:{place.line})" if place.line else ""
+            problems.append(
+                Problem(f"changes nothing: every run of the recipe has its own {'.'.join(key)}{where}", f"-o {text}")
+            )
+        tree = changed
+    return problems
 
 
 def overridden(tree: Located, texts: Sequence[str]) -> Located:

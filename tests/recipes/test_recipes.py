@@ -163,3 +163,19 @@ def test_a_connector_that_its_encoder_cannot_answer_is_refused_with_those_that_c
         read_recipe(write(tmp_path, RECIPE))
     assert '"foveated" needs an encoder that provides query; "dinov2" provides patches.' in str(caught.value)
     assert "Encoders that can: timm" in str(caught.value)
+
+
+def test_an_option_that_every_run_has_its_own_of_is_refused_with_the_place(tmp_path: Path) -> None:
+    """It would be as good as not said; where one run alone follows it, it is taken."""
+    file = tmp_path / "own.toml"
+    text = 'extends = "quickstart"\nname = "own"\n\n[[runs]]\nid = "a"\ntraining.samples = 640\n'
+    file.write_text(text)
+    with pytest.raises(Problems) as raised:
+        read_recipe(str(file), ["training.samples=1280"])
+    assert "-o training.samples=1280: changes nothing: every run of the recipe has its own training.samples" in str(
+        raised.value
+    )
+    assert f"{file}:6" in str(raised.value)
+    file.write_text(text + '\n[[runs]]\nid = "b"\n')
+    own, other = read_recipe(str(file), ["training.samples=1280"]).runs
+    assert (own.config.training.samples, other.config.training.samples) == (640, 1280)
