@@ -99,7 +99,10 @@ def _without_effect(tree: Located, overrides: Sequence[str]) -> list[Problem]:
             place = after[0].table.at(key)
             where = f" ({place.file}:{place.line})" if place.line else ""
             problems.append(
-                Problem(f"changes nothing: every run of the recipe has its own {'.'.join(key)}{where}", f"-o {text}")
+                Problem(
+                    f"changes nothing: every run of the recipe has its own {'.'.join(key)}{where}",
+                    f"-o {text}",
+                )
             )
         tree = changed
     return problems

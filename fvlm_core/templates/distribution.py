@@ -136,7 +136,7 @@ _KINDS = {
         summary="the share of the right answer's words that an answer has",
         hook="fvlm_metrics",
         module="metric",
-        interface="metric",
+        interface="interfaces/metric.py",
         snippet='[[eval.metrics]]\nname = "$name"',
         change='eval.metrics = [{ name = "$name" }]\neval.generation = { limit = 8, samples = 4 }\n'
         + _SMALLER,

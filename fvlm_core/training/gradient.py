@@ -18,6 +18,7 @@ from fvlm_core.training.parallel import taken
 from fvlm_core.training.process_group import Elsewhere, Ranks
 from fvlm_core.training.signals import StopRequest
 from fvlm_core.training.state import Progress
+from fvlm_core.utils.errors import FvlmError
 from fvlm_core.utils.seeding import seed_micro_batch
 
 
@@ -115,6 +116,11 @@ class Accumulation:
                     batch = evolve(batch, frames=frames)
                 with autocast(self.training, self.device):
                     added = self.objective.contribution(self.model, batch)
+                if len(added.sums) != len(self.objective.names):
+                    raise FvlmError(
+                        f"training.objective: expected {len(self.objective.names)} sums of a micro-batch "
+                        f"({', '.join(self.objective.names)}), got {len(added.sums)}"
+                    )
                 added.loss.backward()
                 yield added
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from attrs import frozen
 
 from fvlm_core.interfaces.schedule import OwnSchedule, Schedule
+from fvlm_core.utils.errors import FvlmError
 
 
 @frozen
@@ -24,10 +25,18 @@ class RateSchedule:
     warmup: int
 
     def factor(self, update: float) -> float:
-        """The factor of 0-based update `update`; between two of them where an accepted drift left the run there."""
+        """The factor of 0-based update `update`; between two of them where an accepted drift left the run there. Raises
+        `FvlmError` for a schedule that gives none."""
         if update < self.warmup:
             return update / self.warmup
-        return self.after(update - self.warmup, self.steps - self.warmup, self.group)
+        found = self.after(update - self.warmup, self.steps - self.warmup, self.group)
+        if not 0 <= found < math.inf:
+            raise FvlmError(
+                f"training.schedule: expected a finite factor, 0 or more, {update - self.warmup:g} updates after the "
+                f"warm-up "
+                f"for the {self.group}, got {found}"
+            )
+        return found
 
 
 def own(kind: str, ends: Mapping[str, float]) -> Schedule:

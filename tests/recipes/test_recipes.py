@@ -172,8 +172,9 @@ def test_an_option_that_every_run_has_its_own_of_is_refused_with_the_place(tmp_p
     file.write_text(text)
     with pytest.raises(Problems) as raised:
         read_recipe(str(file), ["training.samples=1280"])
-    assert "-o training.samples=1280: changes nothing: every run of the recipe has its own training.samples" in str(
-        raised.value
+    assert (
+        "-o training.samples=1280: changes nothing: every run of the recipe has its own training.samples"
+        in str(raised.value)
     )
     assert f"{file}:6" in str(raised.value)
     file.write_text(text + '\n[[runs]]\nid = "b"\n')

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 from tiny import RECIPE, train
 
-from fvlm_core.training import loop
+from fvlm_core.training import loop, objective
 from fvlm_core.training.gradient import Accumulation
+from fvlm_core.utils.errors import FvlmError
 
 
 def test_no_gradient_of_a_step_lives_in_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,3 +36,21 @@ def test_no_gradient_of_a_step_lives_in_the_next(tmp_path: Path, monkeypatch: py
     train(tmp_path / "tiny.toml", tmp_path / "runs", "training.steps=3")
     assert kept
     assert alive == [0, 0, 0]
+
+
+def test_an_objective_whose_sums_are_not_those_it_names_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FVLM_CACHE", str(tmp_path / "cache"))
+    contribution = objective.TokenLoss.contribution
+
+    def short(self: Any, model: Any, batch: Any) -> Any:
+        found = contribution(self, model, batch)
+        return evolve(found, sums=(*found.sums, found.sums[0]))
+
+    monkeypatch.setattr(objective.TokenLoss, "contribution", short)
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    with pytest.raises(
+        FvlmError, match=r"training\.objective: expected \d sums of a micro-batch \(.*\), got \d"
+    ):
+        train(tmp_path / "tiny.toml", tmp_path / "runs", "training.steps=3")

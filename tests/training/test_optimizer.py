@@ -15,6 +15,7 @@ from fvlm_core.training.length import Length, Spent, peak_rates, schedules
 from fvlm_core.training.optimizer import make_optimizer, optimizer_tensors, restore_optimizer
 from fvlm_core.training.parallel import Copies
 from fvlm_core.training.schedule import RateSchedule, own
+from fvlm_core.utils.errors import FvlmError
 
 SHAPES = {
     "connector": {"connector.map.weight": (3, 2), "connector.map.bias": (3,), "connector.q_static": (1, 4)},
@@ -127,3 +128,13 @@ def test_a_converging_schedule_brings_every_group_to_one_rate() -> None:
     assert {name: rates[name] * each.factor(10) for name, each in found.items()} == pytest.approx(
         {"connector": 2e-4, "encoder": 2e-4, "llm": 2e-4}
     )
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf"), -0.1])
+def test_a_schedule_that_gives_no_factor_is_named_with_the_step(factor: float) -> None:
+    schedule = RateSchedule(lambda step, steps, group: 1.0 if step < 5 else factor, "llm", 12, 4)
+    assert schedule.factor(8) == 1.0
+    with pytest.raises(
+        FvlmError, match=r"training\.schedule: expected a finite factor.* 5 updates after the warm-up"
+    ):
+        schedule.factor(9)
