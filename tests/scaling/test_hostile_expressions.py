@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,8 +64,8 @@ def test_any_text_is_an_error_or_a_law_with_finite_numbers(text: str, before: st
             law = constraints.apply(JOINT)
         except UsageError:
             continue
-        free = {p.name: [[p.guess]] for p in law.parameters if p.vary and not p.expr}
-        assert all(len(value) for value in completion(law)(free).values())
+        free = {p.name: np.array([[p.guess]]) for p in law.parameters if p.vary and not p.expr}
+        assert all(np.size(value) for value in completion(law)(free).values())
 
 
 @pytest.mark.parametrize(

@@ -82,4 +82,5 @@ def _panel(report: LawReport, column: str, axes: Axes, named: bool) -> None:
     if (x[np.isfinite(x)] > 0).all():
         style.log_axis(axes, "x", x, column, report.units.get(column, column))
     else:
-        axes.set_xlabel(report.units.get(column, column), fontsize=style.NORMAL, labelpad=3)
+        axes.set_xlabel(report.units.get(column, column), labelpad=3)
+    axes.xaxis.label.set_fontsize(style.SMALL)  # several stand beside each other
