@@ -61,9 +61,10 @@ class AskedRates:
             raise UsageError("a curve says its steps and rates: steps and lr go with a schedule")
 
     def curve(self, points: Points, warmup: int | None = None) -> tuple[LRCurve, str]:
-        """The rates, and what they are in words. warmup: steps of a linear warm-up; None: as many as most of the
-        points'
-        runs had. Raises `UsageError`."""
+        """The rates, and what they are in words.
+
+        warmup: steps of a linear warm-up; None: as many as most of the points' runs had. Raises `UsageError`.
+        """
         before = _usual_warmup(points) if warmup is None else warmup
         usual = ", as most runs of the points" if warmup is None and before else ""
         if self.table is not None:
@@ -82,9 +83,8 @@ def named_curve(schedule: str, steps: int, lr: float, warmup: int) -> LRCurve:
     """The rates of a schedule with the peak `lr`, over so many steps, warm-up included.
 
     schedule: a name, with settings after it where they are not the defaults: "wsd", "wsd,decay=0.1,shape=sqrt". It ends
-    at a tenth of the peak, as a recipe's does, or at "floor". Raises `UsageError`, with the nearest name, for a
-    schedule
-    or a setting that there is not.
+    at a tenth of the peak, as a recipe's does, or at "floor". lr: the peak rate. warmup: its steps. Raises
+    `UsageError`, with the nearest name, for a schedule or a setting that there is not.
     """
     name, *settings = (part.strip() for part in schedule.split(","))
     table: dict[str, Any] = {"name": name} | dict(_setting(one) for one in settings)
@@ -119,9 +119,9 @@ def _setting(text: str) -> tuple[str, Any]:
     if not (key and equals and value):
         raise UsageError(f'--schedule: expected NAME,KEY=VALUE,..., such as wsd,decay=0.1, got "{text}"')
     number = parse_count(value)
-    return key, value if number is None else int(number) if number == int(
-        number
-    ) and "." not in value else number
+    if number is None:
+        return key, value
+    return key, int(number) if number.is_integer() and "." not in value else number
 
 
 def _built(table: Mapping[str, Any], ends: Mapping[str, float]) -> Any:
@@ -142,8 +142,7 @@ def _usual_warmup(points: Points) -> int:
 
 
 def table_curve(source: Path | pd.DataFrame, warmup: int = 0) -> LRCurve:
-    """The rates of a table with columns step and lr, in any order: a file as `fvlm fit --data` takes it, or a
-    DataFrame.
+    """The rates of a table with columns step and lr, in any order: a DataFrame, or a file as `fit` takes it.
 
     warmup: steps of a linear warm-up before its first. Raises `UsageError` or `Problems`.
     """

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from fvlm_core.scaling.predict.cost import Cost
 
 
+COSTS = ("ledger", "6ND")
+"""The names."""
+
+
 def plan_recipes(names: Sequence[str]) -> tuple[list[Recipe], list[list[RunPlan]]]:
     """Read recipes and plan those of their runs that are meant for fits; no weights are read.
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 from fvlm_core.api.checks import one_of, texts, within
+from fvlm_core.api.costs import COSTS
 from fvlm_core.api.explained import public
-from fvlm_core.api.fitted import COSTS as COSTS
 from fvlm_core.api.fitted import FitResult
 from fvlm_core.api.places import Root, runs_folder, warn
 from fvlm_core.api.points import PointsRequest, conditions_of, load_points, requested
@@ -67,10 +67,8 @@ def fit(
     `root`. law: the name of a fit component, or a `FitModel`. columns: where a table has them,
     {"N": "params", "loss": "val"}, and those that the law declares. sigma, weight: the columns that hold the standard
     error of what was measured, and how often a row counts. points, per: "best" with the columns of a setting keeps the
-    best point of each. fixed: "beta=alpha" or "E=1.7". bounds: "alpha=0.1:1".
-    root: see `runs`.
-
-    holdout: points kept out of the fit, which `.holdout` says how well it predicts ("run = wsd*").
+    best point of each. holdout: points kept out of the fit ("run = wsd*"), which `.holdout` says how well it predicts.
+    fixed: "beta=alpha" or "E=1.7". bounds: "alpha=0.1:1". root: see `runs`.
 
     Parameters that the points cannot tell apart are withheld, with the reason: that is a result. Raises `FvlmError`.
     """

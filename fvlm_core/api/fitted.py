@@ -11,7 +11,7 @@ from attrs import asdict, evolve, fields, frozen
 
 from fvlm_core.api.asked_schedule import AskedRates
 from fvlm_core.api.checks import count, one_of, texts
-from fvlm_core.api.costs import choose_cost, plan_recipes
+from fvlm_core.api.costs import COSTS, choose_cost, plan_recipes
 from fvlm_core.api.explained import public
 from fvlm_core.api.views.answer import print_answer
 from fvlm_core.api.views.console import as_html, as_text
@@ -33,10 +33,6 @@ if TYPE_CHECKING:
     from lmfit.minimizer import MinimizerResult
     from matplotlib.figure import Figure
     from rich.console import Console
-
-
-COSTS = ("ledger", "6ND")
-"""What a run costs."""
 
 
 def foreseen(report: FitReport, scale: str = "") -> dict[str, RollOut]:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fvlm_core.api.checks import count, one_of, within
+from fvlm_core.api.costs import COSTS
 from fvlm_core.api.explained import public
 from fvlm_core.api.fit import LAW
-from fvlm_core.api.fitted import COSTS
 from fvlm_core.api.places import Root, runs_folder, warn
 from fvlm_core.api.points import PointsRequest, load_points, requested
 from fvlm_core.api.pool import PoolSuggestion, from_pool, without_pool

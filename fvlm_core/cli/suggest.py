@@ -133,7 +133,7 @@ def command(
     With --pool, --target and --cost COLUMN, the candidates are the rows of a table, whatever the law reads.
     """
     from fvlm_core.api.checks import one_of
-    from fvlm_core.api.fitted import COSTS
+    from fvlm_core.api.costs import COSTS
     from fvlm_core.api.pool import from_pool, without_pool
     from fvlm_core.api.suggest import measured_rate, points_there
     from fvlm_core.api.suggesting import Question, answered

@@ -131,8 +131,7 @@ class Parameter:
     log: search in its logarithm, for scales such as A and B that vary over decades (min must be at least 0).
     linear: the law is affine in it when the other parameters are fixed; such parameters need no starting values.
     per: one value for each value of a column of the points instead of one for all of them: one of `GROUPS`, or any
-    other ("domain"). A law whose parameters are all `per` the same column is
-    fitted separately for each of its values.
+    other ("domain"). A law whose parameters are all `per` the same column is fitted separately for each of its values.
     vary: False keeps it at its guess. expr: its value as an expression of other parameters ("beta = alpha" is
     expr="alpha"), in the language of lmfit's constraints; such a parameter is not searched for.
     """

@@ -74,8 +74,7 @@ def print_roll_out(console: Console, found: RollOut, relative: bool, group: str 
     console.print(table)
     grows = (
         f"beyond its points the law is wrong by {amount(found.growth)} a factor of e (standard deviation), on top of "
-        f"what "
-        "its parameters' uncertainty and the scatter of runs lead to expect"
+        "what its parameters' uncertainty and the scatter of runs lead to expect"
         if found.growth
         else "errors are no larger than the parameters' uncertainty and the scatter of runs lead to expect"
     )
@@ -84,6 +83,7 @@ def print_roll_out(console: Console, found: RollOut, relative: bool, group: str 
 
 
 def _steps(forecasts: Sequence[Forecast]) -> list[tuple[int, list[Forecast]]]:
+    """The forecasts of each refit, by its number of points."""
     steps: dict[int, list[Forecast]] = {}
     for one in forecasts:
         steps.setdefault(one.fitted, []).append(one)

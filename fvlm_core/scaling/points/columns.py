@@ -141,8 +141,8 @@ def find_columns(
 ) -> FoundColumns:
     """Where each column is.
 
-    advice: how else a file of this kind is given what it lacks. instead:
-    what to do where a command has no --columns. counts: whether a column holds nothing but parameter counts. Raises
+    advice: how else a file of this kind is given what it lacks. instead: what to do where a command has no --columns.
+    counts: whether a column holds nothing but parameter counts. Raises
     `Problems`, with the option to type or what is to be done instead, when a needed column is missing, or one has two
     candidates.
     """

@@ -41,10 +41,9 @@ class Holdout:
     """Points that were kept out, and how well they were predicted.
 
     where: which, as they were asked for. table: those that could be predicted, with `predicted`, `low` and `high`
-    beside
-    the points' columns. total: of all of them, None where there is none; runs: run by run, where there are several.
-    unpredicted: points of groups
-    that no fit is of, or without what the law reads. relative: whether errors are parts of what was measured.
+    beside the points' columns. total: of all of them, None where there is none. runs: run by run, where there are
+    several. unpredicted: how many are of groups that no fit is of, or lack what the law reads. relative: whether errors
+    are parts of what was measured.
     """
 
     where: str
@@ -66,9 +65,11 @@ class Holdout:
 
 
 def kept_out(points: Points, where: Sequence[Condition]) -> tuple[Points, Points]:
-    """The points to fit, and those that meet any of the conditions. points: prepared for the law, so that what is kept
-    out is what it would be fitted to. Raises `UsageError` where either would be empty, or
-    no point has a column or a label that is asked for."""
+    """The points to fit, and those that meet any of the conditions.
+
+    points: prepared for the law, so that what is kept out is what it would be fitted to. Raises `UsageError` where
+    either would be empty, or no point has a column or a label that is asked for.
+    """
     out = np.zeros(len(points.table), bool)
     for condition in where:
         out |= np.asarray(holds(condition, points.table))
