@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from fvlm_core.interfaces.figure import LawReport
 from fvlm_core.report.figures import style, words
 from fvlm_core.report.figures.config import Plain
-from fvlm_core.report.figures.slices import columns, held, slices
+from fvlm_core.report.figures.slices import columns, held, letter, slices
 
 ACROSS = 3
 """Panels in a row, and columns that are drawn of one law."""
@@ -58,7 +58,7 @@ def panels(reports: Sequence[LawReport], figure: Figure, size: tuple[float, floa
 
 def _panel(report: LawReport, column: str, axes: Axes, named: bool) -> None:
     fixed = held(report, column)
-    style.title(axes, report.law.name if named else f"along {column}", fixed or report.law.form)
+    style.title(axes, report.law.name if named else f"along {letter(column)}", fixed or report.law.form)
     target = report.law.target
     seen = [report.points[target].to_numpy(float)] if not report.fits else []
     found = slices(report, column) if report.fits else []

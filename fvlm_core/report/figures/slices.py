@@ -69,7 +69,7 @@ def slices(report: LawReport, column: str) -> list[Slice]:
         for place, level in enumerate(levels):
             near = fit.points[nearest.argmin(axis=1) == place]
             out.append(
-                _slice(fit, near, column, {second: level}, f"{_upper(second)} = {size_label(level, 3)}")
+                _slice(fit, near, column, {second: level}, f"{letter(second)} = {size_label(level, 3)}")
             )
     return out[:GROUPS]
 
@@ -81,7 +81,7 @@ def held(report: LawReport, column: str) -> str:
     fit = report.fits[0]
     second, _ = _levels(fit, column) if len(report.fits) == 1 and not fit.law.labels else (None, ())
     others = [name for name in fit.law.columns if name not in (column, second)]
-    return ", ".join(f"{_upper(name)} = {size_label(_middle(fit.points[name]), 3)}" for name in others)
+    return ", ".join(f"{letter(name)} = {size_label(_middle(fit.points[name]), 3)}" for name in others)
 
 
 def _slice(fit: LawFit, table: pd.DataFrame, column: str, given: dict[str, float], label: str) -> Slice:
@@ -128,5 +128,6 @@ def _known(table: pd.DataFrame, column: str) -> bool:
     return column in table and bool(np.isfinite(table[column]).any()) and table[column].nunique() > 1
 
 
-def _upper(name: str) -> str:
+def letter(name: str) -> str:
+    """What people call a column: N and D, others by their name."""
     return name.upper() if name in ("n", "d") else name
