@@ -74,11 +74,13 @@ from fvlm_core.interfaces.figure import LawReport as LawReport
 from fvlm_core.interfaces.figure import Profile as Profile
 from fvlm_core.interfaces.figure import Trend as Trend
 from fvlm_core.interfaces.figure import Varied as Varied
+from fvlm_core.interfaces.fit import Derived as Derived
 from fvlm_core.interfaces.fit import FitModel as FitModel
 from fvlm_core.interfaces.fit import LRCurve as LRCurve
 from fvlm_core.interfaces.fit import Parameter as Parameter
 from fvlm_core.interfaces.fit import Relation as Relation
 from fvlm_core.interfaces.fit import Variable as Variable
+from fvlm_core.interfaces.fit import Window as Window
 from fvlm_core.interfaces.launcher import Ended as Ended
 from fvlm_core.interfaces.launcher import Job as Job
 from fvlm_core.interfaces.launcher import Launcher as Launcher

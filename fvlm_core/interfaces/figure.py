@@ -78,7 +78,9 @@ class Trend:
 
     column: the column that the optimum is a value of ("n", "lr"). against: the one that tells the groups apart.
     at: [G] of `against`. optima: [G]; their names are the groups'. exponent, scale: None when the groups are too few,
-    for the `reason`. expected: a rule of thumb for the exponent.
+    for the `reason`. expected: a rule of thumb for the exponent. power: the power at values of `against` [m], with the
+    low and the high end of its 95 % interval, NaN where there is none. derived: exponents of what follows from the
+    optimum, each with its name.
     """
 
     column: str
@@ -89,6 +91,8 @@ class Trend:
     scale: float | None = None
     expected: float | None = None
     reason: str = ""
+    power: Callable[[NDArray[Any]], tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] | None = None
+    derived: tuple[tuple[str, Found], ...] = ()
 
 
 @frozen(eq=False)
@@ -114,7 +118,8 @@ class LawFit:
     `relative` is false, because the target may be 0 or negative). lag1: autocorrelation of residuals of neighbouring
     evaluations. predict: the law at the rows of a table (columns that it reads, and its labels): best, low and high end
     of the 95 % band, [m] each, NaN where there is none; a KeyError for labels it has not seen. profiles: computed when
-    called. missing: why nothing of it has an interval, in words.
+    called. missing: why nothing of it has an interval, in words. left_out: the group's points outside the window that
+    was fitted; None for a law without windows.
     """
 
     law: FitModel
@@ -127,6 +132,7 @@ class LawFit:
     profiles: Callable[[], Sequence[Profile]]
     missing: str = ""
     relative: bool = True
+    left_out: pd.DataFrame | None = None
 
 
 @frozen(eq=False)

@@ -157,18 +157,45 @@ class Parameter:
             )
 
 
+@frozen(eq=False)
+class Derived:
+    """A quantity of each group that follows from a `Relation`'s parameter, and changes with `against` as well.
+
+    name: of it ("D"). exponent: the name of its exponent. of: called with values of the parameter [S] and the points of
+    the group; the quantity [S], above 0, NaN where the points do not tell it.
+    """
+
+    name: str
+    exponent: str
+    of: Callable[[NDArray[Any], pd.DataFrame], NDArray[Any]]
+
+
 @frozen
 class Relation:
     """How one parameter of the groups of a law changes from group to group: parameter = scale * against^exponent.
 
     parameter: a positive parameter that is `per` the law's group. against: the column that tells the groups apart.
     exponent: the name under which the exponent is reported. expected: a value to compare it with (a rule of thumb).
+    derived: what else is told with it.
     """
 
     parameter: str
     against: str
     exponent: str
     expected: float | None = None
+    derived: tuple[Derived, ...] = field(default=(), converter=tuple)
+
+
+@frozen(eq=False)
+class Window:
+    """The points of a group, near its minimum, that a law is fitted to.
+
+    inside: bool [n], of the group's points. spread: how far ln of the `Relation`'s parameter lies apart in smaller
+    windows inside it (root of the mean square), which widens its interval.
+    """
+
+    inside: NDArray[Any]
+    spread: float = 0.0
 
 
 @frozen
@@ -203,6 +230,7 @@ class FitModel:
     `UsageError` when the points do not allow it.
     points: which points of a run the law is made for, unless the user says otherwise.
     relation: what is fitted across the groups of a law that is fitted separately for each.
+    windows: called with the points of every group; for each, those that the law is fitted to. None: all.
     valid: called with the points before they are fitted; raises `UsageError` for what they cannot be (proportions
     that do not sum to 1).
     concludes: called with what was found in each group (by its label; "" for one fit of all points): by parameter, the
@@ -225,6 +253,7 @@ class FitModel:
     derive: Callable[[pd.DataFrame], pd.DataFrame] | None = field(default=None, kw_only=True)
     points: Policy = field(default="all", kw_only=True)
     relation: Relation | None = field(default=None, kw_only=True)
+    windows: Callable[[Sequence[pd.DataFrame]], Sequence[Window]] | None = field(default=None, kw_only=True)
     checks: Callable[[Mapping[str, float], pd.DataFrame], Sequence[str]] | None = field(
         default=None, kw_only=True
     )

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fvlm_core.plugin_api import FitModel, Parameter, Relation
+import numpy as np
+
+from fvlm_core.plugin_api import Derived, FitModel, Parameter, Relation
 from fvlm_fits.config import NoSettings
 from fvlm_fits.parabola import checks, valley, valley_slopes
+from fvlm_fits.windows import windows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +35,21 @@ def believed(values: Mapping[str, float], table: pd.DataFrame) -> Sequence[str]:
     return checks(values, x, loss, ("N", "k"), "sizes", "n")
 
 
+def data_at(n: Any, table: pd.DataFrame) -> Any:
+    """D of a model of N parameters [S] under the budget of these points: C over what one unit of D costs at N, which is
+    log-log linear between their sizes, and continued beyond them. NaN where the points hold no D."""
+    x, cost = np.log(table["n"].to_numpy(float)), np.log((table["compute"] / table["d"]).to_numpy(float))
+    known = np.isfinite(cost)
+    sizes, place = np.unique(x[known], return_inverse=True)
+    if len(sizes) < 2:
+        return np.full(np.shape(n), np.nan)
+    level = np.bincount(place, cost[known]) / np.bincount(place)
+    at = np.log(n)
+    left = np.clip(np.searchsorted(sizes, at) - 1, 0, len(sizes) - 2)
+    slope = (level[left + 1] - level[left]) / (sizes[left + 1] - sizes[left])
+    return float(table["compute"].median()) / np.exp(level[left] + slope * (at - sizes[left]))
+
+
 def build(config: NoSettings) -> FitModel:
     """A parabola a budget, and N* as a power of compute over the budgets."""
     return FitModel(
@@ -45,6 +63,15 @@ def build(config: NoSettings) -> FitModel:
         needs="final losses of at least three sizes at each budget of training FLOPs",
         gradient=gradient,
         points="final",
-        relation=Relation("N", "compute", "a"),
+        relation=Relation(
+            "N",
+            "compute",
+            "a",
+            derived=(
+                Derived("D", "b", data_at),
+                Derived("D/N", "r", lambda n, table: data_at(n, table) / n),
+            ),
+        ),
+        windows=lambda tables: windows(tables, "n"),
         checks=believed,
     )

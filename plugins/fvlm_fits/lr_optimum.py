@@ -9,6 +9,7 @@ from fvlm_core.plugin_api import FitModel, Parameter, Relation
 from fvlm_fits.config import NoSettings
 from fvlm_fits.lr_batch import BATCH
 from fvlm_fits.parabola import checks, valley, valley_slopes
+from fvlm_fits.windows import windows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,5 +50,6 @@ def build(config: NoSettings) -> FitModel:
         points="final",
         variables=(BATCH,),
         relation=Relation("best", "n", "exponent", expected=-0.5),
+        windows=lambda tables: windows(tables, "lr"),
         checks=believed,
     )

@@ -155,7 +155,7 @@ def test_an_exponent_across_groups_is_that_of_a_straight_line() -> None:
     law = load_model("lr-optimum")
     report = fit_points(tidy(pd.DataFrame(rows), "sweep"), law, draws=2, options=Options(sensitivity=False))
     assert law.relation is not None
-    found = relate(law.relation, report.fits)
+    found, *_ = relate(law.relation, report.fits)
     line = stats.linregress(np.log(sizes), np.log(best))
     reach = stats.t.ppf(0.975, 3) * line.stderr
     assert found.exponent == pytest.approx(line.slope, rel=1e-6)

@@ -9,12 +9,14 @@ from fvlm_core.api.views.facts import reasons_of, told, warnings_of
 from fvlm_core.report.digits import digits
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.console import Console
     from rich.style import Style
     from rich.table import Table
 
-    from fvlm_core.scaling.fit.report import Estimate, FitReport, FittedLaw
+    from fvlm_core.scaling.fit.report import FitReport, FittedLaw
     from fvlm_core.scaling.fit.sensitivity import OtherFit
+    from fvlm_core.scaling.fit.uncertainty import Interval
 
 SHOWN = 4
 """Exponents in a line of sensitivities."""
@@ -79,6 +81,9 @@ def print_fit(console: Console, report: FitReport, verbose: bool = False) -> Non
         _say(console, _schemes(report), "dim")
     if report.relation is not None:
         _say(console, f"  {report.relation}")
+    for relation in report.derived:
+        if relation.exponent is not None:
+            _say(console, f"  {relation}")
     for line in report.conclusions:
         _say(console, f"  {line}", "bold")
     for warning in warnings:
@@ -114,10 +119,27 @@ def _table(report: FitReport) -> Table:
                 " (on its bound)" if estimate.bound else f" (= {estimate.given})" if estimate.given else ""
             )
             table.add_row(
-                group, estimate.name, f"{digits(estimate.value, 5)}{bound}", error, _interval(estimate)
+                group, estimate.name, f"{digits(estimate.value, 5)}{bound}", error, _ends(estimate.interval)
             )
+        for relation in report.derived:
+            for one in relation.groups:
+                if one.name == fit.group:
+                    name = relation.relation.parameter
+                    table.add_row("", name, digits(one.value, 5), "-", _ends(one.interval))
         table.add_row("", "rmse", digits(fit.rmse, 5), "", "", style="dim")
+        if fit.left_out is not None and len(fit.left_out):
+            table.add_row("", "window", _window(fit, fit.left_out), "", "", style="dim")
     return table
+
+
+def _window(fit: FittedLaw, left_out: pd.DataFrame) -> str:
+    """`9.8M to 108M`: the points near the minimum that were fitted."""
+    from fvlm_core.scaling.points.points import size_label
+
+    column = fit.problem.model.columns[0]
+    inside = fit.problem.table[column]
+    label = (lambda value: size_label(value, 3)) if column == "n" else "{:.3g}".format
+    return f"{label(inside.min())} to {label(inside.max())}"
 
 
 def _worth(fit: FittedLaw) -> str:
@@ -129,7 +151,10 @@ def _worth(fit: FittedLaw) -> str:
     correlated = fit.n_points - scores.effective >= 1
     worth = f", correlated, worth {scores.effective:.0f} independent ones" if correlated else ""
     criteria = "" if scores.bic is None else f"; AIC {scores.aic:.1f}, BIC {scores.bic:.1f}"
-    return f"{group}{count(fit.n_points, 'point')}{worth}{criteria}"
+    window = ""
+    if fit.left_out is not None and len(fit.left_out):
+        window = f" near the minimum, of {fit.n_points + len(fit.left_out)}"
+    return f"{group}{count(fit.n_points, 'point')}{window}{worth}{criteria}"
 
 
 def sensitivity_lines(fit: FittedLaw) -> list[str]:
@@ -168,8 +193,7 @@ def _worst(lines: list[OtherFit]) -> str:
     return f"; worst predicted from the others: {line.label}, off by {100 * line.error:+.1f} %"
 
 
-def _interval(estimate: Estimate) -> str:
-    found = estimate.interval
+def _ends(found: Interval) -> str:
     if found.missing:
         return "none"
     if found.low is None and found.high is None:

@@ -53,6 +53,7 @@ def draw(config: Optima, reports: Sequence[LawReport], figure: Figure) -> None:
             *(_exponent(report.trend, best) for report in useful if report.trend),
             f"Stars and bars: {best} with its 95 % interval; a bar that ends at its star has no end there, and "
             "a star without a bar no interval.",
+            _windows(useful),
             numbers=False,
         ),
         legend=handles,
@@ -88,6 +89,18 @@ def _curves(report: LawReport, axes: Axes, column: str) -> None:
         marker = style.MARKERS[at % len(style.MARKERS)]
         style.points(axes, fit.points[column], fit.points["loss"], shade, marker)
         seen.append(fit.points["loss"].to_numpy(float))
+        if fit.left_out is not None and len(fit.left_out):
+            axes.plot(
+                fit.left_out[column],
+                fit.left_out["loss"],
+                marker,
+                color=shade,
+                markerfacecolor="none",
+                markersize=3.5,
+                alpha=0.55,
+                zorder=2,
+            )
+            seen.append(fit.left_out["loss"].to_numpy(float))
         found = optima.get(fit.group)
         grid = _grid(fit, column, found.value if found else None)
         best, low, high = fit.predict(_rows(fit, column, grid))
@@ -142,7 +155,11 @@ def _minima(report: LawReport, trend: Trend, axes: Axes) -> None:
         ends += [low, high]
     if trend.exponent is not None and trend.scale is not None:
         grid = np.geomspace(known.min(), known.max(), 50)
-        axes.plot(grid, trend.scale * grid**trend.exponent.value, color=style.GREY, linewidth=1.2)
+        if trend.power is not None:
+            best, low, high = trend.power(grid)
+            style.band(axes, grid, best, low, high, style.GREY)
+        else:
+            axes.plot(grid, trend.scale * grid**trend.exponent.value, color=style.GREY, linewidth=1.2)
         if trend.expected is not None:
             middle = np.exp(np.log(known).mean())
             through = trend.scale * middle**trend.exponent.value
@@ -169,7 +186,20 @@ def _exponent(trend: Trend, best: str) -> str:
         if trend.expected is not None
         else ""
     )
-    return f"Line: {best} ~ {against}^{trend.exponent.name}, {words.interval(trend.exponent)}{expected}."
+    also = "".join(
+        f"; {name} ~ {against}^{found.name}, {words.interval(found)}" for name, found in trend.derived
+    )
+    return (
+        f"Line: {best} ~ {against}^{trend.exponent.name}, {words.interval(trend.exponent)}{also}{expected}."
+    )
+
+
+def _windows(reports: Sequence[LawReport]) -> str:
+    """Which points are drawn hollow, in words; "" where none are."""
+    left = [len(fit.left_out) for report in reports for fit in report.fits if fit.left_out is not None]
+    if not sum(left):
+        return ""
+    return f"A curve ends where the window about its minimum does; hollow: the {sum(left)} points outside, not fitted."
 
 
 def _points_only(report: LawReport, figure: Figure, column: str, why: str) -> None:

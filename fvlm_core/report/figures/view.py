@@ -9,6 +9,7 @@ import numpy as np
 
 from fvlm_core.interfaces.figure import Found, Frontier, Jump, LawFit, LawReport, Profile, Trend, Varied
 from fvlm_core.scaling.fit.objective import Floats
+from fvlm_core.scaling.fit.relation import FittedRelation
 from fvlm_core.scaling.fit.report import Estimate, FitReport, FittedLaw
 from fvlm_core.scaling.points.points import AS_GIVEN, Points
 
@@ -60,6 +61,7 @@ def _fit(fit: FittedLaw) -> LawFit:
         profiles=partial(_profiles, fit),
         missing=fit.drawn.missing,
         relative=fit.problem.relative,
+        left_out=fit.left_out,
     )
 
 
@@ -105,10 +107,6 @@ def _trend(report: FitReport) -> Trend | None:
     column = next((name for name in ("lr", "n") if name in report.model.columns), None)
     if found is None or column is None:
         return None
-    exponent = None
-    if found.exponent is not None:
-        ends = found.interval
-        exponent = Found(found.relation.exponent, found.exponent, ends.low, ends.high, missing=ends.missing)
     return Trend(
         column,
         found.relation.against,
@@ -124,11 +122,24 @@ def _trend(report: FitReport) -> Trend | None:
             )
             for group in found.groups
         ),
-        exponent,
+        _exponent(found),
         found.scale,
         found.relation.expected,
         found.reason,
+        found.power if found.data_exponent is None else None,
+        tuple(
+            (one.relation.parameter, exponent)
+            for one in report.derived
+            if (exponent := _exponent(one)) is not None
+        ),
     )
+
+
+def _exponent(found: FittedRelation) -> Found | None:
+    if found.exponent is None:
+        return None
+    ends = found.interval
+    return Found(found.relation.exponent, found.exponent, ends.low, ends.high, missing=ends.missing)
 
 
 def _frontier(report: FitReport) -> Callable[[], Frontier] | None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from attrs import define, evolve, field
 
-from fvlm_core.interfaces.fit import FitModel
+from fvlm_core.interfaces.fit import FitModel, Window
 from fvlm_core.recipes.resolved import plain
 from fvlm_core.recipes.schema import FitSettings as FitRequest
 from fvlm_core.runs.store import StoredRun
@@ -40,6 +40,7 @@ from fvlm_core.scaling.fit.uncertainty import (
     vague,
     without,
 )
+from fvlm_core.scaling.fit.windowed import windowed, windows_of
 from fvlm_core.scaling.points.points import Points
 from fvlm_core.scaling.points.points_from_runs import from_runs
 from fvlm_registry import registry
@@ -119,7 +120,11 @@ def fit_points(
         if model.split == "budget":
             groups.sort(key=lambda group: float(group[0]))
     asking = _Asking(points, aim, draws, options)
-    attempts = [asking.attempt(asked, rows.reset_index(drop=True), group) for group, rows in groups]
+    tables = [rows.reset_index(drop=True) for _, rows in groups]
+    attempts = [
+        asking.attempt(asked, table, group, window)
+        for (group, _), table, window in zip(groups, tables, windows_of(model, tables), strict=True)
+    ]
     fits = tuple(attempt.fit for attempt in attempts if attempt.fit is not None)
     reasons = [
         f"{attempt.group}: {reason}" if attempt.group else reason
@@ -129,7 +134,7 @@ def fit_points(
     withheld = tuple(dict.fromkeys(name for attempt in attempts for name in attempt.withheld))
     status: Status = "ok" if not reasons else "reduced" if any(a.believed for a in attempts) else "refused"
     about = (*said, *(() if model.split or model.features else say.of_points(points.table)))
-    relation = relate(model.relation, fits) if model.relation else None
+    relation, *derived = relate(model.relation, fits) if model.relation else [None]
     concluded: tuple[str, ...] = ()
     if model.concludes is not None and fits:
         concluded = tuple(model.concludes({fit.group: fit.found() for fit in fits}))
@@ -145,6 +150,7 @@ def fit_points(
         options,
         options.force,
         relation,
+        tuple(one for one in derived if one is not None),
         conclusions=concluded,
     )
 
@@ -180,9 +186,12 @@ class _Asking:
     draws: int
     options: Options
 
-    def attempt(self, model: FitModel, table: pd.DataFrame, group: str) -> _Attempt:
-        """Fit the law, or its reduced form, or say why not."""
+    def attempt(
+        self, model: FitModel, whole: pd.DataFrame, group: str, window: Window | None = None
+    ) -> _Attempt:
+        """Fit the law to (the window of) a group, or its reduced form, or say why not."""
         attempt = _Attempt(group)
+        table = whole if window is None else whole[window.inside].reset_index(drop=True)
         problem = self.problem(model, table)
         design = design_rank(problem)
         if not design.full:
@@ -200,7 +209,7 @@ class _Asking:
             if design.full and not attempt.reasons and not here.full:
                 attempt.reasons.append(not_identifiable(problem, here))
         if solution is not None and (design.full or self.options.force):
-            fit = self._fit(model, problem, solution, table, group)
+            fit = windowed(self._fit(model, problem, solution, table, group), whole, window)
             # What is wrong with runs is a warning until sizes, or whatever else the law declares, are compared.
             if judged and ("n" in model.inputs or any(one.name in model.inputs for one in model.variables)):
                 attempt.reasons += _reasons(fit, self.points.table)

@@ -51,8 +51,10 @@ class FittedLaw:
     group: the size (or run) the points are of; "" for all points. rmse: of the loss, in nats a token.
     lag1: autocorrelation of the residuals of neighbouring evaluations. given: parameters that were not fitted, by name,
     with their value and how it was given. sensitivity: what other ways to fit give; None when there were too many
-    points to try. `solution.parameters` are lmfit's, with values, bounds, constraints and standard errors:
-    `lmfit.fit_report(fit.solution.parameters)` prints them.
+    points to try. left_out: points of the group outside the window that the law is fitted to, None for a law without
+    windows; spread: how much of ln of its minimum the choice of the window leaves open. `solution.parameters` are
+    lmfit's, with values, bounds, constraints and standard errors: `lmfit.fit_report(fit.solution.parameters)` prints
+    them.
     """
 
     group: str
@@ -66,6 +68,8 @@ class FittedLaw:
     jumps: tuple[CurveJump, ...] = ()
     sensitivity: tuple[OtherFit, ...] | None = ()
     given: tuple[Estimate, ...] = ()
+    left_out: pd.DataFrame | None = None
+    spread: float = 0.0
 
     @property
     def estimates(self) -> tuple[Estimate, ...]:
@@ -131,6 +135,18 @@ class FittedLaw:
         told = np.where(self.drawn.hidden(there.jacobian(self.solution.theta[None])[0].T), np.nan, 1.0)
         return best, told * there.unscaled(low), told * there.unscaled(high)
 
+    def _window(self, left_out: pd.DataFrame) -> dict[str, Any]:
+        """The ends of the window, in the first column that the law reads."""
+        column = self.problem.model.columns[0]
+        inside = self.problem.table[column]
+        return {
+            "column": column,
+            "low": float(inside.min()),
+            "high": float(inside.max()),
+            "left_out": sorted(left_out[column].tolist()),
+            "spread": self.spread,
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Everything but the draws; finite numbers only, null for what is unbounded or not there. An interval that is
         not there says why (`no_interval`)."""
@@ -151,6 +167,7 @@ class FittedLaw:
             },
             "objective": self.solution.total,
             "n_points": self.n_points,
+            **({} if self.left_out is None else {"window": self._window(self.left_out)}),
             "rmse": self.rmse,
             "lr_schedule": self.schedule,
             "gradient": self.solution.gradient,
@@ -178,8 +195,8 @@ class FitReport:
     reasons: why not all of it, in plain words. withheld: parameters of the law that the points cannot tell.
     fits: of the law itself, or of its reduced form. remarks: about the points as a whole. options: how it was asked.
     forced: whether numbers are shown in spite of the reasons. relation: across the groups of the law, where it has one.
-    settings: the law's own, as plain values; {} for the defaults of a law asked without any. conclusions: what the law
-    says of its groups together, in words.
+    derived: of what follows from it (`Relation.derived`). settings: the law's own, as plain values; {} for the defaults
+    of a law asked without any. conclusions: what the law says of its groups together, in words.
     """
 
     model: FitModel
@@ -193,6 +210,7 @@ class FitReport:
     options: Options = DEFAULT
     forced: bool = False
     relation: FittedRelation | None = None
+    derived: tuple[FittedRelation, ...] = ()
     settings: Mapping[str, Any] = field(factory=dict[str, Any])
     conclusions: tuple[str, ...] = ()
 
@@ -225,6 +243,7 @@ class FitReport:
             "fits": [fit.to_json() for fit in self.fits],
             "warnings": [asdict(remark) for remark in self.remarks],
             "relation": self.relation.to_json() if self.relation else None,
+            **({"derived": [one.to_json() for one in self.derived]} if self.derived else {}),
             **({"conclusions": list(self.conclusions)} if self.conclusions else {}),
             "policy": self.points.policy.to_json(),
             "options": {**self.options.to_json(), "interval": LEVEL, "seed": SEED},
