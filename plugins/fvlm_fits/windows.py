@@ -35,6 +35,9 @@ SMOOTH = 4
 SAME = 0.005
 """Values this close in their logarithm are one: read off a picture, they differ in the last digits."""
 
+VAGUE = 0.1
+"""A value whose points weigh less than this part of the others' does not say where the lowest loss is."""
+
 EDGES = 40
 """Values at which ranges may end, at most."""
 
@@ -77,7 +80,8 @@ class _Group:
             weight = weight / (table["sigma"].to_numpy(float) / np.median(table["sigma"])) ** 2
         self.weight = weight / weight.mean()
         total = np.bincount(self.place, self.weight)
-        self.level = np.bincount(self.place, self.weight * self.loss) / total
+        level = np.bincount(self.place, self.weight * self.loss) / total
+        self.lowest = int(np.argmin(np.where(total < VAGUE * np.median(total), np.inf, level)))
 
     def noise(self) -> tuple[float, int]:
         """The sum of squared residuals of a smooth curve, and its degrees of freedom."""
@@ -92,10 +96,9 @@ class _Group:
     def window(self, noise: float) -> Window:
         """noise: its variance."""
         everything = Window(np.ones(len(self.x), bool))
-        lowest = int(np.argmin(self.level))
-        if not np.isfinite(noise) or self.count <= FEWEST or lowest in (0, self.count - 1):
+        if not np.isfinite(noise) or self.count <= FEWEST or self.lowest in (0, self.count - 1):
             return everything
-        tried = self._ranges(lowest)
+        tried = self._ranges(self.lowest)
         if not tried:
             return everything
         first, last = (np.array([getattr(one, end) for one in tried]) for end in ("first", "last"))

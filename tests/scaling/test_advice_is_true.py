@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import run_cli
@@ -73,9 +74,12 @@ def test_a_skewed_curve_whose_lowest_loss_is_inside_is_not_sent_beyond_its_ends(
     loss = np.array([3.05, 3.0, 3.4, 3.9, 4.4, 4.9, 5.4, 5.9])
     bend, slope, _ = np.polyfit(np.log(sizes), loss, 2)
     assert np.exp(-slope / 2 / bend) < sizes[0]  # where the parabola through all of them has its own
-    (reason,) = fit_points(swept("isoflop", sizes, loss), load_model("isoflop"), "mse", draws=2).reasons
+    whole = evolve(load_model("isoflop"), windows=None)
+    (reason,) = fit_points(swept("isoflop", sizes, loss), whole, "mse", draws=2).reasons
     assert "the lowest loss was measured at 1e+07" in reason
     assert '--where "n >= 5e+06" --where "n <= 4e+07"' in reason
+    (found,) = fit_points(swept("isoflop", sizes, loss), load_model("isoflop"), "mse", draws=2).fits
+    assert 5e6 < found.values["N"] < 2e7  # in a window about it
     near = sizes <= 4e7
     again = fit_points(swept("isoflop", sizes[near], loss[near]), load_model("isoflop"), "mse", draws=2)
     assert 5e6 < again.fits[0].values["N"] < 2e7

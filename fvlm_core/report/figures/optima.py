@@ -18,6 +18,9 @@ from fvlm_core.scaling.points.points import size_label
 
 CURVE = 120
 
+BARS = 5.0
+"""How far the axis follows bars beyond the optima; longer ones are cut off, since they would hide all others."""
+
 _NAMES = {
     "n": ("N*", "iso-FLOP", "--model isoflop"),
     "lr": ("best rate", "learning-rate", "--model lr-optimum"),
@@ -174,7 +177,8 @@ def _minima(report: LawReport, trend: Trend, axes: Axes) -> None:
         style.note(axes, "refused: no minimum")
     style.log_axis(axes, "x", known, trend.against, report.units.get(trend.against, trend.against))
     unit = "best learning rate" if trend.column == "lr" else "N* (parameters)"
-    style.log_axis(axes, "y", np.concatenate([values, ends]), trend.column, unit)
+    reach = [values.min() / BARS, values.max() * BARS] if len(values) else []
+    style.log_axis(axes, "y", np.concatenate([values, np.clip(ends, *reach)]), trend.column, unit)
 
 
 def _exponent(trend: Trend, best: str) -> str:

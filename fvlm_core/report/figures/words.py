@@ -13,6 +13,8 @@ FITS_TOLD = 7
 
 
 REASONS_TOLD = 8
+GROUPS_TOLD = 3
+"""Reasons in a caption; of a law of groups, each of which has its own, fewer."""
 
 
 def captions(reports: Sequence[LawReport], *more: str, numbers: bool = True) -> list[str]:
@@ -28,9 +30,10 @@ def said(report: LawReport, numbers: bool = True) -> str:
     found = "; ".join(told(fit) for fit in report.fits[:FITS_TOLD]) if numbers else ""
     if found and len(report.fits) > FITS_TOLD:
         found += f"; and {len(report.fits) - FITS_TOLD} more"
-    why = " · ".join(sentence(reason) for reason in report.reasons[:REASONS_TOLD])
-    if len(report.reasons) > REASONS_TOLD:
-        why += f" · And {len(report.reasons) - REASONS_TOLD} more reasons, in the printed report."
+    most = GROUPS_TOLD if report.law.split else REASONS_TOLD
+    why = " · ".join(sentence(reason) for reason in report.reasons[:most])
+    if len(report.reasons) > most:
+        why += f" · And {len(report.reasons) - most} more reasons, in the printed report."
     if not report.fits:
         return f"Refused. {why}" if report.withheld or why else "Refused."
     if report.status == "ok":

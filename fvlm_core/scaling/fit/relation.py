@@ -148,7 +148,7 @@ def _following(derived: Derived, fit: FittedLaw, minimum: _Told) -> _Told:
     slope = float(np.log(falls[1] / falls[0]) / np.log(1.01 / 0.99))
     low, high = ends if slope > 0 else ends[::-1]
     interval = of.interval if of.interval.missing else Interval(low, high)
-    return GroupEstimate(of.name, of.at, value, interval), error * abs(slope)
+    return GroupEstimate(of.name, of.at, value, interval), error * abs(slope) or np.nan
 
 
 def _through(relation: Relation, fits: Sequence[FittedLaw], told: Sequence[_Told]) -> FittedRelation:
