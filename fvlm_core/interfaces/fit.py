@@ -87,7 +87,7 @@ class Variable:
     unit: "tokens". meaning: in words, for messages and axes ("visual tokens a frame"). positive: whether it is above 0;
     what is not is drawn on a linear axis, and a target that is not is fitted with plain residuals instead of those of
     its logarithm. headers: other names of the column in tables, in whatever case. rising: of a target, whether higher
-    is better.
+    is better. share: a part of a whole, which the law's shares together are: where one grows, the others shrink.
 
     One of `COLUMNS` may be declared, too, where it is not what it is elsewhere: a loss that may be negative.
     """
@@ -98,6 +98,7 @@ class Variable:
     positive: bool = field(default=True, kw_only=True)
     headers: tuple[str, ...] = field(default=(), converter=tuple, kw_only=True)
     rising: bool = field(default=False, kw_only=True)
+    share: bool = field(default=False, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if not self.name.isidentifier() or self.name.lower() in RESERVED:
@@ -116,7 +117,8 @@ class Variable:
     def axis(self) -> str:
         """`visual tokens, V (tokens)`, for a figure."""
         unit = f" ({self.unit})" if self.unit and self.unit != self.meaning else ""
-        return f"{self.meaning}, {self.name}{unit}" if self.meaning else f"{self.name}{unit}"
+        named = self.meaning and self.name not in self.meaning.split()
+        return f"{self.meaning}, {self.name}{unit}" if named else f"{self.meaning or self.name}{unit}"
 
 
 def _declared(given: Sequence[Variable | str]) -> tuple[Variable, ...]:

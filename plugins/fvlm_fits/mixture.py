@@ -54,7 +54,9 @@ def build(config: Mixture) -> FitModel:
         ),
         needs="losses of each domain under more mixtures than there are parameters",
         gradient=gradient,
-        variables=tuple(Variable(name, "", f"proportion of {name}", positive=False) for name in names),
+        variables=tuple(
+            Variable(name, "", f"proportion of {name}", positive=False, share=True) for name in names
+        ),
         valid=lambda table: summed(table, names),
         concludes=lambda fits: best_mixture(fits, names),
     )

@@ -25,6 +25,9 @@ RUNS_APART = 60
 ACROSS = 2
 """Panels in a row."""
 
+LEVELS = 3
+"""Curves of a size, of a law that reads another column than N and D."""
+
 CURVE = 160
 """Points of a curve."""
 
@@ -51,6 +54,7 @@ def panels(
     more = [
         words.BANDS if any(report.fits for report in reports) else "",
         _of_sizes(first),
+        *dict.fromkeys(map(_of_levels, reports)),
         style.one_of(len(first.points)),
     ]
     page = style.sheet(
@@ -82,6 +86,14 @@ def _of_sizes(report: LawReport) -> str:
     return f"Curves of {drawn} of {every} sizes." if report.fits and every > drawn else ""
 
 
+def _of_levels(report: LawReport) -> str:
+    """What the curves of a size differ in; "" where there is one."""
+    reads = report.law.reads
+    if not reads or not report.fits or report.law.target != "loss":
+        return ""
+    return f"Curves of a size: {' and '.join(reads)} held, at most {LEVELS} values of those that were run."
+
+
 def legend(report: LawReport) -> list[Line2D]:
     """Sizes by colour, then runs by marker where they are few."""
     table, sizes = report.points, report.sizes
@@ -101,16 +113,29 @@ def legend(report: LawReport) -> list[Line2D]:
     return handles
 
 
-def curve(fit: LawFit, table: pd.DataFrame, x: str, size: str) -> tuple[Any, Any, Any, Any] | None:
-    """x, best, low and high of a fitted curve over the points of one size; None for a law of more than N, D and C."""
+def curves(fit: LawFit, table: pd.DataFrame, x: str, size: str) -> list[tuple[Any, Any, Any, Any]] | None:
+    """x, best, low and high of fitted curves over the points of one size, one for each value of what the law reads
+    besides N, D and C (at most `LEVELS`); None for a law that reads more than columns."""
     law = fit.law
-    smooth = {"n", "d", "compute"}.issuperset(law.inputs) and law.target == "loss"
-    if not smooth or any(parameter.per not in (None, "size") for parameter in law.parameters):
+    read = {"n", "d", "compute", *(law.features if law.reads else ())}
+    if (
+        not read.issuperset(law.inputs)
+        or law.target != "loss"
+        or any(parameter.per not in (None, "size") for parameter in law.parameters)
+    ):
         return None
+    if not law.reads:
+        return [_curve(fit, table, x, size)]
+    levels = [rows for _, rows in table.groupby([*law.reads]) if rows[x].nunique() > 1] or [table]
+    return [_curve(fit, levels[at], x, size) for at in style.spread(len(levels), LEVELS)]
+
+
+def _curve(fit: LawFit, table: pd.DataFrame, x: str, size: str) -> tuple[Any, Any, Any, Any]:
     grid = np.geomspace(table[x].min(), table[x].max(), CURVE)
     per_sample = float((table["compute"] / table["d"]).median())
     d = grid if x == "d" else grid / per_sample
     there = pd.DataFrame({"n": table["n"].median(), "d": d, "compute": per_sample * d, "size": size})
+    there = there.assign(**{column: table[column].median() for column in fit.law.reads})
     return grid, *fit.predict(there)
 
 
@@ -129,9 +154,10 @@ def _fitted(report: LawReport, size: str, table: pd.DataFrame, axes: Axes, x: st
     for fit in report.fits:
         if fit.group not in ("", size) and fit.law.split == "size":
             continue
-        found = curve(fit, table, x, size)
+        found = curves(fit, table, x, size)
         if found is not None:
-            style.band(axes, *found, colour)
+            for one in found:
+                style.band(axes, *one, colour)
         elif fit.law.target == "loss" and fit.law.split != "budget":
             here = fit.points[fit.points["size"] == size]
             for _, of_run in here.groupby("run", sort=False, observed=True):

@@ -47,27 +47,33 @@ def draw(config: Optima, reports: Sequence[LawReport], figure: Figure) -> None:
         )
         for at in style.spread(len(groups), len(style.COLOURS))
     ]
+    across = 2 if any(report.trend.optima for report in useful if report.trend) else 1
     page = style.sheet(
         figure,
         len(useful),
-        2,
+        across,
         caption=words.captions(
             useful,
             *(_exponent(report.trend, best) for report in useful if report.trend),
             f"Stars and bars: {best} with its 95 % interval; a bar that ends at its star has no end there, and "
-            "a star without a bar no interval.",
+            "a star without a bar no interval."
+            if across > 1
+            else "",
             _windows(useful),
             numbers=False,
         ),
         legend=handles,
         height=2.5,
-        widths=(1.25, 1),
+        widths=(1.25, 1)[:across],
     )
-    for (left, right), report in zip(page.panels, useful, strict=True):
+    for (left, *others), report in zip(page.panels, useful, strict=True):
         assert report.trend is not None
         style.title(left, report.law.name, report.law.form)
-        style.title(right, f"{best} against {_SYMBOLS.get(report.trend.against, report.trend.against)}")
         _curves(report, left, column)
+        if not others:
+            continue
+        (right,) = others
+        style.title(right, f"{best} against {_SYMBOLS.get(report.trend.against, report.trend.against)}")
         _minima(report, report.trend, right)
 
 

@@ -80,6 +80,8 @@ def held(report: LawReport, column: str) -> str:
         return ""
     fit = report.fits[0]
     second, _ = _levels(fit, column) if len(report.fits) == 1 and not fit.law.labels else (None, ())
+    if fit.law.variable(column).share:
+        return "the others in proportion"
     others = [name for name in fit.law.columns if name not in (column, second)]
     return ", ".join(f"{letter(name)} = {size_label(_middle(fit.points[name]), 3)}" for name in others)
 
@@ -88,16 +90,28 @@ def _slice(fit: LawFit, table: pd.DataFrame, column: str, given: dict[str, float
     values = fit.points[column].to_numpy(float)
     low, high = float(values.min()), float(values.max())
     x = np.geomspace(low, high, CURVE) if low > 0 else np.linspace(low, high, CURVE)
-    others = {name: _middle(fit.points[name]) for name in fit.law.columns if name != column} | given
-    best, under, above = fit.predict(_rows(table, x, column, others))
     at = table[column].to_numpy(float)
-    own = fit.predict(_rows(table, at, column, others))[0] if len(at) else np.zeros(0)
+    others = {name: _middle(fit.points[name]) for name in fit.law.columns if name != column}
+    best, under, above = fit.predict(_rows(table, x, column, others | given | _shares(fit, column, x)))
+    there = others | given | _shares(fit, column, at)
+    own = fit.predict(_rows(table, at, column, there))[0] if len(at) else np.zeros(0)
     apart = table["residual"].to_numpy(float)
     return Slice(label, x, best, under, above, at, own * (1 + apart) if fit.relative else own + apart)
 
 
-def _rows(table: pd.DataFrame, x: Any, column: str, others: dict[str, float]) -> pd.DataFrame:
-    """Rows of a group at these values of one column and single ones of others."""
+def _shares(fit: LawFit, column: str, x: Any) -> dict[str, Any]:
+    """What is left of the whole for the other shares where one is x [K], in proportion to their medians; none where the
+    column is no share."""
+    shares = [name for name in fit.law.columns if fit.law.variable(name).share]
+    if column not in shares:
+        return {}
+    middle = {name: _middle(fit.points[name]) for name in shares if name != column}
+    total = sum(middle.values())
+    return {name: (1 - x) * value / total for name, value in middle.items()} if total else {}
+
+
+def _rows(table: pd.DataFrame, x: Any, column: str, others: dict[str, Any]) -> pd.DataFrame:
+    """Rows of a group at these values [K] of one column, and of others single ones or as many."""
     same = table.iloc[np.zeros(len(x), int)].reset_index(drop=True)
     return same.assign(**others).assign(**{column: x})
 

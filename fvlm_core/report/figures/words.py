@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fvlm_core.interfaces.figure import Found, LawFit, LawReport
+from fvlm_core.utils.listing import shorten
 
 BANDS = "Bands: 95\u00a0%, by bootstrap."
 
@@ -30,10 +31,11 @@ def said(report: LawReport, numbers: bool = True) -> str:
     found = "; ".join(told(fit) for fit in report.fits[:FITS_TOLD]) if numbers else ""
     if found and len(report.fits) > FITS_TOLD:
         found += f"; and {len(report.fits) - FITS_TOLD} more"
+    reasons = _grouped(report)
     most = GROUPS_TOLD if report.law.split else REASONS_TOLD
-    why = " · ".join(sentence(reason) for reason in report.reasons[:most])
-    if len(report.reasons) > most:
-        why += f" · And {len(report.reasons) - most} more reasons, in the printed report."
+    why = " · ".join(sentence(reason) for reason in reasons[:most])
+    if len(reasons) > most:
+        why += f" · And {len(reasons) - most} more reasons, in the printed report."
     if not report.fits:
         return f"Refused. {why}" if report.withheld or why else "Refused."
     if report.status == "ok":
@@ -42,6 +44,17 @@ def said(report: LawReport, numbers: bool = True) -> str:
     law = report.fits[0].law
     drawn = " with ".join(filter(None, [law.form if law is not report.law else "", found]))
     return f"{withheld}{why}{f' Drawn: {drawn}.' if drawn else ''}"
+
+
+def _grouped(report: LawReport) -> list[str]:
+    """The reasons; of a law of groups, one that holds for several of them once."""
+    if not report.law.split:
+        return [*report.reasons]
+    groups: dict[str, list[str]] = {}
+    for reason in report.reasons:
+        name, _, why = reason.partition(": ")
+        groups.setdefault(why, []).append(name)
+    return [f"{shorten(', '.join(names))}: {why}" for why, names in groups.items()]
 
 
 def unsure(report: LawReport) -> str:
