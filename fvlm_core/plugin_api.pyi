@@ -79,6 +79,7 @@ from fvlm_core.interfaces.fit import FitModel as FitModel
 from fvlm_core.interfaces.fit import LRCurve as LRCurve
 from fvlm_core.interfaces.fit import Parameter as Parameter
 from fvlm_core.interfaces.fit import Relation as Relation
+from fvlm_core.interfaces.fit import Serving as Serving
 from fvlm_core.interfaces.fit import Variable as Variable
 from fvlm_core.interfaces.fit import Window as Window
 from fvlm_core.interfaces.launcher import Ended as Ended

@@ -13,13 +13,16 @@ from fvlm_core.api.asked_schedule import AskedRates
 from fvlm_core.api.checks import count, one_of, texts
 from fvlm_core.api.costs import COSTS, choose_cost, plan_recipes
 from fvlm_core.api.explained import public
+from fvlm_core.api.inference import InferenceQuestion, check_inference, infer
 from fvlm_core.api.views.answer import print_answer
 from fvlm_core.api.views.console import as_html, as_text
 from fvlm_core.api.views.fit import print_fit
 from fvlm_core.api.views.foreseen import print_holdout
+from fvlm_core.api.views.inference import print_inference
 from fvlm_core.scaling.fit.profile import profile
 from fvlm_core.scaling.fit.report import FitReport, FittedLaw
 from fvlm_core.scaling.predict.holdout import Holdout, Score
+from fvlm_core.scaling.predict.inference import Choice, InferenceAnswer
 from fvlm_core.scaling.predict.prediction import noise_of
 from fvlm_core.scaling.predict.prediction_gate import Answer, ask, ask_under, known_size, refuse_untold
 from fvlm_core.scaling.predict.question import Asked, At, check_question, values_at
@@ -175,6 +178,40 @@ class FitResult:
         return LawAnswer(ask(question, self.report, price, [*filter(None, [named]), *remarks]))
 
     @public
+    def inference(
+        self,
+        budget: float | str,
+        d: float | str | None = None,
+        *,
+        at: At | None = None,
+        rate: float | str | None = None,
+        text_tokens: float | None = None,
+        encoder_flops: float | str | None = None,
+        recipes: str | Sequence[str] = (),
+    ) -> BestInference:
+        """The best size, frames and visual tokens of a request that may cost so much, as `fvlm predict --inference`
+        gives it, of a law that reads tokens (visual-tokens, video).
+
+        budget: FLOPs ("5e12"), or a time ("50ms") with `rate`, the FLOPs a second that are reached. d: training data of
+        the model, where the law reads it. at: of the law's other columns; frames and tokens given there are held.
+        text_tokens: read and written beside the visual ones. recipes: whose models may be chosen, with their true cost;
+        else a model of any size between the points' costs 2 FLOPs a parameter and token, and encoder_flops a frame.
+        Raises `FvlmError`.
+        """
+        said = values_at([f"{name}={value}" for name, value in (at or {}).items()], self.report.model)
+        question = InferenceQuestion(
+            str(budget),
+            count("rate", rate),
+            count("text_tokens", text_tokens),
+            count("encoder_flops", encoder_flops),
+            count("d", d),
+            said,
+            tuple(texts(recipes)),
+        )
+        check_inference(self.report.model, question)
+        return BestInference(infer(self.report, question))
+
+    @public
     def profile(self, parameter: str) -> pd.DataFrame:
         """How much worse the best fit becomes when one parameter is held: its values, and the rise of the objective, in
         units of the rise at which the 95 % interval ends (`.attrs["interval"]`). Raises `FvlmError`."""
@@ -265,6 +302,59 @@ class FitResult:
         print_fit(console, self.report)
         if self.held is not None:
             print_holdout(console, self.held)
+
+
+@frozen(eq=False, repr=False)
+class BestInference:
+    """What a budget of inference is best spent on. answer: everything, as the core has it."""
+
+    answer: InferenceAnswer
+
+    @property
+    def status(self) -> str:
+        """ "ok"; "reduced"; "refused" when no number is given."""
+        return self.answer.status
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why there is no number, or not all of the law behind it."""
+        return self.answer.reasons
+
+    @property
+    def best(self) -> pd.DataFrame:
+        """A row for N and the law's columns of frames and tokens: value, low and high (95 %), NaN where there is none;
+        no row when it is refused."""
+        import pandas as pd
+
+        one, found = self.answer.best, self.answer.intervals.items()
+        values = () if one is None else (one.n, one.frames, one.tokens)
+        rows = [
+            {"value": value, "low": ends and ends[0], "high": ends and ends[1]}
+            for (_, ends), value in zip(found, values, strict=True)
+        ]
+        return pd.DataFrame(
+            rows, index=[name for name, _ in found], columns=["value", "low", "high"], dtype=float
+        )
+
+    @property
+    def near(self) -> pd.DataFrame:
+        """A row for each near-equal choice of a model that exists, best first: label, n, frames, tokens, flops, loss,
+        worse (a part of the loss), worse_interval (95 %), best (the share of draws in which it is)."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            [asdict(one) for one in self.answer.near], columns=[of.name for of in fields(Choice)]
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as `fvlm predict --inference --json` prints it."""
+        return self.answer.to_json()
+
+    def __repr__(self) -> str:
+        return as_text(lambda console: print_inference(console, self.answer))
+
+    def _repr_html_(self) -> str:
+        return as_html(lambda console: print_inference(console, self.answer))
 
 
 @frozen(eq=False, repr=False)

@@ -18,6 +18,7 @@ from fvlm_core.cli.points_options import points_options
 if TYPE_CHECKING:
     from fvlm_core.api.points import PointsRequest
     from fvlm_core.scaling.points.points import Points
+    from fvlm_core.scaling.predict.inference import InferenceAnswer
     from fvlm_core.scaling.predict.prediction_gate import Answer
 
 
@@ -66,6 +67,30 @@ if TYPE_CHECKING:
 )
 @click.option("--steps", type=COUNT, metavar="STEPS", help="Of the run under --schedule, warm-up included.")
 @click.option("--lr", type=COUNT, metavar="RATE", help="Its peak learning rate.")
+@click.option(
+    "--inference",
+    metavar="FLOPS|TIME",
+    help="What one request may cost, 5e12 FLOPs, 50ms or 2s: the best size, frames and visual tokens for it, of laws "
+    "that read tokens (visual-tokens, video).",
+)
+@click.option(
+    "--rate",
+    type=COUNT,
+    metavar="FLOPS",
+    help="With --inference in milliseconds: FLOPs a second that the machine reaches.",
+)
+@click.option(
+    "--text-tokens",
+    type=COUNT,
+    metavar="TOKENS",
+    help="With --inference: tokens of text that a request reads and writes beside the visual ones.",
+)
+@click.option(
+    "--encoder-flops",
+    type=COUNT,
+    metavar="FLOPS",
+    help="With --inference and without --recipe: what the encoder takes for a frame.",
+)
 @cost_option
 @click.option(
     "--recipe",
@@ -92,6 +117,10 @@ def command(
     curve_file: Path | None,
     steps: float | None,
     lr: float | None,
+    inference: str | None,
+    rate: float | None,
+    text_tokens: float | None,
+    encoder_flops: float | None,
     cost_name: str,
     recipes: tuple[str, ...],
     verbose: bool,
@@ -100,7 +129,7 @@ def command(
     request: PointsRequest,
     **chosen: Any,
 ) -> int:
-    """Predict the loss at --n and --d, or the best use of a --budget, with the 95 % interval of a new run.
+    """Predict the loss at --n and --d, or the best use of a --budget or of --inference, with 95 % intervals.
 
     A law is fitted to the points first. An answer that the points do not carry is refused, with the reasons; that is a
     result, and exits with 0. --force prints it with the reasons.
@@ -108,6 +137,7 @@ def command(
     from fvlm_core.api.asked_schedule import AskedRates
     from fvlm_core.api.costs import choose_cost, plan_recipes
     from fvlm_core.api.fit import asked
+    from fvlm_core.api.inference import InferenceQuestion, check_inference, infer
     from fvlm_core.api.points import load_points
     from fvlm_core.cli.console import note
     from fvlm_core.scaling.fit.fitting import fit_points, load_model
@@ -118,6 +148,23 @@ def command(
     model = load_model(law)
     said = parse_at(at, model)
     rates = AskedRates(schedule, curve_file, steps, lr)
+    served = {"--rate": rate, "--text-tokens": text_tokens, "--encoder-flops": encoder_flops}
+    if inference is not None:
+        others = {
+            "--n": size,
+            "--budget": budget,
+            "--schedule, --curve, --steps or --lr": rates.given or None,
+        }
+        for name in (name for name, value in others.items() if value is not None):
+            raise click.UsageError(f"{name} is no part of a question of inference, which chooses the size")
+        question = InferenceQuestion(inference, rate, text_tokens, encoder_flops, d, said, recipes)
+        check_inference(model, question)
+        points = load_points(request, [model], note)
+        objective, draws, options = asked(**chosen)
+        found = infer(fit_points(points, model, objective, draws, options), question)
+        return _shown(found, as_json, strict, verbose)
+    for name in (name for name, value in served.items() if value is not None):
+        raise click.UsageError(f"{name} goes with --inference")
     if rates.given:
         rates.check()
         for name, value in (("--d", d), ("--budget", budget), ("--recipe", recipes or None)):
@@ -147,13 +194,17 @@ def command(
     return _shown(answer, as_json, strict, verbose)
 
 
-def _shown(answer: Answer, as_json: bool, strict: bool, verbose: bool) -> int:
+def _shown(answer: Answer | InferenceAnswer, as_json: bool, strict: bool, verbose: bool) -> int:
     from fvlm_core.api.views.answer import print_answer
+    from fvlm_core.api.views.inference import print_inference
+    from fvlm_core.scaling.predict.inference import InferenceAnswer
 
     if as_json:
         import json
 
         click.echo(json.dumps(answer.to_json(), indent=2))
+    elif isinstance(answer, InferenceAnswer):
+        print_inference(stdout(), answer, verbose)
     else:
         print_answer(stdout(), answer, verbose)
     return 1 if strict and answer.status != "ok" else 0

@@ -201,6 +201,19 @@ class Window:
 
 
 @frozen
+class Serving:
+    """Which of a law's columns say what a request costs, so that the best model for a budget of inference is found.
+
+    tokens: visual tokens of a frame. frames: frames; "" for single pictures. text: tokens of text beside them, which
+    `--text-tokens` says otherwise.
+    """
+
+    tokens: str
+    frames: str = ""
+    text: float = 0.0
+
+
+@frozen
 class FitModel:
     """A scaling law that `fvlm fit --model NAME` can fit.
 
@@ -233,6 +246,7 @@ class FitModel:
     points: which points of a run the law is made for, unless the user says otherwise.
     relation: what is fitted across the groups of a law that is fitted separately for each.
     windows: called with the points of every group; for each, those that the law is fitted to. None: all.
+    serving: which columns a request costs by; None for a law of no requests.
     valid: called with the points before they are fitted; raises `UsageError` for what they cannot be (proportions
     that do not sum to 1).
     concludes: called with what was found in each group (by its label; "" for one fit of all points): by parameter, the
@@ -256,6 +270,7 @@ class FitModel:
     points: Policy = field(default="all", kw_only=True)
     relation: Relation | None = field(default=None, kw_only=True)
     windows: Callable[[Sequence[pd.DataFrame]], Sequence[Window]] | None = field(default=None, kw_only=True)
+    serving: Serving | None = field(default=None, kw_only=True)
     checks: Callable[[Mapping[str, float], pd.DataFrame], Sequence[str]] | None = field(
         default=None, kw_only=True
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fvlm_core.plugin_api import FitModel, Parameter, Variable
+from fvlm_core.plugin_api import FitModel, Parameter, Serving, Variable
 from fvlm_fits.config import NoSettings
 
 FRAMES = Variable("T", "frames", "frames a video", headers=("frames", "num_frames", "n_frames"))
@@ -92,4 +92,5 @@ def build(config: NoSettings) -> FitModel:
         needs="points of three or more sizes, frames, tokens a frame and samples, two of them varied at once",
         gradient=gradient,
         variables=(FRAMES, TOKENS),
+        serving=Serving("V", frames="T"),
     )  # fmt: skip

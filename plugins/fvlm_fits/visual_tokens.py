@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fvlm_core.plugin_api import FitModel, Parameter, Variable
+from fvlm_core.plugin_api import FitModel, Parameter, Serving, Variable
 from fvlm_fits.config import VisualTokens
 
 VISUAL = Variable(
@@ -49,4 +49,5 @@ def build(config: VisualTokens) -> FitModel:
         needs="points of three or more sizes, at three or more numbers of visual tokens",
         gradient=gradient,
         variables=(VISUAL,),
+        serving=Serving("V", text=text),
     )

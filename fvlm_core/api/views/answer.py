@@ -22,8 +22,8 @@ def print_answer(console: Console, answer: Answer, verbose: bool = False) -> Non
     """Print an answer: what was asked of what, the numbers or why there are none, then what to know. verbose: all that
     there is to say, and not the first ten lines of it."""
     report = answer.report
-    _say(console, f"{report.model.name}: {report.model.form}", "bold")
-    _say(
+    say(console, f"{report.model.name}: {report.model.form}", "bold")
+    say(
         console,
         "; ".join(
             filter(
@@ -39,14 +39,14 @@ def print_answer(console: Console, answer: Answer, verbose: bool = False) -> Non
         "dim",
     )
     if answer.cost is not None:
-        _say(console, f"cost: {answer.cost}", "dim")
+        say(console, f"cost: {answer.cost}", "dim")
     said = " ".join(answer.reasons)
     kinds = (answer.reasons, [warning for warning in answer.warnings if warning not in said])
     (reasons, warnings), hidden = told(kinds, verbose)
     if answer.status != "ok":
-        _say(console, answer.status, "bold yellow")
+        say(console, answer.status, "bold yellow")
         for reason in reasons:
-            _say(console, f"  - {reason}")
+            say(console, f"  - {reason}")
     if answer.prediction is not None:
         _prediction(console, answer.prediction, report.model.target)
     if answer.best is not None:
@@ -54,11 +54,11 @@ def print_answer(console: Console, answer: Answer, verbose: bool = False) -> Non
     if answer.sizes:
         _sizes(console, answer)
     if answer.parts:
-        _say(console, f"95 % intervals of a new run hold: {'; '.join(answer.parts)}", "dim")
+        say(console, f"95 % intervals of a new run hold: {'; '.join(answer.parts)}", "dim")
     for warning in warnings:
-        _say(console, f"  warning: {warning}", "yellow")
+        say(console, f"  warning: {warning}", "yellow")
     if hidden:
-        _say(console, f"  and {hidden} more line{'' if hidden == 1 else 's'}: --verbose prints all", "dim")
+        say(console, f"  and {hidden} more line{'' if hidden == 1 else 's'}: --verbose prints all", "dim")
 
 
 def _prediction(console: Console, one: Prediction, target: str) -> None:
@@ -69,22 +69,22 @@ def _prediction(console: Console, one: Prediction, target: str) -> None:
         for name, value in one.at.items()
     ]
     said += [] if one.compute is None else [f"C = {one.compute:.3g} FLOPs"]
-    _say(console, ", ".join(filter(None, said)))
-    _say(console, f"{target} {_loss(one.loss)}", "bold")
+    say(console, ", ".join(filter(None, said)))
+    say(console, f"{target} {loss_words(one.loss)}", "bold")
     if one.loss.band is not None:
         low, high = one.loss.band
-        _say(console, f"  the law alone: {low:.4f} to {high:.4f}", "dim")
+        say(console, f"  the law alone: {low:.4f} to {high:.4f}", "dim")
 
 
 def _best(console: Console, best: Best) -> None:
-    _say(console, f"budget {best.budget:.3g} FLOPs, best use:")
+    say(console, f"budget {best.budget:.3g} FLOPs, best use:")
     for name, value, ends in (("N*", best.n, best.n_interval), ("D*", best.d, best.d_interval)):
-        sure = "no interval" if ends is None else f"95 % {_count(ends[0])} to {_count(ends[1])}"
-        _say(console, f"  {name} = {_count(value)}, {sure}", "bold")
-    _say(console, f"  loss {_loss(best.loss)}", "bold")
+        sure = "no interval" if ends is None else f"95 % {counted(ends[0])} to {counted(ends[1])}"
+        say(console, f"  {name} = {counted(value)}, {sure}", "bold")
+    say(console, f"  loss {loss_words(best.loss)}", "bold")
 
 
-def _count(number: float) -> str:
+def counted(number: float) -> str:
     """`3.28B`: three digits, as the options take them."""
     from fvlm_core.scaling.points.points import size_label
 
@@ -114,16 +114,18 @@ def _sizes(console: Console, answer: Answer) -> None:
     console.print(table)
     if len(sizes) < len(answer.sizes):
         more = len(answer.sizes) - len(sizes)
-        _say(console, f"{more} sizes farther from N* are in the answer as JSON (--json)", "dim")
+        say(console, f"{more} sizes farther from N* are in the answer as JSON (--json)", "dim")
 
 
-def _loss(loss: Estimated) -> str:
+def loss_words(loss: Estimated) -> str:
+    """`2.1034, 95 % of new runs 2.0911 to 2.1158`."""
     if loss.interval is None:
         return f"{loss.value:.4f}, no interval"
     low, high = loss.interval
     return f"{loss.value:.4f}, 95 % of new runs {low:.4f} to {high:.4f}"
 
 
-def _say(console: Console, text: str, style: str | None = None) -> None:
+def say(console: Console, text: str, style: str | None = None) -> None:
+    """Print a line."""
     # A terminal wraps at words; in a pipe a line stays a line, for grep.
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=not console.is_terminal)
