@@ -7,6 +7,7 @@ from fvlm_core.api.evaluate import EvaluateResult as EvaluateResult
 from fvlm_core.api.evaluate import evaluate as evaluate
 from fvlm_core.api.export import export as export
 from fvlm_core.api.fit import fit as fit
+from fvlm_core.api.fitted import BestInference as BestInference
 from fvlm_core.api.fitted import FitResult as FitResult
 from fvlm_core.api.fitted import LawAnswer as LawAnswer
 from fvlm_core.api.plan import PlanResult as PlanResult
