@@ -13,14 +13,12 @@ from fvlm_core.scaling.points.points import size_label
 from fvlm_core.scaling.predict.inference import (
     Budget,
     InferenceAnswer,
-    Served,
-    ServingCost,
     check_complete,
     choose,
-    cost_by_rule,
     serving_of,
 )
 from fvlm_core.scaling.predict.question import At
+from fvlm_core.scaling.predict.serving_cost import Served, ServingCost, cost_by_rule
 from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.parse_number import parse_count
 

@@ -20,7 +20,8 @@ from fvlm_core.scaling.fit.fitting import fit_points, load_model
 from fvlm_core.scaling.fit.options import Options
 from fvlm_core.scaling.fit.report import FitReport
 from fvlm_core.scaling.points.points import tidy
-from fvlm_core.scaling.predict.inference import Budget, InferenceAnswer, choose, cost_by_rule
+from fvlm_core.scaling.predict.inference import Budget, InferenceAnswer, choose
+from fvlm_core.scaling.predict.serving_cost import cost_by_rule
 
 E, A, a, F, f, K, k = 0.5, 60.0, 0.25, 0.3, 0.7, 0.4, 0.6
 
