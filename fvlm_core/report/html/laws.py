@@ -187,6 +187,16 @@ def _numbers(report: Json, id: str) -> Table:
         rows.append(
             [Cell(fit["group"] or "all points"), Cell("rmse"), _digits(fit["rmse"], 5), *[Cell("")] * 3]
         )
+    for one in (report.get("relation") or {}, *report.get("derived", ())):
+        if one.get("exponent") is None:
+            continue
+        asked, ends = one["relation"], one["interval"]
+        power = f"{asked['exponent']} of {asked['parameter']} ~ {asked['against']}^{asked['exponent']}"
+        interval = "none" if ends["missing"] else _interval((ends["low"], ends["high"]))
+        value, scale = _digits(one["exponent"], 5), f"scale {digits(one['scale'], 4)}"
+        rows.append(
+            [Cell("all groups"), Cell(power), value, Cell(""), Cell(interval, one["exponent"]), Cell(scale)]
+        )
     how = sorted(
         {
             f"{fit['bootstrap']['draws']} draws ({fit['bootstrap']['scheme']})"
@@ -352,18 +362,20 @@ def _fitted(
     law: LawReport, table: pd.DataFrame, series: str, size: str, colour: Pair
 ) -> tuple[list[Series], list[Cell]]:
     """The law's curve through the points of a size, with its band, and its value, low and high at the last point."""
-    from fvlm_core.report.figures.loss import curve
+    from fvlm_core.report.figures.loss import curves
 
     for fit in law.fits if law.status != "refused" else ():
-        found = curve(fit, table, "d", size) if fit.group in ("", size) else None
-        if found is None:
+        found = curves(fit, table, "d", size) if fit.group in ("", size) else None
+        if not found:
             continue
-        keep = np.unique(np.linspace(0, len(found[0]) - 1, _CURVE).round().astype(int))
-        x, best, low, high = (np.asarray(part, dtype=float)[keep] for part in found)
-        lines = [Series(series, f"{size}, fitted", x, best, colour)]
-        if np.isfinite(low).all() and np.isfinite(high).all():
-            lines.append(Series(series, size, x, best, colour, low=low, high=high))
-        return lines, [_end(float(part[-1])) for part in (best, low, high)]
+        lines: list[Series] = []
+        for one in found:
+            keep = np.unique(np.linspace(0, len(one[0]) - 1, _CURVE).round().astype(int))
+            x, best, low, high = (np.asarray(part, dtype=float)[keep] for part in one)
+            lines.append(Series(series, f"{size}, fitted", x, best, colour))
+            if np.isfinite(low).all() and np.isfinite(high).all():
+                lines.append(Series(series, size, x, best, colour, low=low, high=high))
+        return lines, [_end(float(part[-1])) for part in found[-1][1:]]
     return [], [Cell("withheld"), Cell(""), Cell("")]
 
 
