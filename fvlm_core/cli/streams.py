@@ -10,7 +10,6 @@ import codecs
 import io
 import os
 import sys
-import unicodedata
 from errno import EPIPE
 from typing import IO, Any, TextIO
 
@@ -175,6 +174,8 @@ def _spell(character: str) -> str:
         return _MARKS[character]
     if "\udc80" <= character <= "\udcff":  # a byte of a file's name that is no text
         return f"\\x{ord(character) - 0xDC00:02x}"
+    import unicodedata  # a library of its own, which few commands need
+
     name = unicodedata.name(character, "").split()
     if name[:2] in (["GREEK", "SMALL"], ["GREEK", "CAPITAL"]) and len(name) == 4:
         return name[3].lower() if name[1] == "SMALL" else name[3].capitalize()

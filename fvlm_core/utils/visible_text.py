@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
-_UNSEEN = re.compile(
+_UNSEEN = (
     "[\x00-\x1f\x7f-\x9f"  # C0, DEL and C1: ESC and CSI among them
     "\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # bidirectional, of no width
     "\U000e0000-\U000e0fff"  # tags, and variation selectors of no glyph
@@ -18,9 +19,18 @@ def visible(text: str, keep: str = "\n") -> str:
 
     A JSON text means the same afterwards. keep: characters that stay.
     """
-    if text.isascii() and text.isprintable():
+    plain = text
+    for character in keep:
+        plain = plain.replace(character, "")
+    # Of what is spelt only the last range is printable in part; to compile the pattern takes a hundredth of `--help`.
+    if plain.isprintable() and (plain.isascii() or max(plain) < "\U000e0000"):
         return text
-    return _UNSEEN.sub(lambda found: found[0] if found[0] in keep else _spelt(found[0]), text)
+    return _pattern().sub(lambda found: found[0] if found[0] in keep else _spelt(found[0]), text)
+
+
+@cache
+def _pattern() -> re.Pattern[str]:
+    return re.compile(_UNSEEN)
 
 
 def _spelt(character: str) -> str:

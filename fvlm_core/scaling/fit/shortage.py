@@ -139,12 +139,12 @@ def _crossed(model: FitModel, table: pd.DataFrame, values: dict[str, Sequence[fl
     """The groups of a table, each with every combination of these values."""
     labels = [name for name in (*GROUPS, *model.labels) if name in table]
     groups = table.drop_duplicates(labels) if "n" not in values else table.iloc[[0]]
-    rows: list[pd.DataFrame] = []
-    for combination in product(*values.values()):
-        given = dict(zip(values, combination, strict=True))
-        named = {"size": f"{given['n']:.6g}"} if "n" in given else {}
-        rows.append(groups.assign(**given, **named))
-    return pd.concat(rows, ignore_index=True)
+    # [combinations, columns]. One table: a frame for each of 1,296 combinations made a refusal take 19 s, not 0.7.
+    crossed = np.array(list(product(*values.values())), float)
+    table = groups.iloc[np.tile(np.arange(len(groups)), len(crossed))].reset_index(drop=True)
+    given = {name: np.repeat(crossed[:, at], len(groups)) for at, name in enumerate(values)}
+    named = {"size": [f"{n:.6g}" for n in given["n"]]} if "n" in given else {}
+    return table.assign(**given, **named)
 
 
 def _tells(problem: FitProblem, table: pd.DataFrame) -> bool:
