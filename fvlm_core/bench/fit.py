@@ -219,7 +219,7 @@ def measure(side: str, points: Points, starts: int, seed: int) -> FitTimes:
     )
     if side == "fvlm":
         return _ours(problem, solution, counts)
-    return _published(plain(points), solution, counts, starts, seed)
+    return _published(plain(points), logarithms(problem, solution), counts, starts, seed)
 
 
 def _ours(problem: FitProblem, solution: Solution, counts: Floats) -> FitTimes:
@@ -238,21 +238,22 @@ def _ours(problem: FitProblem, solution: Solution, counts: Floats) -> FitTimes:
     return FitTimes(statistics.median(times), draw, [solution.total], drawn)
 
 
-def _published(points: LogPoints, solution: Solution, counts: Floats, starts: int, seed: int) -> FitTimes:
+def _published(points: LogPoints, best: Floats, counts: Floats, starts: int, seed: int) -> FitTimes:
     chosen = GRID[np.random.default_rng(seed).choice(len(GRID), starts, replace=False)]
     begun = time.perf_counter()
     ends = follow(points, chosen)
     per_start = (time.perf_counter() - begun) / starts
-    best = logarithms(solution)
     begun = time.perf_counter()
     drawn = [refit(points.drawn(one), best) for one in counts.astype(int)]
     draw = (time.perf_counter() - begun) / len(counts)
     return FitTimes(per_start * len(GRID), draw, ends, statistics.mean(drawn))
 
 
-def logarithms(solution: Solution) -> Floats:
+def logarithms(problem: FitProblem, solution: Solution) -> Floats:
     """A fit as the published way writes it: ln A, ln B, ln E, alpha, beta; a scale of 0 as one that does not count."""
-    found = {name: float(parameter.value) for name, parameter in solution.parameters.items()}
+    found = {
+        slot.parameter.name: float(value) for slot, value in zip(problem.slots, solution.values, strict=True)
+    }
     scales = [np.log(max(found[name], 1e-12)) for name in ("A", "B", "E")]
     return np.array([*scales, found["alpha"], found["beta"]])
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from lmfit import Parameters
 from numpy.typing import NDArray
 
 from fvlm_core.plugin_api import FitModel, Parameter
@@ -48,7 +47,7 @@ def solved(model: FitModel, points: pd.DataFrame, best: Any) -> tuple[FitProblem
     values = np.asarray(best, float)
     apart = problem.predict(values[None])[0] - problem.loss
     bounds = (None,) * len(values)
-    return problem, Solution(values, problem.search(values), float(apart @ apart), bounds, 0.0, Parameters())
+    return problem, Solution(values, problem.search(values), float(apart @ apart), bounds, 0.0)
 
 
 def hat(design: Floats) -> tuple[Floats, Floats]:

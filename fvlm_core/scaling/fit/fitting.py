@@ -294,8 +294,6 @@ class _Asking:
             None if interval.missing else error
             for error, interval in zip(errors, drawn.intervals, strict=True)
         )
-        for parameter, error in zip(solution.parameters.values(), errors, strict=True):
-            parameter.stderr = error
         scores = criteria(problem, solution, autocorrelation, told=not nothing)
         given = _given(model, problem, solution, drawn)
         return FittedLaw(

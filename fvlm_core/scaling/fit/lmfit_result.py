@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-from typing import Any
+import re
 
 import numpy as np
+from lmfit import Parameters
 from lmfit.minimizer import MinimizerResult
 
 from fvlm_core.scaling.fit.objective import Floats
+from fvlm_core.scaling.fit.problem import Slot
 from fvlm_core.scaling.fit.report import FittedLaw
 from fvlm_core.scaling.fit.uncertainty import influences
 
@@ -22,9 +23,11 @@ def lmfit_result(fit: FittedLaw) -> MinimizerResult:
     """
     problem, solution = fit.problem, fit.solution
     residual = problem.residuals(solution.theta[None])[0]
-    names = [*solution.parameters]
+    names = _names(problem.slots)
+    parameters = Parameters()
+    for name, slot, value in zip(names, problem.slots, solution.values, strict=True):
+        parameters.add(name, value=float(value), min=slot.parameter.min, max=slot.parameter.max)
     told, covariance = _covariance(fit)
-    parameters: Any = deepcopy(solution.parameters)
     for row, at in enumerate(told):
         parameter = parameters[names[at]]
         parameter.stderr = float(np.sqrt(covariance[row, row]))
@@ -68,3 +71,12 @@ def _covariance(fit: FittedLaw) -> tuple[list[int], Floats]:
     unit = np.where(logs, values[told], 1.0) * small / size if told else np.zeros(0)
     spread = shares * unit[:, None]
     return told, spread @ spread.T
+
+
+def _names(slots: tuple[Slot, ...]) -> list[str]:
+    """Names that lmfit accepts: `floor_135M`."""
+    names: list[str] = []
+    for at, slot in enumerate(slots):
+        name = re.sub(r"\W", "_", f"{slot.parameter.name}_{slot.key}" if slot.key else slot.parameter.name)
+        names.append(f"{name}_{at}" if name in names else name)
+    return names

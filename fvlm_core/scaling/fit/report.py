@@ -52,9 +52,8 @@ class FittedLaw:
     lag1: autocorrelation of the residuals of neighbouring evaluations. given: parameters that were not fitted, by name,
     with their value and how it was given. sensitivity: what other ways to fit give; None when there were too many
     points to try. left_out: points of the group outside the window that the law is fitted to, None for a law without
-    windows; spread: how much of ln of its minimum the choice of the window leaves open. `solution.parameters` are
-    lmfit's, with values, bounds, constraints and standard errors: `lmfit.fit_report(fit.solution.parameters)` prints
-    them.
+    windows; spread: how much of ln of its minimum the choice of the window leaves open. As lmfit's own:
+    `lmfit_result.lmfit_result`.
     """
 
     group: str
