@@ -24,6 +24,9 @@ UNITS = re.compile(r"(?:in_)?(?:k|m|b|t|g|mio|mrd|thousands?|millions?|billions?
 
 STANDARD = (*TEXT, *NUMBERS)
 
+COUNTED = {"samples", "tokens", "frames", "flops"}
+"""Words in a header that say what it counts."""
+
 
 @frozen
 class ColumnChoices:
@@ -206,6 +209,13 @@ def find_columns(
             expected = " or ".join(f'"{_upper(name)}"' for name in of)
             wrong(f"no column with {meaning}: expected {expected}; found {listed(headers)}{near}")
             ready[column] = next((header for header in left if f'"{header}"' in near), "HEADER")
+    for one in choice.variables:
+        units = [{*plainly(found.get(column, "")).split("_")} & COUNTED for column in (one.name, "d")]
+        if one.of_d and all(units) and units[0] != units[1]:
+            wrong(
+                f'"{found[one.name]}" and "{found["d"]}" count other things, and {meanings[one.name]}, is in the unit of '
+                f"D: name columns in one unit with --columns {one.name}=HEADER,D=HEADER"
+            )
     extras = tuple(header for header in choice.extras if header in headers or meant(header) not in found)
     for header in extras:
         if header not in headers:
