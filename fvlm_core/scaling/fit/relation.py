@@ -161,15 +161,16 @@ def _data(relation: Relation, fits: Sequence[FittedLaw]) -> Any:
 
 
 def _together(x: Any, ln_d: Any, weight: Any) -> str:
-    """In words, that D hardly changes, that N and D change together over the groups, or that these are too few; "" where
-    the two can be told apart."""
+    """In words, that D hardly changes, that N and D change together over the groups, or that these are too few; ""
+    where the two can be told apart."""
     x, data = (one - (weight * one).sum() / weight.sum() for one in (x, ln_d))
     with_n = float((weight * x * data).sum() / (weight * x**2).sum())
     alike = with_n * float((weight * x * data).sum() / (weight * data**2).sum())
     least, most = (size_label(float(f"{np.exp(end):.4g}")) for end in (ln_d.min(), ln_d.max()))
-    part = float(np.ptp(ln_d) / np.ptp(x))
-    if part <= LITTLE:
-        return f"D is taken for one ({least} to {most}): a power D^q would move the exponent by {part:.2f} q at most"
+    if np.ptp(ln_d) <= LITTLE * np.ptp(x):
+        return (
+            f"D is taken for one ({least} to {most}): a power D^q of it moves the exponent by {with_n:.2f} q"
+        )
     if alike < CONFOUNDED:
         few = f"D differs as well ({least} to {most}) and three groups cannot tell the two apart: add a sweep"
         return few if len(x) <= TESTED else ""

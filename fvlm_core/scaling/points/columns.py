@@ -213,8 +213,8 @@ def find_columns(
         units = [{*plainly(found.get(column, "")).split("_")} & COUNTED for column in (one.name, "d")]
         if one.of_d and all(units) and units[0] != units[1]:
             wrong(
-                f'"{found[one.name]}" and "{found["d"]}" count other things, and {meanings[one.name]}, is in the unit of '
-                f"D: name columns in one unit with --columns {one.name}=HEADER,D=HEADER"
+                f'"{found[one.name]}" and "{found["d"]}" count other things, and {meanings[one.name]}, is in the unit '
+                f"of D: name columns in one unit with --columns {one.name}=HEADER,D=HEADER"
             )
     extras = tuple(header for header in choice.extras if header in headers or meant(header) not in found)
     for header in extras:

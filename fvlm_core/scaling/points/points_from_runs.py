@@ -161,14 +161,22 @@ def _told(run: StoredRun, row: Row, names: Sequence[str], d: float | None) -> An
     counts there, for what counts the same and is in training samples in a recipe."""
     recipe: Mapping[str, Any] = run.record.get("resolved", {})
     for place in (row, run.record, recipe):
-        for name in names:
-            found: Any = place
-            for key in name.split("."):
-                found = found.get(key) if isinstance(found, Mapping) else None
-            if isinstance(found, int | float | str):
-                samples = row.get(SAMPLES)
-                counted = place is recipe and d and samples and isinstance(found, int | float)
-                return found * d / samples if counted else found
+        if (found := recorded(place, names)) is not None:
+            samples: float | None = row.get(SAMPLES)
+            if place is recipe and d and samples and not isinstance(found, str):
+                return found * d / samples
+            return found
+    return None
+
+
+def recorded(place: Mapping[str, Any], names: Sequence[str]) -> int | float | str | None:
+    """The number or word under the first of these names that there is; a name with points is of a table in a table."""
+    for name in names:
+        found: Any = place
+        for key in name.split("."):
+            found = found.get(key) if isinstance(found, Mapping) else None
+        if isinstance(found, int | float | str):
+            return found
     return None
 
 
