@@ -19,7 +19,7 @@ from fvlm_core.api.suggesting import Question, Suggestion, answered
 from fvlm_core.interfaces.fit import FitModel
 from fvlm_core.scaling.fit.fitting import load_model
 from fvlm_core.scaling.pool.grid import checked_grid
-from fvlm_core.scaling.predict.advice import of_sizes_and_data
+from fvlm_core.scaling.predict.advice import check_law, of_sizes_and_data
 from fvlm_core.scaling.predict.question import values_at
 from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.paths import user_path
@@ -106,6 +106,7 @@ def suggest(
         )
         request = requested(data, runs_folder(root), columns=columns)
         return from_grid(asked, None if fresh else points_there(request, warn, [model]))
+    check_law(model)
     needs("grid, values to try of a law's columns", [("at", at)])
     if columns is not None and data is None:
         raise UsageError("columns goes with data, a table of points, or with pool")

@@ -158,7 +158,7 @@ def command(
     from fvlm_core.cli.console import note, stdout
     from fvlm_core.scaling.fit.fitting import load_model
     from fvlm_core.scaling.pool.grid import parse_grid
-    from fvlm_core.scaling.predict.advice import of_sizes_and_data
+    from fvlm_core.scaling.predict.advice import check_law, of_sizes_and_data
     from fvlm_core.scaling.predict.question import parse_at
     from fvlm_core.utils.errors import UsageError
 
@@ -181,6 +181,7 @@ def command(
         )  # fmt: skip
         _show(from_grid(asked, None if fresh else points_there(request, note, [model])), as_json)
         return
+    check_law(model)
     needs("--grid, values to try of the law's columns", [("--at", at or None)])
     one_of("--cost", cost_name, COSTS)
     try:

@@ -231,7 +231,33 @@ def test_what_goes_with_a_pool_is_refused_without_its_other_half(
     code, _, told = ask()
     assert code == 2
     assert "--target" in told
-    with pytest.raises(UsageError, match="goes with --pool"):
+    with pytest.raises(UsageError, match="target goes with pool"):
         fvlm.suggest(target=tables / "target.csv", budget=1e19)
     with pytest.raises(UsageError, match="--budget"):
         fvlm.suggest(pool=tables / "pool.csv", cost="price", target=tables / "target.csv")
+
+
+def test_laws_whose_features_are_of_columns_plan_and_others_say_what_they_need(
+    tables: Path, ask: Callable[..., Any]
+) -> None:
+    """`repetition` reads the unique data of a row; frontiers and sizes are of whole runs."""
+    for name in ("pool", "target", "observed"):
+        table = pd.read_csv(tables / f"{name}.csv")
+        table.assign(unique=table["D"] / 4).to_csv(tables / f"{name}.csv", index=False)
+    both = ("--target", str(tables / "target.csv"), "--observed", str(tables / "observed.csv"))
+    code, told, _ = ask(*both, "--model", "repetition")
+    assert code == 0
+    assert "repetition: what to measure next" in told
+    for law, said in (
+        ("envelope", "is fitted to points that it makes of runs"),
+        ("per-size", "has parameters of each size"),
+    ):
+        code, _, told = ask(*both, "--model", law)
+        assert code == 2
+        assert said in told
+
+
+def test_options_that_say_nothing_to_a_pool_are_refused(tables: Path, ask: Callable[..., Any]) -> None:
+    code, _, told = ask("--target", str(tables / "target.csv"), "--hours", "3", "--fresh")
+    assert code == 2
+    assert "--hours, --fresh: say nothing to a plan from a pool" in told
