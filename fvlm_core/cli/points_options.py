@@ -84,6 +84,12 @@ def _options(n: tuple[str, ...], d: tuple[str, ...]) -> tuple[Any, ...]:
             "--weight", metavar="COLUMN", help="The column of --data that says how often each row counts."
         ),
         click.option(
+            "--outputs",
+            metavar="LABEL=HEADER,...",
+            help="Columns of --data with an output each, which are rows with a label: domain=loss_web,loss_code or "
+            "domain=loss_*, for laws with parameters of each.",
+        ),
+        click.option(
             *n,
             "--n-kind",
             "n_kind",
@@ -154,6 +160,7 @@ def _check(request: PointsRequest) -> None:
         ("--columns", request.columns),
         ("--sigma", request.sigma),
         ("--weight", request.weight),
+        ("--outputs", request.outputs),
         ("--warmup-steps", request.warmup_steps),
         ("--decimal", request.decimal),
     ):

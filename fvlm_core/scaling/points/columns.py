@@ -7,7 +7,7 @@ import io
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
 
@@ -19,6 +19,9 @@ from fvlm_core.scaling.points.points import AS_GIVEN, MEANING, NEEDED, NUMBERS, 
 from fvlm_core.utils.errors import Problem, Problems
 from fvlm_core.utils.listing import listed
 from fvlm_registry.nearest import did_you_mean
+
+if TYPE_CHECKING:
+    from fvlm_core.scaling.points.wide import Outputs
 
 UNITS = re.compile(r"(?:in_)?(?:k|m|b|t|g|mio|mrd|thousands?|millions?|billions?|trillions?|1e\d+|10_\d+)")
 
@@ -38,7 +41,7 @@ class ColumnChoices:
     they tell groups by. needed: of all of these, those without which there is no point. unread: standard ones that no
     law reads: where a table has several that it could be, none is taken, and what cannot be is not known. warmup: steps
     of the linear warm-up before each run's first step. decimal: "." or ",", the mark of decimals; "" for what the file
-    shows.
+    shows. outputs: of wide tables, which columns are outputs.
     """
 
     named: Mapping[str, str] = field(factory=dict)
@@ -52,6 +55,7 @@ class ColumnChoices:
     unread: tuple[str, ...] = ()
     warmup: int = 0
     decimal: Decimal = ""
+    outputs: Outputs | None = None
 
     @classmethod
     def of(cls, laws: Sequence[FitModel], **how: Any) -> ColumnChoices:
