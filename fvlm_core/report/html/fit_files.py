@@ -18,6 +18,8 @@ def section(files: Sequence[Path]) -> Section:
     """The fits of every file, drawn again from its own points. Raises `UsageError` for a file that holds none."""
     blocks: list[Block] = []
     for number, file in enumerate(files):
+        if not file.is_file():
+            raise UsageError(f"{file}: there is no such file")
         found = stored(file)
         if not found:
             raise UsageError(f"{file}: expected what `fvlm fit --json {file}` writes: no fit is in it")

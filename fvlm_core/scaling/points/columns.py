@@ -181,7 +181,8 @@ def find_columns(
             header = given[column]
             if header not in headers:
                 near = did_you_mean(header, headers) or f"; found {listed(headers)}"
-                wrong(f'no column "{header}", which --columns gives for {meaning}{near}')
+                by = f"--{column}" if column in WEIGHTS else "--columns"
+                wrong(f'no column "{header}", which {by} gives for {meaning}{near}')
             else:
                 one_of(header)
                 found[column] = header
@@ -224,7 +225,7 @@ def find_columns(
     for header in extras:
         if header not in headers:
             near = did_you_mean(header, [*STANDARD, *headers])
-            wrong(f'no column "{header}", which --where asks for{near}')
+            wrong(f'no column "{header}", which --where, --holdout, --per or --roll-out asks for{near}')
         else:
             one_of(header)
     if ready.get("d") == "HEADER":

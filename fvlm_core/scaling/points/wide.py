@@ -62,7 +62,7 @@ class Outputs:
                 part = header[len(before) : len(header) - len(after)] if star and "*" not in after else header
                 out[header] = part or header
         for column in (self.label, self.target):
-            if column in sheet.headers and column not in out:
+            if column in sheet.headers and column not in out and not problems:
                 wrong(f'the table has a column "{column}" of its own: rename one')
         if len(set(out.values())) < len(out):
             wrong(f"outputs of one label: {', '.join(out)}")
