@@ -79,7 +79,9 @@ def test_an_empty_cell_is_no_row_and_a_bad_one_is_named(wide: pd.DataFrame, tmp_
     assert len(found.points) == 29
     assert set(found.points["domain"]) == {"loss_web", "loss_code"}
     assert "domain of 2 columns (loss_web, loss_code); empty cells, which are no rows: 1" in repr(found)
-    wide.astype(object).replace(wide.loc[3, "loss_code"], "many").to_csv(file, index=False)
+    words: Any = wide.astype(object)
+    words.loc[3, "loss_code"] = "many"
+    words.to_csv(file, index=False)
     with pytest.raises(FvlmError, match=r"wide.csv:5: loss_code, loss: expected a number, got .*many"):
         fvlm.fit(str(file), LAW, outputs="domain=loss_*", draws=2)
 

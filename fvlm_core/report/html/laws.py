@@ -56,9 +56,8 @@ def section(runs: Sequence[Gathered], draw: bool = True) -> Section:
             continue
         for at, report in enumerate(found):
             points = _points(folder, runs, report) if draw else None
-            blocks.append(
-                block(report, points, f"law-{number_}-{at}", named, draw, f"{at + 1} in {folder / FITS}")
-            )
+            where = f"{at + 1} in {folder / FITS}"
+            blocks.append(block(report, points, f"law-{number_}-{at}", named, draw, where))
     return Section("scaling", "Scaling laws", blocks)
 
 
@@ -274,11 +273,8 @@ def _drawn(report: Json, points: Points | None, id: str) -> tuple[Chart | None, 
             )
         points = prepared(points, model)
         changed = points.fingerprint() != report["data"]["fingerprint"]
-        note = (
-            "The points are others than those that this law was fitted to, whose numbers are below."
-            if changed
-            else ""
-        )
+        told = "The points are others than those that this law was fitted to, whose numbers are below."
+        note = told if changed else ""
         seen = view(fit_points(points, model, objective, draws=_DRAWS, options=Options(sensitivity=False)))
     except (FvlmError, LookupFailure) as error:
         return None, f"Not drawn: {error}"
