@@ -48,6 +48,7 @@ def fit(
     warmup_steps: int | None = None,
     sigma: str | None = None,
     weight: str | None = None,
+    outputs: str | None = None,
     cost: str = "ledger",
     objective: ObjectiveName = "log-huber",
     delta: float = HUBER_DELTA,
@@ -66,7 +67,8 @@ def fit(
     `runs` gives, for the points of those runs; files of tables; a folder of runs; names of runs; None for all runs in
     `root`. law: the name of a fit component, or a `FitModel`. columns: where a table has them,
     {"N": "params", "loss": "val"}, and those that the law declares. sigma, weight: the columns that hold the standard
-    error of what was measured, and how often a row counts. points, per: "best" with the columns of a setting keeps the
+    error of what was measured, and how often a row counts. outputs: "domain=loss_*", columns of a wide table that are
+    rows with a label. points, per: "best" with the columns of a setting keeps the
     best point of each. holdout: points kept out of the fit ("run = wsd*"), which `.holdout` says how well it predicts.
     fixed: "beta=alpha" or "E=1.7". bounds: "alpha=0.1:1". root: see `runs`.
 
@@ -93,6 +95,7 @@ def fit(
         warmup_steps=warmup_steps,
         sigma=sigma,
         weight=weight,
+        outputs=outputs,
     )
     model = load_model(law) if isinstance(law, str) else law
     aim, count_of_draws, options = asked(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fvlm_core.scaling.points.dialect import Decimal
     from fvlm_core.scaling.points.point_selection import PointSelection
     from fvlm_core.scaling.points.points import Points
+    from fvlm_core.scaling.points.wide import Outputs
     from fvlm_core.utils.filter_expression import Condition
 
 TABLE = "the DataFrame"
@@ -54,6 +55,7 @@ class PointsRequest:
     warmup_steps: int | None = None
     sigma: str | None = None
     weight: str | None = None
+    outputs: str | None = None
     decimal: Decimal | None = None
     table: pd.DataFrame | None = None
     runs: tuple[str, ...] | None = None
@@ -118,7 +120,15 @@ def _choices(request: PointsRequest, policy: PointSelection, laws: Sequence[FitM
         extras=tuple(dict.fromkeys(extra for extra in extras if extra not in further)),
         warmup=request.warmup_steps or 0,
         decimal=request.decimal or "",
+        outputs=None if request.outputs is None else _outputs(request.outputs, laws),
     )
+
+
+def _outputs(text: str, laws: Sequence[FitModel]) -> Outputs:
+    from fvlm_core.scaling.points.wide import Outputs
+
+    labels = dict.fromkeys(label for law in laws for label in law.labels)
+    return Outputs.parse(text, [*labels], [*dict.fromkeys(law.target for law in laws)])
 
 
 def conditions_of(texts: Sequence[str], option: str) -> tuple[Condition, ...]:

@@ -15,6 +15,7 @@ from fvlm_core.scaling.fit.constraints import freed
 from fvlm_core.scaling.fit.fitting import load_model
 from fvlm_core.scaling.points.columns import ColumnChoices, named_columns, parse_columns
 from fvlm_core.scaling.pool.advice import PoolAdvice, advise_pool
+from fvlm_core.scaling.pool.purchase import MOST
 from fvlm_core.scaling.pool.tables import read_pool, same_target
 from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.paths import user_path
@@ -22,14 +23,17 @@ from fvlm_core.utils.paths import user_path
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fvlm_core.interfaces.fit import FitModel
+
     Table = str | PathLike[str] | pd.DataFrame
 
 
 @frozen(eq=False, repr=False)
 class PoolSuggestion:
-    """What `fvlm suggest --pool` says: see `PoolAdvice`."""
+    """What `fvlm suggest --pool` and `--grid` say: see `PoolAdvice`. again: where rows go that are measured next."""
 
     advice: PoolAdvice
+    again: str = "--observed"
 
     @property
     def rows(self) -> pd.DataFrame:
@@ -46,10 +50,10 @@ class PoolSuggestion:
         return self.advice.to_json()
 
     def __repr__(self) -> str:
-        return as_text(lambda console: print_pool(console, self.advice))
+        return as_text(lambda console: print_pool(console, self.advice, self.again))
 
     def _repr_html_(self) -> str:
-        return as_html(lambda console: print_pool(console, self.advice))
+        return as_html(lambda console: print_pool(console, self.advice, self.again))
 
 
 def from_pool(
@@ -58,17 +62,20 @@ def from_pool(
     target: Table | None,
     budget: float | None,
     observed: Table | None,
-    laws: str,
+    laws: str | FitModel,
     columns: str | Mapping[str, str] | None,
+    most: int | None = None,
 ) -> PoolSuggestion:
-    """The answer to `suggest` with a pool. laws: names of fit components, with commas. Raises `UsageError`."""
+    """The answer to `suggest` with a pool. laws: names of fit components, with commas. most: rows. Raises
+    `UsageError`."""
     if target is None:
         raise UsageError(
             "a pool needs what is to be predicted from it: --target FILE, rows with the columns of the law"
         )
     if budget is None:
         raise UsageError("say what the rows may cost together, in the unit of the cost column: --budget B")
-    models = [freed(load_model(name.strip())) for name in laws.split(",")]
+    named_laws = [load_model(name.strip()) for name in laws.split(",")] if isinstance(laws, str) else [laws]
+    models = [freed(law) for law in named_laws]
     same_target(models)
     further = ColumnChoices.of(models).further
     named: dict[str, str] = {}
@@ -78,15 +85,24 @@ def from_pool(
         named = named_columns((f"{name}={header}" for name, header in columns.items()), further)
     known = None if observed is None else _source(observed)
     rows = read_pool(models, _source(pool), cost, _source(target), known, named)
-    return PoolSuggestion(advise_pool(rows, models, budget))
+    return PoolSuggestion(advise_pool(rows, models, budget, most or MOST))
 
 
 def _source(table: Table) -> Path | pd.DataFrame:
     return user_path(Path(table)) if isinstance(table, str | PathLike) else table
 
 
-def without_pool(given: Sequence[tuple[str, Any]]) -> None:
-    """Raise `UsageError` for options that only mean something with a pool. given: by name."""
+def needs(other: str, given: Sequence[tuple[str, Any]]) -> None:
+    """Raise `UsageError` for options that only mean something with another one. given: by name."""
     for name, value in given:
-        if value is not None:
-            raise UsageError(f"{name} goes with --pool, a table of candidate rows")
+        if value not in (None, ()):
+            raise UsageError(f"{name} goes with {other}")
+
+
+def unread(by: str, given: Sequence[tuple[str, Any]]) -> None:
+    """Raise `UsageError` for options that say nothing to a plan of this kind. given: by name."""
+    names = [name for name, value in given if value not in (None, (), False)]
+    if names:
+        raise UsageError(
+            f"{', '.join(names)}: {'says' if len(names) == 1 else 'say'} nothing to a plan {by}: leave out"
+        )

@@ -11,10 +11,17 @@ from fvlm_core.api.checks import count, one_of, within
 from fvlm_core.api.costs import COSTS
 from fvlm_core.api.explained import public
 from fvlm_core.api.fit import LAW
+from fvlm_core.api.grid import RUNS, Asked, from_grid
 from fvlm_core.api.places import Root, runs_folder, warn
 from fvlm_core.api.points import PointsRequest, load_points, requested
-from fvlm_core.api.pool import PoolSuggestion, from_pool, without_pool
+from fvlm_core.api.pool import PoolSuggestion, from_pool, needs, unread
 from fvlm_core.api.suggesting import Question, Suggestion, answered
+from fvlm_core.interfaces.fit import FitModel
+from fvlm_core.scaling.fit.fitting import load_model
+from fvlm_core.scaling.pool.grid import checked_grid
+from fvlm_core.scaling.predict.advice import check_law, of_sizes_and_data
+from fvlm_core.scaling.predict.question import values_at
+from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.paths import user_path
 
 if TYPE_CHECKING:
@@ -35,9 +42,9 @@ def suggest(
     target_d: float | str | None = None,
     target_budget: float | str | None = None,
     sizes: str | Sequence[float | str] | None = None,
-    law: str = LAW,
+    law: str | FitModel = LAW,
     cost: str = "ledger",
-    max_runs: int = 12,
+    max_runs: int | None = None,
     shortest: float | str | None = None,
     longest: float | str | None = None,
     largest_share: float = 0.9,
@@ -48,6 +55,8 @@ def suggest(
     target: Table | None = None,
     observed: Table | None = None,
     columns: str | Mapping[str, str] | None = None,
+    grid: Mapping[str, Sequence[float | str]] | None = None,
+    at: Mapping[str, float | str] | None = None,
     root: Root = None,
 ) -> Suggestion | PoolSuggestion:
     """Which runs shrink the uncertainty of a prediction most, within a budget, as `fvlm suggest` says; the arguments
@@ -60,15 +69,51 @@ def suggest(
     name of its column of costs, `budget` what they may cost together, `target` the rows to predict, `observed` what is
     measured so far, `columns` where the law's columns are, and `law` one or several with commas between, which count by
     how well they explain what is measured.
+
+    With a grid, values to try of every column that the law reads, the answer is the combinations to run: `cost` is then
+    a formula of the columns ("V*T"), `budget` in its unit, `at` the values to predict at, and `columns` where `data`
+    has them. max_runs: 12, of a pool 60.
     """
-    if pool is not None:
-        return from_pool(pool, cost, target, count("budget", budget), observed, law, columns)
-    without_pool([("target", target), ("observed", observed), ("columns", columns)])
-    one_of("cost", cost, COSTS)
     within("max_runs", max_runs, 1, 200, whole=True)
+    elsewhere = {"recipes": recipes, "hours": hours, "rate": rate, "target_budget": target_budget, "sizes": sizes,
+                 "shortest": shortest, "longest": longest, "noise": noise, "out": out}  # fmt: skip
+    if pool is not None:
+        of_pool = {
+            "data": data,
+            "target_n": target_n,
+            "target_d": target_d,
+            "fresh": fresh,
+            "grid": grid,
+            "at": at,
+        }
+        unread("from a pool", [*elsewhere.items(), *of_pool.items()])
+        return from_pool(pool, cost, target, count("budget", budget), observed, law, columns, max_runs)
+    needs("pool, a table of candidate rows", [("target", target), ("observed", observed)])
+    model = load_model(law) if isinstance(law, str) else law
+    if grid is not None or (recipes and not of_sizes_and_data(model)):
+        del elsewhere["recipes"]
+        unread("over a grid" if grid is not None else f"of {model.name}", [*elsewhere.items()])
+        asked = Asked(
+            model,
+            {} if grid is None else checked_grid(grid, model),
+            tuple(map(str, recipes)),
+            cost,
+            count("budget", budget),
+            {} if at is None else values_at([f"{name}={value}" for name, value in at.items()], model),
+            count("target_n", target_n),
+            count("target_d", target_d),
+            max_runs,
+        )
+        request = requested(data, runs_folder(root), columns=columns)
+        return from_grid(asked, None if fresh else points_there(request, warn, [model]))
+    check_law(model)
+    needs("grid, values to try of a law's columns", [("at", at)])
+    if columns is not None and data is None:
+        raise UsageError("columns goes with data, a table of points, or with pool")
+    one_of("cost", cost, COSTS)
     within("largest_share", largest_share, 0, 1, above=True)
     within("noise", noise, 0, 1, above=True)
-    request = requested(data, runs_folder(root))
+    request = requested(data, runs_folder(root), columns=columns)
     question = Question(
         recipes=tuple(map(str, recipes)),
         budget=count("budget", budget),
@@ -80,9 +125,9 @@ def suggest(
             count("target_budget", target_budget),
         ),
         sizes=sizes if isinstance(sizes, str) or sizes is None else ",".join(map(str, sizes)),
-        law=law,
+        law=model,
         cost=cost,
-        most=max_runs,
+        most=max_runs or RUNS,
         shortest=count("shortest", shortest),
         longest=count("longest", longest),
         largest=largest_share,
@@ -92,12 +137,12 @@ def suggest(
     return answered(question, None if fresh else points_there(request, warn), lambda: measured_rate(request))
 
 
-def points_there(request: PointsRequest, note: PassedOver) -> Points | None:
+def points_there(request: PointsRequest, note: PassedOver, laws: Sequence[FitModel] = ()) -> Points | None:
     """The points there are; None before the first run."""
     of_table = request.files or request.table is not None
     if not of_table and not any(run.in_fits and run.evaluations() for run in _runs(request)):
         return None
-    return load_points(request, [], note)
+    return load_points(request, laws, note)
 
 
 def _runs(request: PointsRequest) -> list[StoredRun]:

@@ -16,7 +16,7 @@ from fvlm_core.api.views.suggestion import percent, print_suggestion
 from fvlm_core.recipes.extends import base_table
 from fvlm_core.recipes.read import Recipe, Run, read_recipe
 from fvlm_core.recipes.written import NewRun, written
-from fvlm_core.scaling.fit.fitting import fit_points, load_model
+from fvlm_core.scaling.fit.fitting import fit_points
 from fvlm_core.scaling.fit.noise import ASSUMED, Noise
 from fvlm_core.scaling.points.points import Points, size_label
 from fvlm_core.scaling.predict.advice import Advice, Choices, PredictionTarget, advise, check_law, flops_price
@@ -53,7 +53,7 @@ class Question:
     rate: float | None
     target: tuple[float | None, float | None, float | None]
     sizes: str | None
-    law: str
+    law: FitModel
     cost: str
     most: int
     shortest: float | None
@@ -134,7 +134,7 @@ def answered(
     question: Question, points: Points | None, measured_rate: Callable[[], float | None]
 ) -> Suggestion:
     """points: what there is already. measured_rate: FLOPs a second of runs there are. Raises `UsageError`."""
-    model = load_model(question.law)
+    model = question.law
     check_law(model)
     recipes, plans = plan_recipes(question.recipes)
     known = _sized(recipes, plans)

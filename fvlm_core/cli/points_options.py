@@ -84,6 +84,12 @@ def _options(n: tuple[str, ...], d: tuple[str, ...]) -> tuple[Any, ...]:
             "--weight", metavar="COLUMN", help="The column of --data that says how often each row counts."
         ),
         click.option(
+            "--outputs",
+            metavar="LABEL=HEADER,...",
+            help="Columns of --data with an output each, which are rows with a label: domain=loss_web,loss_code or "
+            "domain=loss_*, for laws with parameters of each.",
+        ),
+        click.option(
             *n,
             "--n-kind",
             "n_kind",
@@ -147,6 +153,7 @@ def _options(n: tuple[str, ...], d: tuple[str, ...]) -> tuple[Any, ...]:
 
 def _check(request: PointsRequest) -> None:
     """Raise `click.UsageError` for options that exclude each other."""
+    of_pool = click.get_current_context().params.get("pool") is not None
     given = click.get_current_context().get_parameter_source("root") == ParameterSource.COMMANDLINE
     if request.files and given:
         raise click.UsageError("--data and --runs exclude each other: fit points of files or of runs")
@@ -154,8 +161,9 @@ def _check(request: PointsRequest) -> None:
         ("--columns", request.columns),
         ("--sigma", request.sigma),
         ("--weight", request.weight),
+        ("--outputs", request.outputs),
         ("--warmup-steps", request.warmup_steps),
         ("--decimal", request.decimal),
     ):
-        if value is not None and not request.files:
+        if value is not None and not request.files and not (of_pool and option == "--columns"):
             raise click.UsageError(f"{option} is for points of files: it goes with --data")

@@ -13,6 +13,7 @@ from fvlm_core.cli.path_types import FILE_PATH, RUNS_OR_PATH
 
 if TYPE_CHECKING:
     from fvlm_core.recipes.schema import Chosen
+    from fvlm_core.runs.store import StoredRun
 
 
 @click.command("report")
@@ -38,6 +39,15 @@ if TYPE_CHECKING:
     help="Draw where each trained model looks in N videos of its validation set.",
 )
 @click.option(
+    "--fit",
+    "fits",
+    multiple=True,
+    type=FILE_PATH,
+    metavar="FILE",
+    help="Show the laws of a file that `fvlm fit --json FILE` wrote, of a table, say; without RUN these alone. May be "
+    "repeated.",
+)
+@click.option(
     "--section",
     "sections",
     multiple=True,
@@ -59,6 +69,7 @@ def command(
     then_open: bool,
     baseline: str | None,
     gaze: int,
+    fits: tuple[Path, ...],
     sections: tuple[str, ...],
     settings: tuple[str, ...],
     root: Path,
@@ -77,15 +88,22 @@ def command(
     from fvlm_core.utils.outputs import prepare, writing
 
     chosen = _chosen(list(dict.fromkeys(sections)), settings)
-    runs = in_order(select_runs(recipe_names(names), root, note)) if names else stored_runs(root, note)
+    runs: list[StoredRun] = []
+    if names:
+        runs = in_order(select_runs(recipe_names(names), root, note))
+    elif not fits:
+        runs = stored_runs(root, note)
+    if not runs and (baseline or gaze or chosen):
+        raise click.UsageError("--baseline, --gaze and --section are about runs: name some beside --fit")
     prepare(out)
-    content = gather(runs, baseline=baseline, gaze=gaze, chosen=chosen)
+    content = gather(runs, baseline=baseline, gaze=gaze, chosen=chosen, fits=fits)
     for failure in failures(content.sections):
         note(failure)
     text = page(content)
     with writing(out):
         write_text(out, text)
-    stderr().print(f"report of {listing(runs)}", soft_wrap=True)
+    of = [*([listing(runs)] if runs else []), *map(str, fits)]
+    stderr().print(f"report of {', '.join(of)}", soft_wrap=True)
     click.echo(str(out))
     if then_open:
         import webbrowser

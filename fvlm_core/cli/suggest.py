@@ -15,6 +15,7 @@ from fvlm_core.cli.points_options import points_options
 
 if TYPE_CHECKING:
     from fvlm_core.api.points import PointsRequest
+    from fvlm_core.api.pool import PoolSuggestion
 
 
 @click.command("suggest")
@@ -52,9 +53,9 @@ if TYPE_CHECKING:
     "cost_name",
     default="ledger",
     show_default=True,
-    metavar="ledger|6ND|COLUMN",
+    metavar="ledger|6ND|COLUMN|FORMULA",
     help="FLOPs of a sample: the ledger's, from points or planned from recipes; or 6ND, for text whose D is tokens. "
-    "With --pool: its column of costs.",
+    "With --pool: its column of costs. With --grid: a formula of its columns, V*T.",
 )
 @click.option(
     "--pool",
@@ -67,7 +68,19 @@ if TYPE_CHECKING:
     "--observed", type=ANY_PATH, metavar="FILE", help="With --pool: the rows that are measured so far."
 )
 @click.option(
-    "--max-runs", type=click.IntRange(1, 200), default=12, show_default=True, help="At most so many runs."
+    "--grid",
+    multiple=True,
+    metavar="NAME=VALUE,VALUE,...",
+    help="Values that may be run of a column that the law reads: V=16,64,256. For every column. May be repeated.",
+)
+@click.option(
+    "--at",
+    multiple=True,
+    metavar="NAME=VALUE,...",
+    help="With --grid, or a law of other columns than N and D: what is to be predicted, V=1024,T=8. May be repeated.",
+)
+@click.option(
+    "--max-runs", type=click.IntRange(1, 200), help="At most so many runs. Default: 12; of a pool, 60."
 )
 @click.option(
     "--shortest",
@@ -113,7 +126,9 @@ def command(
     pool: Path | None,
     target: Path | None,
     observed: Path | None,
-    max_runs: int,
+    grid: tuple[str, ...],
+    at: tuple[str, ...],
+    max_runs: int | None,
     shortest: float | None,
     longest: float | None,
     largest_share: float,
@@ -130,26 +145,44 @@ def command(
     how a loss may scale. Make the runs, and ask again: a plan made from measurements is better than one made from
     none.
 
-    With --pool, --target and --cost COLUMN, the candidates are the rows of a table, whatever the law reads.
+    With --pool, --target and --cost COLUMN, the candidates are the rows of a table, whatever the law reads; with
+    --grid, --at and --cost FORMULA, all combinations of some values of its columns.
     """
     from fvlm_core.api.checks import one_of
     from fvlm_core.api.costs import COSTS
-    from fvlm_core.api.pool import from_pool, without_pool
+    from fvlm_core.api.grid import RUNS, Asked, from_grid
+    from fvlm_core.api.pool import from_pool, needs, unread
     from fvlm_core.api.suggest import measured_rate, points_there
     from fvlm_core.api.suggesting import Question, answered
-    from fvlm_core.api.views.pool import print_pool
     from fvlm_core.api.views.suggestion import print_suggestion
     from fvlm_core.cli.console import note, stdout
+    from fvlm_core.scaling.fit.fitting import load_model
+    from fvlm_core.scaling.pool.grid import parse_grid
+    from fvlm_core.scaling.predict.advice import check_law, of_sizes_and_data
+    from fvlm_core.scaling.predict.question import parse_at
     from fvlm_core.utils.errors import UsageError
 
+    elsewhere = [("--hours", hours), ("--rate", rate), ("--target-budget", target_budget), ("--sizes", sizes),
+                 ("--shortest", shortest), ("--longest", longest), ("--noise", noise), ("--out", out),
+                 ("--sigma", request.sigma), ("--weight", request.weight)]  # fmt: skip
     if pool is not None:
-        suggested = from_pool(pool, cost_name, target, budget, observed, law, request.columns)
-        if as_json:
-            click.echo(json.dumps(suggested.to_json(), indent=2))
-        else:
-            print_pool(stdout(), suggested.advice)
+        of_pool = [("RECIPE", recipes), ("--data", request.files), ("--where", request.where), ("--fresh", fresh),
+                   ("--target-n", target_n), ("--target-d", target_d), ("--grid", grid), ("--at", at)]  # fmt: skip
+        unread("from a pool", [*elsewhere, *of_pool])
+        _show(from_pool(pool, cost_name, target, budget, observed, law, request.columns, max_runs), as_json)
         return
-    without_pool([("--target", target), ("--observed", observed)])
+    needs("--pool, a table of candidate rows", [("--target", target), ("--observed", observed)])
+    model = load_model(law)
+    if grid or (recipes and not of_sizes_and_data(model)):
+        unread("over a grid" if grid else f"of {model.name}", elsewhere)
+        asked = Asked(
+            model, parse_grid(grid, model) if grid else {}, recipes, cost_name, budget, parse_at(at, model), target_n,
+            target_d, max_runs,
+        )  # fmt: skip
+        _show(from_grid(asked, None if fresh else points_there(request, note, [model])), as_json)
+        return
+    check_law(model)
+    needs("--grid, values to try of the law's columns", [("--at", at or None)])
     one_of("--cost", cost_name, COSTS)
     try:
         question = Question(
@@ -159,9 +192,9 @@ def command(
             rate=rate,
             target=(target_n, target_d, target_budget),
             sizes=sizes,
-            law=law,
+            law=model,
             cost=cost_name,
-            most=max_runs,
+            most=max_runs or RUNS,
             shortest=shortest,
             longest=longest,
             largest=largest_share,
@@ -177,3 +210,13 @@ def command(
         click.echo(json.dumps(suggestion.to_json(), indent=2))
     else:
         print_suggestion(stdout(), suggestion)
+
+
+def _show(found: PoolSuggestion, as_json: bool) -> None:
+    from fvlm_core.api.views.pool import print_pool
+    from fvlm_core.cli.console import stdout
+
+    if as_json:
+        click.echo(json.dumps(found.to_json(), indent=2))
+    else:
+        print_pool(stdout(), found.advice, found.again)

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from attrs import evolve, frozen
 
-from fvlm_core.comparison.contrast import PAIRED_FROM, Contrast, contrast
+from fvlm_core.comparison.contrast import PAIRED_FROM, Contrast, Reason, contrast
 from fvlm_core.comparison.factorial import Factorial, factorial, find_squares, named_square
 from fvlm_core.comparison.measured import LOSS, Variant, variants
 from fvlm_core.comparison.multiplier import Multiplier, multiplier
@@ -165,13 +165,18 @@ def _notes(comparison: Comparison) -> list[str]:
     """What a reader must know of these runs; how to read any such table is in docs/howto/comparing.md."""
     rows = comparison.rows
     notes = list(_about_intervals(comparison))
-    reasons: dict[str, list[str]] = {}
-    for row in rows[1:]:
-        for reason in (row.judged.of.unlike, *row.judged.of.reasons):
-            if reason and not reason.startswith("one seed"):
-                reasons.setdefault(reason, []).append(row.variant.name)
-    notes += [f"{', '.join(names)}: {reason}" for reason, names in reasons.items()]
-    return [*notes, *_about_runs(rows), *_about_multipliers(rows)]
+    return [*notes, *_about_contrasts(rows[1:]), *_about_runs(rows), *_about_multipliers(rows)]
+
+
+def _about_contrasts(rows: Sequence[VariantRow]) -> list[str]:
+    """Each fact once, with all runs that it is of; where it names none, with the variants."""
+    found: dict[tuple[Reason, bool], list[str]] = {}
+    for row in rows:
+        for reason in filter(None, (row.judged.of.unlike, *row.judged.of.reasons)):
+            fact = (evolve(reason, of=()), bool(reason.of))
+            found.setdefault(fact, []).extend(reason.of or [row.variant.name])
+    facts = [(fact, named, tuple(dict.fromkeys(of))) for (fact, named), of in found.items()]
+    return [str(evolve(fact, of=of)) if named else f"{', '.join(of)}: {fact}" for fact, named, of in facts]
 
 
 def _about_intervals(comparison: Comparison) -> list[str]:

@@ -32,6 +32,18 @@ Term = tuple[float, Variant]
 
 
 @frozen
+class Reason:
+    """Why a difference has no interval, or is none: words, the runs that they are of, and further words."""
+
+    before: str
+    of: tuple[str, ...] = ()
+    after: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.before}{', '.join(self.of)}{self.after}"
+
+
+@frozen
 class Contrast:
     """What became of it.
 
@@ -45,16 +57,16 @@ class Contrast:
     both: StudentInterval | None = None
     seeds: int = 0
     paired: bool = False
-    unlike: str = ""
-    reasons: tuple[str, ...] = ()
+    unlike: Reason | None = None
+    reasons: tuple[Reason, ...] = ()
 
 
 def contrast(terms: Sequence[Term], metric: str) -> Contrast:
     """The sum of weight times loss over variants, with its intervals. Runs measured on other samples are refused."""
     runs = [run for _, variant in terms for run in variant.runs]
     if any(run.value is None for run in runs):
-        names = ", ".join(run.run.id for run in runs if run.value is None)
-        return Contrast(None, reasons=(f"no {metric} of {names}",))
+        missing = _ids([run for run in runs if run.value is None])
+        return Contrast(None, reasons=(Reason(f"no {metric} of ", missing),))
     common = _common_seeds(terms)
     kept = [(weight, _of_seeds(variant, common)) for weight, variant in terms]
     seeds = min(len(own) for _, own in kept)
@@ -63,7 +75,7 @@ def contrast(terms: Sequence[Term], metric: str) -> Contrast:
     unlike = _unlike(runs)
     if unlike:
         return Contrast(value, seeds=seeds, unlike=unlike)
-    reasons: list[str] = []
+    reasons: list[Reason] = []
     parts, sources, missing = _parts([run for _, own in kept for run in own], metric)
     if missing:
         reasons.append(missing)
@@ -75,16 +87,16 @@ def contrast(terms: Sequence[Term], metric: str) -> Contrast:
         groups = [paired(groups)]
     both = over_both(groups, sources)
     if both is None:
-        single = [variant.name for _, variant in terms if len(variant.runs) == 1]
-        alike = [variant.name for (_, variant), each in zip(terms, losses, strict=True) if np.ptp(each) == 0]
-        if single:
-            reasons.append(f"one seed: {', '.join(single)}")
-        else:
-            what = f"the seeds of {', '.join(alike)} gave" if alike else "all seeds differ by"
-            reasons.append(f"{what} the same to the last digit, which tells nothing of their noise")
+        alike = tuple(
+            variant.name for (_, variant), each in zip(terms, losses, strict=True) if np.ptp(each) == 0
+        )
+        same = " the same to the last digit, which tells nothing of their noise"
+        if all(len(variant.runs) > 1 for _, variant in terms):  # else one seed, which is said of all
+            what = Reason("the seeds of ", alike, f" gave{same}") if alike else None
+            reasons.append(what or Reason(f"all seeds differ by{same}"))
     elif len(common) and any(len(variant.runs) > len(common) for _, variant in terms):
-        reasons.append(f"of the {len(common)} seeds that all have")
-    return Contrast(value, over_samples(groups, sources), both, seeds, bool(common), "", tuple(reasons))
+        reasons.append(Reason(f"of the {len(common)} seeds that all have"))
+    return Contrast(value, over_samples(groups, sources), both, seeds, bool(common), None, tuple(reasons))
 
 
 def _common_seeds(terms: Sequence[Term]) -> list[int]:
@@ -104,41 +116,42 @@ def _of_seeds(variant: Variant, seeds: Sequence[int]) -> list[ComparedRun]:
     return [by_seed[seed] for seed in seeds]
 
 
-def _unlike(runs: Sequence[ComparedRun]) -> str:
-    """Why the runs were not measured on the same thing; empty when they were, or when nobody can know."""
+def _unlike(runs: Sequence[ComparedRun]) -> Reason | None:
+    """Why the runs were not measured on the same thing; None when they were, or when nobody can know."""
     recorded = [(run, run.validation) for run in runs if run.validation is not None]
     for (one, before), (other, after) in pairwise(recorded):
         if before != after:
-            return f"{one.run.id} and {other.run.id} were validated on other data: their fingerprints differ"
+            after = f" and {other.run.id} were validated on other data: their fingerprints differ"
+            return Reason("", (one.run.id,), after)
     scored = [(run, run.scores) for run in runs if run.scores is not None]
     for (one, first), (other, second) in pairwise(scored):
-        pair = f"{one.run.id} and {other.run.id}"
         if first.ids == second.ids and np.array_equal(first.tokens, second.tokens):
             continue
         ids, others = set(first.ids), set(second.ids)
+        told = ""
         if ids != others:
-            return (
-                f"{pair} were validated on other samples: {len(ids):,} and {len(others):,}, of which "
+            told = (
+                f"were validated on other samples: {len(ids):,} and {len(others):,}, of which "
                 f"{len(ids & others):,} are the same"
             )
-        if dict(zip(first.ids, first.tokens, strict=True)) != dict(
+        elif dict(zip(first.ids, first.tokens, strict=True)) != dict(
             zip(second.ids, second.tokens, strict=True)
         ):
-            return (
-                f"{pair} score other numbers of tokens of the same samples: another tokenizer or text limit"
-            )
-    return ""
+            told = "score other numbers of tokens of the same samples: another tokenizer or text limit"
+        if told:
+            return Reason("", (one.run.id,), f" and {other.run.id} {told}")
+    return None
 
 
-def _parts(runs: Sequence[ComparedRun], metric: str) -> tuple[dict[int, Floats], Ints, str]:
+def _parts(runs: Sequence[ComparedRun], metric: str) -> tuple[dict[int, Floats], Ints, Reason | None]:
     """What every sample adds to the error of each run, by `id` of the run and in one order of the samples; the source
     of each sample, as a number; and why there is none."""
     nothing: Ints = np.zeros(0, dtype=np.int64)
     if metric != LOSS:
-        return {}, nothing, f"the samples' own {metric} is not kept"
-    lacking = [run.run.id for run in runs if run.scores is None]
+        return {}, nothing, Reason(f"the samples' own {metric} is not kept of ", _ids(runs))
+    lacking = [run for run in runs if run.scores is None]
     if lacking:
-        return {}, nothing, f"the samples' own losses are not kept of {', '.join(lacking)}"
+        return {}, nothing, Reason("the samples' own losses are not kept of ", _ids(lacking))
     parts: dict[int, Floats] = {}
     names: list[str] = []
     for run in runs:
@@ -146,9 +159,17 @@ def _parts(runs: Sequence[ComparedRun], metric: str) -> tuple[dict[int, Floats],
         assert scores is not None
         wrong = np.flatnonzero(~np.isfinite(scores.losses))
         if len(wrong):
-            return {}, nothing, f"{run.run.id} has no number for the loss of {scores.ids[wrong[0]]}"
+            return (
+                {},
+                nothing,
+                Reason("", _ids([run]), f" has no number for the loss of {scores.ids[wrong[0]]}"),
+            )
         order = np.argsort(np.array(scores.ids), kind="stable")
         names = names or [scores.ids[at] for at in order]
         parts[id(run)] = influence(scores.losses, scores.tokens)[order]
     _, sources = np.unique([name.partition("/")[0] for name in names], return_inverse=True)
-    return parts, sources.astype(np.int64), ""
+    return parts, sources.astype(np.int64), None
+
+
+def _ids(runs: Sequence[ComparedRun]) -> tuple[str, ...]:
+    return tuple(run.run.id for run in runs)

@@ -80,7 +80,7 @@ def table(comparison: Comparison) -> ComparisonTable:
             "main effect is the mean with and without the other setting, the interaction is what both do beyond the "
             "sum of each alone; verdicts Holm-adjusted over these three"
         )
-        notes += [reason for effect in found.effects[:1] for reason in (effect.of.unlike,) if reason]
+        notes += [str(reason) for effect in found.effects[:1] for reason in (effect.of.unlike,) if reason]
     whole = _columns(comparison.metric, rows)
     columns = [column for column in whole if any(column.show(row) for row in rows)]
     keys = tuple(rows[0])

@@ -16,6 +16,7 @@ BATCH = Variable(
     "",
     "batch size, in the unit of D",
     headers=("batch_size", "global_batch_size", "batch_tokens", "bs", "training.batch_size"),
+    of_d=True,
 )
 
 

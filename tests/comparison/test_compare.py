@@ -16,6 +16,8 @@ import pytest
 from run_folders import validation, write_run
 from tiny import run_cli
 
+from fvlm_core.api.views.comparison import show_tables
+from fvlm_core.api.views.console import as_text
 from fvlm_core.comparison import Comparison, compare, table
 from fvlm_core.comparison.formats import FORMATS
 from fvlm_core.comparison.statistics import Repeats, holm, influence, over_both, over_samples, paired
@@ -207,7 +209,7 @@ def test_other_validation_data_are_refused_with_the_reason(
     found = compare(list_runs(tmp_path))
     of = found.rows[1].judged.of
     assert (found.rows[1].judged.verdict, of.weights, of.both) == ("not comparable", None, None)
-    assert said in of.unlike
+    assert said in str(of.unlike)
     assert any(said in note for note in found.notes)
 
 
@@ -228,7 +230,7 @@ def test_a_sample_without_a_number_is_named(tmp_path: Path) -> None:
     write_run(tmp_path, "phase/baseline", samples=validation())
     found = compare(list_runs(tmp_path))
     assert found.rows[1].judged.verdict == "no interval"
-    assert f"A1: A1 has no number for the loss of {broken[4].id}" in found.notes
+    assert f"A1 has no number for the loss of {broken[4].id}" in found.notes
 
 
 def test_runs_without_losses_of_samples_have_differences_and_no_interval(tmp_path: Path) -> None:
@@ -528,3 +530,26 @@ def test_intervals_hold_the_truth_as_often_as_they_say(training: float) -> None:
         assert interval is not None
         hits += interval.low <= 0.02 <= interval.high
     assert 0.92 <= hits / 2000 <= 0.98
+
+
+def test_a_fact_is_one_line_however_many_variants_it_is_of(tmp_path: Path) -> None:
+    """24 variants without losses of samples, of which three were validated on other data."""
+    write_run(tmp_path, "phase/baseline")
+    for at in range(24):
+        write_run(tmp_path, f"phase/A{at}", order=at + 1, **({"fingerprint": "other"} if at < 3 else {}))
+    notes = compare(list_runs(tmp_path)).notes
+    (kept,) = [note for note in notes if "own losses are not kept" in note]
+    assert all(f"A{at}" in kept for at in range(3, 24))
+    (other,) = [note for note in notes if "validated on other data" in note]
+    assert other == "A0, A1, A2 and baseline were validated on other data: their fingerprints differ"
+    assert len(notes) <= 6
+
+
+def test_what_holds_for_every_metric_is_said_once(tmp_path: Path) -> None:
+    for name in ("baseline", "A1"):
+        write_run(tmp_path, f"phase/{name}", evaluation={"attention_entropy": 5.0})
+    runs = list_runs(tmp_path)
+    tables = [table(compare(runs, metric=metric)) for metric in ("val_loss", "attention_entropy")]
+    out = as_text(lambda console: show_tables(console, tables))
+    assert out.count("`seeds = 3` in the recipe repeats its runs") == 1
+    assert out.count("the samples' own attention_entropy is not kept of A1, baseline") == 1

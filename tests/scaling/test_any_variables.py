@@ -349,28 +349,58 @@ def fvlm_fit_models():
 
 
 def test_a_third_partys_law_over_three_columns_is_at_most_25_lines(tmp_path: Path) -> None:
+    """And is fitted, asked, drawn, planned and reported, from a file of rows."""
     assert len(LAW.strip().splitlines()) <= 25
     (tmp_path / "acme_three.py").write_text(LAW)
     info = tmp_path / "acme_three-0.1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-three\nVersion: 0.1\n")
     (info / "entry_points.txt").write_text("[fvlm]\nacme = acme_three\n")
-    made(V="visual_tokens").to_csv(tmp_path / "points.csv", index=False)
+    table = made(V="visual_tokens")
+    table.to_csv(tmp_path / "points.csv", index=False)
+    env = os.environ | {"PYTHONPATH": str(tmp_path)}
 
-    def asked(command: str, *more: str) -> Any:
-        law = ("--model", "three", "--data", "points.csv", "--columns", "V=visual_tokens", "--draws", "50")
-        env = os.environ | {"PYTHONPATH": str(tmp_path)}
+    def asked(command: str, *more: str, data: str = "points.csv") -> Any:
+        law = ("--model", "three", "--data", data, "--columns", "V=visual_tokens")
         return warm.fvlm(command, *law, *more, cwd=tmp_path, env=env)
 
-    done = asked("fit", "--json", "fit.json", "--figures", "law,residuals", "--format", "svg")
+    figures = ("--figures", "law,residuals", "--format", "svg")
+    done = asked("fit", "--draws", "50", "--json", "fit.json", *figures)
     assert done.returncode == 0, done.stderr
     (fit,) = json.loads((tmp_path / "fit.json").read_text())["reports"][0]["fits"]
     for name, value in TRUTH.items():
         assert fit["parameters"][name]["value"] == pytest.approx(value, rel=0.1)
     assert {file.name for file in (tmp_path / "figures").iterdir()} == {"law.svg", "residuals.svg"}
-    found = asked("predict", "--at", "V=2048,T=8", "--at", "P=100", "--json")
+
+    found = asked("predict", "--draws", "50", "--at", "V=2048,T=8", "--at", "P=100", "--json")
     assert found.returncode == 0, found.stderr
     loss = json.loads(found.stdout)["prediction"]["loss"]
     assert loss["value"] == pytest.approx(own(2048.0, 8.0, 100.0, **TRUTH), rel=0.01)
     wrong = asked("predict", "--at", "V=2048")
     assert (wrong.returncode, "say it with --at T=NUMBER,P=NUMBER" in wrong.stderr) == (2, True)
+
+    few = table[(table["visual_tokens"] < 1000) & (table["T"] < 64)].iloc[::2]
+    few.to_csv(tmp_path / "few.csv", index=False)
+    grid = ("--grid", "V=16,64,256,1024", "--grid", "T=1,4,16,64,P=10,100,1k,10k", "--cost", "V*T")
+    target = ("--at", "V=4096,T=64,P=10k")
+    planned = asked("suggest", *grid, *target, "--budget", "5000", "--json", data="few.csv")
+    assert planned.returncode == 0, planned.stderr
+    plan = json.loads(planned.stdout)
+    assert (plan["measured"], plan["offered"]) == (len(few), 64 - len(few))
+    measured = {tuple(row) for row in few[["visual_tokens", "T", "P"]].to_numpy(float)}
+    for row in plan["rows"]:
+        assert row["cost"] == row["V"] * row["T"]
+        assert (row["V"], row["T"], row["P"]) not in measured
+    assert 0 < plan["spent"] <= 5000
+    assert plan["error_after"] < plan["error_before"]
+    (goal,) = plan["target"]
+    assert abs(goal["predicted"] - own(4096.0, 64.0, 1e4, **TRUTH)) < 3 * goal["error"]
+    nothing = asked("suggest", "--budget", "5", *target)
+    assert (nothing.returncode, "--grid V=VALUE,VALUE --grid T=VALUE,VALUE" in nothing.stderr) == (2, True)
+
+    page = warm.fvlm("report", "--fit", "fit.json", cwd=tmp_path, env=env)
+    assert page.returncode == 0, page.stderr
+    text = (tmp_path / "report.html").read_text()
+    assert "L = E + A/V^a + B/T^b + C/P^c. 64 points; objective log-huber." in text
+    assert "The law at the largest V, T = 10, with its 95 % band." in text
+    assert "The points are others" not in text

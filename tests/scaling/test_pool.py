@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from fvlm_core.scaling.pool.discrepancy import Scatter
 from fvlm_core.scaling.pool.outlook import outlook
 from fvlm_core.scaling.pool.purchase import campaign, plan
 from fvlm_core.scaling.pool.study import Pool, Study, predicted
-from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.errors import FvlmError, UsageError
 
 
 def line(n: Any, d: Any, *, a: Any, b: Any, c: Any) -> Any:
@@ -231,7 +232,93 @@ def test_what_goes_with_a_pool_is_refused_without_its_other_half(
     code, _, told = ask()
     assert code == 2
     assert "--target" in told
-    with pytest.raises(UsageError, match="goes with --pool"):
+    with pytest.raises(UsageError, match="target goes with pool"):
         fvlm.suggest(target=tables / "target.csv", budget=1e19)
     with pytest.raises(UsageError, match="--budget"):
         fvlm.suggest(pool=tables / "pool.csv", cost="price", target=tables / "target.csv")
+
+
+def test_laws_whose_features_are_of_columns_plan_and_others_say_what_they_need(
+    tables: Path, ask: Callable[..., Any]
+) -> None:
+    """`repetition` reads the unique data of a row; frontiers and sizes are of whole runs."""
+    for name in ("pool", "target", "observed"):
+        table = pd.read_csv(tables / f"{name}.csv")
+        table.assign(unique=table["D"] / 4).to_csv(tables / f"{name}.csv", index=False)
+    both = ("--target", str(tables / "target.csv"), "--observed", str(tables / "observed.csv"))
+    code, told, _ = ask(*both, "--model", "repetition")
+    assert code == 0
+    assert "repetition: what to measure next" in told
+    for law, said in (
+        ("envelope", "is fitted to points that it makes of runs"),
+        ("per-size", "has parameters of each size"),
+    ):
+        code, _, told = ask(*both, "--model", law)
+        assert code == 2
+        assert said in told
+
+
+def test_options_that_say_nothing_to_a_pool_are_refused(tables: Path, ask: Callable[..., Any]) -> None:
+    code, _, told = ask("--target", str(tables / "target.csv"), "--hours", "3", "--fresh")
+    assert code == 2
+    assert "--hours, --fresh: say nothing to a plan from a pool" in told
+
+
+def test_columns_of_a_pool_may_be_called_otherwise(tables: Path, ask: Callable[..., Any]) -> None:
+    for name in ("pool", "target"):
+        pd.read_csv(tables / f"{name}.csv").rename(columns={"D": "seen"}).to_csv(
+            tables / f"{name}.csv", index=False
+        )
+    code, told, _ = ask("--target", str(tables / "target.csv"), "--columns", "D=seen")
+    assert code == 0
+    assert "15 offered" in told
+
+
+def test_a_grid_is_every_combination_at_the_cost_of_its_formula() -> None:
+    """A linear law: the corner nearest to the target tells most, and none in the middle is bought."""
+    known = pd.DataFrame({"n": [0.4, 0.5, 0.6, 0.5], "d": [0.5, 0.4, 0.5, 0.6]})
+    known["loss"] = losses(Pool(known, np.zeros(4), np.zeros(4, bool)))
+    values = [0.2, 0.4, 0.6, 0.8, 1.0]
+    found: Any = fvlm.suggest(
+        data=known,
+        law=LINE,
+        grid={"N": values, "d": values},
+        cost="1 + 0*N",
+        budget=3,
+        target_n=3.0,
+        target_d=3.0,
+    )
+    assert found.advice.offered == 25  # none of the four is on the grid
+    assert (found.rows["cost"] == 1.0).all()
+    assert len(found.rows) <= 3
+    assert tuple(found.rows.loc[0, ["n", "d"]]) == (1.0, 1.0)
+    assert all({row.n, row.d} & {0.2, 1.0} for row in found.rows.itertuples())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"grid": {"N": [1.0]}}, "say which values may be run: --grid D=VALUE,VALUE"),
+        ({"grid": {"N": [1.0], "D": [-1.0]}}, "expected a positive number for D"),
+        ({"grid": {"N": [1.0], "D": [1.0], "V": [1]}}, 'reads no column "V"'),
+        ({"cost": "N*W"}, '"W" is not one of them'),
+        ({"cost": "1 - N"}, "is 0 at N = 1, D = 1: expected a cost"),
+        ({"cost": "ledger"}, "say what a run of the grid costs"),
+        ({"budget": None}, "say what the runs may take together"),
+        ({"target_d": None}, "say --target-d NUMBER"),
+        ({"hours": 3}, "hours: says nothing to a plan over a grid"),
+    ],
+)
+def test_a_grid_that_says_too_little_or_something_else_is_explained(
+    change: dict[str, Any], said: str
+) -> None:
+    known = pd.DataFrame({"n": [0.4, 0.5], "d": [0.5, 0.4], "loss": [1.0, 1.1]})
+    asked: dict[str, Any] = {
+        "grid": {"N": [1.0, 2.0], "D": [1.0]},
+        "cost": "N",
+        "budget": 5,
+        "target_n": 3.0,
+        "target_d": 3.0,
+    }
+    with pytest.raises(FvlmError, match=re.escape(said)):
+        fvlm.suggest(data=known, law=LINE, **(asked | change))

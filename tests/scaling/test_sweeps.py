@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ import pandas as pd
 import pytest
 from run_folders import write_run
 
+import fvlm
 from fvlm_core.scaling.fit.fitting import fit_points, load_model
 from fvlm_core.scaling.points.points import tidy
 from fvlm_core.scaling.points.points_from_runs import from_runs, stored_runs
-from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.errors import FvlmError, UsageError
 
 
 def fitted(settings: Iterable[tuple[float, float, float]], noise: float = 0.0005) -> Any:
@@ -109,3 +111,31 @@ def test_equal_data_leave_the_exponent_as_it_was() -> None:
     found = fitted([(n, 1e10, 64.0) for n in (1e7, 1e8, 1e9)])
     assert (found.relation.beside, found.relation.data_exponent) == ("", None)
     assert [fit.group for fit in found.fits] == ["10M", "100M", "1B"]
+
+
+def test_sweeps_that_share_one_d_but_for_a_little_are_not_called_confounded() -> None:
+    """ln D spans .18 beside 4.6 of ln N: what D^-0.1 does to the exponent of N is .004."""
+    found = fitted([(1e7, 1e9, 64.0), (1e8, 1e9, 64.0), (1e9, 1.2e9, 64.0)])
+    told = r"D is taken for one \(1B to 1.2B\): a power D\^q of it moves the exponent by 0.0[345] q"
+    assert re.fullmatch(told, found.relation.beside)
+    assert abs(found.relation.exponent + 0.4) < 0.01
+    assert "confounded" not in str(found.relation)
+
+
+def test_a_batch_is_in_the_unit_of_d(tmp_path: Path) -> None:
+    """A recipe's batch is in samples: where D counts tokens it is as many tokens as these samples had on average."""
+    store(tmp_path, {"tokens_seen": 128_000}, (64,))
+    runs, law = stored_runs(tmp_path), load_model("lr-batch")
+    of_samples, of_tokens = (from_runs(runs, "store", d=kind, laws=[law]) for kind in ("samples", "tokens"))
+    assert set(of_samples.table["batch"]) == {64}
+    assert set(of_tokens.table["batch"]) == {64 * 40}
+    assert "batch: in the unit of D" in of_tokens.counted(law)
+    assert of_tokens.remarks == ("batch is what recipes say in training samples, in supervised text tokens",)
+    assert of_samples.remarks == ()
+
+
+def test_a_batch_in_another_unit_than_d_is_refused(tmp_path: Path) -> None:
+    columns = "n,samples_seen,lr,batch_tokens,loss\n1e7,1e6,1e-3,2048,3.0\n"
+    (tmp_path / "table.csv").write_text(columns)
+    with pytest.raises(FvlmError, match='"batch_tokens" and "samples_seen" count other things'):
+        fvlm.fit(str(tmp_path / "table.csv"), "lr-batch")

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def show_tables(console: Console, tables: Sequence[ComparisonTable]) -> None:
-    """Print comparisons, one below the other."""
+    """Print comparisons, one below the other; what holds for all of them once, below the last."""
+    several = len(tables) > 1
+    of_all = [note for note in tables[0].notes if several and all(note in table.notes for table in tables)]
     for number, table in enumerate(tables):
         if number:
             console.print()
@@ -28,5 +30,12 @@ def show_tables(console: Console, tables: Sequence[ComparisonTable]) -> None:
         for row in effects:
             view.add_row(*row)
         print_whole(console, view)
-        for note in table.notes:
-            console.print(f"  {note}", style="dim", soft_wrap=True)
+        _notes(console, [note for note in table.notes if note not in of_all])
+    if of_all:
+        console.print("\nof all tables:", style="dim")
+        _notes(console, of_all)
+
+
+def _notes(console: Console, notes: Sequence[str]) -> None:
+    for note in notes:
+        console.print(f"  {note}", style="dim", soft_wrap=True)

@@ -12,18 +12,20 @@ if TYPE_CHECKING:
     from fvlm_core.scaling.pool.advice import PoolAdvice
 
 
-def print_pool(console: Console, advice: PoolAdvice) -> None:
-    """Print the rows, what they cost and are expected to tell, and what to know."""
+def print_pool(console: Console, advice: PoolAdvice, again: str) -> None:
+    """Print the rows, what they cost and are expected to tell, and what to know. again: where rows go that are measured
+    now."""
     laws = ", ".join(
         law if len(advice.laws) == 1 else f"{law} ({share:.0%})"
         for law, share in zip(advice.laws, advice.shares, strict=True)
     )
     count = len(advice.target)
-    _say(console, f"{laws}: what to buy next to predict {advice.target_name} of {count} rows", "bold")
+    of_rows = f"{count} row{'' if count == 1 else 's'}"
+    _say(console, f"{laws}: what to measure next to predict {advice.target_name} of {of_rows}", "bold")
     now = int(advice.rows["now"].sum())
     _say(
         console,
-        f"{advice.measured} rows are measured, {advice.offered} for sale; budget {advice.budget:g}, "
+        f"{advice.measured} rows are measured, {advice.offered} offered; budget {advice.budget:g}, "
         f"spent {advice.spent:.4g} on {len(advice.rows)} rows",
         "dim",
     )
@@ -44,7 +46,7 @@ def print_pool(console: Console, advice: PoolAdvice) -> None:
             f"expected error over the target: {advice.before:.3g}, after these rows {advice.after:.3g}",
         )
     if 0 < now < len(advice.rows):
-        _say(console, f'measure the {now} rows marked "now", add them to --observed, and ask again', "dim")
+        _say(console, f'measure the {now} rows marked "now", add them to {again}, and ask again', "dim")
     for remark in advice.remarks:
         _say(console, f"  note: {remark}", "dim")
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from attrs import frozen
 
 from fvlm_core.recipes.schema import Chosen
-from fvlm_core.report.html import ablations, answers, curves, laws, offered
+from fvlm_core.report.html import ablations, answers, curves, fit_files, laws, offered
 from fvlm_core.report.html import compute as spent
 from fvlm_core.report.html import data_mix as diet
 from fvlm_core.report.html import environment as surroundings
@@ -40,12 +41,18 @@ def gather(
     draw_fits: bool = True,
     chosen: Sequence[Chosen] = (),
     waiting: Sequence[str] = (),
+    fits: Sequence[Path] = (),
 ) -> Content:
     """Read runs and lay out what they say.
 
     baseline: of the comparison. gaze: videos for which each trained model's looks are drawn. draw_fits: whether points
     are fitted again, for the curves. chosen: sections of plugins. waiting: runs that are expected and have not begun.
+    fits: files of `fvlm fit --json`, which may be all there is. Raises `UsageError` for one that holds no fit.
     """
+    of_files = [fit_files.section(fits)] if fits else []
+    if of_files and not runs:
+        names = ", ".join(file.name for file in fits)
+        return Content(names, f"Scaling laws of {names}.", "complete", of_files)
     found = gather_runs(runs)
     title = ", ".join(dict.fromkeys(one.run.recipe for one in found)) or "no run yet"
     if not found:
@@ -56,6 +63,7 @@ def gather(
         made.section(found),
         curves.section(found),
         laws.section(found, draw_fits),
+        *of_files,
         ablations.section(found, baseline),
         *([told] if (told := answers.section(found)) else []),
         diet.section(found),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
@@ -17,6 +18,7 @@ from fvlm_core.report.html.parts import Block, Cell, Chart, Column, Key, Section
 from fvlm_core.report.html.run_data import Gathered
 from fvlm_core.runs.store import StoredRun
 from fvlm_core.scaling.points.in_fits import FITS
+from fvlm_core.scaling.points.points import AS_GIVEN
 from fvlm_core.utils.atomic_files import read_json
 from fvlm_core.utils.errors import FvlmError
 from fvlm_registry import LookupFailure
@@ -45,7 +47,7 @@ def section(runs: Sequence[Gathered], draw: bool = True) -> Section:
     blocks: list[Block] = []
     recipes = dict.fromkeys((one.run.folder.parent, one.run.recipe) for one in runs)
     for number_, (folder, recipe) in enumerate(recipes):
-        found = _stored(folder / FITS)
+        found = stored(folder / FITS)
         named = f"{recipe}: " if len(recipes) > 1 else ""
         if not found:
             blocks.append(
@@ -53,18 +55,14 @@ def section(runs: Sequence[Gathered], draw: bool = True) -> Section:
             )
             continue
         for at, report in enumerate(found):
-            try:
-                points = _points(folder, runs, report) if draw else None
-                blocks.append(_block(report, points, f"law-{number_}-{at}", named, draw))
-            except (LookupError, TypeError, ValueError, AttributeError) as error:  # written by another hand
-                words = (
-                    f"{named}fit {at + 1} in {folder / FITS} cannot be read: {type(error).__name__}: {error}"
-                )
-                blocks.append(Block("", [words]))
+            points = _points(folder, runs, report) if draw else None
+            where = f"{at + 1} in {folder / FITS}"
+            blocks.append(block(report, points, f"law-{number_}-{at}", named, draw, where))
     return Section("scaling", "Scaling laws", blocks)
 
 
-def _stored(file: Path) -> list[Json]:
+def stored(file: Path) -> list[Json]:
+    """The fits that a file holds; none where it cannot be read."""
     try:
         found = read_json(file)
     except (OSError, ValueError):
@@ -74,7 +72,7 @@ def _stored(file: Path) -> list[Json]:
 
 
 def _points(folder: Path, runs: Sequence[Gathered], report: Json) -> Points | None:
-    """What a fit was made of, as it is now: runs that are not on the page, too."""
+    """What a fit was made of, as it is now: runs that are not on the page, too; None where that cannot be had."""
     from fvlm_core.runs.store import RECIPE, in_order, open_run
     from fvlm_core.scaling.points.points_from_runs import from_runs
 
@@ -83,15 +81,15 @@ def _points(folder: Path, runs: Sequence[Gathered], report: Json) -> Points | No
     for file in sorted(folder.glob(f"*/{RECIPE}")):
         with suppress(FvlmError, OSError):  # whoever gathered the runs has named those that cannot be read
             every.append(known.get(file.parent) or open_run(file.parent))
-    pattern = str(report["data"].get("of", "*"))
     try:
+        pattern = str(report["data"].get("of", "*"))
         chosen = in_order([run for run in every if fnmatchcase(run.id, pattern)])
-        return from_runs(chosen, str(folder), laws=[_law(report)])
-    except (FvlmError, LookupFailure):
+        return from_runs(chosen, str(folder), laws=[law_of(report)])
+    except (FvlmError, LookupError, TypeError, ValueError, AttributeError):
         return None
 
 
-def _law(report: Json) -> FitModel:
+def law_of(report: Json) -> FitModel:
     """The law of a stored fit, as it is installed now. Raises `LookupFailure` or `FvlmError`."""
     from fvlm_core.recipes.read import fit_from_record
     from fvlm_core.scaling.fit.fitting import load_model
@@ -100,7 +98,15 @@ def _law(report: Json) -> FitModel:
     return load_model(name, fit_from_record({"model": name, **settings}).config if settings else None)
 
 
-def _block(report: Json, points: Points | None, id: str, named: str, draw: bool) -> Block:
+def block(report: Json, points: Points | None, id: str, named: str, draw: bool, where: str) -> Block:
+    """A stored fit. points: what it was made of, as it is now. where: the fit's place, for one that cannot be read."""
+    try:
+        return _read_block(report, points, id, named, draw)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:  # written by another hand
+        return Block("", [f"{named}fit {where} cannot be read: {type(error).__name__}: {error}"])
+
+
+def _read_block(report: Json, points: Points | None, id: str, named: str, draw: bool) -> Block:
     status = str(report["status"])
     words = [
         _asked(report),
@@ -131,14 +137,20 @@ def _block(report: Json, points: Points | None, id: str, named: str, draw: bool)
 
 
 def _asked(report: Json) -> str:
-    data = report["data"]
-    runs, sizes = len(data["runs"]), len(data["sizes"])
-    counts = f"{report['n_points']} points of {runs} {'run' if runs == 1 else 'runs'}"
-    counts += f" and {sizes} {'size' if sizes == 1 else 'sizes'}"
-    objective = report["objective"]["name"]
+    data, form = report["data"], str(report["form"])
+    of = [
+        f"{len(data[kind])} {kind if len(data[kind]) > 1 else kind[:-1]}"
+        for kind in ("runs", "sizes")
+        if len(data[kind]) > 1 or data["runs"]
+    ]
+    counts = f"{report['n_points']} points" + (f" of {' and '.join(of)}" if of else "")
+    kinds = [(letter, data[letter.lower()]) for letter in "ND"]
+    read = [
+        f"{letter}: {kind}" for letter, kind in kinds if kind != AS_GIVEN or re.search(rf"\b{letter}\b", form)
+    ]
     own = ", ".join(f"{key} = {value}" for key, value in report.get("settings", {}).items())
     settings = f" Settings: {own}." if own else ""
-    return f"{report['form']}.{settings} {counts}; N: {data['n']}, D: {data['d']}; objective {objective}."
+    return f"{form}.{settings} {'; '.join([counts, *read])}; objective {report['objective']['name']}."
 
 
 def _remarks(report: Json) -> list[str]:
@@ -255,25 +267,24 @@ def _drawn(report: Json, points: Points | None, id: str) -> tuple[Chart | None, 
     from fvlm_core.scaling.fit.fitting import fit_points
     from fvlm_core.scaling.fit.objective import FitObjective
     from fvlm_core.scaling.fit.options import Options
+    from fvlm_core.scaling.fit.preparation import prepared
 
     if points is None:
         return None, "There are no points to draw."
     asked = report["objective"]
-    changed = points.fingerprint() != report["data"]["fingerprint"]
-    note = (
-        "The runs have gone on since this law was fitted: the numbers below are of fewer points."
-        if changed
-        else ""
-    )
     try:
         objective = FitObjective(asked["name"], asked["delta"])
-        model = _law(report)
+        model = law_of(report)
         if model.form != report["form"]:
             return (
                 None,
                 "Not drawn: the law as installed is not the one that was fitted, or the file does not hold its "
                 "settings. `fvlm run` fits it again.",
             )
+        points = prepared(points, model)
+        changed = points.fingerprint() != report["data"]["fingerprint"]
+        told = "The points are others than those that this law was fitted to, whose numbers are below."
+        note = told if changed else ""
         seen = view(fit_points(points, model, objective, draws=_DRAWS, options=Options(sensitivity=False)))
     except (FvlmError, LookupFailure) as error:
         return None, f"Not drawn: {error}"

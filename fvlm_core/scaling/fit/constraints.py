@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from attrs import evolve, frozen
 
 from fvlm_core.interfaces.fit import FitModel, Parameter
+from fvlm_core.utils.arithmetic import Arithmetic
 from fvlm_core.utils.errors import UsageError
 from fvlm_registry.nearest import did_you_mean
 
@@ -111,14 +111,10 @@ def _split(
 
 def _expression(value: str, name: str, text: str, parameters: Mapping[str, Parameter]) -> str:
     others = [other for other in parameters if other != name]
-    tree: ast.expr = ast.Constant(None)
-    try:
-        tree = ast.parse(value, mode="eval").body
-        words = _words(tree)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        words = set[str]()
+    found = Arithmetic.parse(value)
+    words = set[str]() if found is None else found.words
     unknown = sorted(words - set(others))
-    if unknown or not words:
+    if found is None or unknown or not words:
         raise UsageError(
             f'--fix: "{text}": expected a number, or an expression of {", ".join(others)}'
             + (f"; {unknown[0]} is not one of them" if unknown else "")
@@ -127,61 +123,11 @@ def _expression(value: str, name: str, text: str, parameters: Mapping[str, Param
         raise UsageError(f'--fix: "{text}": tied to a parameter that is itself tied')
     guesses = {word: parameters[word].guess for word in words}
     with np.errstate(all="ignore"):
-        found = _value(tree, guesses)
-    if not np.isfinite(found):
+        begun = found.value(guesses)
+    if not np.isfinite(begun):
         at = ", ".join(f"{word} = {guess:g}" for word, guess in guesses.items())
         raise UsageError(f'--fix: "{text}": no finite number at {at}, where the fit begins')
     return value
-
-
-_FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {"exp": np.exp, "log": np.log, "sqrt": np.sqrt}
-_OPERATORS: Mapping[type[ast.AST], Callable[..., Any]] = {
-    ast.Add: np.add,
-    ast.Sub: np.subtract,
-    ast.Mult: np.multiply,
-    ast.Div: np.divide,
-    ast.Pow: np.float_power,
-    ast.UAdd: np.positive,
-    ast.USub: np.negative,
-}
-
-
-def _words(node: ast.AST) -> set[str]:
-    """The parameters in an expression. Raises ValueError for what is no arithmetic with numbers and `_FUNCTIONS`."""
-    match node:
-        case ast.Name(id=word):
-            return {word}
-        case ast.Constant(value=int() | float()) if not isinstance(node.value, bool):
-            return set()
-        case ast.UnaryOp(op=op, operand=inner) if type(op) in _OPERATORS:
-            return _words(inner)
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-            return _words(left) | _words(right)
-        case ast.Call(func=ast.Name(id=word), args=[inner], keywords=[]) if word in _FUNCTIONS:
-            return _words(inner)
-        case _:
-            raise ValueError(ast.dump(node))
-
-
-def _value(node: ast.AST, values: Mapping[str, float]) -> np.float64:
-    """What an expression is where its parameters have these values: in floating point, so that no number is without
-    end. As `_words` has let it through."""
-    match node:
-        case ast.Name(id=word):
-            return np.float64(values[word])
-        case ast.UnaryOp(op=op, operand=inner):
-            return _OPERATORS[type(op)](_value(inner, values))
-        case ast.BinOp(left=left, op=op, right=right):
-            return _OPERATORS[type(op)](_value(left, values), _value(right, values))
-        case ast.Call(func=ast.Name(id=word), args=[inner]):
-            return _FUNCTIONS[word](_value(inner, values))
-        case ast.Constant(value=int() | float() as number):
-            try:
-                return np.float64(number)
-            except OverflowError:  # a whole number that is larger than any other
-                return np.float64(np.inf)
-        case _:
-            raise AssertionError(ast.dump(node))
 
 
 def _bounded(parameter: Parameter, value: str, text: str) -> Parameter:

@@ -27,6 +27,12 @@ SPARE = 3
 neighbouring evaluations are weighted instead, and the interval does not hold what differs from run to run."""
 
 
+SEVERAL = 5
+"""Points a run, in the mean, from which few runs tell how dense residuals are near 0 where the parameters bend: those
+that happen to lie on the law. A draw is then one step with the density of all points. 20 runs of 15 points whose whole
+runs are shifted: the standard error of ln B is 1.43 times the true one by refits, 1.09 times by such steps."""
+
+
 @frozen(eq=False)
 class Resampling:
     """Weights of points in each draw.
@@ -45,6 +51,12 @@ class Resampling:
     freedom: int | None = None
     between_runs: bool = True
     signs: bool = False
+
+    @property
+    def clustered(self) -> bool:
+        """Whether weights are of runs of several points each."""
+        many = len(self.codes) >= SEVERAL * self.weights.shape[1]
+        return many and self.between_runs and self.freedom is not None and not self.signs
 
     def of_points(self, draws: slice) -> Floats:
         """Weights of the points: [draws, n]."""

@@ -115,12 +115,15 @@ def of_jumps(found: Sequence[CurveJump]) -> list[Remark]:
 
 def disagreements(table: pd.DataFrame, apart: Floats) -> list[Remark]:
     """Runs that lie apart from the others of their size at equal D by more than their noise explains."""
+    named = table[table["run"] != ""]  # a point that names no run is one of its own
+    repeated = named[
+        named.duplicated(["size", "run"], keep=False)
+    ]  # as a run of one point it has no noise to compare
+    if repeated.empty:
+        return []
     rho, _ = lag1(table, apart)
     rho = min(max(rho, 0.0), 0.95)
     out: list[Remark] = []
-    repeated = table[
-        table.duplicated(["size", "run"], keep=False)
-    ]  # runs of one point have no noise to compare
     for size, of_size in repeated.groupby("size", sort=False, observed=True):
         runs = {name: (d.to_numpy(float), apart[d.index]) for name, d in _runs(of_size)}
         worst: tuple[float, str, float, int] | None = None

@@ -216,13 +216,11 @@ def bootstrap(
     scheme: Scheme = "auto",
     cluster: Cluster = "run",
     seed: int = SEED,
-    rebuild: Callable[[Floats], FitProblem | None] | None = None,
 ) -> Bootstrap:
     """Refit to resampled points, all draws at once, each from the optimum.
 
     loose: slots that the points do not determine; whatever their draws say, they have no interval. lag1:
-    autocorrelation of the residuals. rebuild: for points that are made from measured ones, the problem of one draw's
-    weights.
+    autocorrelation of the residuals.
     """
     draws = min(draws, max(FEWEST, MOST_COUNTS // len(problem.table)))
     free = sum(bound is None for bound in solution.bounds)
@@ -230,8 +228,9 @@ def bootstrap(
     start = solution.theta.copy()
     empty = problem.logs & (start <= problem.lower)
     start[empty] = problem.search(problem.guess())[empty] - CALM
-    if _one_step(problem) and not drawn.signs:
-        theta = _steps(problem, solution, drawn)
+    pooled = drawn.clustered and problem.objective.delta is not None
+    if (_one_step(problem) or pooled) and not drawn.signs:
+        theta = _steps(problem, solution, drawn, pooled)
     else:
         theta = _refits(problem, start, solution, drawn)
     return summarise(problem, solution, loose, theta, drawn, drawn.codes)
@@ -349,14 +348,15 @@ def _wild(problem: FitProblem, solution: Solution, signs: Floats) -> Floats:
     return predicted * np.exp(-apart * signs) if problem.objective.logarithmic else predicted - apart * signs
 
 
-def _steps(problem: FitProblem, solution: Solution, drawn: Resampling) -> Floats:
-    """One Newton step from the optimum for each draw."""
+def _steps(problem: FitProblem, solution: Solution, drawn: Resampling, pooled: bool) -> Floats:
+    """One Newton step from the optimum for each draw. pooled: with one density of residuals for all points."""
     free = [at for at, bound in enumerate(solution.bounds) if bound is None]
     apart = problem.residuals(solution.theta[None])[0]
     jacobian = problem.jacobian(solution.theta[None])[0][free]
     slopes = jacobian * (apart * problem.counts(apart))
     pairs = [(i, j) for i in range(len(free)) for j in range(i + 1)]
     bent = expected_slope(problem, apart)
+    bent = bent.mean() * problem.weight if pooled else bent
     sums = np.concatenate([slopes, np.stack([jacobian[i] * jacobian[j] * bent for i, j in pairs])])
     theta = np.repeat(solution.theta[None], len(drawn.weights), axis=0)
     block = max(1, 4_000_000 // len(problem.table))

@@ -7,7 +7,7 @@ import io
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
 
@@ -20,9 +20,15 @@ from fvlm_core.utils.errors import Problem, Problems
 from fvlm_core.utils.listing import listed
 from fvlm_registry.nearest import did_you_mean
 
+if TYPE_CHECKING:
+    from fvlm_core.scaling.points.wide import Outputs
+
 UNITS = re.compile(r"(?:in_)?(?:k|m|b|t|g|mio|mrd|thousands?|millions?|billions?|trillions?|1e\d+|10_\d+)")
 
 STANDARD = (*TEXT, *NUMBERS)
+
+COUNTED = {"samples", "tokens", "frames", "flops"}
+"""Words in a header that say what it counts."""
 
 
 @frozen
@@ -35,7 +41,7 @@ class ColumnChoices:
     they tell groups by. needed: of all of these, those without which there is no point. unread: standard ones that no
     law reads: where a table has several that it could be, none is taken, and what cannot be is not known. warmup: steps
     of the linear warm-up before each run's first step. decimal: "." or ",", the mark of decimals; "" for what the file
-    shows.
+    shows. outputs: of wide tables, which columns are outputs.
     """
 
     named: Mapping[str, str] = field(factory=dict)
@@ -49,6 +55,7 @@ class ColumnChoices:
     unread: tuple[str, ...] = ()
     warmup: int = 0
     decimal: Decimal = ""
+    outputs: Outputs | None = None
 
     @classmethod
     def of(cls, laws: Sequence[FitModel], **how: Any) -> ColumnChoices:
@@ -174,7 +181,8 @@ def find_columns(
             header = given[column]
             if header not in headers:
                 near = did_you_mean(header, headers) or f"; found {listed(headers)}"
-                wrong(f'no column "{header}", which --columns gives for {meaning}{near}')
+                by = f"--{column}" if column in WEIGHTS else "--columns"
+                wrong(f'no column "{header}", which {by} gives for {meaning}{near}')
             else:
                 one_of(header)
                 found[column] = header
@@ -206,11 +214,18 @@ def find_columns(
             expected = " or ".join(f'"{_upper(name)}"' for name in of)
             wrong(f"no column with {meaning}: expected {expected}; found {listed(headers)}{near}")
             ready[column] = next((header for header in left if f'"{header}"' in near), "HEADER")
+    for one in choice.variables:
+        units = [{*plainly(found.get(column, "")).split("_")} & COUNTED for column in (one.name, "d")]
+        if one.of_d and all(units) and units[0] != units[1]:
+            wrong(
+                f'"{found[one.name]}" and "{found["d"]}" count other things, and {meanings[one.name]}, is in the unit '
+                f"of D: name columns in one unit with --columns {one.name}=HEADER,D=HEADER"
+            )
     extras = tuple(header for header in choice.extras if header in headers or meant(header) not in found)
     for header in extras:
         if header not in headers:
             near = did_you_mean(header, [*STANDARD, *headers])
-            wrong(f'no column "{header}", which --where asks for{near}')
+            wrong(f'no column "{header}", which --where, --holdout, --per or --roll-out asks for{near}')
         else:
             one_of(header)
     if ready.get("d") == "HEADER":

@@ -26,6 +26,7 @@ from fvlm_core.scaling.points.json_file import JSONSheet
 from fvlm_core.scaling.points.parquet_file import FrameSheet, ParquetSheet
 from fvlm_core.scaling.points.points import TEXT, Points, labelled, settle
 from fvlm_core.scaling.points.table_reader import Cells, Sheet, out_of_range
+from fvlm_core.scaling.points.wide import WideSheet
 from fvlm_core.utils.errors import Problem, Problems, UsageError
 from fvlm_core.utils.listing import listed, shorten
 from fvlm_registry.nearest import did_you_mean
@@ -57,6 +58,7 @@ def read_points(files: Sequence[Path], choice: ColumnChoices | None = None) -> P
     stems = [file.stem for file in files]
     for file in files:
         sheet = open_table(file, choice.decimal)
+        sheet = sheet if choice.outputs is None else WideSheet(sheet, choice.outputs)
         counts = partial(_holds_counts, sheet)
         found = find_columns(str(file), sheet.line, sheet.headers, choice, advice=sheet.advice, counts=counts)
         table = load(sheet, found, remarks, choice)
@@ -100,12 +102,12 @@ def read_frame(table: pd.DataFrame, name: str, choice: ColumnChoices | None = No
     name is a column. Raises `Problems` or `UsageError`."""
     choice = choice or ColumnChoices()
     remarks: list[str] = []
-    sheet = FrameSheet(table, name, choice.decimal)
+    sheet: Sheet = FrameSheet(table, name, choice.decimal)
+    sheet = sheet if choice.outputs is None else WideSheet(sheet, choice.outputs)
     counts = partial(_holds_counts, sheet)
     found = find_columns(name, None, sheet.headers, choice, advice=sheet.advice, counts=counts)
     columns = load(sheet, found, remarks, choice)
-    if found.usual:
-        remarks.append(f"{name}: {', '.join(found.usual)}")
+    remarks += [f"{name}: {said}" for said in (sheet.said, ", ".join(found.usual)) if said]
     way_out = _without_n(sheet, columns, choice, remarks) if "n" not in {*columns, *choice.unread} else ""
     points = settle(
         columns,

@@ -64,7 +64,10 @@ class Points:
         """What N and D count, in words; of a law with columns of its own, those of them that it reads."""
         read = [name for name in ("n", "d") if name in law.inputs or not law.variables]
         kinds = {"n": f"N: {self.n_kind}", "d": f"D: {self.d_kind}"}
-        return ", ".join(kinds[name] for name in read)
+        as_d = [
+            f"{one.name}: in the unit of D" for one in law.variables if one.of_d and one.name in law.inputs
+        ]
+        return ", ".join([*(kinds[name] for name in read), *as_d])
 
     def require(self, columns: Sequence[str], law: str, words: Mapping[str, str] | None = None) -> None:
         """Raise `UsageError` unless every point has these columns. words: what columns of a law's own are called."""

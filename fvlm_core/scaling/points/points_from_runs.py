@@ -24,6 +24,8 @@ from fvlm_core.scaling.points.points import NUMBERS, TEXT, Points, tidy
 from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.listing import shorten
 
+SAMPLES = D_KINDS["samples"].key
+
 _COUNT_IMPORTED = (
     "Import them again: `fvlm import PATH --total-params SIZE=N --replace`; or leave them out: --drop-run."
 )
@@ -53,12 +55,15 @@ def from_runs(
     further |= {label: (label,) for law in laws for label in law.labels}
     further = {name: names for name, names in further.items() if name not in (*TEXT, *NUMBERS)}
     metrics = [name for names in further.values() for name in names]
+    as_d = {one.name for law in laws for one in law.variables if one.of_d and one.name in law.inputs}
     uncounted: list[str] = []
     unseen: list[str] = []
     unknown: list[str] = []
     for run in used:
         name = names[run.folder]
-        evaluations = run.evaluations("step", seen.key, "val_loss", "lr_connector", "flops", *metrics)
+        evaluations = run.evaluations(
+            "step", seen.key, SAMPLES, "val_loss", "lr_connector", "flops", *metrics
+        )
         good = [row for row in evaluations if _is_loss(row.get("val_loss"))]
         if not good:
             remarks.append(f"run {name} left out: it has no evaluation with a loss yet")
@@ -88,7 +93,10 @@ def from_runs(
                 "step": row["step"],
                 "lr": row.get("lr_connector"),
                 "compute": row.get("flops"),
-                **{column: _told(run, row, known) for column, known in further.items()},
+                **{
+                    column: _told(run, row, known, row.get(seen.key) if column in as_d else None)
+                    for column, known in further.items()
+                },
             }
             for row in good
         ]
@@ -99,6 +107,11 @@ def from_runs(
     if unknown:
         remarks.append(f"N is not known of imported runs: {shorten(', '.join(unknown))}")
     table = _of_numbers(pd.DataFrame(rows), {one.name for law in laws for one in law.variables} & {*further})
+    if d != "samples":
+        remarks += [
+            f"{one} is what recipes say in training samples, in {seen.words}"
+            for one in sorted(as_d & {*table})
+        ]
     points = tidy(table, source, remarks, n_kind=parameters.words, d_kind=seen.words, curves=curves)
     recorded = {
         name: f"Record {' or '.join(known)} as a metric of an evaluation, or as a key of the recipe."
@@ -143,16 +156,27 @@ def _curve(run: StoredRun, name: str, rows: Sequence[Row], remarks: list[str]) -
     return curves_of(pd.Categorical([name] * len(rated)), steps, rates, warmup, remarks)
 
 
-def _told(run: StoredRun, row: Row, names: Sequence[str]) -> Any:
-    """A value by one of its names: of the evaluation, of the run, or of its recipe; None where there is none."""
-    places: list[Mapping[str, Any]] = [row, run.record, run.record.get("resolved", {})]
-    for place in places:
-        for name in names:
-            found: Any = place
-            for key in name.split("."):
-                found = found.get(key) if isinstance(found, Mapping) else None
-            if isinstance(found, int | float | str):
-                return found
+def _told(run: StoredRun, row: Row, names: Sequence[str], d: float | None) -> Any:
+    """A value by one of its names: of the evaluation, of the run, or of its recipe; None where there is none. d: what D
+    counts there, for what counts the same and is in training samples in a recipe."""
+    recipe: Mapping[str, Any] = run.record.get("resolved", {})
+    for place in (row, run.record, recipe):
+        if (found := recorded(place, names)) is not None:
+            samples: float | None = row.get(SAMPLES)
+            if place is recipe and d and samples and not isinstance(found, str):
+                return found * d / samples
+            return found
+    return None
+
+
+def recorded(place: Mapping[str, Any], names: Sequence[str]) -> int | float | str | None:
+    """The number or word under the first of these names that there is; a name with points is of a table in a table."""
+    for name in names:
+        found: Any = place
+        for key in name.split("."):
+            found = found.get(key) if isinstance(found, Mapping) else None
+        if isinstance(found, int | float | str):
+            return found
     return None
 
 

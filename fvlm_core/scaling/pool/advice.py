@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from fvlm_core.interfaces.fit import FitModel
 from fvlm_core.scaling.fit.objective import Floats
-from fvlm_core.scaling.pool.purchase import Bought, first_of, plan
+from fvlm_core.scaling.pool.purchase import LOOKED_AT, MOST, Bought, first_of, plan
 from fvlm_core.scaling.pool.study import Pool, Study, predicted, weights_of
 
 HELPS = 0.8
@@ -24,10 +24,10 @@ class PoolAdvice:
     """laws: their names. shares: how much each counts, by what is measured. measured, offered: rows. budget, spent: in
     the unit of the costs.
 
-    rows: what to buy, in order: the columns that laws read, cost, spent (so far), error (expected after it), now
-    (whether to measure it before asking again). target: what is to be predicted: the columns, predicted, error (its
-    standard error). before, after: the expected error, the root of the mean variance over the target. target_name:
-    what is predicted. remarks: what to know.
+    rows: what to buy, in order: run (its name, where rows have one), the columns that laws read, cost, spent (so far),
+    error (expected after it), now (whether to measure it before asking again). target: what is to be predicted: the
+    columns, predicted, error (its standard error). before, after: the expected error, the root of the mean variance
+    over the target. target_name: what is predicted. remarks: what to know.
     """
 
     laws: tuple[str, ...]
@@ -59,8 +59,10 @@ class PoolAdvice:
         }
 
 
-def advise_pool(pool: Pool, laws: Sequence[FitModel], budget: float, seed: int = 0) -> PoolAdvice:
-    """Which rows to buy next. Deterministic for a seed.
+def advise_pool(
+    pool: Pool, laws: Sequence[FitModel], budget: float, most: int = MOST, seed: int = 0
+) -> PoolAdvice:
+    """Which rows to buy next, at most so many. Deterministic for a seed.
 
     Measured rows are those of the pool whose target has a value. Before any is, the law's own bounds say what it may
     be, and the expected error is no more than a scale.
@@ -75,13 +77,15 @@ def advise_pool(pool: Pool, laws: Sequence[FitModel], budget: float, seed: int =
     wanted = np.flatnonzero(pool.wanted)
     mean, variance = predicted(studies, wanted)
     before = float(np.sqrt(variance.mean()))
-    chosen = plan(pool, studies, budget, np.random.default_rng(seed))
+    chosen = plan(pool, studies, budget, np.random.default_rng(seed), most)
     left = np.sqrt(chosen[-1].left) if chosen else 1.0
     columns = list(dict.fromkeys(c for law in laws for c in (*law.columns, *law.labels)))
-    rows = _bought(pool, chosen, columns, before, len(known))
+    rows = _bought(pool, chosen, [*(["run"] if "run" in pool.table else []), *columns], before, len(known))
     goal = pool.table.iloc[wanted][columns].reset_index(drop=True)
     goal = goal.assign(predicted=mean if len(known) else np.nan, error=np.sqrt(variance))
     remarks = _shortage(pool, laws, studies, budget, before, left, known, columns, seed)
+    if (offered := int(np.isfinite(pool.price).sum())) > LOOKED_AT:
+        remarks.append(f"of {offered:,} rows that may be bought, {LOOKED_AT} drawn at random are weighed")
     if not len(known):
         remarks.insert(
             0,
@@ -91,7 +95,7 @@ def advise_pool(pool: Pool, laws: Sequence[FitModel], budget: float, seed: int =
         tuple(law.name for law in laws),
         weights_of(studies),
         len(known),
-        int(np.isfinite(pool.price).sum()),
+        offered,
         budget,
         float(rows["cost"].sum()),
         rows,

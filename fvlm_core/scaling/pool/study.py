@@ -12,6 +12,7 @@ from attrs import define, field, frozen
 from fvlm_core.interfaces.fit import FitModel
 from fvlm_core.scaling.fit.objective import PLAIN, Floats
 from fvlm_core.scaling.fit.problem import FitProblem
+from fvlm_core.scaling.points.points import NUMBERS, TEXT
 from fvlm_core.scaling.pool.belief import Belief, Prior, believe, broad, unmeasured
 from fvlm_core.scaling.pool.discrepancy import alike, places
 
@@ -55,10 +56,16 @@ class Pool:
             table[law.target] = table[law.target].fillna(
                 0.0
             )  # derivatives are of residuals, which need a number
-            problem = FitProblem(law, PLAIN, table)
+            problem = FitProblem(law, PLAIN, with_standard(table) if law.features else table)
             where = places(table, _read(law), _labels(law), ~self.wanted[rows])
             out.append(Part(rows, problem, where, broad(problem)))
         return out
+
+
+def with_standard(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with every column that features may read, unknown where they have none."""
+    absent = {name: "" for name in TEXT if name not in rows}
+    return rows.assign(**absent, **{name: np.nan for name in NUMBERS if name not in rows})
 
 
 def _read(law: FitModel) -> list[str]:

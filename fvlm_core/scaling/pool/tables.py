@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 from attrs import evolve
 
-from fvlm_core.interfaces.fit import FitModel
+from fvlm_core.interfaces.fit import GROUPS, FitModel
 from fvlm_core.scaling.fit.objective import Floats
 from fvlm_core.scaling.points.columns import ColumnChoices, find_columns
 from fvlm_core.scaling.points.files import load, open_table
 from fvlm_core.scaling.points.parquet_file import FrameSheet
 from fvlm_core.scaling.points.points import meaning
 from fvlm_core.scaling.points.table_reader import Sheet
-from fvlm_core.scaling.pool.study import Pool
+from fvlm_core.scaling.pool.study import Pool, with_standard
 from fvlm_core.utils.errors import Problem, Problems, UsageError
 from fvlm_core.utils.listing import listed
 from fvlm_registry.nearest import did_you_mean
@@ -46,25 +46,43 @@ def read_pool(
     known = sale.iloc[:0].assign(**{laws[0].target: np.nan})
     if observed is not None:
         known, _ = _rows(observed, "the observed rows", laws, named, measured=True)
-    made = _made(sale, known, [*laws[0].columns, *laws[0].labels])
-    table = pd.concat([known, sale[~made], goal], ignore_index=True)
+    for what, rows in (("the observed rows", known), ("the pool", sale), ("the target", goal)):
+        for law in laws:
+            checked(law, rows, what)
+    left = not_made(sale, known, [*laws[0].columns, *laws[0].labels])
+    table = pd.concat([known, sale[left], goal], ignore_index=True)
     prices = np.concatenate(
-        [np.full(len(known), np.inf), np.asarray(price)[~made], np.full(len(goal), np.inf)]
+        [np.full(len(known), np.inf), np.asarray(price)[left], np.full(len(goal), np.inf)]
     )
     return Pool(table, prices, np.arange(len(table)) >= len(table) - len(goal))
 
 
-def _made(sale: pd.DataFrame, known: pd.DataFrame, columns: list[str]) -> Any:
-    """Which rows for sale are measured: bool [n]. Of equal ones, as many as are measured."""
+def checked(law: FitModel, rows: pd.DataFrame, what: str) -> None:
+    """Raise `UsageError` for rows that the law says cannot be, and for a law whose features are of no single row."""
+    if not len(rows):
+        return
+    try:
+        if law.valid is not None:
+            law.valid(rows)
+        if law.features:
+            whole = with_standard(rows)
+            for make in law.features.values():
+                make(whole, {})
+    except UsageError as error:
+        raise UsageError(f'{what}: fit "{law.name}": {error}') from None
+
+
+def not_made(sale: pd.DataFrame, known: pd.DataFrame, columns: list[str]) -> Any:
+    """Which rows for sale are not measured yet: bool [n]. Of equal ones, as many are as were measured."""
     left = (
         pd.Series(1, index=pd.MultiIndex.from_frame(known[columns])).groupby(level=columns).size().to_dict()
     )
-    out = np.zeros(len(sale), bool)
+    out = np.ones(len(sale), bool)
     for at, row in enumerate(sale[columns].itertuples(index=False, name=None)):
         key = row if len(columns) > 1 else row[0]
         if left.get(key, 0):
             left[key] -= 1
-            out[at] = True
+            out[at] = False
     return out
 
 
@@ -134,13 +152,18 @@ def _price(sheet: Sheet, header: str) -> Floats:
 
 
 def same_target(laws: Sequence[FitModel]) -> None:
-    """Raise `UsageError` unless laws predict the same of the same columns."""
+    """Raise `UsageError` unless laws predict the same, each of the columns of a row."""
     first = laws[0]
     for law in laws:
-        if law.derive is not None or law.features:
+        of_groups = [one.per for one in law.parameters if one.per in GROUPS]
+        if law.derive is not None or of_groups:
+            what = (
+                f"has parameters of each {of_groups[0]}"
+                if of_groups
+                else "is fitted to points that it makes of runs"
+            )
             raise UsageError(
-                f'fit "{law.name}" reads more than the columns of a row (learning-rate curves, points that it derives '
-                "itself), which rows of a pool do not have: name another law with --model"
+                f'fit "{law.name}" {what}, of which the columns of a row say nothing: name another law with --model'
             )
         if law.target != first.target:
             raise UsageError(

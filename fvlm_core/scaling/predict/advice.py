@@ -271,12 +271,21 @@ def problem_at(model: FitModel, candidates: Sequence[Candidate]) -> FitProblem:
     return FitProblem(model, FitObjective("log-mse"), table)
 
 
+def of_sizes_and_data(model: FitModel) -> bool:
+    """Whether a law predicts the loss, from N and D or from N alone."""
+    return model.target == "loss" and set(model.inputs) <= {"n", "d"} and "n" in model.inputs
+
+
 def check_law(model: FitModel) -> None:
     """Raise `UsageError` unless the law predicts the loss from N and D with parameters of all sizes."""
-    if model.target != "loss" or not set(model.inputs) <= {"n", "d"} or "n" not in model.inputs:
-        reads = ", ".join(model.inputs)
+    if not of_sizes_and_data(model):
+        reads = ", ".join(one.upper() if one in ("n", "d") else one for one in model.inputs)
+        columns = " ".join(
+            f"--grid {one.upper() if one in ('n', 'd') else one}=VALUE,VALUE" for one in model.columns
+        )
         raise UsageError(
-            f"{model.name} reads {reads}: predictions of new runs take a law of N and D, such as joint-chinchilla"
+            f"{model.name} reads {reads}: say which values may be run ({columns}), or which rows (--pool FILE); sizes "
+            "and a budget alone are enough for a law of the loss on N and D, such as joint-chinchilla"
         )
     if any(parameter.per is not None for parameter in model.parameters):
         raise UsageError(
