@@ -87,12 +87,9 @@ class Variable:
     unit: "tokens". meaning: in words, for messages and axes ("visual tokens a frame"). positive: whether it is above 0;
     what is not is drawn on a linear axis, and a target that is not is fitted with plain residuals instead of those of
     its logarithm. headers: other names of the column in tables, in whatever case. rising: of a target, whether higher
-<<<<<<< HEAD
-    is better. share: a part of a whole, which the law's shares together are: where one grows, the others shrink.
-=======
-    is better. of_d: whether it counts what D counts, as a batch size does: what a recipe says in training samples is
-    then converted to what D counts; of a table it is taken for that, and said.
->>>>>>> anyvars
+    is better. share: a part of a whole, which the law's shares together are: where one grows, the others shrink. of_d:
+    whether it counts what D counts, as a batch size does: what a recipe says in training samples is then converted to
+    what D counts; of a table it is taken for that, and said.
 
     One of `COLUMNS` may be declared, too, where it is not what it is elsewhere: a loss that may be negative.
     """
@@ -103,11 +100,8 @@ class Variable:
     positive: bool = field(default=True, kw_only=True)
     headers: tuple[str, ...] = field(default=(), converter=tuple, kw_only=True)
     rising: bool = field(default=False, kw_only=True)
-<<<<<<< HEAD
     share: bool = field(default=False, kw_only=True)
-=======
     of_d: bool = field(default=False, kw_only=True)
->>>>>>> anyvars
 
     def __attrs_post_init__(self) -> None:
         if not self.name.isidentifier() or self.name.lower() in RESERVED:

@@ -18,7 +18,7 @@ from fvlm_core.scaling.pool import study as studies
 from fvlm_core.scaling.pool.belief import Belief
 from fvlm_core.scaling.pool.discrepancy import Scatter
 from fvlm_core.scaling.pool.outlook import outlook
-from fvlm_core.scaling.pool.purchase import campaign, plan
+from fvlm_core.scaling.pool.purchase import campaign, first_of, plan
 from fvlm_core.scaling.pool.study import Pool, Study, predicted
 from fvlm_core.utils.errors import FvlmError, UsageError
 
@@ -74,6 +74,42 @@ def test_the_gain_of_a_linear_law_is_that_of_the_closed_form() -> None:
     view.buy(7)
     view.buy(20)
     assert view.total == pytest.approx(variance([*known, sale[7], sale[20]]), rel=1e-6)
+
+
+def test_a_plan_counts_on_a_tenth_of_a_departure_only_close_by() -> None:
+    """A Gaussian process of a long and a short reach beside a line, by the closed form of its posterior."""
+    pool = straight()
+    size, smooth = 0.3, 0.9
+    study = Study(LINE, pool.parts(LINE), np.random.default_rng(0))
+    known, sale, wanted = np.arange(4), np.arange(4, 40), np.arange(40, 43)
+    study.bought = [known]
+    study.beliefs = [Belief(np.zeros((2, 3)), np.full(2, 0.5), [Scatter(size, smooth)] * 2, np.ones(4))]
+    view = outlook(study, 0, sale, wanted)
+
+    x = np.column_stack([np.ones(43), pool.table[["n", "d"]].to_numpy()])
+    place = np.log(x[:, 1:])
+    place = place / place[:40].std(0)
+    square = ((place[:, None] - place[None]) ** 2).sum(-1)
+    kernel = 0.9 * np.exp(-square / (2 * 3.0**2)) + 0.1 * np.exp(-square / (2 * 0.5**2))
+    prior = 2.0**2 * x @ x.T + size**2 * smooth * kernel
+
+    def variance(rows: Any) -> float:
+        measured = prior[np.ix_(rows, rows)] + size**2 * (1 - smooth) * np.eye(len(rows))
+        across = prior[np.ix_(rows, wanted)]
+        return float(np.trace(prior[np.ix_(wanted, wanted)] - across.T @ np.linalg.solve(measured, across)))
+
+    before = variance(known)
+    assert view.total == pytest.approx(before, rel=1e-4)
+    assert view.taken()[0] == pytest.approx([before - variance([*known, row]) for row in sale], rel=1e-3)
+
+
+def test_most_of_a_budget_is_spent_after_the_law_was_fitted_again() -> None:
+    """Ten rows of price 1 and ten of 10: half as many as are measured, as long as they cost 0.4 of the plan."""
+    price = np.repeat([1.0, 10.0], 10)
+    planned = list(range(20))
+    assert sorted(first_of(planned, price, 0)) == list(range(11))  # a quarter of 110 pays for 27
+    assert len(first_of(planned, price, 200)) == 13  # 0.4 of it for 44, however many are measured
+    assert len(first_of([10, 11, 12], price, 200)) == 2  # dear ones, two at least
 
 
 def test_a_campaign_keeps_to_the_budget_repeats_itself_and_predicts() -> None:

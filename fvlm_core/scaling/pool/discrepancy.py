@@ -15,6 +15,10 @@ REACH = 3.0
 """How far a departure from a law reaches, in standard deviations of the pool: farther than the pool is wide, because
 what changes within it the law itself must tell. Half of that leaves extrapolation to chance (docs/decisions/0018)."""
 
+CLOSE, DOUBTED = 0.5, 0.1
+"""A plan holds this part of the departure for one that reaches half a deviation: what rows near each other miss in
+common, and the target beyond them does not share. Without it few dear rows seem to be enough (docs/decisions/0018)."""
+
 SMOOTH = (0.0, 0.3, 0.7, 0.9, 0.97)
 """Parts of the scatter that may be a smooth departure."""
 
@@ -76,6 +80,11 @@ def alike(here: Floats, there: Floats) -> Floats:
     """How much departures at places [n, k] and [m, k] have in common: 1 at the same place, [n, m]."""
     square = ((here[:, None] - there[None]) ** 2).sum(-1)
     return np.exp(-0.5 * square / REACH**2)
+
+
+def doubted(alike: Floats) -> Floats:
+    """What departures have in common as a plan counts it, of which a part reaches less far: of the shape of `alike`."""
+    return (1 - DOUBTED) * alike + DOUBTED * alike ** (REACH / CLOSE) ** 2
 
 
 def weighed(

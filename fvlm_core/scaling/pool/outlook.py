@@ -11,7 +11,7 @@ import numpy as np
 from attrs import define, field
 
 from fvlm_core.scaling.fit.objective import Floats
-from fvlm_core.scaling.pool.discrepancy import alike
+from fvlm_core.scaling.pool.discrepancy import alike, doubted
 from fvlm_core.scaling.pool.study import Study
 
 DIRECTIONS = 16
@@ -25,10 +25,10 @@ STEEP = 1e6
 class Outlook:
     """Covariances of rows for sale with each other and with the target, given what is measured, at each draw.
 
-    slopes: [S, P, m] in deviations of the prior. near: [m, m], what departures have in common. told: [S, n, m], what
-    measured and bought rows tell of them (columns of a Cholesky factor). variance: [S, m]. cross: [S, m, R] with the
-    target's main directions. total: [S], the variance over the target, summed. at_first: the same before any row was
-    bought. departure, noise: variances of the law's departure and of a row's own, [S].
+    slopes: [S, P, m] in deviations of the prior. near: [m, m], what departures have in common (`doubted`). told:
+    [S, n, m], what measured and bought rows tell of them (columns of a Cholesky factor). variance: [S, m]. cross:
+    [S, m, R] with the target's main directions. total: [S], the variance over the target, summed. at_first: the same
+    before any row was bought. departure, noise: variances of the law's departure and of a row's own, [S].
     """
 
     slopes: Floats
@@ -67,7 +67,7 @@ def outlook(study: Study, at: int, for_sale: Any, wanted: Any) -> Outlook:
     part, belief, here = study.parts[at], study.beliefs[at], study.bought[at]
     order = np.concatenate([here, for_sale, wanted]).astype(int)
     n, m = len(here), len(for_sale)
-    near = alike(part.place[order], part.place[order])
+    near = doubted(alike(part.place[order], part.place[order]))
     sound = np.resize(np.flatnonzero(belief.shares > 0), len(belief.theta))  # as many draws in every part
     slopes = part.at(order).jacobian(belief.theta[sound]) * part.prior.sd[:, None]
     scatters = [belief.scatters[one] for one in sound]

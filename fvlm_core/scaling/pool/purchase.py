@@ -26,9 +26,9 @@ MOST = 60
 ENOUGH = 1e-4
 """A row that takes less than this part from the variance is not bought."""
 
-FIRST, GROWTH, QUARTER = 4, 0.5, 0.25
-"""Rows that are bought before the law is fitted again: those of a quarter of the plan's price, cheapest first, yet at
-least 4, and half as many as are measured."""
+FIRST, GROWTH, QUARTER, MOSTLY = 4, 0.5, 0.25, 0.4
+"""Rows that are bought before the law is fitted again: those of a quarter of the plan's price, cheapest first; half as
+many as are measured where they cost no more than 0.4 of it; at least 4 at first, then 2."""
 
 
 @frozen
@@ -98,8 +98,8 @@ def first_of(planned: Sequence[int], price: Floats, measured: int) -> list[int]:
     """Those of a plan's rows to measure before planning again, cheapest first. measured: how many are already."""
     order = sorted(planned, key=lambda row: price[row])
     spent = np.cumsum(price[order])
-    few = max(FIRST if not measured else 2, int(GROWTH * measured))
-    return order[: max(few, int((spent <= QUARTER * spent[-1]).sum()))]
+    cheap, most = (int((spent <= part * spent[-1]).sum()) for part in (QUARTER, MOSTLY))
+    return order[: max(FIRST if not measured else 2, cheap, min(int(GROWTH * measured), most))]
 
 
 def campaign(
