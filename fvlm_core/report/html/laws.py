@@ -7,14 +7,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from fvlm_core.report.digits import digits
-from fvlm_core.report.html.charts import Axes, Series, chart
-from fvlm_core.report.html.palette import Pair, colours
-from fvlm_core.report.html.parts import Block, Cell, Chart, Column, Key, Section, Table, minus, number
+from fvlm_core.report.html.law_charts import DRAWS, against_data, along_column
+from fvlm_core.report.html.parts import Block, Cell, Chart, Column, Section, Table, minus
 from fvlm_core.report.html.run_data import Gathered
 from fvlm_core.runs.store import StoredRun
 from fvlm_core.scaling.points.in_fits import FITS
@@ -24,20 +21,10 @@ from fvlm_core.utils.errors import FvlmError
 from fvlm_registry import LookupFailure
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from fvlm_core.interfaces.figure import LawReport
     from fvlm_core.interfaces.fit import FitModel
     from fvlm_core.scaling.points.points import Points
 
 Json = Mapping[str, Any]
-
-_MARKS = ("circle", "square", "triangle", "inverted_triangle", "hex", "star", "plus", "x")
-_DRAWS = 200
-"""Of a band that is looked at; the intervals in the tables are of the stored fit's own draws."""
-
-_CURVE = 40
-"""Points of a fitted curve: it is smooth."""
 
 _KINDS = {"objective": "with other objectives", "cut": "without first points", "run": "without one run"}
 
@@ -285,127 +272,7 @@ def _drawn(report: Json, points: Points | None, id: str) -> tuple[Chart | None, 
         changed = points.fingerprint() != report["data"]["fingerprint"]
         told = "The points are others than those that this law was fitted to, whose numbers are below."
         note = told if changed else ""
-        seen = view(fit_points(points, model, objective, draws=_DRAWS, options=Options(sensitivity=False)))
+        seen = view(fit_points(points, model, objective, draws=DRAWS, options=Options(sensitivity=False)))
     except (FvlmError, LookupFailure) as error:
         return None, f"Not drawn: {error}"
-    return (_chart if over_data(seen) else _sliced)(seen, id), note
-
-
-def _chart(law: LawReport, id: str) -> Chart:
-    shades = dict(zip(law.sizes, colours(len(law.sizes)), strict=True))
-    lines: list[Series] = []
-    keys: list[Key] = []
-    rows: list[list[Cell]] = []
-    for at, size in enumerate(law.sizes):
-        table = law.points[law.points["size"] == size]
-        series, label = f"{id}-size-{at}", str(size)
-        fitted, ends = _fitted(law, table, series, label, shades[size])
-        lines += [*fitted, *_measured(table, series, label, shades[size], _MARKS[at % len(_MARKS)])]
-        keys.append(Key(series, label, shades[size], mark=True))
-        rows.append([Cell(label), *ends, _last(table)])
-    numbers = [Column(name, number=True) for name in ("fitted", "low", "high", "measured")]
-    banded = any(line.low is not None for line in lines)
-    band = "its 95 % band" if banded else "no band (nothing is left to judge by)"
-    caption = f"Loss at the last point of each size: the law, {band}, and what was measured."
-    shown = [
-        f"{row[0].text}: {row[1].text}" + (f" [{row[2].text}, {row[3].text}]" if row[2].value else "")
-        for row in rows
-        if row[1].value
-    ]
-    fitted = f"fitted, with {band}, at the last point {'; '.join(shown)}" if shown else "no curve: withheld"
-    return chart(
-        id,
-        f"{law.law.name}: loss against {law.units['d']}",
-        lines,
-        Axes(law.units["d"], "validation loss, nats a token", x_log=True),
-        keys=keys,
-        table=Table(f"{id}-ends", caption, [Column("size"), *numbers], rows),
-        description=f"Measured losses by size, and the law {law.law.form} {fitted}.",
-        note=f"Marks are measured; lines are the fitted law with {band}"
-        + (f" ({_DRAWS} bootstrap draws)." if banded else ".")
-        if shown
-        else "Marks are measured.",
-    )
-
-
-def _sliced(law: LawReport, id: str) -> Chart:
-    """The law along the first column it reads, where loss against D does not show it."""
-    from fvlm_core.report.figures.slices import columns, held, slices
-
-    along = [*columns(law), *law.law.columns][0]
-    unit, target = law.units.get(along, along), law.units.get(law.law.target, law.law.target)
-    curves = slices(law, along) if law.fits and along in columns(law) else []
-    lines: list[Series] = []
-    keys: list[Key] = []
-    rows: list[list[Cell]] = []
-    for at, (one, shade) in enumerate(zip(curves, colours(len(curves)), strict=True)):
-        series, label = f"{id}-curve-{at}", one.label or "the law"
-        lines.append(Series(series, f"{label}, fitted", one.x, one.best, shade))
-        if np.isfinite(one.low).all():
-            lines.append(Series(series, label, one.x, one.best, shade, low=one.low, high=one.high))
-        order = np.argsort(one.at)
-        lines.append(
-            Series(series, label, one.at[order], one.measured[order], shade, marks=_MARKS[at % len(_MARKS)])
-        )
-        keys.append(Key(series, label, shade, mark=True))
-        rows.append([Cell(label), *(_end(float(part[-1])) for part in (one.best, one.low, one.high))])
-    fixed = f", {held(law, along)}" if curves and held(law, along) else ""
-    return chart(
-        id,
-        f"{law.law.name}: {target} against {unit}",
-        lines,
-        Axes(unit, target, x_log=bool((law.points[along] > 0).all())),
-        keys=keys,
-        table=Table(
-            f"{id}-ends",
-            f"The law at the largest {along}{fixed}, with its 95 % band.",
-            [Column("curve"), *(Column(name, number=True) for name in ("fitted", "low", "high"))],
-            rows,
-        ),
-        description=f"The law {law.law.form} along {along}{fixed}.",
-        note=f"Marks are measured, moved along the law to its curves{fixed}."
-        if curves
-        else "No curve: withheld.",
-    )
-
-
-def _fitted(
-    law: LawReport, table: pd.DataFrame, series: str, size: str, colour: Pair
-) -> tuple[list[Series], list[Cell]]:
-    """The law's curve through the points of a size, with its band, and its value, low and high at the last point."""
-    from fvlm_core.report.figures.loss import curves
-
-    for fit in law.fits if law.status != "refused" else ():
-        found = curves(fit, table, "d", size) if fit.group in ("", size) else None
-        if not found:
-            continue
-        lines: list[Series] = []
-        for one in found:
-            keep = np.unique(np.linspace(0, len(one[0]) - 1, _CURVE).round().astype(int))
-            x, best, low, high = (np.asarray(part, dtype=float)[keep] for part in one)
-            lines.append(Series(series, f"{size}, fitted", x, best, colour))
-            if np.isfinite(low).all() and np.isfinite(high).all():
-                lines.append(Series(series, size, x, best, colour, low=low, high=high))
-        return lines, [_end(float(part[-1])) for part in found[-1][1:]]
-    return [], [Cell("withheld"), Cell(""), Cell("")]
-
-
-def _measured(table: pd.DataFrame, series: str, size: str, colour: Pair, marks: str) -> list[Series]:
-    """The runs of a size, of each 200 points or so."""
-    from fvlm_core.report.figures.loss import runs_of
-
-    lines: list[Series] = []
-    for _, run, _, of_run in runs_of(table):
-        d, loss = (of_run[column].to_numpy(float) for column in ("d", "loss"))
-        every = max(1, len(d) // 200)
-        lines.append(Series(series, run or size, d[::every], loss[::every], colour, marks=marks))
-    return lines
-
-
-def _end(value: float) -> Cell:
-    return number(value, "{:.4f}") if np.isfinite(value) else Cell("")
-
-
-def _last(table: Any) -> Cell:
-    last = table.loc[table["d"].idxmax()]
-    return number(float(cast(float, last["loss"])), "{:.4f}")
+    return (against_data if over_data(seen) else along_column)(seen, id), note
