@@ -168,9 +168,9 @@ class Sample:
 
     video: a clip. images: still pictures, one frame each, in order. A sample has one of the two, or neither: text
     alone. rejected: the same chat with a worse last answer, for preference training; empty otherwise.
-    signals: what it gives of other modalities, one each at most. nats: what its last answer costs a model that knows
-    all there is to know, -ln of the odds it was drawn with; None where these are unknown. What a sample shows can be
-    decoded once its source has been prepared.
+    signals: what it gives of other modalities, one each at most. What a sample shows can be decoded once its source
+    has been prepared. nats: what its last answer costs a model that knows all there is to know, -ln of the odds it was
+    drawn with; None where these are unknown.
     """
 
     id: str

@@ -56,8 +56,8 @@ class Shapes:
             return "0 nats: all that is said is decided by what is seen"
         word = entropy()
         return (
-            f"{word:.4f} nats a word, {SAID * word:.4f} a caption of {SAID} words: with a token for each word and the 2 "
-            f"that end the answer, {SAID * word / (SAID + 2):.4f} a token"
+            f"{word:.4f} nats a word, {SAID * word:.4f} a caption of {SAID} words: with a token for each word and the "
+            f"2 that end the answer, {SAID * word / (SAID + 2):.4f} a token"
         )
 
     def rehearsal(self) -> Shapes:

@@ -1,10 +1,11 @@
 """Signals told in words at stated odds: the level of shapes whose least loss is known.
 
-A signal is a row of flags, one a frame. There are 512 of them, the k-th as often as k^-1.5, so that rare ones are always
-left to learn and the loss falls as a power of the amount of data. Each signal has an order of its own of 64 words, and a
-caption is eight words, each drawn on its own: the r-th of the order with odds of r^-1.5. So no model can do better than
-the entropy of these odds; and since the 512 orders have nothing in common, a model of width w can tell apart about w of
-them (the softmax bottleneck of Yang et al. 2018, arXiv:1711.03953), so that the loss falls with size as well.
+A signal is a row of flags, one a frame. There are 512 of them, the k-th as often as k^-1.5, so that rare ones are
+always left to learn and the loss falls as a power of the amount of data. Each signal has an order of its own of 64
+words, and a caption is sixteen words, each drawn on its own: the r-th of the order with odds of r^-1.5. So no model can
+do better than the entropy of these odds; and since the 512 orders have nothing in common, a model of width w can tell
+apart about w of them (the softmax bottleneck of Yang et al. 2018, arXiv:1711.03953), so that the loss falls with size
+as well.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ EXPONENT = 1.5
 VOCABULARY = tuple(consonant + vowel for vowel in "aeio" for consonant in "bdfghjklmnprstvz")
 """The words: 64 syllables."""
 
-SAID = 8
+SAID = 16
 """Words of a caption."""
 
 _FIELDS = 2
