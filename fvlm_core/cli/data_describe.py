@@ -86,6 +86,7 @@ def _lines(described: Described) -> list[tuple[str, str]]:
         add("split", card.split)
         add("prompts", card.prompts)
         add("odd rows", [f"{trap}: {answer}" for trap, answer in card.traps])
+    add("floor of the loss", described.floor)
     add("settings", [f"{key} = {value}" for key, value in described.settings.items()])
     if card is not None:
         command = f"fvlm data fetch {described.name} --to DIR"

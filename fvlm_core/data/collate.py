@@ -24,7 +24,8 @@ class Example:
 
     truncated: text tokens cut off, of both answers of a pair. spelled: control tokens that its texts spell out
     (`EncodedChat.spelled`), of both answers too. rejected: the sample with its worse answer, without frames.
-    signals: by modality, its items [I, *item].
+    signals: by modality, its items [I, *item]. nats: the least that its labels cost together (`Sample.nats`), None
+    where that is unknown.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Example:
     rejected: Example | None = None
     spelled: tuple[str, ...] = ()
     signals: Mapping[str, NDArray[np.float32]] = field(factory=dict[str, NDArray[np.float32]])
+    nats: float | None = None
 
 
 @frozen
@@ -75,11 +77,16 @@ class Preparer:
             example,
             frames=decode_frames(sample, self.size, self.image_repeats),
             signals={spec.modality: read_items(sample, spec) for spec in self.modalities},
+            nats=sample.nats if self._only_answer(sample) and not example.truncated else None,
         )
 
     def asks(self, turns: Sequence[Turn]) -> bool:
         """Whether a chat ends with the assistant's answer to a question that is kept whole."""
         return turns[-1].role == "assistant" and len(self.chat.prompt(turns[:-1])) <= self.max_tokens
+
+    def _only_answer(self, sample: Sample) -> bool:
+        """Whether the labels are those of one answer, the last turn."""
+        return self.supervise != "all" and [turn.role for turn in sample.turns].count("assistant") == 1
 
     def _text(self, sample: Sample, turns: tuple[Turn, ...]) -> Example:
         """The example without its frames."""

@@ -206,11 +206,15 @@ class ValidationSet:
     left out once, at the start, and named.
 
     questions: by "source/id", the chats of those that are answered, the last turn the assistant's own.
+
+    floor: the loss on them of a model that knows all there is to know, in nats a supervised token (`Sample.nats`); None
+    where one of them does not say.
     """
 
     batches: tuple[Batch, ...]
     bad: tuple[BadReport, ...]
     questions: Mapping[str, tuple[Turn, ...]] = field(factory=dict[str, "tuple[Turn, ...]"])
+    floor: float | None = None
     samples: int = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -257,4 +261,12 @@ def validation_set(
     # Samples of like length share a batch, so that little of it is padding.
     examples.sort(key=lambda example: (len(example.frames), len(example.ids), example.id))
     batches = [collate(examples[start : start + batch_size]) for start in range(0, len(examples), batch_size)]
-    return ValidationSet(tuple(batches), tuple(bad), questions)
+    return ValidationSet(tuple(batches), tuple(bad), questions, _floor(examples))
+
+
+def _floor(examples: Sequence[Example]) -> float | None:
+    """Nats a supervised token of a model that knows the odds of each."""
+    nats = [example.nats for example in examples if example.nats is not None]
+    if not nats or len(nats) < len(examples):
+        return None
+    return sum(nats) / sum(int(example.supervised.sum()) for example in examples)

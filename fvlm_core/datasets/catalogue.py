@@ -28,17 +28,21 @@ class CatalogueEntry:
 
 @frozen
 class Described:
-    """A data set. card: None for a source that is from no hub. settings: every key with its default."""
+    """A data set. card: None for a source that is from no hub. settings: every key with its default.
+    floor: the least loss there can be, in words, where the source knows it."""
 
     name: str
     summary: str
     card: DataCard | None
     settings: dict[str, str]
     listed: CatalogueEntry | None = None
+    floor: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         plain: dict[str, Any] = {"name": self.name, "summary": self.summary, "settings": self.settings}
+        if self.floor:
+            plain["floor"] = self.floor
         plain["card"] = None if self.card is None else attrs.asdict(self.card)
         if self.listed:
             problems = [str(problem) for problem in self.listed.problems]
@@ -65,7 +69,8 @@ def describe(name: str, settings: tuple[str, ...], at: Path | None) -> Described
         else json.dumps(getattr(chosen.config, key), default=str)
         for key in fields
     }
-    return Described(name, offer.component.summary, card, shown, _list(chosen) if at else None)
+    floor = chosen.config.floor() if hasattr(chosen.config, "floor") else ""
+    return Described(name, offer.component.summary, card, shown, _list(chosen) if at else None, floor)
 
 
 def _list(chosen: Any) -> CatalogueEntry:

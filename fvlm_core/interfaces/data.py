@@ -169,7 +169,8 @@ class Sample:
     video: a clip. images: still pictures, one frame each, in order. A sample has one of the two, or neither: text
     alone. rejected: the same chat with a worse last answer, for preference training; empty otherwise.
     signals: what it gives of other modalities, one each at most. What a sample shows can be decoded once its source
-    has been prepared.
+    has been prepared. nats: what its last answer costs a model that knows all there is to know, -ln of the odds it was
+    drawn with; None where these are unknown.
     """
 
     id: str
@@ -179,6 +180,7 @@ class Sample:
     images: tuple[ImageFile, ...] = ()
     rejected: tuple[Turn, ...] = ()
     signals: tuple[Signal, ...] = ()
+    nats: float | None = None
 
     @property
     def visual(self) -> bool:
@@ -221,6 +223,9 @@ class DataSource(ABC):
     In a rehearsal (`fvlm run --rehearse`) a source is replaced by one that is drawn here, unless its config has a
     method `rehearsal() -> config` that gives a small one which needs nothing. A component with
     provides=("rehearsal",) can take the place of others: see `fvlm_core.planning.rehearsal.StandIn`.
+
+    A config with a method `floor() -> str` says in `fvlm data describe` what the least loss is that any model can have
+    on its samples, and the samples carry it as `nats`.
 
     Raises `fvlm_core.utils.errors.MissingData` on construction, with the way to get them, when the files are not there.
     """

@@ -57,6 +57,7 @@ SUMMARY: Shape = {
     ),
     **dict.fromkeys(("best_val_loss", "best_val_loss_content", "final_train_loss"), MEASURED),
     **dict.fromkeys(("wall_time_hours", "flops_per_sample", "supervised_tokens", "frames"), MEASURED),
+    "val_floor": MEASURED,
     **dict.fromkeys(("truncated_tokens", "unchanged_steps", "loss_spikes"), MEASURED),
     **dict.fromkeys(("run_id", "model_size", "lr_schedule", "ended"), TEXT),
     **dict.fromkeys(("samples_by_source", "dropped_samples"), Every(MEASURED)),

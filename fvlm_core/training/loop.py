@@ -219,6 +219,8 @@ class _Trainer:
             self.device,
         )
         ranks.on_first(lambda: report_validation(self.validation, self.observer))
+        if self.validation.floor is not None and isinstance(self.objective, TokenLoss):
+            ready.summary["val_floor"] = self.validation.floor
         progress = self.progress = latest.progress
         watched = CallbackRun(ready.run.id, ready.folder, ready.length.steps, ready.model)
         self.callbacks = Callbacks.of(training, watched, self.observer.warned)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from attrs import evolve, field, frozen
 from attrs.validators import ge, in_, min_len
 
 from fvlm_core.plugin_api import cache_folder
 
-Level = Literal["easy", "gaze"]
+Level = Literal["easy", "gaze", "signals"]
 
 _FEW = 64
 """Clips of a rehearsal."""
@@ -24,13 +24,13 @@ class Shapes:
     """Rendered clips.
 
     level: `easy` is what is seen in the clip; `gaze` is what can only be told by looking at the right place at the
-    right time. clips, validation_clips: how many of each split. frames: of a clip, one a second. seed: of the scenes.
-    prompt: the user's turn. pairs: whether each clip comes with a worse caption, wrong in one word, for preference
-    training. text_only: captions without clips. cache: where the files are kept; they are drawn once and shared by all
-    recipes.
+    right time; `signals` is told in words drawn at stated odds, so that the least loss is known. clips,
+    validation_clips: how many of each split. frames: of a clip, one a second. seed: of the scenes. prompt: the user's
+    turn. pairs: whether each clip comes with a worse caption, wrong in one word, for preference training. text_only:
+    captions without clips. cache: where the files are kept; they are drawn once and shared by all recipes.
     """
 
-    level: Level = field(default="easy", validator=in_(("easy", "gaze")))
+    level: Level = field(default="easy", validator=in_(get_args(Level)))
     clips: int = field(default=4096, validator=ge(1))
     validation_clips: int = field(default=256, validator=ge(1))
     frames: int = field(default=4, validator=ge(2))
@@ -41,8 +41,24 @@ class Shapes:
     cache: Path = field(factory=lambda: cache_folder("shapes"))
 
     def __attrs_post_init__(self) -> None:
+        if self.pairs and self.level == "signals":
+            raise ValueError(
+                'pairs: no caption of a signal is worse than another; expected level "easy" or "gaze"'
+            )
         if self.pairs and self.text_only:
             raise ValueError("text_only: pairs are two captions of a clip; expected false")
+
+    def floor(self) -> str:
+        """The least loss there can be, in words."""
+        from fvlm_shapes.signals import SAID, entropy
+
+        if self.level != "signals":
+            return "0 nats: all that is said is decided by what is seen"
+        word = entropy()
+        return (
+            f"{word:.4f} nats a word, {SAID * word:.4f} a caption of {SAID} words: with a token for each word and the "
+            f"2 that end the answer, {SAID * word / (SAID + 2):.4f} a token"
+        )
 
     def rehearsal(self) -> Shapes:
         """Fewer clips, for rehearsals."""

@@ -13,6 +13,7 @@ from fvlm_core.plugin_api import Split
 from fvlm_shapes.config import Level
 from fvlm_shapes.draw import COLOURS, GLYPHS, GRID, band, blank, card, fill
 from fvlm_shapes.draws import pick, rank_pick, several
+from fvlm_shapes.signals import signal
 
 _HELD_OUT = 8
 """One caption in so many belongs to the validation split, by its hash: no clip is ever in both."""
@@ -25,13 +26,22 @@ class Scene(Protocol):
         """What is said of it."""
         ...
 
+    def nats(self) -> float:
+        """What the caption costs a model that sees all there is to see: -ln of the odds it was drawn with."""
+        ...
+
     def frames(self) -> list[Image.Image]:
-        """Its pictures, 42 x 42 RGB, one a second."""
+        """Its pictures, RGB, one a second."""
         ...
 
 
 def scene(level: Level, seed: int, split: Split, index: int, frames: int) -> Scene:
-    """The scene of clip `index` of a split: the first of a fixed series whose caption belongs to the split."""
+    """The scene of clip `index` of a split: the first of a fixed series whose caption belongs to the split.
+
+    Signals are told by chance, and held out by chance: leaving out captions would change the odds.
+    """
+    if level == "signals":
+        return signal(Random(f"{level}/{seed}/{split}/{index}"), frames)
     draw = {"easy": _easy, "gaze": _gaze}[level]
     attempt = 0
     while True:
@@ -76,6 +86,10 @@ class Easy:
         """All of it is seen; colours and glyphs have heavy tails."""
         movers = " above ".join(mover.caption() for mover in self.movers)
         return f"{movers} on {self.ground} ground under {self.sky} sky"
+
+    def nats(self) -> float:
+        """Nothing: all that is said is decided by what is seen."""
+        return 0.0
 
     def frames(self) -> list[Image.Image]:
         """One picture a second."""
@@ -138,6 +152,10 @@ class Gaze:
             next(content for _, identity, content in cards if identity == name)
             for name, cards in zip(named, self.cards, strict=True)
         )
+
+    def nats(self) -> float:
+        """Nothing: all that is said is decided by what is seen."""
+        return 0.0
 
     def frames(self) -> list[Image.Image]:
         """One picture a second."""

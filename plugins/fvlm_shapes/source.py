@@ -17,7 +17,7 @@ from fvlm_shapes.pairs import worse
 from fvlm_shapes.render import Film, render
 from fvlm_shapes.scenes import Scene, scene
 
-_DRAWS = ("draw.py", "draws.py", "render.py", "scenes.py")
+_DRAWS = ("draw.py", "draws.py", "render.py", "scenes.py", "signals.py")
 """The modules that decide what the files hold: when one changes, nothing is taken from the cache of before."""
 
 
@@ -45,6 +45,7 @@ class ShapesSource(DataSource):
             (Turn("user", config.prompt), Turn("assistant", drawn.caption())),
             None if config.text_only else self._clip(index),
             rejected=self._rejected(index, drawn) if config.pairs else (),
+            nats=None if config.text_only else drawn.nats(),
         )
 
     def prepare(self, progress: Progress) -> None:

@@ -41,7 +41,8 @@ class Points:
     n_kind, d_kind: what N and D count, in words ("total parameters", "training samples"). policy: how these points
     were chosen from all there were. curves: the learning rate over all steps of a run, by run, where it is known.
     ways_out: how a column that is missing is added, where these points are not from a table. of: the pattern of run ids
-    that a recipe's fit is made of; "" for all. further: columns beside these that laws read.
+    that a recipe's fit is made of; "" for all. further: columns beside these that laws read. floor: the loss of a model
+    that knows all there is to know of the validation set, where all runs recorded the same.
     """
 
     table: pd.DataFrame
@@ -54,6 +55,7 @@ class Points:
     ways_out: Mapping[str, str] = field(factory=dict)
     of: str = ""
     further: tuple[str, ...] = ()
+    floor: float | None = None
 
     @property
     def sizes(self) -> list[str]:

@@ -117,7 +117,9 @@ def from_runs(
         name: f"Record {' or '.join(known)} as a metric of an evaluation, or as a key of the recipe."
         for name, known in further.items()
     }
-    return evolve(points, ways_out=recorded | {"n": _COUNT_IMPORTED})
+    floors = {run.summary.get("val_floor") for run in used}
+    floor = floors.pop() if len(floors) == 1 else None
+    return evolve(points, ways_out=recorded | {"n": _COUNT_IMPORTED}, floor=floor)
 
 
 def stored_runs(root: Path, passed_over: PassedOver | None = None) -> list[StoredRun]:
