@@ -132,7 +132,8 @@ def _expected(finding: Finding, left: float) -> float | None:
 def _short(question: Question, finding: Finding) -> list[str]:
     """What is not reached."""
     if finding.half_width is None:
-        return [f"no interval: {reason}" for reason in finding.reasons] or ["no interval of the target"]
+        reasons = dict.fromkeys(f"no interval: {reason}" for reason in finding.reasons)
+        return [*reasons] or ["no interval of the target"]
     said = (
         f"half of the target's 95 % interval is {finding.half_width:.2%} of the predicted loss, more than the "
         f"{question.within:.2%} asked for"
