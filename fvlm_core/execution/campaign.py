@@ -23,12 +23,11 @@ from fvlm_core.recipes.written import whole
 from fvlm_core.runs.fingerprint import data_places
 from fvlm_core.runs.store import open_run
 from fvlm_core.scaling.campaign.offers import Offer
-from fvlm_core.scaling.campaign.record import FORMAT, Journal, Round
+from fvlm_core.scaling.campaign.record import FORMAT, STATE, Journal, Round
 from fvlm_core.scaling.predict.cost import Size
 from fvlm_core.utils.atomic_files import read_json, sync_folder, write_json, write_text
 from fvlm_core.utils.errors import FvlmError, UsageError
 
-STATE = "campaign.json"
 RUNS = "campaign.toml"
 
 CHANGEABLE = ("budget", "within")

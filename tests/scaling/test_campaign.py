@@ -51,16 +51,22 @@ def played() -> Iterator[tuple[Question, Journal]]:
     """A campaign to its end."""
     asked, journal = question(), Journal()
     play(asked, journal, lambda one: truth().measured(one.runs), lambda _: None)
-    yield asked, journal
+    return asked, journal
 
 
-def test_it_ends_as_narrow_as_asked_and_its_interval_holds_the_truth(played: tuple[Question, Journal]) -> None:
+def test_it_ends_as_narrow_as_asked_and_its_interval_holds_the_truth(
+    played: tuple[Question, Journal],
+) -> None:
     asked, journal = played
     found = journal.finding
-    assert journal.verdict is not None and journal.verdict.outcome == "narrow enough"
-    assert found is not None and found.half_width is not None and found.loss is not None
+    assert journal.verdict is not None
+    assert journal.verdict.outcome == "narrow enough"
+    assert found is not None
+    assert found.half_width is not None
+    assert found.loss is not None
     assert found.half_width <= asked.within
-    assert found.low is not None and found.high is not None
+    assert found.low is not None
+    assert found.high is not None
     assert found.low < right(asked.n, asked.d) < found.high
     assert found.half_width == pytest.approx((found.high - found.low) / 2 / found.loss)
     assert journal.spent < 0.8 * asked.budget
@@ -210,7 +216,8 @@ def test_a_sweep_whose_best_rate_lies_at_its_edge_tells_none() -> None:
     done = sweep(SIZES[:2], [1e-5, 2e-5, 4e-5], 4000)
     done.losses = {run.run: 3.0 - 0.1 * np.log(done.rates[run.run]) for run in done.runs}
     found = best_rate(done, batch=16)
-    assert isinstance(found, list) and found
+    assert isinstance(found, list)
+    assert found
 
 
 def test_a_journal_reads_what_it_wrote(played: tuple[Question, Journal]) -> None:

@@ -42,7 +42,9 @@ def estimate(question: Question, measured: Sequence[tuple[Offer, float]], spent:
     six rounds where a third of the truths bent by 5 %, those of the belief always (docs/decisions/0019).
     """
     report = fit_points(points_of(measured), question.law, draws=DRAWS)
-    found = Finding(runs=len(measured), spent=spent, status=report.status, reasons=dict.fromkeys(report.reasons))
+    found = Finding(
+        runs=len(measured), spent=spent, status=report.status, reasons=dict.fromkeys(report.reasons)
+    )
     if report.status != "ok":
         return found
     fit = report.fits[0]

@@ -11,6 +11,9 @@ from fvlm_core.scaling.campaign.offers import Offer
 
 Outcome = Literal["narrow enough", "budget spent", "nothing helps", "no law"]
 
+STATE = "campaign.json"
+"""The file, in the folder of the recipe's runs."""
+
 FORMAT = 1
 """Of the file; a reader refuses others."""
 
