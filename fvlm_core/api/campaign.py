@@ -196,7 +196,7 @@ def run_campaign(
     prepared = prepare_campaign(recipe, settings, planned_sizes(folder))
     kept = CampaignFolder(root, recipe.name, prepared.runs, prepared.settings, prepared.sizes)
     if not folder.exists():
-        decide(prepared.question, Journal())  # what cannot begin leaves no folder
+        decide(prepared.question, Journal(sweep=prepared.sweep))  # what cannot begin leaves no folder
     refuse_link(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with writing(folder):

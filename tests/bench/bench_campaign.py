@@ -30,7 +30,7 @@ from fvlm_core.scaling.campaign.record import Journal
 from fvlm_core.scaling.fit.fitting import load_model
 from fvlm_core.scaling.predict.cost import Size
 
-SEED = 20_261_130
+SEED = 20_261_201
 """Of the truths that the documentation reports; nothing was tuned on them."""
 
 LAW = load_model("joint-chinchilla")

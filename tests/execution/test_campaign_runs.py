@@ -177,11 +177,10 @@ def test_killed_at_twenty_random_moments_it_comes_to_the_same_verdict(
     process = start(tmp_path, undisturbed / "cache")
     while kills < 20:
         before = _stamps(root)
-        with pytest.MonkeyPatch.context():
-            try:
-                process.wait(generator.uniform(0.3, 6.0))
-            except subprocess.TimeoutExpired:
-                kills += kill(process)
+        try:
+            process.wait(generator.uniform(0.3, 6.0))
+        except subprocess.TimeoutExpired:
+            kills += kill(process)
         after = _stamps(root)
         assert {run: after.get(run) for run in before} == before
         if process.returncode == 0:
@@ -193,10 +192,66 @@ def test_killed_at_twenty_random_moments_it_comes_to_the_same_verdict(
     assert decided(root) == decided(undisturbed / "runs")
 
 
+def _after_the_pilot(undisturbed: Path, folder: Path) -> None:
+    """The same campaign as it was when its pilot was done: a start of a run takes seconds in a process of its own."""
+    recipe(folder)
+    shutil.copytree(undisturbed / "runs", folder / "runs")
+    found = state(folder / "runs")
+    for later in found["rounds"][1:]:
+        for run in later["runs"]:
+            shutil.rmtree(folder / "runs" / "small" / run["run"])
+    kept = {**found, "rounds": found["rounds"][:1], "verdict": None}
+    (folder / "runs" / "small" / "campaign.json").write_text(json.dumps(kept))
+
+
 def test_two_slots_come_to_the_same_verdict_as_one_process(tmp_path: Path, undisturbed: Path) -> None:
-    recipe(tmp_path)
+    _after_the_pilot(undisturbed, tmp_path)
     process = start(tmp_path, undisturbed / "cache", "--launcher", "local", "--slots", "2")
     out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, out
+    assert decided(tmp_path / "runs") == decided(undisturbed / "runs")
+
+
+@pytest.mark.soak
+def test_two_slots_from_the_first_run_on_come_to_the_same_verdict(tmp_path: Path, undisturbed: Path) -> None:
+    recipe(tmp_path)
+    process = start(tmp_path, undisturbed / "cache", "--launcher", "local", "--slots", "2")
+    out, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, out
+    assert decided(tmp_path / "runs") == decided(undisturbed / "runs")
+
+
+def test_jobs_of_slurm_come_to_the_same_verdict_as_one_process(
+    cluster: Path,
+    tmp_path: Path,
+    undisturbed: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """On the SLURM of shell scripts, whose jobs are real processes."""
+    _after_the_pilot(undisturbed, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FVLM_CACHE", str(undisturbed / "cache"))
+    code, _, err = run_cli([*COMMAND, "--launcher", "slurm", "--slots", "2"], monkeypatch, capsys)
+    assert code == 0, err
+    assert len(list(cluster.glob("*.state"))) == _made(tmp_path / "runs") - 6
+    assert decided(tmp_path / "runs") == decided(undisturbed / "runs")
+
+
+@pytest.mark.soak
+def test_a_cluster_of_slurm_comes_to_the_same_verdict_as_one_process(
+    tmp_path: Path, undisturbed: Path, shared: Path
+) -> None:
+    script = shared / "tools" / "slurm_test_cluster.sh"
+    if shutil.which("slurmctld") is None or os.geteuid():
+        pytest.skip("slurmctld is not installed, or this is not root: apt-get install slurm-wlm munge")
+    recipe(tmp_path)
+    subprocess.run(["bash", script, "up", tmp_path / "cluster"], check=True, timeout=120)
+    try:
+        process = start(tmp_path, undisturbed / "cache", "--launcher", "slurm", "--slots", "2")
+        out, _ = process.communicate(timeout=600)
+    finally:
+        subprocess.run(["bash", script, "down", tmp_path / "cluster"], check=True, timeout=60)
     assert process.returncode == 0, out
     assert decided(tmp_path / "runs") == decided(undisturbed / "runs")
 
@@ -253,6 +308,8 @@ BAD = {
     "a size that is none": (re.compile(r"seeds = 2"), 'sizes = ["c"]', [], 'no run is called "c"'),
     "samples that are no batches": (re.compile(r"4, 8, 16"), "4, 9", [], "multiples of the batch"),
     "a wrong key": (re.compile(r"seeds = 2"), "seed = 2", [], 'unknown key; did you mean "seeds"'),
+    "a budget that a sweep eats": (re.compile(r"\Z"), "[campaign.sweep]\nrates = [1e-3, 2e-3, 4e-3]\nsamples = 16\n",
+                                   [], "the budget that the sweep leaves"),
     "two sizes": (re.compile(r"joint-tied"), "joint-chinchilla", [], "at least three model sizes"),
     "a detached launcher": (re.compile(r"x^"), "", ["--launcher", "slurm", "--detach"], "waits for the runs"),
 }  # fmt: skip
@@ -263,7 +320,7 @@ def test_whatever_is_wrong_with_the_question_is_one_message_and_leaves_nothing(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pattern, instead, options, said = BAD[name]
-    recipe(tmp_path, pattern.sub(instead, RECIPE))
+    recipe(tmp_path, pattern.sub(instead, RECIPE, count=1))
     monkeypatch.chdir(tmp_path)
     code, out, err = run_cli([*COMMAND, *options], monkeypatch, capsys)
     assert code == 2
@@ -332,7 +389,7 @@ def test_it_is_played_against_a_known_truth_without_a_file(
     assert not (tmp_path / "runs").exists()
 
 
-SWEEP = RECIPE + "[campaign.sweep]\nrates = [1e-3, 3e-3, 9e-3]\nsamples = 4\n"
+SWEEP = RECIPE.replace("2.4e8", "4e8") + "[campaign.sweep]\nrates = [1e-3, 3e-3, 9e-3]\nsamples = 4\n"
 
 
 def test_a_sweep_of_rates_is_made_first_is_no_fit_point_and_sets_the_rates_of_the_rest(

@@ -45,8 +45,9 @@ def pilot(question: Question, left: float) -> Round:
     chosen = list(question.pilot) or _pilot(question)
     total = sum(one.flops for one in chosen)
     if total > left:
+        swept = " that the sweep leaves" if left < question.budget else ""
         raise UsageError(
-            f"the budget, {left:.3g} FLOPs, is less than the pilot takes, {total:.3g}: {len(chosen)} runs, from "
+            f"the budget{swept}, {left:.3g} FLOPs, is less than the pilot takes, {total:.3g}: {len(chosen)} runs, from "
             f"{chosen[0].run} to {chosen[-1].run}. Give a larger one, or name a cheaper pilot ([campaign.pilot])"
         )
     if lacking := missing(question.law, [(one.n, one.d) for one in chosen]):
@@ -78,19 +79,29 @@ def _pilot(question: Question) -> list[Offer]:
 
 
 def decide(question: Question, journal: Journal) -> Round | Verdict:
-    """The next runs, or why there are none. Raises as `pilot`."""
+    """The next runs, or why there are none. Raises as `pilot`.
+
+    An interval that is narrow enough must be so after another round as well, if there is one to be had: one that is
+    narrow by luck seldom is so twice.
+    """
     left = question.budget - journal.spent
     finding = journal.finding
     if finding is None:
         return pilot(question, left)
-    if finding.half_width is not None and finding.half_width <= question.within:
+    last_two = [one.finding for one in journal.rounds[-2:] if one.finding is not None]
+    narrow = [one.half_width is not None and one.half_width <= question.within for one in last_two]
+    if narrow == [True, True]:
         return Verdict(
-            outcome="narrow enough",
-            reasons=[
-                f"half of the target's 95 % interval is {finding.half_width:.2%} of the predicted loss; "
-                f"{question.within:.2%} was asked for"
-            ],
+            outcome="narrow enough", reasons=[_narrow(question, finding), "so it was a round before"]
         )
+    found = _next(question, journal, finding, left)
+    if isinstance(found, Verdict) and narrow[-1]:
+        return Verdict(outcome="narrow enough", reasons=[_narrow(question, finding), *found.reasons])
+    return found
+
+
+def _next(question: Question, journal: Journal, finding: Finding, left: float) -> Round | Verdict:
+    """The runs that help most; or why none is bought. left: of the budget, FLOPs."""
     short = _short(question, finding)
     measured = journal.measured
     bought = {run.run for run, _ in measured}
@@ -129,8 +140,17 @@ def _expected(finding: Finding, left: float) -> float | None:
     return float(np.sqrt(rest + finding.law_half_width**2 * left))
 
 
+def _narrow(question: Question, finding: Finding) -> str:
+    return (
+        f"half of the target's 95 % interval is {finding.half_width:.2%} of the predicted loss; "
+        f"{question.within:.2%} was asked for"
+    )
+
+
 def _short(question: Question, finding: Finding) -> list[str]:
-    """What is not reached."""
+    """What is not reached; nothing where it is."""
+    if finding.half_width is not None and finding.half_width <= question.within:
+        return []
     if finding.half_width is None:
         reasons = dict.fromkeys(f"no interval: {reason}" for reason in finding.reasons)
         return [*reasons] or ["no interval of the target"]

@@ -38,8 +38,8 @@ def estimate(question: Question, measured: Sequence[tuple[Offer, float]], spent:
     """The target, predicted from the points. spent: FLOPs so far.
 
     Whether the points tell the law at all, and how runs scatter about it, the fit says; the prediction is of the pool's
-    belief, which counts a law that is slightly wrong: intervals of the fit alone held the target 83 % of the time after
-    six rounds where a third of the truths bent by 5 %, those of the belief always (docs/decisions/0019).
+    belief, which counts a law that is slightly wrong: intervals of the fit alone held the target 10 times of 12 after
+    six rounds where half of the truths bent by 5 %, those of the belief always (docs/decisions/0019).
     """
     report = fit_points(points_of(measured), question.law, draws=DRAWS)
     found = Finding(
