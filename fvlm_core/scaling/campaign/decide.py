@@ -114,7 +114,10 @@ def _next(question: Question, journal: Journal, finding: Finding, left: float) -
         )
     expected = _expected(finding, planned[-1].left)
     if expected is not None and finding.half_width is not None and expected > HELPS * finding.half_width:
-        more = f"all that is left of the budget would take {finding.half_width:.2%} to {expected:.2%} only"
+        more = (
+            f"the best {len(planned)} of the runs that are left to buy would take {finding.half_width:.2%} to "
+            f"{expected:.2%} only: longer runs, other sizes or more seeds may help"
+        )
         return Verdict(outcome="nothing helps", reasons=[*short, more])
     rows = sorted((one.row for one in planned[:ROUND_RUNS]), key=lambda row: question.offers[row].flops)
     runs = [question.offers[row] for row in rows]
