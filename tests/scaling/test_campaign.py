@@ -14,7 +14,7 @@ from fvlm_core.scaling.campaign.decide import decide
 from fvlm_core.scaling.campaign.loop import play
 from fvlm_core.scaling.campaign.offers import Offer, ladder, missing, offers
 from fvlm_core.scaling.campaign.rates import best_rate, sweep
-from fvlm_core.scaling.campaign.record import Journal, Round
+from fvlm_core.scaling.campaign.record import Journal, Round, Verdict
 from fvlm_core.scaling.campaign.truth import Truth, read_truth
 from fvlm_core.scaling.fit.fitting import load_model
 from fvlm_core.scaling.predict.cost import Size
@@ -150,6 +150,22 @@ def test_a_campaign_that_dies_at_any_write_goes_on_to_the_same_end(
     assert deaths >= len(undisturbed.rounds)
     assert Journal.from_json(kept[-1]).to_json() == undisturbed.to_json()
     assert set(measured) == {run.run for run, _ in undisturbed.measured}
+
+
+def test_an_interval_must_be_narrow_twice_as_long_as_there_is_a_round_to_be_had(
+    played: tuple[Question, Journal],
+) -> None:
+    asked, journal = played
+    first, second = journal.rounds[:2]
+    narrow, wide = (evolve(second.finding, half_width=half) for half in (0.02, 0.04))  # pyright: ignore[reportArgumentType]
+    for before, now, ends in ((wide, narrow, False), (narrow, wide, False), (narrow, narrow, True)):
+        so_far = Journal(rounds=[evolve(first, finding=before), evolve(second, finding=now)])
+        assert isinstance(decide(asked, so_far), Verdict) == ends
+    broke = evolve(asked, budget=sum(one.flops for one in journal.rounds[:2]))
+    so_far = Journal(rounds=[evolve(first, finding=wide), evolve(second, finding=narrow)])
+    verdict = decide(broke, so_far)
+    assert isinstance(verdict, Verdict)
+    assert verdict.outcome == "narrow enough"
 
 
 def test_two_sizes_cannot_tell_the_law_and_three_can() -> None:

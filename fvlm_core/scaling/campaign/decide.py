@@ -106,7 +106,8 @@ def _next(question: Question, journal: Journal, finding: Finding, left: float) -
     measured = journal.measured
     bought = {run.run for run, _ in measured}
     if not [one for one in question.offers if one.run not in bought and one.flops <= left]:
-        return Verdict(outcome="budget spent", reasons=[*short, _unspent(question, bought, left)])
+        outcome = "nothing helps" if len(bought) >= len(question.offers) else "budget spent"
+        return Verdict(outcome=outcome, reasons=[*short, _unspent(question, bought, left)])
     planned = _plan(question, measured, left, seed=len(journal.rounds))
     if not planned:
         return Verdict(
