@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -138,6 +137,8 @@ def test_a_campaign_that_dies_at_any_write_goes_on_to_the_same_end(
                 kept.append(changed.to_json())
 
         def measure(one: Round) -> dict[str, float]:
+            written = kept[-1]["rounds"][-1]["runs"]  # a decision is kept before it is acted upon
+            assert [run["run"] for run in written] == [run.run for run in one.runs]
             measured.extend(run.run for run in one.runs)
             return truth().measured(one.runs)
 
@@ -157,7 +158,8 @@ def test_an_interval_must_be_narrow_twice_as_long_as_there_is_a_round_to_be_had(
 ) -> None:
     asked, journal = played
     first, second = journal.rounds[:2]
-    narrow, wide = (evolve(second.finding, half_width=half) for half in (0.02, 0.04))  # pyright: ignore[reportArgumentType]
+    assert second.finding is not None
+    narrow, wide = evolve(second.finding, half_width=0.02), evolve(second.finding, half_width=0.04)
     for before, now, ends in ((wide, narrow, False), (narrow, wide, False), (narrow, narrow, True)):
         so_far = Journal(rounds=[evolve(first, finding=before), evolve(second, finding=now)])
         assert isinstance(decide(asked, so_far), Verdict) == ends

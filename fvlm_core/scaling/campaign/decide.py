@@ -140,7 +140,7 @@ def _expected(finding: Finding, left: float) -> float | None:
     runs scatter does not. left: of the variance."""
     if finding.half_width is None or finding.law_half_width is None:
         return None
-    rest = finding.half_width**2 - finding.law_half_width**2
+    rest = max(finding.half_width**2 - finding.law_half_width**2, 0.0)
     return float(np.sqrt(rest + finding.law_half_width**2 * left))
 
 
