@@ -46,7 +46,7 @@ def right(n: float, d: float) -> float:
 
 
 @pytest.fixture(scope="module")
-def played() -> Iterator[tuple[Question, Journal]]:
+def played() -> tuple[Question, Journal]:
     """A campaign to its end."""
     asked, journal = question(), Journal()
     play(asked, journal, lambda one: truth().measured(one.runs), lambda _: None)
