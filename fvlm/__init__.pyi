@@ -1,6 +1,8 @@
 """The names of `fvlm`, for type checkers and for `__init__.py` itself: the one list of them."""
 
 from fvlm_core import __version__ as __version__
+from fvlm_core.api.campaign import CampaignResult as CampaignResult
+from fvlm_core.api.campaign import campaign as campaign
 from fvlm_core.api.compare import CompareResult as CompareResult
 from fvlm_core.api.compare import compare as compare
 from fvlm_core.api.evaluate import EvaluateResult as EvaluateResult

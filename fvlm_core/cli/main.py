@@ -21,6 +21,7 @@ COMMANDS: Table = {
     "fit": ("fvlm_core.cli.fit", "Fit a scaling law to runs or to a table of points."),
     "predict": ("fvlm_core.cli.predict", "The loss of a run not yet made, or the best use of a budget."),
     "suggest": ("fvlm_core.cli.suggest", "Which runs to make next, written as a recipe."),
+    "campaign": ("fvlm_core.cli.campaign", "Buy runs until a prediction is sure: plan, train, fit, again."),
     "runs": ("fvlm_core.cli.runs", "The runs that are kept: list, show, compare, remove, tag."),
     "report": ("fvlm_core.cli.report", "Write what runs were and what came of them as one HTML file."),
     "watch": ("fvlm_core.cli.watch", "Show runs in the web browser while they go on."),
@@ -45,7 +46,7 @@ COMMANDS: Table = {
     "completion": ("fvlm_core.cli.completion", "Print the script that completes fvlm's commands in a shell."),
 }
 
-MAKERS = ("run", "report", "watch", "export", "import", "gaze", "weights")
+MAKERS = ("run", "campaign", "report", "watch", "export", "import", "gaze", "weights")
 """Commands whose work is files, or a server: what they print only tells of it, and is not what they are called for."""
 
 

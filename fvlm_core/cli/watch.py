@@ -68,6 +68,7 @@ def _chooser(names: Sequence[str], root: Path) -> Callable[[], tuple[list[Path],
     from fvlm_core.recipes.read import Recipe, read_recipe
     from fvlm_core.runs.listing import list_entries
     from fvlm_core.runs.select import named_folders, recipe_names
+    from fvlm_core.scaling.campaign.record import STATE
 
     recipes: list[Recipe] = [read_recipe(name) for name in names if name.endswith(".toml")]
     planned = {f"{recipe.name}/{run.id}": recipe.name for recipe in recipes for run in recipe.runs}
@@ -76,7 +77,9 @@ def _chooser(names: Sequence[str], root: Path) -> Callable[[], tuple[list[Path],
     def choose() -> tuple[list[Path], list[str]]:
         entries = list_entries(root)
         begun = {entry.name for entry in entries}
-        waiting = [name for name in planned if name not in begun]
+        # A campaign makes runs of its own of the recipe's sizes.
+        bought = {name for name in planned.values() if (root / name / STATE).exists()}
+        waiting = [name for name, of in planned.items() if name not in begun and of not in bought]
         absent = set(planned.values()) - {entry.recipe for entry in entries}
         asked = [name for name in plain if name not in absent]
         if plain and not asked:

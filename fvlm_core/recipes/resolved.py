@@ -11,6 +11,7 @@ import attrs
 from fvlm_core.recipes.schema import Chosen, FitSettings, RunRecipe, Source, TextMixture
 
 RUNTIME = (
+    "campaign",
     "description",
     "fits",
     "in_fits",

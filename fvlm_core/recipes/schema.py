@@ -12,6 +12,7 @@ from fvlm_core.interfaces.generation import Generation
 from fvlm_core.interfaces.objective import ObjectiveSpec, Preference
 from fvlm_core.interfaces.optimizer import OptimizerSettings, OwnOptimizer
 from fvlm_core.recipes.augment import Augment
+from fvlm_core.recipes.campaign import CampaignSettings
 from fvlm_core.recipes.learning_rate import LRRatio, LRRule
 from fvlm_core.recipes.merge import LENGTHS
 from fvlm_core.recipes.parametrisation import LoRA, MuP
@@ -361,7 +362,8 @@ def _names_a_folder(config: Any, attribute: Attribute[Any], name: str) -> None:
 class RunRecipe:
     """Everything that decides one run. in_fits: whether its points enter scaling fits (controls do not).
 
-    trackers: mirrors of the metrics; the run's own record is complete without any.
+    trackers: mirrors of the metrics; the run's own record is complete without any. campaign: what `fvlm campaign` is
+    asked for.
     """
 
     name: str = field(validator=_names_a_folder)
@@ -374,6 +376,7 @@ class RunRecipe:
     checkpoints: Checkpoints = Checkpoints()
     fits: tuple[FitSettings, ...] = ()
     trackers: tuple[Annotated[Chosen, "tracker"], ...] = ()
+    campaign: CampaignSettings | None = None  # None is left out of records
 
     def __attrs_post_init__(self) -> None:
         frames, tokens = self.training.micro_batch_frames, self.training.micro_batch_tokens

@@ -66,7 +66,7 @@ TEXTS = {
     *("--factors", "--tag", "tags", "patterns", "--drop-run", "--where", "--points", "--warmup-cut", "--columns"),
     *("--model", "--fix", "--bounds", "--figures", "--sizes", "--total-params", "--host", "--prompt", "--system"),
     *("--n", "--samples-per-step", "--mode", "--stop", "--section", "-s", "--weights"),
-    *("--at", "--holdout", "--roll-out", "--per", "--sigma", "--weight"),
+    *("--at", "--holdout", "--roll-out", "--per", "--sigma", "--weight", "--outputs", "--grid", "--inference"),
     "fvlm suggest --cost",
     "--decay-from",  # RUN@STEP: the run is found as every run is, below
     # Names that are none of a file: of a data source, a plugin, a run of the recipe that is given.

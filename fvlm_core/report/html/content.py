@@ -9,7 +9,7 @@ from typing import Literal
 from attrs import frozen
 
 from fvlm_core.recipes.schema import Chosen
-from fvlm_core.report.html import ablations, answers, curves, fit_files, laws, offered
+from fvlm_core.report.html import ablations, answers, campaign, curves, fit_files, laws, offered
 from fvlm_core.report.html import compute as spent
 from fvlm_core.report.html import data_mix as diet
 from fvlm_core.report.html import environment as surroundings
@@ -59,8 +59,10 @@ def gather(
         text = f"Waiting for {', '.join(waiting)}." if waiting else "No run has begun."
         nothing = Section("what-was-run", "What was run", [Block("", [text])])
         return Content(title, text, "waiting", [nothing])
+    stands, under_way = campaign.stands(found)
     sections = [
         made.section(found),
+        *([bought] if (bought := campaign.section(found)) else []),
         curves.section(found),
         laws.section(found, draw_fits),
         *of_files,
@@ -75,10 +77,11 @@ def gather(
         sections.append(looks.section(found, gaze))
     sections += offered.sections(found, chosen)
     sections += [surroundings.section(found), repeat.section(found)]
-    return Content(title, _lede(found, waiting), _state(found, waiting), sections)
+    state = _state(found, bool(waiting) or under_way)
+    return Content(title, " ".join([_lede(found, waiting), *stands]), state, sections)
 
 
-def _state(runs: Sequence[Gathered], waiting: Sequence[str]) -> Progress:
+def _state(runs: Sequence[Gathered], waiting: bool) -> Progress:
     states = {one.state for one in runs}
     if "running" in states:
         return "running"

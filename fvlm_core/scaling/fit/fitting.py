@@ -26,7 +26,7 @@ from fvlm_core.scaling.fit.options import DEFAULT, Options
 from fvlm_core.scaling.fit.preparation import prepared
 from fvlm_core.scaling.fit.problem import FitProblem, group_label, relative
 from fvlm_core.scaling.fit.relation import relate
-from fvlm_core.scaling.fit.report import Estimate, FitReport, FittedLaw, Status
+from fvlm_core.scaling.fit.report import Estimate, FitReport, FittedLaw, Status, beside_the_floor
 from fvlm_core.scaling.fit.sensitivity import OtherFit, lines
 from fvlm_core.scaling.fit.shortage import not_identifiable
 from fvlm_core.scaling.fit.solver import Solution, solve
@@ -138,7 +138,7 @@ def fit_points(
     concluded: tuple[str, ...] = ()
     if model.concludes is not None and fits:
         concluded = tuple(model.concludes({fit.group: fit.found() for fit in fits}))
-    concluded += _beside_the_floor(points, fits)
+    concluded += beside_the_floor(points, fits)
     return FitReport(
         asked,
         aim,
@@ -154,21 +154,6 @@ def fit_points(
         tuple(one for one in derived if one is not None),
         conclusions=concluded,
     )
-
-
-def _beside_the_floor(points: Points, fits: Sequence[FittedLaw]) -> tuple[str, ...]:
-    """The loss that the law leaves to an infinite model, E, beside the least there can be, where the data say it."""
-    if points.floor is None or len(fits) != 1 or fits[0].problem.model.target != "loss":
-        return ()
-    for found in fits[0].estimates:
-        low, high = found.interval.low, found.interval.high
-        if found.name == "E" and low is not None and high is not None:
-            holds = "holds it" if low <= points.floor <= high else "does not hold it"
-            return (
-                f"the floor of these data is {points.floor:.4g} nats a token; "
-                f"E = {found.value:.4g} [{low:.4g}, {high:.4g}] {holds}",
-            )
-    return ()
 
 
 def _not_logarithmic(model: FitModel, points: Points, aim: FitObjective) -> Remark:

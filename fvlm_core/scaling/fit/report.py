@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -184,6 +184,21 @@ class FittedLaw:
             "sensitivity": None if self.sensitivity is None else [asdict(line) for line in self.sensitivity],
             "warnings": [asdict(remark) for remark in self.remarks],
         }
+
+
+def beside_the_floor(points: Points, fits: Sequence[FittedLaw]) -> tuple[str, ...]:
+    """The loss that the law leaves to an infinite model, E, beside the least there can be, where the data say it."""
+    if points.floor is None or len(fits) != 1 or fits[0].problem.model.target != "loss":
+        return ()
+    for found in fits[0].estimates:
+        low, high = found.interval.low, found.interval.high
+        if found.name == "E" and low is not None and high is not None:
+            holds = "holds it" if low <= points.floor <= high else "does not hold it"
+            return (
+                f"the floor of these data is {points.floor:.4g} nats a token; "
+                f"E = {found.value:.4g} [{low:.4g}, {high:.4g}] {holds}",
+            )
+    return ()
 
 
 @frozen(eq=False)

@@ -1,0 +1,51 @@
+"""A SLURM of shell scripts, which tests of launchers and of campaigns share."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+FAKES = {
+    "srun": 'while [ "${1#-}" != "$1" ]; do case $1 in --output|--error) shift;; esac; shift; done; exec "$@"',
+    "sbatch": """
+id=$(($(cat $FAKE/last 2>/dev/null || echo 100) + 1)); echo $id > $FAKE/last; cp $1 $FAKE/$id.sh
+if [ -e $FAKE/refuse ]; then echo "sbatch: error: invalid account" >&2; exit 1; fi
+echo RUNNING > $FAKE/$id.state
+SLURM_JOB_ID=$id setsid sh -c "bash $1; echo COMPLETED > $FAKE/$id.state" > $FAKE/$id.out 2>&1 &
+echo $! > $FAKE/$id.pid
+echo "Submitted batch job $id"
+""",
+    "sacct": """
+echo "JobID|State|NodeList"
+for file in $FAKE/*.state; do name=${file##*/}; echo "${name%.state}|$(cat $file)|node1"; done
+""",
+    "scancel": 'echo "CANCELLED by 1000" > $FAKE/$1.state; kill -TERM -- -$(cat $FAKE/$1.pid)',
+}
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A SLURM of shell scripts. What it keeps of its jobs is in the folder."""
+    submitit = pytest.importorskip("submitit", reason="the extra fvlm[slurm] is not installed")
+    programs, fake = tmp_path / "bin", tmp_path / "fake"
+    programs.mkdir()
+    fake.mkdir()
+    for name, text in FAKES.items():
+        file = programs / name
+        file.write_text(f"#!/bin/bash\n{text}\n")
+        file.chmod(file.stat().st_mode | stat.S_IEXEC)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE", str(fake))
+    monkeypatch.setattr("fvlm_slurm.launcher._ASK", 0.1)
+    monkeypatch.setattr("fvlm_slurm.launcher._ASK_STOPPING", 0.1)
+    monkeypatch.setattr("fvlm_slurm.launcher._PATIENCE", 1.0)
+    submitit.SlurmJob.watcher.clear()
+    submitit.SlurmJob.watcher._registered.clear()
+    yield fake
+    for file in fake.glob("*.pid"):
+        subprocess.run(["kill", "-9", "--", f"-{file.read_text().strip()}"], capture_output=True, check=False)
