@@ -13,12 +13,11 @@ from attrs import asdict, evolve, field, frozen
 from fvlm_core.planning.plan import RunPlan, plan
 from fvlm_core.recipes.campaign import WITHIN, CampaignSettings, CampaignTarget, part
 from fvlm_core.recipes.read import Recipe, Run, settings_from
-from fvlm_core.scaling.campaign.belief import Question
+from fvlm_core.scaling.campaign.belief import Question, check_campaign_law
 from fvlm_core.scaling.campaign.offers import DEAREST, Offer, ladder, missing, offers
 from fvlm_core.scaling.campaign.rates import sweep
 from fvlm_core.scaling.campaign.record import Round
 from fvlm_core.scaling.fit.fitting import load_model
-from fvlm_core.scaling.predict.advice import check_law
 from fvlm_core.scaling.predict.cost import Cost, Size, cost_of_plans
 from fvlm_core.scaling.predict.reach import beyond
 from fvlm_core.utils.errors import UsageError
@@ -89,7 +88,7 @@ def prepare_campaign(recipe: Recipe, settings: CampaignSettings, known: Sequence
             f"{recipe.file}: say what the runs may take together: --budget FLOPS, or budget in a table {TABLE}"
         )
     law = load_model(settings.law)
-    check_law(law)
+    check_campaign_law(law)
     runs, remarks = _runs_of_sizes(recipe, settings)
     planned = _plans(recipe, runs)
     sizes = _sizes(runs, planned)

@@ -13,7 +13,7 @@ from fvlm_core.cli.counts import COUNT
 from fvlm_core.cli.launch_options import LaunchRequest, launch_options
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import key_option, runs_option
-from fvlm_core.cli.path_types import RECIPE_OR_PATH
+from fvlm_core.cli.path_types import LAW_OR_PATH, RECIPE_OR_PATH
 
 if TYPE_CHECKING:
     from fvlm_core.execution.campaign import Train
@@ -61,6 +61,7 @@ Examples:
 )
 @click.option(
     "--simulate",
+    type=LAW_OR_PATH,
     metavar="LAW",
     help="Play against a known truth, in seconds: a law with values, or a file of fvlm fit --json.",
 )

@@ -79,6 +79,7 @@ ANY_PATH = UserPath()
 RECIPE_OR_PATH = NameOrPath("recipe")
 RUN_OR_PATH = NameOrPath("run")
 RUNS_OR_PATH = NameOrPath("run", "group")
+LAW_OR_PATH = NameOrPath()
 
 
 def _read(

@@ -68,6 +68,7 @@ TEXTS = {
     *("--n", "--samples-per-step", "--mode", "--stop", "--section", "-s", "--weights"),
     *("--at", "--holdout", "--roll-out", "--per", "--sigma", "--weight", "--outputs", "--grid", "--inference"),
     "fvlm suggest --cost",
+    *("fvlm campaign --target", "--within", "--law"),
     "--decay-from",  # RUN@STEP: the run is found as every run is, below
     # Names that are none of a file: of a data source, a plugin, a run of the recipe that is given.
     *("fvlm eval --data", "fvlm data describe name", "fvlm data fetch name", "fvlm plugins new name"),
@@ -135,7 +136,17 @@ def test_every_path_of_every_component_takes_a_home(offer: Offer, home: Path) ->
     "table", [cls for cls in vars(schema).values() if isinstance(cls, type) and attrs.has(cls)]
 )
 def test_the_recipe_s_own_texts_are_known(table: type) -> None:
-    texts = {"name", "description", "component", "rule", "model", "runs", "size"}  # names, words and patterns
+    texts = {
+        "name",
+        "description",
+        "component",
+        "rule",
+        "model",
+        "runs",
+        "size",
+        "sizes",
+        "law",
+    }  # names, patterns
     texts |= {
         "stop",
         "targets",

@@ -12,6 +12,8 @@ from attrs import frozen
 from fvlm_core.interfaces.fit import FitModel
 from fvlm_core.scaling.campaign.offers import Offer
 from fvlm_core.scaling.pool.study import Pool, Study
+from fvlm_core.scaling.predict.advice import check_law, of_sizes_and_data
+from fvlm_core.utils.errors import UsageError
 
 
 @frozen(eq=False)
@@ -26,6 +28,16 @@ class Question:
     within: float
     offers: tuple[Offer, ...]
     pilot: tuple[Offer, ...] = ()
+
+
+def check_campaign_law(law: FitModel) -> None:
+    """Raise `UsageError` unless the law predicts the loss from N and D with parameters of all sizes."""
+    if not of_sizes_and_data(law):
+        reads = ", ".join(law.inputs)
+        raise UsageError(
+            f"{law.name} reads {reads}: campaigns take a law of N and D, such as joint-chinchilla"
+        )
+    check_law(law)
 
 
 def believed(question: Question, measured: Sequence[tuple[Offer, float]], seed: int) -> tuple[Pool, Study]:

@@ -11,10 +11,10 @@ import numpy as np
 from attrs import frozen
 
 from fvlm_core.interfaces.fit import FitModel
+from fvlm_core.scaling.campaign.belief import check_campaign_law
 from fvlm_core.scaling.campaign.offers import Offer
 from fvlm_core.scaling.fit.fitting import load_model
 from fvlm_core.scaling.fit.noise import ASSUMED
-from fvlm_core.scaling.predict.advice import check_law
 from fvlm_core.utils.atomic_files import read_json
 from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.listing import listed
@@ -105,7 +105,7 @@ def _middle(record: Any) -> float:
 
 def _law(name: str) -> FitModel:
     law = load_model(name)
-    check_law(law)
+    check_campaign_law(law)
     return law
 
 
