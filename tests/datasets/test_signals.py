@@ -8,13 +8,21 @@ from math import log
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import tiny
+from attrs import evolve
 from fvlm_shapes.config import Shapes
 from fvlm_shapes.scenes import scene
 from fvlm_shapes.signals import SAID, SIGNALS, VOCABULARY, Signal, entropy
 from fvlm_shapes.source import build
 from scipy import stats
+
+from fvlm_core.data.collate import Preparer
+from fvlm_core.data.loader import validation_set
+from fvlm_core.model.byte_tokenizer import ByteChat
+from fvlm_core.scaling.fit.fitting import fit_points, load_model
+from fvlm_core.scaling.points.points import tidy
 
 CLIPS = 4000
 CAPTION = "be be fo be be ro zo be be be ze be fo fo ro fo"
@@ -117,3 +125,31 @@ def test_a_run_records_what_a_model_that_knows_the_odds_would_reach(
     tokens = next(row["val_tokens"] for row in map(json.loads, rows) if row["event_type"] == "eval")
     assert summary["val_floor"] == pytest.approx(nats / tokens, rel=1e-12)
     assert summary["best_val_loss"] > summary["val_floor"]
+
+
+@pytest.mark.parametrize(("supervise", "kept"), [("all", 512), ("answer", 60)])
+def test_where_labels_are_others_than_the_answer_no_floor_is_said(
+    supervise: str, kept: int, tmp_path: Path
+) -> None:
+    """Of all of a chat, and of an answer that was cut, nobody knows what they cost."""
+    source = build(
+        Shapes(level="signals", frames=2, cache=tmp_path, clips=4, validation_clips=4), "validation"
+    )
+    source.prepare(lambda what, done, total: None)
+    whole = validation_set([source], Preparer(ByteChat(), 28, "answer", 512), 4, 4).floor
+    assert whole is not None
+    assert validation_set([source], Preparer(ByteChat(), 28, supervise, kept), 4, 4).floor is None
+
+
+@pytest.mark.parametrize(("floor", "said"), [(1.7, "holds it"), (1.2, "does not hold it")])
+def test_a_fit_says_whether_its_e_holds_the_floor(floor: float, said: str) -> None:
+    """Points of a law with E = 1.7 and a little noise."""
+    rng = np.random.default_rng(0)
+    n, d = (values.ravel() for values in np.meshgrid(np.geomspace(1e6, 1e9, 6), np.geomspace(1e7, 1e10, 6)))
+    loss = (1.7 + 400 * n**-0.34 + 400 * d**-0.3) * np.exp(0.001 * rng.standard_normal(len(n)))
+    points = tidy(pd.DataFrame({"n": n, "d": d, "loss": loss}), "made", [])
+    report = fit_points(evolve(points, floor=floor), load_model("joint-chinchilla"), draws=200)
+    (line,) = report.conclusions
+    assert line.endswith(said)
+    assert f"the floor of these data is {floor} nats a token" in line
+    assert fit_points(points, load_model("joint-chinchilla"), draws=20).conclusions == ()
