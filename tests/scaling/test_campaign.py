@@ -213,6 +213,13 @@ def test_a_pilot_that_cannot_be_is_refused(change: dict[str, float], said: str) 
         decide(evolve(question(pilot=named), **change), Journal())
 
 
+def test_a_named_pilot_that_cannot_tell_the_law_is_refused() -> None:
+    """Two sizes on three amounts of data, where the recipe has more."""
+    named = tuple(offers(SIZES[:2], LADDER[:3], 1, np.inf))
+    with pytest.raises(UsageError, match=r"\[campaign.pilot\]: .*at least three model sizes"):
+        decide(question(pilot=named), Journal())
+
+
 def test_a_ladder_doubles_from_a_hundred_steps_on_as_far_as_a_run_may_cost() -> None:
     assert ladder(16, budget=1e9, cheapest=1e4) == [1600, 3200, 6400, 12800]  # 25,000 samples take a quarter
     assert ladder(16, budget=1.0, cheapest=1e4) == [1600]
