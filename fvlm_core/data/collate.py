@@ -85,8 +85,9 @@ class Preparer:
         return turns[-1].role == "assistant" and len(self.chat.prompt(turns[:-1])) <= self.max_tokens
 
     def _only_answer(self, sample: Sample) -> bool:
-        """Whether the labels are those of one answer, the last turn."""
-        return self.supervise != "all" and [turn.role for turn in sample.turns].count("assistant") == 1
+        """Whether the labels are those of the last turn, the only answer."""
+        answers = [turn.role == "assistant" for turn in sample.turns]
+        return self.supervise != "all" and sum(answers) == 1 and answers[-1]
 
     def _text(self, sample: Sample, turns: tuple[Turn, ...]) -> Example:
         """The example without its frames."""

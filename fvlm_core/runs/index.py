@@ -188,7 +188,8 @@ def _ask(file: Path, mode: str, ask: Callable[[sqlite3.Connection], T], *, again
             return ask(database)
     except (OSError, UsageError):
         return None
-    except (sqlite3.Error, TypeError, UnicodeDecodeError) as error:  # the last: of its words for damage
+    except (sqlite3.Error, TypeError, UnicodeDecodeError) as error:
+        # UnicodeDecodeError: SQLite's message for a damaged file may hold the file's own bytes.
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in _NOT_NOW:
             return None
     with suppress(OSError):
