@@ -11,9 +11,11 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import warm
 from campaigns import RECIPE, decided, recipe, state
@@ -35,12 +37,10 @@ def start(folder: Path, cache: Path, *more: str) -> subprocess.Popen[str]:
 
 def kill(process: subprocess.Popen[str]) -> bool:
     """SIGKILL to what the program is; whether it was there still."""
-    if process.poll() is not None:
-        return False
-    for one in warm.below(process.pid)[:1]:
-        one.kill()
-    process.wait()
-    return True
+    for one in warm.below(process)[:1]:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+    return process.wait() == -signal.SIGKILL
 
 
 @pytest.fixture(scope="module")

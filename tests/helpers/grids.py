@@ -119,7 +119,7 @@ def preempt(folder: Path) -> None:
 
 def kill_all(process: subprocess.Popen[str]) -> None:
     """SIGKILL to a process and to all that it has started, itself first."""
-    below = warm.below(process.pid)
+    below = warm.below(process)
     process.kill()
     for child in below:
         with suppress(psutil.NoSuchProcess):

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -79,10 +80,15 @@ def python() -> str:
     return str(folder() / "python")
 
 
-def below(program: int) -> list[psutil.Process]:
-    """What was forked for a program, and all processes that this has started. program: the program's process id."""
-    own = psutil.Process(int((folder() / str(program)).read_text()))
-    return [own, *own.children(recursive=True)]
+def below(program: subprocess.Popen[str]) -> list[psutil.Process]:
+    """What was forked for a program, and all processes that this has started; nothing if it has ended."""
+    record = folder() / str(program.pid)
+    while program.poll() is None:  # the server has not forked it in its first milliseconds
+        with suppress(FileNotFoundError, psutil.NoSuchProcess):
+            own = psutil.Process(int(record.read_text()))
+            return [own, *own.children(recursive=True)]
+        time.sleep(0.005)
+    return []
 
 
 def start(
