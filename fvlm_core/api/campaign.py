@@ -239,6 +239,7 @@ def _find_rates(kept: CampaignFolder, prepared: Prepared, journal: Journal, trai
 
 def _keep_fit(kept: CampaignFolder, prepared: Prepared, journal: Journal) -> None:
     """The law's fit on the runs' last evaluations, beside them: what the report shows."""
+    from fvlm_core.api.fitted import FitResult
     from fvlm_core.api.train import keep_fits
     from fvlm_core.runs.store import open_run
     from fvlm_core.scaling.fit.fitting import fit_points
@@ -251,7 +252,7 @@ def _keep_fit(kept: CampaignFolder, prepared: Prepared, journal: Journal) -> Non
         points = apply(
             PointSelection("final"), from_runs(runs, str(kept.folder), laws=[prepared.question.law])
         )
-        keep_fits([fit_points(points, prepared.question.law)], kept.folder)
+        keep_fits([FitResult(fit_points(points, prepared.question.law))], kept.folder)
 
 
 def simulated(recipe: read.Recipe, settings: CampaignSettings, truth: Truth, seed: int = 0) -> CampaignResult:

@@ -276,7 +276,8 @@ class FitResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The full record, as `fvlm fit --json` writes it: JSON values."""
-        return self.report.to_json()
+        held = {} if self.held is None else {"holdout": self.held.to_json()}
+        return {**self.report.to_json(), **held}
 
     def _only(self, what: str) -> FittedLaw:
         """The fit that is meant where a fit is one. Raises `UsageError`."""

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fvlm_core.execution.sequential import Outcome
-    from fvlm_core.scaling.fit.report import FitReport
     from fvlm_core.training.process_group import Ranks
 
 EVENTS = ("skipped", "started", "stepped", "evaluated", "warned")
@@ -58,10 +57,10 @@ def train(
     root = runs_folder(runs)
     checked = as_recipe(recipe).checked
     outcomes = train_all(checked, root, texts(allow_drift), progress_console(), told, force=force)
-    reports = fits_of(checked, outcomes, root / checked.name) if checked.fits else []
-    if reports:
-        keep_fits(reports, root / checked.name)
-    return TrainResult(tuple(outcomes), tuple(map(FitResult, reports)))
+    fits = fits_of(checked, outcomes, root / checked.name) if checked.fits else []
+    if fits:
+        keep_fits(fits, root / checked.name)
+    return TrainResult(tuple(outcomes), tuple(fits))
 
 
 @frozen(eq=False, repr=False)
@@ -134,21 +133,27 @@ def train_all(
     return outcomes
 
 
-def fits_of(recipe: read.Recipe, outcomes: Sequence[Outcome], folder: Path) -> list[FitReport]:
-    """The recipe's fits on its own runs. folder: of them."""
+def fits_of(recipe: read.Recipe, outcomes: Sequence[Outcome], folder: Path) -> list[FitResult]:
+    """The recipe's fits on its own runs, and what they predict of those that they hold out. folder: of the runs."""
     from fvlm_core.runs.store import open_run
     from fvlm_core.scaling.fit.fitting import fit_runs
+    from fvlm_core.scaling.predict.holdout import score_runs
 
-    return fit_runs([open_run(outcome.folder) for outcome in outcomes], recipe.fits, str(folder))
+    runs = [open_run(outcome.folder) for outcome in outcomes]
+    return [
+        FitResult(report, score_runs(report, runs, fit.holdout) if fit.holdout else None)
+        for report, fit in zip(fit_runs(runs, recipe.fits, str(folder)), recipe.fits, strict=True)
+    ]
 
 
-def keep_fits(reports: Sequence[FitReport], folder: Path, heading: str = "") -> tuple[Path, Path]:
+def keep_fits(fits: Sequence[FitResult], folder: Path, heading: str = "") -> tuple[Path, Path]:
     """Write the numbers of fits, and the picture of them, beside their runs: the two files. heading: of the picture."""
     from fvlm_core.interchange.export import FITS, PLOT, scaling_fits
     from fvlm_core.report.figures import scaling_law_plot
     from fvlm_core.utils.atomic_files import write_json
 
-    write_json(folder / FITS, {**scaling_fits(reports), "reports": [report.to_json() for report in reports]})
+    reports = [fit.report for fit in fits]
+    write_json(folder / FITS, {**scaling_fits(reports), "reports": [fit.to_dict() for fit in fits]})
     scaling_law_plot(reports, folder / PLOT, heading=heading)
     return folder / FITS, folder / PLOT
 

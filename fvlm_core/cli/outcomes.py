@@ -17,12 +17,15 @@ def fit_outcomes(recipe: Recipe, outcomes: list[Outcome], root: Path, heading: s
     """The recipe's fits on its own runs, printed, drawn and kept beside them. heading: of the picture."""
     from fvlm_core.api.train import fits_of, keep_fits
     from fvlm_core.api.views.fit import print_fit
+    from fvlm_core.api.views.foreseen import print_holdout
 
     folder = root / recipe.name
-    reports = fits_of(recipe, outcomes, folder)
-    for report in reports:
-        print_fit(stdout(), report)
-    numbers, plot = keep_fits(reports, folder, heading)
+    fits = fits_of(recipe, outcomes, folder)
+    for fit in fits:
+        print_fit(stdout(), fit.report)
+        if fit.held is not None:
+            print_holdout(stdout(), fit.held)
+    numbers, plot = keep_fits(fits, folder, heading)
     stdout().print(f"fits: {numbers}", soft_wrap=True)
     stdout().print(f"plot: {plot}", soft_wrap=True)
-    return reports
+    return [fit.report for fit in fits]

@@ -168,9 +168,10 @@ def _unmatched(tree: Located, runs: Sequence[Run]) -> list[Problem]:
     """Fits of runs that there are none of."""
     fits = runs[0].config.fits if runs else ()
     return [
-        tree.problem(("fits", index, "runs"), f'no run is called like "{fit.runs}"')
+        tree.problem(("fits", index, key), f'no run is called like "{pattern}"')
         for index, fit in enumerate(fits)
-        if fit.runs is not None and not any(fnmatchcase(run.id, fit.runs) for run in runs)
+        for key, pattern in (("runs", fit.runs), ("holdout", fit.holdout))
+        if pattern is not None and not any(fnmatchcase(run.id, pattern) for run in runs)
     ]
 
 
@@ -349,7 +350,7 @@ def _is_path(name: str) -> bool:
 def _read_fit(table: Located) -> FitSettings:
     if not isinstance(table.value, dict):
         raise Invalid([((), 'expected a table, as in [[fits]] model = "per-size"')])
-    beside = ("objective", "runs")
+    beside = ("objective", "runs", "holdout")
     common = {k: v for k, v in table.value.items() if k in ("model", *beside)}
     own = {k: v for k, v in table.value.items() if k not in beside}
     chosen = choose(evolve(table, value=own), "fit", key="model", beside=beside)

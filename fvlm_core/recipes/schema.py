@@ -344,12 +344,14 @@ class Checkpoints:
 class FitSettings:
     """A scaling fit made when the runs are done. model: a fit component; its own settings stand beside it.
 
-    runs: which runs it is made of, as a pattern of their ids ("*-F"); None for all that are `in_fits`.
+    runs: which runs it is made of, as a pattern of their ids ("*-F"); None for all that are `in_fits`. holdout: runs
+    that it is not made of and predicts, as a pattern of their ids, also such as are not `in_fits`.
     """
 
     model: str
     objective: Literal["log-huber", "log-lad", "log-mse", "mse"] = "log-huber"
     runs: str | None = None
+    holdout: str | None = None
     config: Any = None
 
 

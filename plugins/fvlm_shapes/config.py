@@ -26,8 +26,10 @@ class Shapes:
     level: `easy` is what is seen in the clip; `gaze` is what can only be told by looking at the right place at the
     right time; `signals` is told in words drawn at stated odds, so that the least loss is known. clips,
     validation_clips: how many of each split. frames: of a clip, one a second. seed: of the scenes. prompt: the user's
-    turn. pairs: whether each clip comes with a worse caption, wrong in one word, for preference training. text_only:
-    captions without clips. cache: where the files are kept; they are drawn once and shared by all recipes.
+    turn. files: whether clips are encoded as H.264 files, which are decoded as any other; without, the model gets the
+    pictures as they were drawn, and nothing is kept. pairs: whether each clip comes with a worse caption, wrong in
+    one word, for preference training. text_only: captions without clips. cache: where the files are kept; they are
+    drawn once and shared by all recipes.
     """
 
     level: Level = field(default="easy", validator=in_(get_args(Level)))
@@ -36,6 +38,7 @@ class Shapes:
     frames: int = field(default=4, validator=ge(2))
     seed: int = field(default=0, validator=ge(0))
     prompt: str = field(default="Describe the clip.", validator=min_len(1))
+    files: bool = True
     pairs: bool = False
     text_only: bool = False
     cache: Path = field(factory=lambda: cache_folder("shapes"))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from hashlib import blake2b
 from random import Random
-from typing import Protocol
+from typing import ClassVar, Protocol
 
+import numpy as np
 from attrs import frozen
+from numpy.typing import NDArray
 from PIL import Image
 
 from fvlm_core.plugin_api import Split
 from fvlm_shapes.config import Level
-from fvlm_shapes.draw import COLOURS, GLYPHS, GRID, band, blank, card, fill
+from fvlm_shapes.draw import COLOURS, GLYPHS, GRID, SIDE, band, blank, card, fill
 from fvlm_shapes.draws import pick, rank_pick, several
 from fvlm_shapes.signals import signal
 
@@ -20,7 +23,12 @@ _HELD_OUT = 8
 
 
 class Scene(Protocol):
-    """A clip before it is drawn; its fields say everything that decides the pixels."""
+    """A clip before it is drawn; its fields say everything that decides the pixels.
+
+    side: of its pictures, in pixels.
+    """
+
+    side: ClassVar[int]
 
     def caption(self) -> str:
         """What is said of it."""
@@ -33,6 +41,23 @@ class Scene(Protocol):
     def frames(self) -> list[Image.Image]:
         """Its pictures, RGB, one a second."""
         ...
+
+
+class Pictures:
+    """The pictures of a scene as a clip has them, uint8 [T, H, W, 3], drawn when the first of them is asked for."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, drawn: Scene, count: int) -> None:
+        self._drawn = drawn
+        self.shape = (count, drawn.side, drawn.side, 3)
+
+    @cached_property
+    def _frames(self) -> list[Image.Image]:
+        return self._drawn.frames()
+
+    def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
+        return np.asarray(self._frames[index])
 
 
 def scene(level: Level, seed: int, split: Split, index: int, frames: int) -> Scene:
@@ -78,6 +103,7 @@ class Mover:
 class Easy:
     """One card, or two above each other, before a sky of two rows and a ground of one."""
 
+    side: ClassVar[int] = SIDE
     sky: str
     ground: str
     movers: tuple[Mover, ...]
@@ -139,6 +165,7 @@ class Gaze:
     cells and contents are drawn anew for each frame.
     """
 
+    side: ClassVar[int] = SIDE
     lamps: tuple[str, ...]
     cards: tuple[tuple[tuple[int, str, str], ...], ...]
 

@@ -15,6 +15,7 @@ from functools import lru_cache
 from itertools import accumulate
 from math import log
 from random import Random
+from typing import ClassVar
 
 from attrs import frozen
 from PIL import Image, ImageDraw
@@ -38,10 +39,12 @@ _FIELDS = 2
 """Fields of a flag in each direction, of one patch each."""
 
 
-def odds(count: int) -> list[float]:
+@lru_cache
+def odds(count: int) -> tuple[float, ...]:
     """Of the ranks 1 to `count`; they sum to 1."""
     weights = [rank**-EXPONENT for rank in range(1, count + 1)]
-    return [weight / sum(weights) for weight in weights]
+    total = sum(weights)
+    return tuple(weight / total for weight in weights)
 
 
 def entropy() -> float:
@@ -54,6 +57,7 @@ class Signal:
     """A clip. flags: of each frame, the colours of its four fields, row by row. words: what is said of it. ranks: of
     each word in the order of this signal, from 0."""
 
+    side: ClassVar[int] = _FIELDS * CELL
     flags: tuple[tuple[str, ...], ...]
     words: tuple[str, ...]
     ranks: tuple[int, ...]
@@ -68,10 +72,10 @@ class Signal:
         return -sum(log(chances[rank]) for rank in self.ranks)
 
     def frames(self) -> list[Image.Image]:
-        """One picture a second, 28 x 28."""
+        """One picture a second."""
         pictures: list[Image.Image] = []
         for flag in self.flags:
-            picture = Image.new("RGB", (_FIELDS * CELL, _FIELDS * CELL))
+            picture = Image.new("RGB", (self.side, self.side))
             for place, colour in enumerate(flag):
                 x, y = CELL * (place % _FIELDS), CELL * (place // _FIELDS)
                 box = (x, y, x + CELL - 1, y + CELL - 1)

@@ -11,11 +11,11 @@ from random import Random
 
 from filelock import FileLock
 
-from fvlm_core.plugin_api import DataSource, Progress, Sample, Split, Turn, VideoFile
+from fvlm_core.plugin_api import DataSource, FrameArray, Progress, Sample, Split, Turn, VideoFile
 from fvlm_shapes.config import Shapes
 from fvlm_shapes.pairs import worse
 from fvlm_shapes.render import Film, render
-from fvlm_shapes.scenes import Scene, scene
+from fvlm_shapes.scenes import Pictures, Scene, scene
 
 _DRAWS = ("draw.py", "draws.py", "render.py", "scenes.py", "signals.py")
 """The modules that decide what the files hold: when one changes, nothing is taken from the cache of before."""
@@ -43,14 +43,14 @@ class ShapesSource(DataSource):
             f"{config.level}-{config.seed}-{self.film.split}-{index:06d}",
             self.name,
             (Turn("user", config.prompt), Turn("assistant", drawn.caption())),
-            None if config.text_only else self._clip(index),
+            None if config.text_only else self._file(index) if config.files else self._pictures(drawn),
             rejected=self._rejected(index, drawn) if config.pairs else (),
             nats=None if config.text_only else drawn.nats(),
         )
 
     def prepare(self, progress: Progress) -> None:
         """Draw what is missing, and write a manifest that the `clips` source reads. One process at a time draws."""
-        if self.config.text_only:
+        if self.config.text_only or not self.config.files:
             return
         self.film.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.film.folder / f".{self.film.split}.lock"):
@@ -64,9 +64,13 @@ class ShapesSource(DataSource):
         random = Random(f"worse/{film.level}/{film.seed}/{film.split}/{index}")
         return Turn("user", self.config.prompt), Turn("assistant", worse(drawn, random))
 
-    def _clip(self, index: int) -> VideoFile:
+    def _file(self, index: int) -> VideoFile:
         frames = self.config.frames
         return VideoFile(self.film.file(index), max_frames=frames, seconds=frames)
+
+    def _pictures(self, drawn: Scene) -> FrameArray:
+        frames = self.config.frames
+        return FrameArray(Pictures(drawn, frames), rate=1.0, max_frames=frames)
 
     def _scene(self, index: int) -> Scene:
         film = self.film

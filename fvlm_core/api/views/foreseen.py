@@ -10,6 +10,7 @@ from fvlm_core.report.digits import digits
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     from rich.console import Console
     from rich.table import Table
 
@@ -21,9 +22,11 @@ SHOWN = 12
 
 
 def print_holdout(console: Console, found: Holdout) -> None:
-    """The scores over all points that were kept out, and run by run."""
+    """The scores over all points that were kept out, and run by run; of single points of runs, each prediction."""
     rest: list[str] = []
-    if found.total is not None:
+    if found.total is not None and found.table["run"].is_unique and len(found.table) <= SHOWN:
+        rest = [_foretold(*one) for one in _each(found.table)]
+    elif found.total is not None:
         console.print(holdout_table(found, found.total))
     if len(found.runs) > SHOWN:
         rest.append(f"{len(found.runs) - SHOWN} more runs are in the record (--json)")
@@ -35,6 +38,19 @@ def print_holdout(console: Console, found: Holdout) -> None:
     for line in rest:
         console.print(f"  {line}", style="dim", markup=False, highlight=False)
     console.print()
+
+
+def _each(table: pd.DataFrame) -> list[tuple[str, float, float, float, float]]:
+    columns = [table[name].tolist() for name in ("run", "predicted", "low", "high", "measured")]
+    return list(zip(*columns, strict=True))
+
+
+def _foretold(run: str, predicted: float, low: float, high: float, measured: float) -> str:
+    """One line."""
+    inside = "inside" if low <= measured <= high else "OUTSIDE"
+    least, most = digits(low, 4), digits(high, 4)
+    said = f"predicted {digits(predicted, 4)} [{least}, {most}], measured {digits(measured, 4)}"
+    return f"{run or 'kept out'}: {said}: {inside} the interval"
 
 
 def holdout_table(found: Holdout, total: Score) -> Table:

@@ -59,7 +59,7 @@ def load_model(name: str, config: Any = None) -> FitModel:
 
 
 def fit_runs(runs: Sequence[StoredRun], fits: Sequence[FitRequest], source: str = "runs") -> list[FitReport]:
-    """The fits of a recipe (`recipe.fits`), each on those of its runs that are `in_fits`.
+    """The fits of a recipe (`recipe.fits`), each on those of its runs that are `in_fits` and not held out.
 
     Raises `UsageError` when no run has a point to fit. A fit that the points cannot support is a report, not an error.
     """
@@ -77,14 +77,16 @@ def _points_of(
     runs: Sequence[StoredRun], fits: Sequence[FitRequest], laws: Sequence[FitModel], source: str
 ) -> list[Points]:
     """The points of each fit; fits of the same runs share theirs."""
-    read: dict[str | None, Points] = {}
-    for pattern in dict.fromkeys(fit.runs for fit in fits):
-        if pattern is None:
-            read[pattern] = from_runs(runs, source, laws=laws)
-            continue
-        chosen = [run for run in runs if fnmatchcase(run.id, pattern)]
-        read[pattern] = evolve(from_runs(chosen, f"{source}, runs {pattern}", laws=laws), of=pattern)
-    return [read[fit.runs] for fit in fits]
+    read: dict[tuple[str | None, str | None], Points] = {}
+    for pattern, out in dict.fromkeys((fit.runs, fit.holdout) for fit in fits):
+        chosen = [run for run in runs if not _named(run, out) and (pattern is None or _named(run, pattern))]
+        said = source if pattern is None else f"{source}, runs {pattern}"
+        read[pattern, out] = evolve(from_runs(chosen, said, laws=laws), of=pattern)
+    return [read[fit.runs, fit.holdout] for fit in fits]
+
+
+def _named(run: StoredRun, pattern: str | None) -> bool:
+    return pattern is not None and fnmatchcase(run.id, pattern)
 
 
 def fit_points(

@@ -37,19 +37,22 @@ def from_runs(
     n: NKind = "total",
     d: DKind = "samples",
     laws: Sequence[FitModel] = (),
+    *,
+    controls: bool = False,
 ) -> Points:
     """The evaluations of runs, validation loss against D. Runs not `in_fits` are left out, and named.
 
-    n, d: what N and D count. laws: columns of their own are looked for under their names in an evaluation's metrics, a
-    run's record and its resolved recipe ("vision.tokens"). Raises `UsageError` when there is nothing to fit, or when a
-    run did not record them, or recorded a word where a law reads a number.
+    controls: whether they are taken, too. n, d: what N and D count. laws: columns of their own are looked for under
+    their names in an evaluation's metrics, a run's record and its resolved recipe ("vision.tokens"). Raises
+    `UsageError` when there is nothing to fit, or when a run did not record them, or recorded a word where a law reads a
+    number.
     """
-    used = [run for run in runs if run.in_fits]
+    used = [run for run in runs if controls or run.in_fits]
     names = run_names(runs)
     rows: list[dict[str, Any]] = []
     curves: dict[str, LRCurve] = {}
-    controls = [names[run.folder] for run in runs if not run.in_fits]
-    remarks = [f"left out, because they are not meant for fits: {', '.join(controls)}"] if controls else []
+    left = [names[run.folder] for run in runs if not (controls or run.in_fits)]
+    remarks = [f"left out, because they are not meant for fits: {', '.join(left)}"] if left else []
     parameters, seen = N_KINDS[n], D_KINDS[d]
     further = {one.name: (one.name, *one.headers) for law in laws for one in law.variables}
     further |= {label: (label,) for law in laws for label in law.labels}

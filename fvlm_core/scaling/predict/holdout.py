@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from attrs import asdict, evolve, frozen
 
+from fvlm_core.runs.store import StoredRun
+from fvlm_core.scaling.fit.preparation import prepared
 from fvlm_core.scaling.fit.problem import group_label
 from fvlm_core.scaling.fit.report import FitReport, FittedLaw
 from fvlm_core.scaling.points.point_selection import holds
 from fvlm_core.scaling.points.points import Points
+from fvlm_core.scaling.points.points_from_runs import from_runs
 from fvlm_core.scaling.predict.prediction import Predictor
 from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.filter_expression import Condition
@@ -40,10 +44,10 @@ class Score:
 class Holdout:
     """Points that were kept out, and how well they were predicted.
 
-    where: which, as they were asked for. table: those that could be predicted, with `predicted`, `low` and `high`
-    beside the points' columns. total: of all of them, None where there is none. runs: run by run, where there are
-    several. unpredicted: how many are of groups that no fit is of, or lack what the law reads. relative: whether errors
-    are parts of what was measured.
+    where: which, as they were asked for. table: those that could be predicted, with `measured`, `predicted`, `low` and
+    `high` beside the points' columns. total: of all of them, None where there is none. runs: run by run, where there
+    are several. unpredicted: how many are of groups that no fit is of, or lack what the law reads. relative: whether
+    errors are parts of what was measured.
     """
 
     where: str
@@ -108,7 +112,7 @@ def score(report: FitReport, held: Points, where: Sequence[Condition]) -> Holdou
         known = _known(fit, of)
         if len(known):
             best, low, high = Predictor(fit, None).over(known, held.curves)
-            parts.append(known.assign(predicted=best, low=low, high=high))
+            parts.append(known.assign(measured=known[model.target], predicted=best, low=low, high=high))
     text = " or ".join(map(str, where))
     if not parts:
         return Holdout(text, held.table[:0], None, (), len(held.table), True)
@@ -119,11 +123,21 @@ def score(report: FitReport, held: Points, where: Sequence[Condition]) -> Holdou
     return Holdout(
         text,
         table,
-        _score("all", table, model.target, relative),
-        tuple(_score(name, rows, model.target, relative) for name, rows in named if len(named) > 1),
+        _score("all", table, relative),
+        tuple(_score(name, rows, relative) for name, rows in named if len(named) > 1),
         len(held.table) - len(table),
         relative,
     )
+
+
+def score_runs(report: FitReport, runs: Sequence[StoredRun], pattern: str) -> Holdout:
+    """A fit's predictions of the runs that its recipe holds out. pattern: of their ids."""
+    held = [run for run in runs if fnmatchcase(run.id, pattern)]
+    points = from_runs(held, report.points.source, laws=[report.model], controls=True)
+    where = Condition("run", "==", pattern)
+    if report.model.derive is not None:
+        return Holdout(str(where), points.table[:0], None, (), len(points.table), True)
+    return score(report, prepared(points, report.model), [where])
 
 
 def _known(fit: FittedLaw, table: pd.DataFrame) -> pd.DataFrame:
@@ -137,8 +151,8 @@ def _known(fit: FittedLaw, table: pd.DataFrame) -> pd.DataFrame:
     return table[keep].reset_index(drop=True)
 
 
-def _score(of: str, table: pd.DataFrame, target: str, relative: bool) -> Score:
-    measured, predicted = table[target].to_numpy(float), table["predicted"].to_numpy(float)
+def _score(of: str, table: pd.DataFrame, relative: bool) -> Score:
+    measured, predicted = table["measured"].to_numpy(float), table["predicted"].to_numpy(float)
     apart = predicted - measured
     errors = np.abs(apart / measured if relative else apart)
     about = float(((measured - measured.mean()) ** 2).sum())
