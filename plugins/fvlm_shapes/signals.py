@@ -10,7 +10,6 @@ as well.
 
 from __future__ import annotations
 
-from bisect import bisect
 from functools import lru_cache
 from itertools import accumulate
 from math import log
@@ -68,8 +67,8 @@ class Signal:
 
     def nats(self) -> float:
         """-ln of the odds of exactly these words."""
-        chances = odds(len(VOCABULARY))
-        return -sum(log(chances[rank]) for rank in self.ranks)
+        costs = _costs()
+        return sum(costs[rank] for rank in self.ranks)
 
     def frames(self) -> list[Image.Image]:
         """One picture a second."""
@@ -86,9 +85,9 @@ class Signal:
 
 def signal(random: Random, frames: int) -> Signal:
     """A clip of so many frames."""
-    number = _rank(random, SIGNALS)
+    (number,) = _ranks(random, SIGNALS, 1)
     order = _order(number)
-    ranks = tuple(_rank(random, len(order)) for _ in range(SAID))
+    ranks = _ranks(random, len(order), SAID)
     return Signal(_flags(number, frames), tuple(order[rank] for rank in ranks), ranks)
 
 
@@ -104,10 +103,15 @@ def _flags(number: int, frames: int) -> tuple[tuple[str, ...], ...]:
 
 
 @lru_cache
+def _costs() -> tuple[float, ...]:
+    return tuple(-log(chance) for chance in odds(len(VOCABULARY)))
+
+
+@lru_cache
 def _cumulative(count: int) -> tuple[float, ...]:
     return tuple(accumulate(odds(count)))
 
 
-def _rank(random: Random, count: int) -> int:
-    """From 0. The last step of the sum may be below 1 by rounding, and a number above it is of the last rank."""
-    return min(bisect(_cumulative(count), random.random()), count - 1)
+def _ranks(random: Random, count: int, draws: int) -> tuple[int, ...]:
+    """From 0, of so many, each drawn on its own."""
+    return tuple(random.choices(range(count), cum_weights=_cumulative(count), k=draws))

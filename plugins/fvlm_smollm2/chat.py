@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,14 @@ from typing import Any
 import numpy as np
 from attrs import field, frozen
 from numpy.typing import NDArray
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from fvlm_core.plugin_api import NOTES, EncodedChat, Turn, UsageError, check_data
 from fvlm_smollm2.template import SYSTEM
 
 _END_OF_TEXT, _START, _END, _UNKNOWN = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<unk>"
 _MOST_WORDS = 65_536
+_ALWAYS = ("system\n", "user\n", "assistant\n")
 _SHORT = (Turn("system", "Be brief."), Turn("user", "Hi"), Turn("assistant", "Yes."), Turn("user", "Why?"))
 _TEMPLATE = (
     "{% for message in messages %}"
@@ -47,6 +50,7 @@ class ChatML:
     _bare: Any = field(init=False, repr=False)
     _unknown: int | None = field(init=False, repr=False)
     _line: tuple[int, ...] = field(init=False, repr=False)
+    _known_turn: Callable[[Turn], tuple[list[int], list[bool], set[str]]] = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         found: Any = self.tokenizer
@@ -60,6 +64,7 @@ class ChatML:
             "_unknown": _unknown(found),
         }.items():
             object.__setattr__(self, name, value)
+        object.__setattr__(self, "_known_turn", lru_cache(64)(self._turn))
         object.__setattr__(self, "_line", tuple(id for id, _ in self._read("\n")))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -76,14 +81,13 @@ class ChatML:
         content: list[bool] = []
         spelled: set[str] = set()
         for turn in self._with_system(turns):
-            head, said = f"{turn.role}\n", turn.role == "assistant"
-            read = self._read(head + turn.content)
-            own = [said and end > len(head) for _, end in read]
-            ids += [self._start, *(id for id, _ in read), self.end_of_turn, *self._line]
+            # Instructions and questions are often the same for a whole data set.
+            read, own, names = (self._turn if turn.role == "assistant" else self._known_turn)(turn)
+            said = turn.role == "assistant"
+            ids += [self._start, *read, self.end_of_turn, *self._line]
             answer += [False, *own, said, *[said] * len(self._line)]
             content += [False, *own, False, *[False] * len(self._line)]
-            forms = turn.content, self._normalized(turn.content)
-            spelled.update(name for name in self._added.values() if any(name in form for form in forms))
+            spelled |= names
         return EncodedChat(
             np.array(ids, dtype=np.int64),
             np.array(answer, dtype=np.bool_),
@@ -120,6 +124,18 @@ class ChatML:
         """The turns with a system turn first."""
         has_one = not self.system or (turns and turns[0].role == "system")
         return turns if has_one else [Turn("system", self.system), *turns]
+
+    def _turn(self, turn: Turn) -> tuple[list[int], list[bool], set[str]]:
+        """Of role and text: ids, which are of an answer's own characters, and control tokens that the text spells."""
+        head = f"{turn.role}\n"
+        read = self._read(head + turn.content)
+        own = [turn.role == "assistant" and end > len(head) for _, end in read]
+        forms = turn.content, self._normalized(turn.content)
+        return (
+            [id for id, _ in read],
+            own,
+            {name for name in self._added.values() if any(name in form for form in forms)},
+        )
 
     def _read(self, text: str) -> list[tuple[int, int]]:
         """A text as token ids, each with where its characters end; none of them is an added token spelled out.
@@ -207,19 +223,27 @@ def from_corpus(texts: Iterable[str], system: str = SYSTEM) -> ChatML:
     text survives encoding and decoding unchanged. Ids: <|endoftext|> 0, <|im_start|> 1, <|im_end|> 2, <unk> 3, then
     words by falling frequency, then alphabetically. Raises `UsageError` beyond 65,536 different words.
     """
-    tokenizer: Any = Tokenizer(models.WordLevel({}, unk_token=_UNKNOWN))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r" ?\w+| ?[^\w\s]|\s"), "isolated")
-    tokenizer.decoder = decoders.Fuse()
-    trainer = trainers.WordLevelTrainer(
-        vocab_size=_MOST_WORDS + 1, special_tokens=[_END_OF_TEXT, _START, _END, _UNKNOWN], show_progress=False
-    )
-    template = (*(f"{role}\n" for role in ("system", "user", "assistant")), system)
-    tokenizer.train_from_iterator(chain(template, texts), trainer)
-    if tokenizer.get_vocab_size() > _MOST_WORDS:
+    pieces: Counter[str] = Counter()
+    for text in chain(_ALWAYS, (system,), texts):
+        first, *others = text.split(" ")  # no word goes on behind a space
+        pieces[first] += 1
+        pieces.update(f" {other}" for other in others)
+    split: Any = pre_tokenizers.Split(Regex(r" ?\w+| ?[^\w\s]|\s"), "isolated")
+    words: Counter[str] = Counter()
+    for piece, times in pieces.items():
+        for word, _ in split.pre_tokenize_str(piece):
+            words[word] += times
+    named = (_END_OF_TEXT, _START, _END, _UNKNOWN)
+    ordered = [*named, *sorted(words, key=lambda word: (-words[word], word))]
+    if len(ordered) > _MOST_WORDS:
         raise UsageError(
             f"tokenizer: the training texts hold more than {_MOST_WORDS:,} different words; "
             'expected tokenizer = "HUB-ID" or a folder with a tokenizer.json for texts this rich'
         )
+    tokenizer: Any = Tokenizer(models.WordLevel({word: id for id, word in enumerate(ordered)}, _UNKNOWN))
+    tokenizer.pre_tokenizer = split
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.add_special_tokens([*named])
     return ChatML(tokenizer, system)
 
 
