@@ -13,7 +13,6 @@ from attrs import frozen
 
 from fvlm_core.api.checks import texts
 from fvlm_core.api.explained import public
-from fvlm_core.api.fitted import FitResult
 from fvlm_core.api.places import Root, runs_folder, warn
 from fvlm_core.api.recipe import Recipe, as_recipe
 from fvlm_core.api.trained import Trained
@@ -28,6 +27,7 @@ from fvlm_registry.nearest import did_you_mean
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fvlm_core.api.fitted import FitResult
     from fvlm_core.execution.sequential import Outcome
     from fvlm_core.training.process_group import Ranks
 
@@ -135,6 +135,7 @@ def train_all(
 
 def fits_of(recipe: read.Recipe, outcomes: Sequence[Outcome], folder: Path) -> list[FitResult]:
     """The recipe's fits on its own runs, and what they predict of those that they hold out. folder: of the runs."""
+    from fvlm_core.api.fitted import FitResult
     from fvlm_core.runs.store import open_run
     from fvlm_core.scaling.fit.fitting import fit_runs
     from fvlm_core.scaling.predict.holdout import score_runs

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from attrs import fields, frozen
+from attrs import evolve, fields, frozen
 
 from fvlm_core.cli.offered import completing
+
+if TYPE_CHECKING:
+    from fvlm_core.recipes.read import Recipe
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -29,6 +32,11 @@ class LaunchRequest:
     def jobs(self) -> int:
         """How many jobs at once: as said, else one a GPU, else one."""
         return self.slots or (len(self.gpus.split(",")) if self.gpus else 1)
+
+    def for_recipe(self, recipe: Recipe) -> LaunchRequest:
+        """As many local slots as the recipe says, where no launcher is named and there are several runs."""
+        slots = min(recipe.slots, len(recipe.runs))
+        return self if self.launcher or slots == 1 else evolve(self, launcher="local", slots=slots)
 
 
 def launch_options(command: Command) -> Command:

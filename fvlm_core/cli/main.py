@@ -5,6 +5,8 @@ Exit codes: 0 done, 1 failure, 2 misuse, 130 interrupted from the keyboard.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import os
 import sys
@@ -70,6 +72,10 @@ def fvlm(ctx: click.Context) -> None:
     if ctx.invoked_subcommand != "data":  # bars of libraries write past rich, and for moments only
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.getcwd()  # raises where that is gone; what a command imports (MKL) ends the process then, with words of its own
+
+
+# Ending, the interpreter looks for cycles in all that torch and transformers have made: 1 s, for memory that goes anyway.
+atexit.register(gc.freeze)
 
 
 def main() -> int:

@@ -133,22 +133,20 @@ def command(
             show_commands(read, CommandLine(recipe, root, overrides, allowed, force), request)
         return
     failure = None
-    if request.launcher is not None:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and request.launcher is None:
+        outcomes, read = _train_with_others(read_chosen, root, allowed, force)
+    elif (launching := request.for_recipe(read := read_chosen())).launcher is not None:
         from fvlm_core.cli.launch import launch
         from fvlm_core.execution.jobs import CommandLine
 
-        read = read_chosen()
-        outcomes, failure = launch(read, CommandLine(recipe, root, overrides, allowed, force), request)
+        outcomes, failure = launch(read, CommandLine(recipe, root, overrides, allowed, force), launching)
         if len(outcomes) == len(read.runs):
             from fvlm_core.api.views.outcomes import say_skipped
 
             say_skipped(stdout(), read, outcomes)
-    elif int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        outcomes, read = _train_with_others(read_chosen, root, allowed, force)
     else:
         from fvlm_core.api.train import train_all
 
-        read = read_chosen()
         outcomes = train_all(read, root, allowed, stdout(), force=force)
     if outcomes is None:
         return  # the first rank shows them

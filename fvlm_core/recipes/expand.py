@@ -17,6 +17,8 @@ from fvlm_core.utils.errors import Problem, Problems
 from fvlm_core.utils.file_names import LONGEST
 
 EXPANSIONS = ("runs", "grid", "ablate")
+COUNTS = ("seeds", "slots")
+"""Keys of a recipe that no run has: how often each is repeated, and how many are trained beside each other."""
 MOST_RUNS = 10_000
 """Runs of one recipe: each is built and checked before the first begins."""
 
@@ -41,10 +43,8 @@ def expand(recipe: Located, name: str) -> list[Expanded]:
     if len(used) > 1:
         text = f"choose one of {', '.join(EXPANSIONS)}; this recipe has {' and '.join(used)}"
         raise Problems([recipe.problem((used[1],), text)])
-    base = evolve(recipe, value={k: v for k, v in recipe.value.items() if k not in (*EXPANSIONS, "seeds")})
-    seeds = recipe.value["seeds"].value if "seeds" in recipe.value else 1
-    if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
-        raise Problems([recipe.problem(("seeds",), f"expected a whole number of at least 1, got {seeds!r}")])
+    base = evolve(recipe, value={k: v for k, v in recipe.value.items() if k not in (*EXPANSIONS, *COUNTS)})
+    seeds = count(recipe, "seeds")
     _check_count(recipe, seeds)
     if not used:
         runs: _Runs = [(name, ("name",), base)]
@@ -56,6 +56,14 @@ def expand(recipe: Located, name: str) -> list[Expanded]:
         for run, _, table in runs
         for repeat in range(seeds)
     ]
+
+
+def count(recipe: Located, key: str) -> int:
+    """One of `COUNTS`, 1 where it is not given. Raises `Problems`."""
+    number = recipe.value[key].value if key in recipe.value else 1
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise Problems([recipe.problem((key,), f"expected a whole number of at least 1, got {number!r}")])
+    return number
 
 
 _Runs = list[tuple[str, Key, Located]]

@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import evolve
 
-from fvlm_core.recipes.expand import EXPANSIONS
+from fvlm_core.recipes.expand import COUNTS, EXPANSIONS
 from fvlm_core.recipes.files import find_recipe, shipped
 from fvlm_core.recipes.located import Located, from_plain, read_toml
 from fvlm_core.recipes.merge import merge
@@ -48,7 +48,7 @@ def base_table(name: str) -> tuple[dict[str, Any], Path]:
     """What the runs of a recipe change: its tables with `extends` followed, as plain values, and its file."""
     file, shown = find_recipe(name)
     tree = _extended(file, shown, ())
-    own = {key: value for key, value in tree.value.items() if key not in (*EXPANSIONS, "seeds")}
+    own = {key: value for key, value in tree.value.items() if key not in (*EXPANSIONS, *COUNTS)}
     return {key: value.plain() for key, value in own.items()}, file
 
 

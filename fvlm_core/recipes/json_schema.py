@@ -36,11 +36,13 @@ _SCALARS: dict[Any, str] = {bool: "boolean", int: "integer", float: "number", st
 _BOUNDS = {">=": "minimum", ">": "exclusiveMinimum", "<=": "maximum", "<": "exclusiveMaximum"}
 _INHERITING = ("extends", *EXPANSIONS)
 
-SEEDS: Schema = {
-    "type": "integer",
-    "minimum": 1,
-    "default": 1,
-    "description": "Repeats every run with seed, seed + 1, ...",
+_COUNT: Schema = {"type": "integer", "minimum": 1, "default": 1}
+COUNTED: Schema = {
+    "seeds": {**_COUNT, "description": "Repeats every run with seed, seed + 1, ..."},
+    "slots": {
+        **_COUNT,
+        "description": "How many runs are trained beside each other where no --launcher is named.",
+    },
 }
 
 
@@ -55,7 +57,7 @@ def recipe_schema() -> Schema:
             "type": "string",
             "description": "Another recipe that this one changes: a file beside it, or a shipped one.",
         },
-        "seeds": SEEDS,
+        **COUNTED,
         **expansions,
     }
     # A recipe without a name is called as its file is.
@@ -84,10 +86,10 @@ def recipe_schema() -> Schema:
 
 
 def changes_schema() -> Schema:
-    """What `-o` may change of a recipe: the loose table of a run and `seeds`, with their `$defs`."""
+    """What `-o` may change of a recipe: the loose table of a run, `seeds` and `slots`, with their `$defs`."""
     made = _Definitions()
     loose = made.table(schema.RunRecipe, False)
-    return {**loose, "properties": {**loose["properties"], "seeds": SEEDS}, "$defs": made.found}
+    return {**loose, "properties": {**loose["properties"], **COUNTED}, "$defs": made.found}
 
 
 def settings_schema(offer: Offer) -> Schema:

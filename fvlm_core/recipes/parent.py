@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import frozen
 
-from fvlm_core.recipes.expand import EXPANSIONS
+from fvlm_core.recipes.expand import COUNTS, EXPANSIONS
 from fvlm_core.recipes.extends import base_table, parent_of
 from fvlm_core.recipes.read import Recipe
 from fvlm_core.recipes.resolved import flat
@@ -47,7 +47,7 @@ def parentage(recipe: Recipe) -> Parentage:
     return Parentage(parent or f"{recipe.file} without its list of runs", runs)
 
 
-_NAMES = ("name", "description", "extends", "seeds", *EXPANSIONS)
+_NAMES = ("name", "description", "extends", *COUNTS, *EXPANSIONS)
 """Keys that say what a recipe is called and which runs it has."""
 
 

@@ -15,7 +15,7 @@ from fvlm_core.interfaces.objective import OwnObjective, Preference
 from fvlm_core.interfaces.optimizer import OwnOptimizer
 from fvlm_core.interfaces.schedule import OwnKind, OwnSchedule
 from fvlm_core.recipes.choose import ALONE, check_model, check_training, choose
-from fvlm_core.recipes.expand import EXPANSIONS, expand
+from fvlm_core.recipes.expand import COUNTS, EXPANSIONS, count, expand
 from fvlm_core.recipes.extends import recipe_tree
 from fvlm_core.recipes.files import NAMED
 from fvlm_core.recipes.located import InvalidTOML, Key, Located, from_plain, parse_toml
@@ -58,13 +58,15 @@ class Run:
 
 @frozen
 class Recipe:
-    """A recipe that can be run. file: as the user named it. left_out: runs that `only` took out."""
+    """A recipe that can be run. file: as the user named it. left_out: runs that `only` took out. slots: how many runs
+    are trained beside each other where nobody says."""
 
     name: str
     file: str
     runs: tuple[Run, ...]
     fits: tuple[FitSettings, ...]
     left_out: tuple[Run, ...] = ()
+    slots: int = 1
 
 
 def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -95,7 +97,7 @@ def _without_effect(tree: Located, overrides: Sequence[str]) -> list[Problem]:
             return problems
         key = tuple(text.partition("=")[0].strip().split("."))
         same = [one.table.plain() for one in before] == [one.table.plain() for one in after]
-        if same and tree.plain() != changed.plain() and key[0] not in EXPANSIONS:
+        if same and tree.plain() != changed.plain() and key[0] not in (*EXPANSIONS, *COUNTS):
             place = after[0].table.at(key)
             where = f" ({place.file}:{place.line})" if place.line else ""
             problems.append(
@@ -119,6 +121,7 @@ def read_tree(tree: Located) -> Recipe:
     """`read_recipe` of tables."""
     problems: list[Problem] = []
     runs: list[Run] = []
+    slots = count(tree, "slots")
     for expanded in expand(tree, str(tree.value["name"].value)):
         try:
             config = structure(expanded.table, RunRecipe, _SPECIAL)
@@ -134,7 +137,7 @@ def read_tree(tree: Located) -> Recipe:
     problems += _unmatched(tree, runs)
     if problems:
         raise Problems(list(dict.fromkeys(problems)))  # runs share their base's problems
-    return Recipe(runs[0].config.name, tree.file, tuple(runs), runs[0].config.fits)
+    return Recipe(runs[0].config.name, tree.file, tuple(runs), runs[0].config.fits, slots=slots)
 
 
 def only(recipe: Recipe, names: Sequence[str]) -> Recipe:
@@ -178,7 +181,7 @@ def _unmatched(tree: Located, runs: Sequence[Run]) -> list[Problem]:
 def _place(tree: Located, table: Located, key: Key, text: str) -> Problem:
     # At the top level the three expansions are valid keys too, so a near miss may be meant as one of them.
     if len(key) == 1 and text.startswith("unknown key"):
-        near = did_you_mean(str(key[0]), [*EXPANSIONS, "seeds", "extends"])
+        near = did_you_mean(str(key[0]), [*EXPANSIONS, *COUNTS, "extends"])
         text = f"unknown key{near}" if near else text
     return table.problem(key, text)
 

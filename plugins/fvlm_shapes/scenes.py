@@ -66,7 +66,7 @@ def scene(level: Level, seed: int, split: Split, index: int, frames: int) -> Sce
     Signals are told by chance, and held out by chance: leaving out captions would change the odds.
     """
     if level == "signals":
-        return signal(Random(f"{level}/{seed}/{split}/{index}"), frames)
+        return signal(seed, split, index, frames)
     draw = {"easy": _easy, "gaze": _gaze}[level]
     attempt = 0
     while True:

@@ -11,14 +11,17 @@ as well.
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import accumulate
+from hashlib import blake2b
 from math import log
 from random import Random
 from typing import ClassVar
 
+import numpy as np
 from attrs import frozen
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from fvlm_core.plugin_api import Split
 from fvlm_shapes.draw import CELL, COLOURS
 from fvlm_shapes.draws import pick, several
 
@@ -33,6 +36,9 @@ VOCABULARY = tuple(consonant + vowel for vowel in "aeio" for consonant in "bdfgh
 
 SAID = 16
 """Words of a caption."""
+
+_BLOCK = 1024
+"""Clips that are drawn at once."""
 
 _FIELDS = 2
 """Fields of a flag in each direction, of one patch each."""
@@ -83,12 +89,22 @@ class Signal:
         return pictures
 
 
-def signal(random: Random, frames: int) -> Signal:
-    """A clip of so many frames."""
-    (number,) = _ranks(random, SIGNALS, 1)
+def signal(seed: int, split: Split, index: int, frames: int) -> Signal:
+    """Clip `index` of a split."""
+    block, place = divmod(index, _BLOCK)
+    numbers, ranks = _block(seed, split, block)
+    number, said = int(numbers[place]), tuple(ranks[place].tolist())
     order = _order(number)
-    ranks = _ranks(random, len(order), SAID)
-    return Signal(_flags(number, frames), tuple(order[rank] for rank in ranks), ranks)
+    return Signal(_flags(number, frames), tuple(order[rank] for rank in said), said)
+
+
+@lru_cache(16)
+def _block(seed: int, split: Split, number: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Of `_BLOCK` clips at once, which takes a hundredth of the time of one by one: which signal, int [_BLOCK], and the
+    ranks of its words, int [_BLOCK, SAID]."""
+    digest = blake2b(f"signals/{seed}/{split}/{number}".encode(), digest_size=16).digest()
+    drawn = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big"))).random((_BLOCK, 1 + SAID))
+    return _rank(drawn[:, 0], SIGNALS), _rank(drawn[:, 1:], len(VOCABULARY))
 
 
 @lru_cache(SIGNALS)
@@ -107,11 +123,7 @@ def _costs() -> tuple[float, ...]:
     return tuple(-log(chance) for chance in odds(len(VOCABULARY)))
 
 
-@lru_cache
-def _cumulative(count: int) -> tuple[float, ...]:
-    return tuple(accumulate(odds(count)))
-
-
-def _ranks(random: Random, count: int, draws: int) -> tuple[int, ...]:
-    """From 0, of so many, each drawn on its own."""
-    return tuple(random.choices(range(count), cum_weights=_cumulative(count), k=draws))
+def _rank(drawn: NDArray[np.float64], count: int) -> NDArray[np.intp]:
+    """Ranks from 0 of numbers in [0, 1). What is above the last step of the sum, which rounding may leave below 1, is
+    of the last rank."""
+    return np.searchsorted(np.cumsum(odds(count))[:-1], drawn, side="right")

@@ -25,7 +25,7 @@ from fvlm_core.scaling.fit.fitting import fit_points, load_model
 from fvlm_core.scaling.points.points import tidy
 
 CLIPS = 4000
-CAPTION = "be be fo be be ro zo be be be ze be fo fo ro fo"
+CAPTION = "pi me pi pi bi po me pi va pi pi pi ta pi pi ti"
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_what_is_said_of_a_signal_is_its_own_order(clips: list[Signal]) -> None:
 
 
 def test_a_clip_is_the_same_in_every_process_and_of_either_split() -> None:
-    """Numbers that Python promises not to change: these were written down once."""
+    """Its words were written down once."""
     clip = scene("signals", 0, "train", 0, 2)
     assert clip.caption() == CAPTION
     assert scene("signals", 0, "validation", 0, 2) != clip
