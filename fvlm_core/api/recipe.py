@@ -35,7 +35,7 @@ class Recipe:
 
     @public
     def __init__(self, source: str | PathLike[str] | Mapping[str, Any]) -> None:
-        """source: a file, the name of a shipped recipe, or its tables: {"name": "mine", "extends": "quickstart", ...},
+        """source: a file, the name of a shipped recipe, or its tables: {"name": "mine", "extends": "lora_small", ...},
         in which paths are relative to the working folder. Raises `FvlmError` with everything that is wrong."""
         if isinstance(source, Mapping):
             tree = tree_of(source, MADE)

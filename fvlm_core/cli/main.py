@@ -74,7 +74,7 @@ def fvlm(ctx: click.Context) -> None:
     os.getcwd()  # raises where that is gone; what a command imports (MKL) ends the process then, with words of its own
 
 
-# Ending, the interpreter looks for cycles in all that torch and transformers have made: 1 s, for memory that goes anyway.
+# The interpreter ends by looking for cycles in all that torch and transformers made: 1 s, for memory that goes anyway.
 atexit.register(gc.freeze)
 
 

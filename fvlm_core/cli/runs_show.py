@@ -78,6 +78,7 @@ def _show(seen: Overview, settings: bool) -> None:
             "last training": _loss(summary.get("final_train_loss"), None),
             "last validation": _loss(*_last(seen.evaluations)),
             **{f"  {source}": f"{loss:.4f}" for source, loss in seen.by_source.items() if loss is not None},
+            "overfitting": summary.get("overfitting") or "",
             "spikes": summary.get("loss_spikes") or "",
             "unchanged steps": summary.get("unchanged_steps") or "",
         },

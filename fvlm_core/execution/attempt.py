@@ -35,12 +35,14 @@ from fvlm_core.runs.belonging import CONFIGS, configs, owner
 from fvlm_core.runs.checkpoint import MODEL, UNIDENTIFIED, is_identified, written_by
 from fvlm_core.runs.environment import describe_environment
 from fvlm_core.runs.fingerprint import seen_data, software
+from fvlm_core.runs.overfitting import overfitting
 from fvlm_core.runs.store import (
     ARCHITECTURES,
     ENVIRONMENT,
     RECIPE,
     SUMMARY,
     TOKENIZER,
+    open_run,
     read_part,
 )
 from fvlm_core.runs.viewing import VIEWING, Viewing, differences, viewing_of
@@ -131,8 +133,20 @@ class Attempt:
         with Mirrored(observer, trackers, self.recipe, folder) as mirrored:
             summary = train(ready, mirrored, stop, self.ranks)
         if self.ranks.first:
+            if said := self._overfitting(summary):
+                summary["overfitting"] = said
+                observer.warned(said)
             write_json(folder / SUMMARY, summary)
         return summary
+
+    def _overfitting(self, summary: Mapping[str, Any]) -> str | None:
+        seen: Mapping[str, float] = summary["samples_by_source"]
+        passes = {
+            source.name: seen[source.name] / len(source)
+            for source in self.sources.train
+            if seen.get(source.name) and len(source)
+        }
+        return overfitting(open_run(self.folder).evaluations("step", "val_loss"), passes)
 
     @property
     def _at_start(self) -> bool:

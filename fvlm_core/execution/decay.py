@@ -87,7 +87,7 @@ def checkpoint_of(stored: StoredRun, step: int) -> Path:
 def _parsed(text: str) -> tuple[str, int]:
     name, at, step = text.rpartition("@")
     if not at or not name or not step.isdecimal():
-        raise UsageError(f"--decay-from {text}: expected RUN@STEP, as in quickstart/48@400")
+        raise UsageError(f"--decay-from {text}: expected RUN@STEP, as in captions_small/48@400")
     return name, int(step)
 
 

@@ -80,6 +80,8 @@ def _over_its_base(tree: Located, file: Path, shown: str, above: tuple[Path, ...
     # A child that lists its runs in one way does not inherit another way from its base.
     if any(kind in tree.value for kind in EXPANSIONS):
         dropped = [kind for kind in EXPANSIONS if kind not in tree.value]
+        if "ablate" in tree.value and "fits" not in tree.value:
+            dropped.append("fits")  # changes of one model are compared: no law goes through them
         merged = evolve(merged, value={k: v for k, v in merged.value.items() if k not in dropped})
     return evolve(merged, file=shown, base=tree.base, line=tree.line)
 

@@ -59,7 +59,7 @@ SUMMARY: Shape = {
     **dict.fromkeys(("wall_time_hours", "flops_per_sample", "supervised_tokens", "frames"), MEASURED),
     "val_floor": MEASURED,
     **dict.fromkeys(("truncated_tokens", "unchanged_steps", "loss_spikes"), MEASURED),
-    **dict.fromkeys(("run_id", "model_size", "lr_schedule", "ended"), TEXT),
+    **dict.fromkeys(("run_id", "model_size", "lr_schedule", "ended", "overfitting"), TEXT),
     **dict.fromkeys(("samples_by_source", "dropped_samples"), Every(MEASURED)),
     "mixture": Every(Every(MEASURED)),
     "as_written": Every(TEXT),

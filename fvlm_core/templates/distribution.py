@@ -40,7 +40,7 @@ class _Sketch:
 
 
 _SMALLER = "data.sources.0.clips = 32\ndata.sources.0.validation_clips = 8"
-"""Of the quickstart's own data."""
+"""Of the data of `captions_small`."""
 
 _KINDS = {
     "encoder": _Sketch(

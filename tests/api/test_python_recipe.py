@@ -12,7 +12,7 @@ import fvlm
 
 MADE: dict[str, Any] = {
     "name": "mine",
-    "extends": "quickstart",
+    "extends": "captions_small",
     "training": {"steps": 3},
     "runs": [{"id": "a"}, {"id": "b", "training": {"lr": 0.5}}],
 }
@@ -21,11 +21,11 @@ MADE: dict[str, Any] = {
 def test_it_is_what_the_command_line_reads() -> None:
     from fvlm_core.recipes.read import read_recipe
 
-    recipe = fvlm.Recipe("quickstart").override("training.steps=10", "seeds=2")
-    assert recipe.checked == read_recipe("quickstart", ["training.steps=10", "seeds=2"])
+    recipe = fvlm.Recipe("captions_small").override("training.steps=10", "seeds=2")
+    assert recipe.checked == read_recipe("captions_small", ["training.steps=10", "seeds=2"])
     assert recipe.runs[:2] == ["32-s0", "32-s1"]
-    assert recipe == fvlm.Recipe("quickstart").override("training.steps=10").override("seeds=2")
-    assert recipe != fvlm.Recipe("quickstart")
+    assert recipe == fvlm.Recipe("captions_small").override("training.steps=10").override("seeds=2")
+    assert recipe != fvlm.Recipe("captions_small")
 
 
 def test_tables_are_a_recipe() -> None:
@@ -38,7 +38,7 @@ def test_tables_are_a_recipe() -> None:
     assert repr(recipe).endswith('id = "b"\ntraining.lr = 0.5')
 
 
-@pytest.mark.parametrize("source", ["quickstart", MADE], ids=["file", "tables"])
+@pytest.mark.parametrize("source", ["captions_small", MADE], ids=["file", "tables"])
 def test_what_is_saved_reads_back_as_the_same(source: Any, tmp_path: Path) -> None:
     recipe = fvlm.Recipe(source).override(
         "training.steps=7", "data.sources.shapes.clips=12", 'description="x"'
@@ -49,11 +49,11 @@ def test_what_is_saved_reads_back_as_the_same(source: Any, tmp_path: Path) -> No
 
 
 def test_a_recipe_is_not_written_over_what_it_extends(tmp_path: Path) -> None:
-    (tmp_path / "base.toml").write_text('extends = "quickstart.toml"\n')
+    (tmp_path / "base.toml").write_text('extends = "captions_small.toml"\n')
     recipe = fvlm.Recipe(tmp_path / "base.toml")
     with pytest.raises(fvlm.FvlmError, match="is what this recipe is made from"):
         recipe.save(tmp_path / "base.toml")
-    assert (tmp_path / "base.toml").read_text() == 'extends = "quickstart.toml"\n'
+    assert (tmp_path / "base.toml").read_text() == 'extends = "captions_small.toml"\n'
     assert fvlm.Recipe(recipe.save(tmp_path / "other.toml")) == recipe
     assert "base.toml" in (tmp_path / "other.toml").read_text()
 
@@ -83,7 +83,7 @@ def test_ordinary_values_of_python_are_those_of_a_recipe(tmp_path: Path) -> None
     plain = {**MADE, "data": {"sources": [{**source, "clips": 12}]}, "training": {"steps": 3, "lr": 0.5}}
     ours = {
         **MADE,
-        "extends": Path("quickstart"),
+        "extends": Path("captions_small"),
         "data": MappingProxyType({"sources": (MappingProxyType(source),)}),
         "training": {"steps": np.int32(3), "lr": np.float32(0.5)},
         "runs": ({"id": "a"}, {"id": "b", "training": {"lr": 0.5}}),

@@ -1,4 +1,4 @@
-"""`import fvlm` alone drives the quickstart, shortened: recipe, plan, training, captions, gaze, metrics, exports."""
+"""`import fvlm` alone drives `captions_small`, shortened: recipe, plan, training, captions, gaze, metrics, exports."""
 
 from __future__ import annotations
 
@@ -45,32 +45,32 @@ class Watching:
 
 
 @pytest.fixture(scope="module")
-def quickstart(tmp_path_factory: pytest.TempPathFactory, quick_fits: None) -> Any:
+def shortened(tmp_path_factory: pytest.TempPathFactory, quick_fits: None) -> Any:
     """The folder, the recipe, what came of it, and what callbacks were told."""
-    folder = tmp_path_factory.mktemp("quickstart")
+    folder = tmp_path_factory.mktemp("shortened")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("FVLM_CACHE", str(folder / "cache"))
         patch.setenv("FVLM_RUNS", str(folder / "runs"))
         rows: list[dict[str, Any]] = []
         watching = Watching()
-        recipe = fvlm.Recipe("quickstart").override(*SHORT)
+        recipe = fvlm.Recipe("captions_small").override(*SHORT)
         done = fvlm.train(recipe, callbacks=[watching, rows.append])
         yield folder, recipe, done, watching, rows
 
 
 @pytest.fixture
-def clip(quickstart: Any) -> Path:
-    return sorted(quickstart[0].glob("cache/**/validation/**/*.mp4"))[0]
+def clip(shortened: Any) -> Path:
+    return sorted(shortened[0].glob("cache/**/validation/**/*.mp4"))[0]
 
 
 @pytest.fixture
-def trained(quickstart: Any) -> Any:
-    return quickstart[2]["48"]
+def trained(shortened: Any) -> Any:
+    return shortened[2]["48"]
 
 
-def test_a_plan_says_what_it_costs_before(quickstart: Any) -> None:
-    plan = fvlm.plan(quickstart[1], mfu=0.3)
+def test_a_plan_says_what_it_costs_before(shortened: Any) -> None:
+    plan = fvlm.plan(shortened[1], mfu=0.3)
     assert list(plan.table["run"]) == ["32", "48", "96", "48-blind", "48-coarse-only"]
     assert (plan.table["steps"] == 8).all()
     assert plan.to_dict()["totals"]["runs"] == 5
@@ -78,8 +78,8 @@ def test_a_plan_says_what_it_costs_before(quickstart: Any) -> None:
     assert "<pre" in plan._repr_html_()
 
 
-def test_training_gives_runs_and_fits_and_tells_callbacks(quickstart: Any) -> None:
-    _, _, done, watching, rows = quickstart
+def test_training_gives_runs_and_fits_and_tells_callbacks(shortened: Any) -> None:
+    _, _, done, watching, rows = shortened
     assert watching.begun == done.runs == ["32", "48", "96", "48-blind", "48-coarse-only"]
     assert watching.steps == [*range(1, 9)] * 5
     assert sum("val_loss" in row for row in rows) == 5 * 4
@@ -89,10 +89,10 @@ def test_training_gives_runs_and_fits_and_tells_callbacks(quickstart: Any) -> No
 
 
 def test_a_callback_that_raises_ends_the_run_which_then_continues(
-    quickstart: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shortened: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FVLM_CACHE", str(quickstart[0] / "cache"))
-    recipe = quickstart[1].override("checkpoints.every=2").only("32")
+    monkeypatch.setenv("FVLM_CACHE", str(shortened[0] / "cache"))
+    recipe = shortened[1].override("checkpoints.every=2").only("32")
 
     def stop(row: dict[str, Any]) -> None:
         if row["step"] >= 4:
@@ -108,13 +108,13 @@ def test_a_callback_that_raises_ends_the_run_which_then_continues(
     assert list(fvlm.runs(root=tmp_path)["state"]) == ["complete"]
 
 
-def test_training_again_does_nothing(quickstart: Any) -> None:
-    again = fvlm.train(quickstart[1])
+def test_training_again_does_nothing(shortened: Any) -> None:
+    again = fvlm.train(shortened[1])
     assert all(outcome.skipped for outcome in again.outcomes)
 
 
 def test_runs_are_a_table_of_what_the_command_line_lists(
-    quickstart: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    shortened: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, out, _ = run_cli(["runs", "list", "--json"], monkeypatch, capsys)
     listed = json.loads(out)
@@ -206,15 +206,15 @@ def test_superseded_rows_are_left_out_of_the_metrics(tmp_path: Path) -> None:
     assert list(found[found["step"] == 3]["val_loss"]) == [2.0]
 
 
-def test_the_recipe_of_a_run_is_that_of_training(quickstart: Any, trained: Any) -> None:
+def test_the_recipe_of_a_run_is_that_of_training(shortened: Any, trained: Any) -> None:
     from fvlm_core.recipes.resolved import resolved
 
     [run] = trained.recipe.checked.runs
-    [of_training] = [one for one in quickstart[1].checked.runs if one.id == "48"]
+    [of_training] = [one for one in shortened[1].checked.runs if one.id == "48"]
     assert (run.id, run.seed) == ("48", of_training.seed)
     assert resolved(run.config) == resolved(of_training.config)
-    assert "<td>quickstart/48</td>" in trained._repr_html_()
-    assert trained.folder == quickstart[0] / "runs" / "quickstart" / "48"
+    assert "<td>captions_small/48</td>" in trained._repr_html_()
+    assert trained.folder == shortened[0] / "runs" / "captions_small" / "48"
 
 
 def test_an_evaluation_is_the_command_line_s(
@@ -238,9 +238,9 @@ def test_answers_are_the_command_line_s_and_a_bare_text_is_one(
 
 
 def test_a_comparison_is_the_command_line_s(
-    quickstart: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    shortened: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    named = ["quickstart/48", "quickstart/48-blind"]
+    named = ["captions_small/48", "captions_small/48-blind"]
     _, out, _ = run_cli(["runs", "compare", *named, "--format", "json"], monkeypatch, capsys)
     found = fvlm.compare(*named)
     assert found.to_dict() == json.loads(out)[0] if out.startswith("[") else json.loads(out)
@@ -249,25 +249,25 @@ def test_a_comparison_is_the_command_line_s(
 
 
 def test_an_export_is_the_command_line_s(
-    quickstart: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    shortened: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_cli(["export", "quickstart/48", "--to", str(tmp_path / "theirs")], monkeypatch, capsys)
-    files = fvlm.export(tmp_path / "ours", "quickstart/48")
+    run_cli(["export", "captions_small/48", "--to", str(tmp_path / "theirs")], monkeypatch, capsys)
+    files = fvlm.export(tmp_path / "ours", "captions_small/48")
     assert {file.name for file in files} >= {"all_eval_points.csv", "run_summaries.csv", "scaling_fits.json"}
     for file in files:
         assert file.read_bytes() == (tmp_path / "theirs" / file.name).read_bytes()
 
 
 def test_what_to_run_next_is_the_command_line_s(
-    quickstart: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    shortened: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     asked = ["--budget", "1e13", "--target-budget", "1e14", "--fresh", "--max-runs", "3"]
     _, out, _ = run_cli(
-        ["suggest", "quickstart", *asked, "--out", "theirs.toml", "--json"], monkeypatch, capsys
+        ["suggest", "captions_small", *asked, "--out", "theirs.toml", "--json"], monkeypatch, capsys
     )
     found = fvlm.suggest(
-        "quickstart", budget=1e13, target_budget="1e14", fresh=True, max_runs=3, out="ours.toml"
+        "captions_small", budget=1e13, target_budget="1e14", fresh=True, max_runs=3, out="ours.toml"
     )
     theirs = json.loads(out)
     assert json.loads(json.dumps(found.to_json())) == theirs | {"recipe": "ours.toml"}
@@ -277,7 +277,7 @@ def test_what_to_run_next_is_the_command_line_s(
     assert "what to run next" in repr(found)
 
     again = fvlm.suggest(
-        "quickstart", budget=1e13, target_budget="1e14", fresh=True, max_runs=3, out="ours.toml"
+        "captions_small", budget=1e13, target_budget="1e14", fresh=True, max_runs=3, out="ours.toml"
     )  # the cell is run once more
     again.save()
     Path("ours.toml").write_text("# mine\n")

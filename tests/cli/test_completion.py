@@ -24,7 +24,7 @@ from fvlm_core.cli.path_types import NameOrPath
 
 OWN_PATH = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
 OWN = """
-extends = "quickstart"
+extends = "captions_small"
 name = "own"
 [model.connector]
 name = "pooled"
@@ -69,7 +69,7 @@ def tab(line: str) -> tuple[list[str], bool]:
         ("fvlm run quickst", ["quickstart"], True),
         ("fvlm recipes show quickst", ["quickstart"], True),
         ("FVLM_DEBUG=1 fvlm run quickst", ["quickstart"], True),
-        ("fvlm run quickstart --only 48-", ["48-blind", "48-coarse-only"], False),
+        ("fvlm run captions_small --only 48-", ["48-blind", "48-coarse-only"], False),
         ("fvlm run own.toml --only ", ["first", "second"], False),
         ("fvlm runs show ", ["grid/tiny", "my grid/größe 1", "other/a:b"], True),
         ("fvlm runs show other/a:", ["b"], True),
@@ -79,34 +79,34 @@ def tab(line: str) -> tuple[list[str], bool]:
         ("fvlm runs show --runs elsewhere ", [], True),
         ("fvlm report gri", ["grid/tiny", "grid"], True),
         ("fvlm caption v.mp4 --run grid", ["grid/tiny"], True),
-        ("fvlm run quickstart -o training.prec", ["training.precision="], False),
-        ("fvlm run quickstart -o training.precision=", ["float32", "bf16"], False),
-        ("fvlm run quickstart -o in_fits=t", ["true"], False),
-        ("fvlm run quickstart -o model.connector.name=", ["foveated", "pooled"], False),
-        ("fvlm run quickstart -o model.connector.name=pooled:", ["pooled"], False),
+        ("fvlm run captions_small -o training.prec", ["training.precision="], False),
+        ("fvlm run captions_small -o training.precision=", ["float32", "bf16"], False),
+        ("fvlm run captions_small -o in_fits=t", ["true"], False),
+        ("fvlm run captions_small -o model.connector.name=", ["foveated", "pooled"], False),
+        ("fvlm run captions_small -o model.connector.name=pooled:", ["pooled"], False),
         ("fvlm run own.toml -o model.connector.g", ["model.connector.grid="], False),
-        ("fvlm run quickstart -o model.connector.g", [], True),
+        ("fvlm run captions_small -o model.connector.g", [], True),
         (
-            "fvlm run quickstart -o model.connector.name=pooled -o model.connector.g",
+            "fvlm run captions_small -o model.connector.name=pooled -o model.connector.g",
             ["model.connector.grid="],
             False,
         ),
-        ("fvlm run quickstart -o data.sources.shapes.le", ["data.sources.shapes.level="], False),
+        ("fvlm run captions_small -o data.sources.shapes.le", ["data.sources.shapes.level="], False),
         ("fvlm run -o data.sources.clips.pa", ["data.sources.clips.path="], False),
         ("fvlm run -o data.sources.clips.path=", [], True),
         ("fvlm run broken.toml -o training.prec", ["training.precision="], False),
-        ("fvlm run quickstart --allow-drift training.prec", ["training.precision"], False),
-        ("fvlm run quickstart --launcher sl", ["slurm"], False),
-        ("fvlm run quickstart --launcher slurm -l part", ["partition="], False),
-        ("fvlm run quickstart --device RTX\\ 5", ["RTX 5090"], False),
-        ("fvlm verify-resume quickstart --run 9", ["96"], False),
+        ("fvlm run captions_small --allow-drift training.prec", ["training.precision"], False),
+        ("fvlm run captions_small --launcher sl", ["slurm"], False),
+        ("fvlm run captions_small --launcher slurm -l part", ["partition="], False),
+        ("fvlm run captions_small --device RTX\\ 5", ["RTX 5090"], False),
+        ("fvlm verify-resume captions_small --run 9", ["96"], False),
         ("fvlm data describe shap", ["shapes"], False),
         ("fvlm data pack shap", ["shapes"], True),
         ("fvlm data pack shapes -o le", ["level="], False),
-        ("fvlm data pack quickstart -o training.prec", ["training.precision="], False),
+        ("fvlm data pack captions_small -o training.prec", ["training.precision="], False),
         ("fvlm eval grid/tiny --data clips -o pa", ["path="], False),
         ("fvlm eval grid/tiny --metric ex", ["exact-match"], False),
-        ("fvlm run quickstart -o eval.generation.be", ["eval.generation.beams="], False),
+        ("fvlm run captions_small -o eval.generation.be", ["eval.generation.beams="], False),
         ("fvlm plugins check fov", ["foveated"], False),
         ("fvlm plugins check pooled -o gr", ["grid="], False),
         ("fvlm fit --model joint-t", ["joint-tied"], False),
@@ -157,7 +157,7 @@ def test_every_key_that_is_offered_can_be_set() -> None:
     from fvlm_core.recipes.read import read_recipe
     from fvlm_core.utils.errors import Problems
 
-    keys = [*recipe_keys(base_table("quickstart")[0])]
+    keys = [*recipe_keys(base_table("captions_small")[0])]
     single = [
         key
         for key in keys
@@ -167,14 +167,14 @@ def test_every_key_that_is_offered_can_be_set() -> None:
     ]
     assert len(single) > 80
     with pytest.raises(Problems) as told:
-        read_recipe("quickstart", [f"{key}=[]" for key in single])
+        read_recipe("captions_small", [f"{key}=[]" for key in single])
     assert "unknown" not in str(told.value)
     assert sum("expected" in str(one) for one in told.value.problems) > 40
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.sampled_from(["fvlm ", "fvlm run ", "fvlm run quickstart -o training.", "fvlm runs show "]),
+    st.sampled_from(["fvlm ", "fvlm run ", "fvlm run captions_small -o training.", "fvlm runs show "]),
     st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=30),
 )
 def test_no_line_ends_in_an_error_or_a_control_character(begun: str, text: str) -> None:
@@ -214,7 +214,7 @@ def test_tab_imports_nothing_heavy() -> None:
         "try: main()\nexcept SystemExit: pass\n"
         "print(json.dumps(sorted(sys.modules)))"
     )
-    line = "fvlm run quickstart -o training.precision="
+    line = "fvlm run captions_small -o training.precision="
     given = {**os.environ, VARIABLE: "bash_complete", "COMP_LINE": line, "COMP_POINT": str(len(line))}
     done = subprocess.run(
         [sys.executable, "-c", program], env=given, capture_output=True, text=True, check=True
@@ -235,7 +235,7 @@ def test_bash_replaces_what_follows_the_last_mark_and_adds_files() -> None:
     """Called as readline calls it; every word as bash breaks it."""
     lines = [
         (("run", "quick"), ["quickstart", "quickdir", "quick_local.toml"]),
-        (("run", "quickstart", "-o", "training.precision", "=", "b"), ["bf16"]),
+        (("run", "captions_small", "-o", "training.precision", "=", "b"), ["bf16"]),
         (("runs", "show", "my"), ["my grid/größe 1"]),
         (("fit", "--json", "t"), []),
     ]

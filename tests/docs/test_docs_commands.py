@@ -55,7 +55,7 @@ def _page(folder: Path, text: str) -> Path:
         ("fvlm run quickstart --dryrun", "No such option '--dryrun'"),
         ("fvlm run quikstart", 'no recipe that comes with fvlm is called "quikstart"'),
         ("fvlm run recipes/quikstart.toml", "there is no recipes/quikstart.toml"),
-        ("fvlm caption clip.mp4 --run quickstart/64", 'the recipe "quickstart" has no run "64"'),
+        ("fvlm caption clip.mp4 --run captions_small/64", 'the recipe "captions_small" has no run "64"'),
         ("fvlm runs list --state done", "'done' is not one of"),
         ("torchrun --nproc-per-node 2 -m fvlm_core run phase1b_136m", "phase1b_136m"),
         ("A=1 fvlm fit --modle kaplan  # a comment", "--modle"),

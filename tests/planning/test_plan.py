@@ -206,7 +206,7 @@ def test_printed_recipe_reads_back_as_the_same_recipe(root: Path, tmp_path: Path
     for read in (
         recipe(tmp_path, VARIED),
         recipe(tmp_path, RECIPE),
-        read_recipe(str(root / "recipes" / "quickstart.toml")),
+        read_recipe(str(root / "recipes" / "captions_small.toml")),
         read_recipe(str(root / "recipes" / "phase1b_360m.toml")),
     ):
         again = recipe(tmp_path, "\n".join(resolved_text(read)))

@@ -138,7 +138,7 @@ def test_plan_of_a_rehearsal_says_what_it_changes_and_trains_nothing(
 def test_options_of_another_machine_are_refused(
     option: list[str], root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = str(root / "recipes" / "quickstart.toml")
+    recipe = str(root / "recipes" / "captions_small.toml")
     code, _, err = run_cli(["run", recipe, "--rehearse", "--dry-run", *option], monkeypatch, capsys)
     assert (code, f"{option[0]}: a rehearsal is planned for this machine" in " ".join(err.split())) == (
         2,

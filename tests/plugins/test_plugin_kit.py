@@ -219,7 +219,7 @@ def test_what_exists_is_never_written_over(
 @pytest.mark.soak
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_new_plugin_installs_passes_its_own_tests_and_runs(kind: str, tmp_path: Path) -> None:
-    """With pip and a copy of this environment's packages on the path; the quickstart is its recipe's base."""
+    """With pip and a copy of this environment's packages on the path; `captions_small` is its recipe's base."""
     folder, name = tmp_path / "dist", f"soaked-{kind}"
     write(name, kind, folder)
     target = tmp_path / "site"

@@ -168,7 +168,7 @@ def test_a_connector_that_its_encoder_cannot_answer_is_refused_with_those_that_c
 def test_an_option_that_every_run_has_its_own_of_is_refused_with_the_place(tmp_path: Path) -> None:
     """It would be as good as not said; where one run alone follows it, it is taken."""
     file = tmp_path / "own.toml"
-    text = 'extends = "quickstart"\nname = "own"\n\n[[runs]]\nid = "a"\ntraining.samples = 640\n'
+    text = 'extends = "captions_small"\nname = "own"\n\n[[runs]]\nid = "a"\ntraining.samples = 640\n'
     file.write_text(text)
     with pytest.raises(Problems) as raised:
         read_recipe(str(file), ["training.samples=1280"])

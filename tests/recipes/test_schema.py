@@ -81,7 +81,7 @@ VALID = {
     "a run that changes one of the sources": RECIPE + '[[runs]]\nid = "a"\ndata.sources.shapes.clips = 3\n',
     "a grid": RECIPE + '[grid]\nid = "{a}"\n[grid.axes.a]\nsmall = { model.llm.width = 8 }\n',
     "an ablation": "seeds = 2\n" + RECIPE + "[ablate]\nblind = { model.blind = true }\n",
-    "a recipe that extends another": 'extends = "quickstart.toml"\n[training]\nsteps = 3\n',
+    "a recipe that extends another": 'extends = "captions_small.toml"\n[training]\nsteps = 3\n',
 }  # fmt: skip
 
 WRONG = {

@@ -53,7 +53,13 @@ RUNS = {
     "phase1b_1.7b": ["1.7B-scaling"],
     "phase1b_135m": ["135M-scaling"],
     "phase1b_360m": ["360M-scaling"],
-    "quickstart": ["32", "48", "96", "48-blind", "48-coarse-only"],
+    "quickstart": [
+        "40-32768",
+        *(f"{width}-{samples}" for samples in (24576, 8192, 3072) for width in (48, 32, 24, 16, 12, 8)),
+        "24-3072-blind",
+        "24-3072-coarse-only",
+    ],
+    "captions_small": ["32", "48", "96", "48-blind", "48-coarse-only"],
     "optimizers_small": ["adamw", "muon", "sgd"],
     "schedules_small": ["wsd", "cosine", "constant"],
     "objectives_small": ["teacher", "labels", "distilled"],
@@ -61,7 +67,15 @@ RUNS = {
     "stage2_sft": ["135M-sft"],
     "stage3_dpo": ["135M-dpo"],
 }
-OWN_DATA = ("quickstart", "gaze_study", "metrics_small", "lora_small", "mup_widths", "augment_small")
+OWN_DATA = (
+    "quickstart",
+    "captions_small",
+    "gaze_study",
+    "metrics_small",
+    "lora_small",
+    "mup_widths",
+    "augment_small",
+)
 """Recipes that make their own data, in minutes."""
 
 POOLED = {"name": "pooled:pooled", "visual_scale": 0.14}

@@ -125,15 +125,15 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of the quickstart, with a quarter of its samples (FVLM_REPORT: of one made before)."""
+    """The report of `captions_small`, with a quarter of its samples (FVLM_REPORT: of one made before)."""
     if "FVLM_REPORT" in os.environ:
         return Path(os.environ["FVLM_REPORT"])
-    folder = tmp_path_factory.mktemp("quickstart")
+    folder = tmp_path_factory.mktemp("captions_small")
     cache = folder / "cache"
-    recipe = str(Path(__file__).parents[2] / "recipes" / "quickstart.toml")
+    recipe = str(Path(__file__).parents[2] / "recipes" / "captions_small.toml")
     for arguments in (
         ["run", recipe, "-o", "training.samples=2560"],
-        ["report", "quickstart", "--gaze", "1"],
+        ["report", "captions_small", "--gaze", "1"],
     ):
         process = fvlm(*arguments, cwd=folder, cache=cache)
         said, _ = process.communicate(timeout=1500)
@@ -158,7 +158,7 @@ def contrast(browser: Browser) -> float:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("width", WIDTHS)
-def test_the_quickstarts_report(
+def test_the_report_of_captions_small(
     browser: Browser, report: Path, width: int, mode: str, tmp_path: Path
 ) -> None:
     """No console error, no request but for the file, no sideways scrolling, no serious barrier."""

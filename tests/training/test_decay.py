@@ -75,7 +75,7 @@ def test_what_cannot_decay_is_explained(data: Any, tmp_path: Path) -> None:
     long = small(tmp_path, *LONG, wsd(decay=0.25))
     go(long, tmp_path / "runs", data)
     for text, recipe, said in (
-        ("small", long, "expected RUN@STEP, as in quickstart/48@400"),
+        ("small", long, "expected RUN@STEP, as in captions_small/48@400"),
         ("small@7", long, "has no checkpoint of step 7; it has those of 3, 6, 9, 12"),
         ("small@12", long, "falls from step 9 on"),
         ("small@6", small(tmp_path, *LONG), 'training.schedule is "cosine", which has no decay of its own'),

@@ -54,6 +54,8 @@ def show_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
         table.add_row(*cells, clock(summary["wall_time_hours"] * 3600))
     print_whole(console, table)
     for outcome in outcomes:
+        if rises := outcome.summary.get("overfitting"):
+            console.print(f"{outcome.run.id}: {rises}", style="yellow", soft_wrap=True, markup=False)
         for change in outcome.summary.get("drift", ()):
             console.print(
                 f"{outcome.run.id}: {change['key']} changed from {change['from']} to {change['to']} "

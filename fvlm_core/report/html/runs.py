@@ -80,6 +80,8 @@ def _warnings(runs: Sequence[Gathered]) -> list[str]:
             f"as accepted at attempt {change['attempt']}"
             for change in summary.get("drift") or ()
         ]
+        if rises := summary.get("overfitting"):
+            out.append(f"{one.label}: {rises}")
         if spikes := summary.get("loss_spikes"):
             out.append(f"{one.label}: {spikes} spikes of the training loss")
         if unchanged := summary.get("unchanged_steps"):
