@@ -45,7 +45,8 @@ def test_importing_it_takes_at_most_four_times_what_nothing_takes() -> None:
 
 def test_recipes_and_runs_are_had_without_torch() -> None:
     program = (
-        "import sys; import fvlm; fvlm.Recipe('captions_small').override('training.steps=3'); fvlm.runs(root='/nowhere')\n"
+        "import sys; import fvlm; fvlm.Recipe('captions_small').override('training.steps=3')\n"
+        "fvlm.runs(root='/nowhere')\n"
         "print('torch' in sys.modules, 'matplotlib' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

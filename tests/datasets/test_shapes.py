@@ -24,6 +24,7 @@ from fvlm_shapes.source import ShapesSource, build
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fvlm_core.media.frames import decode_frames
 from fvlm_core.media.video import decode
 from fvlm_core.plugin_api import Split
 
@@ -287,3 +288,21 @@ def test_words_have_a_heavy_tail_and_are_few(level: Level) -> None:
     counts = sorted((words[colour] for colour in COLOURS if words[colour]), reverse=True)
     assert counts[0] > 5 * counts[-1]
     assert log(counts[0] / counts[7]) > 1
+
+
+@pytest.mark.parametrize("level", ["easy", "gaze", "signals"])
+def test_without_files_the_model_gets_the_pictures_as_they_were_drawn(level: Level, tmp_path: Path) -> None:
+    """The same captions as with files, and no file; the pictures of both differ by the codec's loss alone."""
+    made = source(tmp_path / "none", level=level, files=False)
+    coded = drawn(source(tmp_path / "files", level=level))
+    drawn(made)
+    assert not (tmp_path / "none").exists()
+    for index in range(3):
+        sample, other = made[index], coded[index]
+        assert (sample.id, sample.turns, sample.nats) == (other.id, other.turns, other.nats)
+        pictures = scene(level, 0, "train", index, 4).frames()
+        side = pictures[0].width
+        shown = decode_frames(sample, side)
+        assert np.array_equal(shown, np.stack([np.asarray(one) for one in pictures]).transpose(0, 3, 1, 2))
+        apart = shown.astype(int) - decode_frames(other, side).astype(int)
+        assert np.abs(apart).mean() < 12

@@ -12,7 +12,9 @@ import pytest
 from fvlm_smollm2 import chat
 from fvlm_smollm2.chat import ChatML
 from fvlm_smollm2.config import SmolLM2
-from tokenizers import Tokenizer, models
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from fvlm_core.model.byte_tokenizer import ByteChat
 from fvlm_core.plugin_api import Turn
@@ -137,6 +139,23 @@ def test_tokenizer_from_data_knows_the_template_and_is_the_same_every_time() -> 
     assert first.tokenizer.to_str() == again.tokenizer.to_str()
     assert first.vocabulary == first.tokenizer.get_vocab_size()
     assert 3 not in first.encode([Turn("user", CAPTIONS[0]), Turn("assistant", CAPTIONS[1])]).ids
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(
+        st.text(st.characters(codec="utf-8") | st.sampled_from(" \t\n ab.e\u0301"), max_size=25), max_size=6
+    )
+)
+def test_the_words_are_those_that_the_library_s_own_trainer_finds(texts: list[str]) -> None:
+    """The same words, ids and settings as tokenizers' trainer of word models, whatever the characters."""
+    theirs: Any = Tokenizer(models.WordLevel({}, unk_token="<unk>"))
+    theirs.pre_tokenizer = pre_tokenizers.Split(Regex(r" ?\w+| ?[^\w\s]|\s"), "isolated")
+    theirs.decoder = decoders.Fuse()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<unk>"]
+    trainer = trainers.WordLevelTrainer(vocab_size=65_537, special_tokens=special, show_progress=False)
+    theirs.train_from_iterator(["system\n", "user\n", "assistant\n", "Answer.", *texts], trainer)
+    assert chat.from_corpus(texts, "Answer.").tokenizer.to_str() == theirs.to_str()
 
 
 def test_masks_hold_with_a_tokenizer_that_trims_white_space_off_its_offsets(

@@ -8,11 +8,12 @@ import pytest
 from attrs import evolve
 from tiny import ENCODER, RECIPE
 
+from fvlm_core.cli.launch_options import LaunchRequest
 from fvlm_core.recipes import choose
 from fvlm_core.recipes.drift import changes
 from fvlm_core.recipes.files import shipped
 from fvlm_core.recipes.located import read_toml
-from fvlm_core.recipes.read import read_recipe
+from fvlm_core.recipes.read import only, read_recipe
 from fvlm_core.recipes.resolved import resolved
 from fvlm_core.utils.errors import Problems
 from fvlm_registry import Registry, registry
@@ -180,3 +181,36 @@ def test_an_option_that_every_run_has_its_own_of_is_refused_with_the_place(tmp_p
     file.write_text(text + '\n[[runs]]\nid = "b"\n')
     own, other = read_recipe(str(file), ["training.samples=1280"]).runs
     assert (own.config.training.samples, other.config.training.samples) == (640, 1280)
+
+
+def test_slots_are_of_the_recipe_and_of_no_run(tmp_path: Path) -> None:
+    """What runs record is the same however many of them are trained beside each other."""
+    two = read_recipe(write(tmp_path, "slots = 2\n" + RECIPE))
+    one = read_recipe(write(tmp_path, RECIPE))
+    assert (two.slots, one.slots) == (2, 1)
+    assert two.runs == one.runs
+    assert read_recipe(write(tmp_path, "slots = 2\n" + RECIPE), ["slots=3"]).slots == 3
+    with pytest.raises(Problems, match="slots: expected a whole number of at least 1, got 0"):
+        read_recipe(write(tmp_path, "slots = 0\n" + RECIPE))
+
+
+def test_slots_start_the_local_launcher_unless_another_is_named_or_one_run_is_meant() -> None:
+    nobody = LaunchRequest(None, None, None, (), 2, False)
+    recipe = evolve(read_recipe("captions_small"), slots=8)
+    assert nobody.for_recipe(recipe) == evolve(nobody, launcher="local", slots=5)
+    assert nobody.for_recipe(only(recipe, ["48"])) == nobody
+    assert nobody.for_recipe(evolve(recipe, slots=1)) == nobody
+    named = evolve(nobody, launcher="slurm", slots=3)
+    assert named.for_recipe(recipe) == named
+
+
+def test_ablations_do_not_inherit_the_fits_of_what_they_change(tmp_path: Path) -> None:
+    """Changes of one model are compared: no law goes through them, unless the recipe says so itself."""
+    file = tmp_path / "ablate.toml"
+    file.write_text('extends = "captions_small"\nname = "a"\n[ablate]\nblind = { model.blind = true }\n')
+    assert len(read_recipe("captions_small").fits) == 2
+    assert read_recipe(str(file)).fits == ()
+    file.write_text(file.read_text() + '[[fits]]\nmodel = "per-size"\n')
+    assert [fit.model for fit in read_recipe(str(file)).fits] == ["per-size"]
+    file.write_text('extends = "captions_small"\nname = "a"\n[[runs]]\nid = "x"\n')
+    assert len(read_recipe(str(file)).fits) == 2

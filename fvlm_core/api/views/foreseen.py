@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from fvlm_core.api.views.console import new_table
@@ -47,10 +48,13 @@ def _each(table: pd.DataFrame) -> list[tuple[str, float, float, float, float]]:
 
 def _foretold(run: str, predicted: float, low: float, high: float, measured: float) -> str:
     """One line."""
+    beside = f", measured {digits(measured, 4)}"
+    name = run or "kept out"
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return f"{name}: predicted {digits(predicted, 4)} (no interval){beside}"
     inside = "inside" if low <= measured <= high else "OUTSIDE"
-    least, most = digits(low, 4), digits(high, 4)
-    said = f"predicted {digits(predicted, 4)} [{least}, {most}], measured {digits(measured, 4)}"
-    return f"{run or 'kept out'}: {said}: {inside} the interval"
+    interval = f"[{digits(low, 4)}, {digits(high, 4)}]"
+    return f"{name}: predicted {digits(predicted, 4)} {interval}{beside}: {inside} the interval"
 
 
 def holdout_table(found: Holdout, total: Score) -> Table:
