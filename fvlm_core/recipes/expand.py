@@ -1,4 +1,4 @@
-"""From one recipe to its runs: `[[runs]]`, `[grid]` (product), `[ablate]` (one change at a time), `seeds`."""
+"""From one recipe to its runs: `[[runs]]` and `[grid]` (product), or `[ablate]` (one change at a time); `seeds`."""
 
 from __future__ import annotations
 
@@ -35,21 +35,22 @@ class Expanded:
 
 
 def expand(recipe: Located, name: str) -> list[Expanded]:
-    """The runs of a recipe, in order. A recipe without runs, grid or ablate is one run with the recipe's name.
+    """The runs of a recipe, in order: those listed, then those of a grid. A recipe without runs, grid or ablate is one
+    run with the recipe's name.
 
     Raises `Problems` when the expansion itself is wrong (not a table, no id, two runs of one id).
     """
     used = [kind for kind in EXPANSIONS if kind in recipe.value]
-    if len(used) > 1:
-        text = f"choose one of {', '.join(EXPANSIONS)}; this recipe has {' and '.join(used)}"
-        raise Problems([recipe.problem((used[1],), text)])
+    if "ablate" in used and len(used) > 1:
+        text = f"changes one model, and stands alone; this recipe has {' and '.join(used)}"
+        raise Problems([recipe.problem(("ablate",), text)])
     base = evolve(recipe, value={k: v for k, v in recipe.value.items() if k not in (*EXPANSIONS, *COUNTS)})
     seeds = count(recipe, "seeds")
     _check_count(recipe, seeds)
+    ways = {"runs": _listed, "grid": _grid, "ablate": _ablate}
+    runs: _Runs = [run for kind in used for run in ways[kind](recipe, base)]
     if not used:
-        runs: _Runs = [(name, ("name",), base)]
-    else:
-        runs = {"runs": _listed, "grid": _grid, "ablate": _ablate}[used[0]](recipe, base)
+        runs = [(name, ("name",), base)]
     _check_ids(recipe, runs)
     return [
         Expanded(run if seeds == 1 else f"{run}-s{repeat}", table, repeat)

@@ -76,11 +76,7 @@ def recipe_schema() -> Schema:
         "additionalProperties": False,
         "if": {"not": {"anyOf": [{"required": [name]} for name in _INHERITING]}},
         "then": made.named("complete", whole),
-        "allOf": [
-            {"not": {"required": [one, other]}}
-            for at, one in enumerate(EXPANSIONS)
-            for other in EXPANSIONS[at + 1 :]
-        ],
+        "allOf": [{"not": {"required": ["ablate", other]}} for other in EXPANSIONS if other != "ablate"],
         "$defs": made.found,
     }
 
@@ -247,10 +243,12 @@ class _Definitions:
 
 @attrs.frozen(kw_only=True)
 class _Objective:
-    """objective: what the fit minimises. runs: which runs it is made of, as a pattern of their ids."""
+    """objective: what the fit minimises. runs: which runs it is made of, as a pattern of their ids. holdout: which runs
+    it is not made of and predicts, as a pattern of their ids."""
 
     objective: Literal["log-huber", "log-lad", "log-mse", "mse"] = "log-huber"
     runs: str | None = None
+    holdout: str | None = None
 
 
 def descriptions(cls: type) -> dict[str, str]:

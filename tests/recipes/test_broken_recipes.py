@@ -88,7 +88,7 @@ BROKEN: dict[str, tuple[str, str]] = {
     ),
     "runs_and_grid": (
         RECIPE + '[[runs]]\nid = "a"\n[ablate.A1]\nmodel.blind = true\n',
-        "broken.toml:43: ablate: choose one of runs, grid, ablate; this recipe has runs and ablate",
+        "broken.toml:43: ablate: changes one model, and stands alone; this recipe has runs and ablate",
     ),
     "unknown_grid_axis": (
         RECIPE + '[grid]\nid = "{sise}"\n[grid.axes.size]\nsmall = { model.blind = true }\n',
@@ -201,7 +201,10 @@ def test_broken_override_is_explained(
     [
         ('fits=[{ model = "per-size", objectve = "mse" }]', 'fits[0].objectve: unknown key; did you mean "objective"?'),
         ('fits=[{ model = "per-size", rums = "*" }]', 'fits[0].rums: unknown key; did you mean "runs"?'),
-        ('fits=[{ model = "per-size", x = 1 }]', "fits[0].x: unknown key; expected one of model, objective, runs"),
+        (
+            'fits=[{ model = "per-size", x = 1 }]',
+            "fits[0].x: unknown key; expected one of model, objective, runs, holdout",
+        ),
         ('fits=[{ modl = "per-size" }]', 'fits[0].model: missing; expected the name of a fit; is it what "modl" says?'),
         ("data.sources.0.wieght=2", 'data.sources[0].wieght: unknown key; did you mean "weight"?'),
         ("data.sources.0.x=2", "name, pairs, "),

@@ -214,3 +214,14 @@ def test_ablations_do_not_inherit_the_fits_of_what_they_change(tmp_path: Path) -
     assert [fit.model for fit in read_recipe(str(file)).fits] == ["per-size"]
     file.write_text('extends = "captions_small"\nname = "a"\n[[runs]]\nid = "x"\n')
     assert len(read_recipe(str(file)).fits) == 2
+
+
+def test_a_grid_may_have_further_runs_which_come_first(tmp_path: Path) -> None:
+    text = 'extends = "captions_small"\nname = "a"\n[[runs]]\nid = "far"\ntraining.samples = 64\n'
+    grid = "[grid.axes.samples]\n16 = { training.samples = 16 }\n32 = { training.samples = 32 }\n"
+    read = read_recipe(write(tmp_path, text + grid))
+    assert [(run.id, run.config.training.samples) for run in read.runs] == [
+        ("far", 64),
+        ("16", 16),
+        ("32", 32),
+    ]

@@ -81,7 +81,7 @@ def _points_of(
     for pattern, out in dict.fromkeys((fit.runs, fit.holdout) for fit in fits):
         chosen = [run for run in runs if not _named(run, out) and (pattern is None or _named(run, pattern))]
         said = source if pattern is None else f"{source}, runs {pattern}"
-        read[pattern, out] = evolve(from_runs(chosen, said, laws=laws), of=pattern)
+        read[pattern, out] = evolve(from_runs(chosen, said, laws=laws), of=pattern or "")
     return [read[fit.runs, fit.holdout] for fit in fits]
 
 
