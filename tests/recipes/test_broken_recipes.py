@@ -203,7 +203,7 @@ def test_broken_override_is_explained(
         ('fits=[{ model = "per-size", rums = "*" }]', 'fits[0].rums: unknown key; did you mean "runs"?'),
         (
             'fits=[{ model = "per-size", x = 1 }]',
-            "fits[0].x: unknown key; expected one of model, objective, runs, holdout",
+            "fits[0].x: unknown key; expected one of holdout, model, objective, runs",
         ),
         ('fits=[{ modl = "per-size" }]', 'fits[0].model: missing; expected the name of a fit; is it what "modl" says?'),
         ("data.sources.0.wieght=2", 'data.sources[0].wieght: unknown key; did you mean "weight"?'),
