@@ -143,6 +143,7 @@ def test_the_recipe_s_own_texts_are_known(table: type) -> None:
         "rule",
         "model",
         "runs",
+        "holdout",
         "size",
         "sizes",
         "law",
