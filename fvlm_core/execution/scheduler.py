@@ -12,7 +12,7 @@ from attrs import frozen
 from fvlm_core.execution.grid_run import OPEN, GridRun, State
 from fvlm_core.execution.jobs import latest_log
 from fvlm_core.execution.run_progress import is_complete, saved_step
-from fvlm_core.interfaces.launcher import Ended, Job, Launcher
+from fvlm_core.interfaces.launcher import Ended, Job, Launcher, NotNow
 from fvlm_core.recipes.read import Run
 from fvlm_core.training.signals import EXIT_CODES
 from fvlm_core.utils.errors import FvlmError
@@ -26,6 +26,9 @@ _MARGIN = 5.0
 
 _LOOK = 1.0
 """Seconds between looks at a lock that somebody else holds."""
+
+_AGAIN = 15.0
+"""Seconds until a launcher that took no job is asked again."""
 
 
 class Watcher(Protocol):
@@ -69,6 +72,7 @@ class Pool:
         self._by_id = {entry.run.id: entry for entry in entries}
         self._grace = max((entry.run.config.checkpoints.grace for entry in entries), default=0.0)
         self._looked = 0.0
+        self._closed_until = 0.0
 
     def run(self, stopped: Callable[[], bool]) -> None:
         """Until nothing is open any more, or `stopped()`; then every job is asked to save, and waited for."""
@@ -115,7 +119,7 @@ class Pool:
         """Start it where a slot is free, unless it is complete by now or somebody else writes it."""
         taken = {other.slot for other in self.entries if other.state == "running"}
         slot = next((slot for slot in range(self.policy.slots) if slot not in taken), None)
-        if slot is None:
+        if slot is None or time.monotonic() < self._closed_until:
             return
         entry.folder.mkdir(parents=True, exist_ok=True)
         job = self.job(entry.run)
@@ -135,6 +139,10 @@ class Pool:
             entry.saved = saved_step(entry.folder)
             try:
                 task = self.launcher.start(job, slot)
+            except NotNow as error:
+                self._closed_until = time.monotonic() + _AGAIN
+                self._tell(entry, f"not yet: {error}; it is tried again")
+                return
             except FvlmError as error:
                 if not any(other.tries for other in self.entries):
                     raise  # the first one: the others would fare no better
@@ -151,8 +159,11 @@ class Pool:
 
     def _collect(self, entry: GridRun) -> None:
         assert entry.task is not None
+        place = entry.task.place
         ended = entry.task.poll()
         if ended is None:
+            if entry.task.place != place:
+                self.watcher.said(entry, entry.task.place)
             return
         entry.task = entry.slot = None
         entry.log = latest_log(entry.folder)
@@ -190,6 +201,12 @@ class Pool:
     def _finish(self, entry: GridRun) -> None:
         self._become(entry, "complete")
         self.watcher.said(entry, "complete")
+
+    def _tell(self, entry: GridRun, note: str) -> None:
+        """Once, however often the same happens."""
+        if entry.note != note:
+            entry.note = note
+            self.watcher.said(entry, note)
 
     def _become(self, entry: GridRun, state: State, note: str = "") -> None:
         entry.state, entry.note = state, note

@@ -8,6 +8,12 @@ from pathlib import Path
 
 from attrs import frozen
 
+from fvlm_core.utils.errors import FvlmError
+
+
+class NotNow(FvlmError):
+    """A job cannot be started now and may be later: a queue is full, a controller does not answer."""
+
 
 @frozen
 class Job:
@@ -38,7 +44,8 @@ class Ended:
 
 
 class Task(ABC):
-    """One start of one job. place: where it is, for people ("slot 2, GPU 1")."""
+    """One start of one job. place: where it is and what it waits for, for people ("slot 2, GPU 1"); `poll` may change
+    it, which is then told."""
 
     place: str
 
@@ -75,7 +82,8 @@ class Launcher(ABC):
 
     @abstractmethod
     def start(self, job: Job, slot: int) -> Task:
-        """Start a job. slot: 0 to slots - 1, free now. Raises `FvlmError` when this job cannot be started."""
+        """Start a job. slot: 0 to slots - 1, free now. Raises `NotNow` when it may be started later, another
+        `FvlmError` when it cannot be started."""
 
     def find(self, job: Job) -> Task | None:
         """A start of this job by an earlier process that has not ended; `job.log` names the next start's log."""

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from attrs import field, frozen
 from attrs.validators import ge, gt, optional
+
+_OWN = ("requeue", "array", "wait", "signal", "job-name", "output", "error", "open-mode")
+
+
+def _no_own(instance: Any, attribute: Any, options: tuple[str, ...]) -> None:
+    """Raise `ValueError` for what the launcher says itself: a job that SLURM starts again would run twice."""
+    named = [text for text in options if text.partition("=")[0].lstrip("-") in _OWN]
+    if named:
+        raise ValueError(f"{named[0]} is not for sbatch to be told: the launcher decides it")
 
 
 @frozen(kw_only=True)
@@ -27,6 +36,6 @@ class Slurm:
     gpus: int | None = field(default=None, validator=optional(ge(0)))
     signal: int = field(default=90, validator=ge(1))
     setup: tuple[str, ...] = ()
-    sbatch: tuple[str, ...] = ()
+    sbatch: tuple[str, ...] = field(default=(), validator=_no_own)
     processes: int = field(default=1, validator=ge(1))
     executor: Literal["slurm", "local"] = "slurm"

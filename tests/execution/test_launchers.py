@@ -31,7 +31,7 @@ from fvlm_core.execution.grid_run import GridRun
 from fvlm_core.execution.jobs import CommandLine, earlier_runs, make_job, tail
 from fvlm_core.execution.run_progress import Reached, reached
 from fvlm_core.execution.scheduler import Pool, RetryPolicy
-from fvlm_core.plugin_api import Ended, Job, Launcher, Task, tied
+from fvlm_core.plugin_api import Ended, Job, Launcher, NotNow, Task, tied
 from fvlm_core.recipes.read import Recipe, only, read_recipe
 from fvlm_core.utils.errors import FvlmError, UsageError
 
@@ -275,6 +275,48 @@ def test_a_stop_asks_every_job_and_ends_those_that_do_not_listen(
     assert {entry.state for entry in entries.values()} == {"stopped"}
 
 
+def test_what_may_be_submitted_later_is_tried_again_and_told_once(
+    read: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Closed(Scripted):
+        refusals = 0
+
+        def start(self, job: Job, slot: int) -> Task:
+            if len(self.started) == 1 and self.refusals < 3:
+                self.refusals += 1
+                raise NotNow("the queue is full")
+            return super().start(job, slot)
+
+    monkeypatch.setattr("fvlm_core.execution.scheduler._AGAIN", 0.01)
+    launcher = Closed({"r1": [0], "r2": [0], "r3": [0]})
+    made, heard, entries = pool(read, tmp_path, launcher)
+    made.run(never)
+    assert {entry.state for entry in entries.values()} == {"complete"}
+    assert launcher.refusals == 3
+    assert heard.lines.count("r2: not yet: the queue is full; it is tried again") == 1
+
+
+def test_what_a_job_waits_for_is_told_when_it_changes(read: Recipe, tmp_path: Path) -> None:
+    class Waiting(ScriptedTask):
+        def poll(self) -> Ended | None:
+            ended = super().poll()
+            self.place = f"job 1 {'PENDING (Priority)' if self.looked < 2 else 'RUNNING'}"
+            return ended
+
+    class Queued(Scripted):
+        def start(self, job: Job, slot: int) -> Task:
+            task = super().start(job, slot)
+            assert isinstance(task, ScriptedTask)
+            return Waiting(task.code, task.folder)
+
+    made, heard, _ = pool(read, tmp_path, Queued({"r1": [0], "r2": [0], "r3": [0]}))
+    made.run(never)
+    of_first = [line for line in heard.lines if line.startswith("r1")]
+    assert of_first == [
+        *("r1: started: somewhere", "r1: job 1 PENDING (Priority)", "r1: job 1 RUNNING", "r1: complete"),
+    ]
+
+
 def test_what_cannot_be_submitted_ends_all_only_when_it_is_the_first(read: Recipe, tmp_path: Path) -> None:
     class Full(Scripted):
         def start(self, job: Job, slot: int) -> Task:
@@ -302,13 +344,9 @@ def test_a_job_is_a_command_line_that_says_everything(read: Recipe, tmp_path: Pa
         *("--allow-drift", "training.lr", "--runs", str(tmp_path), "--only", "r2"),
     )
     several = evolve(line, processes=2).of(read.runs[1])
-    assert several[3:9] == (
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "-m",
-        "fvlm_core",
+    assert several[3:11] == (
+        *("torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+        *("--signals-to-handle", "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1,SIGUSR2", "-m", "fvlm_core"),
     )
     first = make_job(read, read.runs[0], line)
     first.log.touch()
@@ -558,9 +596,103 @@ def test_jobs_of_an_earlier_command_are_found_in_the_queue(cluster: Path, tmp_pa
 
 
 def test_what_sbatch_refuses_is_told(cluster: Path, tmp_path: Path) -> None:
-    (cluster / "refuse").touch()
+    (cluster / "refuse").write_text("sbatch: error: invalid account")
     with pytest.raises(FvlmError, match=r"grid/r1 cannot be submitted: .*invalid account"):
         SlurmLauncher(Slurm(account="nobody")).start(shell(tmp_path / "log" / "start-1.txt", "true"), 0)
+
+
+def test_a_cluster_s_and_a_person_s_variables_reach_sbatch_but_not_another_job_s(
+    cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that another one submits, of a person who has an account and a partition set."""
+    given = {
+        "SLURM_CONF": "/etc/here.conf",
+        "SBATCH_ACCOUNT": "lab",
+        "SBATCH_PARTITION": "cpu",
+        "SBATCH_EXCLUSIVE": "1",
+    }
+    others = {
+        "SLURM_JOB_ID": "7",
+        "SLURM_NTASKS": "8",
+        "SLURM_MEM_PER_NODE": "3",
+        "RANK": "3",
+        "SBATCH_TIMELIMIT": "1",
+    }
+    for name, value in (given | others).items():
+        monkeypatch.setenv(name, value)
+    task = SlurmLauncher(Slurm(partition="gpu")).start(shell(tmp_path / "log" / "start-1.txt", "true"), 0)
+    seen = dict(line.partition("=")[::2] for line in (cluster / "101.env").read_text().splitlines())
+    assert {name: seen.get(name) for name in given} == given | {
+        "SBATCH_PARTITION": None
+    }  # -l partition=gpu wins
+    assert not {*others} & {*seen}
+    assert {name: os.environ[name] for name in given | others} == given | others
+    assert ended(task).code == 0
+
+
+def test_a_job_in_the_queue_is_found_however_old_it_is_and_says_what_it_waits_for(
+    cluster: Path, tmp_path: Path
+) -> None:
+    """Without accounting, which is asked at most once and complains to nobody."""
+    (cluster / "pend").touch()
+    (cluster / "reason").write_text("QOSMaxJobsPerUserLimit")
+    job = shell(tmp_path / "log" / "start-1.txt", "true")
+    SlurmLauncher(Slurm()).start(job, 0)
+    os.utime(tmp_path / "log" / "start-1.json", (1, 1))
+    later = SlurmLauncher(Slurm())
+    found = later.find(job)
+    assert found is not None
+    assert found.poll() is None
+    assert found.place == "job 101 PENDING (QOSMaxJobsPerUserLimit)"
+    (cluster / "away").touch()  # the controller: nothing is known, and nothing concluded
+    assert SlurmLauncher(Slurm()).find(job) is not None
+    until(lambda: found.poll() or "contact" in found.place, 30)
+    assert found.place == (
+        "job 101 PENDING (QOSMaxJobsPerUserLimit) when last seen; squeue: slurm_load_jobs error: Unable to contact "
+        "slurm controller"
+    )
+    (cluster / "away").unlink()
+    (cluster / "101.state").unlink()  # it has left the queue
+    assert ended(found) == Ended(-signal.SIGKILL, "job 101: GONE, no exit code")
+    assert later.find(job) is None
+    assert (cluster / "accounting").read_text() == "asked\n"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
+        "sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: Batch job submission failed: Job violates "
+        "accounting/QOS policy (job submit limit, user's size and/or time limits)",
+        "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation",
+    ],
+)
+def test_what_sbatch_takes_later_is_no_failure(said: str, cluster: Path, tmp_path: Path) -> None:
+    (cluster / "refuse").write_text(said)
+    with pytest.raises(NotNow):
+        SlurmLauncher(Slurm()).start(shell(tmp_path / "log" / "start-1.txt", "true"), 0)
+    (cluster / "refuse").write_text(
+        "sbatch: error: QOSMaxWallDurationPerJobLimit\nsbatch: error: Batch job submission failed: Job violates "
+        "accounting/QOS policy (job submit limit, user's size and/or time limits)"
+    )
+    with pytest.raises(FvlmError) as caught:
+        SlurmLauncher(Slurm()).start(shell(tmp_path / "log" / "start-1.txt", "true"), 0)
+    assert not isinstance(caught.value, NotNow)
+
+
+def test_a_job_that_slurm_starts_again_leaves_the_run_to_whoever_waits_for_it(
+    cluster: Path, tmp_path: Path
+) -> None:
+    log = tmp_path / "log" / "start-1.txt"
+    assert ended(SlurmLauncher(Slurm()).start(shell(log, "echo ran; exit 75"), 0)).code == 75
+    again = subprocess.run([sys.executable, "-m", "fvlm_slurm.job", log.with_suffix(".json")], check=False)
+    assert (again.returncode, log.read_text()) == (0, "ran\n")
+
+
+def test_sbatch_is_not_told_what_would_start_a_run_twice() -> None:
+    for option in ("requeue", "--requeue", "array=1-3", "wait"):
+        with pytest.raises(ValueError, match="the launcher decides it"):
+            Slurm(sbatch=("exclusive", option))
 
 
 # ---------------------------------------------------------------- the whole of it
