@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from fvlm_core.execution.sequential import Outcome
 from fvlm_core.interfaces.launcher import Launcher
 from fvlm_core.recipes.read import Recipe, read_launcher
 from fvlm_core.training.signals import Stopped, StopRequest
+from fvlm_core.training.world import world_size
 from fvlm_core.utils.errors import FvlmError, UsageError
 
 _LINES = 12
@@ -76,8 +76,10 @@ def show_commands(recipe: Recipe, line: CommandLine, request: LaunchRequest) -> 
 
 def _prepared(line: CommandLine, request: LaunchRequest) -> tuple[CommandLine, Launcher]:
     """The launcher, and the command line with as many processes as it starts for a job."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError("--launcher starts processes of its own; expected without torchrun")
+    if world_size() > 1:
+        raise UsageError(
+            "--launcher starts processes of its own; expected without torchrun, in one task of srun"
+        )
     assert request.launcher is not None
     gpus = [f'gpus="{request.gpus}"'] if request.gpus is not None else []
     chosen = read_launcher(request.launcher, [*request.settings, *gpus])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from fvlm_core.cli.options import key_option, runs_option
 from fvlm_core.cli.outcomes import fit_outcomes
 from fvlm_core.cli.path_types import RECIPE_OR_PATH
 from fvlm_core.cli.streams import need_stdout
+from fvlm_core.training.world import world_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,7 +144,7 @@ def command(
             from fvlm_core.api.views.outcomes import say_skipped
 
             say_skipped(stdout(), read, outcomes)
-    elif int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    elif world_size() > 1:
         outcomes, read = _train_with_others(read_chosen, root, allowed, force)
     else:
         from fvlm_core.api.train import train_all
@@ -179,12 +180,17 @@ def _dry_run(recipe: Recipe, root: Path, as_json: bool, device: str | None, mfu:
 def _train_with_others(
     read: Callable[[], Recipe], root: Path, allowed: tuple[str, ...], force: bool
 ) -> tuple[list[Outcome] | None, Recipe]:
-    """Under torchrun: the outcomes on the first rank, None on the others."""
+    """Under torchrun or srun: the outcomes on the first rank, None on the others."""
     from fvlm_core.api.train import train_all
     from fvlm_core.training.process_group import join, leave
     from fvlm_core.utils.errors import FvlmError
 
     ranks = join()
+    if any(given != sys.argv[1:] for given in ranks.exchange(sys.argv[1:])):
+        raise ranks.refusal(
+            f"the {ranks.size} processes that train together were given different command lines; expected one of all. "
+            "Tasks of one srun that each train a run of their own: srun with WORLD_SIZE=1 in their environment"
+        )
     recipe = ranks.in_turn(read)
     try:
         console = stdout() if ranks.first else nowhere()
