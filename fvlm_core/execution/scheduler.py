@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -14,7 +16,9 @@ from fvlm_core.execution.jobs import latest_log
 from fvlm_core.execution.run_progress import is_complete, saved_step
 from fvlm_core.interfaces.launcher import Ended, Job, Launcher, NotNow
 from fvlm_core.recipes.read import Run
+from fvlm_core.runs.store import QUEUED
 from fvlm_core.training.signals import EXIT_CODES
+from fvlm_core.utils.atomic_files import write_json
 from fvlm_core.utils.errors import FvlmError
 from fvlm_core.utils.folder_lock import holder
 
@@ -137,13 +141,17 @@ class Pool:
                 self._finish(entry)
                 return
             entry.saved = saved_step(entry.folder)
+            if self.launcher.detached:  # before it can begin, which ends it
+                write_json(entry.folder / QUEUED, {"by": os.getpid(), "on": socket.gethostname()})
             try:
                 task = self.launcher.start(job, slot)
             except NotNow as error:
+                self._unqueue(entry)
                 self._closed_until = time.monotonic() + _AGAIN
                 self._tell(entry, f"not yet: {error}; it is tried again")
                 return
             except FvlmError as error:
+                self._unqueue(entry)
                 if not any(other.tries for other in self.entries):
                     raise  # the first one: the others would fare no better
                 self._become(entry, "failed", f"not started: {error}")
@@ -165,6 +173,7 @@ class Pool:
             if entry.task.place != place:
                 self.watcher.said(entry, entry.task.place)
             return
+        self._unqueue(entry)
         entry.task = entry.slot = None
         entry.log = latest_log(entry.folder)
         if ended.code == 0 and is_complete(entry.folder):
@@ -202,6 +211,10 @@ class Pool:
         self._become(entry, "complete")
         self.watcher.said(entry, "complete")
 
+    def _unqueue(self, entry: GridRun) -> None:
+        """What was submitted has begun, or will not."""
+        (entry.folder / QUEUED).unlink(missing_ok=True)
+
     def _tell(self, entry: GridRun, note: str) -> None:
         """Once, however often the same happens."""
         if entry.note != note:
@@ -227,6 +240,7 @@ class Pool:
             entry.task.kill()
         for entry in self.entries:
             if entry.state in OPEN:
+                self._unqueue(entry)
                 if is_complete(entry.folder):
                     self._finish(entry)
                 else:

@@ -698,6 +698,31 @@ def test_sbatch_is_not_told_what_would_start_a_run_twice() -> None:
 # ---------------------------------------------------------------- the whole of it
 
 
+def test_runs_that_wait_in_a_queue_are_listed_as_queued_until_they_begin_or_are_given_up(
+    cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def listed() -> dict[str, str]:
+        code, out, _ = run_cli(["runs", "list", "--json"], monkeypatch, capsys)
+        assert code == 0
+        return {entry["run"]: entry["state"] for entry in json.loads(out)}
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FVLM_CACHE", str(tmp_path / "cache"))
+    recipe(tmp_path / "grid.toml", 3)
+    (cluster / "pend").touch()
+    command = ["run", "grid.toml", "--launcher", "slurm", "--detach"]
+    code, out, _ = run_cli(command, monkeypatch, capsys)
+    assert (code, "r1: started: job 101" in out) == (0, True)
+    assert listed() == {"grid/r1": "queued"}
+    code, out, _ = run_cli(command, monkeypatch, capsys)
+    assert (code, "r1: found under way: job 101 PENDING" in out) == (0, True)
+    (cluster / "refuse").write_text("sbatch: error: invalid account")
+    (cluster / "101.state").write_text("CANCELLED")
+    code, _, err = run_cli(command, monkeypatch, capsys)
+    assert (code, "invalid account" in err) == (1, True)
+    assert listed() == {}
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recipe of three runs, rendered and trained once without a launcher, under "plain"."""
