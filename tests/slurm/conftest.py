@@ -103,6 +103,6 @@ def signalling(
 def accounted(
     clusters: Callable[..., Cluster], tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[Grid]:
-    """On a cluster with accounting, QOS, limits, and an end to jobs that take more memory than they asked for."""
-    cluster = clusters("accounted", accounting=True)
+    """On one with accounting, QOS and limits, which ends jobs that take more memory than they asked for."""
+    cluster = clusters("accounted", accounting=True, signals_all=True)
     yield from _grid(tmp_path, cluster, request.getfixturevalue("undisturbed"))
