@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fvlm_core.execution.sequential import Outcome
+    from fvlm_core.planning.plan import RunPlan
     from fvlm_core.recipes.read import Recipe
 
 
@@ -126,12 +127,12 @@ def command(
     if dry_run:
         need_stdout(True)
         read = read_chosen()
-        _dry_run(read, root, as_json, device, mfu)
+        plans = _dry_run(read, root, as_json, device, mfu)
         if request.launcher is not None and not as_json:
-            from fvlm_core.cli.launch import show_commands
+            from fvlm_core.cli.launch import show_jobs
             from fvlm_core.execution.jobs import CommandLine
 
-            show_commands(read, CommandLine(recipe, root, overrides, allowed, force), request)
+            show_jobs(read, plans, CommandLine(recipe, root, overrides, allowed, force), request)
         return
     failure = None
     if request.launcher is not None:
@@ -164,7 +165,9 @@ def command(
         raise failure
 
 
-def _dry_run(recipe: Recipe, root: Path, as_json: bool, device: str | None, mfu: float | None) -> None:
+def _dry_run(
+    recipe: Recipe, root: Path, as_json: bool, device: str | None, mfu: float | None
+) -> list[RunPlan]:
     import json
 
     from fvlm_core.api.plan import planned
@@ -175,6 +178,7 @@ def _dry_run(recipe: Recipe, root: Path, as_json: bool, device: str | None, mfu:
         click.echo(json.dumps(plan_json(recipe, plans), indent=2))
     else:
         show_plan(stdout(), recipe, plans)
+    return plans
 
 
 def _train_with_others(

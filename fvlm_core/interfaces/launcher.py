@@ -69,11 +69,14 @@ class Launcher(ABC):
     the caller. Making a launcher starts nothing and needs nothing of the machine: a dry run makes one.
 
     processes: of one job; with more than one, the command line begins with torchrun. every: seconds between looks at
-    the tasks. detached: whether jobs go on when this process ends, so that `--detach` makes sense.
+    the tasks. gpus: of one job, 0 where nobody says. limit: seconds that a start may train, None without one; both are
+    for plans. detached: whether jobs go on when this process ends, so that `--detach` makes sense.
     """
 
     processes: int = 1
     every: float = 0.2
+    gpus: int = 0
+    limit: float | None = None
     detached: bool = False
 
     def open(self) -> None:

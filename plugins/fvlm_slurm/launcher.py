@@ -45,6 +45,8 @@ class SlurmLauncher(Launcher):
         self.config = config
         self.processes = config.processes
         self.detached = config.executor == "slurm"
+        self.gpus = config.gpus or 0
+        self.limit = max(1.0, config.time * 60.0 - config.signal)
         self.every = 2.0 if self.detached else 0.2
         self.queue = Queue()
         self.stopping = False

@@ -422,6 +422,22 @@ def test_a_dry_run_prints_the_command_lines_and_needs_no_cluster(
     assert len(lines) == 3
     assert all("--nproc-per-node 2" in line for line in lines)
     assert lines[2].endswith("--only r3  # after r1")
+    assert re.search(
+        r"^3 runs in 3 jobs: [\d.e-]+ job hours, were 2 processes 2 times as fast as one$", out, re.M
+    )
+    assert re.search(
+        r"when the last run ends: \S+ \w+ with 1, \S+ \w+ with 2; more than that wait for other runs; a queue",
+        out,
+    )
+    assert "GPU hours" not in out
+    code, out, _ = run_cli(
+        [*arguments[:-1], "gpus=3", "-l", "time=1", "-l", "signal=59"], monkeypatch, capsys
+    )
+    assert code == 0
+    told = re.search(r"^3 runs in (\d+) jobs: (\S+) job hours, (\S+) GPU hours$", out, re.M)
+    assert told
+    assert float(told[3]) == pytest.approx(3 * float(told[2]), rel=0.01)
+    assert int(told[1]) >= float(told[2]) * 3600  # starts of one second each
     assert not (tmp_path / "runs").exists()
     code, _, err = run_cli(["run", "grid.toml", "--launcher", "slurm"], monkeypatch, capsys)
     assert (code, "there is no SLURM here" in err, "-l executor=local" in err) == (2, True, True)
