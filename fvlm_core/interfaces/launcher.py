@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from attrs import frozen
@@ -70,13 +70,15 @@ class Launcher(ABC):
 
     processes: of one job; with more than one, the command line begins with torchrun. every: seconds between looks at
     the tasks. gpus: of one job, 0 where nobody says. limit: seconds that a start may train, None without one; both are
-    for plans. detached: whether jobs go on when this process ends, so that `--detach` makes sense.
+    for plans. together: whether it keeps to the slots itself, so that all jobs that may start are handed over at once,
+    by `start_together`. detached: whether jobs go on when this process ends, so that `--detach` makes sense.
     """
 
     processes: int = 1
     every: float = 0.2
     gpus: int = 0
     limit: float | None = None
+    together: bool = False
     detached: bool = False
 
     def open(self) -> None:
@@ -87,6 +89,10 @@ class Launcher(ABC):
     def start(self, job: Job, slot: int) -> Task:
         """Start a job. slot: 0 to slots - 1, free now. Raises `NotNow` when it may be started later, another
         `FvlmError` when it cannot be started."""
+
+    def start_together(self, jobs: Sequence[Job]) -> list[Task]:
+        """Start jobs that do not wait for each other, as one. Raises as `start`, and has then started none of them."""
+        raise NotImplementedError
 
     def find(self, job: Job) -> Task | None:
         """A start of this job by an earlier process that has not ended; `job.log` names the next start's log."""

@@ -22,8 +22,10 @@ class Slurm:
     """partition, account, qos, constraint: as sbatch has them; empty: the cluster's own. time: minutes until a job is
     ended; it is then started again where it had saved. mem: GiB of memory. cpus: of a job. gpus: of a job.
     signal: seconds before its end at which a job gets SIGUSR2 and saves. setup: shell lines before the job
-    ("module load cuda"). sbatch: other options of sbatch ("reservation=x", "exclusive"). processes: of one job, through
-    torchrun. executor: `local` runs the jobs here, through submitit's own executor, to try what would be submitted.
+    ("module load cuda"). sbatch: other options of sbatch ("reservation=x", "exclusive"). array: whether runs that may
+    start together are one array job, of which SLURM runs as many at once as there are slots. processes: of one job,
+    through torchrun. executor: `local` runs the jobs here, through submitit's own executor, to try what would be
+    submitted.
     """
 
     partition: str = ""
@@ -37,5 +39,6 @@ class Slurm:
     signal: int = field(default=90, validator=ge(1))
     setup: tuple[str, ...] = ()
     sbatch: tuple[str, ...] = field(default=(), validator=_no_own)
+    array: bool = False
     processes: int = field(default=1, validator=ge(1))
     executor: Literal["slurm", "local"] = "slurm"

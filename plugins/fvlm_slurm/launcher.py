@@ -8,7 +8,8 @@ import re
 import signal
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,10 +42,12 @@ _LATER = re.compile(
 class SlurmLauncher(Launcher):
     """A SLURM job a start. It does not requeue itself: whoever runs the recipe starts it again."""
 
-    def __init__(self, config: Slurm) -> None:
+    def __init__(self, config: Slurm, slots: int = 1) -> None:
         self.config = config
+        self.slots = slots
         self.processes = config.processes
         self.detached = config.executor == "slurm"
+        self.together = config.array and self.detached
         self.gpus = config.gpus or 0
         self.limit = max(1.0, config.time * 60.0 - config.signal)
         self.every = 2.0 if self.detached else 0.2
@@ -61,28 +64,31 @@ class SlurmLauncher(Launcher):
 
     def start(self, job: Job, slot: int) -> Task:
         """Write what is to be run beside its log, and submit it."""
+        return self._submit([job])[0]
+
+    def start_together(self, jobs: Sequence[Job]) -> list[Task]:
+        """One array job."""
+        return self._submit(jobs)
+
+    def _submit(self, jobs: Sequence[Job]) -> list[Task]:
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-        file = job.log.with_suffix(".json")
-        ended_file(file).unlink(missing_ok=True)
-        told: dict[str, Any] = {
-            "name": job.name,
-            "command": list(job.command),
-            "folder": str(job.folder),
-            "environment": dict(job.environment),
-            "log": str(job.log),
-            "grace": job.grace,
-        }
-        write(file, told)
-        command = [sys.executable, "-P", "-m", "fvlm_slurm.job", str(file)]
+        told = {job.log.with_suffix(".json"): _told(job) for job in jobs}
+        for file, what in told.items():
+            ended_file(file).unlink(missing_ok=True)
+            write(file, what)
+        name = jobs[0].name if len(jobs) == 1 else jobs[0].name.partition("/")[0]
+        commands = [[sys.executable, "-P", "-m", "fvlm_slurm.job", str(file)] for file in told]
+        executor = self._executor(jobs[0].log.parent, name)
         try:
-            with as_a_person(self.config):
-                submitted = self._executor(file.parent, job.name).submit(os.execv, command[0], command)
+            with as_a_person(self.config), executor.batch() if len(jobs) > 1 else nullcontext():
+                submitted = [executor.submit(os.execv, command[0], command) for command in commands]
         except (FailedSubmissionError, FailedJobError) as error:  # the second when sbatch itself fails
             kind = NotNow if _LATER.search(str(error)) else FvlmError
-            raise kind(f"{job.name} cannot be submitted: {error}".strip()) from None
-        write(file, {**told, "executor": self.config.executor, "id": submitted.job_id})
-        return _Submitted(self, file, submitted)
+            raise kind(f"{name} cannot be submitted: {error}".strip()) from None
+        for (file, what), one in zip(told.items(), submitted, strict=True):
+            write(file, {**what, "executor": self.config.executor, "id": one.job_id})
+        return [_Submitted(self, file, one) for file, one in zip(told, submitted, strict=True)]
 
     def find(self, job: Job) -> Task | None:
         """The newest start's SLURM job, waiting or running; also where SLURM cannot be asked whether it is."""
@@ -137,6 +143,7 @@ class SlurmLauncher(Launcher):
                 slurm_constraint=config.constraint or None,
                 slurm_setup=list(config.setup) or None,
                 slurm_signal_delay_s=config.signal,
+                slurm_array_parallelism=self.slots,
                 slurm_additional_parameters={
                     "no-requeue": True,
                     **{key: value or True for key, _, value in others},
@@ -148,6 +155,18 @@ class SlurmLauncher(Launcher):
                 "on this one with -l executor=local"
             ) from None
         return executor
+
+
+def _told(job: Job) -> dict[str, Any]:
+    """What `fvlm_slurm.job` reads."""
+    return {
+        "name": job.name,
+        "command": list(job.command),
+        "folder": str(job.folder),
+        "environment": dict(job.environment),
+        "log": str(job.log),
+        "grace": job.grace,
+    }
 
 
 _PICKLES = "submitit"
@@ -226,4 +245,4 @@ class _Submitted(Task):
 
 def build(config: Slurm, slots: int) -> SlurmLauncher:
     """The launcher."""
-    return SlurmLauncher(config)
+    return SlurmLauncher(config, slots)

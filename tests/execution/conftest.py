@@ -17,9 +17,16 @@ id=$(($(cat $FAKE/last 2>/dev/null || echo 100) + 1)); echo $id > $FAKE/last; cp
 env > $FAKE/$id.env
 if [ -e $FAKE/refuse ]; then cat $FAKE/refuse >&2; exit 1; fi
 if [ -e $FAKE/pend ]; then echo PENDING > $FAKE/$id.state; echo "Submitted batch job $id"; exit 0; fi
-echo RUNNING > $FAKE/$id.state
-SLURM_JOB_ID=$id setsid sh -c "bash $1; echo COMPLETED > $FAKE/$id.state" > $FAKE/$id.out 2>&1 &
-echo $! > $FAKE/$id.pid
+run() {
+  echo RUNNING > $FAKE/$1.state
+  SLURM_JOB_ID=$id setsid sh -c "bash $FAKE/$id.sh; echo COMPLETED > $FAKE/$1.state" > $FAKE/$1.out 2>&1 &
+  echo $! > $FAKE/$1.pid
+}
+last=$(sed -n "s/^#SBATCH --array='*0-\\([0-9]*\\).*/\\1/p" $1)
+if [ -z "$last" ]; then run $id
+else
+  for task in $(seq 0 $last); do SLURM_ARRAY_JOB_ID=$id SLURM_ARRAY_TASK_ID=$task run ${id}_$task; done
+fi
 echo "Submitted batch job $id"
 """,
     "squeue": """

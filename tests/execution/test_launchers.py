@@ -711,6 +711,38 @@ def test_sbatch_is_not_told_what_would_start_a_run_twice() -> None:
             Slurm(sbatch=("exclusive", option))
 
 
+def test_an_array_is_one_submission_whose_jobs_end_each_by_itself(cluster: Path, tmp_path: Path) -> None:
+    launcher = SlurmLauncher(Slurm(array=True), slots=2)
+    logs = [tmp_path / name / "log" / "start-1.txt" for name in ("a", "b", "c")]
+    tasks = launcher.start_together(
+        [shell(log, f"echo {number}; exit {70 + number}") for number, log in enumerate(logs)]
+    )
+    assert [task.place for task in tasks] == ["job 101_0", "job 101_1", "job 101_2"]
+    assert [ended(task).code for task in tasks] == [70, 71, 72]
+    assert [log.read_text() for log in logs] == ["0\n", "1\n", "2\n"]
+    script = (cluster / "101.sh").read_text()
+    assert re.search(r"^#SBATCH --array='?0-2%2'?$", script, re.MULTILINE)
+    assert "#SBATCH --job-name=grid\n" in script
+
+
+def test_runs_that_may_start_together_are_handed_over_at_once(read: Recipe, tmp_path: Path) -> None:
+    class Together(Scripted):
+        together = True
+        batches: tuple[list[str], ...] = ()
+
+        def start_together(self, jobs: Any) -> list[Task]:
+            self.batches = (*self.batches, [job.name for job in jobs])
+            return [self.start(job, 0) for job in jobs]
+
+    launcher = Together({"r1": [0], "r2": [75, 0], "r3": [0]})
+    made, heard, entries = pool(read, tmp_path, launcher, slots=1)
+    made.run(never)
+    assert launcher.batches[0] == ["grid/r1", "grid/r2"]
+    assert sorted(name for batch in launcher.batches[1:] for name in batch) == ["grid/r2", "grid/r3"]
+    assert {entry.state for entry in entries.values()} == {"complete"}
+    assert "r2: started: somewhere, start 2" in heard.lines
+
+
 # ---------------------------------------------------------------- the whole of it
 
 

@@ -134,6 +134,21 @@ def test_a_job_that_slurm_requeues_leaves_the_run_to_the_command(
     record_property(CASE, ("requeued by an administrator", "saved; trained on by one job of the two; equal"))
 
 
+def test_an_array_is_one_job_of_slurm_which_keeps_to_the_slots(plain: Grid, record_property: Record) -> None:
+    names = ("r1", "r2", "r3", "r4")
+    chosen = [part for name in names for part in ("--only", name)]
+    process = plain.start(*chosen, "--slots", "2", "-l", "array=true")
+    seen: list[list[tuple[str, str, str, str]]] = []
+    until(lambda: seen.append(plain.cluster.jobs()) or plain.run("r4").joinpath("summary.json").exists())
+    said = plain.said(process)
+    ids = {re.search(rf"{name}: started: job (\d+)_\d", said)[1] for name in names}  # type: ignore[index]
+    at_once = max(sum(state == "RUNNING" for *_, state, _ in jobs) for jobs in seen)
+    assert (len(ids), at_once) == (1, 2)
+    assert re.search(r"r4: job \d+_3 PENDING \(JobArrayTaskLimit\)", said)
+    assert plain.equal(*names)
+    record_property(CASE, ("four runs as one array, two slots", f"{at_once} at once; all equal"))
+
+
 def test_nine_runs_disturbed_at_twenty_random_moments(plain: Grid, record_property: Record) -> None:
     generator = random.Random(11)
     process = plain.start("--slots", "2", "--retries", "20")
