@@ -184,11 +184,15 @@ class Cluster:
     def processes(self) -> list[psutil.Process]:
         """Daemons, and all that was started with this cluster's SLURM_CONF, jobs of every node among it."""
         own = os.getpid()
-        return [
-            one
-            for one in psutil.process_iter()
-            if one.pid != own and _environment(one).get("SLURM_CONF") == str(self.conf)
-        ]
+        return [one for one in psutil.process_iter() if one.pid != own and self._has(one)]
+
+    def _has(self, process: psutil.Process) -> bool:
+        """By its surroundings, which a slurmstepd writes its title over; it is in the folder of the logs."""
+        if _environment(process).get("SLURM_CONF") == str(self.conf):
+            return True
+        with suppress(psutil.Error, OSError):
+            return process.name() == "slurmstepd" and Path(process.cwd()).is_relative_to(self.folder)
+        return False
 
     def down(self) -> None:
         """End all jobs and daemons, and whatever else was started with this cluster's SLURM_CONF."""
