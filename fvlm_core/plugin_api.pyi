@@ -85,6 +85,7 @@ from fvlm_core.interfaces.fit import Window as Window
 from fvlm_core.interfaces.launcher import Ended as Ended
 from fvlm_core.interfaces.launcher import Job as Job
 from fvlm_core.interfaces.launcher import Launcher as Launcher
+from fvlm_core.interfaces.launcher import NotNow as NotNow
 from fvlm_core.interfaces.launcher import Task as Task
 from fvlm_core.interfaces.llm import LLMBackend as LLMBackend
 from fvlm_core.interfaces.metric import Answer as Answer

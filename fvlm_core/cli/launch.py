@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -12,14 +12,17 @@ from attrs import evolve
 from fvlm_core.api.views.display import Display
 from fvlm_core.cli.console import stderr, stdout
 from fvlm_core.cli.launch_options import LaunchRequest
+from fvlm_core.cli.launch_plan import jobs_text
 from fvlm_core.cli.launch_view import LaunchView
 from fvlm_core.execution.grid import Grid, open_grid, open_launcher, prepare_data
 from fvlm_core.execution.grid_run import GridRun
 from fvlm_core.execution.jobs import CommandLine, earlier_runs, tail
 from fvlm_core.execution.sequential import Outcome
 from fvlm_core.interfaces.launcher import Launcher
+from fvlm_core.planning.plan import RunPlan
 from fvlm_core.recipes.read import Recipe, read_launcher
 from fvlm_core.training.signals import Stopped, StopRequest
+from fvlm_core.training.world import world_size
 from fvlm_core.utils.errors import FvlmError, UsageError
 
 _LINES = 12
@@ -64,20 +67,25 @@ def launch(
     return grid.outcomes(), FvlmError(text) if failed else None
 
 
-def show_commands(recipe: Recipe, line: CommandLine, request: LaunchRequest) -> None:
-    """Print the command lines that would run, and which wait for which."""
-    line, _ = _prepared(line, request)
+def show_jobs(recipe: Recipe, plans: Sequence[RunPlan], line: CommandLine, request: LaunchRequest) -> None:
+    """Print what the runs take of a launcher, the command lines that would run, and which wait for which."""
+    line, launcher = _prepared(line, request)
+    after = {run.id: earlier_runs(recipe, run, line.root) for run in recipe.runs}
+    stdout().print()
+    for text in jobs_text(recipe, plans, after, launcher, request.jobs):
+        stdout().print(text, soft_wrap=True)
     stdout().print(f"\n{request.launcher}, {request.jobs} at once; a run that is complete is not started:")
     for run in recipe.runs:
-        after = earlier_runs(recipe, run, line.root)
-        waits = f"  # after {', '.join(after)}" if after else ""
+        waits = f"  # after {', '.join(after[run.id])}" if after[run.id] else ""
         stdout().print(shlex.join(line.of(run)) + waits, soft_wrap=True)
 
 
 def _prepared(line: CommandLine, request: LaunchRequest) -> tuple[CommandLine, Launcher]:
     """The launcher, and the command line with as many processes as it starts for a job."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError("--launcher starts processes of its own; expected without torchrun")
+    if world_size() > 1:
+        raise UsageError(
+            "--launcher starts processes of its own; expected without torchrun, in one task of srun"
+        )
     assert request.launcher is not None
     gpus = [f'gpus="{request.gpus}"'] if request.gpus is not None else []
     chosen = read_launcher(request.launcher, [*request.settings, *gpus])

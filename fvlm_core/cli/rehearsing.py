@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import click
@@ -11,6 +10,7 @@ import click
 from fvlm_core.cli.console import stdout
 from fvlm_core.cli.outcomes import fit_outcomes
 from fvlm_core.recipes.read import Recipe
+from fvlm_core.training.world import world_size
 
 EXPORT = "export"
 """The folder of the rehearsal's export, beside its runs."""
@@ -30,7 +30,7 @@ def rehearse_recipe(
     from fvlm_core.planning.rehearsal import REHEARSALS, rehearsed
     from fvlm_core.runs.store import open_run
 
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if world_size() > 1:
         raise click.UsageError("--rehearse runs in one process, without torchrun")
     rehearsal = rehearsed(recipe, plan(recipe))
     small, place = rehearsal.recipe, root / REHEARSALS

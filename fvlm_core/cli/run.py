@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +16,13 @@ from fvlm_core.cli.options import key_option, runs_option
 from fvlm_core.cli.outcomes import fit_outcomes
 from fvlm_core.cli.path_types import RECIPE_OR_PATH
 from fvlm_core.cli.streams import need_stdout
+from fvlm_core.training.world import world_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fvlm_core.execution.sequential import Outcome
+    from fvlm_core.planning.plan import RunPlan
     from fvlm_core.recipes.read import Recipe
 
 
@@ -125,15 +127,15 @@ def command(
     if dry_run:
         need_stdout(True)
         read = read_chosen()
-        _dry_run(read, root, as_json, device, mfu)
+        plans = _dry_run(read, root, as_json, device, mfu)
         if request.launcher is not None and not as_json:
-            from fvlm_core.cli.launch import show_commands
+            from fvlm_core.cli.launch import show_jobs
             from fvlm_core.execution.jobs import CommandLine
 
-            show_commands(read, CommandLine(recipe, root, overrides, allowed, force), request)
+            show_jobs(read, plans, CommandLine(recipe, root, overrides, allowed, force), request)
         return
     failure = None
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and request.launcher is None:
+    if world_size() > 1 and request.launcher is None:
         outcomes, read = _train_with_others(read_chosen, root, allowed, force)
     elif (launching := request.for_recipe(read := read_chosen())).launcher is not None:
         from fvlm_core.cli.launch import launch
@@ -161,7 +163,9 @@ def command(
         raise failure
 
 
-def _dry_run(recipe: Recipe, root: Path, as_json: bool, device: str | None, mfu: float | None) -> None:
+def _dry_run(
+    recipe: Recipe, root: Path, as_json: bool, device: str | None, mfu: float | None
+) -> list[RunPlan]:
     import json
 
     from fvlm_core.api.plan import planned
@@ -172,17 +176,23 @@ def _dry_run(recipe: Recipe, root: Path, as_json: bool, device: str | None, mfu:
         click.echo(json.dumps(plan_json(recipe, plans), indent=2))
     else:
         show_plan(stdout(), recipe, plans)
+    return plans
 
 
 def _train_with_others(
     read: Callable[[], Recipe], root: Path, allowed: tuple[str, ...], force: bool
 ) -> tuple[list[Outcome] | None, Recipe]:
-    """Under torchrun: the outcomes on the first rank, None on the others."""
+    """Under torchrun or srun: the outcomes on the first rank, None on the others."""
     from fvlm_core.api.train import train_all
     from fvlm_core.training.process_group import join, leave
     from fvlm_core.utils.errors import FvlmError
 
     ranks = join()
+    if any(given != sys.argv[1:] for given in ranks.exchange(sys.argv[1:])):
+        raise ranks.refusal(
+            f"the {ranks.size} processes that train together were given different command lines; expected one of all. "
+            "Tasks of one srun that each train a run of their own: srun with WORLD_SIZE=1 in their environment"
+        )
     recipe = ranks.in_turn(read)
     try:
         console = stdout() if ranks.first else nowhere()

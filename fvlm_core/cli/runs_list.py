@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fvlm_core.runs.listing import ListedRun
 
 SORTS = ("run", "state", "size", "best", "step", "samples", "seed", "hours", "when")
-_STATES = ("complete", "interrupted", "running", "failed", "imported", "unreadable")
+_STATES = ("complete", "interrupted", "queued", "running", "failed", "imported", "unreadable")
 
 
 @click.command("list")
@@ -68,15 +68,15 @@ def command(
 ) -> None:
     """List the runs that are kept; with PATTERN, those whose "recipe/id" or id matches one (*, ? and [..]).
 
-    A run is complete, interrupted, running (a process holds it), failed (its last attempt ended with an error),
-    imported (measured elsewhere), or unreadable.
+    A run is complete, interrupted, queued (a start of it was submitted and has not begun), running (a process
+    holds it), failed (its last attempt ended with an error), imported (measured elsewhere), or unreadable.
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")
     from fvlm_core.api.runs import meant
     from fvlm_core.runs.listing import list_entries
 
-    entries = list_entries(root)
+    entries = list_entries(root, queued=True)
     chosen = meant(entries, root, patterns, recipes, states, tags, conditions)
     if sort:
         chosen.sort(key=lambda entry: _order(entry, sort))

@@ -188,12 +188,15 @@ def _need_shared_memory() -> None:
 
 @frozen
 class _die_with:  # called like a function, and picklable where a closure is not
-    """Ends a data worker with its parent: one that outlived a killed run would hold the run's lock for seconds."""
+    """Ends a data worker with its parent, by which it is also stopped: one that outlived a killed run would hold the
+    run's lock for seconds, and one that died of a scheduler's SIGTERM to all processes of a job (torch's own handler
+    ends it) would take the run with it, unsaved."""
 
     parent: int
 
     def __call__(self, worker: int) -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if os.getppid() != self.parent:
             os._exit(1)
 

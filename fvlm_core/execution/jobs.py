@@ -18,6 +18,9 @@ from fvlm_core.utils.paths import user_path
 _LOGS = "log"
 _TAIL = 8 * 1024
 
+_SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1,SIGUSR2"
+"""What torchrun passes on to its ranks; of the last two, with which schedulers ask for a requeue, it else dies."""
+
 
 @frozen
 class CommandLine:
@@ -37,7 +40,8 @@ class CommandLine:
         """The command line that trains one run. -P: modules of the folder it is started in shadow none of ours."""
         start = [sys.executable, "-P", "-m"]
         if self.processes > 1:
-            start += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(self.processes), "-m"]
+            start += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(self.processes)]
+            start += ["--signals-to-handle", _SIGNALS, "-m"]
         given = [part for text in self.overrides for part in ("-o", text)]
         given += [part for key in self.allowed for part in ("--allow-drift", key)]
         given += ["--force"] if self.force else []

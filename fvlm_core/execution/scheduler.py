@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -12,9 +14,11 @@ from attrs import frozen
 from fvlm_core.execution.grid_run import OPEN, GridRun, State
 from fvlm_core.execution.jobs import latest_log
 from fvlm_core.execution.run_progress import is_complete, saved_step
-from fvlm_core.interfaces.launcher import Ended, Job, Launcher
+from fvlm_core.interfaces.launcher import Ended, Job, Launcher, NotNow, Task
 from fvlm_core.recipes.read import Run
+from fvlm_core.runs.store import QUEUED
 from fvlm_core.training.signals import EXIT_CODES
+from fvlm_core.utils.atomic_files import write_json
 from fvlm_core.utils.errors import FvlmError
 from fvlm_core.utils.folder_lock import holder
 
@@ -26,6 +30,9 @@ _MARGIN = 5.0
 
 _LOOK = 1.0
 """Seconds between looks at a lock that somebody else holds."""
+
+_AGAIN = 15.0
+"""Seconds until a launcher that took no job is asked again."""
 
 
 class Watcher(Protocol):
@@ -69,6 +76,8 @@ class Pool:
         self._by_id = {entry.run.id: entry for entry in entries}
         self._grace = max((entry.run.config.checkpoints.grace for entry in entries), default=0.0)
         self._looked = 0.0
+        self._closed_until = 0.0
+        self._gathered: list[tuple[GridRun, Job]] = []
 
     def run(self, stopped: Callable[[], bool]) -> None:
         """Until nothing is open any more, or `stopped()`; then every job is asked to save, and waited for."""
@@ -99,6 +108,9 @@ class Pool:
                 self._release(entry)
             if entry.state == "ready" or (entry.state == "held" and look_at_locks):
                 self._start(entry)
+        if self._gathered:
+            starts, self._gathered = self._gathered, []
+            self._launch(starts, lambda: self.launcher.start_together([job for _, job in starts]))
         self.watcher.seen(self.entries)
 
     def _release(self, entry: GridRun) -> None:
@@ -115,13 +127,15 @@ class Pool:
         """Start it where a slot is free, unless it is complete by now or somebody else writes it."""
         taken = {other.slot for other in self.entries if other.state == "running"}
         slot = next((slot for slot in range(self.policy.slots) if slot not in taken), None)
-        if slot is None:
+        if self.launcher.together:
+            slot = 0  # nobody's
+        if slot is None or time.monotonic() < self._closed_until:
             return
         entry.folder.mkdir(parents=True, exist_ok=True)
         job = self.job(entry.run)
         task = self.launcher.find(job) if not entry.tries else None
         if task is not None:
-            text = f"found under way: {task.place}"
+            self._run(entry, task, slot, f"found under way: {task.place}")
         else:
             owner = holder(entry.folder)
             if owner:
@@ -133,27 +147,55 @@ class Pool:
                 self._finish(entry)
                 return
             entry.saved = saved_step(entry.folder)
-            try:
-                task = self.launcher.start(job, slot)
-            except FvlmError as error:
-                if not any(other.tries for other in self.entries):
-                    raise  # the first one: the others would fare no better
+            if self.launcher.together:
+                self._gathered.append((entry, job))
+            else:
+                self._launch([(entry, job)], lambda: [self.launcher.start(job, slot)], slot)
+
+    def _launch(
+        self, starts: Sequence[tuple[GridRun, Job]], start: Callable[[], list[Task]], slot: int | None = None
+    ) -> None:
+        """Start what may start, or say of each why not."""
+        entries = [entry for entry, _ in starts]
+        if self.launcher.detached:  # before it can begin, which ends it
+            for entry in entries:
+                write_json(entry.folder / QUEUED, {"by": os.getpid(), "on": socket.gethostname()})
+        try:
+            tasks = start()
+        except NotNow as error:
+            self._closed_until = time.monotonic() + _AGAIN
+            for entry in entries:
+                self._unqueue(entry)
+                self._tell(entry, f"not yet: {error}; it is tried again")
+            return
+        except FvlmError as error:
+            for entry in entries:
+                self._unqueue(entry)
+            if not any(other.tries for other in self.entries):
+                raise  # the first one: the others would fare no better
+            for entry in entries:
                 self._become(entry, "failed", f"not started: {error}")
                 self.watcher.said(entry, entry.note)
-                return
+            return
+        for entry, task in zip(entries, tasks, strict=True):
             entry.tries += 1
-            text = f"started: {task.place}"
-            if entry.tries > 1:
-                text += f", start {entry.tries}"
+            again = f", start {entry.tries}" if entry.tries > 1 else ""
+            self._run(entry, task, slot, f"started: {task.place}{again}")
+
+    def _run(self, entry: GridRun, task: Task, slot: int | None, text: str) -> None:
         entry.task, entry.slot = task, slot
         self._become(entry, "running")
         self.watcher.said(entry, text)
 
     def _collect(self, entry: GridRun) -> None:
         assert entry.task is not None
+        place = entry.task.place
         ended = entry.task.poll()
         if ended is None:
+            if entry.task.place != place:
+                self.watcher.said(entry, entry.task.place)
             return
+        self._unqueue(entry)
         entry.task = entry.slot = None
         entry.log = latest_log(entry.folder)
         if ended.code == 0 and is_complete(entry.folder):
@@ -191,6 +233,16 @@ class Pool:
         self._become(entry, "complete")
         self.watcher.said(entry, "complete")
 
+    def _unqueue(self, entry: GridRun) -> None:
+        """What was submitted has begun, or will not."""
+        (entry.folder / QUEUED).unlink(missing_ok=True)
+
+    def _tell(self, entry: GridRun, note: str) -> None:
+        """Once, however often the same happens."""
+        if entry.note != note:
+            entry.note = note
+            self.watcher.said(entry, note)
+
     def _become(self, entry: GridRun, state: State, note: str = "") -> None:
         entry.state, entry.note = state, note
 
@@ -210,6 +262,7 @@ class Pool:
             entry.task.kill()
         for entry in self.entries:
             if entry.state in OPEN:
+                self._unqueue(entry)
                 if is_complete(entry.folder):
                     self._finish(entry)
                 else:

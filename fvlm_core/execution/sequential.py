@@ -26,6 +26,7 @@ from fvlm_core.runs.fingerprint import data_places, drift, identity, seen_data
 from fvlm_core.runs.store import (
     CHECKPOINTS,
     IMPORTED,
+    QUEUED,
     RECIPE,
     SUMMARY,
     TOKENIZER,
@@ -234,6 +235,7 @@ def _begin(
     refuse_link(folder.parent, folder)
     folder.mkdir(parents=True, exist_ok=True)
     held.enter_context(writing(folder))
+    (folder / QUEUED).unlink(missing_ok=True)
     found = _drift(folder, run, data)
     summary = _complete_summary(folder, found)
     if summary is not None:

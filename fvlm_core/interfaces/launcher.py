@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from attrs import frozen
+
+from fvlm_core.utils.errors import FvlmError
+
+
+class NotNow(FvlmError):
+    """A job cannot be started now and may be later: a queue is full, a controller does not answer."""
 
 
 @frozen
@@ -38,7 +44,8 @@ class Ended:
 
 
 class Task(ABC):
-    """One start of one job. place: where it is, for people ("slot 2, GPU 1")."""
+    """One start of one job. place: where it is and what it waits for, for people ("slot 2, GPU 1"); `poll` may change
+    it, which is then told."""
 
     place: str
 
@@ -62,11 +69,16 @@ class Launcher(ABC):
     the caller. Making a launcher starts nothing and needs nothing of the machine: a dry run makes one.
 
     processes: of one job; with more than one, the command line begins with torchrun. every: seconds between looks at
-    the tasks. detached: whether jobs go on when this process ends, so that `--detach` makes sense.
+    the tasks. gpus: of one job, 0 where nobody says. limit: seconds that a start may train, None without one; both are
+    for plans. together: whether it keeps to the slots itself, so that all jobs that may start are handed over at once,
+    by `start_together`. detached: whether jobs go on when this process ends, so that `--detach` makes sense.
     """
 
     processes: int = 1
     every: float = 0.2
+    gpus: int = 0
+    limit: float | None = None
+    together: bool = False
     detached: bool = False
 
     def open(self) -> None:
@@ -75,7 +87,12 @@ class Launcher(ABC):
 
     @abstractmethod
     def start(self, job: Job, slot: int) -> Task:
-        """Start a job. slot: 0 to slots - 1, free now. Raises `FvlmError` when this job cannot be started."""
+        """Start a job. slot: 0 to slots - 1, free now. Raises `NotNow` when it may be started later, another
+        `FvlmError` when it cannot be started."""
+
+    def start_together(self, jobs: Sequence[Job]) -> list[Task]:
+        """Start jobs that do not wait for each other, as one. Raises as `start`, and has then started none of them."""
+        raise NotImplementedError
 
     def find(self, job: Job) -> Task | None:
         """A start of this job by an earlier process that has not ended; `job.log` names the next start's log."""

@@ -18,7 +18,7 @@ from attrs import asdict, evolve, field, fields, frozen
 from fvlm_core.runs import record_shapes as shape
 from fvlm_core.runs.index import RunIndex, stamp_of, stats_of
 from fvlm_core.runs.record_shapes import MUST
-from fvlm_core.runs.store import FAILURE, IMPORTED, RECIPE, SUMMARY, no_run
+from fvlm_core.runs.store import FAILURE, IMPORTED, QUEUED, RECIPE, SUMMARY, no_run
 from fvlm_core.runs.tags import TAGS, read_tags
 from fvlm_core.utils.atomic_files import read_json
 from fvlm_core.utils.errors import UsageError
@@ -26,12 +26,16 @@ from fvlm_core.utils.json_shape import Shape, misfit
 from fvlm_core.utils.listing import listed
 from fvlm_registry.nearest import did_you_mean
 
-State = Literal["complete", "interrupted", "running", "failed", "imported", "unreadable"]
+State = Literal["complete", "interrupted", "queued", "running", "failed", "imported", "unreadable"]
 
-STATES: tuple[State, ...] = ("complete", "interrupted", "running", "failed", "imported", "unreadable")
-"""unreadable: its `recipe.json` or another small file of its record is damaged; `Entry.problem` says how."""
+STATES: tuple[State, ...] = (
+    *("complete", "interrupted", "queued", "running", "failed", "imported", "unreadable"),
+)
+"""queued: a start of it was submitted and has not begun.
+unreadable: its `recipe.json` or another small file of its record is damaged; `Entry.problem` says how."""
 
 _OWNER = ".owner.json"
+_UNDONE: tuple[State, ...] = ("interrupted", "failed")
 _READ = (RECIPE, SUMMARY, TAGS, FAILURE)
 
 
@@ -80,11 +84,12 @@ _PART = f"entry {zlib.crc32(' '.join(FIELDS).encode()):08x}"
 """Of the index: entries with other fields are another part."""
 
 
-def list_entries(root: Path) -> list[ListedRun]:
+def list_entries(root: Path, *, queued: bool = False) -> list[ListedRun]:
     """Every run of a store, by recipe and in the order the recipe has them.
 
-    A run whose record cannot be read is an entry too, with its problem. Brings the index of the store up to date; a
-    store that cannot be written to is read without one.
+    A run whose record cannot be read is an entry too, with its problem. queued: so is one that is queued and has no
+    record yet, of which nothing else is known. Brings the index of the store up to date; a store that cannot be
+    written to is read without one.
     """
     index = RunIndex(root)
     entries: list[ListedRun] = []
@@ -92,6 +97,8 @@ def list_entries(root: Path) -> list[ListedRun]:
     for folder, path in _folders(root):
         stats = stats_of(path, _READ)
         if stats[0] is None:
+            if queued and _noted(path, QUEUED):
+                entries.append(_queued(folder, path))
             continue
         stamp = stamp_of(stats)
         values = index.get(_PART, folder, stamp)
@@ -101,7 +108,7 @@ def list_entries(root: Path) -> list[ListedRun]:
                 read.append((folder, stamp, list(asdict(entry).values())))
         else:
             entry = ListedRun(*values)
-        entries.append(_running(entry) if _held(path) else entry)
+        entries.append(_now(entry, path))
     index.put(_PART, read)
     index.forget_but(_PART, [entry.folder for entry in entries])
     return sorted(entries, key=lambda entry: (entry.recipe, entry.order, entry.id))
@@ -266,13 +273,31 @@ def _known(kind: Callable[[Any], Any], value: Any) -> Any:
 
 def _held(path: str) -> bool:
     """As `lock.is_running`; its module is imported for folders with an owner's note alone."""
-    # Where there is no note, and mostly there is none, `access` takes half the time of `exists`.
-    if not os.access(f"{path}/{_OWNER}", os.F_OK):
+    if not _noted(path, _OWNER):
         return False
     from fvlm_core.utils.folder_lock import is_held
 
     return is_held(Path(path))
 
 
-def _running(entry: ListedRun) -> ListedRun:
-    return entry if entry.state == "unreadable" else evolve(entry, state="running", problem="")
+def _noted(path: str, note: str) -> bool:
+    """Where there is no note, and mostly there is none, `access` takes half the time of `exists`."""
+    return os.access(f"{path}/{note}", os.F_OK)
+
+
+def _now(entry: ListedRun, path: str) -> ListedRun:
+    """As the record says, or as what is done with it at this moment."""
+    if entry.state == "unreadable":
+        return entry
+    if _held(path):
+        return evolve(entry, state="running", problem="")
+    if entry.state in _UNDONE and _noted(path, QUEUED):
+        return evolve(entry, state="queued", problem="")
+    return entry
+
+
+def _queued(folder: str, path: str) -> ListedRun:
+    """A run that has no record yet."""
+    recipe, _, name = folder.partition("/")
+    state: State = "running" if _held(path) else "queued"
+    return ListedRun(folder, recipe, name, state=state, written=os.stat(path).st_mtime)

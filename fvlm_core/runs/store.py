@@ -31,6 +31,10 @@ ENVIRONMENT = "environment.json"
 BAD_SAMPLES = "bad_samples.jsonl"
 ATTEMPTS = "attempts.jsonl"
 FAILURE = "failure.json"
+QUEUED = ".queued.json"
+"""Beside a record: a start was submitted and has not begun. A job that somebody takes out of the queue leaves it until
+the runs are started again."""
+
 ARCHITECTURES = "architectures_read"
 """In a record: the `config.json` of pretrained weights that the model was made after, by the recipe's name for them."""
 

@@ -1,7 +1,7 @@
 """The processes that train one run together: who they are, and the few things they say to each other.
 
-Started by `torchrun`, or one process alone, for which everything here costs nothing. Nothing is said inside a forward
-or a backward pass, so a rank that fails there can still tell the others.
+Started by `torchrun` or `srun`, or one process alone, for which everything here costs nothing. Nothing is said inside a
+forward or a backward pass, so a rank that fails there can still tell the others.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from torch import Tensor
 
+from fvlm_core.training.presence import Presence, announce
+from fvlm_core.training.world import world_size
 from fvlm_core.utils.error_summary import described
 from fvlm_core.utils.errors import FvlmError
+from fvlm_core.utils.listing import listed
 
 T = TypeVar("T")
 
@@ -42,6 +45,7 @@ class Ranks:
     size: int = 1
     _group: Any = field(default=None, repr=False)
     """A gloo group for objects on the host, beside NCCL for tensors on GPUs."""
+    _presence: Presence | None = field(default=None, repr=False)
 
     @property
     def first(self) -> bool:
@@ -96,6 +100,10 @@ class Ranks:
         """An error that this rank alone had, told as its own; a single process has no need."""
         if self.size == 1:
             return error
+        if isinstance(error, RuntimeError) and (
+            lost := self._lost()
+        ):  # in a backward pass that needs the others
+            return FvlmError(f"{lost} ({_line(error)})")
         text = str(error) if isinstance(error, FvlmError) else f"unexpected {described(error)}"
         own = FvlmError(f"rank {self.rank} of {self.size}: {text}")
         own.exit_code = getattr(error, "exit_code", 1)
@@ -106,17 +114,26 @@ class Ranks:
         try:
             yield
         except RuntimeError as error:  # torch says which connection broke, not what that means
-            raise FvlmError(
-                f"lost contact with another rank; its own message or torchrun's says why ({_line(error)})"
-            ) from error
+            lost = self._lost() or "lost contact with another rank; its own message or torchrun's says why"
+            raise FvlmError(f"{lost} ({_line(error)})") from error
+
+    def _lost(self) -> str:
+        """Which ranks are gone; empty when none is known to be."""
+        gone = self._presence.missing() if self._presence is not None else []
+        if not gone:
+            return ""
+        named = f"rank {gone[0]}" if len(gone) == 1 else f"ranks {listed(map(str, gone))}"
+        return (
+            f"lost contact with {named} of {self.size}; its own message or that of what started it says why"
+        )
 
 
 def join() -> Ranks:
-    """The ranks that `torchrun` started, or this process alone.
+    """The ranks that `torchrun` or `srun` started, or this process alone.
 
     Tensors on CPUs go by gloo, those on GPUs by NCCL; each rank takes the GPU of its local number.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 and not dist.is_initialized():
+    if world_size() == 1 and not dist.is_initialized():
         return Ranks()
     gpus = torch.cuda.is_available()
     if gpus:
@@ -124,7 +141,8 @@ def join() -> Ranks:
     if not dist.is_initialized():
         dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=SILENCE)
     group = dist.new_group(backend="gloo", timeout=SILENCE) if gpus else None
-    return Ranks(dist.get_rank(), dist.get_world_size(), group)
+    ranks = Ranks(dist.get_rank(), dist.get_world_size(), group)
+    return evolve(ranks, presence=announce(ranks.rank, ranks.exchange))
 
 
 def leave() -> None:

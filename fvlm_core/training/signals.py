@@ -1,4 +1,4 @@
-"""Signals: finish the step, save, leave with the right exit code. A second one leaves at once.
+"""Signals: finish the step, save, leave with the right exit code. A second one leaves at once, but for a scheduler's.
 
 Who asks by SIGTERM or SIGUSR kills soon, so there is a grace. Who presses Ctrl-C is told how long it takes, and can
 press it again: the step is finished and saved however long that is.
@@ -31,6 +31,10 @@ ECHO = 2.0
 its threads (2 to 5 SIGTERMs from a parent of nine). Under torchrun Ctrl-C in a terminal and Slurm reach the workers
 directly, and torchrun passes on what it got itself. Elsewhere two Ctrl-C are a person's, who wants to leave."""
 
+SCHEDULED = "SLURM_JOB_ID"
+"""A variable of jobs that get one wish as several signals, in the course of half a minute: Slurm signals every process
+of a job, where it knows them all, and our own starter passes on what it hears."""
+
 
 _NO_MORE = 0
 """No signal's number: written to the pipe, it ends the thread that reads there."""
@@ -49,6 +53,7 @@ class StopRequest:
 
     number: the signal, or None. grace: seconds from the signal on after which the process ends whatever it is doing; a
     save under way is then abandoned, and the checkpoint before it stays the newest. Ctrl-C during training has none.
+    In a job of a scheduler the first signal is the only one that counts, Ctrl-C apart.
 
     Python runs handlers between two instructions of the main thread, which may be in one backward pass for minutes. So
     a thread of its own hears of signals through a pipe, and answers at once.
@@ -59,6 +64,7 @@ class StopRequest:
         self.grace = grace
         self._pid = os.getpid()
         self._launched = "TORCHELASTIC_RUN_ID" in os.environ
+        self._scheduled = SCHEDULED in os.environ
         self._at = 0.0
         self._timer: Timer | None = None
         self._doing: str | None = None
@@ -115,10 +121,17 @@ class StopRequest:
                 self._timer.daemon = True
                 self._timer.start()
             name = signal.Signals(number).name
-            _say(f"{name}: {self._what_remains(patient)}; a second signal leaves at once")
-        elif (number == signal.SIGINT and not self._launched) or time.monotonic() - self._at >= ECHO:
+            second = "further ones change nothing" if self._scheduled else "a second signal leaves at once"
+            _say(f"{name}: {self._what_remains(patient)}; {second}")
+        elif self._leaves(number):
             _say("left at once, without saving; the same command continues from the last checkpoint")
             os._exit(EXIT_CODES[signal.Signals(number)])
+
+    def _leaves(self, number: int) -> bool:
+        """Whether a further signal is another wish, and not the first one's echo."""
+        if number == signal.SIGINT and not self._launched:
+            return True
+        return not self._scheduled and time.monotonic() - self._at >= ECHO
 
     def _what_remains(self, patient: bool) -> str:
         what = self._doing or "step"

@@ -20,6 +20,7 @@ class LocalLauncher(Launcher):
     def __init__(self, config: Local, slots: int) -> None:
         self.processes = config.processes
         self._shares = _deal(config, slots)
+        self.gpus = len(self._shares[0]) if self._shares else 0
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._threads = config.threads or max(1, cores // (slots * config.processes))
 

@@ -88,8 +88,9 @@ def render(film: Film, indices: Sequence[int], progress: Progress) -> None:
 
 
 def _follow_the_parent() -> None:
-    """Leave Ctrl-C to the parent, and end when it does: a killed parent could not say so."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave signals to the parent, and end when it does: a killed parent could not say so."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C, and a scheduler's, reach every process
+        signal.signal(number, signal.SIG_IGN)
     parent = parent_process()
     assert parent is not None
 

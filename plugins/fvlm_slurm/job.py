@@ -65,7 +65,8 @@ class _Passing:
 def main(file: Path) -> int:
     """See the module; the exit code, of which submitit's processes make nothing."""
     told = json.loads(file.read_text(encoding="utf-8"))
-    ended_file(file).unlink(missing_ok=True)  # SLURM itself may start a job again
+    if ended_file(file).exists():  # SLURM started the job again, as may whoever waits for this one's end
+        return 0
     passing = _Passing(told["grace"])
     for number in _ASKING:
         signal.signal(number, passing.note)

@@ -238,24 +238,6 @@ def test_jobs_of_slurm_come_to_the_same_verdict_as_one_process(
     assert decided(tmp_path / "runs") == decided(undisturbed / "runs")
 
 
-@pytest.mark.soak
-def test_a_cluster_of_slurm_comes_to_the_same_verdict_as_one_process(
-    tmp_path: Path, undisturbed: Path, shared: Path
-) -> None:
-    script = shared / "tools" / "slurm_test_cluster.sh"
-    if shutil.which("slurmctld") is None or os.geteuid():
-        pytest.skip("slurmctld is not installed, or this is not root: apt-get install slurm-wlm munge")
-    recipe(tmp_path)
-    subprocess.run(["bash", script, "up", tmp_path / "cluster"], check=True, timeout=120)
-    try:
-        process = start(tmp_path, undisturbed / "cache", "--launcher", "slurm", "--slots", "2")
-        out, _ = process.communicate(timeout=600)
-    finally:
-        subprocess.run(["bash", script, "down", tmp_path / "cluster"], check=True, timeout=60)
-    assert process.returncode == 0, out
-    assert decided(tmp_path / "runs") == decided(undisturbed / "runs")
-
-
 def test_two_processes_do_not_drive_one_campaign(
     undisturbed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

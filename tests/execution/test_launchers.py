@@ -31,7 +31,7 @@ from fvlm_core.execution.grid_run import GridRun
 from fvlm_core.execution.jobs import CommandLine, earlier_runs, make_job, tail
 from fvlm_core.execution.run_progress import Reached, reached
 from fvlm_core.execution.scheduler import Pool, RetryPolicy
-from fvlm_core.plugin_api import Ended, Job, Launcher, Task, tied
+from fvlm_core.plugin_api import Ended, Job, Launcher, NotNow, Task, tied
 from fvlm_core.recipes.read import Recipe, only, read_recipe
 from fvlm_core.utils.errors import FvlmError, UsageError
 
@@ -275,6 +275,48 @@ def test_a_stop_asks_every_job_and_ends_those_that_do_not_listen(
     assert {entry.state for entry in entries.values()} == {"stopped"}
 
 
+def test_what_may_be_submitted_later_is_tried_again_and_told_once(
+    read: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Closed(Scripted):
+        refusals = 0
+
+        def start(self, job: Job, slot: int) -> Task:
+            if len(self.started) == 1 and self.refusals < 3:
+                self.refusals += 1
+                raise NotNow("the queue is full")
+            return super().start(job, slot)
+
+    monkeypatch.setattr("fvlm_core.execution.scheduler._AGAIN", 0.01)
+    launcher = Closed({"r1": [0], "r2": [0], "r3": [0]})
+    made, heard, entries = pool(read, tmp_path, launcher)
+    made.run(never)
+    assert {entry.state for entry in entries.values()} == {"complete"}
+    assert launcher.refusals == 3
+    assert heard.lines.count("r2: not yet: the queue is full; it is tried again") == 1
+
+
+def test_what_a_job_waits_for_is_told_when_it_changes(read: Recipe, tmp_path: Path) -> None:
+    class Waiting(ScriptedTask):
+        def poll(self) -> Ended | None:
+            ended = super().poll()
+            self.place = f"job 1 {'PENDING (Priority)' if self.looked < 2 else 'RUNNING'}"
+            return ended
+
+    class Queued(Scripted):
+        def start(self, job: Job, slot: int) -> Task:
+            task = super().start(job, slot)
+            assert isinstance(task, ScriptedTask)
+            return Waiting(task.code, task.folder)
+
+    made, heard, _ = pool(read, tmp_path, Queued({"r1": [0], "r2": [0], "r3": [0]}))
+    made.run(never)
+    of_first = [line for line in heard.lines if line.startswith("r1")]
+    assert of_first == [
+        *("r1: started: somewhere", "r1: job 1 PENDING (Priority)", "r1: job 1 RUNNING", "r1: complete"),
+    ]
+
+
 def test_what_cannot_be_submitted_ends_all_only_when_it_is_the_first(read: Recipe, tmp_path: Path) -> None:
     class Full(Scripted):
         def start(self, job: Job, slot: int) -> Task:
@@ -302,13 +344,9 @@ def test_a_job_is_a_command_line_that_says_everything(read: Recipe, tmp_path: Pa
         *("--allow-drift", "training.lr", "--runs", str(tmp_path), "--only", "r2"),
     )
     several = evolve(line, processes=2).of(read.runs[1])
-    assert several[3:9] == (
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "-m",
-        "fvlm_core",
+    assert several[3:11] == (
+        *("torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+        *("--signals-to-handle", "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1,SIGUSR2", "-m", "fvlm_core"),
     )
     first = make_job(read, read.runs[0], line)
     first.log.touch()
@@ -384,6 +422,22 @@ def test_a_dry_run_prints_the_command_lines_and_needs_no_cluster(
     assert len(lines) == 3
     assert all("--nproc-per-node 2" in line for line in lines)
     assert lines[2].endswith("--only r3  # after r1")
+    assert re.search(
+        r"^3 runs in 3 jobs: [\d.e-]+ job hours, were 2 processes 2 times as fast as one$", out, re.M
+    )
+    assert re.search(
+        r"when the last run ends: \S+ \w+ with 1, \S+ \w+ with 2; more than that wait for other runs; a queue",
+        out,
+    )
+    assert "GPU hours" not in out
+    code, out, _ = run_cli(
+        [*arguments[:-1], "gpus=3", "-l", "time=1", "-l", "signal=59"], monkeypatch, capsys
+    )
+    assert code == 0
+    told = re.search(r"^3 runs in (\d+) jobs: (\S+) job hours, (\S+) GPU hours$", out, re.M)
+    assert told
+    assert float(told[3]) == pytest.approx(3 * float(told[2]), rel=0.01)
+    assert int(told[1]) >= float(told[2]) * 3600  # starts of one second each
     assert not (tmp_path / "runs").exists()
     code, _, err = run_cli(["run", "grid.toml", "--launcher", "slurm"], monkeypatch, capsys)
     assert (code, "there is no SLURM here" in err, "-l executor=local" in err) == (2, True, True)
@@ -558,12 +612,163 @@ def test_jobs_of_an_earlier_command_are_found_in_the_queue(cluster: Path, tmp_pa
 
 
 def test_what_sbatch_refuses_is_told(cluster: Path, tmp_path: Path) -> None:
-    (cluster / "refuse").touch()
+    (cluster / "refuse").write_text("sbatch: error: invalid account")
     with pytest.raises(FvlmError, match=r"grid/r1 cannot be submitted: .*invalid account"):
         SlurmLauncher(Slurm(account="nobody")).start(shell(tmp_path / "log" / "start-1.txt", "true"), 0)
 
 
+def test_a_cluster_s_and_a_person_s_variables_reach_sbatch_but_not_another_job_s(
+    cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that another one submits, of a person who has an account and a partition set."""
+    given = {
+        "SLURM_CONF": "/etc/here.conf",
+        "SBATCH_ACCOUNT": "lab",
+        "SBATCH_PARTITION": "cpu",
+        "SBATCH_EXCLUSIVE": "1",
+    }
+    others = {
+        "SLURM_JOB_ID": "7",
+        "SLURM_NTASKS": "8",
+        "SLURM_MEM_PER_NODE": "3",
+        "RANK": "3",
+        "SBATCH_TIMELIMIT": "1",
+    }
+    for name, value in (given | others).items():
+        monkeypatch.setenv(name, value)
+    task = SlurmLauncher(Slurm(partition="gpu")).start(shell(tmp_path / "log" / "start-1.txt", "true"), 0)
+    seen = dict(line.partition("=")[::2] for line in (cluster / "101.env").read_text().splitlines())
+    assert {name: seen.get(name) for name in given} == given | {
+        "SBATCH_PARTITION": None
+    }  # -l partition=gpu wins
+    assert not {*others} & {*seen}
+    assert {name: os.environ[name] for name in given | others} == given | others
+    assert ended(task).code == 0
+
+
+def test_a_job_in_the_queue_is_found_however_old_it_is_and_says_what_it_waits_for(
+    cluster: Path, tmp_path: Path
+) -> None:
+    """Without accounting, which is asked at most once and complains to nobody."""
+    (cluster / "pend").touch()
+    (cluster / "reason").write_text("QOSMaxJobsPerUserLimit")
+    job = shell(tmp_path / "log" / "start-1.txt", "true")
+    SlurmLauncher(Slurm()).start(job, 0)
+    os.utime(tmp_path / "log" / "start-1.json", (1, 1))
+    later = SlurmLauncher(Slurm())
+    found = later.find(job)
+    assert found is not None
+    assert found.poll() is None
+    assert found.place == "job 101 PENDING (QOSMaxJobsPerUserLimit)"
+    (cluster / "away").touch()  # the controller: nothing is known, and nothing concluded
+    assert SlurmLauncher(Slurm()).find(job) is not None
+    until(lambda: found.poll() or "contact" in found.place, 30)
+    assert found.place == (
+        "job 101 PENDING (QOSMaxJobsPerUserLimit) when last seen; squeue: slurm_load_jobs error: Unable to contact "
+        "slurm controller"
+    )
+    (cluster / "away").unlink()
+    (cluster / "101.state").unlink()  # it has left the queue
+    assert ended(found) == Ended(-signal.SIGKILL, "job 101: GONE, no exit code")
+    assert later.find(job) is None
+    assert (cluster / "accounting").read_text() == "asked\n"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
+        "sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: Batch job submission failed: Job violates "
+        "accounting/QOS policy (job submit limit, user's size and/or time limits)",
+        "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation",
+    ],
+)
+def test_what_sbatch_takes_later_is_no_failure(said: str, cluster: Path, tmp_path: Path) -> None:
+    (cluster / "refuse").write_text(said)
+    with pytest.raises(NotNow):
+        SlurmLauncher(Slurm()).start(shell(tmp_path / "log" / "start-1.txt", "true"), 0)
+    (cluster / "refuse").write_text(
+        "sbatch: error: QOSMaxWallDurationPerJobLimit\nsbatch: error: Batch job submission failed: Job violates "
+        "accounting/QOS policy (job submit limit, user's size and/or time limits)"
+    )
+    with pytest.raises(FvlmError) as caught:
+        SlurmLauncher(Slurm()).start(shell(tmp_path / "log" / "start-1.txt", "true"), 0)
+    assert not isinstance(caught.value, NotNow)
+
+
+def test_a_job_that_slurm_starts_again_leaves_the_run_to_whoever_waits_for_it(
+    cluster: Path, tmp_path: Path
+) -> None:
+    log = tmp_path / "log" / "start-1.txt"
+    assert ended(SlurmLauncher(Slurm()).start(shell(log, "echo ran; exit 75"), 0)).code == 75
+    again = subprocess.run([sys.executable, "-m", "fvlm_slurm.job", log.with_suffix(".json")], check=False)
+    assert (again.returncode, log.read_text()) == (0, "ran\n")
+
+
+def test_sbatch_is_not_told_what_would_start_a_run_twice() -> None:
+    for option in ("requeue", "--requeue", "array=1-3", "wait"):
+        with pytest.raises(ValueError, match="the launcher decides it"):
+            Slurm(sbatch=("exclusive", option))
+
+
+def test_an_array_is_one_submission_whose_jobs_end_each_by_itself(cluster: Path, tmp_path: Path) -> None:
+    launcher = SlurmLauncher(Slurm(array=True), slots=2)
+    logs = [tmp_path / name / "log" / "start-1.txt" for name in ("a", "b", "c")]
+    tasks = launcher.start_together(
+        [shell(log, f"echo {number}; exit {70 + number}") for number, log in enumerate(logs)]
+    )
+    assert [task.place for task in tasks] == ["job 101_0", "job 101_1", "job 101_2"]
+    assert [ended(task).code for task in tasks] == [70, 71, 72]
+    assert [log.read_text() for log in logs] == ["0\n", "1\n", "2\n"]
+    script = (cluster / "101.sh").read_text()
+    assert re.search(r"^#SBATCH --array='?0-2%2'?$", script, re.MULTILINE)
+    assert "#SBATCH --job-name=grid\n" in script
+
+
+def test_runs_that_may_start_together_are_handed_over_at_once(read: Recipe, tmp_path: Path) -> None:
+    class Together(Scripted):
+        together = True
+        batches: tuple[list[str], ...] = ()
+
+        def start_together(self, jobs: Any) -> list[Task]:
+            self.batches = (*self.batches, [job.name for job in jobs])
+            return [self.start(job, 0) for job in jobs]
+
+    launcher = Together({"r1": [0], "r2": [75, 0], "r3": [0]})
+    made, heard, entries = pool(read, tmp_path, launcher, slots=1)
+    made.run(never)
+    assert launcher.batches[0] == ["grid/r1", "grid/r2"]
+    assert sorted(name for batch in launcher.batches[1:] for name in batch) == ["grid/r2", "grid/r3"]
+    assert {entry.state for entry in entries.values()} == {"complete"}
+    assert "r2: started: somewhere, start 2" in heard.lines
+
+
 # ---------------------------------------------------------------- the whole of it
+
+
+def test_runs_that_wait_in_a_queue_are_listed_as_queued_until_they_begin_or_are_given_up(
+    cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def listed() -> dict[str, str]:
+        code, out, _ = run_cli(["runs", "list", "--json"], monkeypatch, capsys)
+        assert code == 0
+        return {entry["run"]: entry["state"] for entry in json.loads(out)}
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FVLM_CACHE", str(tmp_path / "cache"))
+    recipe(tmp_path / "grid.toml", 3)
+    (cluster / "pend").touch()
+    command = ["run", "grid.toml", "--launcher", "slurm", "--detach"]
+    code, out, _ = run_cli(command, monkeypatch, capsys)
+    assert (code, "r1: started: job 101" in out) == (0, True)
+    assert listed() == {"grid/r1": "queued"}
+    code, out, _ = run_cli(command, monkeypatch, capsys)
+    assert (code, "r1: found under way: job 101 PENDING" in out) == (0, True)
+    (cluster / "refuse").write_text("sbatch: error: invalid account")
+    (cluster / "101.state").write_text("CANCELLED")
+    code, _, err = run_cli(command, monkeypatch, capsys)
+    assert (code, "invalid account" in err) == (1, True)
+    assert listed() == {}
 
 
 @pytest.fixture(scope="module")

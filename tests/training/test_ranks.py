@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import warm
+from grids import until
 from tiny import RECIPE, run_cli
 
 PAIR = Path(__file__).parents[1] / "helpers" / "pair.py"
@@ -88,3 +89,44 @@ def test_torchrun_stops_on_sigterm_and_one_process_continues(
     assert f"continues at step {step} of 60" in said
     assert "continues with another world size: 2 -> 1" in said
     assert "continues with another parallel mode: ddp -> single" in said
+
+
+def test_tasks_of_srun_are_ranks_and_one_that_is_killed_is_named_by_the_other(tmp_path: Path) -> None:
+    """The variables that srun 22.05 gives two tasks on one node; the second gets SIGKILL, which it cannot tell of."""
+    (tmp_path / "tiny.toml").write_text(RECIPE.replace("steps = 6", "steps = 4000\nlog_every = 1"))
+    step = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_NODES": "1"}
+    of_both = {**os.environ, **step, "SLURM_STEP_NUM_TASKS": "2", "FVLM_CACHE": str(tmp_path / "cache")}
+    tasks = [
+        warm.start(
+            "run", "tiny.toml", cwd=tmp_path, env={**of_both, "SLURM_PROCID": rank, "SLURM_LOCALID": rank}
+        )
+        for rank in "01"
+    ]
+    rows = tmp_path / "runs" / "tiny" / "tiny" / "metrics.jsonl"
+    until(lambda: rows.exists() and len(rows.read_text().splitlines()) > 4, 120)
+    warm.below(tasks[1])[0].kill()
+    said, _ = tasks[0].communicate(timeout=60)
+    assert tasks[0].returncode == 1
+    assert said.splitlines()[-1].startswith(
+        "lost contact with rank 1 of 2; its own message or that of what started it"
+    )
+    tasks[1].communicate(timeout=60)
+
+
+def test_tasks_of_srun_with_other_command_lines_are_told_how_to_be_runs_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    step = {"SLURM_JOB_ID": str(os.getpid() + 1), "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_NODES": "1"}
+    of_both = {**os.environ, **step, "SLURM_STEP_NUM_TASKS": "2", "FVLM_CACHE": str(tmp_path / "cache")}
+    tasks = [
+        warm.start(
+            *("run", "tiny.toml", "-o", f"name=tiny{rank}"),
+            cwd=tmp_path,
+            env={**of_both, "SLURM_PROCID": rank, "SLURM_LOCALID": rank},
+        )
+        for rank in "01"
+    ]
+    said = [task.communicate(timeout=120)[0] for task in tasks]
+    assert [task.returncode for task in tasks] == [1, 1]
+    assert "were given different command lines" in said[0]
+    assert "WORLD_SIZE=1" in said[0]
+    assert said[1] == ""

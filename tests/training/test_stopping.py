@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import grids
 import pytest
 import warm
 from tiny import RECIPE
@@ -35,7 +36,7 @@ def slow(stream):
         block(seconds)
     return plain(stream)
 gradient._step = slow
-sys.argv = ["fvlm", "run", "tiny.toml", "-o", "checkpoints.grace=0.5"]
+sys.argv = ["fvlm", "run", "tiny.toml", "-o", *(sys.argv[3:] or ["checkpoints.grace=0.5"])]
 sys.exit(main())
 """
 
@@ -52,9 +53,9 @@ def start(tmp_path: Path, cache: Path) -> Start:
     (tmp_path / "tiny.toml").write_text(RECIPE)
     (tmp_path / "slow.py").write_text(SLOW)
 
-    def run(how: str, seconds: float) -> subprocess.Popen[str]:
+    def run(how: str, seconds: float, *overrides: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [warm.python(), "slow.py", how, str(seconds)],
+            [warm.python(), "slow.py", how, str(seconds), *overrides],
             cwd=tmp_path,
             env={**os.environ, "FVLM_CACHE": str(cache)},
             stdout=subprocess.PIPE,
@@ -124,3 +125,40 @@ def test_sigterm_in_such_a_step_ends_with_the_grace_and_that_is_said_first(start
     assert process.returncode == 143
     assert "and saving, which is abandoned after 0.5 s (checkpoints.grace)" in said
     assert "not saved within 0.5 s of the signal: abandoned; the checkpoint before it is intact" in said
+
+
+def test_in_a_job_of_slurm_signals_save_however_many_come(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM once more than two seconds later is taken for another wish elsewhere, and leaves unsaved."""
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    process = start("library", 3.5, "checkpoints.grace=20")
+    until(process, "step 1")
+    for number, pause in ((signal.SIGTERM, 2.2), (signal.SIGTERM, 0.1), (signal.SIGUSR2, 0)):
+        process.send_signal(number)
+        time.sleep(pause)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143, said
+    assert "and saving; further ones change nothing" in said
+    newest, _ = latest_checkpoint(tmp_path / "runs/tiny/tiny/checkpoints")
+    assert newest
+    assert newest.name == "step-00000001"
+
+
+def test_data_workers_outlive_a_sigterm_to_every_process(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(RECIPE.replace("steps = 6", "steps = 4000\nlog_every = 1"))
+    env = {**os.environ, "FVLM_CACHE": str(cache)}
+    process = warm.start("run", "tiny.toml", "-o", "training.workers=2", cwd=tmp_path, env=env)
+    run = tmp_path / "runs/tiny/tiny"
+    grids.until(lambda: grids.step(run) > 2, 60)
+    trainer, *workers = warm.below(process)
+    assert len(workers) == 2
+    for one in workers:
+        one.terminate()
+    time.sleep(0.5)
+    trainer.terminate()
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, said
+    newest, _ = latest_checkpoint(run / "checkpoints")
+    assert newest
+    assert int(newest.name.removeprefix("step-")) == grids.step(run)
