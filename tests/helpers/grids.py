@@ -22,6 +22,7 @@ import psutil
 import warm
 from tiny import RECIPE, fvlm
 
+from fvlm_core.plugin_api import Ended, Job, Task
 from fvlm_core.runs.metrics import deterministic, read_metrics
 
 PATIENCE = 240.0
@@ -115,6 +116,17 @@ def slurm_job(log: Path) -> psutil.Process:
 def preempt(folder: Path) -> None:
     """SIGUSR2 as submitit's controller sends it, to the run's first job."""
     slurm_job(folder / "log" / "start-1.txt").send_signal(signal.SIGUSR2)
+
+
+def shell(log: Path, text: str, grace: float = 5.0) -> Job:
+    """A job that is a line of shell."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    return Job("grid/r1", ("sh", "-c", text), log.parent, {}, log, grace)
+
+
+def ended(task: Task) -> Ended:
+    """How it ended, once it has."""
+    return until(task.poll, 60)
 
 
 def kill_all(process: subprocess.Popen[str]) -> None:

@@ -298,7 +298,7 @@ def _kill(processes: Sequence[psutil.Process]) -> None:
 
 def lacking(*, accounting: bool = False) -> str:
     """Why there can be no cluster here; empty where there can."""
-    if not (shutil.which("slurmctld") or Path("/usr/sbin/slurmctld").exists()) or not _there("munged"):
+    if not (_there("slurmctld") and _there("munged")):
         return f"slurmctld or munged is not installed: {NEEDED}"
     if accounting and not (_there("slurmdbd") and _there("mariadbd")):
         return f"slurmdbd or mariadbd is not installed: {NEEDED_FOR_ACCOUNTING}"
