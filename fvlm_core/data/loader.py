@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import re
 import signal
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any, cast
 
@@ -150,6 +153,7 @@ def micro_batches(
     """
     if workers:
         _need_shared_memory()
+        _kill_at_exit()
     flight = InFlight(workers)
     loader: DataLoader[MicroBatch] = DataLoader(
         evolve(data, flight=flight) if workers else data,
@@ -184,6 +188,19 @@ def _need_shared_memory() -> None:
             f"{_SHARED} has {free / 2**20:.1f} MiB free, and data workers need {_SHARED_BYTES / 2**20:.0f} at least: "
             "give the container more (--shm-size=1g), or read without workers: -o training.workers=0"
         )
+
+
+@cache
+def _kill_at_exit() -> None:
+    """Before multiprocessing's own end of its workers, which is a SIGTERM that these do not die of."""
+
+    def kill() -> None:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would complain of their death
+        for child in active_children():
+            if child.daemon:
+                child.kill()
+
+    atexit.register(kill)
 
 
 @frozen

@@ -44,7 +44,11 @@ def _first_node(nodes: str) -> str:
     """Of a list as SLURM writes it ("gpu[07-09],login1")."""
     try:
         said = subprocess.run(
-            ["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, timeout=60, check=True
+            ["scontrol", "show", "hostnames", nodes],
+            capture_output=True,
+            encoding="utf-8",
+            timeout=60,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise FvlmError(

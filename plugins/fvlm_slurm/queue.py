@@ -88,7 +88,7 @@ class Queue:
 def _answer(*command: str) -> list[tuple[str, str, str]] | OSError:
     """The rows of three columns that a client prints, or why there are none."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_WAIT, check=False)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=_WAIT, check=False)
     except subprocess.TimeoutExpired:
         return OSError(f"no answer in {_WAIT:g} s")
     except OSError as error:

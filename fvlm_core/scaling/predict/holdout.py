@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -63,9 +64,21 @@ class Holdout:
             "where": self.where,
             "total": None if self.total is None else asdict(self.total),
             "runs": [asdict(one) for one in self.runs],
+            "predictions": self._predictions(),
             "unpredicted": self.unpredicted,
             "relative": self.relative,
         }
+
+    def _predictions(self) -> list[dict[str, Any]]:
+        """A row a point: its run, what was measured and predicted, and the interval."""
+        columns = [*("run", "n", "d", "measured", "predicted", "low", "high")]
+        rows = self.table[[name for name in columns if name in self.table]].to_dict("records")
+        return [{str(name): _finite(value) for name, value in row.items()} for row in rows]
+
+
+def _finite(value: Any) -> Any:
+    """None for a number that there is none of, which JSON cannot say."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def kept_out(points: Points, where: Sequence[Condition]) -> tuple[Points, Points]:
