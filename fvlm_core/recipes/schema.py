@@ -42,7 +42,9 @@ class Chosen:
 class Model:
     """The composed model. blind feeds blank frames: how far text alone goes. size is the label of tables and plots.
 
-    modalities: encoders of what samples give beside frames, each of another modality.
+    modalities: encoders of what samples give beside frames, each of another modality. question_first: whether the text
+    before the first answer stands before the visual tokens, so that they, and a connector that asks the language model
+    where to look, know the question.
     """
 
     encoder: Annotated[Chosen, "encoder"]
@@ -52,6 +54,14 @@ class Model:
     blind: bool = False
     size: str = ""
     score_first_token: bool = False
+    question_first: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if self.question_first and self.score_first_token:
+            raise ValueError(
+                "score_first_token: with question_first the first token is the question's, and nothing stands before "
+                "it to predict it from; expected false"
+            )
 
 
 @frozen(kw_only=True)
