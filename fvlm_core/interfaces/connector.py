@@ -63,7 +63,7 @@ class Question:
 
 
 class FrameStream(Protocol):
-    """R videos watched in step, one frame at a time."""
+    """R videos watched in step, one frame at a time. Its tokens are those of one of the connector's modes."""
 
     def next_tokens(self, frames: Tensor) -> Tensor:
         """The visual tokens [R, k, W] of the next frame of every video: [R, 3, H, W], normalised as for
@@ -105,10 +105,10 @@ class Connector(nn.Module, ABC):
     encoder_layers: bool
     """Whether `connect` calls `encoder.attend`."""
     reads: tuple[Reads, ...] = ()
-    """What else it reads of the samples: `connect` and `attention` then take it as a keyword argument of that name,
-    None where there is none. "question": a `Question`, in a model with `question_first`. "keys": int64 [B] on the host,
-    a number for each sample that is the same wherever it is met; what is drawn at random by it does not depend on the
-    step or on the other samples. `stream` takes "question" as [R, Q, W] and "keys" as [R]."""
+    """What else it reads of the samples, each a keyword argument that is None where there is none. "question", of
+    `connect` and `attention`: a `Question`, in a model with `question_first`; of `stream` its embeddings [R, Q, W].
+    "keys", of `connect` and `stream`: int64 [B] on the host, a number for each sample that is the same wherever it is
+    met, so that what is drawn by it depends neither on the step nor on other samples; 0 where nobody knows it."""
 
     def our_name(self, name: str) -> str:
         """As `VisionEncoder.our_name`, for the connector's own weights ("connector.…")."""

@@ -164,7 +164,8 @@ class VLM(nn.Module):
     def looks(self, batch: Batch) -> dict[str, list[Tensor]]:
         """Where each pass of the connector looks; see `Connector.attention`."""
         features, counts = self._shown(batch)
-        return self.connector.attention(features, counts, self.encoder, self.llm, **self._read(batch))
+        asked = {name: value for name, value in self._read(batch).items() if name == "question"}
+        return self.connector.attention(features, counts, self.encoder, self.llm, **asked)
 
     def stream(self, question: Sequence[int] = (), key: int = 0) -> FrameStream | None:
         """A video that comes frame by frame; see `Connector.stream`. question: token ids of what is asked of it, with
