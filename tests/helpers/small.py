@@ -71,10 +71,18 @@ def model(
     return VLM(eye, connector, speaker, **(whole or {}))
 
 
-def connected(connector: str, *, seed: int = 0, whole: dict[str, Any] | None = None, **changes: Any) -> VLM:
+def connected(
+    connector: str,
+    *,
+    seed: int = 0,
+    whole: dict[str, Any] | None = None,
+    encoder_changes: dict[str, Any] | None = None,
+    llm_changes: dict[str, Any] | None = None,
+    **changes: Any,
+) -> VLM:
     """A small VLM with one of `CONNECTORS`. changes: of its settings. whole: arguments of `VLM`."""
     torch.manual_seed(seed)
-    eye, speaker = encoder(), llm()
+    eye, speaker = encoder(**(encoder_changes or {})), llm(**(llm_changes or {}))
     table = {key: Located(value, "") for key, value in {**CONNECTORS[connector], **changes}.items()}
     made = build_part("connector", choose(Located(table, ""), "connector"), eye.spec, speaker.spec)
     return VLM(eye, made, speaker, **(whole or {}))
