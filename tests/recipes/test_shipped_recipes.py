@@ -53,6 +53,7 @@ RUNS = {
     "phase1b_1.7b": ["1.7B-scaling"],
     "phase1b_135m": ["135M-scaling"],
     "phase1b_360m": ["360M-scaling"],
+    "question_first": ["baseline", "question-first", "pooled", "pooled-question-first"],
     "quickstart": ["32", "48", "96", "48-blind", "48-coarse-only"],
     "optimizers_small": ["adamw", "muon", "sgd"],
     "schedules_small": ["wsd", "cosine", "constant"],
@@ -61,7 +62,15 @@ RUNS = {
     "stage2_sft": ["135M-sft"],
     "stage3_dpo": ["135M-dpo"],
 }
-OWN_DATA = ("quickstart", "gaze_study", "metrics_small", "lora_small", "mup_widths", "augment_small")
+OWN_DATA = (
+    "quickstart",
+    "gaze_study",
+    "metrics_small",
+    "lora_small",
+    "mup_widths",
+    "augment_small",
+    "question_first",
+)
 """Recipes that make their own data, in minutes."""
 
 POOLED = {"name": "pooled:pooled", "visual_scale": 0.14}
