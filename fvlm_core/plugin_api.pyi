@@ -45,6 +45,10 @@ from fvlm_core.interfaces.chat import Chat as Chat
 from fvlm_core.interfaces.chat import EncodedChat as EncodedChat
 from fvlm_core.interfaces.connector import Auxiliary as Auxiliary
 from fvlm_core.interfaces.connector import Connector as Connector
+from fvlm_core.interfaces.connector import EachFrameAlone as EachFrameAlone
+from fvlm_core.interfaces.connector import FrameStream as FrameStream
+from fvlm_core.interfaces.connector import Question as Question
+from fvlm_core.interfaces.connector import Reads as Reads
 from fvlm_core.interfaces.connector import VisualTokens as VisualTokens
 from fvlm_core.interfaces.data import DataCard as DataCard
 from fvlm_core.interfaces.data import DataSource as DataSource

@@ -1,7 +1,7 @@
 """The picture of the README: the law of the quickstart, refitted to its measurements, which are kept beside the docs.
 
-    python docs/_ext/first_law.py             # draw docs/images/quickstart.png again
-    python docs/_ext/first_law.py RUNS        # and take the measurements of another training of it from there
+python docs/_ext/first_law.py             # draw docs/images/quickstart.png again
+python docs/_ext/first_law.py RUNS        # and take the measurements of another training of it from there
 """
 
 from __future__ import annotations
@@ -33,4 +33,8 @@ if __name__ == "__main__":
         shutil.copy(runs / "quickstart" / FITS, KEPT / FITS)  # with what was foreseen, and the floor
     result = refitted()
     result.figure().savefig(PICTURE, dpi=160, metadata={"Software": None})
-    print(json.dumps(result.parameters.set_index("parameter")[["value", "low", "high"]].to_dict("index"), indent=1))
+    print(
+        json.dumps(
+            result.parameters.set_index("parameter")[["value", "low", "high"]].to_dict("index"), indent=1
+        )
+    )

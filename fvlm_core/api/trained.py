@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from html import escape
@@ -206,7 +207,7 @@ class Trained:
         from fvlm_core.evaluation.inference import look
 
         frames = self.frames(video, **otherwise)
-        looks = look(self.restored, frames)
+        looks = look(self.restored, frames, otherwise.get("prompt"))
         if not looks:
             connector = self.restored.config.model.connector.name
             raise UsageError(f'{self.run.id} has no queries: its connector "{connector}" never looks')
@@ -214,9 +215,13 @@ class Trained:
         return GazeMaps(frames, looks, f"{self.name}, step {self.restored.step}{weights}")
 
     @public
-    def stream(self) -> Stream:
-        """A video that comes frame by frame: `.push(frame)`, and `.text()` when words are wanted."""
-        return Stream(self)
+    def stream(self, prompt: str | None = None, *, system: str | None = None) -> Stream:
+        """A video that comes frame by frame: `.push(frame)`, and `.text()` when words are wanted.
+
+        prompt, system: what is asked, for a model that watches with the question in mind (`question_first`); None for
+        that of training.
+        """
+        return Stream(self, prompt, system)
 
     def __repr__(self) -> str:
         return "\n".join(f"{key:<12}  {value}" for key, value in self._about().items())
@@ -250,14 +255,20 @@ class Stream:
     One that cannot is shown all frames anew whenever words are wanted.
     """
 
-    def __init__(self, trained: Trained) -> None:
-        model = trained.restored.model
+    def __init__(self, trained: Trained, prompt: str | None = None, system: str | None = None) -> None:
+        import torch
+
+        restored, model = trained.restored, trained.restored.model
+        self._viewing = trained.viewing(prompt=prompt, system=system)
+        asked = restored.chat.prompt(self._viewing.asked(self._viewing.prompt))
         self.trained = trained
         self.count = 0
         """Frames that were pushed."""
-        self._stream = model.connector.stream(model.encoder, model.llm)
-        self._tokens: list[torch.Tensor] = []
-        self._frames: list[NDArray[np.uint8]] = []
+        with torch.no_grad():
+            self._stream = model.stream(asked.tolist())
+        last = model.connector.spec.last_frames
+        self._tokens: deque[torch.Tensor] = deque(maxlen=last)
+        self._frames: deque[NDArray[np.uint8]] = deque(maxlen=last)
 
     @property
     def incremental(self) -> bool:
@@ -282,8 +293,9 @@ class Stream:
 
     @public
     def text(self, prompt: str | None = None, *, tokens: int = LONGEST, system: str | None = None) -> str:
-        """What the model says about the frames so far; the video may go on afterwards. Raises `FvlmError` before the
-        first frame."""
+        """What the model says about the frames so far; the video may go on afterwards. prompt, system: None for those
+        that the stream began with. Raises `FvlmError` before the first frame, and for another question than the one
+        that the video was watched with."""
         import numpy as np
         import torch
 
@@ -291,10 +303,18 @@ class Stream:
 
         if not self.count:
             raise UsageError("no frame was pushed yet: .push(frame) first")
-        viewing = self.trained.viewing(prompt=prompt, system=system)
+        begun = self._viewing
+        viewing = self.trained.viewing(prompt=prompt or begun.prompt, system=system or begun.system)
+        model = self.trained.restored.model
+        mindful = self.incremental and model.question_first and "question" in model.connector.reads
+        if mindful and (viewing.prompt, viewing.system) != (begun.prompt, begun.system):
+            raise UsageError(
+                f'this video was watched with the question "{begun.prompt}" in mind, got "{viewing.prompt}": '
+                "expected the same; .stream(prompt) begins another one"
+            )
         size = self.trained.restored.model.encoder.spec.image_size
         frames = np.stack(self._frames) if self._frames else np.zeros((0, 3, size, size), np.uint8)
-        visual = torch.stack(self._tokens) if self._tokens else None
+        visual = torch.stack(list(self._tokens)) if self._tokens else None
         restored = self.trained.restored
         return caption(restored, frames, viewing.prompt, tokens, viewing.system, visual=visual)
 

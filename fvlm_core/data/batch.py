@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from attrs import evolve, field, frozen
+from attrs import Factory, evolve, field, frozen
 from torch import Tensor
 
 from fvlm_core.interfaces.specs import ModalitySpec
@@ -34,10 +34,11 @@ class Batch:
     ids: int64 [B, S], padded right with 0. lengths: int64 [B], real tokens of each row.
     supervised: bool [B, S], whether ids[b, s] is scored as a label. content: bool [B, S], the labels that are the
     assistant's own words (no token of the chat template), for evaluation.
-    signals: by name, the modalities beside frames that encoders of the model read.
-    sample_ids: "source/id" of each sample, but for those at the end that only fill the batch.
-    rejected: the same samples with their worse answers, in a batch of pairs: counts as here, and no frames or items of
-    its own, for they are these.
+    questions: int64 [B], tokens of each row before its first answer, 0 where that is not known: with `question_first`
+    they stand before the visual tokens. signals: by name, the modalities beside frames that encoders of the model read.
+    sample_ids: "source/id" of each sample, but for those at the end that only fill the batch. rejected: the same
+    samples with their worse answers, in a batch of pairs: counts as here, and no frames or items of its own, for they
+    are these.
     """
 
     frames: Tensor
@@ -49,6 +50,7 @@ class Batch:
     sample_ids: tuple[str, ...] = ()
     rejected: Batch | None = None
     signals: Mapping[str, Items] = field(factory=dict[str, Items])
+    questions: Tensor = field(default=Factory(lambda self: torch.zeros_like(self.lengths), takes_self=True))
 
     def items(self, spec: ModalitySpec) -> Items:
         """Those that an encoder reads; none in a batch that says nothing of its modality."""
@@ -87,6 +89,7 @@ class Batch:
                 counts=self.counts[rows],
                 ids=self.ids[rows],
                 lengths=self.lengths[rows],
+                questions=self.questions[rows],
                 supervised=self.supervised[rows],
                 content=self.content[rows],
                 sample_ids=self.sample_ids[rows],

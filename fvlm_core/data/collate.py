@@ -24,8 +24,8 @@ class Example:
 
     truncated: text tokens cut off, of both answers of a pair. spelled: control tokens that its texts spell out
     (`EncodedChat.spelled`), of both answers too. rejected: the sample with its worse answer, without frames.
-    signals: by modality, its items [I, *item]. nats: the least that its labels cost together (`Sample.nats`), None
-    where that is unknown.
+    question: how many of its tokens stand before the first answer. signals: by modality, its items [I, *item]. nats:
+    the least that its labels cost together (`Sample.nats`), None where that is unknown.
     """
 
     id: str
@@ -38,6 +38,7 @@ class Example:
     spelled: tuple[str, ...] = ()
     signals: Mapping[str, NDArray[np.float32]] = field(factory=dict[str, NDArray[np.float32]])
     nats: float | None = None
+    question: int = 0
 
 
 @frozen
@@ -113,6 +114,7 @@ class Preparer:
             content & supervised,
             truncated,
             spelled=encoded.spelled,
+            question=min(encoded.question, self.max_tokens),
         )
 
 
@@ -143,6 +145,7 @@ def fitted(example: Example, frames: int, tokens: int, *, replaced: bool) -> Exa
         ids=example.ids[kept],
         supervised=example.supervised[kept],
         content=example.content[kept],
+        question=min(example.question, tokens),
         truncated=example.truncated + max(0, length - tokens),
     )
 
@@ -181,6 +184,7 @@ def collate(examples: Sequence[Example]) -> Batch:
         counts=torch.tensor([len(example.frames) for example in examples]),
         ids=torch.from_numpy(ids),
         lengths=torch.from_numpy(lengths),
+        questions=torch.tensor([example.question for example in examples]),
         supervised=torch.from_numpy(supervised),
         content=torch.from_numpy(content),
         sample_ids=tuple(example.id for example in examples if example.id),

@@ -30,7 +30,8 @@ class SampleLengths:
     """One sample. frames: T, 0 for text only. text: what the language model reads beside visual tokens: text after
     truncation, and the tokens of other modalities. supervised: how many are labels.
 
-    rejected: of a pair, text and labels with the worse answer. items: of each modality beside frames.
+    rejected: of a pair, text and labels with the worse answer. items: of each modality beside frames. question: text
+    tokens before the first answer.
     """
 
     frames: int
@@ -38,10 +39,11 @@ class SampleLengths:
     supervised: int
     rejected: tuple[int, int] | None = None
     items: tuple[int, ...] = ()
+    question: int = 0
 
 
-TYPICAL = SampleLengths(frames=8, text=128, supervised=127)
-"""Stands for data that are not on this machine: the sample of the founding project's budgets."""
+TYPICAL = SampleLengths(frames=8, text=128, supervised=127, question=32)
+"""Stands for data that are not on this machine: the sample of the founding project's budgets, with a short question."""
 
 
 def first_lengths(config: RunRecipe, sources: Sources, chat: Chat) -> list[SampleLengths]:
@@ -90,7 +92,8 @@ def _lengths(preparer: Preparer, sample: Sample, image_repeats: int) -> SampleLe
     worse = text.rejected
     more = sum(n * spec.tokens_per_item for n, spec in zip(items, preparer.modalities, strict=True))
     rejected = (len(worse.ids) + more, int(worse.supervised.sum())) if worse else None
-    return SampleLengths(frames, len(text.ids) + more, int(text.supervised.sum()), rejected, items)
+    labels = int(text.supervised.sum())
+    return SampleLengths(frames, len(text.ids) + more, labels, rejected, items, text.question)
 
 
 def decoding_seconds(

@@ -60,21 +60,25 @@ def caption(
 
 
 @torch.no_grad()
-def look(restored: Restored, frames: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+def look(
+    restored: Restored, frames: NDArray[np.uint8], prompt: str | None = None
+) -> dict[str, NDArray[np.float32]]:
     """Attention on the patches, [T, rows, columns] for each pass of the connector, mean over layers and heads.
 
-    The rest of each frame's attention, up to 1, is on the tokens before the patches (CLS).
+    The rest of each frame's attention, up to 1, is on the tokens before the patches (CLS). prompt: the question, which
+    a model with `question_first` reads before it looks; None for that of training.
     """
     model, spec = restored.model, restored.model.encoder.spec
-    none = torch.zeros((1, 0), dtype=torch.int64)
-    count = torch.tensor([len(frames)])
-    batch = Batch(torch.from_numpy(frames), count, none, torch.tensor([0]), none.bool(), none.bool())
-    looks = model.connector.attention(model.encode(batch.frames), batch.counts, model.encoder, model.llm)
+    viewing = restored.viewing.told(prompt=prompt)
+    ids = torch.from_numpy(restored.chat.prompt(viewing.asked(viewing.prompt)))[None]
+    count, length = torch.tensor([len(frames)]), torch.tensor([ids.shape[1]])
+    unscored = torch.zeros_like(ids, dtype=torch.bool)
+    batch = Batch(torch.from_numpy(frames), count, ids, length, unscored, unscored, questions=length)
     return {
         name: torch.stack(layers)
         .mean((0, 2))[:, spec.prefix_tokens :]
         .unflatten(1, spec.patch_grid)
         .float()
         .numpy()
-        for name, layers in looks.items()
+        for name, layers in model.looks(batch).items()
     }

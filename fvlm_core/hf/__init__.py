@@ -112,18 +112,27 @@ class FvlmModel(PreTrainedModel):
         frame_counts: Tensor | None = None,
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
+        question_lengths: Tensor | None = None,
     ) -> CausalLMOutput:
-        """Read frames, then text.
+        """Read frames, then text; with `question_first` the question, then frames, then the rest of the text.
 
         pixel_values: [F, 3, H, W], frames of all samples one after the other: uint8 RGB, or floating point and
         normalised. frame_counts: int64 [B], frames of each sample; default: all of a single one's. input_ids: int64
         [B, S], padded on the right. attention_mask: [B, S], 1 at real tokens. labels: [B, S], `input_ids` where the
-        token is scored and -100 elsewhere.
+        token is scored and -100 elsewhere. question_lengths: int64 [B], tokens before the first answer; a model with
+        `question_first` needs them, and raises ValueError without.
         Gives logits [B, S, vocabulary] of the text positions (0 at padding) and, with labels, the loss in nats a token.
         """
         real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         counts = torch.tensor([len(pixel_values)]) if frame_counts is None else frame_counts
         supervised = torch.zeros_like(input_ids, dtype=torch.bool) if labels is None else labels != -100
+        if question_lengths is None:
+            if self.vlm.question_first:
+                raise ValueError(
+                    "question_lengths: this model reads the question before the frames; expected how many tokens of "
+                    "each row stand before its first answer"
+                )
+            question_lengths = torch.zeros(len(input_ids), dtype=torch.int64)
         batch = Batch(
             frames=pixel_values,
             counts=counts.cpu(),
@@ -131,10 +140,12 @@ class FvlmModel(PreTrainedModel):
             lengths=real.sum(1).cpu(),
             supervised=supervised,
             content=supervised,
+            questions=question_lengths.cpu(),
         )
+        first = (batch.questions if self.vlm.question_first else 0 * batch.questions).tolist()
         text = [
-            rows[len(rows) - length :]
-            for rows, length in zip(self.vlm.logits(batch), batch.lengths.tolist(), strict=True)
+            torch.cat([rows[:asked], rows[len(rows) - length + asked :]])
+            for rows, length, asked in zip(self.vlm.logits(batch), batch.lengths.tolist(), first, strict=True)
         ]
         logits = nn.utils.rnn.pad_sequence(text, batch_first=True)
         loss = None

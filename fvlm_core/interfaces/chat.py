@@ -29,6 +29,11 @@ class EncodedChat:
     content: NDArray[np.bool_]
     spelled: tuple[str, ...] = ()
 
+    @property
+    def question(self) -> int:
+        """How many tokens stand before the first answer; 0 in a chat without one."""
+        return int(self.answer.argmax()) if self.answer.any() else 0
+
 
 class Chat(Protocol):
     """Turns chats into token ids. Picklable: data workers hold a copy.

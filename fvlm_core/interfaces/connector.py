@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Protocol
+from typing import Literal, Protocol
 
-from attrs import define, field
+import torch
+from attrs import define, field, frozen
 from torch import Tensor, nn
 
 from fvlm_core.interfaces.encoder import PatchFeatures, VisionEncoder
@@ -39,13 +40,53 @@ class VisualTokens:
     diagnostics: dict[str, Tensor] = field(factory=dict[str, Tensor])
 
 
+Reads = Literal["question", "keys"]
+"""What a connector may read beside frames, see `Connector.reads`."""
+
+
+@frozen(eq=False)
+class Question:
+    """What the samples of a batch ask, where the question comes before the frames.
+
+    embeddings: [Q, W], those of all samples one after the other. lengths: int64 [B] on the host, tokens of each
+    sample's question (sum Q; 0 where nothing is asked).
+    """
+
+    embeddings: Tensor
+    lengths: Tensor
+
+    def select(self, samples: Tensor) -> Question:
+        """Those of some samples only; samples: bool [B] on the host."""
+        rows = samples.repeat_interleave(self.lengths).nonzero()[:, 0]
+        kept = self.embeddings.index_select(0, rows.to(self.embeddings.device, non_blocking=True))
+        return Question(kept, self.lengths[samples])
+
+
 class FrameStream(Protocol):
-    """R videos watched in step, one frame at a time."""
+    """R videos watched in step, one frame at a time. Its tokens are those of one of the connector's modes."""
 
     def next_tokens(self, frames: Tensor) -> Tensor:
         """The visual tokens [R, k, W] of the next frame of every video: [R, 3, H, W], normalised as for
         `VisionEncoder.encode`."""
         ...
+
+
+@frozen(eq=False)
+class EachFrameAlone:
+    """The `FrameStream` of a connector whose frames do not see each other, nor anything but themselves."""
+
+    connector: Connector
+    encoder: VisionEncoder
+    llm: LLMBackend
+
+    def next_tokens(self, frames: Tensor) -> Tensor:
+        """The visual tokens [R, k, W] of the next frame of every video; see `FrameStream`."""
+        connector = self.connector
+        features = self.encoder.encode(
+            frames, tokens=connector.encoder_tokens, layers=connector.encoder_layers
+        )
+        counts = torch.ones(len(frames), dtype=torch.int64)
+        return connector.connect(features, counts, self.encoder, self.llm).tokens
 
 
 class Connector(nn.Module, ABC):
@@ -63,6 +104,11 @@ class Connector(nn.Module, ABC):
     """Whether `connect` reads `PatchFeatures.tokens`; when False the encoder may skip its last patch update."""
     encoder_layers: bool
     """Whether `connect` calls `encoder.attend`."""
+    reads: tuple[Reads, ...] = ()
+    """What else it reads of the samples, each a keyword argument that is None where there is none. "question", of
+    `connect` and `attention`: a `Question`, in a model with `question_first`; of `stream` its embeddings [R, Q, W].
+    "keys", of `connect` and `stream`: int64 [B] on the host, a number for each sample that is the same wherever it is
+    met, so that what is drawn by it depends neither on the step nor on other samples; 0 where nobody knows it."""
 
     def our_name(self, name: str) -> str:
         """As `VisionEncoder.our_name`, for the connector's own weights ("connector.…")."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 from attrs import Factory, field, frozen
-from attrs.validators import ge, matches_re
+from attrs.validators import ge, matches_re, optional
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -115,9 +115,16 @@ class ConnectorSpec:
     """Every mode that it can be asked for (`fvlm eval --mode`), its own among them, in the order in which they are
     shown. The core passes the name to `Connector.connect` and knows nothing else of it."""
 
+    last_frames: int | None = field(default=None, validator=optional(ge(1)))
+    """How many frames of a sample it is shown, the last ones; the encoder sees no other. None: all of them."""
+
     auxiliary: tuple[str, ...] = field(default=_UNDECLARED_AUXILIARY)
     """Names of the further text losses that `VisualTokens.auxiliary` may hold. One called X has the columns `loss_X`
     and `val_loss_X`, empty where a batch comes without it."""
+
+    def shown(self, frames: int) -> int:
+        """How many of a sample's frames it is shown."""
+        return frames if self.last_frames is None else min(frames, self.last_frames)
 
     def __attrs_post_init__(self) -> None:
         if self.work is not None:

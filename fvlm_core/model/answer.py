@@ -26,11 +26,13 @@ def answer(
     mode: Mode | None = None,
     signals: Mapping[str, Tensor] | None = None,
     visual: Tensor | None = None,
+    key: str = "",
 ) -> str:
     """The model's next turn, cut before the first stop text.
 
     turns: up to the question. Everything else: see `VLM.generate`.
     """
+    answered = any(turn.role == "assistant" for turn in turns)
     said = model.generate(
         frames,
         chat.prompt(turns).tolist(),
@@ -39,6 +41,8 @@ def answer(
         mode=mode,
         signals=signals,
         visual=visual,
+        question=chat.encode(turns).question if answered else None,
+        key=key,
         settings=settings,
         seed=seed,
         decode=chat.decode,

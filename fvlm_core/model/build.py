@@ -90,7 +90,11 @@ def compose(
     if weights:
         for part in (encoder, llm, *modalities.values()):
             part.load_weights()
-    flags = {"blind": model.blind, "score_first_token": model.score_first_token}
+    flags = {
+        "blind": model.blind,
+        "score_first_token": model.score_first_token,
+        "question_first": model.question_first,
+    }
     return VLM(encoder, connector, llm, modalities=modalities, **flags)
 
 

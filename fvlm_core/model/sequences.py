@@ -1,4 +1,4 @@
-"""Where every token of a batch goes: visual tokens, then text, in rows or in one; and which positions are scored."""
+"""Where every token of a batch goes: visual tokens and text, in rows or in one; and which positions are scored."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ PADDING = 256
 class Layout:
     """The plan of one batch. Positions are flat indices into rows x width; tensors are int64 on the batch's device.
 
-    visual: [F * k] place of each visual token. signals: of each modality the places of its tokens [I * k].
-    text: [L] place of each real text token, `source` [L] its index in ids.flatten(). The P labels that are scored:
-    `label` [P] their index in ids.flatten(), `predictor` [P] the position whose hidden state predicts them, `owner` [P]
-    their sample; `content` bool [P].
-    lengths: of the samples when all of them share one row, one after the other, else None.
-    tokens: P. content_tokens: labels that are content. labels_per_sample: int64 [B], on the host.
+    visual: [F * k] place of each visual token, F frames as the connector is shown them. signals: of each modality the
+    places of its tokens [I * k]. text: [L] place of each real text token, `source` [L] its index in ids.flatten(). The
+    P labels that are scored: `label` [P] their index in ids.flatten(), `predictor` [P] the position whose hidden state
+    predicts them, `owner` [P] their sample; `content` bool [P]. spans: first position and number of positions of each
+    sample. lengths: of the samples when all of them share one row, one after the other, else None. tokens: P.
+    content_tokens: labels that are content. labels_per_sample: int64 [B], on the host.
     """
 
     rows: int
@@ -37,6 +37,7 @@ class Layout:
     label: Tensor
     owner: Tensor
     content: Tensor
+    spans: tuple[tuple[int, int], ...]
     lengths: tuple[int, ...] | None
     tokens: int
     content_tokens: int
@@ -58,8 +59,11 @@ def plan(
     *,
     pack: bool | None = None,
     score_first_token: bool = False,
+    question_first: bool = False,
 ) -> Layout:
     """The layout of a batch: each sample contiguous, its visual tokens, those of each modality, then its text.
+
+    question_first: whether the text before the first answer (`Batch.questions`) stands before all of that.
 
     modalities: what else is read, in order.
     pack: False gives every sample a row, padded right to the longest. True puts them all into one row without padding.
@@ -72,21 +76,23 @@ def plan(
     shown = [counts * tokens_per_frame]
     shown += [batch.items(spec).counts.cpu() * spec.tokens_per_item for spec in modalities]
     seen = torch.stack(shown).sum(0)
+    question = batch.questions.cpu() if question_first else torch.zeros_like(lengths)
     total = seen + lengths
     if pack is None:
         pack = packs(total.tolist())
     rows, width = (1, int(total.sum())) if pack else (len(total), int(total.max()))
     starts = total.cumsum(0) - total if pack else torch.arange(len(total)) * width
-    begin = starts
+    begin = starts + question
     before: list[Tensor] = []
     for tokens in shown:
         shift = (begin - tokens.cumsum(0) + tokens).repeat_interleave(tokens)
         before.append(torch.arange(int(tokens.sum())) + shift)
         begin = begin + tokens
-    places = (starts + seen)[:, None] + torch.arange(supervised.shape[1])
-    read = torch.arange(supervised.shape[1]) < lengths[:, None]
+    order = torch.arange(supervised.shape[1])
+    places = starts[:, None] + order + seen[:, None] * (order >= question[:, None])
+    read = order < lengths[:, None]
     scored = supervised & read
-    scored[:, 0] &= (seen > 0) & score_first_token
+    scored[:, 0] &= (seen > 0) & (question == 0) & score_first_token
     source = read.flatten().nonzero()[:, 0]
     label = scored.flatten().nonzero()[:, 0]
     is_content = content.flatten()[label]
@@ -103,6 +109,7 @@ def plan(
         label=move(label),
         owner=move(label // supervised.shape[1]),
         content=move(is_content),
+        spans=tuple(zip(starts.tolist(), total.tolist(), strict=True)),
         lengths=tuple(total.tolist()) if pack else None,
         tokens=len(label),
         content_tokens=int(is_content.sum()),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from fvlm_core.data.batch import Batch, Items
-from fvlm_core.interfaces.connector import Connector, VisualTokens
+from fvlm_core.interfaces.connector import Connector, FrameStream, Question, VisualTokens
 from fvlm_core.interfaces.encoder import PatchFeatures, VisionEncoder
 from fvlm_core.interfaces.generation import Generation
 from fvlm_core.interfaces.llm import LLMBackend
@@ -21,6 +21,7 @@ from fvlm_core.interfaces.specs import Mode
 from fvlm_core.model.generation import GREEDY, End, continued
 from fvlm_core.model.sequences import Layout, plan
 from fvlm_core.utils.errors import FvlmError
+from fvlm_core.utils.seeding import derive
 
 EachLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Of hidden states [n, W], labels [n] and their places [n] in `Batch.ids`, flattened: the loss of each, [n], with
@@ -55,13 +56,15 @@ class Losses:
 
 
 class VLM(nn.Module):
-    """A vision-language model: frames to visual tokens, which the language model reads before the text.
+    """A vision-language model: frames to visual tokens, which the language model reads before the text, or between the
+    question and the rest of it.
 
     modalities: encoders of what samples give beside frames, by modality; their tokens stand between the two.
     blind: encoders see zeros in place of normalised frames and of items: what the text alone would give.
     score_first_token: whether a supervised first text token is scored, from the last visual token; one rule in every
-    mode. logit_scale: factor on the logits, 1 until somebody sets another. pack: whether samples share a row of the
-    language model, with equal results; None where it saves work.
+    mode. question_first: whether the text before the first answer stands before the visual tokens. logit_scale: factor
+    on the logits, 1 until somebody sets another. pack: whether samples share a row of the language model, with equal
+    results; None where it saves work.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class VLM(nn.Module):
         modalities: Mapping[str, ModalityEncoder] | None = None,
         blind: bool = False,
         score_first_token: bool = False,
+        question_first: bool = False,
         pack: bool | None = None,
     ) -> None:
         super().__init__()
@@ -82,6 +86,7 @@ class VLM(nn.Module):
         self.modalities = nn.ModuleDict(modalities or {})
         self.blind = blind
         self.score_first_token = score_first_token
+        self.question_first = question_first
         self.pack = pack
         self.logit_scale = 1.0
         normalise = torch.tensor([encoder.spec.mean, encoder.spec.std])[:, :, None, None]
@@ -94,7 +99,7 @@ class VLM(nn.Module):
         """The losses of a batch. mode: how visual tokens are made; None for the connector's own. each: what gives the
         losses of the tokens the mode ends with, in place of cross-entropy.
 
-        Visual tokens are made before any text is read, so those of a pair are made once, for both answers.
+        Visual tokens are made before any answer is read, so those of a pair are made once, for both answers.
         """
         visual, signals = self.see(batch, mode), self.hear(batch)
         if batch.rejected is None:
@@ -137,19 +142,62 @@ class VLM(nn.Module):
 
     def plan(self, batch: Batch) -> Layout:
         """Where every token of the batch goes."""
+        spec = self.connector.spec
+        if spec.last_frames is not None:
+            batch = evolve(batch, counts=batch.counts.clamp(max=spec.last_frames))
         return plan(
             batch,
-            self.connector.spec.tokens_per_frame,
+            spec.tokens_per_frame,
             [encoder.spec for encoder in self.signal_encoders],
             pack=self.pack,
             score_first_token=self.score_first_token,
+            question_first=self.question_first,
         )
 
     def see(self, batch: Batch, mode: Mode | None = None) -> VisualTokens:
         """The visual tokens of a batch; none, but with the same losses to come, for a batch of text only."""
+        features, counts = self._shown(batch)
         return self.connector.connect(
-            self.encode(batch.frames), batch.counts.cpu(), self.encoder, self.llm, mode=mode
+            features, counts, self.encoder, self.llm, mode=mode, **self._read(batch)
         )
+
+    def looks(self, batch: Batch) -> dict[str, list[Tensor]]:
+        """Where each pass of the connector looks; see `Connector.attention`."""
+        features, counts = self._shown(batch)
+        asked = {name: value for name, value in self._read(batch).items() if name == "question"}
+        return self.connector.attention(features, counts, self.encoder, self.llm, **asked)
+
+    def stream(self, question: Sequence[int] = (), key: int = 0) -> FrameStream | None:
+        """A video that comes frame by frame; see `Connector.stream`. question: token ids of what is asked of it, with
+        `question_first`. key: of the sample, see `Connector.reads`."""
+        ids = torch.tensor([list(question)], dtype=torch.int64, device=self._mean.device)
+        known = {"keys": torch.tensor([key])} | (
+            {"question": self.llm.embed(ids)} if self.question_first else {}
+        )
+        read = {name: known[name] for name in self.connector.reads if name in known}
+        return self.connector.stream(self.encoder, self.llm, **read)
+
+    def _shown(self, batch: Batch) -> tuple[PatchFeatures, Tensor]:
+        """What the encoder sees of the frames that the connector is shown, and how many these are of each sample."""
+        last, counts, frames = self.connector.spec.last_frames, batch.counts.cpu(), batch.frames
+        if last is not None:
+            ends, sample = counts.cumsum(0), torch.arange(len(counts)).repeat_interleave(counts)
+            kept = (torch.arange(len(frames)) >= ends[sample] - last).nonzero()[:, 0]
+            frames, counts = frames[kept.to(frames.device, non_blocking=True)], counts.clamp(max=last)
+        return self.encode(frames), counts
+
+    def _read(self, batch: Batch) -> dict[str, Any]:
+        """What the connector reads beside frames, by name."""
+        found: dict[str, Any] = {}
+        if "question" in self.connector.reads and self.question_first:
+            lengths = batch.questions.cpu()
+            asked = torch.arange(batch.ids.shape[1]) < lengths[:, None]
+            places = asked.flatten().nonzero()[:, 0].to(batch.ids.device, non_blocking=True)
+            found["question"] = Question(self.llm.embed(batch.ids.flatten().index_select(0, places)), lengths)
+        if "keys" in self.connector.reads:
+            names = [*batch.sample_ids, *[""] * (len(batch.counts) - len(batch.sample_ids))]
+            found["keys"] = torch.tensor([derive(0, "sample", name) if name else 0 for name in names])
+        return found
 
     @property
     def signal_encoders(self) -> tuple[ModalityEncoder, ...]:
@@ -182,13 +230,7 @@ class VLM(nn.Module):
         layout = self.plan(batch)
         text = self.llm.embed(batch.ids.flatten().index_select(0, layout.source))
         hidden = self._hidden(self.see(batch, mode).tokens, self.hear(batch), text, layout)
-        k = self.connector.spec.tokens_per_frame
-        parts = [layout.visual.split((batch.counts * k).tolist())]
-        for encoder, places in zip(self.signal_encoders, layout.signals, strict=True):
-            counts = batch.items(encoder.spec).counts * encoder.spec.tokens_per_item
-            parts.append(places.split(counts.tolist()))
-        parts.append(layout.text.split(batch.lengths.tolist()))
-        return [self.predict(hidden[torch.cat(places)]) for places in zip(*parts, strict=True)]
+        return [self.predict(hidden[first : first + length]) for first, length in layout.spans]
 
     def predict(self, hidden: Tensor) -> Tensor:
         """Hidden states [..., W] to logits [..., vocabulary], scaled."""
@@ -248,6 +290,8 @@ class VLM(nn.Module):
         mode: Mode | None = None,
         signals: Mapping[str, Tensor] | None = None,
         visual: Tensor | None = None,
+        question: int | None = None,
+        key: str = "",
         settings: Generation = GREEDY,
         seed: int = 0,
         decode: Callable[[Sequence[int]], str] | None = None,
@@ -256,9 +300,10 @@ class VLM(nn.Module):
 
         frames: [T, 3, H, W] as for `encode`, T may be 0. prompt: token ids. limit: most new tokens. end: the id that
         ends the answer. signals: items [I, *item] of modalities beside frames; the others have none. visual: tokens
-        [T, k, W] that were made of the frames already; `frames` are not looked at then. settings: how each token is
-        chosen. seed: of sampling. decode: ids to text, which `settings.stop` is looked for in; the token that completes
-        a stop text is among those returned.
+        [T, k, W] that were made of the frames already; `frames` are not looked at then. question: of a prompt that
+        holds answers, its tokens before the first one; None: all of it. key: the sample's "source/id", which what is
+        drawn at random for it depends on. settings: how each token is chosen. seed: of sampling. decode: ids to text,
+        which `settings.stop` is looked for in; the token that completes a stop text is among those returned.
         """
         device = self._mean.device
         given = {
@@ -267,6 +312,7 @@ class VLM(nn.Module):
         }
         ids = torch.tensor([list(prompt)], device=device)
         mask = torch.zeros(ids.shape, dtype=torch.bool)
+        asked = ids.shape[1] if question is None else question
         batch = Batch(
             frames=frames.to(device),
             counts=torch.tensor([len(frames)]),
@@ -274,11 +320,14 @@ class VLM(nn.Module):
             lengths=torch.tensor([ids.shape[1]]),
             supervised=mask,
             content=mask,
+            sample_ids=(key,),
             signals=given,
+            questions=torch.tensor([asked]),
         )
         seen = self.see(batch, mode).tokens if visual is None else visual
         shown = [tokens.flatten(0, 1)[None] for tokens in (seen, *self.hear(batch))]
-        read = torch.cat([*shown, self.llm.embed(ids)], 1)
+        before, after = self.llm.embed(ids).tensor_split([asked if self.question_first else 0], 1)
+        read = torch.cat([before, *shown, after], 1)
         end_of = End(limit, end, settings.stop, decode)
         return continued(self.llm, self.predict, read, end_of, settings, seed)
 
@@ -334,9 +383,9 @@ def attention_entropy(vlm: VLM, batch: Batch) -> dict[str, Tensor]:
     """
     if not len(batch.frames):
         return {}
-    looks = vlm.connector.attention(vlm.encode(batch.frames), batch.counts.cpu(), vlm.encoder, vlm.llm)
     return {
-        name: torch.stack([_entropy(layer) for layer in layers]).mean(0) for name, layers in looks.items()
+        name: torch.stack([_entropy(layer) for layer in layers]).mean(0)
+        for name, layers in vlm.looks(batch).items()
     }
 
 

@@ -266,7 +266,7 @@ class Kept:
 
     def _passes(self) -> list[float]:
         """Positions of each pass of the language model; of samples as long as the trace's, exactly."""
-        followed, text = self.connector.frames - 1, self.batch.answers * self.batch.positions
+        followed, text = max(1, self.connector.frames - 1), self.batch.answers * self.batch.positions
         visual = [call.rows * self.batch.followed / followed for call in self.connector.of("hidden")]
         return [*visual, *[text] * len(self.connector.texts)]
 

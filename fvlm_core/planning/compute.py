@@ -44,7 +44,7 @@ def sample_ledger(config: RunRecipe, tracer: Tracer, samples: Collection[SampleL
     each = {  # many samples are of the same lengths
         sample: ledger(
             tracer.encoder,
-            tracer.trace(sample.frames, training.frozen, auxiliary=not pairs),
+            tracer.trace(sample.frames, training.frozen, auxiliary=not pairs, question=sample.question),
             llm,
             text=sample.text,
             supervised=sample.supervised,
@@ -62,7 +62,7 @@ def sample_ledger(config: RunRecipe, tracer: Tracer, samples: Collection[SampleL
 
 
 def _taught(teacher: Tracer, sample: SampleLengths) -> tuple[LedgerRow, ...]:
-    trace = teacher.trace(sample.frames, auxiliary=False)
+    trace = teacher.trace(sample.frames, auxiliary=False, question=sample.question)
     return read_only("teacher", teacher.encoder, trace, teacher.llm, sample.text, sample.supervised)
 
 
@@ -97,6 +97,7 @@ def nominal_flops(
     `ledger` for what a sample really costs.
     """
     looks = connector.looks("deep") + connector.looks("shallow")
+    frames = frames if connector.last_frames is None else min(frames, connector.last_frames)
     tokens = frames * connector.tokens_per_frame
     each = frames * encoder.depth * (4 * encoder.width**2 + 2 * encoder.tokens * encoder.width)
     query = looks * each

@@ -18,7 +18,7 @@ from attrs import define, field
 from torch import Tensor, nn
 
 from fvlm_core.data.lengths import SampleLengths
-from fvlm_core.interfaces.connector import Connector
+from fvlm_core.interfaces.connector import Connector, Question
 from fvlm_core.interfaces.encoder import Depth, KeyValue, PatchFeatures, VisionEncoder
 from fvlm_core.interfaces.llm import LLMBackend
 from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec
@@ -36,13 +36,14 @@ from fvlm_core.recipes.schema import Model
 class Tracer:
     """Runs a connector between partners of these sizes, once for each number of frames and what is frozen.
 
-    adapted: what encoder and language model cost where they have LoRA's factors.
+    adapted: what encoder and language model cost where they have LoRA's factors. question_first: of the model.
     """
 
     encoder: EncoderSpec
     connector: Connector
     llm: LLMSpec
     adapted: tuple[AdaptedEncoder | None, AdaptedLLM | None] = (None, None)
+    question_first: bool = False
     known: dict[Any, ConnectorTrace] = field(factory=dict[Any, ConnectorTrace], init=False)
 
     @classmethod
@@ -52,27 +53,33 @@ class Tracer:
             return cls.of_model(on_meta(model, vocabulary, lora))
         encoder, llm = specs(model, vocabulary)
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            return cls(encoder, build_part("connector", model.connector, encoder, llm), llm)
+            connector = build_part("connector", model.connector, encoder, llm)
+        return cls(encoder, connector, llm, question_first=model.question_first)
 
     @classmethod
     def of_model(cls, vlm: VLM) -> Tracer:
         """Of a model on the meta device, LoRA's factors included."""
         adapted = adapted_encoder(vlm), adapted_llm(vlm)
-        return cls(vlm.encoder.spec, vlm.connector, vlm.llm.spec, adapted)
+        return cls(vlm.encoder.spec, vlm.connector, vlm.llm.spec, adapted, vlm.question_first)
 
-    def trace(self, frames: int, frozen: Collection[str] = (), *, auxiliary: bool = True) -> ConnectorTrace:
+    def trace(
+        self, frames: int, frozen: Collection[str] = (), *, auxiliary: bool = True, question: int = 0
+    ) -> ConnectorTrace:
         """A training step of a sample of so many frames. frozen: components that do not train. auxiliary: whether
-        auxiliary losses count."""
-        key = (frames, frozenset(frozen), auxiliary)
+        auxiliary losses count. question: tokens of it, which a connector may read where they come first."""
+        asks = self.question_first and "question" in self.connector.reads
+        shown = self.connector.spec.shown(frames)
+        key = (shown, frozenset(frozen), auxiliary, question if asks else 0)
         if key not in self.known:
             self.known[key] = self._trace(*key)
         return self.known[key]
 
     def longest(self, samples: Collection[SampleLengths], frozen: Collection[str]) -> ConnectorTrace:
         """A step of the longest of some samples, which has two frames at least, so that all passes are there."""
-        return self.trace(max(2, *(sample.frames for sample in samples)), frozen)
+        asked = max(sample.question for sample in samples)
+        return self.trace(max(2, *(sample.frames for sample in samples)), frozen, question=asked)
 
-    def _trace(self, frames: int, frozen: frozenset[str], auxiliary: bool) -> ConnectorTrace:
+    def _trace(self, frames: int, frozen: frozenset[str], auxiliary: bool, question: int) -> ConnectorTrace:
         calls: list[Call] = []
         encoder = _Encoder(self.encoder, "encoder" not in frozen, calls)
         llm = _LLM(self.llm, "llm" not in frozen, calls)
@@ -82,25 +89,38 @@ class Tracer:
         spec, tokens, counts = connector.spec, connector.encoder_tokens, torch.tensor([frames])
         eye, speaker = self.adapted
         made = partial(
-            ConnectorTrace, frames, spec.tokens_per_frame, tokens, frozen, encoder=eye, llm=speaker
+            ConnectorTrace,
+            frames,
+            spec.tokens_per_frame,
+            tokens,
+            frozen,
+            encoder=eye,
+            llm=speaker,
+            last_frames=spec.last_frames,
         )
+        read: dict[str, Any] = (
+            {"keys": torch.zeros(1, dtype=torch.int64)} if "keys" in connector.reads else {}
+        )
+        if question:
+            ids = torch.empty(question, dtype=torch.int64, device="meta")
+            read["question"] = Question(llm.embed(ids), torch.tensor([question]))
         try:
             with torch.random.fork_rng(devices=[]), torch.enable_grad(), Flops() as counter:
                 pictures = torch.empty(frames, device="meta")
                 features = encoder.encode(pictures, tokens=tokens, layers=connector.encoder_layers)
-                visual = connector.connect(features, counts, encoder, llm, mode=spec.mode)
+                visual = connector.connect(features, counts, encoder, llm, mode=spec.mode, **read)
                 every = [(one.name, one.tokens) for one in visual.auxiliary if auxiliary]
                 every.append(("", visual.tokens))
                 texts = tuple((name, tokens.requires_grad) for name, tokens in every)
                 forward = counter.total
-                read = sum(shape[-1] * ceil(shape[:-1].numel() / max(1, frames)) for shape in counter.read)
+                numbers = sum(shape[-1] * ceil(shape[:-1].numel() / max(1, frames)) for shape in counter.read)
                 learnt = [tokens for _, tokens in every if tokens.requires_grad]
                 torch.autograd.backward(learnt, [torch.empty_like(tokens) for tokens in learnt])
         except Exception as error:  # a plugin's, whatever it is: what it costs is not known then
             patches = Call("patches", frames, trains="encoder" not in frozen)
             text = ("", not {"encoder", "connector"} <= frozen)
             return made((patches,), (text,), 0, 0, 0, f"{type(error).__name__}: {error}")
-        return made(tuple(calls), texts, forward, counter.total - forward, read)
+        return made(tuple(calls), texts, forward, counter.total - forward, numbers)
 
 
 def on_meta(model: Model, vocabulary: int, lora: LoRA | None) -> VLM:

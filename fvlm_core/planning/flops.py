@@ -148,12 +148,13 @@ class AdaptedLLM:
 class ConnectorTrace:
     """What a connector does in a training step of one sample, up to its visual tokens.
 
-    frames: of the sample. tokens_per_frame: visual tokens k. patches_read: whether what the encoder's last layer makes
-    of the patches is read. frozen: components that do not train. calls: in their order. texts: text passes, by name,
-    and whether a gradient goes to their visual tokens; the scored one is the last, without a name. forward, backward:
-    FLOPs of the connector's own operations. read: numbers a frame that its matrix products read, weights left out.
-    problem: why it cannot be run without memory: nothing of its own is counted then. encoder, llm: what these cost
-    where they have LoRA's factors; None where their sizes say it.
+    frames: of the sample, as many as the connector is shown. tokens_per_frame: visual tokens k. patches_read: whether
+    what the encoder's last layer makes of the patches is read. frozen: components that do not train. calls: in their
+    order. texts: text passes, by name, and whether a gradient goes to their visual tokens; the scored one is the last,
+    without a name. forward, backward: FLOPs of the connector's own operations. read: numbers a frame that its matrix
+    products read, weights left out. problem: why it cannot be run without memory: nothing of its own is counted then.
+    encoder, llm: what these cost where they have LoRA's factors; None where their sizes say it. last_frames: see
+    `ConnectorSpec`.
     """
 
     frames: int
@@ -168,6 +169,7 @@ class ConnectorTrace:
     problem: str = ""
     encoder: AdaptedEncoder | None = None
     llm: AdaptedLLM | None = None
+    last_frames: int | None = None
 
     def looks(self, depth: str) -> float:
         """Queries of a frame that look so deep."""

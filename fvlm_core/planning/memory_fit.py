@@ -118,6 +118,8 @@ def need(
     ranks: int = 1,
 ) -> Need:
     """What a run needs of a device. samples: lengths of some. ranks: processes that train it together."""
+    shown = tracer.connector.spec.shown
+    samples = [evolve(sample, frames=shown(sample.frames)) for sample in samples]
     estimate = _Estimate(tracer, parameters, samples, capacity)
     shards = ranks if config.training.parallel == "fsdp2" else 1
     memory = estimate.memory(config, shards)

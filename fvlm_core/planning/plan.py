@@ -196,6 +196,8 @@ class _Planner:
             sum(getattr(sample, name) for sample in samples) / len(samples)
             for name in ("frames", "text", "supervised")
         )
+        shown = tracer.connector.spec.shown
+        visual = sum(shown(sample.frames) for sample in samples) / len(samples) * connector.tokens_per_frame
         trained = length.samples
         if length.rounded:
             notes.append(length.rounded)
@@ -234,7 +236,7 @@ class _Planner:
             ledger=cost.rows,
             masked_flops_per_sample=cost.masked,
             nominal_flops_per_sample=nominal,
-            six_nd_per_sample=six_nd(parameters.total, frames * connector.tokens_per_frame + text),
+            six_nd_per_sample=six_nd(parameters.total, visual + text),
             flops=trained * cost.total,
             rates={name: 0.0 if name in training.frozen else rate for name, rate in rates.items()},
             seconds=run_seconds(

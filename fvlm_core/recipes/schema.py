@@ -42,7 +42,8 @@ class Chosen:
 class Model:
     """The composed model. blind feeds blank frames: how far text alone goes. size is the label of tables and plots.
 
-    modalities: encoders of what samples give beside frames, each of another modality.
+    modalities: encoders of what samples give beside frames, each of another modality. question_first: whether the text
+    before the first answer stands before the visual tokens, and a connector that asks knows it.
     """
 
     encoder: Annotated[Chosen, "encoder"]
@@ -52,6 +53,13 @@ class Model:
     blind: bool = False
     size: str = ""
     score_first_token: bool = False
+    question_first: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if self.question_first and self.score_first_token:
+            raise ValueError(
+                "score_first_token: nothing stands before a question that is first; expected false"
+            )
 
 
 @frozen(kw_only=True)
@@ -91,9 +99,8 @@ class Data:
     exhausted: a source that has been read once begins again (`cycle`) or leaves its part to the others (`end`).
     min_frames, max_frames: samples with fewer or more frames are left out; text alone is not asked. image_repeats: how
     often a still image is shown, as a video that does not move, in training and validation. augment: how the frames of
-    training samples are varied; None: not at all. decoder: what decodes the
-    video files, by name or as a table with its own settings; None for the core's own, PyAV.
-
+    training samples are varied; None: not at all. decoder: what decodes the video files, by name or as a table with its
+    own settings; None for the core's own, PyAV.
     on_bad_sample: `skip` draws a replacement by a fixed rule and counts it; `stop` ends the run. max_bad: how large a
     share of the samples seen may be bad before the run stops, and of those listed may be left out because what they
     show is missing or cannot be read; never fewer than 10 distinct ones.
@@ -228,17 +235,13 @@ class Training:
         if isinstance(self.schedule, str) and (self.schedule == "converging") != (self.lr_target is not None):
             raise ValueError('lr_target and schedule = "converging" go together')
         if self.channels_last and self.parallel == "fsdp2":
-            raise ValueError(
-                'channels_last: torch shards no weights in that order; expected false with "fsdp2"'
-            )
+            raise ValueError('channels_last: torch shards no weights so; expected false with "fsdp2"')
         if self.compile and self.parallel == "fsdp2":
             raise ValueError('compile: sharded weights are not compiled; expected false with "fsdp2"')
         if (self.micro_batch_frames is None) != (self.micro_batch_tokens is None):
             raise ValueError("micro_batch_frames and micro_batch_tokens go together")
         if self.constant_shapes and self.micro_batch_frames is None:
-            raise ValueError(
-                "constant_shapes: of micro_batch_frames and micro_batch_tokens, which are not given"
-            )
+            raise ValueError("constant_shapes: needs micro_batch_frames and micro_batch_tokens")
         if (self.parametrisation is None) != (self.mup is None):
             raise ValueError('parametrisation = "mup" and the table [training.mup] go together')
         if self.mup and self.optimizer:
@@ -344,8 +347,8 @@ class Checkpoints:
 class FitSettings:
     """A scaling fit made when the runs are done. model: a fit component; its own settings stand beside it.
 
-    runs: which runs it is made of, as a pattern of their ids ("*-F"); None for all that are `in_fits`. holdout: runs
-    that it is not made of and predicts, as a pattern of their ids, also such as are not `in_fits`.
+    runs, holdout: which runs it is made of, None for all that are `in_fits`, and which it is not made of but predicts,
+    whether they are or not: patterns of their ids ("*-F").
     """
 
     model: str

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fvlm_core.interfaces.connector import Auxiliary, Connector, VisualTokens
+from fvlm_core.interfaces.connector import Auxiliary, Connector, FrameStream, Question, VisualTokens
 from fvlm_core.interfaces.encoder import PatchFeatures
 from fvlm_core.interfaces.specs import ConnectorSpec, Mode
 from fvlm_core.planning.connector_trace import Tracer
@@ -152,6 +152,51 @@ def _alone(bridge: Bridge) -> None:
         tokens = trained.connect(features, torch.tensor(COUNTS), bridge.encoder, bridge.llm).tokens
         others = slice(COUNTS[0], None)
         check_apart(tokens[: COUNTS[0]], frames, others, "tokens of a sample depend on the samples beside it")
+
+
+@promises(PROMISES, "what else it reads is its own sample's", Connector, "What else it reads")
+def _reads_more(bridge: Bridge) -> None:
+    reads = bridge.module.reads
+    if not reads:
+        skip("it reads the frames alone")
+    unknown = [name for name in reads if name not in ("question", "keys")]
+    expect(not unknown, f"reads is {reads!r}")
+    lengths, first = torch.tensor([2, 1, 3, 1]), 0
+    said, keys = noise(int(lengths.sum()), ear_spec().width, seed=9), torch.tensor([5, 6, 7, 8])
+
+    def made(samples: slice, first: int) -> Tensor:
+        begin = int(lengths[: samples.start].sum())
+        rows = slice(begin, begin + int(lengths[samples].sum()))
+        known = {"question": Question(said[rows], lengths[samples]), "keys": keys[samples]}
+        counts = torch.tensor(COUNTS[samples])
+        features, read = bridge.features(int(counts.sum()), first), {name: known[name] for name in reads}
+        with torch.no_grad():
+            return bridge.module.connect(features, counts, bridge.encoder, bridge.llm, **read).tokens
+
+    whole = made(slice(0, len(COUNTS)), 0)
+    for sample, count in enumerate(COUNTS):
+        alone = made(slice(sample, sample + 1), first)
+        check_close(alone, whole[first : first + count], f"tokens of sample {sample} alone and in a batch")
+        first += count
+
+
+@promises(
+    PROMISES, "frame by frame it makes the tokens of one of its modes", FrameStream, "Its tokens are those"
+)
+def _streams(bridge: Bridge) -> None:
+    with torch.no_grad():
+        stream = bridge.module.stream(bridge.encoder, bridge.llm)
+        if stream is None:
+            skip("it does not watch frame by frame")
+        side, count = iris_spec().image_size, COUNTS[0]
+        frames = noise(sum(COUNTS), 3, side, side)[:count]
+        found = torch.cat([stream.next_tokens(frame[None]) for frame in frames])
+        modes = {mode: bridge.connect((count,), mode=mode).tokens for mode in bridge.module.spec.modes}
+    near = any(
+        tokens.shape == found.shape and torch.allclose(tokens, found, rtol=0, atol=1e-5)
+        for tokens in modes.values()
+    )
+    expect(near, f"its tokens are those of none of {', '.join(modes)}")
 
 
 @promises(PROMISES, "its tokens depend on the frames", VisualTokens, "tokens: [F, k, W]")

@@ -112,6 +112,7 @@ class Examiner:
                 seed=derive(0, "answer", name),
                 mode=mode,
                 signals={modality: items.data for modality, items in alone.signals.items()},
+                key=name,
             )
         source, _, sample = name.partition("/")
         prompt = next((turn.content for turn in reversed(turns[:-1]) if turn.role == "user"), "")

@@ -20,20 +20,19 @@ _SMALL = 128
 class Foveated:
     """The foveated connector. The defaults are the chosen configuration; each field is one ablation.
 
-    query_dim: width of the queries. depth: "deep" (the query walks every encoder layer) or "shallow".
-    query_bias: a bias in the map from query to encoder (it drowns the query). query_init_std: of the two learned
-    queries (at .02 attention stays uniform).
-    mode: "coarse_fine" or "coarse_only" to train in; evaluation may ask for others.
-    fine_iterations: fine passes, each with queries from the one before.
+    query_dim: width of the queries. queries: looks at a frame, each a visual token. depth: "deep" (the query walks
+    every encoder layer) or "shallow". query_bias: a bias in the map from query to encoder (it drowns the query).
+    query_init_std: of the learned queries (at .02 attention stays uniform). mode: "coarse_fine" or "coarse_only" to
+    train in; evaluation may ask for others. fine_iterations: fine passes, each with queries from the one before.
     lambda_coarse: weight of the coarse pass's own text loss. visual_scale: factor on visual tokens, the standard
-    deviation of the language model's embeddings.
-    coarse_share: the probability that training makes do with the coarse pass; evaluation never does. mode_choice: who
-    draws: "batch", one draw for a whole optimizer step, or "sample", one for each sample, so that almost every step
-    mixes tokens of both kinds and has to run both passes. The draws come from the step's seed. The FLOP ledger books
-    the fine pass for every sample all the same.
+    deviation of the language model's embeddings. coarse_share: the probability that training makes do with the coarse
+    pass; evaluation never does. mode_choice: who draws: "batch", one draw for a whole optimizer step, or "sample", one
+    for each sample, so that almost every step mixes tokens of both kinds and has to run both passes. The draws come
+    from the step's seed. The FLOP ledger books the fine pass for every sample all the same.
     """
 
     query_dim: int = field(default=384, validator=validators.ge(1))
+    queries: int = field(default=1, validator=validators.ge(1))
     depth: Literal["deep", "shallow"] = field(default="deep", validator=validators.in_(("deep", "shallow")))
     query_bias: bool = False
     query_init_std: float = field(default=1.0, validator=[validators.gt(0), validators.lt(math.inf)])
@@ -63,9 +62,9 @@ class Foveated:
         return self if self.query_dim <= _SMALL else evolve(self, query_dim=max(4, self.query_dim // 16))
 
     def spec(self, encoder: EncoderSpec) -> ConnectorSpec:
-        """One token a frame, whatever the encoder."""
+        """A token for each query, whatever the encoder."""
         return ConnectorSpec(
-            tokens_per_frame=1,
+            tokens_per_frame=self.queries,
             mode=self.mode,
             modes=get_args(FoveatedMode),
             auxiliary=("coarse",),

@@ -9,11 +9,11 @@ from fvlm_core.plugin_api import Component, hookimpl
 
 @hookimpl
 def fvlm_connectors() -> Iterator[Component]:
-    """One token a frame by query attention."""
+    """A token for each query of a frame, by query attention."""
     yield Component(
         "foveated",
         target="fvlm_foveated.model:build",
         config="fvlm_foveated.config:Foveated",
-        summary="one token a frame: a coarse look, then a second one with a query from the language model",
+        summary="one token a frame, or a few: a coarse look, then a second one with a query from the language model",
         needs=("query",),
     )

@@ -30,8 +30,10 @@ class Likelihood:
 def likelihoods(model: VLM, visual: Tensor, chats: Sequence[EncodedChat]) -> list[Likelihood]:
     """How likely the assistant's own words in each chat are, the end of its turn left out.
 
-    visual: [V, W], the visual tokens of what the chats are about, from `VLM.see`.
+    visual: [V, W], the visual tokens of what the chats are about, from `VLM.see`. A model with `question_first` reads
+    them after the question, which all chats have in common.
     """
+    asked = chats[0].question if model.question_first else 0
     width = max(len(chat.ids) for chat in chats)
     ids = torch.zeros((len(chats), width), dtype=torch.int64)
     wanted = torch.zeros((len(chats), width), dtype=torch.bool)
@@ -40,9 +42,9 @@ def likelihoods(model: VLM, visual: Tensor, chats: Sequence[EncodedChat]) -> lis
         wanted[row, : len(chat.ids)] = torch.from_numpy(chat.content)
     rows, places = wanted.nonzero(as_tuple=True)
     labels = ids[rows, places].to(visual.device)
-    read = torch.cat(
-        [visual.expand(len(chats), *visual.shape), model.llm.embed(ids.to(visual.device))], 1
-    )  # padding stands to the right, where nothing sees it
+    before, after = model.llm.embed(ids.to(visual.device)).tensor_split([asked], 1)
+    # Padding stands to the right, where nothing sees it.
+    read = torch.cat([before, visual.expand(len(chats), *visual.shape), after], 1)
     hidden = model.llm.hidden(read)[rows, len(visual) + places - 1]
     logits = model.predict(hidden)
     said = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)

@@ -14,7 +14,7 @@ from lmms_eval.api.model import lmms  # pyright: ignore[reportMissingImports]
 from torch import Tensor
 from tqdm import tqdm
 
-from fvlm_core.plugin_api import VLM, BadSample, Batch, FvlmError, Turn, check_mode, open_subject
+from fvlm_core.plugin_api import VLM, BadSample, Batch, EncodedChat, FvlmError, Turn, check_mode, open_subject
 from fvlm_lmms_eval.likelihood import likelihoods
 from fvlm_lmms_eval.settings import choose_device, read_settings
 from fvlm_lmms_eval.visuals import MOST, Eye
@@ -29,8 +29,8 @@ _Where = tuple[Any, ...]
 class Fvlm(lmms):  # pyright: ignore[reportUntypedBaseClass]
     """A trained model of fvlm: a question and what it is about in, its answer or an answer's log-probability out.
 
-    A "simple" model in lmms-eval's words: what a task shows comes before all text, as in training, and only tasks of
-    that form ask for log-probabilities.
+    A "simple" model in lmms-eval's words: where what a task shows stands is the model's own, as in training, and only
+    tasks of that form ask for log-probabilities.
     """
 
     is_simple = True
@@ -100,13 +100,19 @@ class Fvlm(lmms):  # pyright: ignore[reportUntypedBaseClass]
                     "acc_mutual_info: asks for answers without their question, which no chat has; "
                     "take this metric out of the task"
                 )
-            visual = self._see(where)
-            for start in range(0, len(asked), self.batch_size):
-                some = asked[start : start + self.batch_size]
-                chats = [self.chat.encode(self._answered(*one, where)) for one in some]
-                for (_, answer), found in zip(some, likelihoods(self.model, visual, chats), strict=True):
-                    nats = found.nats if callable(answer) else found.loss
-                    answers.append(GenerationResult((nats, found.greedy)))
+            chats = [
+                (answer, self.chat.encode(self._answered(context, answer, where)))
+                for context, answer in asked
+            ]
+            # What is seen is one thing for all questions, or for each its own where the question comes first.
+            for question, same in groupby(chats, lambda one: self._question(one[1])):
+                visual, every = self._see(where, question), list(same)
+                for start in range(0, len(every), self.batch_size):
+                    some = every[start : start + self.batch_size]
+                    measured = likelihoods(self.model, visual, [chat for _, chat in some])
+                    for (answer, _), found in zip(some, measured, strict=True):
+                        nats = found.nats if callable(answer) else found.loss
+                        answers.append(GenerationResult((nats, found.greedy)))
         return answers
 
     def generate_until_multi_round(self, requests: Sequence[Any]) -> list[str]:
@@ -131,17 +137,23 @@ class Fvlm(lmms):  # pyright: ignore[reportUntypedBaseClass]
                 "make this one readable, or leave it out of the task"
             ) from bad
 
-    def _see(self, where: _Where) -> Tensor:
+    def _question(self, chat: EncodedChat) -> tuple[int, ...]:
+        """What the model reads of a chat before it sees anything."""
+        return tuple(chat.ids[: chat.question].tolist()) if self.model.question_first else ()
+
+    def _see(self, where: _Where, question: tuple[int, ...]) -> Tensor:
         """The visual tokens of a request's document, [V, W]."""
         frames = torch.from_numpy(self._frames(where)).to(self.device)
-        none = torch.zeros((1, 0), dtype=torch.int64)
+        ids = torch.tensor([question], dtype=torch.int64, device=self.device)
+        unscored = torch.zeros(ids.shape, dtype=torch.bool)
         batch = Batch(
             frames=frames,
             counts=torch.tensor([len(frames)]),
-            ids=none,
-            lengths=torch.tensor([0]),
-            supervised=none.bool(),
-            content=none.bool(),
+            ids=ids,
+            lengths=torch.tensor([len(question)]),
+            supervised=unscored,
+            content=unscored,
+            questions=torch.tensor([len(question)]),
         )
         with torch.no_grad():
             return self.model.see(batch, self.mode).tokens.flatten(0, 1)

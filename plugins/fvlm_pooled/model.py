@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from fvlm_core.plugin_api import (
     Connector,
+    EachFrameAlone,
     EncoderSpec,
+    FrameStream,
     LLMBackend,
     LLMSpec,
     Mode,
@@ -63,3 +65,7 @@ class PooledConnector(Connector):
         image = patches.transpose(1, 2).unflatten(2, self.encoder.patch_grid)
         pooled = F.adaptive_avg_pool2d(image, self.config.grid).flatten(2).transpose(1, 2)
         return VisualTokens(self.dino_to_llm(pooled) * self.config.visual_scale)
+
+    def stream(self, encoder: VisionEncoder, llm: LLMBackend) -> FrameStream:
+        """Videos frame by frame; nothing is kept of a frame."""
+        return EachFrameAlone(self, encoder, llm)

@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "docs" / "measurements" / "first_law"
 NUMBER = r"(\d\.\d+)"
 SAID = re.compile(
-    rf"E = {NUMBER} \[{NUMBER}, {NUMBER}\]; the floor is {NUMBER}.*predicted {NUMBER} \[{NUMBER}, {NUMBER}\], measured {NUMBER}"
+    rf"E = {NUMBER} \[{NUMBER}, {NUMBER}\]; the floor is {NUMBER}.*"
+    rf"predicted {NUMBER} \[{NUMBER}, {NUMBER}\], measured {NUMBER}"
 )
 
 

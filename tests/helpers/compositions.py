@@ -20,8 +20,18 @@ SMALL_ENCODER = {
 SMALL_LLM = {
     "name": "smollm2", "weights": "seeded", "width": 48, "mlp": 128, "depth": 1, "heads": 4, "kv_heads": 2
 }  # fmt: skip
+FURTHER: dict[str, dict[str, Any]] = {
+    "three queries": {"name": "foveated", "queries": 3},
+    "perceiver": {"name": "perceiver", "tokens": 5},
+    "merge": {"name": "merge", "tokens": 3},
+    "random": {"name": "random", "tokens": 5},
+    "select": {"name": "select", "tokens": 5},
+    "last frames": {"name": "last-frames", "frames": 3},
+    "convolutional": {"name": "convolutional"},
+}
 SMALL_CONNECTORS: dict[str, dict[str, Any]] = {
     **CONNECTORS,
+    **FURTHER,
     "pooled 16": {"name": "pooled", "grid": 2},
     "pooled 49": {"name": "pooled", "grid": 4},
     "shallow": {"name": "foveated", "depth": "shallow"},

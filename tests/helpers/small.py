@@ -17,9 +17,25 @@ from fvlm_smollm2.model import LlamaBackend
 from fvlm_smollm2.model import build as build_llm
 
 from fvlm_core.data.batch import Batch
+from fvlm_core.model.build import build_part
 from fvlm_core.model.vlm import VLM
+from fvlm_core.recipes.choose import choose
+from fvlm_core.recipes.located import Located
 
 SIDE, VOCABULARY = 42, 50
+CONNECTORS: dict[str, dict[str, Any]] = {
+    "foveated": {"name": "foveated", "query_dim": 12},
+    "foveated, 3 queries": {"name": "foveated", "query_dim": 12, "queries": 3},
+    "foveated, shallow": {"name": "foveated", "query_dim": 12, "queries": 2, "depth": "shallow"},
+    "pooled": {"name": "pooled", "grid": 2},
+    "perceiver": {"name": "perceiver", "tokens": 3},
+    "merge": {"name": "merge", "tokens": 4},
+    "random": {"name": "random", "tokens": 4},
+    "select": {"name": "select", "tokens": 4},
+    "last-frames": {"name": "last-frames", "frames": 2},
+    "convolutional": {"name": "convolutional", "stride": 3},
+}
+"""One of each that comes with fvlm, for the 3 x 3 patches of `encoder`."""
 
 
 def encoder(**changes: Any) -> DINOv2Encoder:
@@ -55,8 +71,33 @@ def model(
     return VLM(eye, connector, speaker, **(whole or {}))
 
 
-def batch(counts: list[int], lengths: list[int], *, seed: int = 0, supervise: float = 0.6) -> Batch:
-    """Random frames and text; each real token is supervised with probability `supervise`."""
+def connected(
+    connector: str,
+    *,
+    seed: int = 0,
+    whole: dict[str, Any] | None = None,
+    encoder_changes: dict[str, Any] | None = None,
+    llm_changes: dict[str, Any] | None = None,
+    **changes: Any,
+) -> VLM:
+    """A small VLM with one of `CONNECTORS`. changes: of its settings. whole: arguments of `VLM`."""
+    torch.manual_seed(seed)
+    eye, speaker = encoder(**(encoder_changes or {})), llm(**(llm_changes or {}))
+    table = {key: Located(value, "") for key, value in {**CONNECTORS[connector], **changes}.items()}
+    made = build_part("connector", choose(Located(table, ""), "connector"), eye.spec, speaker.spec)
+    return VLM(eye, made, speaker, **(whole or {}))
+
+
+def batch(
+    counts: list[int],
+    lengths: list[int],
+    *,
+    seed: int = 0,
+    supervise: float = 0.6,
+    questions: list[int] | None = None,
+) -> Batch:
+    """Random frames and text; each real token is supervised with probability `supervise`. questions: text tokens of
+    each sample before its first answer."""
     generator = torch.Generator().manual_seed(seed)
     wide = max(lengths)
     size = torch.tensor(lengths)
@@ -69,6 +110,8 @@ def batch(counts: list[int], lengths: list[int], *, seed: int = 0, supervise: fl
         lengths=size,
         supervised=supervised,
         content=supervised & (torch.rand(len(lengths), wide, generator=generator) < 0.5),
+        sample_ids=tuple(f"small/{sample}" for sample in range(len(counts))),
+        questions=torch.tensor(questions or [0] * len(lengths)),
     )
 
 
@@ -84,4 +127,6 @@ def only(whole: Batch, sample: int) -> Batch:
         lengths=whole.lengths[row],
         supervised=whole.supervised[row, text],
         content=whole.content[row, text],
+        sample_ids=whole.sample_ids[row],
+        questions=whole.questions[row],
     )

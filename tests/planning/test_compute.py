@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from attrs import evolve
-from compositions import CONNECTORS, SMALL_CONNECTORS, SMALL_ENCODER, SMALL_LLM, composed
+from compositions import CONNECTORS, FURTHER, SMALL_CONNECTORS, SMALL_ENCODER, SMALL_LLM, composed
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -53,9 +53,10 @@ def on_meta(model: Model, vocabulary: int = 0) -> VLM:
 
 
 def counted(
-    model: VLM, frames: int, text: int, frozen: tuple[str, ...], samples: int = 1
+    model: VLM, frames: int, text: int, frozen: tuple[str, ...], samples: int = 1, question: int = 0
 ) -> tuple[float, float]:
-    """Forward, and forward + backward FLOPs of a batch of equal samples, counted while they run."""
+    """Forward, and forward + backward FLOPs of a batch of equal samples, counted while they run. question: text tokens
+    before the first answer."""
     device = next(model.parameters()).device
     for component, parameters in model.parameter_groups().items():
         for parameter in parameters.values():
@@ -69,6 +70,7 @@ def counted(
         lengths=torch.full((samples,), text),
         supervised=every,
         content=every,
+        questions=torch.full((samples,), question),
     )
     with FlopCounterMode(display=False) as counter:
         loss = model(batch).loss
@@ -78,23 +80,33 @@ def counted(
     return forward, counter.get_total_flops()
 
 
-def booked(model: VLM, frames: int, text: int, frozen: tuple[str, ...]) -> Ledger:
+def booked(model: VLM, frames: int, text: int, frozen: tuple[str, ...], question: int = 0) -> Ledger:
     """The ledger of the same sample."""
     llm = model.llm.spec
     assert llm.vocabulary
     twice = (text - 1) * llm.vocabulary > LOGITS_AT_ONCE
-    tracer = Tracer(model.encoder.spec, model.connector, llm)
-    return cost_of(tracer, frames, text, frozen, recompute_head=twice)
+    tracer = Tracer(model.encoder.spec, model.connector, llm, question_first=model.question_first)
+    return cost_of(tracer, frames, text, frozen, question, recompute_head=twice)
 
 
-def cost_of(tracer: Tracer, frames: int, text: int, frozen: tuple[str, ...] = (), **more: Any) -> Ledger:
+def cost_of(
+    tracer: Tracer, frames: int, text: int, frozen: tuple[str, ...] = (), question: int = 0, **more: Any
+) -> Ledger:
     """A sample of so many frames and text tokens."""
-    return ledger(tracer.encoder, tracer.trace(frames, frozen), tracer.llm, text=text, **more)
+    trace = tracer.trace(frames, frozen, question=question)
+    return ledger(tracer.encoder, trace, tracer.llm, text=text, **more)
 
 
-def check(model: VLM, frames: int, text: int, frozen: tuple[str, ...], tolerance: float = TOLERANCE) -> None:
-    forward, both = counted(model, frames, text, frozen)
-    cost = booked(model, frames, text, frozen)
+def check(
+    model: VLM,
+    frames: int,
+    text: int,
+    frozen: tuple[str, ...],
+    tolerance: float = TOLERANCE,
+    question: int = 0,
+) -> None:
+    forward, both = counted(model, frames, text, frozen, question=question)
+    cost = booked(model, frames, text, frozen, question)
     assert cost.forward == pytest.approx(forward, rel=tolerance)
     assert cost.total + cost.recompute == pytest.approx(both, rel=tolerance)
 
@@ -109,6 +121,27 @@ def test_ledger_is_what_is_counted(connector: str, frozen: str) -> None:
         check(model, 5, 20, FROZEN[frozen], tolerance=1e-9)
         check(model, 1, 9, (), tolerance=1e-9)  # a still image
         check(model, 0, 11, (), tolerance=1e-9)  # text alone
+
+
+@pytest.mark.parametrize("frozen", FROZEN)
+@pytest.mark.parametrize("connector", ["foveated", "three queries", "shallow", "coarse loss", "random"])
+def test_ledger_counts_the_question_that_is_read_before_looking(connector: str, frozen: str) -> None:
+    recipe = composed(SMALL_ENCODER, SMALL_CONNECTORS[connector], SMALL_LLM)
+    model = compose(evolve(recipe, question_first=True), SMALL_VOCABULARY, 0)
+    with sdpa_kernel(SDPBackend.MATH):
+        for frames in (5, 1, 0):
+            check(model, frames, 20, FROZEN[frozen], tolerance=1e-9, question=7)
+    looks = SMALL_CONNECTORS[connector]["name"] == "foveated"
+    assert (booked(model, 5, 20, (), 7).total > booked(model, 5, 20, ()).total) == looks
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("connector", FURTHER)
+def test_ledger_holds_at_published_sizes_of_further_connectors(connector: str) -> None:
+    model = on_meta(published("135M", FURTHER[connector]))
+    for frames, text in LENGTHS:
+        for frozen in FROZEN.values():
+            check(model, frames, text, frozen)
 
 
 @pytest.mark.soak

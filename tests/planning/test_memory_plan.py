@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from small import batch, model
+from small import CONNECTORS, batch, connected, model
 from tiny import RECIPE, run_cli, trained
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -101,8 +101,9 @@ def predicted(
 ) -> Memory:
     counts, groups = count_parameters(vlm).components, count_parameters(vlm).groups
     factors = {name: groups[name] for name in adapted}
-    positions = SAMPLES * (FRAMES * vlm.connector.spec.tokens_per_frame + TEXT)
-    frames, followed = SAMPLES * FRAMES, SAMPLES * (FRAMES - 1)
+    shown = vlm.connector.spec.shown(FRAMES)
+    positions = SAMPLES * (shown * vlm.connector.spec.tokens_per_frame + TEXT)
+    frames, followed = SAMPLES * shown, SAMPLES * (shown - 1)
     micro = LargestMicroBatch(
         samples=SAMPLES, frames=frames, followed=followed, positions=positions, labels=labels
     )
@@ -344,3 +345,12 @@ def test_disk_is_what_a_run_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     names = 64 * 1024  # the tensors' names, which are most of so small a file
     assert planned.disk.checkpoint <= tensors <= planned.disk.checkpoint + names
     assert len(found) <= planned.disk.checkpoints
+
+
+@pytest.mark.parametrize("name", sorted(CONNECTORS))
+def test_plan_says_what_any_connector_keeps(name: str) -> None:
+    vlm = connected(name, encoder_changes=EYE, llm_changes=SPEAKER)
+    kept, peak, labels = held(vlm, bf16=False)
+    memory = predicted(vlm, False, labels)
+    assert memory.kept == pytest.approx(kept, rel=0.05)
+    assert dynamic(memory) == pytest.approx(peak, rel=0.1)

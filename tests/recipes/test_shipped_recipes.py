@@ -58,6 +58,7 @@ RUNS = {
         *(f"{width}-{samples}" for samples in (36864, 10240, 3072) for width in (48, 32, 16, 12, 8)),
     ],
     "captions_small": ["32", "48", "96", "48-blind", "48-coarse-only"],
+    "question_first": ["baseline", "question-first", "pooled", "pooled-question-first"],
     "optimizers_small": ["adamw", "muon", "sgd"],
     "schedules_small": ["wsd", "cosine", "constant"],
     "objectives_small": ["teacher", "labels", "distilled"],
@@ -73,6 +74,7 @@ OWN_DATA = (
     "lora_small",
     "mup_widths",
     "augment_small",
+    "question_first",
 )
 """Recipes that make their own data, in minutes."""
 

@@ -42,6 +42,31 @@ def test_resume_is_bit_exact(at: int, prepared: Any, undisturbed: Any, tmp_path:
     assert outcome(recipe, tmp_path) == undisturbed
 
 
+CONNECTORS = {
+    "foveated": ["queries=2"],
+    "perceiver": ["tokens=2"],
+    "merge": ["tokens=4"],
+    "random": ["tokens=4"],
+    "select": ["tokens=4"],
+    "last-frames": ["frames=1"],
+    "convolutional": ["stride=3"],
+}
+
+
+@pytest.mark.parametrize("name", CONNECTORS)
+def test_resume_is_bit_exact_with_any_connector_and_the_question_first(
+    name: str, prepared: Any, tmp_path: Path
+) -> None:
+    own = [f"model.connector.{key}" for key in (f"name={name}", *CONNECTORS[name])]
+    recipe = small(tmp_path, *own, "model.question_first=true", "training.steps=4", "eval.every=2")
+    _, data = prepared
+    go(recipe, tmp_path / "whole", data)
+    go(recipe, tmp_path / "cut", data, at=1)
+    assert outcome(recipe, tmp_path / "cut")["checkpoint"] == "step-00000001"
+    go(recipe, tmp_path / "cut", data)
+    assert outcome(recipe, tmp_path / "cut") == outcome(recipe, tmp_path / "whole")
+
+
 def test_generators_that_others_draw_from_change_nothing(
     prepared: Any, undisturbed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,7 +55,8 @@ def _pictures(one: Gathered, videos: int, at: int) -> list[Picture]:
         frames = decode_frames(
             sample, restored.model.encoder.spec.image_size, restored.config.data.image_repeats
         )
-        looks = look(restored, frames)
+        asked = next((turn.content for turn in sample.turns if turn.role == "user"), None)
+        looks = look(restored, frames, asked)
         if not looks:
             name = restored.config.model.connector.name
             raise FvlmError(f'no queries: its connector "{name}" never looks')
