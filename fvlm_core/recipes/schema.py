@@ -57,9 +57,7 @@ class Model:
 
     def __attrs_post_init__(self) -> None:
         if self.question_first and self.score_first_token:
-            raise ValueError(
-                "score_first_token: nothing stands before a question that is first; expected false"
-            )
+            raise ValueError("score_first_token: nothing stands before a first question; expected false")
 
 
 @frozen(kw_only=True)

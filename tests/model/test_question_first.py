@@ -176,9 +176,7 @@ def test_a_batch_knows_where_the_first_answer_of_each_chat_begins() -> None:
 
 def test_the_first_token_is_not_scored_there() -> None:
     chosen: Any = object()
-    with pytest.raises(
-        ValueError, match=r"^score_first_token: nothing stands before a question that is first"
-    ):
+    with pytest.raises(ValueError, match=r"^score_first_token: nothing stands before a first question"):
         Model(encoder=chosen, connector=chosen, llm=chosen, question_first=True, score_first_token=True)
 
 
