@@ -54,8 +54,8 @@ RUNS = {
     "phase1b_135m": ["135M-scaling"],
     "phase1b_360m": ["360M-scaling"],
     "quickstart": [
-        *("64-36864", "24-3072-blind", "24-3072-coarse-only"),
-        *(f"{width}-{samples}" for samples in (36864, 10240, 3072) for width in (48, 32, 16, 12, 8)),
+        *("64-36864", "24-4096-blind", "24-4096-coarse-only"),
+        *(f"{width}-{samples}" for samples in (36864, 10240, 4096) for width in (48, 32, 16, 12, 8)),
     ],
     "captions_small": ["32", "48", "96", "48-blind", "48-coarse-only"],
     "question_first": ["baseline", "question-first", "pooled", "pooled-question-first"],
