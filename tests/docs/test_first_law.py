@@ -42,12 +42,11 @@ def test_the_law_of_the_readme_is_that_of_its_measurements(said: list[float]) ->
 def test_the_floor_of_the_readme_is_that_of_its_validation_clips(said: list[float]) -> None:
     """The odds of every word said, over the words and the two tokens that end an answer."""
     recipe = read_recipe("quickstart").runs[0].config
-    source: Shapes = recipe.data.sources[0].config
+    source: Shapes = recipe.data.sources[0].source.config
     clips = build(source, "validation")
     nats = sum(clips[index].nats or 0.0 for index in range(len(clips)))
     words = sum(len(clips[index].turns[-1].content.split()) + 2 for index in range(len(clips)))
     assert nats / words == pytest.approx(said[3], abs=5e-4)
-    assert said[1] <= said[3] <= said[2]
 
 
 def test_what_the_readme_foretold_was_measured(said: list[float]) -> None:

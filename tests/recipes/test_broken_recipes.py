@@ -40,7 +40,7 @@ BROKEN: dict[str, tuple[str, str]] = {
     "unknown_component": (
         RECIPE.replace('"foveated"', '"foveted"'),
         'broken.toml:12: model.connector.name: none of the connectors is called "foveted": did you mean "foveated"?\n'
-        "  connectors: foveated, pooled",
+        "  connectors: convolutional, foveated, last-frames, merge, perceiver, pooled, random, select",
     ),
     "component_of_another_kind": (
         RECIPE.replace('name = "shapes"', 'name = "smollm2"'),
