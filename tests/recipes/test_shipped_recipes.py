@@ -24,6 +24,17 @@ from fvlm_core.recipes.resolved import flat, resolved
 
 KNOWN: list[Any] = []
 FIXED = Speed("cpu", "bf16", 2, 1e11, 0.65)
+WAYS = [
+    *(f"foveated-{n}" for n in (1, 4, 16)),
+    *(f"pooled-{n}" for n in (1, 4, 16, 49, 196)),
+    *(f"perceiver-{n}" for n in (1, 4, 16, 64)),
+    *(f"{name}-{n}" for name in ("merge", "random", "select") for n in (1, 16, 64)),
+    *("convolutional-16", "convolutional-64", "last-4"),
+]
+SMALL_WAYS = [
+    *("foveated-1", "foveated-3", "pooled-1", "pooled-4", "pooled-9", "perceiver-1", "perceiver-3"),
+    *("merge-3", "select-3", "random-1", "random-3", "convolutional-1", "last-2", "blind"),
+]
 RUNS = {
     "augment_small": ["baseline", "crop", "flip", "colour", "drop", "all-but-flip"],
     "gaze_study": [
@@ -64,6 +75,10 @@ RUNS = {
     "objectives_small": ["teacher", "labels", "distilled"],
     "callbacks_small": ["averages", "early-stopping"],
     "stage2_sft": ["135M-sft"],
+    "token_budget": [f"{way}-{frames}" for way in WAYS for frames in ("8f", "32f")],
+    "token_budget_small": [
+        f"{way}-{frames}-s{seed}" for way in SMALL_WAYS for frames in ("4f", "8f") for seed in range(3)
+    ],
     "stage3_dpo": ["135M-dpo"],
 }
 OWN_DATA = (
@@ -75,6 +90,7 @@ OWN_DATA = (
     "mup_widths",
     "augment_small",
     "question_first",
+    "token_budget_small",
 )
 """Recipes that make their own data, in minutes."""
 
