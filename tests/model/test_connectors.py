@@ -11,8 +11,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from attrs import evolve
-from fvlm_connectors.merge import merged
-from fvlm_connectors.random import drawn
+from fvlm_frame_connectors.merge import merged
+from fvlm_frame_connectors.random import drawn
 from small import CONNECTORS, batch, connected, encoder, only
 from torch import Tensor
 

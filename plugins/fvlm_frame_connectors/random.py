@@ -8,8 +8,6 @@ from attrs import define
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fvlm_connectors.config import Random
-from fvlm_connectors.frames import FrameConnector, chosen
 from fvlm_core.plugin_api import (
     EncoderSpec,
     LLMBackend,
@@ -20,6 +18,8 @@ from fvlm_core.plugin_api import (
     VisionEncoder,
     VisualTokens,
 )
+from fvlm_frame_connectors.config import Random
+from fvlm_frame_connectors.frames import FrameConnector, chosen
 
 
 def build(config: Random, encoder: EncoderSpec, llm: LLMSpec) -> RandomConnector:

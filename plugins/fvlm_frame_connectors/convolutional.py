@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fvlm_connectors.config import Convolutional
-from fvlm_connectors.frames import FrameConnector
 from fvlm_core.plugin_api import EncoderSpec, LLMSpec
+from fvlm_frame_connectors.config import Convolutional
+from fvlm_frame_connectors.frames import FrameConnector
 
 
 def build(config: Convolutional, encoder: EncoderSpec, llm: LLMSpec) -> ConvolutionalConnector:

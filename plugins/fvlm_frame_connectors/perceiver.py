@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fvlm_connectors.config import Perceiver
-from fvlm_connectors.frames import FrameConnector, draw
 from fvlm_core.plugin_api import EncoderSpec, LLMSpec
+from fvlm_frame_connectors.config import Perceiver
+from fvlm_frame_connectors.frames import FrameConnector, draw
 
 
 def build(config: Perceiver, encoder: EncoderSpec, llm: LLMSpec) -> PerceiverConnector:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from fvlm_connectors.config import Select
-from fvlm_connectors.frames import FrameConnector, chosen
 from fvlm_core.plugin_api import EncoderSpec, LLMSpec
+from fvlm_frame_connectors.config import Select
+from fvlm_frame_connectors.frames import FrameConnector, chosen
 
 
 def build(config: Select, encoder: EncoderSpec, llm: LLMSpec) -> SelectConnector:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fvlm_connectors.config import LastFrames
-from fvlm_connectors.frames import FrameConnector
 from fvlm_core.plugin_api import EncoderSpec, LLMSpec
+from fvlm_frame_connectors.config import LastFrames
+from fvlm_frame_connectors.frames import FrameConnector
 
 
 def build(config: LastFrames, encoder: EncoderSpec, llm: LLMSpec) -> LastFramesConnector:

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fvlm_connectors.config import Merge
-from fvlm_connectors.frames import FrameConnector
 from fvlm_core.plugin_api import EncoderSpec, LLMSpec
+from fvlm_frame_connectors.config import Merge
+from fvlm_frame_connectors.frames import FrameConnector
 
 
 def build(config: Merge, encoder: EncoderSpec, llm: LLMSpec) -> MergeConnector:

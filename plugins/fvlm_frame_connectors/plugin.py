@@ -25,8 +25,8 @@ def fvlm_connectors() -> Iterator[Component]:
 def _component(name: str, config: str, summary: str, example: dict[str, Any] | None = None) -> Component:
     return Component(
         name,
-        target=f"fvlm_connectors.{name.replace('-', '_')}:build",
-        config=f"fvlm_connectors.config:{config}",
+        target=f"fvlm_frame_connectors.{name.replace('-', '_')}:build",
+        config=f"fvlm_frame_connectors.config:{config}",
         summary=summary,
         needs=("patches",),
         example=example or {},
