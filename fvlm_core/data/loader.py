@@ -8,8 +8,8 @@ import os
 import re
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from multiprocessing import active_children
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, cast
 
@@ -153,7 +153,6 @@ def micro_batches(
     """
     if workers:
         _need_shared_memory()
-        _kill_at_exit()
     flight = InFlight(workers)
     loader: DataLoader[MicroBatch] = DataLoader(
         evolve(data, flight=flight) if workers else data,
@@ -167,7 +166,10 @@ def micro_batches(
         # Not Python's own, which is a server's from 3.14 on: sources are read where they lie, and not sent.
         multiprocessing_context="fork" if workers else None,
     )
+    others = {*active_children()}
     batches = iter(loader)
+    if workers:
+        _kill_at_exit([child for child in active_children() if child not in others])
     with flight.explained():
         yield from batches
 
@@ -190,15 +192,15 @@ def _need_shared_memory() -> None:
         )
 
 
-@cache
-def _kill_at_exit() -> None:
-    """Before multiprocessing's own end of its workers, which is a SIGTERM that these do not die of."""
+def _kill_at_exit(workers: Sequence[BaseProcess]) -> None:
+    """Before multiprocessing ends them by a SIGTERM, of which they do not die."""
 
     def kill() -> None:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would complain of their death
-        for child in active_children():
-            if child.daemon:
-                child.kill()
+        left = [worker for worker in workers if worker.is_alive()]
+        if left:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would complain of their death
+        for worker in left:
+            worker.kill()
 
     atexit.register(kill)
 

@@ -72,20 +72,24 @@ _Runs = list[tuple[str, Key, Located]]
 
 def _check_count(recipe: Located, seeds: int) -> None:
     """Raise `Problems` where a recipe has more runs than anybody means. They are counted, and none is made."""
-    parts: dict[str, int] = {}
+    listed: dict[str, int] = {}
     key: Key = ("seeds",)
     for kind in ("runs", "ablate"):
         if kind in recipe.value and isinstance(found := recipe.value[kind].value, list | dict):
-            parts[kind], key = len(found), (kind,)
+            listed[kind], key = len(found), (kind,)
+    sides: dict[str, int] = {}
     axes = recipe.at(("grid", "axes")).value if "grid" in recipe.value else {}
     if isinstance(axes, dict) and "grid" in recipe.value and "axes" in recipe.value["grid"].value:
         key = ("grid", "axes")
-        parts |= {f"axis {name}": len(of.value) for name, of in axes.items() if isinstance(of.value, dict)}
-    if seeds > 1:
-        parts["seeds"] = seeds
-    total = math.prod(parts.values())
+        sides = {f"axis {name}": len(of.value) for name, of in axes.items() if isinstance(of.value, dict)}
+    each = sum(listed.values()) + (math.prod(sides.values()) if sides else 0)
+    total = max(1, each) * seeds
     if total > MOST_RUNS:
-        told = " x ".join(f"{count:,} ({name})" for name, count in parts.items())
+        terms = [f"{count:,} ({name})" for name, count in listed.items()]
+        terms += [" x ".join(f"{count:,} ({name})" for name, count in sides.items())] if sides else []
+        told = " + ".join(terms)
+        if seeds > 1:
+            told = " x ".join(filter(None, [f"({told})" if len(terms) > 1 else told, f"{seeds:,} (seeds)"]))
         raise Problems(
             [
                 recipe.problem(

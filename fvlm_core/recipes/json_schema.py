@@ -244,7 +244,7 @@ class _Definitions:
 @attrs.frozen(kw_only=True)
 class _Objective:
     """objective: what the fit minimises. runs: which runs it is made of, as a pattern of their ids. holdout: which runs
-    it is not made of and predicts, as a pattern of their ids."""
+    are left out and predicted, as such a pattern."""
 
     objective: Literal["log-huber", "log-lad", "log-mse", "mse"] = "log-huber"
     runs: str | None = None

@@ -43,7 +43,7 @@ class Model:
     """The composed model. blind feeds blank frames: how far text alone goes. size is the label of tables and plots.
 
     modalities: encoders of what samples give beside frames, each of another modality. question_first: whether the text
-    before the first answer stands before the visual tokens, and a connector that asks knows it.
+    before the first answer stands before the visual tokens.
     """
 
     encoder: Annotated[Chosen, "encoder"]
@@ -233,7 +233,7 @@ class Training:
         if isinstance(self.schedule, str) and (self.schedule == "converging") != (self.lr_target is not None):
             raise ValueError('lr_target and schedule = "converging" go together')
         if self.channels_last and self.parallel == "fsdp2":
-            raise ValueError('channels_last: torch shards no weights so; expected false with "fsdp2"')
+            raise ValueError('channels_last: such weights are not sharded; expected false with "fsdp2"')
         if self.compile and self.parallel == "fsdp2":
             raise ValueError('compile: sharded weights are not compiled; expected false with "fsdp2"')
         if (self.micro_batch_frames is None) != (self.micro_batch_tokens is None):
@@ -345,8 +345,8 @@ class Checkpoints:
 class FitSettings:
     """A scaling fit made when the runs are done. model: a fit component; its own settings stand beside it.
 
-    runs, holdout: which runs it is made of, None for all that are `in_fits`, and which it is not made of but predicts,
-    whether they are or not: patterns of their ids ("*-F").
+    runs: what it is made of, as a pattern of ids ("*-F"); None for all runs that are `in_fits`. holdout: runs that are
+    left out and predicted, as such a pattern, `in_fits` or not.
     """
 
     model: str

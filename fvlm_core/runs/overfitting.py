@@ -1,4 +1,4 @@
-"""Whether a run went on learning its training data after it had stopped to learn from them."""
+"""Whether a run learned its training samples by heart in the end: its validation loss rises."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 RISE = 0.01
-"""Of the validation loss, as a share of its best value, that is said; between two evaluations of one model by other
-samples, losses differ by less."""
+"""Of the validation loss above its best value, as a share of that; less is not mentioned."""
 
 
 def overfitting(evaluations: Sequence[Mapping[str, Any]], passes: Mapping[str, float]) -> str | None:

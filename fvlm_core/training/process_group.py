@@ -100,9 +100,10 @@ class Ranks:
         """An error that this rank alone had, told as its own; a single process has no need."""
         if self.size == 1:
             return error
-        if isinstance(error, RuntimeError) and (
-            lost := self._lost()
-        ):  # in a backward pass that needs the others
+        lost = (
+            self._lost() if isinstance(error, RuntimeError) else ""
+        )  # in a backward pass that needs the others
+        if lost:
             return FvlmError(f"{lost} ({_line(error)})")
         text = str(error) if isinstance(error, FvlmError) else f"unexpected {described(error)}"
         own = FvlmError(f"rank {self.rank} of {self.size}: {text}")

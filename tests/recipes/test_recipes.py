@@ -225,3 +225,16 @@ def test_a_grid_may_have_further_runs_which_come_first(tmp_path: Path) -> None:
         ("16", 16),
         ("32", 32),
     ]
+
+
+def test_the_runs_of_a_list_and_of_a_grid_are_added(tmp_path: Path) -> None:
+    """Of 150 and 100 runs there are 250, and not too many; with a hundred seeds there are."""
+    base = 'extends = "captions_small"\nname = "a"\n'
+    listed = "".join(f'[[runs]]\nid = "r{at}"\n' for at in range(150))
+    axis = "".join(f"{at} = {{ training.samples = {16 * (at + 1)} }}\n" for at in range(100))
+    text = f"{base}{listed}[grid.axes.samples]\n{axis}"
+    assert len(read_recipe(write(tmp_path, text)).runs) == 250
+    with pytest.raises(
+        Problems, match=r"25,000 runs = \(150 \(runs\) \+ 100 \(axis samples\)\) x 100 \(seeds\)"
+    ):
+        read_recipe(write(tmp_path, f"seeds = 100\n{text}"))
