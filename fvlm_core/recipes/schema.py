@@ -239,7 +239,7 @@ class Training:
         if (self.micro_batch_frames is None) != (self.micro_batch_tokens is None):
             raise ValueError("micro_batch_frames and micro_batch_tokens go together")
         if self.constant_shapes and self.micro_batch_frames is None:
-            raise ValueError("constant_shapes: needs micro_batch_frames and micro_batch_tokens")
+            raise ValueError("constant_shapes: of micro_batch_frames and micro_batch_tokens; none is given")
         if (self.parametrisation is None) != (self.mup is None):
             raise ValueError('parametrisation = "mup" and the table [training.mup] go together')
         if self.mup and self.optimizer:
