@@ -130,6 +130,7 @@ from fvlm_core.media.suffixes import by_kind as by_kind
 from fvlm_core.media.suffixes import is_picture as is_picture
 from fvlm_core.media.suffixes import is_video as is_video
 from fvlm_core.media.viewing import Viewing as Viewing
+from fvlm_core.model.attention import dot_product_attention as dot_product_attention
 from fvlm_core.model.byte_tokenizer import ByteChat as ByteChat
 from fvlm_core.model.vlm import VLM as VLM
 from fvlm_core.recipes.read import model_from_resolved as model_from_resolved

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import resource
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from fvlm_core.hardware.gpus import recognise
 from fvlm_core.recipes.schema import Training
+from fvlm_core.utils.cpu import has_bf16
 from fvlm_core.utils.errors import FvlmError
 
 
@@ -37,7 +36,7 @@ def set_up(training: Training, device: str) -> list[str]:
     if training.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
     torch.use_deterministic_algorithms(training.deterministic)
-    if device == "cpu" and training.precision == "bf16" and not _has_bf16():
+    if device == "cpu" and training.precision == "bf16" and not has_bf16():
         return [
             "this CPU has no instructions for bf16, which is slower on it than float32; "
             'expected training.precision = "float32"'
@@ -50,17 +49,6 @@ def place(model: nn.Module, training: Training, device: str) -> None:
     model.to(device).train()
     if training.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _has_bf16() -> bool:
-    """Whether the CPU multiplies bf16 matrices itself, by what Linux says of it; True where it says nothing."""
-    try:
-        said = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return True
-    return re.search(r"^(flags|Features)\b", said, re.MULTILINE) is None or bool(
-        re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", said)
-    )
 
 
 def autocast(training: Training, device: str) -> AbstractContextManager[object]:

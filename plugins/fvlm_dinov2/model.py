@@ -5,13 +5,20 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import Dinov2Config, Dinov2Model
 from transformers.models.dinov2.modeling_dinov2 import Dinov2Layer
 
-from fvlm_core.plugin_api import SEEDED, Depth, KeyValue, PatchFeatures, VisionEncoder, read_weights
+from fvlm_core.plugin_api import (
+    SEEDED,
+    Depth,
+    KeyValue,
+    PatchFeatures,
+    VisionEncoder,
+    dot_product_attention,
+    read_weights,
+)
 from fvlm_dinov2.config import DINOv2
 
 _SEEDED_TOKEN_STD = 1.0  # class token and positions as large as what a seeded patch projection gives
@@ -113,7 +120,7 @@ class DINOv2Encoder(VisionEncoder):
         value = self._heads(attention.v_proj(normed))
         if update:
             query = self._heads(attention.q_proj(normed))
-            seen = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+            seen = dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
             hidden = hidden + block.layer_scale1(attention.o_proj(seen))
             hidden = hidden + block.layer_scale2(block.mlp(block.norm2(hidden)))
         return hidden, key, value
@@ -130,7 +137,7 @@ class DINOv2Encoder(VisionEncoder):
         """Attention of one query a frame, [F, D], over that frame's tokens."""
         query = query.unflatten(-1, (self.spec.heads, 1, -1))
         if weights is None:
-            return F.scaled_dot_product_attention(query, kept.key, kept.value).flatten(1)
+            return dot_product_attention(query, kept.key, kept.value).flatten(1)
         scores = query @ kept.key.transpose(-1, -2) * query.shape[-1] ** -0.5
         share = scores.float().softmax(-1)
         weights.append(share.squeeze(2))

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fvlm_core.plugin_api import EncoderSpec, LLMSpec
+from fvlm_core.plugin_api import EncoderSpec, LLMSpec, dot_product_attention
 from fvlm_frame_connectors.config import Perceiver
 from fvlm_frame_connectors.frames import FrameConnector, draw
 
@@ -63,6 +63,6 @@ class _Layer(nn.Module):
         seen = torch.cat([self.norm_tokens(tokens), asking], 1)
         split = lambda states: states.unflatten(-1, (self.heads, -1)).transpose(1, 2)
         key, value = self.key_value(seen).chunk(2, -1)
-        found = F.scaled_dot_product_attention(split(self.query(asking)), split(key), split(value))
+        found = dot_product_attention(split(self.query(asking)), split(key), split(value))
         latents = latents + self.out(found.transpose(1, 2).flatten(2))
         return latents + self.down(F.gelu(self.up(self.norm_mlp(latents))))

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from attrs import frozen
 from torch import Tensor
 
+from fvlm_core.plugin_api import dot_product_attention
+
 
 def attend_causally(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Attention [R, heads, S, .] over [R, kv heads, P, .]; the S queries are the last of the P positions."""
@@ -19,13 +21,11 @@ def attend_causally(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         # One position sees everything: the heads that share a key/value head become its queries, and nothing is
         # repeated or copied however long the cache is.
         grouped = query.unflatten(1, (-1, groups)).squeeze(3)
-        return F.scaled_dot_product_attention(grouped, key, value).flatten(1, 2)[:, :, None]
-    mask = None
-    if seen > length:
-        mask = torch.ones(length, seen, dtype=torch.bool, device=query.device).tril(seen - length)
-    return F.scaled_dot_product_attention(
-        query, key, value, attn_mask=mask, is_causal=mask is None, enable_gqa=groups > 1
-    )
+        return dot_product_attention(grouped, key, value).flatten(1, 2)[:, :, None]
+    if seen == length:
+        return dot_product_attention(query, key, value, causal=True)
+    mask = torch.ones(length, seen, dtype=torch.bool, device=query.device).tril(seen - length)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, enable_gqa=groups > 1)
 
 
 @frozen(eq=False)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from fvlm_core.plugin_api import SEEDED, Depth, KeyValue, PatchFeatures, VisionEncoder
+from fvlm_core.plugin_api import SEEDED, Depth, KeyValue, PatchFeatures, VisionEncoder, dot_product_attention
 from fvlm_timm.architecture import create
 from fvlm_timm.blocks import attention_input, finish, project, rotate
 from fvlm_timm.config import Timm
@@ -127,7 +127,7 @@ class TimmEncoder(VisionEncoder):
             return hidden, rotate(block, key, rotary), value
         query, key, value = project(block, normed, "qkv")
         query, key = rotate(block, query, rotary), rotate(block, key, rotary)
-        seen = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        seen = dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
         return finish(block, hidden, seen), key, value
 
     def _split(self, query: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ class TimmEncoder(VisionEncoder):
     def _look(self, query: Tensor, kept: KeyValue, weights: list[Tensor] | None) -> Tensor:
         """Attention of one query a frame, [F, heads, 1, head width], over that frame's tokens: [F, D]."""
         if weights is None:
-            return F.scaled_dot_product_attention(query, kept.key, kept.value).flatten(1)
+            return dot_product_attention(query, kept.key, kept.value).flatten(1)
         scores = query @ kept.key.transpose(-1, -2) * query.shape[-1] ** -0.5
         share = scores.float().softmax(-1)
         weights.append(share.squeeze(2))

@@ -11,6 +11,7 @@ from small import batch, model
 from trainer import go, opened, outcome, small
 
 from fvlm_core.hardware import devices
+from fvlm_core.utils import cpu
 from fvlm_core.utils.errors import Problems
 
 
@@ -80,8 +81,8 @@ def test_bf16_on_a_cpu_that_has_none_is_told(
     flags: str, precision: str, warned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"processor : 0\n{flags}\n")
-    has = devices._has_bf16()  # pyright: ignore[reportPrivateUsage]
+    has = cpu.has_bf16.__wrapped__()
     monkeypatch.undo()
-    monkeypatch.setattr(devices, "_has_bf16", lambda: has)
+    monkeypatch.setattr(devices, "has_bf16", lambda: has)
     training = small(tmp_path, f'training.precision="{precision}"').runs[0].config.training
     assert bool(devices.set_up(training, "cpu")) is warned
