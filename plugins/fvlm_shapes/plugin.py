@@ -14,7 +14,8 @@ def fvlm_data_sources() -> Iterator[Component]:
         "shapes",
         target="fvlm_shapes.source:build",
         config="fvlm_shapes.config:Shapes",
-        summary="rendered H.264 clips with captions, levels easy (seen), gaze (looked for) and signals (known odds)",
+        summary="rendered H.264 clips with captions, levels easy (seen), gaze (looked for) and signals (known odds), "
+        "or questions and choices",
         provides=("rehearsal",),
         example={"clips": 6, "validation_clips": 4, "frames": 2},
     )
