@@ -61,7 +61,7 @@ class Examiner:
         """
         ranks = ranks or Ranks()
         answers = self.answers(model, ranks, mode)
-        scores = ranks.on_first(lambda: {m.column: _scored(n, m, answers) for n, m in self.metrics.items()})
+        scores = ranks.on_first(lambda: {m.column: scored(n, m, answers) for n, m in self.metrics.items()})
         rows = [
             ScoredAnswer(
                 f"{each.source}/{each.id}",
@@ -102,12 +102,11 @@ class Examiner:
         return [found[index] for index in range(len(asked))]
 
     def _answer(self, model: VLM, name: str, asked: Sample, alone: Batch, mode: Mode | None) -> Answer:
-        turns = asked.turns
         with autocast(self.training, self.device):
             said = answer(
                 model,
                 self.chat,
-                turns[:-1],
+                asked.turns[:-1],
                 alone.frames,
                 limit=self.settings.limit,
                 settings=self.settings,
@@ -116,22 +115,28 @@ class Examiner:
                 signals={modality: items.data for modality, items in alone.signals.items()},
                 key=name,
             )
-        source, _, sample = name.partition("/")
-        prompt = next((turn.content for turn in reversed(turns[:-1]) if turn.role == "user"), "")
-        reference = turns[-1].content
-        listed = choices(prompt)
-        right = chosen(reference, listed) if listed else None
-        return Answer(
-            sample,
-            source,
-            prompt,
-            said,
-            reference,
-            listed if right is not None else (),
-            right,
-            asked.category,
-            asked.chance,
-        )
+        return answered(name, asked, said)
+
+
+def answered(name: str, asked: Sample, said: str) -> Answer:
+    """What a model said of a sample, "source/id", whose last turn is the right answer."""
+    source, _, sample = name.partition("/")
+    turns = asked.turns
+    prompt = next((turn.content for turn in reversed(turns[:-1]) if turn.role == "user"), "")
+    reference = turns[-1].content
+    listed = choices(prompt)
+    right = chosen(reference, listed) if listed else None
+    return Answer(
+        sample,
+        source,
+        prompt,
+        said,
+        reference,
+        listed if right is not None else (),
+        right,
+        asked.category,
+        asked.chance,
+    )
 
 
 def open_metrics(chosen: Sequence[Chosen]) -> dict[str, Metric]:
@@ -175,15 +180,15 @@ def mean_of(column: str, scores: Sequence[float | None]) -> dict[str, float | No
 def by_category(
     answers: Sequence[Answer], scores: Mapping[str, Sequence[float | None]]
 ) -> dict[str, dict[str, dict[str, float | None]]]:
-    """The column `BY_CATEGORY` of an evaluation: of each category, in alphabetical order, how many were answered, their
-    mean chance where all have one, and of each metric that says something of them the mean and the ends of its interval
-    at `LEVEL`. Empty where no answer has a category.
+    """The column `BY_CATEGORY` of an evaluation, empty where no answer has a category: of each, in the order of their
+    names, numbers by their size, how many were answered, their mean chance where all have one, and of each metric that
+    says something of them the mean and the ends of its interval at `LEVEL`.
 
     scores: of each answer, by metric. The interval is Student's, of a metric whose scores are all 0 or 1 the exact one
     of a share: categories are small, and where all are right Student's would have no width.
     """
     found: dict[str, dict[str, float | None]] = {}
-    for name in sorted({each.category for each in answers if each.category}):
+    for name in sorted({each.category for each in answers if each.category}, key=_numbers_by_size):
         places = [at for at, each in enumerate(answers) if each.category == name]
         chances = [chance for at in places if (chance := answers[at].chance) is not None]
         row: dict[str, float | None] = {
@@ -191,20 +196,30 @@ def by_category(
             CHANCE: sum(chances) / len(chances) if len(chances) == len(places) else None,
         }
         for column, values in scores.items():
-            own = [values[at] for at in places if values[at] is not None]
-            if own:
-                row |= _share_of(column, own) if {*values} <= {0.0, 1.0, None} else mean_of(column, own)
+            own = [values[at] for at in places]
+            if any(value is not None for value in own):
+                row |= mean_among(column, own, values)
         found[name] = row
     return {BY_CATEGORY: found} if found else {}
 
 
-def _share_of(column: str, scores: Sequence[float | None]) -> dict[str, float | None]:
-    hits = scores.count(1.0)
-    low, high = share_interval(hits, len(scores), LEVEL)
-    return {column: hits / len(scores), f"{column}_low": low, f"{column}_high": high}
+def _numbers_by_size(name: str) -> list[tuple[int, str]]:
+    return [(int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name)]
 
 
-def _scored(name: str, metric: Metric, answers: Sequence[Answer]) -> list[float | None]:
+def mean_among(
+    column: str, scores: Sequence[float | None], every: Sequence[float | None]
+) -> dict[str, float | None]:
+    """As `mean_of`, of some of the scores; where `every` one is 0 or 1 the interval is the exact one of a share."""
+    own = [score for score in scores if score is not None]
+    if not own or not {*every} <= {0.0, 1.0, None}:
+        return mean_of(column, own)
+    hits = own.count(1.0)
+    low, high = share_interval(hits, len(own), LEVEL)
+    return {column: hits / len(own), f"{column}_low": low, f"{column}_high": high}
+
+
+def scored(name: str, metric: Metric, answers: Sequence[Answer]) -> list[float | None]:
     """A metric's scores, checked. Raises `FvlmError`."""
     try:
         scores = list(metric.score(answers))

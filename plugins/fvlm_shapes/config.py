@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from attrs import evolve, field, frozen
-from attrs.validators import ge, in_, min_len
+from attrs.validators import deep_iterable, ge, in_, le, min_len
 
 from fvlm_core.plugin_api import cache_folder
 
@@ -93,3 +93,42 @@ class Shapes:
             pairs=contents == "pairs",
             text_only=contents == "text",
         )
+
+
+LONGEST = 512
+"""Frames of a video with a needle, at most."""
+
+
+@frozen(kw_only=True)
+class Needles:
+    """Long videos in which a coloured flag is shown for a few frames, and asked for.
+
+    lengths: of the videos, in frames, which take turns; one a second. depths: where the flag is, from 0 (it begins the
+    video) to 1 (it ends it), in turns; none: anywhere, all places equally likely. shown: frames that show it. clips,
+    validation_clips: how many of each split. seed: of the videos.
+    """
+
+    lengths: tuple[int, ...] = field(
+        default=(8, 16, 32), validator=[min_len(1), deep_iterable([ge(2), le(LONGEST)])]
+    )
+    depths: tuple[float, ...] = field(default=(), validator=deep_iterable([ge(0), le(1)]))
+    shown: int = field(default=3, validator=ge(1))
+    clips: int = field(default=4096, validator=ge(1))
+    validation_clips: int = field(default=256, validator=ge(1))
+    seed: int = field(default=0, validator=ge(0))
+
+    def __attrs_post_init__(self) -> None:
+        if self.shown > min(self.lengths):
+            raise ValueError(
+                f"shown: expected at most {min(self.lengths)}, the frames of the shortest video, got {self.shown}"
+            )
+
+    def floor(self) -> str:
+        """The least loss there can be, in words."""
+        return "0 nats: all that is said is decided by what is seen"
+
+    def rehearsal(self) -> Needles:
+        """Fewer and shorter videos, for rehearsals."""
+        short = tuple(min(length, max(8, self.shown)) for length in self.lengths)
+        few = {"clips": min(self.clips, _FEW), "validation_clips": min(self.validation_clips, _FEW // 4)}
+        return evolve(self, lengths=short, **few)
