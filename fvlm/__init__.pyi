@@ -12,6 +12,8 @@ from fvlm_core.api.fit import fit as fit
 from fvlm_core.api.fitted import BestInference as BestInference
 from fvlm_core.api.fitted import FitResult as FitResult
 from fvlm_core.api.fitted import LawAnswer as LawAnswer
+from fvlm_core.api.needle import NeedleResult as NeedleResult
+from fvlm_core.api.needle import needle as needle
 from fvlm_core.api.plan import PlanResult as PlanResult
 from fvlm_core.api.plan import plan as plan
 from fvlm_core.api.recipe import Recipe as Recipe

@@ -166,7 +166,9 @@ class EvaluateResult:
 
     def _answers(self) -> dict[str, Any]:
         """Every answer, by mode."""
-        return {mode: [asdict(each) for each in answers] for mode, answers in self.measured.answers.items()}
+        from fvlm_core.runs.answers import plain
+
+        return {mode: [plain(each) for each in answers] for mode, answers in self.measured.answers.items()}
 
     def show(self, console: Console) -> None:
         """Print it as a table."""
@@ -190,6 +192,8 @@ class EvaluateResult:
         print_whole(console, table)
         if self.measured.answers:
             print_whole(console, self._metrics())
+            if (categories := self._categories()).row_count:
+                print_whole(console, categories)
         step = "" if self.subject.step is None else f", step {self.subject.step}"
         console.print(
             f"{self.subject.name}{step}: {self.measured.samples} samples, {self.split}", soft_wrap=True
@@ -208,6 +212,19 @@ class EvaluateResult:
                 ]
                 scored = sum(each.scores[name] is not None for each in answers)
                 table.add_row(mode, name, *ends, str(scored))
+        return table
+
+    def _categories(self) -> Table:
+        """A row a metric in a category in a mode, beside what a guess would score there."""
+        from fvlm_core.runs.answers import category_rows
+
+        numbers = ("mean", "low", "high", "chance", "answers")
+        table = new_table("mode", "category", "metric", *numbers, right=numbers)
+        for mode, row in self.measured.rows.items():
+            for name, count, chance, metric, found in category_rows(row):
+                values = [found.mean, found.low, found.high, chance]
+                cells = ["" if value is None else f"{value:.4g}" for value in values]
+                table.add_row(mode, name, metric, *cells, str(count))
         return table
 
     def __repr__(self) -> str:

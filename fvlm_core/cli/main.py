@@ -33,6 +33,7 @@ COMMANDS: Table = {
         "Make runs of measurements made elsewhere.",
     ),
     "eval": ("fvlm_core.cli.evaluate", "Losses of a trained model, by source and mode, on any data."),
+    "needle": ("fvlm_core.cli.needle", "Whether a trained model finds what is hidden in a long video."),
     "caption": ("fvlm_core.cli.caption", "What a trained model says about videos, as JSON lines."),
     "gaze": ("fvlm_core.cli.gaze", "Draw where a trained model looks in a video."),
     "verify-resume": (

@@ -23,7 +23,7 @@ from fvlm_core.data.mixture import Mixture
 from fvlm_core.data.mixture_counts import Realised, count_batch
 from fvlm_core.data.planning import Piece, Pieces, RankShare, Room
 from fvlm_core.data.worker_watch import InFlight
-from fvlm_core.interfaces.data import DataSource, Turn
+from fvlm_core.interfaces.data import DataSource, Sample
 from fvlm_core.media.video import BadSample
 from fvlm_core.recipes.augment import Augment
 from fvlm_core.utils.errors import UsageError
@@ -227,7 +227,7 @@ class ValidationSet:
     At most `samples` of them, an equal share of each source, chosen by a rule that knows no seed. Bad ones are
     left out once, at the start, and named.
 
-    questions: by "source/id", the chats of those that are answered, the last turn the assistant's own.
+    questions: by "source/id", those that are answered, without what they show; the last turn is the assistant's own.
 
     floor: the loss on them of a model that knows all there is to know, in nats a supervised token (`Sample.nats`); None
     where one of them does not say.
@@ -235,7 +235,7 @@ class ValidationSet:
 
     batches: tuple[Batch, ...]
     bad: tuple[BadReport, ...]
-    questions: Mapping[str, tuple[Turn, ...]] = field(factory=dict[str, "tuple[Turn, ...]"])
+    questions: Mapping[str, Sample] = field(factory=dict[str, Sample])
     floor: float | None = None
     samples: int = field(init=False)
 
@@ -264,7 +264,7 @@ def validation_set(
     and whose prompt is not cut.
     """
     examples: list[Example] = []
-    questions: dict[str, tuple[Turn, ...]] = {}
+    questions: dict[str, Sample] = {}
     bad: list[BadReport] = []
     for number, source in enumerate(sources):
         share, asked = (n // len(sources) + (number < n % len(sources)) for n in (samples, answered))
@@ -278,7 +278,7 @@ def validation_set(
                 bad.append(BadReport(name, str(error)))
                 continue
             if asked and preparer.asks(sample.turns):
-                questions[name] = sample.turns
+                questions[name] = evolve(sample, video=None, images=(), signals=())
                 asked -= 1
     # Samples of like length share a batch, so that little of it is padding.
     examples.sort(key=lambda example: (len(example.frames), len(example.ids), example.id))

@@ -170,7 +170,9 @@ class Sample:
     alone. rejected: the same chat with a worse last answer, for preference training; empty otherwise.
     signals: what it gives of other modalities, one each at most. What a sample shows can be decoded once its source
     has been prepared. nats: what its last answer costs a model that knows all there is to know, -ln of the odds it was
-    drawn with; None where these are unknown.
+    drawn with; None where these are unknown. category: of what kind its question is, "where", by which answers are
+    scored apart; empty where there is one kind alone. chance: how likely its last answer is guessed by somebody who
+    sees nothing and knows the possible answers; None where that is unknown.
     """
 
     id: str
@@ -181,6 +183,8 @@ class Sample:
     rejected: tuple[Turn, ...] = ()
     signals: tuple[Signal, ...] = ()
     nats: float | None = None
+    category: str = ""
+    chance: float | None = None
 
     @property
     def visual(self) -> bool:

@@ -14,7 +14,7 @@ class Answer:
 
     id, source: of the sample. prompt: the user's last turn. generated: the model's answer; reference: the sample's own.
     choices: where the prompt is a multiple-choice question, the text of each choice, the first one's letter being A;
-    right: the index of the one that the reference names. None without choices.
+    right: the index of the one that the reference names. None without choices. category, chance: of the sample.
     """
 
     id: str
@@ -24,6 +24,8 @@ class Answer:
     reference: str
     choices: tuple[str, ...] = ()
     right: int | None = None
+    category: str = ""
+    chance: float | None = None
 
 
 class Metric(ABC):

@@ -40,6 +40,21 @@ def decode_array(id: str, clip: FrameArray, size: int) -> tuple[NDArray[np.uint8
         raise BadSample(id, error.strerror or str(error)) from error
 
 
+def frames_of_array(id: str, clip: FrameArray, size: int) -> Iterator[NDArray[np.uint8]]:
+    """The frames that `decode_array` gives, [3, size, size] each, one by one: one picture is held at a time."""
+    begins = np.arange(clip.frames.shape[0]) / clip.rate
+    for time in _times(id, clip):
+        at = int(np.searchsorted(begins, time + CLOCK, side="right")) - 1
+        try:
+            picture = VideoFrame.from_ndarray(_checked(_read(clip, at), clip.frames.shape[1:]), "rgb24")
+            [frame] = on_screen(iter([(float(begins[at]), picture)]), [time], size, FrameTransform())
+        except Unusable as error:
+            raise BadSample(id, str(error)) from error
+        except OSError as error:
+            raise BadSample(id, error.strerror or str(error)) from error
+        yield frame
+
+
 def count_array(id: str, clip: FrameArray) -> int:
     """How many frames `decode_array` gives; no picture is read. Raises `BadSample`."""
     return len(_times(id, clip))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 from fvlm_core.interfaces.data import FrameArray, Sample, StoredFrames
-from fvlm_core.media.arrays import count_array, decode_array
+from fvlm_core.media.arrays import count_array, decode_array, frames_of_array
 from fvlm_core.media.decoders import count_frames as count_of_video
 from fvlm_core.media.decoders import decode_timed
 from fvlm_core.media.named_media import refuse_blind
@@ -32,6 +34,16 @@ def decode_frames(sample: Sample, size: int, repeats: int = 1) -> NDArray[np.uin
     if isinstance(sample.video, FrameArray):
         return decode_array(sample.id, sample.video, size)[0]
     return decode_timed(sample.video, size)[0]
+
+
+def frames_of(sample: Sample, size: int) -> Iterator[NDArray[np.uint8]]:
+    """The frames of a sample, uint8 RGB [3, size, size] each, in order. Those of an array are read as they are asked
+    for, all others first. Raises `BadSample`."""
+    if isinstance(sample.video, FrameArray):
+        refuse_blind(sample)
+        yield from frames_of_array(sample.id, sample.video, size)
+    else:
+        yield from decode_frames(sample, size)
 
 
 def count_frames(sample: Sample, repeats: int = 1) -> int:

@@ -167,11 +167,11 @@ class VLM(nn.Module):
         asked = {name: value for name, value in self._read(batch).items() if name == "question"}
         return self.connector.attention(features, counts, self.encoder, self.llm, **asked)
 
-    def stream(self, question: Sequence[int] = (), key: int = 0) -> FrameStream | None:
-        """A video that comes frame by frame; see `Connector.stream`. question: token ids of what is asked of it, with
-        `question_first`. key: of the sample, see `Connector.reads`."""
-        ids = torch.tensor([list(question)], dtype=torch.int64, device=self._mean.device)
-        known = {"keys": torch.tensor([key])} | (
+    def stream(self, question: Sequence[int] = (), keys: Sequence[int] = (0,)) -> FrameStream | None:
+        """Videos that come frame by frame, in step; see `Connector.stream`. question: token ids of what is asked of
+        each, with `question_first`. keys: of the samples, one each, see `Connector.reads`."""
+        ids = torch.tensor([list(question)] * len(keys), dtype=torch.int64, device=self._mean.device)
+        known = {"keys": torch.tensor(keys)} | (
             {"question": self.llm.embed(ids)} if self.question_first else {}
         )
         read = {name: known[name] for name in self.connector.reads if name in known}
@@ -196,7 +196,7 @@ class VLM(nn.Module):
             found["question"] = Question(self.llm.embed(batch.ids.flatten().index_select(0, places)), lengths)
         if "keys" in self.connector.reads:
             names = [*batch.sample_ids, *[""] * (len(batch.counts) - len(batch.sample_ids))]
-            found["keys"] = torch.tensor([derive(0, "sample", name) if name else 0 for name in names])
+            found["keys"] = torch.tensor([sample_key(name) for name in names])
         return found
 
     @property
@@ -373,6 +373,11 @@ class VLM(nn.Module):
         logits = self.predict(hidden)
         precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return F.cross_entropy(precise, labels, reduction="none")
+
+
+def sample_key(name: str) -> int:
+    """The number by which connectors know a sample, "source/id"; 0 for one without a name. See `Connector.reads`."""
+    return derive(0, "sample", name) if name else 0
 
 
 def attention_entropy(vlm: VLM, batch: Batch) -> dict[str, Tensor]:

@@ -1,8 +1,10 @@
 """The model's own answers to validation samples, of a run's best and latest evaluations, and what they score.
 
 `answers/step-00000320.jsonl` in the run's folder holds a JSON object an answer: `id` ("source/id"), `prompt`,
-`reference`, `generated`, and `scores` by metric (null where a metric says nothing of the sample). In the metrics a
-metric X is three columns of an evaluation: its mean X, and the ends X_low and X_high of the mean's interval at 95 %.
+`reference`, `generated`, `scores` by metric (null where a metric says nothing of the sample), and `category` where the
+sample has one. In the metrics a metric X is three columns of an evaluation: its mean X, and the ends X_low and X_high
+of the mean's interval at 95 %. Where samples have categories, the column `answers_by_category` holds the same of each
+of them, beside `answers`, how many there are, and `chance`.
 """
 
 from __future__ import annotations
@@ -18,17 +20,22 @@ from fvlm_core.utils.atomic_files import read_rows, refuse_link, write_text
 from fvlm_core.utils.errors import UsageError
 
 ANSWERS = "answers"
+BY_CATEGORY = "answers_by_category"
+COUNT, CHANCE = "answers", "chance"
+"""Of a category in that column: how many answers it has, and the odds of a guess."""
 
 
 @frozen
 class ScoredAnswer:
-    """One answer. id: "source/id". scores: by metric, None where it says nothing of the sample."""
+    """One answer. id: "source/id". scores: by metric, None where it says nothing of the sample. category: of the
+    sample, empty where it has none."""
 
     id: str
     prompt: str
     reference: str
     generated: str
     scores: Mapping[str, float | None]
+    category: str = ""
 
 
 @frozen
@@ -70,11 +77,21 @@ def metric_means(row: Mapping[str, Any]) -> dict[str, MetricMean]:
     return {name: MetricMean(*values) for name, values in known.items()}
 
 
+def category_rows(row: Mapping[str, Any]) -> list[tuple[str, int, float | None, str, MetricMean]]:
+    """Of an evaluation: category, how many answers, chance, metric, its mean there; a row a metric in a category."""
+    kept = row.get(BY_CATEGORY) or {}
+    return [
+        (name, found.get(COUNT) or 0, found.get(CHANCE), metric, mean)
+        for name, found in kept.items()
+        for metric, mean in metric_means(found).items()
+    ]
+
+
 def write_answers(folder: Path, step: int, answers: Sequence[ScoredAnswer], best: int | None) -> None:
     """Write the answers of an evaluation below a run's folder; those of others than the one at step `best` go."""
     refuse_link(folder / ANSWERS)
     (folder / ANSWERS).mkdir(exist_ok=True)
-    lines = [json.dumps(asdict(each), ensure_ascii=False, allow_nan=False) for each in answers]
+    lines = [json.dumps(plain(each), ensure_ascii=False, allow_nan=False) for each in answers]
     file = _file(folder, step)
     if file.is_symlink():
         file.unlink()
@@ -99,14 +116,20 @@ def read_answers(folder: Path, step: int) -> list[ScoredAnswer] | None:
         raise UsageError(f"{file}: {error}") from None
 
 
+def plain(answer: ScoredAnswer) -> dict[str, Any]:
+    """An answer as JSON has it."""
+    found = asdict(answer)
+    return found if answer.category else {name: value for name, value in found.items() if name != "category"}
+
+
 def _answer(row: Any, line: int) -> ScoredAnswer:
     """Raises `ValueError` for what is no answer."""
-    names = [field.name for field in fields(ScoredAnswer)]
-    if not isinstance(row, dict) or {*row} != {*names}:
-        raise ValueError(f"line {line}: expected an object of {', '.join(names)}")
+    names = [field.name for field in fields(ScoredAnswer) if field.name not in ("scores", "category")]
+    if not isinstance(row, dict) or {*row} - {"category"} != {*names, "scores"}:
+        raise ValueError(f"line {line}: expected an object of {', '.join((*names, 'scores'))}")
     found = ScoredAnswer(**cast("dict[str, Any]", row))
     given = asdict(found)
-    if wrong := [name for name in names[:-1] if not isinstance(given[name], str)]:
+    if wrong := [name for name in (*names, "category") if not isinstance(given[name], str)]:
         raise ValueError(f"line {line}: {wrong[0]}: expected a text, got {given[wrong[0]]!r}")
     scores: Any = given["scores"]
     numbers = scores.values() if isinstance(scores, dict) else [scores, ""]

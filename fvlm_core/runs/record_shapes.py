@@ -96,7 +96,7 @@ ROW: Shape = {
     **dict.fromkeys(("throughput_samples_sec", "throughput_frames_sec", "throughput_tokens_sec"), MEASURED),
     **dict.fromkeys(("attention_entropy",), MEASURED),
     **dict.fromkeys(("samples_by_source", "val_loss_by_source"), Every(MEASURED)),
-    "mixture": Every(Every(MEASURED)),
+    **dict.fromkeys(("mixture", "answers_by_category"), Every(Every(MEASURED))),
     "as_written": Every(TEXT),
 }
 """A line of `metrics.jsonl`."""

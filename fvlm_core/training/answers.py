@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -17,19 +17,20 @@ from fvlm_core.data.batch import Batch
 from fvlm_core.data.loader import ValidationSet
 from fvlm_core.hardware.devices import autocast
 from fvlm_core.interfaces.chat import Chat
-from fvlm_core.interfaces.data import Turn
+from fvlm_core.interfaces.data import Sample
 from fvlm_core.interfaces.metric import Answer, Metric
 from fvlm_core.interfaces.specs import Mode
 from fvlm_core.model.answer import answer
 from fvlm_core.model.vlm import VLM
 from fvlm_core.recipes.schema import Answering, Chosen, Training
-from fvlm_core.runs.answers import ScoredAnswer
+from fvlm_core.runs.answers import BY_CATEGORY, CHANCE, COUNT, ScoredAnswer
 from fvlm_core.runs.metrics import CLOCK
 from fvlm_core.runs.record_shapes import ROW
 from fvlm_core.training.process_group import Ranks
 from fvlm_core.utils.errors import FvlmError, UsageError
 from fvlm_core.utils.multiple_choice import choices, chosen
 from fvlm_core.utils.seeding import derive
+from fvlm_core.utils.shares import share_interval
 from fvlm_registry import registry
 
 LEVEL = 0.95
@@ -52,7 +53,7 @@ class Examiner:
 
     def examine(
         self, model: VLM, ranks: Ranks | None = None, mode: Mode | None = None
-    ) -> tuple[dict[str, float | None], list[ScoredAnswer]]:
+    ) -> tuple[dict[str, Any], list[ScoredAnswer]]:
         """The columns of an evaluation (see `fvlm_core.runs.answers`), and every answer in the set's order.
 
         Ranks share the samples; what is said of one depends on nothing else. mode: how visual tokens are made. Raises
@@ -60,7 +61,7 @@ class Examiner:
         """
         ranks = ranks or Ranks()
         answers = self.answers(model, ranks, mode)
-        scores = ranks.on_first(lambda: {m.column: _scored(n, m, answers) for n, m in self.metrics.items()})
+        scores = ranks.on_first(lambda: {m.column: scored(n, m, answers) for n, m in self.metrics.items()})
         rows = [
             ScoredAnswer(
                 f"{each.source}/{each.id}",
@@ -68,12 +69,14 @@ class Examiner:
                 each.reference,
                 each.generated,
                 {column: values[at] for column, values in scores.items()},
+                each.category,
             )
             for at, each in enumerate(answers)
         ]
-        return {
+        means: dict[str, Any] = {
             name: value for column, each in scores.items() for name, value in mean_of(column, each).items()
-        }, rows
+        }
+        return means | by_category(answers, scores), rows
 
     @torch.no_grad()
     def answers(self, model: VLM, ranks: Ranks, mode: Mode | None = None) -> list[Answer]:
@@ -98,14 +101,12 @@ class Examiner:
         found = {index: said for each in ranks.exchange(mine) for index, said in each.items()}
         return [found[index] for index in range(len(asked))]
 
-    def _answer(
-        self, model: VLM, name: str, turns: tuple[Turn, ...], alone: Batch, mode: Mode | None
-    ) -> Answer:
+    def _answer(self, model: VLM, name: str, asked: Sample, alone: Batch, mode: Mode | None) -> Answer:
         with autocast(self.training, self.device):
             said = answer(
                 model,
                 self.chat,
-                turns[:-1],
+                asked.turns[:-1],
                 alone.frames,
                 limit=self.settings.limit,
                 settings=self.settings,
@@ -114,12 +115,28 @@ class Examiner:
                 signals={modality: items.data for modality, items in alone.signals.items()},
                 key=name,
             )
-        source, _, sample = name.partition("/")
-        prompt = next((turn.content for turn in reversed(turns[:-1]) if turn.role == "user"), "")
-        reference = turns[-1].content
-        listed = choices(prompt)
-        right = chosen(reference, listed) if listed else None
-        return Answer(sample, source, prompt, said, reference, listed if right is not None else (), right)
+        return answered(name, asked, said)
+
+
+def answered(name: str, asked: Sample, said: str) -> Answer:
+    """What a model said of a sample, "source/id", whose last turn is the right answer."""
+    source, _, sample = name.partition("/")
+    turns = asked.turns
+    prompt = next((turn.content for turn in reversed(turns[:-1]) if turn.role == "user"), "")
+    reference = turns[-1].content
+    listed = choices(prompt)
+    right = chosen(reference, listed) if listed else None
+    return Answer(
+        sample,
+        source,
+        prompt,
+        said,
+        reference,
+        listed if right is not None else (),
+        right,
+        asked.category,
+        asked.chance,
+    )
 
 
 def open_metrics(chosen: Sequence[Chosen]) -> dict[str, Metric]:
@@ -160,7 +177,49 @@ def mean_of(column: str, scores: Sequence[float | None]) -> dict[str, float | No
     return {column: mean, f"{column}_low": mean - half, f"{column}_high": mean + half}
 
 
-def _scored(name: str, metric: Metric, answers: Sequence[Answer]) -> list[float | None]:
+def by_category(
+    answers: Sequence[Answer], scores: Mapping[str, Sequence[float | None]]
+) -> dict[str, dict[str, dict[str, float | None]]]:
+    """The column `BY_CATEGORY` of an evaluation, empty where no answer has a category: of each, in the order of their
+    names, numbers by their size, how many were answered, their mean chance where all have one, and of each metric that
+    says something of them the mean and the ends of its interval at `LEVEL`.
+
+    scores: of each answer, by metric. The interval is Student's, of a metric whose scores are all 0 or 1 the exact one
+    of a share: categories are small, and where all are right Student's would have no width.
+    """
+    found: dict[str, dict[str, float | None]] = {}
+    for name in sorted({each.category for each in answers if each.category}, key=_numbers_by_size):
+        places = [at for at, each in enumerate(answers) if each.category == name]
+        chances = [chance for at in places if (chance := answers[at].chance) is not None]
+        row: dict[str, float | None] = {
+            COUNT: len(places),
+            CHANCE: sum(chances) / len(chances) if len(chances) == len(places) else None,
+        }
+        for column, values in scores.items():
+            own = [values[at] for at in places]
+            if any(value is not None for value in own):
+                row |= mean_among(column, own, values)
+        found[name] = row
+    return {BY_CATEGORY: found} if found else {}
+
+
+def _numbers_by_size(name: str) -> list[tuple[int, str]]:
+    return [(int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name)]
+
+
+def mean_among(
+    column: str, scores: Sequence[float | None], every: Sequence[float | None]
+) -> dict[str, float | None]:
+    """As `mean_of`, of some of the scores; where `every` one is 0 or 1 the interval is the exact one of a share."""
+    own = [score for score in scores if score is not None]
+    if not own or not {*every} <= {0.0, 1.0, None}:
+        return mean_of(column, own)
+    hits = own.count(1.0)
+    low, high = share_interval(hits, len(own), LEVEL)
+    return {column: hits / len(own), f"{column}_low": low, f"{column}_high": high}
+
+
+def scored(name: str, metric: Metric, answers: Sequence[Answer]) -> list[float | None]:
     """A metric's scores, checked. Raises `FvlmError`."""
     try:
         scores = list(metric.score(answers))

@@ -6,11 +6,16 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from attrs import evolve, field, frozen
-from attrs.validators import ge, in_, min_len
+from attrs.validators import deep_iterable, ge, in_, le, min_len
 
 from fvlm_core.plugin_api import cache_folder
 
-Level = Literal["easy", "gaze", "signals"]
+Level = Literal["easy", "gaze", "signals", "questions", "choices"]
+
+ASKED = ("questions", "choices")
+"""Levels that ask questions of their own."""
+
+_PROMPT = "Describe the clip."
 
 _FEW = 64
 """Clips of a rehearsal."""
@@ -24,12 +29,13 @@ class Shapes:
     """Rendered clips.
 
     level: `easy` is what is seen in the clip; `gaze` is what can only be told by looking at the right place at the
-    right time; `signals` is told in words drawn at stated odds, so that the least loss is known. clips,
+    right time; `signals` is told in words drawn at stated odds, so that the least loss is known; `questions` asks
+    what, where, when, how many and which came first, and `choices` the same with choices to pick from. clips,
     validation_clips: how many of each split. frames: of a clip, one a second. seed: of the scenes. prompt: the user's
-    turn. files: whether clips are encoded as H.264 files, which are decoded as any other; without, the model gets the
-    pictures as they were drawn, and nothing is kept. pairs: whether each clip comes with a worse caption, wrong in
-    one word, for preference training. text_only: captions without clips. cache: where the files are kept; they are
-    drawn once and shared by all recipes.
+    turn, where the level asks nothing itself. files: whether clips are encoded as H.264 files, which are decoded as any
+    other; without, the model gets the pictures as they were drawn, and nothing is kept. pairs: whether each clip comes
+    with a worse caption, wrong in one word, for preference training. text_only: captions without clips. cache: where
+    the files are kept; they are drawn once and shared by all recipes.
     """
 
     level: Level = field(default="easy", validator=in_(get_args(Level)))
@@ -37,16 +43,22 @@ class Shapes:
     validation_clips: int = field(default=256, validator=ge(1))
     frames: int = field(default=4, validator=ge(2))
     seed: int = field(default=0, validator=ge(0))
-    prompt: str = field(default="Describe the clip.", validator=min_len(1))
+    prompt: str = field(default=_PROMPT, validator=min_len(1))
     files: bool = True
     pairs: bool = False
     text_only: bool = False
     cache: Path = field(factory=lambda: cache_folder("shapes"))
 
     def __attrs_post_init__(self) -> None:
-        if self.pairs and self.level == "signals":
+        if self.pairs and self.level not in ("easy", "gaze"):
+            what = "caption of a signal" if self.level == "signals" else "wrong answer"
+            raise ValueError(f'pairs: no {what} is worse than another; expected level "easy" or "gaze"')
+        if self.text_only and self.level in ASKED:
+            raise ValueError("text_only: without its clip a question has no answer; expected false")
+        if self.level in ASKED and self.prompt != _PROMPT:
             raise ValueError(
-                'pairs: no caption of a signal is worse than another; expected level "easy" or "gaze"'
+                f'prompt: clips of level "{self.level}" come with questions of their own; expected none, got '
+                f'"{self.prompt}"'
             )
         if self.pairs and self.text_only:
             raise ValueError("text_only: pairs are two captions of a clip; expected false")
@@ -77,7 +89,46 @@ class Shapes:
             clips=_FEW,
             validation_clips=_FEW // 4,
             seed=_STAND_IN + seed,
-            prompt=prompt or "Describe the clip.",
+            prompt=prompt or _PROMPT,
             pairs=contents == "pairs",
             text_only=contents == "text",
         )
+
+
+LONGEST = 512
+"""Frames of a video with a needle, at most."""
+
+
+@frozen(kw_only=True)
+class Needles:
+    """Long videos in which a coloured flag is shown for a few frames, and asked for.
+
+    lengths: of the videos, in frames, which take turns; one a second. depths: where the flag is, from 0 (it begins the
+    video) to 1 (it ends it), in turns; none: anywhere, all places equally likely. shown: frames that show it. clips,
+    validation_clips: how many of each split. seed: of the videos.
+    """
+
+    lengths: tuple[int, ...] = field(
+        default=(8, 16, 32), validator=[min_len(1), deep_iterable([ge(2), le(LONGEST)])]
+    )
+    depths: tuple[float, ...] = field(default=(), validator=deep_iterable([ge(0), le(1)]))
+    shown: int = field(default=3, validator=ge(1))
+    clips: int = field(default=4096, validator=ge(1))
+    validation_clips: int = field(default=256, validator=ge(1))
+    seed: int = field(default=0, validator=ge(0))
+
+    def __attrs_post_init__(self) -> None:
+        if self.shown > min(self.lengths):
+            raise ValueError(
+                f"shown: expected at most {min(self.lengths)}, the frames of the shortest video, got {self.shown}"
+            )
+
+    def floor(self) -> str:
+        """The least loss there can be, in words."""
+        return "0 nats: all that is said is decided by what is seen"
+
+    def rehearsal(self) -> Needles:
+        """Fewer and shorter videos, for rehearsals."""
+        short = tuple(min(length, max(8, self.shown)) for length in self.lengths)
+        few = {"clips": min(self.clips, _FEW), "validation_clips": min(self.validation_clips, _FEW // 4)}
+        return evolve(self, lengths=short, **few)

@@ -72,10 +72,10 @@ def card(frame: Image.Image, cell: int, head: str, body: str) -> None:
     draw.rectangle((x, y, x + CELL - 1, y + CELL - 1), fill=COLOURS.get(body, _BLACK))
     draw.rectangle((x, y, x + CELL - 1, y + _HEAD - 1), fill=COLOURS[head])
     if body not in COLOURS:
-        _glyph(draw, x + 2, y + _HEAD + 1, body)
+        glyph(draw, x + 2, y + _HEAD + 1, body)
 
 
-def _glyph(draw: ImageDraw.ImageDraw, left: int, top: int, name: str) -> None:
+def glyph(draw: ImageDraw.ImageDraw, left: int, top: int, name: str) -> None:
     """A white glyph in 10 x 9 px."""
     right, bottom, middle = left + 9, top + 8, left + 4.5
     box = (left, top, right, bottom)

@@ -1,4 +1,4 @@
-"""What this plugin offers: the embedded data source."""
+"""What this plugin offers: data that are drawn."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ def fvlm_data_sources() -> Iterator[Component]:
         "shapes",
         target="fvlm_shapes.source:build",
         config="fvlm_shapes.config:Shapes",
-        summary="rendered H.264 clips with captions, levels easy (seen), gaze (looked for) and signals (known odds)",
+        summary="rendered H.264 clips with captions, levels easy (seen), gaze (looked for) and signals (known odds), "
+        "or questions and choices",
         provides=("rehearsal",),
         example={"clips": 6, "validation_clips": 4, "frames": 2},
+    )
+    yield Component(
+        "needles",
+        target="fvlm_shapes.needles:build",
+        config="fvlm_shapes.config:Needles",
+        summary="rendered videos of any length to 512 frames, with a flag somewhere that is asked for",
+        example={"lengths": (4, 6), "clips": 6, "validation_clips": 4},
     )

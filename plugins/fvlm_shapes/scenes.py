@@ -16,6 +16,8 @@ from fvlm_core.plugin_api import Split
 from fvlm_shapes.config import Level
 from fvlm_shapes.draw import COLOURS, GLYPHS, GRID, SIDE, band, blank, card, fill
 from fvlm_shapes.draws import pick, rank_pick, several
+from fvlm_shapes.questions import CATEGORIES, Questioned
+from fvlm_shapes.questions import draw as draw_question
 from fvlm_shapes.signals import signal
 
 _HELD_OUT = 8
@@ -67,11 +69,26 @@ def scene(level: Level, seed: int, split: Split, index: int, frames: int) -> Sce
     """
     if level == "signals":
         return signal(seed, split, index, frames)
+    if level in ("questions", "choices"):
+        return _questioned(level, seed, split, index, frames)
     draw = {"easy": _easy, "gaze": _gaze}[level]
     attempt = 0
     while True:
         drawn = draw(Random(f"{level}/{seed}/{split}/{index}/{attempt}"), frames)
         digest = blake2b(drawn.caption().encode(), digest_size=8).digest()
+        if (int.from_bytes(digest, "big") % _HELD_OUT == 0) == (split == "validation"):
+            return drawn
+        attempt += 1
+
+
+def _questioned(level: Level, seed: int, split: Split, index: int, frames: int) -> Questioned:
+    """Clips and questions of the two levels are the same. Held out by what is seen: answers are met in both splits."""
+    category = CATEGORIES[index % len(CATEGORIES)]
+    attempt = 0
+    while True:
+        random = Random(f"questions/{seed}/{split}/{index}/{attempt}")
+        drawn = draw_question(random, category, frames, level == "choices")
+        digest = blake2b(repr(drawn.events).encode(), digest_size=8).digest()
         if (int.from_bytes(digest, "big") % _HELD_OUT == 0) == (split == "validation"):
             return drawn
         attempt += 1

@@ -14,10 +14,11 @@ from filelock import FileLock
 from fvlm_core.plugin_api import DataSource, FrameArray, Progress, Sample, Split, Turn, VideoFile
 from fvlm_shapes.config import Shapes
 from fvlm_shapes.pairs import worse
+from fvlm_shapes.questions import Questioned
 from fvlm_shapes.render import Film, render
 from fvlm_shapes.scenes import Pictures, Scene, scene
 
-_DRAWS = ("draw.py", "draws.py", "render.py", "scenes.py", "signals.py")
+_DRAWS = ("draw.py", "draws.py", "questions.py", "render.py", "scenes.py", "signals.py")
 """The modules that decide what the files hold: when one changes, nothing is taken from the cache of before."""
 
 
@@ -39,13 +40,16 @@ class ShapesSource(DataSource):
 
     def __getitem__(self, index: int) -> Sample:
         config, drawn = self.config, self._scene(index)
+        asked = drawn if isinstance(drawn, Questioned) else None
         return Sample(
             f"{config.level}-{config.seed}-{self.film.split}-{index:06d}",
             self.name,
-            (Turn("user", config.prompt), Turn("assistant", drawn.caption())),
+            (Turn("user", asked.prompt() if asked else config.prompt), Turn("assistant", drawn.caption())),
             None if config.text_only else self._file(index) if config.files else self._pictures(drawn),
             rejected=self._rejected(index, drawn) if config.pairs else (),
             nats=None if config.text_only else drawn.nats(),
+            category=asked.kind() if asked else "",
+            chance=asked.chance() if asked else None,
         )
 
     def prepare(self, progress: Progress) -> None:
@@ -84,8 +88,12 @@ class ShapesSource(DataSource):
         temporary = file.with_name(f".{file.name}.{os.getpid()}")
         with temporary.open("w", encoding="utf-8") as out:
             for index in range(len(self)):
-                video = self.film.file(index).relative_to(self.film.folder).as_posix()
-                out.write(json.dumps({"video": video, "caption": self._scene(index).caption()}) + "\n")
+                video, drawn = (
+                    self.film.file(index).relative_to(self.film.folder).as_posix(),
+                    self._scene(index),
+                )
+                asked = {"question": drawn.prompt()} if isinstance(drawn, Questioned) else {}
+                out.write(json.dumps({"video": video, **asked, "caption": drawn.caption()}) + "\n")
         temporary.rename(file)
 
 

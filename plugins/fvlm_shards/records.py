@@ -34,7 +34,7 @@ class Blind(UnusableRecord):
 class RecordText(NamedTuple):
     """What a record says. rejected: empty but for preference pairs. frames: as it declares, None if it does not.
     source: of ours, the source that it was packed from. names: its keys that name a picture or a video. text_only: as
-    it declares, None if it does not."""
+    it declares, None if it does not. category, chance: of ours, see `Sample`."""
 
     id: str
     turns: tuple[Turn, ...]
@@ -43,6 +43,8 @@ class RecordText(NamedTuple):
     source: str = ""
     names: tuple[str, ...] = ()
     text_only: bool | None = None
+    category: str = ""
+    chance: float | None = None
 
 
 def read_record(
@@ -50,9 +52,10 @@ def read_record(
 ) -> RecordText:
     """Any variant of a record. about: what a .json says beside a caption in a .txt. Raises `UnusableRecord`.
 
-    Ours: {"id", "turns", "rejected"?}. The founding project's: A {"token_ids", "loss_mask"}; B {"caption"}, or the
-    caption alone, from a .txt; C {"user", "assistant"}; D {"user", "chosen_assistant", "rejected_assistant"} or
-    {"chosen_token_ids", "rejected_token_ids"}. Text comes before token ids where a record has both.
+    Ours: {"id", "turns", "rejected"?, "category"?, "chance"?}. The founding project's: A {"token_ids", "loss_mask"};
+    B {"caption"}, or the caption alone, from a .txt; C {"user", "assistant"}; D {"user", "chosen_assistant",
+    "rejected_assistant"} or {"chosen_token_ids", "rejected_token_ids"}. Text comes before token ids where a record has
+    both.
     """
     record = object_of(content)
     told = record if about is None else about
@@ -60,9 +63,10 @@ def read_record(
     if "turns" in record:
         turns, rejected = _turns(record["turns"]), _turns(record.get("rejected", []))
         name, source = _string(record, "id"), _string(record, "source", "")
+        category, chance = _string(record, "category", ""), record.get("chance")
     else:
         turns, rejected = _founding(record, prompt, token_ids)
-        source = ""
+        source, category, chance = "", "", None
         if not any(turn.content.strip() for turn in turns if turn.role == "assistant"):
             raise UnusableRecord("empty answer")
     frames, text_only = told.get("frame_count"), told.get("is_text_only")
@@ -76,6 +80,8 @@ def read_record(
         source,
         tuple(names),
         text_only if isinstance(text_only, bool) else None,
+        category,
+        chance if type(chance) is float and 0 <= chance <= 1 else None,
     )
 
 

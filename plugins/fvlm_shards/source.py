@@ -104,7 +104,15 @@ class ShardSource(DataSource):
         if entry.kind == "video":
             start, size = entry.starts[0], entry.sizes[0]
             video = VideoFile(file, member=Member(entry.id, (file,), "tar", start, size, size))
-        return Sample(entry.id, text.source or self.name, text.turns, video, rejected=text.rejected)
+        return Sample(
+            entry.id,
+            text.source or self.name,
+            text.turns,
+            video,
+            rejected=text.rejected,
+            category=text.category,
+            chance=text.chance,
+        )
 
     def problems(self) -> tuple[Problem, ...]:
         return self._problems

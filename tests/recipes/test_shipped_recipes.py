@@ -69,6 +69,8 @@ RUNS = {
         *(f"{width}-{samples}" for samples in (36864, 10240, 4096) for width in (48, 32, 16, 12, 8)),
     ],
     "captions_small": ["32", "48", "96", "48-blind", "48-coarse-only"],
+    "needles_small": ["foveated", "pooled", "last-4", "blind"],
+    "questions_small": ["baseline", "blind"],
     "question_first": ["baseline", "question-first", "pooled", "pooled-question-first"],
     "optimizers_small": ["adamw", "muon", "sgd"],
     "schedules_small": ["wsd", "cosine", "constant"],
@@ -90,6 +92,8 @@ OWN_DATA = (
     "mup_widths",
     "augment_small",
     "question_first",
+    "questions_small",
+    "needles_small",
     "token_budget_small",
 )
 """Recipes that make their own data, in minutes."""

@@ -55,6 +55,19 @@ def test_metrics_stand_in_a_table_with_their_intervals(root: Path) -> None:
     ]
 
 
+def test_categories_stand_in_a_table_of_their_own_beside_their_chance(root: Path) -> None:
+    kinds = {
+        "where": {"answers": 12, "chance": 0.25, "token_f1": 0.5, "token_f1_low": 0.2, "token_f1_high": 0.8}
+    }
+    write_run(root, "r/d", evaluation={**MEANS, "answers_by_category": kinds})
+    _, table = sections(root)["answers"].blocks[0].tables
+    assert [column.title for column in table.columns] == (
+        ["run", "at step", "category", "metric", "mean", "low", "high", "chance", "answers"]
+    )
+    (row,) = [[cell.text for cell in row] for row in table.rows]
+    assert row[1:] == ["100", "where", "token_f1", "0.5", "0.2", "0.8", "0.25", "12"]
+
+
 def test_the_best_the_typical_and_the_worst_answer_are_shown(root: Path) -> None:
     (block,) = sections(root)["answers"].blocks[1:]
     (table,) = block.tables

@@ -15,7 +15,9 @@ import trainer
 from attrs import evolve
 from fvlm_answer_metrics.answers import ExactMatches
 from fvlm_answer_metrics.config import ExactMatch
-from scipy.stats import ttest_1samp
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest, ttest_1samp
 
 from fvlm_core.data.collate import Preparer
 from fvlm_core.data.loader import ValidationSet, validation_set
@@ -25,12 +27,15 @@ from fvlm_core.interfaces.metric import Answer, Metric
 from fvlm_core.model.byte_tokenizer import ByteChat
 from fvlm_core.recipes.read import read_metric, read_recipe
 from fvlm_core.recipes.schema import Answering, Chosen, Training
-from fvlm_core.runs.answers import metric_means, read_answers, write_answers
+from fvlm_core.runs.answers import ScoredAnswer, metric_means, read_answers, write_answers
 from fvlm_core.runs.metrics import read_metrics
+from fvlm_core.runs.record_shapes import ROW
 from fvlm_core.training import answers as answering
 from fvlm_core.training.answers import Examiner, mean_of, open_metrics
 from fvlm_core.training.process_group import Ranks
 from fvlm_core.utils.errors import FvlmError, Problems, UsageError
+from fvlm_core.utils.json_shape import misfit
+from fvlm_core.utils.shares import share_interval
 
 METRICS = """
 metrics = [{ name = "exact-match" }, { name = "token-f1" }, { name = "chrf" }]
@@ -152,7 +157,7 @@ def test_every_source_has_an_equal_share_of_the_questions_the_same_ones_each_tim
     many = validation_set(sources, preparer(), 60, 8, 21).questions
     assert [sum(name.startswith(f"{source}/") for name in few) for source in "abc"] == [3, 3, 1]
     assert set(few) < set(many)
-    assert all(turns[-1].role == "assistant" for turns in many.values())
+    assert all(asked.turns[-1].role == "assistant" for asked in many.values())
     assert validation_set(sources, preparer(), 60, 8, 9).questions == few
     assert validation_set(sources, preparer(max_tokens=12), 60, 8, 9).questions == {}
     assert validation_set(sources, preparer(), 60, 8).questions == {}
@@ -183,6 +188,62 @@ def test_multiple_choice_questions_come_with_their_choices_and_the_right_one(
         index = str(int(each.id))
         assert (each.source, each.choices, each.right) == ("a", (index, "red"), 0)
         assert (each.prompt, each.reference) == (f"Which is {index}?\nA. {index}\nB. red", "Answer: A")
+
+
+class Kinds(DataSource):
+    """Text alone: questions of two kinds, of which one is guessed by chance, and every fourth of no kind."""
+
+    name = "kinds"
+
+    def __len__(self) -> int:
+        return 24
+
+    def __getitem__(self, index: int) -> Sample:
+        turns = (Turn("user", "Say"), Turn("assistant", "yes"))
+        kind = ("where", "when", "where", "")[index % 4]
+        return Sample(f"{index:03d}", "kinds", turns, category=kind, chance=0.25 if kind == "where" else None)
+
+
+def test_scores_are_given_by_category_with_their_chance_and_intervals(examiner: Examiner, vlm: Any) -> None:
+    chosen = validation_set((Kinds(),), preparer(), 24, 5, 24)
+    half = lambda answers: [float(int(each.id) % 8 == 0) for each in answers]
+    third = lambda answers: [int(each.id) / 3 if each.category == "when" else None for each in answers]
+    metrics = {"half": Told(half), "third": Told(third)}
+    metrics["half"].column = "half"
+    row, scored = evolve(examiner, validation=chosen, metrics=metrics).examine(vlm)
+    assert {each.category for each in scored} == {"where", "when", ""}
+    found = row["answers_by_category"]
+    assert list(found) == ["when", "where"]
+    where = found["where"]
+    assert (where["answers"], where["chance"], where["half"]) == (12, 0.25, 0.25)
+    exact = binomtest(3, 12).proportion_ci(0.95, "exact")
+    assert (where["half_low"], where["half_high"]) == pytest.approx((exact.low, exact.high))
+    assert "told" not in where
+    when = found["when"]
+    assert (when["answers"], when["chance"], when["half"], when["half_low"]) == (6, None, 0.0, 0.0)
+    assert when["half_high"] == pytest.approx(binomtest(0, 6).proportion_ci(0.95, "exact").high)
+    student = ttest_1samp([index / 3 for index in range(1, 24, 4)], 0.0).confidence_interval(0.95)
+    assert (when["told_low"], when["told_high"]) == pytest.approx((student.low, student.high))
+    assert misfit(row, ROW) == ""
+
+
+def test_the_category_of_an_answer_is_kept_and_files_without_one_are_read(tmp_path: Path) -> None:
+    one, other = (ScoredAnswer("a/1", "?", "x", "y", {"m": 0.0}, kind) for kind in ("where", ""))
+    write_answers(tmp_path, 1, [one, other], None)
+    first, second = (tmp_path / "answers/step-00000001.jsonl").read_text().splitlines()
+    assert '"category": "where"' in first
+    assert "category" not in second
+    assert read_answers(tmp_path, 1) == [one, other]
+
+
+@given(hits=st.integers(0, 60), more=st.integers(0, 60))
+def test_the_interval_of_a_share_is_the_exact_one(hits: int, more: int) -> None:
+    low, high = share_interval(hits, hits + more)
+    if hits + more == 0:
+        assert (low, high) == (0.0, 1.0)
+        return
+    exact = binomtest(hits, hits + more).proportion_ci(0.95, "exact")
+    assert (low, high) == pytest.approx((exact.low, exact.high), abs=1e-9)
 
 
 class Shared:

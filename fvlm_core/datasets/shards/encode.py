@@ -73,6 +73,10 @@ def encode(sample: Sample, settings: PackSettings, chat: Chat | None) -> Encoded
     record: dict[str, Any] = {"id": sample.id, "source": sample.source, "turns": _plain(sample.turns)}
     if sample.rejected:
         record["rejected"] = _plain(sample.rejected)
+    if sample.category:
+        record["category"] = sample.category
+    if sample.chance is not None:
+        record["chance"] = sample.chance
     return Encoded(
         id=sample.id,
         text=json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fvlm_core.report.html.parts import Block, Cell, Column, Section, Table, number
 from fvlm_core.report.html.run_data import Gathered
-from fvlm_core.runs.answers import ScoredAnswer, metric_means, read_answers
+from fvlm_core.runs.answers import ScoredAnswer, category_rows, metric_means, read_answers
 from fvlm_core.utils.errors import UsageError
 
 _LONGEST = 300
@@ -40,7 +40,15 @@ def section(runs: Sequence[Gathered]) -> Section | None:
             continue
         if table is not None:
             blocks.append(Block(one.label, tables=[table]))
-    means = Block("", warnings=damaged, tables=[Table("metrics", caption, columns, rows)])
+    tables = [Table("metrics", caption, columns, rows)]
+    if categories := [row for one in runs for row in _categories(one)]:
+        beside = (*columns[:2], Column("category"), *columns[2:], *(_number("chance"), _number("answers")))
+        said = (
+            "The same by the kind of the question. Chance is what somebody scores who sees nothing, knows the possible "
+            "answers, and guesses. Intervals of shares are exact (Clopper-Pearson)."
+        )
+        tables.append(Table("categories", said, beside, categories))
+    means = Block("", warnings=damaged, tables=tables)
     return Section("answers", "Metrics and answers", [means, *blocks])
 
 
@@ -55,6 +63,25 @@ def _means(one: Gathered) -> list[list[Cell]]:
         ]
         for name, found in metric_means(row).items()
     ]
+
+
+def _categories(one: Gathered) -> list[list[Cell]]:
+    row = one.validation.last
+    return [
+        [
+            Cell(one.label),
+            number(row["step"], "{:,}"),
+            Cell(category),
+            Cell(metric),
+            *(number(value) for value in (found.mean, found.low, found.high, chance)),
+            number(count, "{:,}"),
+        ]
+        for category, count, chance, metric, found in category_rows(row)
+    ]
+
+
+def _number(title: str) -> Column:
+    return Column(title, number=True)
 
 
 def _samples(one: Gathered, at: int) -> Table | None:

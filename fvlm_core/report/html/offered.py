@@ -8,6 +8,8 @@ from copy import deepcopy
 from io import BytesIO
 from math import isfinite
 
+from matplotlib.figure import Figure
+
 from fvlm_core.interfaces import section as offered
 from fvlm_core.recipes.schema import Chosen
 from fvlm_core.report.figures.files import house_style
@@ -68,7 +70,7 @@ def _block(part: offered.Part, id: str) -> Block:
     if isinstance(part, str):
         return Block(words=[part])
     if isinstance(part, offered.SectionFigure):
-        return Block(pictures=[_picture(part)])
+        return Block(pictures=[pictured(part.figure, part.caption)])
     numeric = [not any(isinstance(row[at], str) for row in part.rows) for at in range(len(part.columns))]
     columns = [Column(name, number) for name, number in zip(part.columns, numeric, strict=True)]
     return Block(tables=[Table(id, part.caption, columns, [list(map(_cell, row)) for row in part.rows])])
@@ -86,9 +88,10 @@ def _cell(value: offered.Value) -> Cell:
     )
 
 
-def _picture(part: offered.SectionFigure) -> Picture:
+def pictured(figure: Figure, caption: str) -> Picture:
+    """A matplotlib figure as a picture of its own size."""
     out = BytesIO()
-    part.figure.savefig(out, format="png", dpi=2 * _SCREEN, metadata={"Software": None})
-    width, height = (round(_SCREEN * inches) for inches in part.figure.get_size_inches())
+    figure.savefig(out, format="png", dpi=2 * _SCREEN, metadata={"Software": None})
+    width, height = (round(_SCREEN * inches) for inches in figure.get_size_inches())
     url = f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
-    return Picture([Frame(url, width, height, part.caption)], part.caption)
+    return Picture([Frame(url, width, height, caption)], caption)
