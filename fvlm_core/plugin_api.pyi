@@ -7,8 +7,11 @@ from fvlm_core.datasets.shards.index import IndexEntry as IndexEntry
 from fvlm_core.datasets.shards.index import Shown as Shown
 from fvlm_core.datasets.shards.index import write_index as write_index
 from fvlm_core.datasets.shards.leaks import Signatures as Signatures
+from fvlm_core.datasets.shards.manifest import Manifest as Manifest
 from fvlm_core.datasets.shards.manifest import read_manifest as read_manifest
 from fvlm_core.datasets.shards.manifest import wrong_sizes as wrong_sizes
+from fvlm_core.datasets.shards.remote import RemotePack as RemotePack
+from fvlm_core.datasets.shards.remote import find_remote_pack as find_remote_pack
 from fvlm_core.datasets.shards.tar import PICTURES as PICTURES
 from fvlm_core.datasets.shards.tar import TEXTS as TEXTS
 from fvlm_core.datasets.shards.tar import VIDEOS as VIDEOS
@@ -144,6 +147,7 @@ from fvlm_core.training.objective import Contribution as Contribution
 from fvlm_core.training.objective import MeasuredBatch as MeasuredBatch
 from fvlm_core.training.objective import Objective as Objective
 from fvlm_core.training.objective import TokenLoss as TokenLoss
+from fvlm_core.utils.address import Address as Address
 from fvlm_core.utils.data_files import NOTES as NOTES
 from fvlm_core.utils.data_files import NotData as NotData
 from fvlm_core.utils.data_files import check_data as check_data

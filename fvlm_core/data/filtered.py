@@ -50,6 +50,12 @@ class FilteredSource(DataSource):
     def __getitem__(self, index: int) -> Sample:
         return self._source[int(self._kept[index])]
 
+    def sample_id(self, index: int) -> str:
+        return self._source.sample_id(int(self._kept[index]))
+
+    def read_ahead(self, indices: Sequence[int]) -> None:
+        self._source.read_ahead([int(self._kept[index]) for index in indices])
+
     def problems(self) -> tuple[Problem, ...]:
         return (*self._source.problems(), *self._left_out)
 

@@ -101,6 +101,7 @@ class TrainingData(Dataset[MicroBatch]):
     def __getitem__(self, piece: Any) -> MicroBatch:
         """The micro-batch of a piece of a step. Raises `BadSample` when it cannot be filled."""
         of = cast(Piece, piece)
+        self._read_ahead(of.next)
         bad: list[BadReport] = []
         rooms = of.rooms or (None,) * len(of.places)
         examples = [self._example(place, room, bad) for place, room in zip(of.places, rooms, strict=True)]
@@ -111,6 +112,14 @@ class TrainingData(Dataset[MicroBatch]):
             examples += fillers(examples, of.shape.frames, of.shape.tokens, self.preparer.max_tokens)
         spelled = tuple((example.id, example.spelled[0]) for example in examples if example.spelled)
         return MicroBatch(collate(examples), tuple(bad), cut, spelled, of.offset, of.last)
+
+    def _read_ahead(self, places: Sequence[int]) -> None:
+        """Tell each source which of its samples this process reads after those that it reads now."""
+        indices: dict[int, list[int]] = {}
+        for source, index in map(self.mixture.at, places):
+            indices.setdefault(source, []).append(index)
+        for source, its in indices.items():
+            self.sources[source].read_ahead(its)
 
     def _example(self, place: int, room: Room | None, bad: list[BadReport]) -> Example:
         source, index = self.mixture.at(place)
@@ -156,7 +165,7 @@ def micro_batches(
     flight = InFlight(workers)
     loader: DataLoader[MicroBatch] = DataLoader(
         evolve(data, flight=flight) if workers else data,
-        sampler=Pieces(share, step),  # type: ignore[arg-type]  # an iterable; it has no length
+        sampler=Pieces(share, step, max(workers, 1)),  # type: ignore[arg-type]  # an iterable; it has no length
         batch_size=None,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
@@ -248,7 +257,7 @@ def chosen_validation(source: DataSource, samples: int) -> list[int]:
     ranked: list[tuple[int, int]] = []
     for index in range(len(source)):
         try:
-            name = source[index].id
+            name = source.sample_id(index)
         except BadSample:
             name = str(index)  # it is tried, found bad again, and named
         ranked.append((derive(0, "validation", name), index))
@@ -268,7 +277,9 @@ def validation_set(
     bad: list[BadReport] = []
     for number, source in enumerate(sources):
         share, asked = (n // len(sources) + (number < n % len(sources)) for n in (samples, answered))
-        for index in chosen_validation(source, share):
+        chosen = chosen_validation(source, share)
+        source.read_ahead(chosen)
+        for index in chosen:
             name = f"{source.name}/{index}"
             try:
                 sample = source[index]

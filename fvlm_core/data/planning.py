@@ -5,6 +5,7 @@ What is in a step is decided before, and nothing here changes it: a step's sampl
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
@@ -37,7 +38,7 @@ class Piece:
     """A micro-batch to be made. offset: samples of the step before it. places: of the mixture, in order.
 
     rooms: of each place, where micro-batches are planned from lengths. shape: what it is filled up to. last: whether it
-    is the rank's last of the step.
+    is the rank's last of the step. next: places that whoever makes it makes after it.
     """
 
     offset: int
@@ -45,6 +46,7 @@ class Piece:
     rooms: tuple[Room, ...] = ()
     shape: Room | None = None
     last: bool = False
+    next: tuple[int, ...] = ()
 
 
 @frozen(eq=False)
@@ -219,12 +221,25 @@ class RankShare:
 
 @frozen
 class Pieces:
-    """The micro-batches of a share after `step`, to its end: what a loader draws from."""
+    """The micro-batches of a share after `step`, to its end: what a loader draws from.
+
+    makers: processes that make them in turn. Each piece says which places its maker has next, so that these may be
+    fetched meanwhile.
+    """
 
     share: RankShare
     step: int
+    makers: int = 1
 
     def __iter__(self) -> Iterator[Piece]:
+        waiting: deque[Piece] = deque()
+        for piece in self._pieces():
+            waiting.append(piece)
+            if len(waiting) > self.makers:
+                yield evolve(waiting.popleft(), next=piece.places)
+        yield from waiting
+
+    def _pieces(self) -> Iterator[Piece]:
         step = self.step
         while self.share.holds(step):
             yield from self.share.pieces(step)

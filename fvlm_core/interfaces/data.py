@@ -116,10 +116,11 @@ class StoredFrames:
     starts, sizes: of each picture, in bytes. times: seconds after the clip's first picture, where known.
     still: one picture that is no video, which a recipe may repeat as one. fps, max_frames: how the frames of a clip
     were chosen, as `VideoFile` has it, where known. fit: how a still picture was made square. apart: several pictures
-    that are no clip, of which training leaves out none.
+    that are no clip, of which training leaves out none. data: where the file lies elsewhere, the bytes of it that hold
+    the pictures, which begin at `base`; path is its address then.
     """
 
-    path: Path
+    path: Path | str
     starts: tuple[int, ...]
     sizes: tuple[int, ...]
     times: tuple[float, ...] = ()
@@ -128,6 +129,8 @@ class StoredFrames:
     max_frames: int | None = None
     fit: Fit = "crop"
     apart: bool = False
+    data: bytes | None = field(default=None, repr=False)
+    base: int = 0
 
 
 @frozen
@@ -252,6 +255,14 @@ class DataSource(ABC):
     @abstractmethod
     def __getitem__(self, index: int) -> Sample:
         """Sample `index` (0 <= index < len). Cheap: no decoding, and possible before `prepare`."""
+
+    def sample_id(self, index: int) -> str:
+        """The id of sample `index`, without reading more of it than that takes. Raises as `self[index]`."""
+        return self[index].id
+
+    def read_ahead(self, indices: Sequence[int]) -> None:
+        """Told which samples are asked for next, in order: one whose files lie elsewhere may begin to fetch them."""
+        return
 
     def problems(self) -> tuple[Problem, ...]:
         """Rows left out while listing, each named with its reason; they are counted in the run's summary."""

@@ -104,6 +104,12 @@ class DecodedSource(DataSource):
             return sample
         return evolve(sample, video=evolve(sample.video, decoder=self.decoder))
 
+    def sample_id(self, index: int) -> str:
+        return self.source.sample_id(index)
+
+    def read_ahead(self, indices: Sequence[int]) -> None:
+        self.source.read_ahead(indices)
+
     def problems(self) -> tuple[Problem, ...]:
         return self.source.problems()
 

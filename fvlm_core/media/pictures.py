@@ -7,6 +7,7 @@ import struct
 import warnings
 import zlib
 from io import BytesIO
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -55,9 +56,11 @@ def read_stored(stored: StoredFrames) -> list[bytes]:
     if not stored.starts or len(stored.starts) > MAX_PICTURES or max(stored.sizes) > MAX_BYTES:
         limits = f"1 to {MAX_PICTURES} of at most {MAX_BYTES >> 20} MB"
         raise BadSample(stored.path, f"{len(stored.starts)} pictures, where {limits} are read")
+    if stored.data is not None:
+        return _held(stored, stored.data)
     pictures: list[bytes] = []
     try:
-        handle = data_handle(stored.path)
+        handle = data_handle(Path(stored.path))
     except OSError as error:
         raise BadSample(stored.path, error.strerror or str(error)) from error
     try:
@@ -77,6 +80,15 @@ def read_stored(stored: StoredFrames) -> list[bytes]:
     finally:
         os.close(handle)
     return pictures
+
+
+def _held(stored: StoredFrames, data: bytes) -> list[bytes]:
+    """The pictures where their bytes are at hand."""
+    last = stored.base + len(data)
+    spans = [(start, start + size) for start, size in zip(stored.starts, stored.sizes, strict=True)]
+    if min(stored.starts) < stored.base or max(end for _, end in spans) > last:
+        raise BadSample(stored.path, f"pictures that are not within bytes {stored.base:,} to {last:,}")
+    return [data[start - stored.base : end - stored.base] for start, end in spans]
 
 
 def decode_stored(stored: StoredFrames, size: int) -> NDArray[np.uint8]:

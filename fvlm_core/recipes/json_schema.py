@@ -26,13 +26,14 @@ from fvlm_core.recipes import schema
 from fvlm_core.recipes.choose import ALONE
 from fvlm_core.recipes.expand import EXPANSIONS
 from fvlm_core.recipes.resolved import plain
+from fvlm_core.utils.address import Address
 from fvlm_registry import Kind, Offer, registry
 
 Schema = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-_SCALARS: dict[Any, str] = {bool: "boolean", int: "integer", float: "number", str: "string", Path: "string"}
+_SCALARS: dict[Any, str] = {bool: "boolean", int: "integer", float: "number", str: "string", Path: "string", Address: "string"}
 _BOUNDS = {">=": "minimum", ">": "exclusiveMinimum", "<=": "maximum", "<": "exclusiveMaximum"}
 _INHERITING = ("extends", *EXPANSIONS)
 
@@ -166,7 +167,7 @@ class _Definitions:
             return self.component(kind.__metadata__[0], complete)
         if origin in (types.UnionType, Union):
             every = [self.type(one, complete) for one in get_args(kind) if one is not types.NoneType]
-            return every[0] if len(every) == 1 else {"anyOf": every}
+            return every[0] if all(one == every[0] for one in every) else {"anyOf": every}
         if origin is tuple:
             return self.array(get_args(kind), complete)
         if kind is schema.Source:

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from fvlm_core.recipes.schema import Chosen, FitSettings, RunRecipe, Source, TextMixture
+from fvlm_core.utils.address import Address
 
 RUNTIME = (
     "campaign",
@@ -61,4 +62,4 @@ def plain(value: Any) -> Any:
         return [plain(child) for child in value]
     if isinstance(value, Mapping):
         return {key: plain(child) for key, child in value.items()}
-    return str(value) if isinstance(value, Path) else value
+    return str(value) if isinstance(value, Path | Address) else value

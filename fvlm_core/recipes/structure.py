@@ -14,6 +14,7 @@ import attrs
 from cattrs import Converter
 
 from fvlm_core.recipes.located import Key, Located
+from fvlm_core.utils.address import Address, is_address
 from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.paths import user_path
 
@@ -67,6 +68,7 @@ def _converter(special: dict[type, Reader]) -> Converter:
     for cls in (bool, int, float, str):
         converter.register_structure_hook(cls, _scalar)
     converter.register_structure_hook(Path, lambda value, _: _path(value))
+    converter.register_structure_hook(Address, lambda value, _: _address(value))
     converter.register_structure_hook_factory(
         attrs.has, lambda cls: lambda value, _: _read_class(converter, value, cls)
     )
@@ -126,6 +128,13 @@ def _path(value: Located) -> Path:
         raise Invalid([((), str(error))]) from None
 
 
+def _address(value: Located) -> Address:
+    try:
+        return Address(_scalar(value, str))
+    except ValueError as error:
+        raise Invalid([((), str(error))]) from None
+
+
 def _literal(value: Located, cls: Any) -> Any:
     options = get_args(cls)
     if any(type(value.value) is type(option) and value.value == option for option in options):
@@ -158,6 +167,9 @@ def _union(converter: Converter, value: Located, cls: Any) -> Any:
     scalars = [option for option in options if not attrs.has(option)]
     # A table can only be meant as the class that is one; that way its own problems are told, not the union's.
     choice = tables if isinstance(value.value, dict) and tables else scalars or tables
+    if Address in choice:  # what is meant as one, though wrong, is no path
+        meant = isinstance(value.value, str) and is_address(value.value)
+        choice = [Address] if meant else [option for option in choice if option is not Address]
     if len(choice) == 1:
         return converter.structure(value, choice[0])
     for option in choice:
@@ -279,4 +291,4 @@ def describe(cls: Any) -> str:
         return "an array"
     if get_origin(cls) in (types.UnionType, Union):
         return " or ".join(describe(option) for option in get_args(cls) if option is not types.NoneType)
-    return "a path" if cls is Path else "a table"
+    return "an address" if cls is Address else "a path" if cls is Path else "a table"

@@ -13,6 +13,7 @@ from fvlm_core.recipes.drift import NOT_SET, Change, changes
 from fvlm_core.recipes.read import Run, from_resolved
 from fvlm_core.recipes.resolved import flat, resolved
 from fvlm_core.recipes.schema import Chosen, RunRecipe
+from fvlm_core.utils.address import Address
 from fvlm_core.utils.errors import Problems
 from fvlm_core.utils.versions import version
 from fvlm_registry import Offer, registry
@@ -98,12 +99,12 @@ def seen_data(train: tuple[DataSource, ...], validation: tuple[DataSource, ...])
 
 
 def data_places(config: RunRecipe) -> set[str]:
-    """The keys of a recipe's data that are paths."""
+    """The keys of a recipe's data that are paths or addresses."""
     return {
         f"{key}.{attribute.name}"
         for key, chosen in _sources(config).items()
         for attribute in attrs.fields(type(chosen.config))
-        if isinstance(getattr(chosen.config, attribute.name), Path)
+        if isinstance(getattr(chosen.config, attribute.name), Path | Address)
     }
 
 

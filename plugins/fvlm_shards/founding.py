@@ -44,7 +44,7 @@ from fvlm_shards.config import Shards
 from fvlm_shards.records import Blind, RecordText, UnusableRecord, object_of, read_record, says_text
 from fvlm_shards.token_ids import TokenIds
 
-_LAYOUT = 6
+_LAYOUT = 7
 """Raised when an index would come out otherwise for the same shards."""
 
 _UNPACK = {
@@ -77,26 +77,26 @@ class ListedShards:
     fingerprint: str
 
 
-def list_shards(config: Shards) -> ListedShards:
-    """Index the shards below the path, or take the index made before for the very same files.
+def list_shards(config: Shards, root: Path) -> ListedShards:
+    """Index the shards below a folder, or take the index made before for the very same files.
 
     Raises `MissingData` when there is no shard, and `UsageError` naming every shard that is not whole.
     """
-    if packs := sorted({file.parent.relative_to(config.path) for file in config.path.rglob("pack.json")}):
+    if packs := sorted({file.parent.relative_to(root) for file in root.rglob("pack.json")}):
         named = sorted({pack.parent if pack.name in ("train", "validation") else pack for pack in packs})
-        raise UsageError(f"{config.path}: holds packs; name one as path: {listed(named)}")
-    there = sorted(path for path in config.path.rglob("*") if not path.is_dir())
+        raise UsageError(f"{root}: holds packs; name one as path: {listed(named)}")
+    there = sorted(path for path in root.rglob("*") if not path.is_dir())
     tars = [path for path in there if path.suffix.lower() == ".tar"]
     files = tuple(path for path in tars if not unreadable(path))
     packed = [Problem(text, str(path)) for path in there if (text := _compressed(path))]
     packed += [Problem(reason, str(path)) for path in tars if (reason := unreadable(path))]
     if not files:
         more = "".join(f"\n  {problem}" for problem in packed[:5])
-        raise MissingData(f"{config.path}: neither a pack (pack.json) nor shards (*.tar) are in it{more}")
+        raise MissingData(f"{root}: neither a pack (pack.json) nor shards (*.tar) are in it{more}")
     state = _state(config, files)
     folder = config.cache / state
     if not (folder / "problems.json").exists():
-        _make(config, files, folder)
+        _make(config, root, files, folder)
     problems = [Problem(**problem) for problem in json.loads((folder / "problems.json").read_bytes())]
     groups = np.load(folder / "groups.npy")
     fingerprint = (folder / "fingerprint").read_text(encoding="utf-8")
@@ -133,7 +133,7 @@ def _settings(config: Shards) -> bytes:
     return repr((_LAYOUT, config.prompt, blake2b(tokenizer).digest())).encode()
 
 
-def _make(config: Shards, files: tuple[Path, ...], folder: Path) -> None:
+def _make(config: Shards, root: Path, files: tuple[Path, ...], folder: Path) -> None:
     entries: list[IndexEntry] = []
     owners, shown = (
         array("q"),
@@ -151,7 +151,7 @@ def _make(config: Shards, files: tuple[Path, ...], folder: Path) -> None:
             continue
         if not members:
             problems.append(Problem("no sample in it", str(file)))
-        stem = file.relative_to(config.path).as_posix().removesuffix(".tar")  # 0.TAR may lie beside 0.tar
+        stem = file.relative_to(root).as_posix().removesuffix(".tar")  # 0.TAR may lie beside 0.tar
         with open_data(file) as opened:
             for key, group in _samples(members, problems, file):
                 try:
@@ -167,11 +167,11 @@ def _make(config: Shards, files: tuple[Path, ...], folder: Path) -> None:
                     unseen = str(reason) if isinstance(reason, Blind) else ""
                     problems.append(Problem(str(reason), str(file), key=key, unseen=unseen))
     if broken:
-        text = f"{config.path}: {len(broken)} of {len(files)} shards are not whole:"
+        text = f"{root}: {len(broken)} of {len(files)} shards are not whole:"
         raise UsageError(f"{text}\n{lines(broken, indent='  ')}")
     if not entries:
         shown = "\n".join(f"  {problem}" for problem in problems[:5])
-        raise UsageError(f"{config.path}: none of its {len(problems):,} samples can be used:\n{shown}")
+        raise UsageError(f"{root}: none of its {len(problems):,} samples can be used:\n{shown}")
     keys = np.array([split_key(entry.id) for entry in entries], np.uint64)
     groups = tied_rows(keys, np.asarray(owners, np.int64), np.asarray(shown, np.uint64))
     folder.mkdir(parents=True, exist_ok=True)

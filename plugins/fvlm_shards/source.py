@@ -14,12 +14,16 @@ from numpy.typing import NDArray
 
 from fvlm_core.plugin_api import (
     KINDS,
+    Address,
     BadSample,
     DataSource,
     Index,
+    IndexEntry,
+    Manifest,
     Member,
     MissingData,
     Problem,
+    RemotePack,
     Sample,
     Signatures,
     Split,
@@ -27,6 +31,7 @@ from fvlm_core.plugin_api import (
     UsageError,
     VideoFile,
     data_handle,
+    find_remote_pack,
     lines,
     read_manifest,
     tied_rows,
@@ -56,7 +61,18 @@ class ShardSource(DataSource):
         self.config = config
         self._token_ids = TokenIds(config.tokenizer) if config.tokenizer else None
         self._problems: tuple[Problem, ...] = ()
-        folder = config.path
+        self._remote: RemotePack | None = None
+        groups: NDArray[np.uint64] | None = None
+        if isinstance(config.path, Address):
+            whole = self._find_pack(config.path, split)
+        else:
+            whole, groups = self._find_folder(config.path, split)
+        whole = whole or not config.holdout
+        self._rows = None if whole else self._held(split, self._groups() if groups is None else groups)
+
+    def _find_folder(self, folder: Path, split: Split) -> tuple[bool, NDArray[np.uint64] | None]:
+        """Open what is in a folder: whether all of it is of the split, and what decides the split of each sample
+        where its index does not."""
         if not folder.is_dir():
             raise MissingData(f"{folder}: no such folder; fvlm data pack makes one of shards")
         divided = [name for name in ("train", "validation") if (folder / name / PACK).is_file()]
@@ -68,28 +84,46 @@ class ShardSource(DataSource):
             raise UsageError(
                 f"{folder}: packing was not finished; the same fvlm data pack command continues it"
             )
-        if (folder / FROZEN).is_file() and split == "train":
+        frozen = (folder / FROZEN).is_file()
+        if frozen and split == "train":
             raise UsageError(f"{folder}: a frozen validation set is not trained on")
         groups: NDArray[np.uint64] | None = None
         if (folder / PACK).is_file():
             self._open_pack(folder)
         else:
             self._chosen = _FOUNDING
-            listed = list_shards(config)
+            listed = list_shards(self.config, folder)
             self.name = f"shards:{folder.name}"
             self._files, self._index = listed.files, listed.index
             self._problems, self._fingerprint = listed.problems, listed.fingerprint
             groups = listed.groups
-        whole = bool(divided) or (folder / FROZEN).is_file() or not config.holdout
-        self._rows = None if whole else self._held(split, self._groups() if groups is None else groups)
+        return bool(divided) or frozen, groups
+
+    def _find_pack(self, address: Address, split: Split) -> bool:
+        """Open the pack at an address: whether all of it is of the split."""
+        self._remote, divided = find_remote_pack(address, split)
+        manifest = self._remote.manifest
+        frozen = "frozen" in manifest.recipe["source"]
+        if frozen and split == "train":
+            raise UsageError(f"{address}: a frozen validation set is not trained on")
+        self._index = self._remote.index
+        self._describe(manifest)
+        return divided or frozen
 
     def __len__(self) -> int:
         return len(self._index) if self._rows is None else len(self._rows)
 
     def __getitem__(self, index: int) -> Sample:
-        entry = self._index[index if self._rows is None else int(self._rows[index])]
-        file = self._files[entry.shard]
-        text = self._text(entry.id, file, entry.json_start, entry.json_size)
+        entry = self._entry(index)
+        file: Path | str = self._files[entry.shard]
+        data, base = None, 0
+        if self._remote is None:
+            text = self._text(entry.id, Path(file), entry.json_start, entry.json_size)
+        else:
+            data, base = self._remote.read(entry, str(file))
+            file = self._remote.address.below(str(file))
+            begin = entry.json_start - base
+            text = self._record(entry.id, file, entry.json_start, data[begin : begin + entry.json_size])
         video: StoredFrames | VideoFile | None = None
         if entry.kind != "text":
             video = evolve(
@@ -100,8 +134,10 @@ class ShardSource(DataSource):
                 times=entry.times,
                 still=entry.kind == "still",
                 apart=entry.kind == "stills",
+                data=data,
+                base=base,
             )
-        if entry.kind == "video":
+        if entry.kind == "video" and isinstance(file, Path):
             start, size = entry.starts[0], entry.sizes[0]
             video = VideoFile(file, member=Member(entry.id, (file,), "tar", start, size, size))
         return Sample(
@@ -113,6 +149,17 @@ class ShardSource(DataSource):
             category=text.category,
             chance=text.chance,
         )
+
+    def _entry(self, index: int) -> IndexEntry:
+        return self._index[index if self._rows is None else int(self._rows[index])]
+
+    def sample_id(self, index: int) -> str:
+        return self._index.id(index if self._rows is None else int(self._rows[index]))
+
+    def read_ahead(self, indices: Sequence[int]) -> None:
+        if self._remote is not None:
+            entries = map(self._entry, indices)
+            self._remote.read_ahead((entry, str(self._files[entry.shard])) for entry in entries)
 
     def problems(self) -> tuple[Problem, ...]:
         return self._problems
@@ -151,10 +198,15 @@ class ShardSource(DataSource):
                 f"{folder}: {len(wrong)} of its files are not what was written "
                 f"(fvlm data check {folder} looks closer):\n" + lines(wrong, indent="  ")
             )
+        self._index = Index(folder / manifest.index.file)
+        self._describe(manifest)
+        self._files = tuple(folder / name for name in self._files)
+
+    def _describe(self, manifest: Manifest) -> None:
+        """What a manifest says of the samples, wherever it lies: they have the same name, order and fingerprint."""
         self.name = str(manifest.recipe["source"]["name"])
         self._chosen = _as_packed(manifest.recipe)
-        self._files = tuple(folder / name for name in _numbered([shard.file for shard in manifest.shards]))
-        self._index = Index(folder / manifest.index.file)
+        self._files = tuple(map(Path, _numbered([shard.file for shard in manifest.shards])))
         shards = [shard.sha256 for shard in manifest.shards]
         self._fingerprint = blake2b(repr((shards, manifest.index.sha256)).encode()).hexdigest()
 
@@ -184,19 +236,26 @@ class ShardSource(DataSource):
                 content = os.pread(handle, size, start)
             finally:
                 os.close(handle)
+        except OSError as error:
+            raise BadSample(name, f"{file}: its text at byte {start:,}: {error}") from error
+        return self._record(name, file, start, content)
+
+    def _record(self, name: str, file: Path | str, start: int, content: bytes) -> RecordText:
+        """What the bytes of a record say. Raises as `_text`."""
+        try:
             return read_record(content, self.config.prompt, self._token_ids)
-        except (OSError, UnusableRecord) as error:
+        except UnusableRecord as error:
             raise BadSample(name, f"{file}: its text at byte {start:,}: {error}") from error
 
 
-_FOUNDING = StoredFrames(Path(), (), (), fps=1.0, max_frames=64)
+_FOUNDING = StoredFrames("", (), (), fps=1.0, max_frames=64)
 """How the frames of the founding project's shards were chosen: it had no other way."""
 
 
 def _as_packed(recipe: Mapping[str, Any]) -> StoredFrames:
     """How the frames of a pack were chosen and its pictures made square."""
     settings, fit = recipe["settings"], recipe["source"].get("fit", "letterbox")
-    return StoredFrames(Path(), (), (), fps=settings["fps"], max_frames=settings["max_frames"], fit=fit)
+    return StoredFrames("", (), (), fps=settings["fps"], max_frames=settings["max_frames"], fit=fit)
 
 
 def _numbered(names: Sequence[str]) -> list[str]:

@@ -35,11 +35,16 @@ SCHEMA = pa.schema(
         ("tokens", pa.uint32()),
         ("content", pa.uint64()),
         ("hashes", pa.large_list(pa.uint64())),
+        ("digest", pa.binary(32)),
     ]
 )
 """starts, sizes: of each picture in its shard, in bytes; of the clip, if it is one. times: of each frame, in seconds.
 frames: how many the sample gives. characters: of its text. tokens: of its text with the chat format, 0 where they
-were not counted. content: a hash of the file that it was made from, 0 for text. hashes: perceptual, of some frames."""
+were not counted. content: a hash of the file that it was made from, 0 for text. hashes: perceptual, of some frames.
+digest: SHA-256 of its members in the shard, with headers and padding; none where they do not lie together. Packs that
+were made before it was kept lack the column."""
+
+_BEFORE_DIGESTS = pa.schema(list(SCHEMA)[:-1])
 
 
 @frozen
@@ -59,13 +64,17 @@ class IndexEntry:
     tokens: int = 0
     content: int = 0
     hashes: tuple[int, ...] = ()
+    digest: bytes = b""
 
 
 class Index:
     """The rows of an index file. Picklable: another process maps the file anew."""
 
     def __init__(self, file: Path) -> None:
-        """Map the file. Raises `UsageError` when it is not an index of this layout."""
+        """Map the file. Raises `UsageError` when it is not an index of this layout.
+
+        hashed: whether it has the digest of each sample.
+        """
         self.file = file
         self._open()
 
@@ -76,20 +85,21 @@ class Index:
                 table = pa.ipc.open_file(source).read_all()
         except (pa.ArrowException, OSError) as error:
             raise UsageError(f"{self.file}: not the index of shards: {error}") from error
-        if table.schema.remove_metadata() != SCHEMA:
+        if table.schema.remove_metadata() not in (SCHEMA, _BEFORE_DIGESTS):
             raise UsageError(
                 f"{self.file}: an index of another layout; pack again, or use the fvlm that wrote it"
             )
         table = table.combine_chunks()  # one chunk already, as written here: nothing is copied
+        self.hashed = "digest" in table.column_names
         self._columns: dict[str, Any] = {}
         self._lists: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
-        for name in SCHEMA.names:
+        for name in table.column_names:
             column = table.column(name)
             array: Any = column.chunk(0) if column.num_chunks else pa.array([], column.type)
             if isinstance(array, pa.LargeListArray):
                 self._lists[name] = (array.offsets.to_numpy(), array.values.to_numpy())
             else:
-                self._columns[name] = array if name == "id" else array.to_numpy()
+                self._columns[name] = array if name in ("id", "digest") else array.to_numpy()
         self._rows = table.num_rows
 
     def __getstate__(self) -> Path:
@@ -108,11 +118,16 @@ class Index:
         values: dict[str, Any] = {name: int(self._columns[name][row]) for name in _PLAIN}
         values |= {name: self._list(name, row) for name in self._lists}
         name, kind = self._columns["id"][row].as_py(), KINDS[int(self._columns["kind"][row])]
-        return IndexEntry(id=name, kind=kind, **values)
+        digest = (self._columns["digest"][row].as_py() or b"") if self.hashed else b""
+        return IndexEntry(id=name, kind=kind, digest=digest, **values)
 
     def column(self, name: str) -> NDArray[Any]:
         """A column of numbers, [N], without reading the others."""
         return cast(NDArray[Any], self._columns[name])
+
+    def id(self, row: int) -> str:
+        """The id of a row."""
+        return self._columns["id"][row].as_py()
 
     def ids(self) -> Iterator[str]:
         """Every id, in order."""
@@ -131,7 +146,7 @@ class Index:
 _PLAIN = tuple(
     field.name
     for field in SCHEMA
-    if field.name not in ("id", "kind") and not pa.types.is_large_list(field.type)
+    if field.name not in ("id", "kind", "digest") and not pa.types.is_large_list(field.type)
 )
 
 
@@ -144,6 +159,8 @@ def write_index(file: Path, entries: Iterable[IndexEntry]) -> None:
             values: Sequence[Any] = [KINDS.index(row.kind) for row in rows]
         else:
             values = [getattr(row, field.name) for row in rows]
+        if field.name == "digest":
+            values = [digest or None for digest in values]
         columns.append(pa.array(values, field.type))
     _write(file, pa.table(columns, schema=SCHEMA))
 

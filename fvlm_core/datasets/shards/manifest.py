@@ -53,7 +53,16 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of a folder. Raises `UsageError` when there is none that can be read."""
     file = folder / MANIFEST
     try:
-        record = json.loads(read_data(file, NOTES, inside=folder))
+        content = read_data(file, NOTES, inside=folder)
+    except OSError as error:
+        raise UsageError(f"{file}: not the manifest of a pack: {error}") from error
+    return parse_manifest(content, str(file))
+
+
+def parse_manifest(content: bytes, file: str) -> Manifest:
+    """What stands in a manifest. file: its name, for messages. Raises as `read_manifest`."""
+    try:
+        record = json.loads(content)
         if record.pop("format") != FORMAT:
             raise UsageError(
                 f"{file}: expected the format {FORMAT}: pack again, or use the fvlm that wrote it"
@@ -61,7 +70,7 @@ def read_manifest(folder: Path) -> Manifest:
         record["shards"] = tuple(PackedFile(**shard) for shard in record["shards"])
         record["index"] = PackedFile(**record["index"])
         return Manifest(**record)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UsageError(f"{file}: not the manifest of a pack: {error}") from error
 
 

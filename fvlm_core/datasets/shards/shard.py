@@ -166,4 +166,5 @@ def _add(tar: TarWriter, key: str, encoded: Encoded, shard: int) -> IndexEntry:
         tokens=encoded.tokens,
         content=encoded.content,
         hashes=encoded.hashes,
+        digest=tar.digest(),
     )

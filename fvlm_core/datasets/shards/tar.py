@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tarfile
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
 
@@ -127,6 +128,7 @@ class TarWriter:
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
         self._at = 0
+        self._taken = sha256()
 
     def add(self, name: str, content: bytes) -> TarMember:
         """Append a member. Raises ValueError for a name that a plain header cannot hold (100 bytes)."""
@@ -135,9 +137,15 @@ class TarWriter:
         header = info.tobuf(tarfile.USTAR_FORMAT, "utf-8", "strict")
         padding = bytes(-len(content) % BLOCK)
         self._out.write(header + content + padding)
+        self._taken.update(header + content + padding)
         member = TarMember(name, self._at + len(header), len(content))
         self._at += len(header) + len(content) + len(padding)
         return member
+
+    def digest(self) -> bytes:
+        """The SHA-256 of what was written since this was asked last: whole members, with headers and padding."""
+        taken, self._taken = self._taken, sha256()
+        return taken.digest()
 
     def close(self) -> None:
         """Write the end of the archive; the file stays open."""
