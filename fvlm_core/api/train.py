@@ -121,7 +121,7 @@ def train_all(
     ranks = ranks or Ranks()
     outcomes = ranks.in_turn(lambda: completed(recipe, root, allowed))
     if outcomes is None:
-        with Display(console, len(recipe.runs)) as display:
+        with Display(console, len(recipe.runs), [run.id for run in recipe.runs]) as display:
             observer = Observers(display, callbacks) if callbacks else display
             # Ctrl-C ends this at once: what is rendered stays
             data = ranks.in_turn(lambda: prepare(recipe, root, display.work))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
+from fvlm_core.cli.help import Command
 
-@click.command("data")
+
+@click.command("data", cls=Command)
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Pairs in each process.")
 @click.option(
     "--processes", type=click.IntRange(1), default=5, show_default=True, help="For each measurement."

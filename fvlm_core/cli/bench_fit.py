@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.path_types import FILE_PATH
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ MOST = 4_500
 """Starts of the published grid."""
 
 
-@click.command("fit")
+@click.command("fit", cls=Command)
 @click.option(
     "--data",
     type=FILE_PATH,

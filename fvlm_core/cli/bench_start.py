@@ -6,11 +6,13 @@ import sys
 
 import click
 
+from fvlm_core.cli.help import Command
+
 SAYINGS = ((("--version",), 6.0), (("--help",), 8.0), (("plugins", "list"), 20.0))
 """Commands that answer at once, and how many times as long as `python -c pass` they may take."""
 
 
-@click.command("start")
+@click.command("start", cls=Command)
 @click.option(
     "--rounds", type=click.IntRange(1), default=11, show_default=True, help="Pairs of each measurement."
 )

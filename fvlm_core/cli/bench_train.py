@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 
 from fvlm_core.cli.choice import NearestChoice
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.options import key_option
 from fvlm_core.cli.path_types import FILE_PATH, RECIPE_OR_PATH
 
 NAMES = ("bare", "plain", "compile", "mix", "stream", "growth")
 
 
-@click.command("train")
+@click.command("train", cls=Command)
 @click.argument("recipe", type=RECIPE_OR_PATH, default="phase1b_135m")
 @key_option("overrides", "key", "Change one key of the recipe.")
 @click.option(

@@ -10,6 +10,7 @@ import click
 
 from fvlm_core.cli.console import stderr, stdout
 from fvlm_core.cli.counts import COUNT
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.launch_options import LaunchRequest, launch_options
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import key_option, runs_option
@@ -19,15 +20,8 @@ if TYPE_CHECKING:
     from fvlm_core.execution.campaign import Train
     from fvlm_core.recipes.read import Recipe
 
-EXAMPLES = """\b
-Examples:
-  fvlm campaign study.toml --target N=20M,D=200k --budget 1e15 --within 2%
-  fvlm campaign study.toml --dry-run
-  fvlm campaign study.toml --launcher local --slots 2
-  fvlm campaign study.toml --simulate joint-chinchilla:E=1.7,A=400,B=410,alpha=.34,beta=.28,noise=.005"""
 
-
-@click.command("campaign", epilog=EXAMPLES)
+@click.command("campaign", cls=Command)
 @click.argument("recipe", type=RECIPE_OR_PATH)
 @click.option(
     "--target",

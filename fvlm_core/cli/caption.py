@@ -11,12 +11,13 @@ import click
 
 from fvlm_core.cli.console import note, print_json, stderr
 from fvlm_core.cli.generation_options import generation, generation_options
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.options import frame_options, run_option, runs_option, weights_option
 from fvlm_core.cli.path_types import ANY_PATH, FILE_OR_STDOUT, STDOUT
 from fvlm_core.media.suffixes import by_kind, is_video
 
 
-@click.command("caption")
+@click.command("caption", cls=Command)
 @click.argument("videos", nargs=-1, required=True, type=ANY_PATH)
 @run_option
 @runs_option

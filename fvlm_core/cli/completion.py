@@ -24,6 +24,7 @@ from click.shell_completion import (
 )
 
 from fvlm_core.cli.choice import NearestChoice
+from fvlm_core.cli.help import Command
 
 VARIABLE = "_FVLM_COMPLETE"
 """What the scripts set: "bash_complete"."""
@@ -227,7 +228,7 @@ class Fish(_Quiet, FishComplete):
 SHELLS: dict[str, type[ShellComplete]] = {shell.name: shell for shell in (Bash, Zsh, Fish)}
 
 
-@click.command(name="completion")
+@click.command("completion", cls=Command)
 @click.argument("shell", type=NearestChoice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.options import key_option
 from fvlm_core.cli.path_types import RECIPE_OR_PATH
 
@@ -21,7 +22,7 @@ SIDE = 224
 """Pixels that samples are decoded to."""
 
 
-@click.command("check")
+@click.command("check", cls=Command)
 @click.argument("data", type=RECIPE_OR_PATH, metavar="FOLDER|RECIPE")
 @key_option("settings", "key", "Change one key of the recipe, or of the shards.")
 @click.option("--hash/--sizes", "hashes", default=True, show_default=True,

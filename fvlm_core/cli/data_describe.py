@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import key_option
 from fvlm_core.cli.path_types import FOLDER_PATH
@@ -18,7 +19,7 @@ SHOWN = 10
 """Problems printed without --all."""
 
 
-@click.command("describe")
+@click.command("describe", cls=Command)
 @click.argument("name", shell_complete=completing("data"))
 @click.option(
     "--at",

@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import key_option
 from fvlm_core.cli.path_types import FOLDER_PATH
 
 
-@click.command("fetch")
+@click.command("fetch", cls=Command)
 @click.argument("name", shell_complete=completing("data"))
 @click.option(
     "--to",

@@ -9,10 +9,11 @@ import click
 
 from fvlm_core.cli.choice import NearestChoice
 from fvlm_core.cli.data_named import named_data
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.path_types import FOLDER_PATH
 
 
-@click.command("freeze")
+@click.command("freeze", cls=Command)
 @named_data
 @click.option("--name", required=True, help='What recipes call it: [data.validation] name = "NAME".')
 @click.option("--samples", type=click.IntRange(1), default=1000, show_default=True)

@@ -8,12 +8,13 @@ import click
 
 from fvlm_core.cli.choice import NearestChoice
 from fvlm_core.cli.data_named import named_data
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.path_types import FOLDER_PATH
 
 SHEET, PAGE = "samples.png", "samples.html"
 
 
-@click.command("inspect")
+@click.command("inspect", cls=Command)
 @named_data
 @click.option("--to", type=FOLDER_PATH, default=Path("inspect"), show_default=True)
 @click.option("--split", type=NearestChoice(["train", "validation"]), default="train", show_default=True)

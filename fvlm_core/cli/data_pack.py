@@ -10,6 +10,7 @@ import click
 
 from fvlm_core.cli.choice import NearestChoice
 from fvlm_core.cli.data_named import named_data
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.path_types import FOLDER_PATH
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ SHOWN = 8
 """Reasons that are printed; the file of skipped samples holds all."""
 
 
-@click.command("pack")
+@click.command("pack", cls=Command)
 @named_data
 @click.option("--to", "root", type=FOLDER_PATH, required=True, metavar="DIR",
               help="Where the shards go: DIR/SOURCE/SPLIT.")  # fmt: skip

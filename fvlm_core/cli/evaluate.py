@@ -10,6 +10,7 @@ import click
 
 from fvlm_core.cli.choice import NearestChoice
 from fvlm_core.cli.generation_options import generation, generation_options
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import key_option, runs_option, weights_option
 from fvlm_core.cli.path_types import RUN_OR_PATH
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from fvlm_core.interfaces.data import Split
 
 
-@click.command("eval", short_help="Losses of a trained model, by source and mode, on any data.")
+@click.command("eval", cls=Command, short_help="Losses of a trained model, by source and mode, on any data.")
 @click.argument("run_name", type=RUN_OR_PATH, metavar="RUN")
 @click.option(
     "--data",

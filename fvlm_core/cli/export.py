@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fvlm_core.cli.fit_options import objective_option
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.options import runs_option
 from fvlm_core.cli.path_types import FOLDER_PATH, RUNS_OR_PATH
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from fvlm_core.scaling.fit.objective import ObjectiveName
 
 
-@click.command("export")
+@click.command("export", cls=Command)
 @click.argument("names", type=RUNS_OR_PATH, nargs=-1, metavar="[RUN]...")
 @click.option(
     "--to",

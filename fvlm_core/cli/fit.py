@@ -11,6 +11,7 @@ from attrs import evolve
 from fvlm_core.cli.costs import compute_option
 from fvlm_core.cli.figure_options import figure_options
 from fvlm_core.cli.fit_options import fit_options
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.path_types import FILE_OR_STDOUT, FILE_PATH, STDOUT
 from fvlm_core.cli.points_options import fit_points_options
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from fvlm_core.cli.figure_options import FigureRequest
 
 
-@click.command("fit")
+@click.command("fit", cls=Command)
 @click.option(
     "--model",
     "models",

@@ -8,11 +8,12 @@ from typing import Any
 import click
 
 from fvlm_core.cli.console import note, stderr, stdout
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.options import frame_options, run_option, runs_option, weights_option
 from fvlm_core.cli.path_types import ANY_PATH, FILE_PATH
 
 
-@click.command("gaze")
+@click.command("gaze", cls=Command)
 @click.argument("video", type=ANY_PATH)
 @run_option
 @runs_option

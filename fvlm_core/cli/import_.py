@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.options import decimal_option, runs_option
 from fvlm_core.cli.path_types import ANY_PATH
 
@@ -18,7 +19,7 @@ _SHOWN = 50
 """Runs that are listed one by one."""
 
 
-@click.command("import")
+@click.command("import", cls=Command)
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=ANY_PATH)
 @click.option(
     "--name", metavar="NAME", help="The group's name in the store.  [default: the folder's, or the file's]"

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fvlm_core.cli.help import Group
+
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
@@ -14,7 +16,7 @@ Table = dict[str, tuple[str, str]]
 """Every command: its module, which holds a click command named `command`, and its line in the group's help."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """A group that knows its commands' names and help lines without importing them."""
 
     def __init__(self, *arguments: Any, table: Table, **options: Any) -> None:
@@ -52,9 +54,16 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The table as it stands."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in self.table.items()])
+        """The table as it stands, below the titles that the page has for its parts."""
+        rows = {name: (name, text) for name, (_, text) in self.table.items()}
+        titles = self.page(ctx).commands
+        widest = max(map(len, rows))
+        for title, names in titles.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(widest), rows.pop(name)[1]) for name in names.split()])
+        if rows:
+            with formatter.section("Others" if titles else "Commands"):
+                formatter.write_dl(list(rows.values()))
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Names from the table, so that pressing Tab imports no command."""

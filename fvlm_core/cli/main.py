@@ -121,7 +121,9 @@ def _report(error: Exception) -> int:
     told = explained(error)
     if told is not None:
         if str(told):  # empty on a rank that ends because another one failed and said why
-            click.echo(str(told), err=True)
+            from fvlm_core.cli.told import tell
+
+            tell(told)
         return told.exit_code
     click.echo(f"unexpected {described(error)}", err=True)
     if not debugging() and not place(error):

@@ -9,6 +9,7 @@ import click
 from fvlm_core.api.views.console import new_table
 from fvlm_core.cli import console
 from fvlm_core.cli.choice import NearestChoice
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import key_option
 from fvlm_registry import KINDS
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from fvlm_registry import Kind, Offer, Plugin
 
 
-@click.command("check")
+@click.command("check", cls=Command)
 @click.argument(
     "names",
     metavar="DISTRIBUTION|PLUGIN|COMPONENT...",

@@ -8,6 +8,7 @@ import click
 
 from fvlm_core.api.views.console import new_table
 from fvlm_core.cli import console
+from fvlm_core.cli.help import Command
 from fvlm_core.utils.error_summary import debugging
 from fvlm_registry import KINDS, Offer, Registry, registry
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-@click.command(name="list")
+@click.command("list", cls=Command)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 def command(as_json: bool) -> None:
     """List every plugin and component: where it comes from, whether it loaded, and why not.

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from fvlm_core.cli.choice import NearestChoice
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.path_types import FOLDER_PATH
 
 KINDS = (
@@ -24,7 +25,7 @@ KINDS = (
 )
 
 
-@click.command("new")
+@click.command("new", cls=Command)
 @click.argument("name")
 @click.option(
     "--kind",

@@ -11,6 +11,7 @@ from fvlm_core.cli.console import stdout
 from fvlm_core.cli.costs import cost_option
 from fvlm_core.cli.counts import COUNT
 from fvlm_core.cli.fit_options import fit_options
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.path_types import FILE_PATH, RECIPE_OR_PATH
 from fvlm_core.cli.points_options import points_options
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from fvlm_core.scaling.predict.prediction_gate import Answer
 
 
-@click.command("predict")
+@click.command("predict", cls=Command)
 @click.option(
     "--model",
     "law",

@@ -8,10 +8,11 @@ import click
 
 from fvlm_core.api.views.console import new_table
 from fvlm_core.cli import console
+from fvlm_core.cli.help import Group
 from fvlm_core.cli.path_types import RECIPE_OR_PATH
 
 
-@click.group(name="recipes")
+@click.group(name="recipes", cls=Group)
 def command() -> None:
     """The recipes that come with fvlm: `fvlm run NAME` runs one."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import runs_option
 from fvlm_core.cli.path_types import FILE_PATH, RUNS_OR_PATH
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from fvlm_core.runs.store import StoredRun
 
 
-@click.command("report")
+@click.command("report", cls=Command)
 @click.argument("names", type=RUNS_OR_PATH, nargs=-1, metavar="[RUN|RECIPE]...")
 @click.option(
     "--out",

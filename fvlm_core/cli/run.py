@@ -10,6 +10,7 @@ import click
 
 from fvlm_core.cli.console import nowhere, stdout
 from fvlm_core.cli.counts import Finite
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.launch_options import LaunchRequest, launch_options
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import key_option, runs_option
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from fvlm_core.recipes.read import Recipe
 
 
-@click.command("run")
+@click.command("run", cls=Command)
 @click.argument("recipe", type=RECIPE_OR_PATH)
 @key_option("overrides", "key", "Change one key: -o training.steps=10.")
 @runs_option

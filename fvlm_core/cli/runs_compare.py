@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from fvlm_core.cli.choice import NearestChoice
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import runs_option
 from fvlm_core.cli.path_types import FILE_OR_STDOUT, RUNS_OR_PATH, STDOUT
@@ -14,7 +15,7 @@ from fvlm_core.cli.path_types import FILE_OR_STDOUT, RUNS_OR_PATH, STDOUT
 _FORMATS = ("rich", "markdown", "latex", "csv", "json")
 
 
-@click.command("compare")
+@click.command("compare", cls=Command)
 @click.argument("names", type=RUNS_OR_PATH, nargs=-1, required=True, metavar="RUN|RECIPE...")
 @click.option(
     "--baseline",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fvlm_core.cli.choice import NearestChoice
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import runs_option
 
@@ -23,7 +24,7 @@ SORTS = ("run", "state", "size", "best", "step", "samples", "seed", "hours", "wh
 _STATES = ("complete", "interrupted", "queued", "running", "failed", "imported", "unreadable")
 
 
-@click.command("list")
+@click.command("list", cls=Command)
 @click.argument("patterns", nargs=-1, metavar="[PATTERN]...", shell_complete=completing("run", "group"))
 @click.option(
     "--recipe",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.options import runs_option
 from fvlm_core.cli.path_types import RUNS_OR_PATH
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from fvlm_core.runs.listing import ListedRun
 
 
-@click.command("rm")
+@click.command("rm", cls=Command)
 @click.argument("names", type=RUNS_OR_PATH, nargs=-1, required=True, metavar="RUN...")
 @click.option("--checkpoints", is_flag=True, help="Only the checkpoints; the record stays.")
 @click.option("--yes", is_flag=True, help="Do not ask.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fvlm_core.cli.console import heading
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.options import runs_option
 from fvlm_core.cli.path_types import RUN_OR_PATH
 
@@ -20,7 +21,7 @@ _SHOWN = 10
 """Bad samples and evaluations that are shown; --json has all."""
 
 
-@click.command("show")
+@click.command("show", cls=Command)
 @click.argument("name", type=RUN_OR_PATH, metavar="RUN")
 @click.option("--settings", is_flag=True, help="Every key of the resolved recipe, not only the main ones.")
 @click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.options import runs_option
 from fvlm_core.cli.path_types import RUN_OR_PATH
 
 
-@click.command("tag")
+@click.command("tag", cls=Command)
 @click.argument("name", type=RUN_OR_PATH, metavar="RUN")
 @click.argument("tags", nargs=-1, required=True, metavar="TAG...")
 @click.option("--remove", is_flag=True, help="Take the tags off instead.")

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import click
 
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.path_types import FILE_OR_STDOUT, STDOUT
 
 
-@click.command("schema")
+@click.command("schema", cls=Command)
 @click.option("--out", type=FILE_OR_STDOUT, metavar="FILE",
               help="Write it there instead of printing it.")  # fmt: skip
 def command(out: Path | None) -> None:

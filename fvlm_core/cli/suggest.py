@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fvlm_core.cli.counts import COUNT, Finite
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.path_types import ANY_PATH, FILE_PATH, RECIPE_OR_PATH
 from fvlm_core.cli.points_options import points_options
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from fvlm_core.api.pool import PoolSuggestion
 
 
-@click.command("suggest")
+@click.command("suggest", cls=Command)
 @click.argument("recipes", type=RECIPE_OR_PATH, nargs=-1, metavar="[RECIPE]...")
 @click.option(
     "--budget",

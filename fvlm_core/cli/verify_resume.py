@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import key_option, runs_option
 from fvlm_core.cli.path_types import RECIPE_OR_PATH
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 STEPS = 5
 
 
-@click.command("verify-resume", short_help="Prove on this machine that a killed run continues bit for bit.")
+@click.command(
+    "verify-resume", cls=Command, short_help="Prove on this machine that a killed run continues bit for bit."
+)
 @click.argument("recipe", type=RECIPE_OR_PATH)
 @click.option(
     "--run",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.options import runs_option
 from fvlm_core.cli.path_types import RUNS_OR_PATH
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 PORT = 8437
 
 
-@click.command("watch")
+@click.command("watch", cls=Command)
 @click.argument("names", type=RUNS_OR_PATH, nargs=-1, metavar="[RUN|RECIPE]...")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 takes a free one."

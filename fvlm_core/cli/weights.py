@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from fvlm_core.cli.help import Group
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import runs_option, weights_option
 from fvlm_core.cli.path_types import ANY_PATH, FOLDER_PATH, RECIPE_OR_PATH, RUN_OR_PATH
 
 
-@click.group(name="weights")
+@click.group(name="weights", cls=Group)
 def command() -> None:
     """Weights made elsewhere in, trained models out."""
 

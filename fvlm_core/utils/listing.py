@@ -23,8 +23,13 @@ def lines(texts: Iterable[object], most: int = MOST, *, indent: str = "") -> str
     """The first `most`, a line each, and a line that counts the others."""
     found = iter(texts)
     shown = [f"{indent}{text}" for text in islice(found, most)]
-    left = sum(1 for _ in found)
-    return "\n".join([*shown, f"{indent}and {left:,} more"] if left else shown)
+    more = more_lines(most + sum(1 for _ in found), most)
+    return "\n".join([*shown, f"{indent}{more}"] if more else shown)
+
+
+def more_lines(count: int, most: int = MOST) -> str:
+    """What stands below the first `most` of so many lines; nothing where these are all."""
+    return f"and {count - most:,} more" if count > most else ""
 
 
 def _short(text: str) -> str:

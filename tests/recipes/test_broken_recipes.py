@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from attrs import field, frozen
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny import CONNECTOR, ENCODER, LLM, RECIPE, TRAINING, run_cli
 
+from fvlm_core.recipes.excerpt import WIDEST, excerpt
 from fvlm_core.recipes.files import find_recipe
 from fvlm_core.recipes.located import Located
 from fvlm_core.recipes.structure import Invalid, structure
+from fvlm_core.utils.errors import Problem
 
 BROKEN: dict[str, tuple[str, str]] = {
     "misspelt_key": (
@@ -118,7 +124,82 @@ def test_broken_recipe_is_explained(
     assert code == 2
     assert out == ""
     assert "Traceback" not in err
-    assert err == expected + "\n"
+    assert messages(err) == expected + "\n"
+    marked = re.findall(r"^ +(\d+) \| (.*)\n +\| ( *)(\^+)$", err, re.MULTILINE)
+    assert len(marked) == len(re.findall(r"^broken.toml:\d+: ", expected, re.MULTILINE))
+    for number, line, _, _ in marked:  # short lines, as they stand in the file
+        assert line == text.splitlines()[int(number) - 1]
+
+
+def messages(err: str) -> str:
+    """What is said, without the excerpts."""
+    return re.sub(r"^ +\d* *\| .*\n", "", err, flags=re.MULTILINE)
+
+
+MARKED = {
+    "a key": (
+        "misspelt_key",
+        "  13 | qurey_dim = 8\n"
+        "     | ^^^^^^^^^\n",
+    ),
+    "a value": (
+        "wrong_type",
+        "  30 | steps = \"six\"\n"
+        "     |         ^^^^^\n",
+    ),
+    "a column": (
+        "bad_toml",
+        "  30 | steps = \n"
+        "     |         ^\n",
+    ),
+    "a name": (
+        "unknown_component",
+        "  12 | name = \"foveted\"\n"
+        "     |        ^^^^^^^^^\n",
+    ),
+    "a header": (
+        "two_lengths",
+        "  29 | [training]\n"
+        "     | ^^^^^^^^^^\n",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MARKED)
+def test_the_line_is_shown_and_what_is_wrong_in_it_marked(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken, expected = MARKED[case]
+    text, _ = BROKEN[broken]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.toml").write_text(text)
+    _, _, err = run_cli(["run", "broken.toml"], monkeypatch, capsys)
+    assert expected in err
+
+
+@given(
+    line=st.text(st.characters(exclude_characters="\n\r", exclude_categories=("Cs",)), max_size=300),
+    key=st.sampled_from(["a", "training.steps", "data.sources[0].name", "runs[2]", ""]),
+    text=st.one_of(st.text(max_size=30), st.builds("not valid TOML (column {})".format, st.integers(1, 400))),
+)
+def test_an_excerpt_of_any_line_marks_within_it_and_is_no_longer_than_a_terminal(
+    line: str, key: str, text: str
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "any.toml")
+        file.write_bytes(line.encode())
+        found = excerpt(Problem(text, str(file), 1, key))
+    if found is not None:
+        assert 0 <= found.start < found.end <= len(found.line) + 1
+        assert len(found.line) <= WIDEST + 2
+        assert found.line.strip("…") in line.removeprefix("\ufeff").expandtabs(1)
+
+
+def test_a_recipe_that_is_gone_or_cut_has_no_excerpt(tmp_path: Path) -> None:
+    assert excerpt(Problem("expected int", str(tmp_path / "gone.toml"), 3, "seeds")) is None
+    (tmp_path / "cut.toml").write_text("name = 1\n")
+    assert excerpt(Problem("expected int", str(tmp_path / "cut.toml"), 9, "seeds")) is None
+    assert excerpt(Problem("expected int", str(tmp_path / "points.csv"), 1, "seeds")) is None
 
 
 def test_every_problem_is_reported_at_once(
