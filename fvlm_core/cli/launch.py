@@ -67,13 +67,17 @@ def launch(
     return grid.outcomes(), FvlmError(text) if failed else None
 
 
-def show_jobs(recipe: Recipe, plans: Sequence[RunPlan], line: CommandLine, request: LaunchRequest) -> None:
-    """Print what the runs take of a launcher, the command lines that would run, and which wait for which."""
+def show_jobs(
+    recipe: Recipe, plans: Sequence[RunPlan], line: CommandLine, request: LaunchRequest, *, each: bool
+) -> None:
+    """Print what the runs take of a launcher; with `each` the command lines that would run, and what they wait for."""
     line, launcher = _prepared(line, request)
     after = {run.id: earlier_runs(recipe, run, line.root) for run in recipe.runs}
     stdout().print()
     for text in jobs_text(recipe, plans, after, launcher, request.jobs):
         stdout().print(text, soft_wrap=True)
+    if not each:
+        return
     stdout().print(f"\n{request.launcher}, {request.jobs} at once; a run that is complete is not started:")
     for run in recipe.runs:
         waits = f"  # after {', '.join(after[run.id])}" if after[run.id] else ""

@@ -129,11 +129,12 @@ def command(
         need_stdout(True)
         read = read_chosen()
         plans = _dry_run(read, root, as_json, device, mfu)
-        if request.launcher is not None and not as_json:
+        if (launching := request.for_recipe(read)).launcher is not None and not as_json:
             from fvlm_core.cli.launch import show_jobs
             from fvlm_core.execution.jobs import CommandLine
 
-            show_jobs(read, plans, CommandLine(recipe, root, overrides, allowed, force), request)
+            line = CommandLine(recipe, root, overrides, allowed, force)
+            show_jobs(read, plans, line, launching, each=request.launcher is not None)
         return
     failure = None
     if world_size() > 1 and request.launcher is None:

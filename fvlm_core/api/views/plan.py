@@ -18,6 +18,7 @@ from fvlm_core.planning.plan import RunPlan
 from fvlm_core.recipes.parent import Difference, Parentage, parentage
 from fvlm_core.recipes.read import Recipe
 from fvlm_core.recipes.resolved import resolved
+from fvlm_core.utils.listing import listed
 
 
 def plan_json(recipe: Recipe, plans: Sequence[RunPlan], family: Parentage | None = None) -> dict[str, Any]:
@@ -133,6 +134,10 @@ def _flops(plans: Sequence[RunPlan]) -> Table:
     return table
 
 
+_NAMED = 6
+"""Runs that a row or a note names; of more it says how many."""
+
+
 def _alike(plans: Sequence[RunPlan], key: Any) -> list[tuple[str, RunPlan]]:
     """Plans that agree in `key`, once, with the ids of all of them."""
     found: list[tuple[list[str], RunPlan]] = []
@@ -143,7 +148,7 @@ def _alike(plans: Sequence[RunPlan], key: Any) -> list[tuple[str, RunPlan]]:
                 break
         else:
             found.append(([plan.id], plan))
-    return [(", ".join(ids), plan) for ids, plan in found]
+    return [(listed(ids, _NAMED), plan) for ids, plan in found]
 
 
 _ABOUT_FLOPS = (
@@ -173,9 +178,24 @@ def _notes(plans: Sequence[RunPlan]) -> list[str]:
             *memory_notes(plan),
             *plan.notes,
         ]
-        if plan.epochs:
-            seen = ", ".join(f"{times:.3g} x {name}" for name, times in plan.epochs)
-            notes.append(f"the data are seen {seen}")
         for note in notes:
             said.setdefault(note, []).append(plan.id)
-    return [note if len(ids) == len(plans) else f"{note} ({', '.join(ids)})" for note, ids in said.items()]
+    told = [
+        note if len(ids) == len(plans) else f"{note} ({listed(ids, _NAMED)})" for note, ids in said.items()
+    ]
+    return told + _epochs(plans)
+
+
+def _epochs(plans: Sequence[RunPlan]) -> list[str]:
+    """How often the data are seen, from the run that sees a source least to the one that sees it most."""
+    seen: dict[str, list[float]] = {}
+    for plan in plans:
+        for name, times in plan.epochs:
+            seen.setdefault(name, []).append(times)
+    said = [
+        f"{min(times):.3g} x {name}"
+        if min(times) == max(times)
+        else f"{min(times):.3g} to {max(times):.3g} x {name}"
+        for name, times in seen.items()
+    ]
+    return [f"the data are seen {', '.join(said)}"] if said else []
