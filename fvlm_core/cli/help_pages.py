@@ -43,7 +43,7 @@ _PAGES = {
             "Train": "run campaign watch verify-resume",
             "Laws": "fit predict suggest",
             "Runs": "runs report export import",
-            "Models": "eval caption gaze weights",
+            "Models": "eval caption gaze needle weights",
             "Data, plugins, this machine": "data recipes plugins schema bench completion",
         },
     ),
@@ -247,6 +247,18 @@ _PAGES = {
             ("fvlm gaze clip.mp4 --run captions_small/96 --out look.png", "all frames side by side"),
         ),
         {"The model": "--run --weights --runs", "What it is shown": _FRAMES, "Where": "--out"},
+    ),
+    "needle": Page(
+        (
+            ("fvlm needle needles_small/foveated", "by length and depth, as a table and a heat map"),
+            ("fvlm needle needles_small/pooled --lengths 64,512 --samples 64", "longer videos, more of each"),
+        ),
+        {
+            "What is hidden where": "--lengths --depths --samples --data -o",
+            "The model": "--mode --weights --device --runs",
+            "Answers": "--metric --tokens",
+            "What is made": "--out --no-record --json",
+        },
     ),
     "weights": Page(
         (

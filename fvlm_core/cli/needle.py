@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from fvlm_core.cli.choice import NearestChoice
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import key_option, runs_option, weights_option
 from fvlm_core.cli.path_types import FILE_PATH, RUN_OR_PATH
@@ -43,7 +44,9 @@ class Listed(click.ParamType[tuple[float, ...]]):
         return tuple(found)
 
 
-@click.command("needle", short_help="Whether a trained model finds what is hidden in a long video.")
+@click.command(
+    "needle", cls=Command, short_help="Whether a trained model finds what is hidden in a long video."
+)
 @click.argument("run_name", type=RUN_OR_PATH, metavar="RUN")
 @click.option(
     "--lengths",
