@@ -16,7 +16,7 @@ from typing import Any
 from attrs import asdict
 
 from fvlm_core.bench import dense, mix, plain, stream
-from fvlm_core.bench.dense import SPARSE, Step
+from fvlm_core.bench.dense import SPARSE, Step, square_rate
 from fvlm_core.bench.processes import run
 from fvlm_core.bench.setting import Setting
 
@@ -41,9 +41,11 @@ KINDS: dict[str, tuple[Callable[[Setting], Step], int, int]] = {
 """What can be measured: how its step is made, how often it is called before, and how often it is timed."""
 
 
-def seconds_of(kind: str, setting: Setting) -> float:
-    """Seconds of a step, measured in a process of its own. Raises `FvlmError` when that fails."""
-    return _in_a_process(kind, setting)["seconds"]
+def seconds_of(kind: str, setting: Setting) -> tuple[float, float]:
+    """Seconds of a step, and FLOP/s of a product of large square matrices, measured in a process of its own. Raises
+    `FvlmError` when that fails."""
+    found = _in_a_process(kind, setting)
+    return found["seconds"], found["peak"]
 
 
 def growth_of(setting: Setting) -> tuple[dict[int, float], float]:
@@ -72,7 +74,7 @@ def measure(kind: str, setting: Setting) -> dict[str, Any]:
         setting.wait()
         if number >= before:
             times.append(time.perf_counter() - begun)
-    return {"seconds": statistics.median(times)}
+    return {"seconds": statistics.median(times), "peak": square_rate(setting)}
 
 
 def main(arguments: Sequence[str]) -> None:

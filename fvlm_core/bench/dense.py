@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 
 import torch
@@ -18,6 +19,9 @@ FRAMES, TEXT = 8, 128
 RATE = 1e-5
 SPARSE = 0.3
 """Supervised tokens of a sparse batch, as a share."""
+
+SIDE, TRIES = 2048, 5
+"""Of the square matrices whose product is the machine's limit, and how often it is timed."""
 
 Step = Callable[[], None]
 
@@ -113,3 +117,17 @@ def updating(groups: Mapping[str, Mapping[str, nn.Parameter]]) -> Callable[[int]
         optimizer.zero_grad(set_to_none=True)
 
     return update
+
+
+def square_rate(setting: Setting) -> float:
+    """FLOP/s of the product of two large square matrices in the setting's precision, the best of some."""
+    dtype = torch.bfloat16 if setting.precision == "bf16" else torch.float32
+    left, right = (torch.randn(SIDE, SIDE, device=setting.device).to(dtype) for _ in range(2))
+    times: list[float] = []
+    for _ in range(TRIES):
+        setting.wait()
+        begun = time.perf_counter()
+        torch.matmul(left, right)
+        setting.wait()
+        times.append(time.perf_counter() - begun)
+    return 2 * SIDE**3 / min(times)

@@ -23,7 +23,8 @@ class Pair:
 
     unit: what is counted, seconds. ours, bare: medians. ratio: the median of each round's ratio, with the smallest and
     largest, low and high. It is ours over bare, which is promised to be at most `limit`; or, where a speed-up of at
-    least `least` is promised, bare over ours. bound: what the ratio would be if time were FLOPs. flops: of ours.
+    least `least` is promised, bare over ours. bound: what the ratio would be if time were FLOPs. flops: of ours. peak:
+    FLOP/s of a product of large square matrices, in the processes that timed ours.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Pair:
     least: float | None = None
     bound: float | None = None
     flops: float | None = None
+    peak: float | None = None
 
     @property
     def holds(self) -> bool:

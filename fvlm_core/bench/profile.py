@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from attrs import define, frozen
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from fvlm_core.bench.dense import FRAMES, TEXT, dense_batch, updating
+from fvlm_core.bench.dense import FRAMES, TEXT, dense_batch, square_rate, updating
 from fvlm_core.bench.setting import Setting
 from fvlm_core.model.vlm import VLM
 from fvlm_core.planning.connector_trace import Tracer
@@ -23,9 +22,6 @@ PATCHES, LOOKS, CONNECTOR = "encoder, patches", "encoder, queries", "connector"
 VISUAL, READ, HEAD = "LLM, visual pass", "LLM, text", "head and loss"
 UPDATE, REST = "clipping and AdamW", "the rest"
 ROWS = (PATCHES, LOOKS, CONNECTOR, VISUAL, READ, HEAD, UPDATE, REST)
-
-SIDE, TRIES = 2048, 5
-"""Of the square matrices whose product is the limit, and how often it is timed."""
 
 _OURS = "fvlm: "
 _NODE = "autograd::engine::evaluate_function"
@@ -83,7 +79,7 @@ def profiled(setting: Setting, trace: Path | None = None) -> StepProfile:
         whole = _clocked(step, setting)
     if trace is not None:
         recorded.export_chrome_trace(str(trace))
-    limit = _limit(setting)
+    limit = square_rate(setting)
     parts = {name: StepPart(name, limit, flops) for name, flops in _flops(setting).items()}
     for name, backward, seconds in _times(recorded.events() or [], setting.device):
         if backward:
@@ -188,14 +184,3 @@ def _flops(setting: Setting) -> dict[str, float]:
             part = HEAD if row.component == "head" else CONNECTOR
         found[part] += setting.samples * (row.forward + row.backward)
     return found
-
-
-def _limit(setting: Setting) -> float:
-    """FLOP/s of the product of two large square matrices, the best of some."""
-    left, right = (torch.randn(SIDE, SIDE, device=setting.device) for _ in range(2))
-
-    def multiply() -> None:
-        torch.matmul(left, right)
-
-    with setting.autocast():
-        return 2 * SIDE**3 / min(_clocked(multiply, setting) for _ in range(TRIES))

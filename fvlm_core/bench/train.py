@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from fvlm_core.bench.setting import Setting
 from fvlm_core.bench.stream import GROWN, WATCHED
 from fvlm_core.planning.connector_trace import Tracer
 from fvlm_core.planning.flops import ledger
+from fvlm_core.utils.cpu import has_bf16
 
 MIX_LAYERS = ("model.encoder.depth=3", "model.llm.depth=6")
 """The mix is measured at the recipe's widths with fewer layers: 192 samples are many."""
@@ -25,7 +27,8 @@ Progress = Callable[[str, int, int], None]
 
 @frozen(kw_only=True)
 class _Comparison:
-    """ours, bare: kinds of `child.KINDS`. limit, least: see `Pair`. rounds: at most so many."""
+    """ours, bare: kinds of `child.KINDS`. limit, least: see `Pair`. rounds: at most so many. precisions: of both, where
+    they are not the setting's."""
 
     name: str
     ours: str
@@ -33,6 +36,12 @@ class _Comparison:
     limit: float | None = None
     least: float | None = None
     rounds: int = 100
+    precisions: tuple[str, str] | None = None
+
+    def settings(self, setting: Setting) -> tuple[Setting, Setting]:
+        """Of both."""
+        first, second = self.precisions or (setting.precision, setting.precision)
+        return evolve(setting, precision=first), evolve(setting, precision=second)
 
 
 _COMPARISONS = {
@@ -55,6 +64,16 @@ _COMPARISONS = {
         _Comparison(
             name="training step, {dense}, layers compiled, against as they are", ours="ours-compiled", bare="ours"
         )
+    ],
+    "precision": [
+        _Comparison(
+            name="training step, {dense}, in bf16 against float32",
+            ours="ours", bare="ours", precisions=("bf16", "float32"),
+        ),
+        _Comparison(
+            name="the same in bf16 against two passes written plainly in float32",
+            ours="ours", bare="plain", least=3.0, precisions=("bf16", "float32"),
+        ),
     ],
     "mix": [
         _Comparison(
@@ -87,6 +106,11 @@ NAMES = tuple(_COMPARISONS)
 EXPONENT = 1.05
 
 
+def measurable(setting: Setting) -> tuple[str, ...]:
+    """What tells something on this machine: bf16 beside float32 only where it is the faster one."""
+    return tuple(name for name in NAMES if name != "precision" or setting.device == "cuda" or has_bf16())
+
+
 def bench_train(setting: Setting, names: Sequence[str], rounds: int, progress: Progress) -> list[Pair]:
     """The comparisons of these names, with the recipe's first run and random weights.
 
@@ -103,20 +127,27 @@ def bench_train(setting: Setting, names: Sequence[str], rounds: int, progress: P
     found: list[Pair] = []
     for name in names:
         for one in _COMPARISONS[name]:
-            own = _shallow(setting) if name == "mix" else setting
+            own, other = one.settings(_shallow(setting) if name == "mix" else setting)
+            peaks: list[float] = []
+
+            def ours(one: _Comparison = one, own: Setting = own, peaks: list[float] = peaks) -> float:
+                seconds, peak = seconds_of(one.ours, own)
+                peaks.append(peak)
+                return seconds
+
             pair = in_pairs(
                 one.name.format_map(said),
                 "s",
-                lambda one=one, own=own: seconds_of(one.ours, own),
-                lambda one=one, own=own: seconds_of(one.bare, own),
+                ours,
+                lambda one=one, other=other: seconds_of(one.bare, other)[0],
                 min(rounds, one.rounds),
                 progress,
                 limit=one.limit,
                 least=one.least,
             )
-            flops, other = flops_of(setting, one.ours), flops_of(setting, one.bare)
-            bound = None if flops is None or other is None else other / flops
-            found.append(evolve(pair, flops=flops, bound=bound))
+            flops, bare = flops_of(setting, one.ours), flops_of(setting, one.bare)
+            bound = None if flops is None or bare is None else bare / flops
+            found.append(evolve(pair, flops=flops, bound=bound, peak=statistics.median(peaks)))
     if "growth" in names:
         found.append(_growth(setting, progress))
     return found

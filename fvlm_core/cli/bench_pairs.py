@@ -10,6 +10,8 @@ import click
 from fvlm_core.bench.pairs import Pair
 
 PROMISED = "promised"
+LIMIT = "of the limit"
+"""The rate of a large square product on this machine: what a step could reach at best."""
 
 
 def show_pairs(
@@ -23,13 +25,14 @@ def show_pairs(
     """Both sides, as a table with the machine or as JSON. peak: FLOP/s of the device, for the share that is used.
     more: see `show_measured`."""
     counted = any(pair.flops for pair in pairs)
-    extra = (*(("by FLOPs", "GFLOP/s") if counted else ()), *(("MFU",) if peak else ()))
+    extra = (*(("by FLOPs", "GFLOP/s", LIMIT) if counted else ()), *(("MFU",) if peak else ()))
 
     def cells(pair: Pair) -> tuple[str, ...]:
         rate = pair.flops / pair.ours if pair.flops else None
         more = {
             "by FLOPs": f"{pair.bound:.2f}" if pair.bound else "-",
             "GFLOP/s": f"{rate / 1e9:,.0f}" if rate else "-",
+            LIMIT: f"{rate / pair.peak:.0%}" if rate and pair.peak else "-",
             "MFU": f"{rate / peak:.1%}" if rate and peak else "-",
         }
         return (

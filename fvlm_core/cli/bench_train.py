@@ -11,7 +11,7 @@ from fvlm_core.cli.help import Command
 from fvlm_core.cli.options import key_option
 from fvlm_core.cli.path_types import FILE_PATH, RECIPE_OR_PATH
 
-NAMES = ("bare", "plain", "compile", "mix", "stream", "growth")
+NAMES = ("bare", "plain", "compile", "precision", "mix", "stream", "growth")
 
 
 @click.command("train", cls=Command)
@@ -65,17 +65,18 @@ def command(
     doing the same.
 
     \b
-    bare    a training step, against the same encoder, language model and head called directly
-    plain   against the same two passes written plainly, all tokens supervised and 30 % of them
-    compile a training step with fvlm's layers compiled, against as they are
-    mix     192 samples of many lengths, packed, against padded batches of eight
-    stream  64 frames one by one, against the encoder, the language model's matrices and the queries
-    growth  how the time of frames one by one grows from 8 to 512
+    bare      a training step, against the same encoder, language model and head called directly
+    plain     against the same two passes written plainly, all tokens supervised and 30 % of them
+    compile   a training step with fvlm's layers compiled, against as they are
+    precision a step in bf16, against float32, and against two passes written plainly in float32
+    mix       192 samples of many lengths, packed, against padded batches of eight
+    stream    64 frames one by one, against the encoder, the language model's matrices and the queries
+    growth    how the time of frames one by one grows from 8 to 512
     """
     from fvlm_core.api.views.display import Display
     from fvlm_core.bench.pairs import machine
     from fvlm_core.bench.setting import THREADS, Setting
-    from fvlm_core.bench.train import bench_train
+    from fvlm_core.bench.train import bench_train, measurable
     from fvlm_core.cli.bench_pairs import show_pairs
     from fvlm_core.cli.bench_profile import show_profile
     from fvlm_core.cli.console import stderr
@@ -104,5 +105,5 @@ def command(
         show_profile(setting, trace, about, as_json)
         return
     with Display(stderr(), 0) as display:
-        found = bench_train(setting, names or NAMES, rounds, display.work)
+        found = bench_train(setting, names or measurable(setting), rounds, display.work)
     show_pairs(found, about, as_json, peak=setting.peak)

@@ -65,7 +65,6 @@ class _Products(torch.autograd.Function):
         return seen.view(*query.shape[:3], -1)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         scaled, kept_key, kept_value = cast(tuple[Tensor, Tensor, Tensor], ctx.saved_tensors)
         shape = cast(torch.Size, ctx.shape)

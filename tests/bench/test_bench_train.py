@@ -13,13 +13,16 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fvlm_core.bench import mix
+from fvlm_core.bench.child import measure
 from fvlm_core.bench.dense import FRAMES, Step, bare, dense_batch, ours
 from fvlm_core.bench.plain import PlainTwoPass, comparable, plain, wasted
 from fvlm_core.bench.profile import CONNECTOR, HEAD, PATCHES, READ, VISUAL, profiled
 from fvlm_core.bench.setting import Setting
 from fvlm_core.bench.stream import parts, video, watching
 from fvlm_core.bench.train import NAMES as MEASURED
+from fvlm_core.bench.train import bench_train
 from fvlm_core.bench.train import flops_of as counted
+from fvlm_core.cli.bench_pairs import show_pairs
 from fvlm_core.cli.bench_train import NAMES as OFFERED
 from fvlm_core.data.planning import Room
 from fvlm_core.model.vlm import VLM
@@ -223,3 +226,31 @@ def test_misuse_is_told_before_anything_is_measured(
     code, _, err = run_cli(["bench", "train", setting.recipe, *known, *arguments], monkeypatch, capsys)
     assert code == 2
     assert said in " ".join(err.split())
+
+
+def test_a_step_is_shown_as_a_share_of_the_machine_s_limit_at_each_precision(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def seconds_of(kind: str, own: Setting) -> tuple[float, float]:
+        asked.append((kind, own.precision))
+        return (2.0, 1e12) if own.precision == "bf16" else (8.0, 2e11)
+
+    monkeypatch.setattr("fvlm_core.bench.train.seconds_of", seconds_of)
+    found = bench_train(setting, ["precision"], 2, lambda *_: None)
+    assert {*asked} == {("ours", "bf16"), ("ours", "float32"), ("plain", "float32")}
+    assert [pair.ratio for pair in found] == [0.25, 4.0]
+    assert all(pair.holds and pair.peak == 1e12 for pair in found)
+    show_pairs(found, {}, as_json=False)
+    flops = counted(setting, "ours")
+    assert flops is not None
+    shown = capsys.readouterr().out
+    assert "of the limit" in shown
+    assert f"{flops / 2.0 / 1e12:.0%}" in shown
+
+
+def test_the_limit_is_measured_in_the_step_s_own_process(setting: Setting) -> None:
+    found = measure("ours", evolve(setting, precision="bf16"))
+    assert found["seconds"] > 0
+    assert found["peak"] > 1e8

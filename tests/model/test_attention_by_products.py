@@ -32,10 +32,10 @@ def both(query: Tensor, key: Tensor, value: Tensor, causal: bool) -> list[tuple[
         given = [each.detach().to(dtype).requires_grad_() for each in (query, key, value)]
         if dtype == torch.float64:
             groups = query.shape[1] // key.shape[1]
-            repeated = [each.repeat_interleave(groups, 1) for each in given[1:]]
-            seen = F.scaled_dot_product_attention(given[0], *repeated, is_causal=causal)
+            asking, keys, values = given[0], *(each.repeat_interleave(groups, 1) for each in given[1:])
+            seen = F.scaled_dot_product_attention(asking, keys, values, is_causal=causal)
         else:
-            seen = dot_product_attention(*given, causal=causal)
+            seen = dot_product_attention(given[0], given[1], given[2], causal=causal)
         seen.backward(follow.to(dtype))
         found.append([seen, *(each.grad for each in given if each.grad is not None)])
     return list(zip(*found, strict=True))
