@@ -142,7 +142,8 @@ class PieceCache:
                 written += os.pwrite(handle, content, written)
             if written < size or found.hexdigest() != digest:
                 raise OtherContent(f"SHA-256 {found.hexdigest()[:16]}… where {digest[:16]}… was written")
-            part.rename(file)
+            with self._counted():  # whoever counts all files would see neither name
+                part.rename(file)
         except BaseException:
             self._drop(part)
             raise
