@@ -22,7 +22,9 @@ class Address(str):
     def __new__(cls, text: str) -> Address:
         scheme = text.partition("://")[0]
         if scheme not in SCHEMES:
-            raise ValueError(f'"{scheme}://" is not read: expected {", ".join(f"{s}://" for s in SCHEMES)} or a path')
+            raise ValueError(
+                f'"{scheme}://" is not read: expected {", ".join(f"{s}://" for s in SCHEMES)} or a path'
+            )
         if not text.isprintable() or " " in text or "\\" in text:
             raise ValueError("an address with a space, a backslash or an unprintable character")
         parts = urlsplit(text)

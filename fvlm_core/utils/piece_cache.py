@@ -1,8 +1,8 @@
 """Pieces of files that lie elsewhere, kept on the local disk by the SHA-256 of what they hold.
 
-All processes of a machine share the folder. A piece is whole or absent; each is fetched by one of those who want it; the
-sizes of all of them never add up to more than the limit, whoever is killed whenever; what was used longest
-ago makes room. The disk is not trusted: what is read is compared with its name.
+All processes of a machine share the folder. A piece is whole or absent; each is fetched by one of those who want it;
+the sizes of all of them never add up to more than the limit, whoever is killed whenever; what was used longest ago
+makes room. The disk is not trusted: what is read is compared with its name.
 """
 
 from __future__ import annotations
@@ -79,7 +79,10 @@ class PieceCache:
                 handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
                 flock(handle, LOCK_SH)
                 with open(handle, "rb", closefd=False) as opened:
-                    whole = os.fstat(handle).st_size == size and file_digest(opened, "sha256").hexdigest() == digest
+                    whole = (
+                        os.fstat(handle).st_size == size
+                        and file_digest(opened, "sha256").hexdigest() == digest
+                    )
                 if whole and _is(file, handle):
                     os.utime(file)
                     self._held[digest] = handle
@@ -139,7 +142,8 @@ class PieceCache:
                 written += os.pwrite(handle, content, written)
             if written < size or found.hexdigest() != digest:
                 raise OtherContent(f"SHA-256 {found.hexdigest()[:16]}… where {digest[:16]}… was written")
-            part.rename(file)
+            with self._counted():  # whoever counts all files would see neither name
+                part.rename(file)
         except BaseException:
             self._drop(part)
             raise
@@ -162,7 +166,11 @@ class PieceCache:
         lock = os.open(self.folder / ".sum", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         try:
             flock(lock, LOCK_EX)
-            yield lambda total: os.pwrite(lock, b"%020d" % total, 0) and None
+
+            def count(total: int) -> None:
+                os.pwrite(lock, b"%020d" % total, 0)
+
+            yield count
         finally:
             flock(lock, LOCK_UN)
             os.close(lock)
@@ -184,7 +192,7 @@ class PieceCache:
         return found
 
     def _made_room(self, size: int, but: Path) -> int:
-        """Remove what was used longest ago until there is room, if what is in use leaves any; the sum of what is left."""
+        """Remove what was used longest ago until there is room, if what is in use leaves any; the sum of what stays."""
         if (total := self._total()) + size <= self.limit:
             return total
         files = sorted(self._files())
@@ -221,4 +229,3 @@ def _is(file: Path, handle: int) -> bool:
     except FileNotFoundError:
         return False
     return os.path.samestat(named, os.fstat(handle))
-

@@ -20,6 +20,7 @@ from fvlm_shapes.source import build as build_shapes
 from fvlm_shards.config import Shards
 from fvlm_shards.source import ShardSource
 from fvlm_shards.source import build as build_shards
+from grids import outcome
 
 from fvlm_core.datasets.remote import ranges
 from fvlm_core.datasets.shards.index import SCHEMA, Index
@@ -66,7 +67,9 @@ def same(one: ShardSource, other: ShardSource) -> bool:
     assert len(one) == len(other)
     for index in range(len(one)):
         a, b = one[index], other[index]
-        if (a.id, a.source, a.turns) != (b.id, b.source, b.turns) or one.sample_id(index) != other.sample_id(index):
+        if (a.id, a.source, a.turns) != (b.id, b.source, b.turns) or one.sample_id(index) != other.sample_id(
+            index
+        ):
             return False
         if a.visual and not np.array_equal(decode_frames(a, 42), decode_frames(b, 42)):
             return False
@@ -178,7 +181,9 @@ def test_a_changed_shard_is_found_by_the_hash_of_the_sample(packs: Path, tmp_pat
     with far(folder) as server:
         source = opened(server.url)
         assert source[0].id
-        with pytest.raises(FvlmError, match=r"shard-000001.tar: changed since it was packed: sample .* SHA-256") as error:
+        with pytest.raises(
+            FvlmError, match=r"shard-000001.tar: changed since it was packed: sample .* SHA-256"
+        ) as error:
             [source[index] for index in range(8, 16)]
         assert "put back" in str(error.value)
 
@@ -191,7 +196,9 @@ def test_a_cut_shard_is_an_error_that_says_what_is_missing(packs: Path, tmp_path
         opened(server.url)[0]
 
 
-def test_a_damaged_piece_of_the_cache_is_fetched_again(packs: Path, server: FarServer, tmp_path: Path) -> None:
+def test_a_damaged_piece_of_the_cache_is_fetched_again(
+    packs: Path, server: FarServer, tmp_path: Path
+) -> None:
     source = opened(server.url)
     [source[index] for index in range(CLIPS)]
     index = Path(source._index.file)
@@ -201,7 +208,9 @@ def test_a_damaged_piece_of_the_cache_is_fetched_again(packs: Path, server: FarS
     assert same(source, build_shards(Shards(path=packs, holdout=0), "train"))
 
 
-@pytest.mark.parametrize("to", ["file:///etc/passwd", "http://127.0.0.2:9/x", "https://example.org/x", "/train/pack.json"])
+@pytest.mark.parametrize(
+    "to", ["file:///etc/passwd", "http://127.0.0.2:9/x", "https://example.org/x", "/train/pack.json"]
+)
 def test_a_redirect_is_refused_wherever_it_leads(to: str, server: FarServer) -> None:
     def leads(handler: Handler, content: bytes) -> bool:
         handler.answer(302, b"", {"Location": to})
@@ -265,11 +274,13 @@ def test_a_manifest_cannot_lead_out_of_its_folder(packs: Path, tmp_path: Path) -
     manifest = json.loads((folder / "pack.json").read_text())
     manifest["shards"][0]["file"] = "../secret-000000.tar"
     (folder / "pack.json").write_text(json.dumps(manifest))
-    with far(folder) as server, pytest.raises(UsageError, match="another name than shard-NUMBER.tar"):
+    with far(folder) as server, pytest.raises(UsageError, match=r"another name than shard-NUMBER\.tar"):
         opened(server.url)
 
 
-def test_a_pack_without_hashes_of_its_samples_is_read_here_and_refused_from_afar(packs: Path, tmp_path: Path) -> None:
+def test_a_pack_without_hashes_of_its_samples_is_read_here_and_refused_from_afar(
+    packs: Path, tmp_path: Path
+) -> None:
     import pyarrow as pa
 
     from fvlm_core.datasets.shards.manifest import PackedFile, read_manifest
@@ -360,7 +371,9 @@ def test_the_hub_s_files_are_asked_for_at_its_own_address_with_the_token_and_now
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", server.url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}"
+    )
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     stored = server.folder
     prefix = "/datasets/owner/name/resolve/v1/data/"
@@ -397,7 +410,13 @@ def test_the_hub_leads_to_hosts_of_its_own_alone(monkeypatch: pytest.MonkeyPatch
     may = place_of(Address("hf://datasets/owner/name/data/pack.json")).may_lead
     assert may("https://cas-bridge.xethub.hf.co/x?signed")
     assert may("https://cdn-lfs.huggingface.co/x")
-    for to in ("http://cdn.hf.co/x", "https://evilhf.co/x", "https://hf.co.evil.org/x", "file:///hf.co", "https://127.0.0.1/x"):
+    for to in (
+        "http://cdn.hf.co/x",
+        "https://evilhf.co/x",
+        "https://hf.co.evil.org/x",
+        "file:///hf.co",
+        "https://127.0.0.1/x",
+    ):
         assert not may(to), to
 
 
@@ -409,7 +428,9 @@ def test_what_lets_one_in_is_not_sent_to_where_the_hub_leads(
     with far(packs) as elsewhere:
         for number in range(2):
             address = Address(f"{server.url}/train/pack.json")
-            place = Place(address.url, {"Authorization": "Bearer secret"}, lambda to: to.startswith(elsewhere.url))
+            place = Place(
+                address.url, {"Authorization": "Bearer secret"}, lambda to: to.startswith(elsewhere.url)
+            )
             monkeypatch.setattr(ranges, "place_of", lambda of, place=place: place)
 
             def leads(handler: Handler, content: bytes) -> bool:
@@ -431,3 +452,106 @@ def test_what_lets_one_in_is_not_sent_to_where_the_hub_leads(
         with pytest.raises(FvlmError):
             ranges.read_all(address, 1 << 20)
         assert len(server.asked) > 1
+
+
+STEPS = 200
+
+
+def recipe(folder: Path, path: str) -> Path:
+    from tiny import CONNECTOR, ENCODER, LLM, TRAINING
+
+    data = f'\n[[data.sources]]\nname = "shards"\npath = "{path}"\n'
+    every = TRAINING.replace("steps = 6", f"steps = {STEPS}").replace("every = 2", "every = 100")
+    file = folder / "far.toml"
+    file.write_text('name = "far"\n' + ENCODER + CONNECTOR + LLM + data + every)
+    return file
+
+
+def came_of(root: Path) -> dict[str, Any]:
+    """The hashes of weights and optimizer, and every row without its clock."""
+    return outcome(next(root.glob("far/*")))
+
+
+@pytest.fixture(scope="module")
+def local(packs: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    from tiny import train
+
+    folder = tmp_path_factory.mktemp("local")
+    train(recipe(folder, str(packs)), folder / "runs")
+    return came_of(folder / "runs")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_200_steps_from_s3_are_those_of_local_shards(
+    workers: int, local: Any, packs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tiny import train
+
+    from fvlm_core.datasets.remote import places
+
+    with s3_server(tmp_path) as endpoint:
+        for name, value in s3_variables(endpoint).items():
+            monkeypatch.setenv(name, value)
+        places._client.cache_clear()
+        places._signed.cache_clear()
+        upload(packs, "bucket")
+        more = f"training.workers={workers}"
+        train(recipe(tmp_path, "s3://bucket"), tmp_path / "runs", more, until=77)  # and goes on there
+        train(recipe(tmp_path, "s3://bucket"), tmp_path / "runs", more)
+    places._client.cache_clear()
+    places._signed.cache_clear()
+    assert came_of(tmp_path / "runs") == local
+    record = b"".join(file.read_bytes() for file in (tmp_path / "runs").rglob("*") if file.is_file())
+    assert b"s3://bucket" in record
+    for secret in (b"not-to-be-seen", b"AKIATEST", b"Signature"):
+        assert secret not in record
+
+
+def test_200_steps_are_the_same_where_one_request_in_twenty_fails_and_a_run_moves_there_from_here(
+    local: Any, packs: Path, tmp_path: Path, server: FarServer
+) -> None:
+    """A piece is dropped from the cache again and again, so that requests go on to the end."""
+    from tiny import train
+
+    server.fault = some(0.05, unavailable, cut)
+    train(recipe(tmp_path, str(packs)), tmp_path / "runs", until=30)
+    asked = 0
+    for until in (90, 150, None):
+        train(recipe(tmp_path, server.url), tmp_path / "runs", "training.workers=1", until=until)
+        shutil.rmtree(tmp_path / "cache" / "remote")
+        assert len(server.asked) > asked + CLIPS
+        asked = len(server.asked)
+    assert came_of(tmp_path / "runs") == local
+
+
+def test_a_run_that_cannot_read_on_says_so_without_a_traceback(
+    packs: Path,
+    tmp_path: Path,
+    server: FarServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from tiny import run_cli
+
+    def changed(handler: Handler, content: bytes) -> bool:
+        if not handler.path.endswith("train/shard-000001.tar"):
+            return False
+        handler.answer(
+            206, b"!" * len(content), {"Content-Range": "bytes " + handler.headers["Range"][6:] + "/*"}
+        )
+        return True
+
+    server.fault = changed
+    line = [
+        "run",
+        str(recipe(tmp_path, server.url)),
+        "--runs",
+        str(tmp_path / "runs"),
+        "-o",
+        "training.workers=2",
+    ]
+    code, out, err = run_cli(line, monkeypatch, capsys)
+    assert code == 1
+    assert "train/shard-000001.tar: changed since it was packed" in err
+    assert "Traceback" not in out + err
+    assert "fvlm_core" not in err

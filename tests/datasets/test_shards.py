@@ -245,7 +245,9 @@ def test_a_million_samples_open_at_once_and_cost_little(tmp_path: Path, record_p
         elif pa.types.is_large_list(field.type):
             columns.append(pa.LargeListArray.from_arrays(offsets, values.cast(field.type.value_type)))
         else:
-            columns.append(pa.array(np.full(million, 3), field.type))
+            columns.append(
+                pa.array(np.full(million, 3) if field.name != "digest" else million * [bytes(32)], field.type)
+            )
     with pa.OSFile(str(file), "wb") as out, pa.ipc.new_file(out, SCHEMA) as writer:
         writer.write_table(pa.table(columns, schema=SCHEMA))
     program = f"""

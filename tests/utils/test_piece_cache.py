@@ -9,6 +9,7 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -35,19 +36,20 @@ def name(number: int) -> str:
 
 def taken(folder: Path) -> int:
     """The sizes of all pieces, and of what is being fetched."""
-    total = 0
+    sizes: dict[int, int] = {}  # by inode: one may get its name between two looks
     for place, _, files in os.walk(folder):
         for file in files:
             if file != ".sum":
-                try:
-                    total += os.stat(os.path.join(place, file)).st_size
-                except FileNotFoundError:
-                    continue
-    return total
+                with suppress(FileNotFoundError):
+                    status = os.stat(os.path.join(place, file))
+                    sizes[status.st_ino] = status.st_size
+    return sum(sizes.values())
 
 
 STEPS = st.lists(
-    st.tuples(st.integers(0, 30), st.sampled_from(["get", "get", "get", "fetch", "fails", "other", "damage"])),
+    st.tuples(
+        st.integers(0, 30), st.sampled_from(["get", "get", "get", "fetch", "fails", "other", "damage"])
+    ),
     max_size=60,
 )
 
@@ -105,12 +107,12 @@ def test_what_is_held_stays_and_what_is_too_large_is_refused(
     large = random.Random(1).randbytes(8500)
     file = cache.hold(sha256(large).hexdigest(), len(large), lambda: [large])
     assert pickle.loads(pickle.dumps(cache))._held == {}
+    more = random.Random(2).randbytes(1600)
     with pytest.raises(FvlmError, match=r"are in use, and .* may be kept: raise FVLM_REMOTE_GB"):
-        for number in range(20):
-            cache.get(name(number), len(piece(number)), lambda number=number: [piece(number)])
+        cache.get(sha256(more).hexdigest(), len(more), lambda: [more])
     assert file.read_bytes() == large
     with pytest.raises(UsageError, match="raise FVLM_REMOTE_GB"):
-        cache.get("0" * 64, LIMIT, lambda: [])
+        cache.get("0" * 64, LIMIT, list)
 
 
 def test_more_than_was_asked_for_is_not_kept(tmp_path: Path) -> None:
@@ -147,8 +149,8 @@ def test_processes_that_are_killed_leave_it_whole_and_below_its_limit(tmp_path: 
             users.append(context.Process(target=_use, args=(tmp_path, seed)))
             users[-1].start()
         for _ in range(20):
-            # Two looks at one moment cannot be had: a file may go between, never come twice.
-            most = max(most, taken(tmp_path))
+            with PieceCache(tmp_path, LIMIT)._counted():  # nothing grows or goes meanwhile
+                most = max(most, taken(tmp_path))
             time.sleep(0.002)
         victim = users.pop(chance.randrange(len(users)))
         assert victim.is_alive(), f"it ended by itself: {victim.exitcode}"
@@ -158,11 +160,12 @@ def test_processes_that_are_killed_leave_it_whole_and_below_its_limit(tmp_path: 
         user.kill()
         user.join()
     assert seed > 10
-    # `taken` walks while pieces come and go, and may count one that is gone and the one that took its place.
-    assert most <= LIMIT * 1.3
+    assert LIMIT / 2 < most <= LIMIT
     assert taken(tmp_path) <= LIMIT
     cache = PieceCache(tmp_path, LIMIT)
     assert cache._total() >= taken(tmp_path)
     for number in range(30):
-        assert cache.get(name(number), len(piece(number)), lambda number=number: [piece(number)]) == piece(number)
+        assert cache.get(name(number), len(piece(number)), lambda number=number: [piece(number)]) == piece(
+            number
+        )
         assert taken(tmp_path) <= LIMIT

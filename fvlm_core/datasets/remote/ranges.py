@@ -17,8 +17,8 @@ from fvlm_core.utils.errors import FvlmError, MissingData, UsageError
 
 TRIES = 8
 FIRST_WAIT, LONGEST_WAIT = 0.1, 10.0
-"""Seconds before the second try, and at most before any; each is twice the one before it, and up to half as long again by
-chance, so that many processes do not come back at once: half a minute in all."""
+"""Seconds before the second try, and at most before any; each is twice the one before it, and up to half as long again
+by chance, so that many processes do not come back at once: half a minute in all."""
 
 CONNECT, SILENCE = 10.0, 20.0
 """Seconds for a connection, and between two pieces of an answer."""
@@ -90,7 +90,9 @@ def _asked(address: Address, start: int | None, size: int) -> bytes:
         if not place.may_lead(to):
             where = urlsplit(to)
             shown = f"{where.scheme}://{where.hostname or ''}"  # not its path, which may be signed
-            raise UsageError(f"{address}: leads to {shown}, where nothing is asked for: name the address itself")
+            raise UsageError(
+                f"{address}: leads to {shown}, where nothing is asked for: name the address itself"
+            )
         if urlsplit(to)[:2] != urlsplit(url)[:2]:
             headers = _without_secrets(headers)
             _led[address] = to, time.monotonic() + KEPT
@@ -167,9 +169,9 @@ class _Answer:
     def _refuse(self, address: Address, start: int | None, size: int) -> None:
         """Raise for an answer that holds something else."""
         status, headers = self._response.status, self._response.headers
-        if region := headers.get("x-amz-bucket-region", "") if status in (301, 307, 400) else "":
-            if region.replace("-", "").isalnum():
-                raise UsageError(f"{address}: the bucket is in {region}: set AWS_DEFAULT_REGION={region}")
+        region = headers.get("x-amz-bucket-region", "")
+        if status in (301, 307, 400) and region.replace("-", "").isalnum():
+            raise UsageError(f"{address}: the bucket is in {region}: set AWS_DEFAULT_REGION={region}")
         if status in _AGAIN:
             raise _Again(f"status {status}")
         if status in (401, 403):
@@ -181,9 +183,13 @@ class _Answer:
                 raise UsageError(f"{address}: expected status 200, got {status}")
             return
         if status == 200:
-            raise UsageError(f"{address}: the server sends all of a file where a part is asked for (no Range)")
+            raise UsageError(
+                f"{address}: the server sends all of a file where a part is asked for (no Range)"
+            )
         if status != 206:
-            raise UsageError(f"{address}: bytes {start:,} to {start + size:,} are not all there (status {status})")
+            raise UsageError(
+                f"{address}: bytes {start:,} to {start + size:,} are not all there (status {status})"
+            )
         if not headers.get("Content-Range", "").startswith(f"bytes {start}-{start + size - 1}/"):
             raise UsageError(f"{address}: other bytes come than were asked for")
 

@@ -80,7 +80,7 @@ class RemotePack:
         self.index = Index(file)
         if not self.index.hashed:
             raise UsageError(
-                f"{address}: packed by an older fvlm, without a hash of each sample, so that one that was changed would "
+                f"{address}: packed by an older fvlm, without a hash of each sample, so that a changed one would "
                 "not be found: pack it again (JPEGs are taken over as they are), or copy it to this machine"
             )
         self._sizes = {packed.file: packed.bytes for packed in manifest.shards}
