@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from fvlm_core.cli.choice import NearestChoice
 from fvlm_core.cli.help import Group
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import runs_option, weights_option
 from fvlm_core.cli.path_types import ANY_PATH, FOLDER_PATH, RECIPE_OR_PATH, RUN_OR_PATH
+
+FORMS = ("transformers", "fvlm")
 
 
 @click.group(name="weights", cls=Group)
@@ -59,16 +63,24 @@ def import_(file: Path, recipe: str, run_id: str | None, to: Path | None, root: 
 @click.option(
     "--to", type=FOLDER_PATH, required=True, metavar="DIR", help="The folder to write; new or empty."
 )
+@click.option(
+    "--format",
+    "form",
+    type=NearestChoice(FORMS),
+    default=FORMS[0],
+    show_default=True,
+    help="transformers: with its code, for people without fvlm. fvlm: any model, for people with it.",
+)
 @weights_option
 @runs_option
-def export(run_name: str, to: Path, weights: str | None, root: Path) -> None:
+def export(run_name: str, to: Path, form: Any, weights: str | None, root: Path) -> None:
     """Write the model of RUN (a folder, an id, or "recipe/id") as a Hugging Face folder with a model card.
 
-    After `import fvlm_core.hf`, `AutoModel.from_pretrained(DIR)` restores it, number for number.
+    transformers and PyTorch alone load it: `AutoModelForImageTextToText.from_pretrained(DIR, trust_remote_code=True)`.
     """
     from fvlm_core.cli.console import stdout
     from fvlm_core.hf.export import release
     from fvlm_core.runs.store import find_run
 
-    for file in release(find_run(run_name, root), to, weights):
+    for file in release(find_run(run_name, root), to, weights, form):
         stdout().print(str(file), soft_wrap=True)

@@ -1,7 +1,7 @@
 """Exported models in transformers: after `import fvlm_core.hf`, `AutoModel.from_pretrained(FOLDER)` restores one.
 
-The architecture is this installed package's, registered under the model type "fvlm": nothing in the folder is code,
-and `trust_remote_code` is never needed.
+The architecture is this installed package's, registered under the model type "fvlm": code in the folder, which is for
+those who have no fvlm, is not run, and `trust_remote_code` is never needed.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoProcessor,
-    PretrainedConfig,
     PreTrainedModel,
 )
 from transformers.modeling_outputs import CausalLMOutput
 from transformers.utils.hub import cached_file
 
 from fvlm_core.data.batch import Batch
+from fvlm_core.hf.standalone import modeling_fvlm
 from fvlm_core.interfaces.chat import Chat
 from fvlm_core.media.viewing import Viewing
 from fvlm_core.model.build import compose, make_chat
@@ -33,8 +33,8 @@ from fvlm_core.utils.listing import listed
 from fvlm_core.utils.pretrained import known_architectures
 
 
-class FvlmConfig(PretrainedConfig):
-    """`config.json` of an exported model.
+class FvlmConfig(modeling_fvlm.FvlmConfig):
+    """`config.json` of an exported model, with or without what those read who have no fvlm.
 
     composition: the recipe's table `model`, every default filled in. architectures_read: the `config.json` of
     pretrained encoders and LLMs whose sizes the recipe does not state, by the name it gives them. vocab_size: rows of

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from transformers import GenerationConfig
 
 import fvlm_core
 from fvlm_core.hf import FvlmConfig, FvlmModel
 from fvlm_core.hf.model_card import model_card
+from fvlm_core.hf.portable import config_fields, portable, standalone, write_code, write_processor
 from fvlm_core.model.lora import merge
 from fvlm_core.recipes.resolved import plain
 from fvlm_core.recipes.schema import Model
@@ -20,18 +21,24 @@ from fvlm_core.weights.restore import restore
 
 LONGEST_ANSWER = 128
 
+Form = Literal["transformers", "fvlm"]
+"""`transformers`: with the code of the model, for those who have no fvlm; `fvlm`: any model, for those who have it."""
 
-def release(run: StoredRun, to: Path, weights: str | None = None) -> list[Path]:
+
+def release(run: StoredRun, to: Path, weights: str | None = None, form: Form = "transformers") -> list[Path]:
     """Write the model of a run, with the weights of its best checkpoint, into the folder `to`; the files written.
 
     config.json (with how the model was shown things in training), model.safetensors (float32, LoRA's factors merged),
-    tokenizer.json, tokenizer_config.json, generation_config.json and README.md, the model card.
-    weights: see `restore`. Raises `UsageError` when `to` is not empty or the run has no complete checkpoint.
+    tokenizer.json, tokenizer_config.json, generation_config.json and README.md, the model card; in the form
+    "transformers" processor_config.json and the code as well. weights: see `restore`. Raises `UsageError` when `to` is
+    not empty, the run has no complete checkpoint, or the form cannot carry the model.
     """
     empty_folder(to)
     restored = restore(run, weights=weights)
-    merge(restored.model)
     known = run.record.get(ARCHITECTURES, {})
+    with known_architectures(dict(known)):
+        carried = portable(restored.config.model, form) if form == "transformers" else None
+    merge(restored.model)
     composition, read = _described(restored.config.model, run.record["resolved"]["model"], known)
     llm = restored.model.llm.spec
     viewing = restored.viewing
@@ -49,16 +56,22 @@ def release(run: StoredRun, to: Path, weights: str | None = None) -> list[Path]:
             "step": restored.step,
             **({"weights": weights} if weights else {}),
         },
+        **(config_fields(carried, restored) if carried else {}),
     )
     to.mkdir(parents=True, exist_ok=True)
-    FvlmModel(config, restored.model).save_pretrained(to)
+    if carried:
+        standalone(config, restored).save_pretrained(to)
+        write_code(to)
+        write_processor(to, viewing, carried["llm"])
+    else:
+        FvlmModel(config, restored.model).save_pretrained(to)
     restored.chat.save(to / TOKENIZER)
     tokenizer = {**restored.chat.tokenizer_config(), "model_max_length": llm.positions}
     write_json(to / "tokenizer_config.json", tokenizer)
     GenerationConfig(
         do_sample=False, eos_token_id=restored.chat.end_of_turn, max_new_tokens=LONGEST_ANSWER
     ).save_pretrained(to)
-    (to / "README.md").write_text(model_card(run, restored, viewing, weights), encoding="utf-8")
+    model_card(run, restored, viewing, weights, form).save(to / "README.md")
     usual_modes(to)
     return sorted(to.iterdir())
 

@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
+
+import numpy as np
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from scipy.special import stdtrit
 
 import fvlm_core
 from fvlm_core.media.viewing import Viewing, sampling
 from fvlm_core.planning.compute import count_parameters
 from fvlm_core.recipes.schema import Chosen, Model
+from fvlm_core.runs.per_sample_loss import read_scored
 from fvlm_core.runs.store import StoredRun
 from fvlm_core.utils.pretrained import SEEDED, is_folder
 from fvlm_core.weights.restore import Restored
 from fvlm_registry import Kind, registry
 
-_USE = """\
+_USE = {
+    "transformers": """\
+With PyTorch, transformers and PyAV installed, and nothing else; `trust_remote_code` runs `modeling_fvlm.py` and
+`processing_fvlm.py` of this folder, which are short and can be read:
+
+```python
+import sys
+
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+folder, video = sys.argv[1:]  # this folder, a video or a picture
+model = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=True).eval()
+processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+inputs = processor(video)  # frames and question as in training; fps=, max_frames=, text=, system= say otherwise
+print(processor.decode(model.generate(**inputs)[0]))
+```""",
+    "fvlm": """\
+With fvlm installed:
+
 ```python
 import sys
 
@@ -27,7 +51,9 @@ model = AutoModel.from_pretrained(folder).eval()
 processor = AutoProcessor.from_pretrained(folder)
 inputs = processor(video)  # frames and question as in training; fps=, max_frames=, prompt=, system= say otherwise
 print(processor.decode(model.generate(**inputs)[0]))
-```"""
+```""",
+}
+"""How a folder is used, by the form it was written in."""
 
 _CITATION = """\
 ```bibtex
@@ -39,64 +65,76 @@ _CITATION = """\
 ```"""
 
 
-def model_card(run: StoredRun, restored: Restored, viewing: Viewing, weights: str | None = None) -> str:
-    """The card's Markdown: what the model is made of, what it was trained on and how, how to load it, whom to cite.
+def model_card(
+    run: StoredRun, restored: Restored, viewing: Viewing, weights: str | None = None, form: str = "fvlm"
+) -> ModelCard:
+    """The card: what the model is made of, what it was trained on and how, how well it did, how to load it, whom to
+    cite. form: that the folder is written in, which decides how it is loaded.
 
     What nobody but the author can say, licence and intended use, is marked TO BE FILLED IN.
     """
     named = f'"{weights}" (kept beside the run\'s own) ' if weights else ""
-    return (
-        "\n\n".join(
-            [
-                _front_matter(run, restored.config.model),
-                f"# {run.recipe}/{run.id}",
-                f"A vision-language model for video: {_parts(restored.config.model)}. Weights {named}of step "
-                f"{restored.step:,}, float32. Made with fvlm {fvlm_core.__version__}.",
-                "## Parameters",
-                _parameters(restored),
-                "## Data",
-                _data(run),
-                "## Training",
-                _training(run),
-                "## Use",
-                "With fvlm installed:",
-                _USE,
-                "Frames go in as uint8 RGB `[T, 3, H, W]` and are normalised by the model. Shown in any other way than "
-                "in training (`viewing` in config.json), it may say something else:",
-                _viewing(viewing),
-                "## Licence and intended use",
-                "**TO BE FILLED IN before publishing**: the licence of these weights, which the licences of the "
-                "pretrained weights and of the data limit; what the model is for, and what it must not be used for. "
-                "It was not tested for safety or bias.",
-                "## Citation",
-                "Please cite what this model stands on:",
-                "\n".join(f"- {line}" for line in _origins(restored.config.model)),
-                _CITATION.replace("VERSION", fvlm_core.__version__),
-            ]
-        )
-        + "\n"
-    )
-
-
-def _front_matter(run: StoredRun, model: Model) -> str:
-    """The YAML that the hub reads."""
-    lines = [
-        "---",
-        "license: other  # TO BE FILLED IN",
-        "library_name: transformers",
-        "pipeline_tag: video-text-to-text",
-        "tags: [fvlm, video, vision-language-model]",
+    body = [
+        f"# {run.recipe}/{run.id}",
+        f"A vision-language model for video: {_parts(restored.config.model)}. Weights {named}of step "
+        f"{restored.step:,}, float32. Made with fvlm {fvlm_core.__version__}.",
+        "## Parameters",
+        _parameters(restored),
+        "## Data",
+        _data(run),
+        "## Training",
+        _training(run),
+        "## Use",
+        _USE[form],
+        "Frames go in as uint8 RGB `[T, 3, H, W]` and are normalised by the model. Shown in any other way than in "
+        "training, it may say something else:",
+        _viewing(viewing),
+        "## Licence and intended use",
+        "**TO BE FILLED IN before publishing**: the licence of these weights, which the licences of the pretrained "
+        "weights and of the data limit; what the model is for, and what it must not be used for. It was not tested for "
+        "safety or bias.",
+        "## Citation",
+        "Please cite what this model stands on:",
+        "\n".join(f"- {line}" for line in _origins(restored.config.model)),
+        _CITATION.replace("VERSION", fvlm_core.__version__),
     ]
+    front = f"---\n{_front_matter(run, restored.config.model).to_yaml()}\n---\n\n"
+    return ModelCard(front + "\n\n".join(body) + "\n")
+
+
+def _front_matter(run: StoredRun, model: Model) -> ModelCardData:
+    """What the hub reads: bases, data sets and, where it is known, the best validation loss."""
     pretrained = [
         weights
         for chosen in (model.encoder, model.llm)
         if "/" in (weights := getattr(chosen.config, "weights", SEEDED)) and not is_folder(weights)
     ]
     hubs = [hub for source in _sources(run) if (hub := source.get("hub"))]
-    for key, values in (("base_model", pretrained), ("datasets", hubs)):
-        if values:
-            lines += [f"{key}:", *(f"- {value}" for value in dict.fromkeys(values))]
-    return "\n".join([*lines, "---"])
+    best = run.summary.get("best_val_loss")
+    validation = run.record.get("resolved", {}).get("data", {}).get("validation", {}).get("name")
+    measured = (
+        EvalResult(
+            task_type="video-text-to-text",
+            dataset_type=validation or "held-out",
+            dataset_name=validation or "held-out samples of the training data",
+            metric_type="loss",
+            metric_name="validation loss, nats a token",
+            metric_value=round(best, 4),
+        )
+        if isinstance(best, float) and math.isfinite(best)
+        else None
+    )
+    return ModelCardData(
+        license="other",
+        license_name="to-be-filled-in",
+        library_name="transformers",
+        pipeline_tag="video-text-to-text",
+        tags=["fvlm", "video", "vision-language-model"],
+        base_model=[*dict.fromkeys(pretrained)] or None,
+        datasets=[*dict.fromkeys(hubs)] or None,
+        model_name=f"{run.recipe}/{run.id}" if measured else None,
+        eval_results=[measured] if measured else None,
+    )
 
 
 def _parts(model: Model) -> str:
@@ -154,12 +192,30 @@ def _training(run: StoredRun) -> str:
         ("precision", training["precision"]),
         ("seed", str(run.record["seed"])),
         ("training FLOPs a sample", _number(run.record["flops_per_sample"])),
-        ("best validation loss, nats a token", _number(summary.get("best_val_loss"))),
+        ("best validation loss, nats a token", _loss(run)),
         ("reached at step", _number(summary.get("best_val_step"))),
         ("hours", _number(summary.get("wall_time_hours"))),
+        ("energy and carbon", "not recorded"),
         ("samples that could not be read", _number(len(summary.get("bad_samples", {})))),
     ]
     return _table(("", ""), rows)
+
+
+def _loss(run: StoredRun) -> str:
+    """The best validation loss, with its interval over the validation samples where theirs were kept: 95 %, of a ratio
+    estimator (Cochran 1977, 6.3), by Student's t."""
+    best, step = run.summary.get("best_val_loss"), run.summary.get("best_val_step")
+    samples = read_scored(run.folder, step) if step is not None else None
+    said = _number(best)
+    if best is None or samples is None or len(samples) < 2:
+        return said
+    losses, tokens = (np.array([getattr(one, name) for one in samples], float) for name in ("loss", "tokens"))
+    parts = (losses - best * tokens) / tokens.sum()
+    count = len(parts)
+    half = float(stdtrit(count - 1, 0.975)) * float(np.sqrt(count / (count - 1) * (parts**2).sum()))
+    if not math.isfinite(half):
+        return said
+    return f"{said} [{best - half:.4g}, {best + half:.4g}], 95 % over {count:,} samples; of one seed"
 
 
 def _origins(model: Model) -> list[str]:

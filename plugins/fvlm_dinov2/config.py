@@ -108,6 +108,10 @@ class DINOv2:
             position_size=3 * patch,
         )
 
+    def portable(self) -> dict[str, Any]:
+        """What a model folder that needs no fvlm says of this encoder; see `fvlm_core.hf.portable`."""
+        return {"type": "dinov2", "config": self.sizes()}
+
     def sizes(self) -> dict[str, Any]:
         """Arguments of transformers' `Dinov2Config`. Raises `MissingWeights`, `Problems`."""
         stated: dict[str, Any] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from attrs import evolve, field, frozen, validators
 
@@ -60,6 +60,11 @@ class Foveated:
     def rehearsal(self, encoder: EncoderSpec) -> Foveated:
         """A small one for rehearsals: queries a sixteenth as wide, so that other widths stay other ones."""
         return self if self.query_dim <= _SMALL else evolve(self, query_dim=max(4, self.query_dim // 16))
+
+    def portable(self) -> dict[str, Any]:
+        """What a model folder that needs no fvlm says of this connector; see `fvlm_core.hf.portable`."""
+        names = ("query_dim", "queries", "depth", "query_bias", "mode", "fine_iterations", "visual_scale")
+        return {"type": "foveated", **{name: getattr(self, name) for name in names}}
 
     def spec(self, encoder: EncoderSpec) -> ConnectorSpec:
         """A token for each query, whatever the encoder."""

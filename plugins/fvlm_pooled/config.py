@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from attrs import evolve, field, frozen, validators
 
@@ -23,6 +24,10 @@ class Pooled:
     def rehearsal(self, encoder: EncoderSpec) -> Pooled:
         """For rehearsals: a grid no finer than the patches of the small encoder."""
         return evolve(self, grid=min(self.grid, *encoder.patch_grid))
+
+    def portable(self) -> dict[str, Any]:
+        """What a model folder that needs no fvlm says of this connector; see `fvlm_core.hf.portable`."""
+        return {"type": "pooled", "grid": self.grid, "visual_scale": self.visual_scale}
 
     def spec(self, encoder: EncoderSpec) -> ConnectorSpec:
         """grid x grid tokens a frame. Raises `UsageError` when the encoder has fewer patches."""

@@ -172,6 +172,10 @@ class SmolLM2:
             tokenizer=FROM_DATA,
         )
 
+    def portable(self) -> dict[str, Any]:
+        """What a model folder that needs no fvlm says of this language model; see `fvlm_core.hf.portable`."""
+        return {"type": "llama", "config": self.sizes(), "chat": "chatml", "system": self.system}
+
     def sizes(self) -> dict[str, Any]:
         """Arguments of transformers' `LlamaConfig`; `vocab_size` is None while it waits for a tokenizer.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import pytest
 import torch
 from fvlm_smollm2.chat import from_corpus
 from golden import Case
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from tiny import RECIPE, fvlm, run_cli
 from torch import Tensor
@@ -321,14 +323,19 @@ def test_model_card_says_what_the_model_is(run: StoredRun, exported: Path) -> No
     card = (exported / "README.md").read_text()
     assert f"| total | {run.total_params:,} |" in card
     assert "| shapes |  | 32 | 1 |" in card
-    assert f"{run.summary['best_val_loss']:.4g}" in card
+    best = run.summary["best_val_loss"]
+    [low, high] = re.search(rf"{best:.4g} \[([\d.]+), ([\d.]+)\], 95 % over 8 samples", card).groups()  # pyright: ignore[reportOptionalMemberAccess]
+    assert float(low) < best < float(high)
+    [measured] = ModelCard(card).data.eval_results
+    assert measured.metric_value == round(best, 4)
     assert "| steps | 6 of 6 |" in card
     assert "arXiv:2304.07193" in card
-    assert card.startswith("---\nlicense: other  # TO BE FILLED IN\n")
+    assert card.startswith("---\nlicense: other\nlicense_name: to-be-filled-in\n")
     files = {file.name for file in exported.iterdir()}
     assert files == {
         *("README.md", "config.json", "generation_config.json", "model.safetensors"),
-        *("tokenizer.json", "tokenizer_config.json"),
+        *("tokenizer.json", "tokenizer_config.json", "processor_config.json"),
+        *("modeling_fvlm.py", "processing_fvlm.py", "inputs_fvlm.py"),
     }
 
 
