@@ -29,6 +29,7 @@ def compare(
     baseline: str | None = None,
     metric: str = "val_loss",
     factors: str | Sequence[str] = (),
+    columns: str | Sequence[str] = (),
     root: Root = None,
 ) -> CompareResult:
     """Runs beside a baseline, as `fvlm runs compare` shows them; the arguments are its options.
@@ -38,7 +39,13 @@ def compare(
     if not runs:
         raise UsageError("name the runs to compare: an id, a recipe or a pattern")
     [table] = compared(
-        [str(run) for run in runs], runs_folder(root), baseline, [metric], texts(factors), warn
+        [str(run) for run in runs],
+        runs_folder(root),
+        baseline,
+        [metric],
+        texts(factors),
+        warn,
+        texts(columns),
     )
     return CompareResult(table)
 
@@ -50,13 +57,16 @@ def compared(
     metrics: Sequence[str],
     factors: tuple[str, ...],
     note: PassedOver,
+    columns: Sequence[str] = (),
 ) -> list[ComparisonTable]:
-    """A table a metric. note: is told of runs that cannot be read."""
+    """A table a metric. note: is told of runs that cannot be read. columns: those to show; none: all that say
+    something. Raises `UsageError` for a column that there is not."""
     from fvlm_core.comparison import compare, table
     from fvlm_core.runs.select import recipe_names, select_runs
 
     runs = select_runs(recipe_names(names), root, note)
-    return [table(compare(runs, baseline, metric, factors)) for metric in metrics]
+    tables = [table(compare(runs, baseline, metric, factors)) for metric in metrics]
+    return [one.only(columns) for one in tables] if columns else tables
 
 
 @frozen(eq=False, repr=False)

@@ -9,22 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, evolve, fields, frozen
 
+from fvlm_core.api.answers import BestInference, LawAnswer
 from fvlm_core.api.asked_schedule import AskedRates
 from fvlm_core.api.checks import count, one_of, texts
 from fvlm_core.api.costs import COSTS, choose_cost, plan_recipes
 from fvlm_core.api.explained import public
 from fvlm_core.api.inference import InferenceQuestion, check_inference, infer
-from fvlm_core.api.views.answer import print_answer
 from fvlm_core.api.views.console import as_html, as_text
 from fvlm_core.api.views.fit import print_fit
 from fvlm_core.api.views.foreseen import print_holdout
-from fvlm_core.api.views.inference import print_inference
 from fvlm_core.scaling.fit.profile import profile
 from fvlm_core.scaling.fit.report import FitReport, FittedLaw
 from fvlm_core.scaling.predict.holdout import Holdout, Score
-from fvlm_core.scaling.predict.inference import Choice, InferenceAnswer
 from fvlm_core.scaling.predict.prediction import noise_of
-from fvlm_core.scaling.predict.prediction_gate import Answer, ask, ask_under, known_size, refuse_untold
+from fvlm_core.scaling.predict.prediction_gate import ask, ask_under, known_size, refuse_untold
 from fvlm_core.scaling.predict.question import Asked, At, check_question, values_at
 from fvlm_core.scaling.predict.roll_out import FEWEST, SPARE, RollOut, roll_out, scale_column
 from fvlm_core.utils.errors import UsageError
@@ -34,6 +32,7 @@ from fvlm_registry.nearest import did_you_mean
 if TYPE_CHECKING:
     import pandas as pd
     from lmfit.minimizer import MinimizerResult
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from rich.console import Console
 
@@ -259,12 +258,33 @@ class FitResult:
         return table
 
     @public
-    def figure(self, name: str = "") -> Figure:
-        """A figure of the fit, as `fvlm fit --figures NAME` draws it, not saved; the one that shows the law where none
-        is named. Raises `FvlmError` for a name that nobody offers."""
+    def figure(self, name: str = "", style: str = "screen") -> Figure:
+        """A figure of the fit, as `fvlm fit --figures NAME --style STYLE` draws it, not saved; the one that shows the
+        law where none is named. style: paper, slide or screen. Raises `FvlmError` for a name that nobody offers."""
         from fvlm_core.report.figures import law_figure
+        from fvlm_core.report.figures.look import look_called
 
-        return law_figure([self.report], name)
+        return law_figure([self.report], name, look_called(style))
+
+    @public
+    def plot(self, ax: Axes | None = None, along: str = "d", style: str = "screen") -> Axes:
+        """The law on one panel, to go on with: points, curves with their 95 % bands, axes, and a name at each curve.
+
+        ax: matplotlib's; None: one of a figure of its own, with the settings of the style. along: d or compute, or
+        another column that the law reads. Raises `FvlmError` for a column that it has not.
+        """
+        from fvlm_core.report.figures.look import look_called
+        from fvlm_core.report.figures.panel import law_panel
+
+        return law_panel(self.report, ax, along, look_called(style))
+
+    @public
+    def caption(self, name: str = "") -> str:
+        """What a figure of the fit shows, and what was withheld and why: paragraphs."""
+        from fvlm_core.report.figures import law_figure
+        from fvlm_core.report.figures.style import caption_of
+
+        return "\n\n".join(caption_of(law_figure([self.report], name)))
 
     @property
     def lmfit(self) -> MinimizerResult:
@@ -303,95 +323,3 @@ class FitResult:
         print_fit(console, self.report)
         if self.held is not None:
             print_holdout(console, self.held)
-
-
-@frozen(eq=False, repr=False)
-class BestInference:
-    """What a budget of inference is best spent on. answer: everything, as the core has it."""
-
-    answer: InferenceAnswer
-
-    @property
-    def status(self) -> str:
-        """ "ok"; "reduced"; "refused" when no number is given."""
-        return self.answer.status
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """Why there is no number, or not all of the law behind it."""
-        return self.answer.reasons
-
-    @property
-    def best(self) -> pd.DataFrame:
-        """A row for N and the law's columns of frames and tokens: value, low and high (95 %), NaN where there is none;
-        no row when it is refused."""
-        import pandas as pd
-
-        one, found = self.answer.best, self.answer.intervals.items()
-        values = () if one is None else (one.n, one.frames, one.tokens)
-        rows = [
-            {"value": value, "low": ends and ends[0], "high": ends and ends[1]}
-            for (_, ends), value in zip(found, values, strict=True)
-        ]
-        return pd.DataFrame(
-            rows, index=[name for name, _ in found], columns=["value", "low", "high"], dtype=float
-        )
-
-    @property
-    def near(self) -> pd.DataFrame:
-        """A row for each near-equal choice of a model that exists, best first: label, n, frames, tokens, flops, loss,
-        worse (a part of the loss), worse_interval (95 %), best (the share of draws in which it is)."""
-        import pandas as pd
-
-        return pd.DataFrame(
-            [asdict(one) for one in self.answer.near], columns=[of.name for of in fields(Choice)]
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, as `fvlm predict --inference --json` prints it."""
-        return self.answer.to_json()
-
-    def __repr__(self) -> str:
-        return as_text(lambda console: print_inference(console, self.answer))
-
-    def _repr_html_(self) -> str:
-        return as_html(lambda console: print_inference(console, self.answer))
-
-
-@frozen(eq=False, repr=False)
-class LawAnswer:
-    """What a law answers. answer: everything, as the core has it."""
-
-    answer: Answer
-
-    @property
-    def status(self) -> str:
-        """ "ok"; "reduced"; "refused" when no number is given."""
-        return self.answer.status
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """Why there is no number, or not all of the law behind it."""
-        return self.answer.reasons
-
-    @property
-    def loss(self) -> float | None:
-        """Of the model asked for, or of the best one; None when it is refused."""
-        found = self.answer.prediction or self.answer.best
-        return None if found is None else found.loss.value
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """95 % of new runs."""
-        found = self.answer.prediction or self.answer.best
-        return None if found is None else found.loss.interval
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, as `fvlm predict --json` prints it."""
-        return self.answer.to_json()
-
-    def __repr__(self) -> str:
-        return as_text(lambda console: print_answer(console, self.answer))
-
-    def _repr_html_(self) -> str:
-        return as_html(lambda console: print_answer(console, self.answer))

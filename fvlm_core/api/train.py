@@ -155,7 +155,7 @@ def keep_fits(fits: Sequence[FitResult], folder: Path, heading: str = "") -> tup
 
     reports = [fit.report for fit in fits]
     write_json(folder / FITS, {**scaling_fits(reports), "reports": [fit.to_dict() for fit in fits]})
-    scaling_law_plot(reports, folder / PLOT, heading=heading)
+    scaling_law_plot(reports, folder / PLOT, heading=heading, captioned=True)
     return folder / FITS, folder / PLOT
 
 

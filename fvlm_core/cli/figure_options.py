@@ -14,6 +14,7 @@ from fvlm_core.cli.offered import completing
 from fvlm_core.cli.path_types import FOLDER_PATH
 
 if TYPE_CHECKING:
+    from fvlm_core.report.figures import Drawn, Look
     from fvlm_core.scaling.fit.report import FitReport
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -24,11 +25,12 @@ FOLDER = "figures"
 
 @frozen
 class FigureRequest:
-    """names: as written. folder: None for `FOLDER` beside the plot. formats: without dots."""
+    """names: as written. folder: None for `FOLDER` beside the plot. formats: without dots. style: a look's name."""
 
     names: tuple[str, ...]
     folder: Path | None
     formats: tuple[str, ...]
+    style: str = "screen"
 
     def check(self) -> list[str]:
         """The figures asked for, each once. Raises `LookupFailure` for a name that nobody offers, and click's
@@ -49,23 +51,34 @@ class FigureRequest:
         """The folder they are drawn into."""
         return self.folder or plot.parent / FOLDER
 
-    def draw(self, names: Sequence[str], reports: Sequence[FitReport], plot: Path) -> list[Path]:
+    def look(self) -> Look:
+        """How they look."""
+        from fvlm_core.report.figures import LOOKS
+
+        return LOOKS[self.style]
+
+    def draw(self, names: Sequence[str], reports: Sequence[FitReport], plot: Path) -> Drawn:
         """Draw them all."""
         from fvlm_core.report.figures import draw_figures
 
-        return draw_figures(reports, names, self.into(plot), self.formats or ("png",))
+        formats = self.formats or (("pdf",) if self.style == "paper" else ("png",))
+        return draw_figures(reports, names, self.into(plot), formats, self.look())
 
 
 def figure_options(command: F) -> F:
-    """`--figures`, `--figures-to` and `--format`, handed on as `figures`, a `FigureRequest`."""
+    """`--figures`, `--figures-to`, `--format` and `--style`, handed on as `figures`, a `FigureRequest`."""
     from functools import update_wrapper
 
     def collected(
-        *arguments: Any, figures: tuple[str, ...], figures_to: Path | None, formats: Any, **rest: Any
+        *arguments: Any,
+        figures: tuple[str, ...],
+        figures_to: Path | None,
+        formats: Any,
+        style: str,
+        **rest: Any,
     ) -> Any:
-        return command(
-            *arguments, figures=FigureRequest(figures, figures_to, tuple(dict.fromkeys(formats))), **rest
-        )
+        request = FigureRequest(figures, figures_to, tuple(dict.fromkeys(formats)), style)
+        return command(*arguments, figures=request, **rest)
 
     wrapped: Any = update_wrapper(collected, command)
     options = [
@@ -87,7 +100,15 @@ def figure_options(command: F) -> F:
             "formats",
             multiple=True,
             type=NearestChoice(["png", "svg", "pdf"]),
-            help="The format of figures; may be repeated. Default: png.",
+            help="The format of figures; may be repeated. Default: png; of --style paper, pdf.",
+        ),
+        click.option(
+            "--style",
+            type=NearestChoice(["paper", "slide", "screen"], {"print": "paper", "beamer": "slide"}),
+            default="screen",
+            show_default=True,
+            help="How plot and figures look: in the columns of a paper (84 or 174 mm), on a slide, or on a screen. "
+            "What they show is written beside them, as text and for LaTeX.",
         ),
     ]
     for option in reversed(options):

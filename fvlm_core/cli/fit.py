@@ -147,10 +147,13 @@ def command(
                 write_text(json_file, json_text(record))
             told.print(f"numbers: {json_file}", soft_wrap=True)
     with writing(plot):
-        scaling_law_plot(reports, plot)
+        scaling_law_plot(reports, plot, look=figures.look(), captioned=True)
     told.print(f"plot: {plot}", soft_wrap=True)
-    with writing(figures.into(plot)):
-        files = figures.draw(drawn, reports, plot) if drawn else []
-    for file in files:
-        told.print(f"figure: {file}", soft_wrap=True)
+    if drawn:
+        with writing(figures.into(plot)):
+            made = figures.draw(drawn, reports, plot)
+        for file in made.files:
+            told.print(f"figure: {file}", soft_wrap=True)
+        for name, why in made.nothing.items():
+            told.print(f"no figure {name}: {why}", soft_wrap=True, markup=False)
     return 1 if strict and not (answered and all(report.status == "ok" for report in reports)) else 0

@@ -66,13 +66,13 @@ _PAGES = {
             ("fvlm fit --model joint-chinchilla --data points.csv", "of a table"),
             ("fvlm fit --data points.csv --columns N=params,D=tokens,loss=val", "with names of its own"),
             ("fvlm fit --holdout size=1.7B --roll-out", "how well it predicts what it has not seen"),
-            ("fvlm fit --figures all --format pdf", "every figure"),
+            ("fvlm fit --plot law.pdf --figures all --style paper", "figures for a paper"),
         ),
         {
             "The law": "--model --holdout --roll-out --cost",
             **_WHICH_POINTS,
             **_FITTING,
-            "Figures": "--plot --figures --figures-to --format",
+            "Figures": "--plot --figures --figures-to --format --style",
             "What is said": "--json --verbose --strict",
         },
     ),
@@ -165,11 +165,12 @@ _PAGES = {
     "runs compare": Page(
         (
             ("fvlm runs compare phase1a", "against its baseline, with intervals"),
+            ("fvlm runs compare phase1a --columns variant,difference,verdict", "some columns"),
             ("fvlm runs compare phase1a --out table.tex", "booktabs, for a paper"),
         ),
         {
             "What is compared": "--baseline --metric --factors --runs",
-            "The table": "--format --out",
+            "The table": "--columns --format --out",
         },
     ),
     "runs rm": Page(

@@ -18,6 +18,7 @@ Place = Literal[
     "recipe", "run", "group", "id", "own run", "key", "changed key", "setting", "launcher setting", "data setting",
     "metric",
     "data", "fit", "launcher", "component", "gpu", "figure", "section", "column", "condition", "mode",
+    "comparison column",
 ]  # fmt: skip
 """recipe: a shipped one. run: "recipe/id" of the store. group: a recipe of the store. id: of a run there. own run: a
 run of the recipe on the command line. key: `-o KEY=VALUE` of that recipe. changed key: without a value. setting: of
@@ -257,6 +258,17 @@ def _modes(ctx: click.Context, incomplete: str) -> Iterator[Word]:
     yield "all", "each of them"
 
 
+_COMPARED = (
+    "variant", "changes", "seeds", "value", "sd", "difference", "these-weights", "seeds-and-samples", "verdict",
+    "multiplier", "size", "runs", "best_step",
+)  # fmt: skip
+
+
+def _comparison_columns(ctx: click.Context, incomplete: str) -> Iterator[Word]:
+    before, comma, _ = incomplete.rpartition(",")
+    yield from ((before + comma + name, "") for name in _COMPARED)
+
+
 _PLACES: dict[Place, Callable[[click.Context, str], Iterator[Word]]] = {
     "recipe": _recipes,
     "run": _runs,
@@ -279,4 +291,5 @@ _PLACES: dict[Place, Callable[[click.Context, str], Iterator[Word]]] = {
     "column": _columns,
     "condition": _conditions,
     "mode": _modes,
+    "comparison column": _comparison_columns,
 }

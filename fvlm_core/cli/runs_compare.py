@@ -36,6 +36,13 @@ _FORMATS = ("rich", "markdown", "latex", "csv", "json")
     help="Two variants of a 2x2, and the one that changes both. Default: every 2x2 that the recipes show.",
 )
 @click.option(
+    "--columns",
+    metavar="A,B,...",
+    shell_complete=completing("comparison column"),
+    help="The columns to show, in this order: variant, value, difference, verdict, or any value that CSV has. Default: "
+    "all that say something.",
+)
+@click.option(
     "--format",
     "form",
     type=NearestChoice(_FORMATS),
@@ -53,6 +60,7 @@ def command(
     baseline: str | None,
     metrics: tuple[str, ...],
     factors: str | None,
+    columns: str | None,
     form: str | None,
     out: Path | None,
     root: Path,
@@ -76,7 +84,8 @@ def command(
     if out is not None and form == "rich":
         raise click.UsageError("--format rich is for the terminal; --out takes markdown, latex, csv or json")
     asked = tuple(filter(None, factors.split(","))) if factors else ()
-    tables = compared(names, root, baseline, metrics or ("val_loss",), asked, note)
+    chosen = [name.strip() for name in (columns or "").split(",") if name.strip()]
+    tables = compared(names, root, baseline, metrics or ("val_loss",), asked, note, chosen)
     if form in (None, "rich"):
         from fvlm_core.api.views.comparison import show_tables
 

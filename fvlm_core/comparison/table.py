@@ -6,12 +6,14 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from fvlm_core.comparison.compare import Comparison, Judged, VariantRow
 from fvlm_core.comparison.measured import LOSS, Variant
 from fvlm_core.comparison.multiplier import Multiplier
 from fvlm_core.comparison.statistics import LEVEL, StudentInterval
+from fvlm_core.utils.errors import UsageError
+from fvlm_registry.nearest import did_you_mean
 
 Values = dict[str, Any]
 """A row: JSON values by key, None for what is not known or not asked of it."""
@@ -32,6 +34,11 @@ class ComparisonColumn:
     show: Callable[[Values], str]
     number: bool = False
 
+    @property
+    def name(self) -> str:
+        """What it is called where columns are chosen: "seeds-and-samples"."""
+        return "value" if self.keys == ("value",) else self.title.replace(" ", "-")
+
 
 @frozen
 class ComparisonTable:
@@ -46,6 +53,20 @@ class ComparisonTable:
     keys: tuple[str, ...]
     rows: tuple[Values, ...]
     notes: tuple[str, ...]
+
+    def only(self, names: Sequence[str]) -> ComparisonTable:
+        """The columns of these names, in their order: those for readers, or any value by its key. Raises `UsageError`
+        for a name that none has."""
+        known = {column.name: column for column in _columns(self.metric, self.rows)}
+        for key in self.keys:
+            known.setdefault(key, _of_value(key, self.rows))
+        for name in names:
+            if name not in known:
+                near = did_you_mean(name, list(known)) or f"; there are {', '.join(known)}"
+                raise UsageError(f'no column is called "{name}"{near}')
+        chosen = tuple(known[name] for name in dict.fromkeys(names))
+        keys = tuple(dict.fromkeys(key for column in chosen for key in column.keys))
+        return evolve(self, columns=chosen, keys=keys)
 
     def texts(self, kind: str) -> list[list[str]]:
         """The cells of the rows of one kind, "variant" or "effect", as readers see them."""
@@ -108,6 +129,17 @@ def _columns(metric: str, rows: Sequence[Values]) -> tuple[ComparisonColumn, ...
         ComparisonColumn("verdict", ("verdict", "of_weights"), _verdict),
         ComparisonColumn("multiplier", ("multiplier", "multiplier_bound"), _multiplied, number=True),
     )
+
+
+def _of_value(key: str, rows: Sequence[Values]) -> ComparisonColumn:
+    """A value as it is, a fraction with four digits."""
+    numbers = all(isinstance(row[key], int | float | None) for row in rows)
+
+    def show(row: Values) -> str:
+        value = row[key]
+        return "" if value is None else _plain(value) if isinstance(value, float) else str(value)
+
+    return ComparisonColumn(key.replace("_", " "), (key,), show, number=numbers)
 
 
 def _variant(row: VariantRow, comparison: Comparison) -> Values:

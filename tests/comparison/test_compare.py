@@ -449,6 +449,22 @@ def test_every_format_says_the_same(small: list[StoredRun]) -> None:
     assert f"{float(row['difference']):+.4f}" == "-0.0510"
 
 
+def test_columns_are_those_that_are_named_in_their_order(small: list[StoredRun], cli: Cli) -> None:
+    chosen = ("phase", "--columns", "difference,variant, best_step", "--format")
+    assert cli(*chosen, "markdown")[1].splitlines()[:4] == [
+        "| difference | variant | best step |",
+        "| ---: | --- | ---: |",
+        "|  | baseline | 100 |",
+        "| -0.0510 | A_1 | 100 |",
+    ]
+    assert cli(*chosen, "csv")[1].splitlines()[0] == "difference,variant,best_step"
+    assert list(json.loads(cli(*chosen, "json")[1])[0]["rows"][1]) == ["difference", "variant", "best_step"]
+    assert "\\begin{tabular}{rlr}" in cli(*chosen, "latex")[1]
+    code, out, err = cli("phase", "--columns", "variant,diference")
+    assert (code, out) == (2, "")
+    assert 'no column is called "diference"; did you mean "difference"?' in err
+
+
 def test_changes_are_named_by_as_much_of_their_key_as_tells_them_apart(tmp_path: Path) -> None:
     def model(encoder: int = 32, llm: int = 64, **more: Any) -> dict[str, Any]:
         return {"encoder": {"width": encoder, **more}, "llm": {"width": llm}}

@@ -12,6 +12,7 @@ from measured import STEPS, TRUTH, points
 from PIL import Image
 
 from fvlm_core.report.figures import COLOURS, scaling_law_plot
+from fvlm_core.report.figures.style import caption_of
 from fvlm_core.scaling.fit.fitting import fit_points, load_model
 from fvlm_core.scaling.fit.report import FitReport
 from fvlm_core.scaling.points.points import tidy
@@ -42,7 +43,8 @@ def report(sizes: list[float], samples: list[int], model: str = "joint-chinchill
 
 
 def words(figure: Figure) -> str:
-    return " ".join(" ".join(text.get_text().split()) for axes in figure.axes for text in axes.texts)
+    """What is said beside it."""
+    return " ".join(caption_of(figure))
 
 
 def test_every_point_is_drawn_and_every_size_has_a_curve_and_a_band(

@@ -22,8 +22,10 @@ from measured import BATCH, SIZES, STEPS, TRUTH, points
 from fvlm_core.interfaces.figure import LawReport
 from fvlm_core.report.catalogue import load_figure, names
 from fvlm_core.report.figures import draw_figures
+from fvlm_core.report.figures.files import house_style
+from fvlm_core.report.figures.look import LOOKS, thicken
 from fvlm_core.report.figures.residuals import by_lag
-from fvlm_core.report.figures.style import MOST_LINES, wrap
+from fvlm_core.report.figures.style import caption_of, nothing_drawn
 from fvlm_core.report.figures.ticks import label, log_ticks
 from fvlm_core.report.figures.view import view
 from fvlm_core.scaling.fit.fitting import fit_points, load_model
@@ -53,13 +55,17 @@ LAID_OUT = [
     pytest.param(
         name,
         case,
-        marks=[pytest.mark.soak] * (case == ("reduced", "many sizes")[at % 2]),
-        id=f"{name}-{case}",
+        look,
+        marks=[pytest.mark.soak]
+        * (case == ("reduced", "many sizes")[at % 2] or (look == "screen" and at % 2 == 0)),
+        id=f"{name}-{case}-{look}",
     )
     for at, name in enumerate(OWN)
     for case in CASES
+    for look in LOOKS
 ]
-"""Every figure of two laws and of none, and of every second one the reduced law or the many sizes; the rest by hand."""
+"""Every figure of two laws and of none, and of every second one the reduced law or the many sizes, in each style; the
+rest by hand."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -105,44 +111,51 @@ def cases() -> dict[str, list[FitReport]]:
 
 
 @pytest.fixture(scope="module")
-def sheet(cases: dict[str, list[FitReport]]) -> Callable[[str, str], Figure]:
+def sheet(cases: dict[str, list[FitReport]]) -> Callable[..., Figure]:
     """A figure of a case, laid out; each is drawn once for all that look at it."""
 
     @cache
-    def laid_out(name: str, case: str) -> Figure:
-        figure = drawn(name, [view(report) for report in cases[case]])
-        figure.draw_without_rendering()
+    def laid_out(name: str, case: str, look: str = "screen") -> Figure:
+        figure = drawn(name, [view(report) for report in cases[case]], look)
+        with house_style(LOOKS[look]):
+            figure.draw_without_rendering()
         return figure
 
     return laid_out
 
 
-def drawn(name: str, reports: list[LawReport]) -> Figure:
-    figure = FigureCanvasAgg(Figure()).figure
-    load_figure(name)(reports, figure)
+def drawn(name: str, reports: list[LawReport], look: str = "screen") -> Figure:
+    with house_style(LOOKS[look]):
+        figure = FigureCanvasAgg(Figure()).figure
+        load_figure(name)(reports, figure)
+        thicken(figure, LOOKS[look].stroke)
     return figure
 
 
 def words(figure: Figure) -> str:
-    return " ".join(" ".join(text.get_text().split()) for text in figure.findobj(Text))
+    """All that is said in a figure, and beside it."""
+    inside = " ".join(" ".join(text.get_text().split()) for text in figure.findobj(Text))
+    return f"{inside} {' '.join(caption_of(figure))}"
 
 
 def test_every_figure_of_the_core_is_offered_under_its_name() -> None:
     assert names()[: len(OWN)] == OWN
 
 
-@pytest.mark.parametrize(("name", "case"), LAID_OUT)
-def test_every_figure_draws_or_says_why_not(
-    name: str, case: str, sheet: Callable[[str, str], Figure]
+@pytest.mark.parametrize(("name", "case", "look"), LAID_OUT)
+def test_every_figure_draws_or_says_why_not_and_no_panel_is_empty(
+    name: str, case: str, look: str, sheet: Callable[..., Figure]
 ) -> None:
-    figure = sheet(name, case)
-    assert figure.axes or figure.texts
+    figure = sheet(name, case, look)
+    assert bool(figure.axes) != bool(nothing_drawn(figure))
+    for axes in figure.axes:
+        assert axes.lines or axes.collections
     if case == "refused" and name not in ("isoflop", "lr-sweep", "frontier", "loss-compute"):
         assert "not identifiable" in words(figure)
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_every_axis_that_is_drawn_says_what_it_is(name: str, sheet: Callable[[str, str], Figure]) -> None:
+def test_every_axis_that_is_drawn_says_what_it_is(name: str, sheet: Callable[..., Figure]) -> None:
     figure = sheet(name, "two laws")
     if not figure.axes:
         return
@@ -152,11 +165,11 @@ def test_every_axis_that_is_drawn_says_what_it_is(name: str, sheet: Callable[[st
     assert any(axes.get_ylabel() or axes.get_yticklabels() for axes in figure.axes)
 
 
-@pytest.mark.parametrize(("name", "case"), LAID_OUT)
+@pytest.mark.parametrize(("name", "case", "look"), LAID_OUT)
 def test_no_words_overlap_or_leave_the_page(
-    name: str, case: str, sheet: Callable[[str, str], Figure]
+    name: str, case: str, look: str, sheet: Callable[..., Figure]
 ) -> None:
-    figure = sheet(name, case)
+    figure = sheet(name, case, look)
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     page = figure.bbox
     boxes = []
@@ -188,19 +201,21 @@ def test_the_same_fit_gives_the_same_bytes_whatever_the_user_s_matplotlibrc(
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
     with rc_context({"font.size": 20.0, "axes.grid": False, "lines.linewidth": 5.0, "svg.hashsalt": "x"}):
         second = draw_figures(cases["reduced"], ["loss-data"], tmp_path / "b", formats)
-    assert [file.suffix for file in first] == [f".{suffix}" for suffix in formats]
-    for one, other in zip(first, second, strict=True):
+    assert [file.suffix for file in first.files] == [*(f".{suffix}" for suffix in formats), ".txt", ".tex"]
+    for one, other in zip(first.files, second.files, strict=True):
         assert one.read_bytes() == other.read_bytes(), one.suffix
 
 
 def test_withheld_parameters_are_named_where_parameters_are_drawn(
-    sheet: Callable[[str, str], Figure],
+    sheet: Callable[..., Figure],
 ) -> None:
-    assert "withheld: E, A, alpha" in words(sheet("parameter-pairs", "reduced"))
+    pairs = sheet("parameter-pairs", "reduced")
+    assert "$E$, $A$, $\\alpha $ withheld" in " ".join(text.get_text() for text in pairs.findobj(Text))
+    assert "Withheld: E, A, alpha." in words(pairs)
     assert "Withheld: E, A, alpha." in words(sheet("profiles", "reduced"))
 
 
-def test_a_frontier_is_drawn_only_for_a_law_that_is_believed(sheet: Callable[[str, str], Figure]) -> None:
+def test_a_frontier_is_drawn_only_for_a_law_that_is_believed(sheet: Callable[..., Figure]) -> None:
     reduced = sheet("frontier", "reduced")
     assert "joint-chinchilla tells no frontier. Withheld: E, A, alpha." in words(reduced)
     assert not [line for axes in reduced.axes for line in axes.lines if line.get_linestyle() == "-"]
@@ -216,11 +231,15 @@ def test_what_a_figure_has_no_room_for_is_said(cases: dict[str, list[FitReport]]
     assert "Curves of 7 of 12 sizes." in words(drawn("loss-data", [offset]))
 
 
-def test_a_long_reason_leaves_room_for_what_is_drawn() -> None:
-    lines = wrap(["short", "reason " * 900, "What is drawn.", "x: 2 more groups not drawn."], 7.0)
-    assert len(lines) <= MOST_LINES
-    assert (lines[0], lines[-2:]) == ("short", ["What is drawn.", "x: 2 more groups not drawn."])
-    assert lines[-3].startswith("… The rest")
+@pytest.mark.parametrize(("name", "case", "look"), LAID_OUT)
+def test_nothing_is_written_below_the_axes(
+    name: str, case: str, look: str, sheet: Callable[..., Figure]
+) -> None:
+    """What a figure shows stands beside it: the lowest words are names of axes."""
+    figure = sheet(name, case, look)
+    for axes in figure.axes:
+        for text in axes.texts:
+            assert text.get_window_extent().y0 >= axes.get_window_extent().y0 - 1, text.get_text()
 
 
 def test_bands_and_draws_in_figures_are_as_wide_as_the_intervals(six: FitReport) -> None:
@@ -328,6 +347,10 @@ def test_a_third_partys_figure_is_drawn_by_name(tmp_path: Path) -> None:
         "worst.png",
         "residuals.svg",
         "residuals.png",
+        "worst-caption.txt",
+        "worst-caption.tex",
+        "residuals-caption.txt",
+        "residuals-caption.tex",
     }
     assert "#d55e00" in (tmp_path / "out/worst.svg").read_text()
     assert "figure: out/worst.svg" in done.stdout

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from fvlm_core.report.figures import law_figure
+from fvlm_core.report.figures.style import caption_of
 from fvlm_core.scaling.fit.fitting import fit_points, load_model
 from fvlm_core.scaling.fit.options import Options
 from fvlm_core.scaling.points.points import tidy
@@ -41,7 +42,9 @@ def curves(figure: Figure, place: int) -> list[tuple[Any, Any]]:
 
 
 def words(figure: Figure) -> str:
-    return " ".join(" ".join(text.get_text().split()) for text in figure.findobj(Text))
+    """All that is said in a figure, and beside it."""
+    inside = " ".join(" ".join(text.get_text().split()) for text in figure.findobj(Text))
+    return f"{inside} {' '.join(caption_of(figure))}"
 
 
 def test_repeated_data_are_a_curve_for_each_amount_of_them() -> None:

@@ -51,14 +51,20 @@ def panels(reports: Sequence[LawReport], figure: Figure, size: tuple[float, floa
         height=2.3,
     )
     for axes, (report, column) in zip(page.every, wanted, strict=False):
-        _panel(report, column, axes, len(reports) > 1)
+        panel(report, column, axes, len(reports) > 1)
     for axes in page.every[len(wanted) :]:
         axes.remove()
 
 
-def _panel(report: LawReport, column: str, axes: Axes, named: bool) -> None:
+def panel(report: LawReport, column: str, axes: Axes, named: bool = False) -> None:
+    """The law along one column, on one panel. named: whether the panel is called by the law's name."""
     fixed = held(report, column)
-    style.title(axes, report.law.name if named else f"along {letter(column)}", fixed or report.law.form)
+    style.title(
+        axes,
+        report.law.name if named else f"along {letter(column)}",
+        fixed or report.law.form,
+        withheld=report.withheld if named else (),
+    )
     target = report.law.target
     seen = [report.points[target].to_numpy(float)] if not report.fits else []
     found = slices(report, column) if report.fits else []

@@ -10,11 +10,10 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
+from fvlm_core.report.figures.look import SCREEN, Look, using
 from fvlm_core.utils.errors import UsageError
 
 FORMATS = (".png", ".pdf", ".svg")
-
-DPI = 200
 
 _UNDATED: dict[str, dict[str, Any]] = {
     ".png": {},
@@ -56,13 +55,15 @@ def check_format(file: Path) -> None:
 
 
 @contextmanager
-def house_style() -> Generator[None]:
-    """matplotlib's defaults and ours, whatever the user's matplotlibrc says: a figure looks the same anywhere."""
+def house_style(look: Look = SCREEN) -> Generator[None]:
+    """matplotlib's defaults and ours, whatever the user's matplotlibrc says: a figure looks the same anywhere. look:
+    what holds within."""
     settings: Any = matplotlib.rcParamsDefault
     defaults: dict[Any, Any] = {
         key: value for key, value in dict.items(settings) if not key.startswith(_KEPT)
     }
-    with matplotlib.rc_context(defaults | _OURS):
+    own: dict[Any, Any] = dict(look.settings)
+    with matplotlib.rc_context(defaults | _OURS | own), using(look):
         yield
 
 

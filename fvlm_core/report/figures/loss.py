@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from fvlm_core.interfaces.figure import LawFit, LawReport
 from fvlm_core.report.figures import loss_size, style, words
 from fvlm_core.report.figures.config import Loss
+from fvlm_core.report.figures.labels import label_ends
 from fvlm_core.scaling.points.points import size_label
 
 RUNS_NAMED = 8
@@ -63,6 +64,7 @@ def panels(
         columns,
         caption=words.captions(reports, " ".join(filter(None, more))),
         legend=legend(first),
+        labels=_labels(first),
         size=size,
         height=2.9,
         shared=True,
@@ -77,7 +79,48 @@ def panels(
         style.log_axis(axes, "x", _all(reports, x), x, first.units[x])
         style.same_axis(axes, used[at - at % columns])
         named = reports[at].law.name + (f", runs {reports[at].of}" if reports[at].of else "")
-        style.title(axes, named, reports[at].law.form)
+        style.title(axes, named, reports[at].law.form, withheld=reports[at].withheld)
+        if page.direct and (at % columns == columns - 1 or at == len(used) - 1):
+            label_ends(axes, _ends(reports[at], x))
+
+
+def on_axes(report: LawReport, axes: Axes, x: str) -> None:
+    """One law on a panel that somebody else has made: points, curves with bands, axes, and a name at each curve."""
+    _draw(report, axes, x, style.thinning(len(report.points)))
+    style.loss_axis(axes, _all([report], "loss"), report.units["loss"])
+    style.log_axis(axes, "x", _all([report], x), x, report.units[x])
+    if _labels(report):
+        label_ends(axes, _ends(report, x))
+
+
+def _labels(report: LawReport) -> list[str]:
+    """What the curves of sizes are called at their ends; nothing where the legend has more to tell: which mark is which
+    run, or that not all sizes are named."""
+    sizes = report.sizes
+    runs = [run for _, run, _, _ in runs_of(report.points) if run]
+    told_apart = len(runs) > RUNS_NAMED or len(runs) <= len(sizes)
+    if not told_apart or len(sizes) > len(style.COLOURS) or not any(sizes):
+        return []
+    return [style.clip(size) for size in sizes]
+
+
+def _ends(report: LawReport, x: str) -> list[tuple[float, str, Any]]:
+    """Of each size where its curve ends, or else its last point; its name and colour."""
+    shades = style.colours(len(report.sizes))
+    found: list[tuple[float, str, Any]] = []
+    for size, shade in zip(report.sizes, shades, strict=True):
+        table = report.points[report.points["size"] == size]
+        y = (
+            float(table.loc[table[x].idxmax(), "loss"])
+            if table[x].notna().any()
+            else float(table["loss"].min())
+        )
+        for fit in report.fits:
+            if fit.group in ("", size) or fit.law.split != "size":
+                drawn = curves(fit, table, x, size)
+                y = float(np.asarray(drawn[0][1])[-1]) if drawn else y
+        found.append((y, style.clip(size), shade))
+    return found
 
 
 def _of_sizes(report: LawReport) -> str:

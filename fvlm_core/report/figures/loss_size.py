@@ -62,7 +62,7 @@ def draw(reports: Sequence[LawReport], figure: Figure) -> None:
         style.loss_axis(axes, losses, first.units["loss"])
         style.log_axis(axes, "x", report.points["n"].to_numpy(float), "n", first.units["n"])
         style.same_axis(axes, page.every[at - at % columns])
-        style.title(axes, report.law.name, report.law.form)
+        style.title(axes, report.law.name, report.law.form, withheld=report.withheld)
 
 
 def _draw(report: LawReport, axes: Axes, levels: Any, shades: Sequence[Any]) -> None:

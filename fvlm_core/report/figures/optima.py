@@ -14,7 +14,6 @@ from matplotlib.lines import Line2D
 from fvlm_core.interfaces.figure import LawFit, LawReport, Trend
 from fvlm_core.report.figures import style, words
 from fvlm_core.report.figures.config import Optima
-from fvlm_core.scaling.points.points import size_label
 
 CURVE = 120
 
@@ -34,7 +33,7 @@ def draw(config: Optima, reports: Sequence[LawReport], figure: Figure) -> None:
     best, kind, option = _NAMES[column]
     useful = [report for report in reports if report.trend is not None and report.trend.column == column]
     if not useful:
-        _points_only(reports[0], figure, column, f"None of these laws has {kind} minima: ask for {option}.")
+        style.only_words(figure, f"None of these laws has {kind} minima: ask for {option}.")
         return
     groups = max((_groups(report) for report in useful), key=len)
     shades = style.colours(len(groups))
@@ -68,11 +67,14 @@ def draw(config: Optima, reports: Sequence[LawReport], figure: Figure) -> None:
     )
     for (left, *others), report in zip(page.panels, useful, strict=True):
         assert report.trend is not None
-        style.title(left, report.law.name, report.law.form)
+        style.title(left, report.law.name, report.law.form, withheld=report.withheld)
         _curves(report, left, column)
         if not others:
             continue
         (right,) = others
+        if not report.trend.optima:
+            right.remove()
+            continue
         style.title(right, f"{best} against {_SYMBOLS.get(report.trend.against, report.trend.against)}")
         _minima(report, report.trend, right)
 
@@ -179,8 +181,6 @@ def _minima(report: LawReport, trend: Trend, axes: Axes) -> None:
                 linewidth=1.0,
                 linestyle="--",
             )
-    elif len(known) == 0:
-        style.note(axes, "refused: no minimum")
     style.log_axis(axes, "x", known, trend.against, report.units.get(trend.against, trend.against))
     unit = "best learning rate" if trend.column == "lr" else "N* (parameters)"
     reach = [values.min() / BARS, values.max() * BARS] if len(values) else []
@@ -210,16 +210,3 @@ def _windows(reports: Sequence[LawReport]) -> str:
     if not sum(left):
         return ""
     return f"A curve ends where the window about its minimum does; hollow: the {sum(left)} points outside, not fitted."
-
-
-def _points_only(report: LawReport, figure: Figure, column: str, why: str) -> None:
-    table = report.points
-    if not np.isfinite(table[column]).any():
-        style.only_words(figure, f"{why} The points do not say it either (column {column}).")
-        return
-    axes = style.sheet(figure, 1, 1, caption=[why, style.one_of(len(table))], height=2.4).every[0]
-    style.points(axes, table[column], table["loss"], style.GREY, every=style.thinning(len(table)))
-    style.loss_axis(axes, table["loss"].to_numpy(float), report.units["loss"])
-    style.log_axis(axes, "x", table[column].to_numpy(float), column, report.units[column])
-    low, high = (size_label(float(end)) for end in (table["d"].min(), table["d"].max()))
-    style.title(axes, "all points", f"D from {low} to {high}")

@@ -15,6 +15,8 @@ from scipy.stats import gaussian_kde
 from fvlm_core.interfaces.figure import Found, LawFit, LawReport
 from fvlm_core.report.figures import style, ticks, words
 from fvlm_core.report.figures.config import Plain
+from fvlm_core.report.figures.formula import symbol
+from fvlm_core.report.figures.look import current
 
 MOST = 6
 """Parameters drawn against each other."""
@@ -37,28 +39,28 @@ def draw(config: Plain, reports: Sequence[LawReport], figure: Figure) -> None:
     """A triangle of panels a report, one below the other."""
     useful = [report for report in reports if _rows(report)]
     if not useful:
-        style.only_words(
-            figure, " ".join(words.captions(reports)) or "No law has two parameters.", (7.0, 2.4)
-        )
+        style.only_words(figure, " ".join(words.captions(reports)) or "No law has two parameters.")
         return
-    caption = style.wrap(
+    style.describe(
+        figure,
         words.captions(
             reports,
             "Dots: bootstrap draws, spread as the estimate's own error. Lines: 50 % and 95 % of them. Crosses: the "
             "best fit.",
             words.left_out((report.law.name, len(_names(report)) - MOST, "parameters") for report in useful),
         ),
-        style.WIDTH,
     )
-    below = 0.2 + style.LINE * len(caption)
-    heights = [style.TOP + 0.62 + CELL * (len(_rows(report)) - 1) for report in useful]
-    tall = sum(heights) + below
-    figure.set_size_inches(style.WIDTH, tall)
+    scale = current().scale
+    width = style.WIDTH
+    most = max(len(_rows(report)) for report in useful) - 1
+    cell = min(CELL * scale, (width - (style.LEFT + 0.3) * scale) / most)
+    heights = [(style.TOP + 0.62) * scale + cell * (len(_rows(report)) - 1) for report in useful]
+    tall = sum(heights)
+    figure.set_size_inches(width, tall)
     top = tall
     for report, height in zip(useful, heights, strict=True):
-        _triangle(report, figure, top, tall)
+        _triangle(report, figure, top, cell)
         top -= height
-    style.words_below(figure.axes[0], caption, (below - 0.1) / tall, style.WIDTH)
 
 
 def _rows(report: LawReport) -> list[str]:
@@ -76,29 +78,32 @@ def _names(report: LawReport) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _triangle(report: LawReport, figure: Figure, top: float, tall: float) -> None:
+def _triangle(report: LawReport, figure: Figure, top: float, cell: float) -> None:
+    """top: inches from the lower edge. cell: inches of a panel's side."""
+    scale = current().scale
+    width, tall = figure.get_size_inches()
     names = _rows(report)
     fits = [fit for fit in report.fits if len(fit.draws) >= FEWEST]
     shades = style.colours(len(fits))
     side = len(names) - 1
+    start, above, gap = (style.LEFT + 0.2) * scale, style.TOP * scale, 0.09 * scale
     for row in range(side):
         for column in range(row + 1):
-            left, bottom = style.LEFT + 0.2 + CELL * column, top - style.TOP - CELL * (row + 1)
-            axes = figure.add_axes(
-                (left / style.WIDTH, bottom / tall, (CELL - 0.09) / style.WIDTH, (CELL - 0.09) / tall)
-            )
+            left, bottom = start + cell * column, top - above - cell * (row + 1)
+            axes = figure.add_axes((left / width, bottom / tall, (cell - gap) / width, (cell - gap) / tall))
             style.dress(axes)
             if row == column == 0:
-                style.title(axes, report.law.name, room=4.0)
-            _panel(axes, fits, shades, names[column], names[row + 1])
-            axes.tick_params(labelsize=5.5, labelbottom=row == side - 1, labelleft=column == 0)
+                style.title(axes, report.law.name, report.law.form, width - left, report.withheld)
+            if not _panel(axes, fits, shades, names[column], names[row + 1]):
+                axes.remove()
+                continue
+            axes.tick_params(labelsize=5.5 * scale, labelbottom=row == side - 1, labelleft=column == 0)
             for tick in axes.get_xticklabels():
                 tick.set_rotation(30)
             if row == side - 1:
                 axes.set_xlabel(_name(report, names[column]), fontsize=style.NORMAL)
             if column == 0:
                 axes.set_ylabel(_name(report, names[row + 1]), fontsize=style.NORMAL)
-    beside = style.LEFT + 0.2 + CELL * 1.15
     if len(fits) > 1:
         handles = [
             Line2D([], [], color=shades[at], linewidth=2, label=style.clip(fits[at].group))
@@ -107,39 +112,27 @@ def _triangle(report: LawReport, figure: Figure, top: float, tall: float) -> Non
         figure.axes[-1].legend(
             handles=handles,
             loc="upper left",
-            bbox_to_anchor=(beside / style.WIDTH, (top - style.TOP) / tall),
+            bbox_to_anchor=((start + cell * 1.15) / width, (top - above) / tall),
             bbox_transform=figure.transFigure,
             borderaxespad=0.0,
             fontsize=style.SMALL,
             frameon=False,
         )
-    missing = [name for name in report.withheld if name not in names]
-    if missing:
-        box = figure.add_axes(
-            (beside / style.WIDTH, (top - style.TOP - 0.5) / tall, 2.2 / style.WIDTH, 0.5 / tall)
-        )
-        box.patch.set_hatch("////")
-        box.patch.set_edgecolor("#CCCCCC")
-        box.set_xticks([])
-        box.set_yticks([])
-        box.spines[:].set_visible(False)
-        patch = {"facecolor": "white", "edgecolor": "none", "pad": 2.0}
-        style.note(box, style.clip(f"withheld: {', '.join(missing)}", 36), bbox=patch)
 
 
 def _name(report: LawReport, name: str) -> str:
-    return f"{name}\n(withheld)" if name in report.withheld else name
+    return f"{symbol(name)}\n(withheld)" if name in report.withheld else symbol(name)
 
 
-def _panel(axes: Axes, fits: Sequence[LawFit], shades: Sequence[Any], x: str, y: str) -> None:
+def _panel(axes: Axes, fits: Sequence[LawFit], shades: Sequence[Any], x: str, y: str) -> bool:
+    """Whether there are draws of both."""
     drawn = [
         (fit, shade, *(_column(fit, name) for name in (x, y)))
         for fit, shade in zip(fits, shades, strict=True)
     ]
     pairs = [(shade, a, b) for _, shade, a, b in drawn if a is not None and b is not None]
     if not pairs:
-        style.note(axes, "no draws")
-        return
+        return False
     for which, both in (("x", [a for _, a, _ in pairs]), ("y", [b for _, _, b in pairs])):
         _limits(axes, which, both[0][0].log, np.concatenate([values for _, values in both]))
     for shade, (best_x, values_x), (best_y, values_y) in pairs:
@@ -149,6 +142,7 @@ def _panel(axes: Axes, fits: Sequence[LawFit], shades: Sequence[Any], x: str, y:
         )
         _regions(axes, values_x, values_y, shade)
         axes.plot(best_x.value, best_y.value, "+", color="black", markersize=6, markeredgewidth=1.0, zorder=5)
+    return True
 
 
 def _column(fit: LawFit, name: str) -> tuple[Found, Any] | None:

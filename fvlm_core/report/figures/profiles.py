@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from fvlm_core.interfaces.figure import LawReport, Profile
 from fvlm_core.report.figures import style, words
 from fvlm_core.report.figures.config import Plain
+from fvlm_core.report.figures.formula import symbol
 
 ACROSS = 3
 
@@ -43,9 +44,7 @@ def draw(config: Plain, reports: Sequence[LawReport], figure: Figure) -> None:
                 of_name.setdefault(profile.name, []).append((at, profile, found.value, found.log))
         panels += [(report, name, curves) for name, curves in of_name.items()]
     if not panels:
-        style.only_words(
-            figure, " ".join(words.captions(reports)) or "No law has a parameter to hold.", (7.0, 2.4)
-        )
+        style.only_words(figure, " ".join(words.captions(reports)) or "No law has a parameter to hold.")
         return
     beyond = [report.law.name for report, _, _ in panels[PANELS:]]
     left_out = words.left_out(
@@ -72,7 +71,7 @@ def draw(config: Plain, reports: Sequence[LawReport], figure: Figure) -> None:
         height=1.5,
     )
     for axes, (report, name, curves) in zip(page.every, panels, strict=False):
-        style.title(axes, name, report.law.name if len(reports) > 1 else "")
+        style.title(axes, symbol(name), report.law.name if len(reports) > 1 else "")
         _panel(axes, curves, style.colours(len(report.fits)))
     for axes in page.every[len(panels) :]:
         axes.remove()
@@ -108,5 +107,5 @@ def _panel(axes: Axes, curves: _Curves, shades: Sequence[Any]) -> None:
     else:
         room = 0.04 * (shown.max() - shown.min()) or 0.05
         axes.set_xlim(shown.min() - room, shown.max() + room)
-        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_locator(MaxNLocator(style.room_for_ticks(axes, 4)))
         axes.xaxis.set_major_formatter(ScalarFormatter(useOffset=False))

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from fvlm_core.interfaces.figure import LawReport
 from fvlm_core.report.figures import loss, style, words
 from fvlm_core.report.figures.config import Plain
+from fvlm_core.report.figures.look import current, inches
 
 LAGS = 10
 
@@ -28,11 +29,16 @@ RUNS = 12
 
 def draw(config: Plain, reports: Sequence[LawReport], figure: Figure) -> None:
     """A row a report: residuals against D, and their autocorrelation by run."""
-    first = reports[0]
+    useful = [report for report in reports if report.fits]
+    if not useful:
+        style.only_words(figure, f"No fit, no residuals. {' '.join(words.captions(reports))}")
+        return
+    first = useful[0]
+    across = 2 if any(map(_long, useful)) else 1
     page = style.sheet(
         figure,
-        len(reports),
-        2,
+        len(useful),
+        across,
         caption=words.captions(
             reports,
             *(_alike(report, len(reports) > 1) for report in reports),
@@ -49,17 +55,17 @@ def draw(config: Plain, reports: Sequence[LawReport], figure: Figure) -> None:
         ),
         legend=loss.legend(first),
         height=2.1,
-        widths=(2.3, 1),
+        widths=(2.3, 1)[:across],
     )
-    for (left, right), report in zip(page.panels, reports, strict=True):
-        style.title(left, report.law.name, report.law.form)
-        style.title(right, "autocorrelation")
-        if not report.fits:
-            style.note(left, "refused: no fit, no residuals")
-            right.remove()
-            continue
+    for (left, *others), report in zip(page.panels, useful, strict=True):
+        style.title(left, report.law.name, report.law.form, withheld=report.withheld)
         _residuals(report, left)
-        _autocorrelation(report, right)
+        for right in others:
+            if _long(report):
+                style.title(right, "by lag")
+                _autocorrelation(report, right)
+            else:
+                right.remove()
 
 
 def _residuals(report: LawReport, axes: Axes) -> None:
@@ -80,10 +86,11 @@ def _residuals(report: LawReport, axes: Axes) -> None:
     for at, jump in enumerate(report.jumps[:JUMPS]):
         left = np.log(jump.before) > (ends.min() + ends.max()) / 2
         axes.axvspan(jump.before, jump.after, color=style.GREY, alpha=0.18, linewidth=0, zorder=0)
+        letters = int(inches(axes, "x") * (0.5 if left else 0.9) / current().letter_inches) - 14
         axes.annotate(
-            f"{style.clip(jump.run)} jumps {100 * jump.size:+.1f} %",
+            f"{style.clip(jump.run, max(6, min(letters, style.LEGEND_LETTERS)))} jumps {100 * jump.size:+.1f} %",
             (jump.before if left else jump.after, 1),
-            (-3 if left else 3, -2 - 9 * at),
+            (-3 if left else 3, -2 - 1.35 * style.SMALL * at),
             ha="right" if left else "left",
             xycoords=("data", "axes fraction"),
             textcoords="offset points",
@@ -112,12 +119,10 @@ def _autocorrelation(report: LawReport, axes: Axes) -> None:
     axes.set_ylim(-1.05, 1.05)
     axes.set_xlim(0.5, LAGS + 0.5)
     axes.set_xticks(range(2, LAGS + 1, 2))
+    axes.set_ylabel("autocorrelation", fontsize=style.NORMAL)
     axes.set_xlabel("lag (evaluations)", fontsize=style.NORMAL)
-    if shown:
-        limit = 1.96 / np.sqrt(max(len(found[3]) for found in shown))
-        axes.axhspan(-limit, limit, color=style.GREY, alpha=0.12, linewidth=0)
-    else:
-        style.note(axes, f"no run has\n{FEWEST} evaluations")
+    limit = 1.96 / np.sqrt(max(len(found[3]) for found in shown))
+    axes.axhspan(-limit, limit, color=style.GREY, alpha=0.12, linewidth=0)
 
 
 def _long(report: LawReport) -> list[tuple[str, str, str, pd.DataFrame]]:

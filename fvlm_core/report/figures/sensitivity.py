@@ -12,11 +12,16 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from fvlm_core.interfaces.figure import Found, LawReport, Varied
 from fvlm_core.report.figures import style, words
 from fvlm_core.report.figures.config import Plain
+from fvlm_core.report.figures.formula import symbol
+from fvlm_core.report.figures.look import current
 
 LINE = 0.17
 """Inches of a line."""
 
 PARAMETERS = 6
+
+LETTER = 0.0522
+"""Inches of a letter of a label."""
 
 LABELS = 36
 """Letters of a line's label."""
@@ -30,11 +35,13 @@ def draw(config: Plain, reports: Sequence[LawReport], figure: Figure) -> None:
     useful = [report for report in reports if report.sensitivity]
     if not useful:
         why = " ".join(words.captions(reports, numbers=False))
-        style.only_words(figure, f"No choice was varied: there is no sensitivity to draw. {why}", (7.0, 2.4))
+        style.only_words(figure, f"No choice was varied: there is no sensitivity to draw. {why}")
         return
     most = max(len(report.sensitivity) for report in useful) + 1
-    columns = max(min(PARAMETERS, len(_names(report))) for report in useful)
     letters = max(len(line.label) for report in useful for line in report.sensitivity)
+    left = 0.2 + LETTER * min(max(letters, 6), LABELS)
+    most_across = _across(useful, left)
+    columns = max(min(most_across, len(_names(report))) for report in useful)
     page = style.sheet(
         figure,
         len(useful),
@@ -44,22 +51,32 @@ def draw(config: Plain, reports: Sequence[LawReport], figure: Figure) -> None:
             "First line: the fit as asked for, with its 95 % interval (shaded over the others). "
             "Dots: the value when one choice is made differently; w: withheld then.",
             words.left_out(
-                (report.law.name, len(_names(report)) - PARAMETERS, "parameters") for report in useful
+                (report.law.name, len(_names(report)) - most_across, "parameters") for report in useful
             ),
             numbers=False,
         ),
         height=0.25 + LINE * most,
-        left=0.2 + style.LETTER * min(max(letters, 6), LABELS),
+        left=left,
         shared=True,
+        lines=True,
     )
     for row, report in zip(page.panels, useful, strict=True):
-        names = _names(report)[:PARAMETERS]
+        names = _names(report)[:most_across]
         for axes, name in zip(row, names, strict=False):
             _panel(axes, report, name)
             axes.tick_params(labelleft=axes is row[0])
         for axes in row[len(names) :]:
             axes.remove()
         style.title(row[0], report.law.name, room=4.0)
+
+
+def _across(reports: Sequence[LawReport], left: float) -> int:
+    """How many parameters stand beside each other, each as wide as its name."""
+    longest = max((len(name) for report in reports for name in _names(report)), default=1)
+    look = current()
+    room = look.width(2) - (left + style.RIGHT) * look.scale
+    each = max(0.5 * look.scale, look.letter_inches * look.normal / look.small * (longest + 1))
+    return max(1, min(PARAMETERS, int(room / each)))
 
 
 def _names(report: LawReport) -> list[str]:
@@ -89,7 +106,7 @@ def _panel(axes: Axes, report: LawReport, name: str) -> None:
     else:
         room = 0.08 * (high - low) or 0.05 * abs(high) or 0.05
         axes.set_xlim(low - room, high + room)
-        axes.xaxis.set_major_locator(MaxNLocator(2))
+        axes.xaxis.set_major_locator(MaxNLocator(style.room_for_ticks(axes, 2)))
         axes.xaxis.set_major_formatter(ScalarFormatter(useOffset=False))
     if found is not None:
         left = axes.get_xlim()[0] if found.low is None else found.low
@@ -124,4 +141,4 @@ def _panel(axes: Axes, report: LawReport, name: str) -> None:
     axes.set_yticks(
         range(len(lines) + 1), ["as asked for", *(style.clip(line.label, LABELS) for line in lines)]
     )
-    axes.set_xlabel(name, fontsize=style.NORMAL)
+    axes.set_xlabel(symbol(name), fontsize=style.NORMAL)

@@ -1,6 +1,7 @@
-"""The house style of figures: pages of panels in inches, axes, colours, legends and captions.
+"""The house style of figures: pages of panels in inches, axes, colours, labels, and captions, which stand beside them.
 
-Positions are computed, not searched for as matplotlib's constrained layout does.
+Positions are computed, not searched for as matplotlib's constrained layout does. `SMALL`, `NORMAL` and `LARGE` are the
+sizes of letters of the look that holds (`look.using`), and `WIDTH` its width in inches.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from fvlm_core.report.figures.formula import formula, symbol
+from fvlm_core.report.figures.labels import label_width, legend_width, line_height, side_legend
+from fvlm_core.report.figures.look import MM, current, inches
 from fvlm_core.report.figures.ticks import label, log_ticks
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -29,28 +34,19 @@ MARKERS = "osD^vP*X"
 
 GREY = "#555555"
 
-WIDTH = 7.0
-"""Inches: both columns of a paper, where the smallest letters are 6.5 points."""
-
-SMALL, NORMAL, LARGE = 6.5, 7.5, 8.5
-"""Font sizes in points: captions, legends and ticks; axis labels; titles."""
-
-LETTER = 0.0522
-"""Mean width of a letter of `SMALL` text in inches."""
-
-LINE = 0.125
-"""Height of a line of a caption in inches."""
-
 LEFT, RIGHT, TOP, BOTTOM = 0.62, 0.12, 0.46, 0.5
-"""Room around panels in inches: tick labels and axis labels, two lines of title."""
+"""Room around panels in inches where letters have 6.5 points: tick labels and axis labels, two lines of title."""
 
 GAP = 0.66
 """Between two panels of a row that have axes of their own; `NARROW` where they share one."""
 
 NARROW = 0.16
 
-MOST_LINES = 16
-"""Lines of a caption."""
+FLAT = 0.8
+"""A panel's greatest height, as a part of its width."""
+
+FLATTEST = 0.75
+"""Inches of a panel's height, however low its figure has to be."""
 
 MOST_POINTS = 20_000
 """Points drawn in a panel; of more, every so many."""
@@ -67,15 +63,39 @@ TICK = 0.38
 """Inches between the labels of two ticks."""
 
 
+def __getattr__(name: str) -> float:
+    look = current()
+    found = {"SMALL": look.small, "NORMAL": look.normal, "LARGE": look.large, "WIDTH": look.width(2)}
+    try:
+        return found[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+
+
+_captions: WeakKeyDictionary[Figure, tuple[str, ...]] = WeakKeyDictionary()
+
+
+def describe(figure: Figure, paragraphs: Sequence[str]) -> None:
+    """What a figure shows, for the file beside it: nothing of it is drawn."""
+    _captions[figure] = tuple(filter(None, paragraphs))
+
+
+def caption_of(figure: Figure) -> tuple[str, ...]:
+    """The paragraphs of its caption."""
+    return _captions.get(figure, ())
+
+
 @frozen(eq=False)
 class Panels:
     """A figure divided into panels. panels: [rows][columns]. right: where a legend may begin, in parts of the width.
-    top: the upper edge of the first row, in parts of the height."""
+    top: the upper edge of the first row, in parts of the height. direct: whether there is room for labels at the ends
+    of curves, and no legend."""
 
     figure: Figure
     panels: Sequence[Sequence[Axes]]
     right: float
     top: float
+    direct: bool = False
 
     @property
     def every(self) -> list[Axes]:
@@ -90,31 +110,46 @@ def sheet(
     *,
     caption: Sequence[str] = (),
     legend: Sequence[Line2D] = (),
+    labels: Sequence[str] = (),
     size: tuple[float, float] | None = None,
     height: float = 2.3,
     widths: Sequence[float] = (),
     left: float = LEFT,
     shared: bool = False,
+    lines: bool = False,
 ) -> Panels:
-    """Divide a figure into panels, with a caption below and a legend to the right of them.
+    """Divide a figure into panels, with a legend to the right of them, or room for labels there.
 
-    caption: paragraphs. size: of the whole figure in inches; None: as high as rows of `height` ask for. widths: ratios
-    of the columns. left: inches for the first column's labels. shared: whether the panels of a row have one y axis.
+    caption: paragraphs, for the file beside the figure. labels: what the ends of curves would be called; where they
+    fit beside a panel they take the legend's place, and `label_ends` writes them. size: of the whole figure in inches;
+    None: as high as rows of `height` ask for. widths: ratios of the columns. left: inches for the first column's
+    labels, where letters have 6.5 points, as `height` is. shared: whether the panels of a row have one y axis. lines:
+    whether a panel holds lines of text, and is as high as asked for however narrow it is.
     """
-    width = size[0] if size else WIDTH
-    lines = wrap(caption, width)
-    below = BOTTOM + LINE * len(lines) + (0.1 if lines else 0.0)
-    tall = size[1] if size else TOP + below + rows * height + (rows - 1) * (TOP + BOTTOM)
+    look = current()
+    describe(figure, caption)
+    scale = look.scale
+    left, right, above, below = (length * scale for length in (left, RIGHT, TOP, BOTTOM))
+    width = size[0] if size else look.width(columns)
+    rest = above + below + (rows - 1) * (above + below)
+    gap = (NARROW if shared else GAP) * scale
+    if size:
+        each = (size[1] - rest) / rows
+    else:
+        across = (width - left - right - (columns - 1) * gap) / columns
+        each = height * scale if lines else min(height * scale, FLAT * across)
+        if look.highest and rows == 1:
+            each = max(FLATTEST, min(each, look.highest * MM - rest))
+    tall = rest + rows * each
     figure.set_size_inches(width, tall)
-    each = (tall - TOP - below - (rows - 1) * (TOP + BOTTOM)) / rows
-    gap = NARROW if shared else GAP
-    beside = legend_width(legend)
-    free = width - left - RIGHT - beside - (columns - 1) * gap
+    direct = bool(labels) and len(labels) * line_height() <= each
+    beside = label_width(labels) if direct else legend_width(legend)
+    free = width - left - right - beside - (columns - 1) * gap
     ratios = np.array(widths or [1.0] * columns)
     wide = free * ratios / ratios.sum()
     panels: list[list[Axes]] = []
     for row in range(rows):
-        bottom = tall - TOP - each - row * (each + TOP + BOTTOM)
+        bottom = tall - above - each - row * (each + above + below)
         lefts = left + np.concatenate([[0], np.cumsum(wide + gap)[:-1]])
         panels.append(
             [
@@ -124,72 +159,79 @@ def sheet(
         )
     for axes in (axes for row in panels for axes in row):
         dress(axes)
-    words_below(panels[-1][0], lines, (below - BOTTOM) / tall, width)
-    page = Panels(figure, panels, (width - beside) / width, 1 - TOP / tall)
-    if legend:
-        side_legend(page, legend)
+    page = Panels(figure, panels, (width - beside) / width, 1 - above / tall, direct)
+    if legend and not direct:
+        side_legend(panels[0][0], figure, (page.right, page.top), legend)
     return page
 
 
-def words_below(axes: Axes, lines: Sequence[str], top: float, width: float) -> None:
-    """A caption under all panels. top: its upper edge, in parts of the height. width: of the figure in inches."""
-    if lines:
-        axes.text(0.12 / width, top, "\n".join(lines), transform=axes.figure.transFigure, **_WORDS)
-
-
-def wrap(paragraphs: Sequence[str], width: float) -> list[str]:
-    """Paragraphs as lines of a caption over `width` inches; of too many the longest are cut, and that is said."""
-    letters = int((width - 0.24) / LETTER)
-    parts = [textwrap.wrap(paragraph, letters) for paragraph in paragraphs]
-    full = [len(part) for part in parts]
-    while (
-        sum(map(len, parts)) + sum(len(part) < whole for part, whole in zip(parts, full, strict=True))
-        > MOST_LINES
-    ):
-        max(parts, key=len).pop()
-    rest = ["… The rest is in the printed report and in its JSON."]
-    return [
-        line
-        for part, whole in zip(parts, full, strict=True)
-        for line in (part if len(part) == whole else [*part, *rest])
-    ]
-
-
-def only_words(figure: Figure, text: str, size: tuple[float, float] = (WIDTH, 1.6)) -> None:
-    """A figure that only says why there is nothing to draw."""
-    figure.set_size_inches(*size)
+def only_words(figure: Figure, text: str, size: tuple[float, float] | None = None) -> None:
+    """A figure that only says why there is nothing to draw. It has no panel; where figures are written to files, the
+    words are told and no file is made."""
+    look = current()
+    width, tall = size or (look.width(2), 1.6 * look.scale)
+    figure.set_size_inches(width, tall)
+    describe(figure, [text])
     figure.text(
         0.5,
         0.5,
-        textwrap.fill(text, 80),
+        textwrap.fill(text, max(20, int(0.9 * width / look.letter_inches * look.small / look.normal))),
         ha="center",
         va="center",
         color=GREY,
-        fontsize=NORMAL,
+        fontsize=look.normal,
         linespacing=1.5,
+    )
+
+
+def nothing_drawn(figure: Figure) -> str:
+    """Why a figure has no panel; "" where it has one."""
+    return (
+        ""
+        if figure.axes
+        else " ".join(text.get_text().replace("\n", " ") for text in figure.texts) or "nothing"
     )
 
 
 def dress(axes: Axes) -> None:
     """The look of a panel."""
-    axes.tick_params(labelsize=SMALL, which="both", pad=2.5)
+    axes.tick_params(labelsize=current().small, which="both", pad=2.5)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, linewidth=0.5)
     axes.set_axisbelow(True)
 
 
-def title(axes: Axes, name: str, form: str = "", room: float = 0.0) -> None:
-    """A panel's name, and its formula in smaller letters on a line below, shortened to the panel, or `room` inches."""
-    panel = room or _inches(axes, "x")
-    axes.set_title(clip(name, int(panel / 0.072)), fontsize=LARGE, loc="left", pad=16 if form else 6)
-    if form:
+def title(axes: Axes, name: str, form: str = "", room: float = 0.0, withheld: Sequence[str] = ()) -> None:
+    """A panel's name, and its formula in smaller letters on a line below, typeset, where the panel, or `room` inches,
+    has room for it; and which of its parameters are withheld."""
+    look = current()
+    panel = room or inches(axes, "x")
+    letters = int((panel + 0.4 * look.scale) / look.letter_inches)
+    kept = f"{', '.join(map(symbol, withheld))} withheld" if withheld else ""
+    plain = f"{', '.join(withheld)} withheld" if withheld else ""
+    if len(form) + (len(plain) + 3 if plain else 0) > letters:
+        form = "" if plain or len(form) > 1.3 * letters else form
+    if len(plain) > letters:
+        kept = clip(plain, letters)
+    below = " · ".join(
+        filter(None, [formula(form) if set("^*/(") & set(form) else form.replace("$", r"\$"), kept])
+    )
+    axes.set_title(
+        name
+        if name.startswith("$")
+        else clip(name, int(panel / (look.letter_inches * look.large / look.small))),
+        fontsize=look.large,
+        loc="left",
+        pad=16 * look.scale if below else 6 * look.scale,
+    )
+    if below:
         axes.annotate(
-            clip(form, int((panel + 0.4) / LETTER)),
+            below,
             (0, 1),
-            (0, 5),
+            (0, 5 * look.scale),
             xycoords="axes fraction",
             textcoords="offset points",
-            fontsize=SMALL,
+            fontsize=look.small,
             color=GREY,
             annotation_clip=False,
         )
@@ -204,16 +246,25 @@ def log_axis(axes: Axes, which: str, values: NDArray[Any], column: str, text: st
     axis = axes.xaxis if which == "x" else axes.yaxis
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     (axes.set_xlim if which == "x" else axes.set_ylim)(low, high)
-    major = log_ticks(low, high, max(2, int(_inches(axes, which) / TICK)))
+    major = log_ticks(low, high, max(2, int(inches(axes, which) / (TICK * current().scale))))
     axis.set_major_locator(ticker.FixedLocator(major))
     axis.set_major_formatter(ticker.FixedFormatter([label(column, at) for at in major]))
     axis.set_minor_formatter(ticker.NullFormatter())
-    (axes.set_xlabel if which == "x" else axes.set_ylabel)(text, fontsize=NORMAL, labelpad=3)
+    name_axis(axes, which, text)
 
 
-def _inches(axes: Axes, which: str) -> float:
-    box, whole = axes.get_position(), axes.figure.get_figure(root=True).get_size_inches()
-    return float(box.width * whole[0] if which == "x" else box.height * whole[1])
+def name_axis(axes: Axes, which: str, text: str) -> None:
+    """What an axis shows, without its unit where the panel is too small for both."""
+    look = current()
+    each = look.letter_inches * look.normal / look.small
+    if len(text) * each > inches(axes, which) + 0.45 * look.scale:
+        text = text.partition(" (")[0]
+    (axes.set_xlabel if which == "x" else axes.set_ylabel)(text, fontsize=look.normal, labelpad=3)
+
+
+def room_for_ticks(axes: Axes, most: int) -> int:
+    """How many labels of a few digits fit below a panel, 1 to `most`."""
+    return max(1, min(most, int(inches(axes, "x") / (TICK * current().scale))))
 
 
 def loss_axis(axes: Axes, losses: NDArray[Any], text: str) -> None:
@@ -224,7 +275,7 @@ def loss_axis(axes: Axes, losses: NDArray[Any], text: str) -> None:
     else:
         room = MARGIN * (high - low or high)
         axes.set_ylim(low - room, high + room)
-        axes.set_ylabel(text, fontsize=NORMAL, labelpad=3)
+        name_axis(axes, "y", text)
 
 
 def same_axis(axes: Axes, first: Axes) -> None:
@@ -247,9 +298,8 @@ def marks(colour: Any, marker: str = "o", line: str = "") -> dict[str, Any]:
         "marker": marker,
         "linestyle": line,
         "linewidth": 0.8,
-        "markersize": 3.2,
-        "markeredgewidth": 0.45,
-        "markerfacecolor": (colour, 0.35),
+        "markersize": 2.8,
+        "markeredgewidth": 0.0,
     }
 
 
@@ -283,47 +333,17 @@ def spread(count: int, most: int) -> list[int]:
 
 
 def clip(text: str, most: int = LEGEND_LETTERS) -> str:
-    """Long names with their middle cut out."""
-    if len(text) <= most:
-        return text
-    head = (most - 1) * 2 // 3
-    return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
-
-
-def legend_width(handles: Sequence[Line2D]) -> float:
-    """Inches that a legend takes beside the panels."""
-    if not handles:
-        return 0.0
-    return 0.42 + LETTER * max(len(str(handle.get_label())) for handle in handles)
-
-
-def side_legend(page: Panels, handles: Sequence[Line2D]) -> None:
-    """One legend for all panels, to the right of them, where it covers nothing."""
-    page.panels[0][0].legend(
-        handles=list(handles),
-        loc="upper left",
-        bbox_to_anchor=(page.right, page.top),
-        bbox_transform=page.figure.transFigure,
-        borderaxespad=0.0,
-        fontsize=SMALL,
-        frameon=False,
-        labelspacing=0.35,
-        handlelength=1.4,
-        handletextpad=0.5,
-    )
+    """Names from elsewhere: long ones with their middle cut out, and a dollar is no beginning of mathematics."""
+    if len(text) > most:
+        head = (most - 1) * 2 // 3
+        text = f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
+    return text.replace("$", r"\$")
 
 
 def note(axes: Axes, text: str, **where: Any) -> None:
     """A remark inside a panel that has room for it."""
-    look: dict[str, Any] = {**_NOTE, "transform": axes.transAxes, **where}
+    look: dict[str, Any] = {**_NOTE, "fontsize": current().small, "transform": axes.transAxes, **where}
     axes.text(0.5, 0.5, text, **look)
 
 
-_WORDS: dict[str, Any] = {
-    "fontsize": SMALL,
-    "va": "top",
-    "color": GREY,
-    "linespacing": 1.35,
-    "clip_on": False,
-}
-_NOTE: dict[str, Any] = {"fontsize": SMALL, "ha": "center", "va": "center", "color": GREY, "linespacing": 1.3}
+_NOTE: dict[str, Any] = {"ha": "center", "va": "center", "color": GREY, "linespacing": 1.3}
