@@ -276,7 +276,7 @@ _PAGES = {
     ),
     "weights export": Page(
         (("fvlm weights export captions_small/96 --to my-model", ""),),
-        {"The model": "--weights --runs", "Where": "--to"},
+        {"The model": "--weights --runs", "What is made": "--to --format"},
     ),
     "data": Page(
         (
