@@ -10,6 +10,7 @@ COMMANDS: Table = {
     "describe": ("fvlm_core.cli.data_describe", "What a data set is, and what of it is on this machine."),
     "fetch": ("fvlm_core.cli.data_fetch", "Download a data set from its hub."),
     "pack": ("fvlm_core.cli.data_pack", "Write samples to tar shards that are read by offset."),
+    "join": ("fvlm_core.cli.data_join", "Seal the parts of a pack as one."),
     "check": ("fvlm_core.cli.data_check", "Find truncated, altered and missing shards."),
     "inspect": (
         "fvlm_core.cli.data_inspect",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import click
 from fvlm_core.cli.choice import NearestChoice
 from fvlm_core.cli.data_named import named_data
 from fvlm_core.cli.help import Command
+from fvlm_core.cli.offered import completing
 from fvlm_core.cli.path_types import FOLDER_PATH
 
 if TYPE_CHECKING:
@@ -37,17 +37,36 @@ SHOWN = 8
 @click.option("--timeout", type=float, default=120.0, show_default=True,
               help="Seconds after which a sample is given up.")  # fmt: skip
 @click.option("--processes", type=int, default=0, help="Processes that decode.  [default: one a core]")
+@click.option("--parts", type=click.IntRange(min=1),
+              help="Pack in so many parts, each by itself, here or elsewhere.")  # fmt: skip
+@click.option(
+    "--part", type=click.IntRange(min=1), help="With --parts: pack this one; fvlm data join seals all."
+)
+@click.option("--launcher", metavar="NAME", shell_complete=completing("launcher"),
+              help="With --parts: each part is a job, local or slurm; then they are joined.")  # fmt: skip
+@click.option("--slots", type=click.IntRange(min=1), default=1, show_default=True,
+              help="With --launcher: jobs at once.")  # fmt: skip
+@click.option("-l", "launch", multiple=True, metavar="KEY=VALUE", shell_complete=completing("launcher setting"),
+              help="A setting of the launcher: -l partition=cpu.")  # fmt: skip
+@click.option("--retries", type=click.IntRange(min=0), default=2, show_default=True,
+              help="With --launcher: further starts of a part that make no shard.")  # fmt: skip
+@click.option("--dry-run", is_flag=True,
+              help="Pack nothing: rows, hours and bytes from some samples, and how far each part is.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="With --dry-run: print one JSON object.")
 def command(
-    data: str, settings: tuple[str, ...], root: Path, split: str, processes: int, **how: float | None
-) -> None:
+    data: str, settings: tuple[str, ...], root: Path, split: str, processes: int, parts: int | None, part: int | None,
+    launcher: str | None, slots: int, launch: tuple[str, ...], retries: int, dry_run: bool, as_json: bool,
+    **how: float | None,
+) -> None:  # fmt: skip
     """Pack the data of RECIPE, or the data SOURCE of that name, into tar shards with an index.
 
     A sample that cannot be decoded is skipped and named in skipped.jsonl. The same command continues after a kill; the
-    same samples and settings give the same bytes, whatever the processes.
+    same samples and settings give the same bytes, whatever the processes and the parts.
     """
     from fvlm_core.api.views.display import Display
     from fvlm_core.cli.console import stdout
     from fvlm_core.cli.data_named import data_folder, find_data
+    from fvlm_core.cli.data_pack_parts import PartsRequest, cores
     from fvlm_core.datasets.shards.pack import origin_of, pack
     from fvlm_core.datasets.shards.settings import PackSettings
     from fvlm_core.utils.errors import UsageError
@@ -59,6 +78,11 @@ def command(
             str(error.args[0]).replace("'", "--", 1).replace("' ", " ", 1).replace("_", "-")
         ) from None
     found = find_data(data, settings, ("train", "validation") if split == "both" else (split,))  # type: ignore[arg-type]
+    request = PartsRequest(
+        found, root, pack_settings, processes, parts, part, launcher, slots, launch, retries, as_json
+    )
+    if request.answer(dry_run=dry_run):
+        return
     packs: list[tuple[str, Packed]] = []
     with Display(stdout(), 0) as display:
         chat = found.chat()
@@ -71,14 +95,15 @@ def command(
                 data_folder(root, named),
                 pack_settings,
                 chat=chat,
-                processes=processes or os.cpu_count() or 1,
+                processes=processes or cores(),
                 progress=display.work,
             )
             packs.append((named.label, packed))
-    _show(packs, root)
+    show_packs(packs, root)
 
 
-def _show(packs: list[tuple[str, Packed]], root: Path) -> None:
+def show_packs(packs: list[tuple[str, Packed]], root: Path) -> None:
+    """Print a table of packs, what was left out of them, and how a recipe names them."""
     from fvlm_core.api.views.console import new_table
     from fvlm_core.cli.console import print_table, stdout
     from fvlm_core.datasets.shards.manifest import SKIPPED

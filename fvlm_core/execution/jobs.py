@@ -57,7 +57,7 @@ def make_job(recipe: Recipe, run: Run, line: CommandLine) -> Job:
         command=line.of(run),
         folder=Path.cwd(),
         environment={"PYTHONUNBUFFERED": "1"},
-        log=_next_log(folder.absolute()),
+        log=next_log(folder.absolute()),
         grace=run.config.checkpoints.grace,
     )
 
@@ -98,7 +98,7 @@ def latest_log(folder: Path) -> Path:
     return logs / f"start-{_last(logs)}.txt"
 
 
-def _next_log(folder: Path) -> Path:
+def next_log(folder: Path) -> Path:
     """`log/start-N.txt`, N counted from 1."""
     logs = folder / _LOGS
     refuse_link(folder.parent, folder, logs)

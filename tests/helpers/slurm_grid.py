@@ -14,11 +14,11 @@ CASE = "slurm case"
 
 DRIVER = """
 import sys, types
-from fvlm_core.execution import jobs, scheduler
+from fvlm_core.execution import jobs, pack_parts, scheduler
 from fvlm_slurm import launcher
 launcher._ASK, launcher._ASK_STOPPING, launcher._PATIENCE, scheduler._AGAIN = 1.0, 0.5, 3.0, 1.0
 if (python := sys.argv.pop(1)) != "real":
-    jobs.sys = types.SimpleNamespace(executable=python)
+    jobs.sys = pack_parts.sys = types.SimpleNamespace(executable=python)
 from fvlm_core.cli.main import main
 sys.exit(main())
 """

@@ -91,6 +91,13 @@ def plain(clusters: Callable[..., Cluster], tmp_path: Path, request: pytest.Fixt
 
 
 @pytest.fixture
+def untrained(clusters: Callable[..., Cluster], tmp_path: Path) -> Iterator[Grid]:
+    """On the same cluster as `plain`, for what trains nothing: there is no undisturbed grid to compare with."""
+    cluster = clusters("plain")
+    yield from _grid(tmp_path, cluster, tmp_path)
+
+
+@pytest.fixture
 def signalling(
     clusters: Callable[..., Cluster], tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[Grid]:

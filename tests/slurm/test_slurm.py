@@ -7,6 +7,7 @@ import os
 import random
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from campaigns import decided
 from campaigns import recipe as campaign
 from grids import history, kill_run, outcome, slurm_job, step, until, worker
 from slurm_grid import CASE, Grid
+from videos import write_video
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
@@ -175,6 +177,53 @@ def test_nine_runs_disturbed_at_twenty_random_moments(plain: Grid, record_proper
     assert plain.equal(*names)
     told = ", ".join(f"{count} {how}" for how, count in done.items())
     record_property(CASE, (f"nine runs over two slots, {told}", f"{starts} starts; all nine equal"))
+
+
+def test_a_pack_in_eight_parts_of_which_two_are_killed_is_that_of_one_go(
+    untrained: Grid, record_property: Record
+) -> None:
+    """One by SIGKILL, as a machine that runs out of memory does, one by scancel."""
+    (untrained.folder / "clips").mkdir()
+    for number in range(32):
+        write_video(
+            untrained.folder / "clips" / f"{number:02d}.mp4", 40, fps=10, width=64, height=64
+        ).with_suffix(".txt").write_text(f"clip {number}")
+    line = ("data", "pack", "clips", "-o", f"path={untrained.folder / 'clips'}", "-o", "holdout=0.0", "--size", "48",
+            "--samples", "2", "--split", "train", "--processes", "1", "--to")  # fmt: skip
+    untrained.said(untrained.fvlm(*line, "one"))
+    process = untrained.fvlm(*line, "parts", "--parts", "8", "--launcher", "slurm", "--slots", "2")
+    folder = untrained.folder / "parts" / "clips" / "train"
+
+    def owner(part: int) -> int:
+        try:
+            return json.loads((folder / f".packing/parts/{part:05d}/.owner.json").read_text())["pid"]
+        except (OSError, ValueError):
+            return 0
+
+    until(lambda: owner(3) > 0)
+    os.kill(owner(3), signal.SIGKILL)
+    until(lambda: owner(6) > 0)
+    (job,) = [job for job in untrained.cluster.jobs() if job[1] == "pack/part-6"]
+    untrained.cluster.ask("scancel", job[0])
+    said = untrained.said(process)
+    for part in (3, 6):
+        assert re.search(rf"part {part} of 8: ended .*; \d shards are missing, and are made next", said), said
+        assert re.search(rf"part {part} of 8: started: job \d+.*, start 2", said), said
+    starts = {int(text) for text in re.findall(r"part (\d) of 8: started: [^\n]*, start \d", said)}
+    assert starts == {3, 6}
+    one = untrained.folder / "one" / "clips" / "train"
+    names = sorted(file.name for file in one.iterdir())
+    assert names == sorted(file.name for file in folder.iterdir())
+    assert len(names) == 16 + 3
+    for name in names:
+        subprocess.run(["cmp", one / name, folder / name], check=True)
+    record_property(
+        CASE,
+        (
+            "a pack in eight parts over two slots, two of them killed",
+            "the two made again; cmp equal to one go",
+        ),
+    )
 
 
 def test_a_campaign_comes_to_the_verdict_of_one_process(plain: Grid, record_property: Record) -> None:

@@ -33,12 +33,14 @@ class Skipped:
 
 @frozen
 class ShardReport:
-    """A finished shard. packed: None when none of its samples could be used, and there is no file."""
+    """A finished shard. packed: None when none of its samples could be used, and there is no file. index: the SHA-256
+    of its part of the index, where there is one."""
 
     number: int
     packed: PackedFile | None
     frames: int
     skipped: tuple[Skipped, ...]
+    index: str = ""
 
 
 @frozen(eq=False)
@@ -112,21 +114,23 @@ def write_shard(
         out.flush()
         os.fsync(out.fileno())
     frames = sum(entry.frames for entry in entries)
-    packed = None
+    packed, index = None, ""
     if entries:
         write_index(part_file(job.folder, number), entries)
+        index = sha256(part_file(job.folder, number))
         packed = PackedFile(file.name, temporary.stat().st_size, sha256(temporary), len(entries))
         temporary.replace(file)
         sync_folder(job.folder)
     else:
         temporary.unlink()
-    report = ShardReport(number, packed, frames, tuple(skipped))
+    report = ShardReport(number, packed, frames, tuple(skipped), index)
     write_json(_report_file(job.folder, number), asdict(report))
     return report
 
 
-def finished_shard(folder: Path, number: int) -> ShardReport | None:
-    """The report of a shard that an earlier call wrote; None when it has to be written."""
+def finished_shard(folder: Path, number: int, *, hashes: bool = False) -> ShardReport | None:
+    """The report of a shard that an earlier call wrote; None when it has to be written. hashes: whether its files are
+    compared with theirs too, and not their sizes alone."""
     try:
         record = read_json(_report_file(folder, number))
     except (OSError, ValueError):
@@ -136,8 +140,13 @@ def finished_shard(folder: Path, number: int) -> ShardReport | None:
         file = folder / packed.file
         if not file.exists() or file.stat().st_size != packed.bytes or not part_file(folder, number).exists():
             return None
+        if hashes and (sha256(file), sha256(part_file(folder, number))) != (
+            packed.sha256,
+            record.get("index"),
+        ):
+            return None
     skipped = tuple(Skipped(**one) for one in record["skipped"])
-    return ShardReport(record["number"], packed, record["frames"], skipped)
+    return ShardReport(record["number"], packed, record["frames"], skipped, record.get("index", ""))
 
 
 def _report_file(folder: Path, number: int) -> Path:
