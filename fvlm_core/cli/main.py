@@ -36,6 +36,7 @@ COMMANDS: Table = {
     "needle": ("fvlm_core.cli.needle", "Whether a trained model finds what is hidden in a long video."),
     "caption": ("fvlm_core.cli.caption", "What a trained model says about videos, as JSON lines."),
     "gaze": ("fvlm_core.cli.gaze", "Draw where a trained model looks in a video."),
+    "demo": ("fvlm_core.cli.demo", "A page on which a trained model watches a video."),
     "verify-resume": (
         "fvlm_core.cli.verify_resume",
         "Prove that a killed run continues bit for bit.",
@@ -49,7 +50,7 @@ COMMANDS: Table = {
     "completion": ("fvlm_core.cli.completion", "Print the script that completes fvlm's commands in a shell."),
 }
 
-MAKERS = ("run", "campaign", "report", "watch", "export", "import", "gaze", "weights")
+MAKERS = ("run", "campaign", "report", "watch", "export", "import", "gaze", "demo", "weights")
 """Commands whose work is files, or a server: what they print only tells of it, and is not what they are called for."""
 
 

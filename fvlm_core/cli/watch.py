@@ -40,7 +40,8 @@ def command(
     has begun. The page follows the runs without being loaded again, and says when they are complete.
     """
     from fvlm_core.cli.console import note
-    from fvlm_core.report.watch import Board, Server, is_loopback, stamp_of
+    from fvlm_core.report.loopback import is_loopback
+    from fvlm_core.report.watch import Board, Server, stamp_of
     from fvlm_core.runs.sound import each_once
 
     if not is_loopback(host) and not allow_remote:

@@ -57,8 +57,7 @@ class FvlmConfig(modeling_fvlm.FvlmConfig):
         self.architectures_read = architectures_read or {}
         self.vocab_size = vocab_size
         self.viewing = viewing
-        self.logit_scale = logit_scale
-        super().__init__(**others)
+        super().__init__(logit_scale=logit_scale, **others)
 
 
 class FvlmModel(PreTrainedModel):

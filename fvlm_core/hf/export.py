@@ -2,51 +2,96 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
 from transformers import GenerationConfig
 
 import fvlm_core
-from fvlm_core.hf import FvlmConfig, FvlmModel
+from fvlm_core.hf import FvlmConfig, FvlmModel, onnx
 from fvlm_core.hf.model_card import model_card
-from fvlm_core.hf.portable import config_fields, portable, standalone, write_code, write_processor
+from fvlm_core.hf.portable import config_fields, portable, shown, standalone, write_code, write_processor
 from fvlm_core.model.lora import merge
 from fvlm_core.recipes.resolved import plain
 from fvlm_core.recipes.schema import Model
 from fvlm_core.runs.store import ARCHITECTURES, TOKENIZER, StoredRun
 from fvlm_core.utils.atomic_files import empty_folder, usual_modes, write_json
 from fvlm_core.utils.pretrained import SEEDED, is_folder, known_architectures
-from fvlm_core.weights.restore import restore
+from fvlm_core.weights.restore import Restored, restore
 
 LONGEST_ANSWER = 128
 
-Form = Literal["transformers", "fvlm"]
-"""`transformers`: with the code of the model, for those who have no fvlm; `fvlm`: any model, for those who have it."""
+Form = Literal["transformers", "onnx", "fvlm"]
+"""`transformers`: with the code of the model, for those who have no fvlm; `onnx`: graphs, for those who have no PyTorch
+either; `fvlm`: any model, for those who have fvlm."""
 
 
-def release(run: StoredRun, to: Path, weights: str | None = None, form: Form = "transformers") -> list[Path]:
+def release(
+    run: StoredRun,
+    to: Path,
+    weights: str | None = None,
+    form: Form = "transformers",
+    *,
+    int8: bool = False,
+    note: Callable[[str], None] = lambda text: None,
+) -> list[Path]:
     """Write the model of a run, with the weights of its best checkpoint, into the folder `to`; the files written.
 
-    config.json (with how the model was shown things in training), model.safetensors (float32, LoRA's factors merged),
-    tokenizer.json, tokenizer_config.json, generation_config.json and README.md, the model card; in the form
-    "transformers" processor_config.json and the code as well. weights: see `restore`. Raises `UsageError` when `to` is
-    not empty, the run has no complete checkpoint, or the form cannot carry the model.
+    tokenizer.json, README.md (the model card) and, in the forms "transformers" and "fvlm", config.json (with how the
+    model was shown things in training), model.safetensors (float32, LoRA's factors merged), tokenizer_config.json,
+    generation_config.json; in "transformers" processor_config.json and the code as well; in "onnx" the graphs, as 8-bit
+    integers with `int8`, settings.json and the code. weights: see `restore`. note: is told what people should know.
+    Raises `UsageError` when `to` is not empty, the run has no complete checkpoint, or the form cannot carry the model.
     """
     empty_folder(to)
+    for module in onnx.LIBRARIES if form == "onnx" else ():
+        import_module(module)  # what is not installed is said before any work is done
     restored = restore(run, weights=weights)
     known = run.record.get(ARCHITECTURES, {})
     with known_architectures(dict(known)):
-        carried = portable(restored.config.model, form) if form == "transformers" else None
+        carried = portable(restored.config.model, form) if form != "fvlm" else None
     merge(restored.model)
-    composition, read = _described(restored.config.model, run.record["resolved"]["model"], known)
-    llm = restored.model.llm.spec
     viewing = restored.viewing
-    config = FvlmConfig(
+    config = _config(run, restored, weights, carried)
+    to.mkdir(parents=True, exist_ok=True)
+    if carried and form == "onnx":
+        settings = onnx.write_graphs(standalone(config, restored), to, int8, note)
+        write_code(to, onnx.CODE)
+        end = {"end": restored.chat.end_of_turn, "limit": LONGEST_ANSWER}
+        write_json(to / "settings.json", {**settings, **end, "shown": shown(viewing, carried["llm"])})
+    elif carried:
+        standalone(config, restored).save_pretrained(to)
+        write_code(to)
+        write_processor(to, viewing, carried["llm"])
+    else:
+        FvlmModel(config, restored.model).save_pretrained(to)
+    restored.chat.save(to / TOKENIZER)
+    if form != "onnx":
+        tokenizer = {
+            **restored.chat.tokenizer_config(),
+            "model_max_length": restored.model.llm.spec.positions,
+        }
+        write_json(to / "tokenizer_config.json", tokenizer)
+        GenerationConfig(
+            do_sample=False, eos_token_id=restored.chat.end_of_turn, max_new_tokens=LONGEST_ANSWER
+        ).save_pretrained(to)
+    model_card(run, restored, viewing, weights, form).save(to / "README.md")
+    usual_modes(to)
+    return sorted(to.iterdir())
+
+
+def _config(
+    run: StoredRun, restored: Restored, weights: str | None, carried: dict[str, dict[str, Any]] | None
+) -> FvlmConfig:
+    known = run.record.get(ARCHITECTURES, {})
+    composition, read = _described(restored.config.model, run.record["resolved"]["model"], known)
+    return FvlmConfig(
         composition=composition,
         architectures_read=read,
-        viewing=plain(viewing),
-        vocab_size=llm.vocabulary or restored.chat.vocabulary,
+        viewing=plain(restored.viewing),
+        vocab_size=restored.model.llm.spec.vocabulary or restored.chat.vocabulary,
         logit_scale=restored.model.logit_scale,
         eos_token_id=restored.chat.end_of_turn,
         fvlm_version=fvlm_core.__version__,
@@ -58,22 +103,6 @@ def release(run: StoredRun, to: Path, weights: str | None = None, form: Form = "
         },
         **(config_fields(carried, restored) if carried else {}),
     )
-    to.mkdir(parents=True, exist_ok=True)
-    if carried:
-        standalone(config, restored).save_pretrained(to)
-        write_code(to)
-        write_processor(to, viewing, carried["llm"])
-    else:
-        FvlmModel(config, restored.model).save_pretrained(to)
-    restored.chat.save(to / TOKENIZER)
-    tokenizer = {**restored.chat.tokenizer_config(), "model_max_length": llm.positions}
-    write_json(to / "tokenizer_config.json", tokenizer)
-    GenerationConfig(
-        do_sample=False, eos_token_id=restored.chat.end_of_turn, max_new_tokens=LONGEST_ANSWER
-    ).save_pretrained(to)
-    model_card(run, restored, viewing, weights, form).save(to / "README.md")
-    usual_modes(to)
-    return sorted(to.iterdir())
 
 
 def _described(

@@ -37,6 +37,15 @@ processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
 inputs = processor(video)  # frames and question as in training; fps=, max_frames=, text=, system= say otherwise
 print(processor.decode(model.generate(**inputs)[0]))
 ```""",
+    "onnx": """\
+With onnxruntime, tokenizers and PyAV installed, and nothing else:
+
+```sh
+python caption_onnx.py clip.mp4
+```
+
+`encode.onnx` looks at a frame once, `look.onnx` asks it a query, `step.onnx` is a step of the language model with its
+cache, `embed.onnx` its embedding; `settings.json` says how they belong together, and `caption_onnx.py` does it.""",
     "fvlm": """\
 With fvlm installed:
 
@@ -98,11 +107,11 @@ def model_card(
         "\n".join(f"- {line}" for line in _origins(restored.config.model)),
         _CITATION.replace("VERSION", fvlm_core.__version__),
     ]
-    front = f"---\n{_front_matter(run, restored.config.model).to_yaml()}\n---\n\n"
+    front = f"---\n{_front_matter(run, restored.config.model, form).to_yaml()}\n---\n\n"
     return ModelCard(front + "\n\n".join(body) + "\n")
 
 
-def _front_matter(run: StoredRun, model: Model) -> ModelCardData:
+def _front_matter(run: StoredRun, model: Model, form: str) -> ModelCardData:
     """What the hub reads: bases, data sets and, where it is known, the best validation loss."""
     pretrained = [
         weights
@@ -127,7 +136,7 @@ def _front_matter(run: StoredRun, model: Model) -> ModelCardData:
     return ModelCardData(
         license="other",
         license_name="to-be-filled-in",
-        library_name="transformers",
+        library_name="onnx" if form == "onnx" else "transformers",
         pipeline_tag="video-text-to-text",
         tags=["fvlm", "video", "vision-language-model"],
         base_model=[*dict.fromkeys(pretrained)] or None,

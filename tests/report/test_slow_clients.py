@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fvlm_core.report import watch
+from fvlm_core.report import loopback, watch
 from fvlm_core.report.watch import Board, Server
 
 SECONDS, CLIENTS = 0.6, 3
@@ -25,7 +25,7 @@ class Big(Board):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(watch, "_CLIENTS", CLIENTS)
+    monkeypatch.setattr(loopback, "_CLIENTS", CLIENTS)
     monkeypatch.setattr(watch._Handler, "timeout", SECONDS)  # pyright: ignore[reportPrivateUsage]
     served = Server("127.0.0.1", 0, Big(lambda: None, lambda: ""))  # type: ignore[arg-type, return-value]
     thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)

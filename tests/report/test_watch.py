@@ -19,7 +19,8 @@ from run_folders import write_run
 from tiny import fvlm, run_cli
 
 from fvlm_core.report.html import Content, gather
-from fvlm_core.report.watch import Board, Server, is_loopback, stamp_of
+from fvlm_core.report.loopback import is_loopback
+from fvlm_core.report.watch import Board, Server, stamp_of
 from fvlm_core.runs.metrics import MetricsWriter
 from fvlm_core.runs.store import list_runs
 from fvlm_core.utils.folder_lock import writing

@@ -103,7 +103,7 @@ class FrameEncoder(nn.Module):
         [F, N], mean over layers and heads."""
         hidden, gaze = query, list[Tensor]()
         for block, (key, value) in zip(self.dino.encoder.layer, kept, strict=True):
-            seen, share = self._attend(block.attention.q_proj(block.norm1(hidden)), key, value)
+            seen, share = self.attend(block.attention.q_proj(block.norm1(hidden)), key, value)
             hidden = hidden + block.layer_scale1(block.attention.o_proj(seen))
             hidden = hidden + block.layer_scale2(block.mlp(block.norm2(hidden)))
             gaze.append(share)
@@ -114,13 +114,13 @@ class FrameEncoder(nn.Module):
         block = self.dino.encoder.layer[-1]
         normed = block.norm1(tokens)
         key, value = self._split(block.attention.k_proj(normed)), self._split(block.attention.v_proj(normed))
-        seen, share = self._attend(query, key, value)
+        seen, share = self.attend(query, key, value)
         return self.dino.layernorm(seen), share
 
     def _split(self, states: Tensor) -> Tensor:
         return states.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         query = query.unflatten(-1, (self.heads, 1, -1))
         share = (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1)
         return (share @ value).flatten(1), share.squeeze(2).mean(1)
