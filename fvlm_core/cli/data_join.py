@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.path_types import FOLDER_PATH
 
 
-@click.command("join")
+@click.command("join", cls=Command)
 @click.argument("root", type=FOLDER_PATH, metavar="DIR")
 @click.option("--hash/--sizes", "hashes", default=True, show_default=True,
               help="SHA-256 of every shard, or sizes alone, which is done at once.")  # fmt: skip

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.options import runs_option, weights_option
 from fvlm_core.cli.path_types import FOLDER_PATH, RUN_OR_PATH
 
 PORT = 8438
 
 
-@click.command("demo")
+@click.command("demo", cls=Command)
 @click.argument("run_name", type=RUN_OR_PATH, metavar="RUN")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 takes a free one."

@@ -43,7 +43,7 @@ _PAGES = {
             "Train": "run campaign watch verify-resume",
             "Laws": "fit predict suggest",
             "Runs": "runs report export import",
-            "Models": "eval caption gaze needle weights",
+            "Models": "eval caption gaze needle demo weights",
             "Data, plugins, this machine": "data recipes plugins schema bench completion",
         },
     ),
@@ -261,6 +261,17 @@ _PAGES = {
             "What is made": "--out --no-record --json",
         },
     ),
+    "demo": Page(
+        (
+            ("fvlm demo captions_small/96 --open", "on this machine, in the browser"),
+            ("fvlm demo captions_small/96 --export-space my-space", "as a folder for a Hugging Face Space"),
+        ),
+        {
+            "The model": "--device --runs",
+            "Where": "--port --open --export-space",
+            "How much": "--tokens --max-mb",
+        },
+    ),
     "weights": Page(
         (
             ("fvlm weights import model.safetensors --recipe phase1b_135m", ""),
@@ -276,7 +287,7 @@ _PAGES = {
     ),
     "weights export": Page(
         (("fvlm weights export captions_small/96 --to my-model", ""),),
-        {"The model": "--weights --runs", "What is made": "--to --format"},
+        {"The model": "--weights --runs", "What is made": "--to --format --int8"},
     ),
     "data": Page(
         (
@@ -305,7 +316,11 @@ _PAGES = {
             "What is packed": "-o --split --samples",
             "Frames": "--fps --max-frames --size --quality",
             "Where, and how": "--to --processes --timeout",
+            "In parts": "--parts --part --launcher --slots -l --retries --dry-run --json",
         },
+    ),
+    "data join": Page(
+        (("fvlm data join packed/clips/train", "once every part is there"),), {"How": "--hash"}
     ),
     "data check": Page(
         (
