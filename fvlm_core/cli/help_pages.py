@@ -267,7 +267,7 @@ _PAGES = {
             ("fvlm demo captions_small/96 --export-space my-space", "as a folder for a Hugging Face Space"),
         ),
         {
-            "The model": "--device --runs",
+            "The model": "--weights --runs",
             "Where": "--port --open --export-space",
             "How much": "--tokens --max-mb",
         },
