@@ -21,6 +21,8 @@ from fvlm_core.api.register import register as register
 from fvlm_core.api.runs import runs as runs
 from fvlm_core.api.suggest import suggest as suggest
 from fvlm_core.api.suggesting import Suggestion as Suggestion
+from fvlm_core.api.suite import SuiteResult as SuiteResult
+from fvlm_core.api.suite import suite as suite
 from fvlm_core.api.train import TrainResult as TrainResult
 from fvlm_core.api.train import train as train
 from fvlm_core.api.trained import Stream as Stream

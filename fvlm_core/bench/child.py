@@ -15,7 +15,7 @@ from typing import Any
 
 from attrs import asdict
 
-from fvlm_core.bench import dense, mix, plain, stream
+from fvlm_core.bench import dense, mix, plain, stream, streaming
 from fvlm_core.bench.dense import SPARSE, Step, square_rate
 from fvlm_core.bench.processes import run
 from fvlm_core.bench.setting import Setting
@@ -54,6 +54,18 @@ def growth_of(setting: Setting) -> tuple[dict[int, float], float]:
     return {int(frames): seconds for frames, seconds in found["seconds"].items()}, found["exponent"]
 
 
+def stream_of(setting: Setting, marks: Sequence[int]) -> streaming.Streamed | None:
+    """As `streaming.streamed`, in a process of its own."""
+    found = _in_a_process("-".join(("streamed", *map(str, marks))), setting)
+    if not found:
+        return None
+    by_frame = {
+        name: {int(frames): value for frames, value in found[name].items()}
+        for name in ("seconds", "first_token", "kept")
+    }
+    return streaming.Streamed(**{**found, **by_frame})
+
+
 def _in_a_process(kind: str, setting: Setting) -> dict[str, Any]:
     _, printed = run([sys.executable, "-m", __name__, kind, json.dumps(asdict(setting))])
     return json.loads(printed.splitlines()[-1])
@@ -64,6 +76,10 @@ def measure(kind: str, setting: Setting) -> dict[str, Any]:
     if kind == "growth":
         seconds, exponent = stream.growth(setting)
         return {"seconds": seconds, "exponent": exponent}
+    if kind.startswith("streamed-"):
+        marks = [int(frames) for frames in kind.split("-")[1:]]
+        streamed = streaming.streamed(streaming.stream_model(setting), setting, marks)
+        return asdict(streamed) if streamed else {}
     make, before, timed = KINDS[kind]
     step = make(setting)
     times: list[float] = []

@@ -1,4 +1,4 @@
-"""What a benchmark of training is made on: a recipe's first run, with random weights, on a device."""
+"""What a benchmark of training is made on: a run of a recipe, with random weights, on a device."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 
 from fvlm_core.hardware.gpus import recognise
 from fvlm_core.model.build import compose, specs
 from fvlm_core.model.vlm import VLM
-from fvlm_core.recipes.read import read_recipe
+from fvlm_core.recipes.read import read_connector, read_recipe
 from fvlm_core.recipes.schema import RunRecipe
 from fvlm_core.utils.errors import UsageError
 
@@ -21,7 +21,8 @@ THREADS = 2
 @frozen(kw_only=True)
 class Setting:
     """recipe, overrides: as on the command line. device: "cpu" or "cuda". precision: "float32" or "bf16", over float32
-    weights. compiled: whether the layers are compiled. samples: of a dense batch.
+    weights. compiled: whether the layers are compiled. samples: of a dense batch. run: id of the run; empty: the first.
+    connector: in place of the run's own, "key=value" texts with commas between them; empty: its own.
     """
 
     recipe: str
@@ -30,11 +31,19 @@ class Setting:
     precision: str = "float32"
     compiled: bool = False
     samples: int = 2
+    run: str = ""
+    connector: str = ""
 
     @cached_property
     def config(self) -> RunRecipe:
-        """The recipe of the first run."""
-        return read_recipe(self.recipe, list(self.overrides)).runs[0].config
+        """The recipe of the run."""
+        runs = read_recipe(self.recipe, list(self.overrides)).runs
+        found = next(run.config for run in runs if self.run in ("", run.id))
+        if not self.connector:
+            return found
+        name, *settings = self.connector.split(",")
+        connector = read_connector(name.partition("=")[2].strip('"'), settings)
+        return evolve(found, model=evolve(found.model, connector=connector))
 
     @property
     def device_name(self) -> str:

@@ -69,6 +69,18 @@ if TYPE_CHECKING:
 )
 @generation_options
 @weights_option
+@click.option(
+    "--suite",
+    metavar="NAME",
+    help="In place of losses: published benchmarks by lmms-eval, of a list that comes with fvlm (video), or a .toml.",
+)
+@click.option(
+    "--task",
+    "tasks",
+    multiple=True,
+    metavar="NAME",
+    help="With --suite: this benchmark of it alone; may be given several times.",
+)
 @click.option("--device", type=NearestChoice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @runs_option
@@ -88,6 +100,8 @@ def command(
     top_p: float | None,
     stop: tuple[str, ...],
     weights: str | None,
+    suite: str | None,
+    tasks: tuple[str, ...],
     device: str,
     as_json: bool,
     root: Path,
@@ -103,10 +117,21 @@ def command(
     With --metric the model answers samples, too: a metric is the mean of its answers' scores, between the ends of the
     mean's interval at 95 % (Student's, over the samples). --answers, --tokens, --beams, --temperature, --top-p and
     --stop say how it answers; what they leave open is as [eval.generation] of its recipe says.
+
+    With --suite the model is scored on published benchmarks, where lmms-eval is installed: the share of the questions
+    that it answers right, with its interval. The scores are kept with the run, unless --samples says to ask fewer.
     """
     from fvlm_core.api.evaluate import evaluated
     from fvlm_core.cli.console import note, stderr, stdout
 
+    if suite is not None or tasks:
+        others = {
+            "--data": data, "-o": settings, "--max-bad": max_bad, "--metric": metrics, "--answers": answers,
+            "--tokens": tokens, "--beams": beams, "--temperature": temperature, "--top-p": top_p, "--stop": stop,
+            "--weights": weights, "--split train": split != "validation", "several --mode": len(modes) > 1,
+        }  # fmt: skip
+        _suite(run_name, root, suite, tasks, others, modes, samples, device, as_json)
+        return
     how = {"samples": answers, "limit": tokens, "beams": beams, "temperature": temperature, "top_p": top_p}
     if not metrics and (stop or any(value is not None for value in how.values())):
         raise click.UsageError("options of answers: nothing is answered without --metric NAME")
@@ -130,3 +155,49 @@ def command(
         click.echo(json.dumps(found.to_dict(), indent=2, allow_nan=False))
     else:
         found.show(stdout())
+
+
+def _suite(
+    run: str,
+    root: Path,
+    suite: str | None,
+    tasks: tuple[str, ...],
+    others: dict[str, object],
+    modes: tuple[str, ...],
+    samples: int | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Published benchmarks. others: options that do not go with them, and what was said. Exits with 1 where one of them
+    gave no score."""
+    from fvlm_core.api.suite import run_benchmarks
+    from fvlm_core.api.views.display import Display
+    from fvlm_core.cli.console import stderr, stdout
+
+    if suite is None:
+        raise click.UsageError(
+            "--task: chooses among the benchmarks of a suite; expected --suite NAME with it"
+        )
+    if said := [name for name, value in others.items() if value not in (None, (), False)]:
+        raise click.UsageError(
+            f"--suite: its list says what is asked and how; expected no {', '.join(said)} with it"
+        )
+    if "all" in modes:
+        raise click.UsageError('--suite: benchmarks are run in one mode; expected its name, got "all"')
+    with Display(stderr(), 0) as display:
+        found = run_benchmarks(
+            run,
+            root,
+            suite,
+            tasks=tasks,
+            samples=samples,
+            mode=modes[0] if modes else None,
+            device=device,
+            progress=display.work,
+        )
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), indent=2, allow_nan=False))
+    else:
+        found.show(stdout())
+    if found.failed:
+        click.get_current_context().exit(1)

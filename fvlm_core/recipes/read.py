@@ -232,6 +232,11 @@ def read_data_source(name: str, settings: Sequence[str] = ()) -> Chosen:
     return _read_named("data", name, settings, "-o")
 
 
+def read_connector(name: str, settings: Sequence[str] = ()) -> Chosen:
+    """A connector by its component's name and its own settings, as "key=value" texts. Raises `Problems`."""
+    return _read_named("connector", name, settings, "-o")
+
+
 def read_launcher(name: str, settings: Sequence[str] = ()) -> Chosen:
     """A launcher by its component's name and its own settings, as "key=value" texts. Raises `Problems`."""
     return _read_named("launcher", name, settings, "-l", f"--launcher {name}")

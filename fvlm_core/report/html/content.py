@@ -9,7 +9,17 @@ from typing import Literal
 from attrs import frozen
 
 from fvlm_core.recipes.schema import Chosen
-from fvlm_core.report.html import ablations, answers, campaign, curves, fit_files, laws, needles, offered
+from fvlm_core.report.html import (
+    ablations,
+    answers,
+    benchmarks,
+    campaign,
+    curves,
+    fit_files,
+    laws,
+    needles,
+    offered,
+)
 from fvlm_core.report.html import compute as spent
 from fvlm_core.report.html import data_mix as diet
 from fvlm_core.report.html import environment as surroundings
@@ -69,6 +79,7 @@ def gather(
         ablations.section(found, baseline),
         *([told] if (told := answers.section(found)) else []),
         *([hidden] if (hidden := needles.section(found)) else []),
+        *([scored] if (scored := benchmarks.section(found)) else []),
         diet.section(found),
         spent.section(found),
     ]

@@ -1,0 +1,184 @@
+"""`fvlm bench stream`: a frame costs as much memory as its tokens and the language model's cache, however many were
+seen; every connector is measured once, in turn with the control."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from attrs import evolve
+from small import CONNECTORS, connected
+from tiny import CONNECTOR, RECIPE, run_cli, trained
+
+import fvlm_core.bench.child as child
+import fvlm_core.bench.streaming as streaming
+from fvlm_core.bench.setting import Setting
+from fvlm_core.bench.streaming import Streamed, bench_stream, live_bytes, stream_model, streamed, subjects
+
+HERE = Setting(recipe="none")
+
+
+@pytest.mark.parametrize(("name", "first"), [*((name, False) for name in CONNECTORS), ("foveated", True)])
+def test_a_frame_keeps_its_tokens_and_the_cache_and_nothing_else_up_to_512(name: str, first: bool) -> None:
+    model = connected(name, whole={"question_first": first}).eval()
+    found = streamed(model, HERE, (16, 256, 512))
+    assert found is not None
+    spec, llm = model.connector.spec, model.llm.spec
+    tokens = 0 if spec.last_frames else 4 * spec.tokens_per_frame * llm.width
+    heads = 2 * llm.kv_heads * (llm.width // llm.heads)  # keys and values of a position in a layer
+    cache = 4 * llm.depth * heads * spec.tokens_per_frame if name.startswith("foveated") else 0
+    for before, after in ((16, 256), (256, 512)):
+        assert found.kept[after] - found.kept[before] == (after - before) * (tokens + cache)
+    assert found.growth == tokens + cache
+    assert list(found.seconds) == list(found.first_token) == [16, 256, 512]
+
+
+def test_live_bytes_count_every_storage_once() -> None:
+    before = live_bytes()
+    one = torch.zeros(100)
+    other = one[:10]
+    assert live_bytes() - before == 400
+    del one
+    assert live_bytes() - before == 400
+    del other
+    assert live_bytes() == before
+
+
+def made(seconds: float, marks: tuple[int, ...] = (8, 32)) -> Streamed:
+    return Streamed(
+        seconds={mark: mark * seconds for mark in marks},
+        first_token=dict.fromkeys(marks, 0.1),
+        kept={mark: 10 * mark for mark in marks},
+        tokens_per_frame=2,
+        last_frames=None,
+    )
+
+
+def test_rate_growth_and_exponent_are_those_of_the_figures() -> None:
+    found = evolve(made(0.0), seconds={8: 1.0, 32: 4.0, 128: 16.0}, kept={8: 0, 32: 100, 128: 196})
+    assert found.rate == pytest.approx(96 / 12)
+    assert found.growth == 1.0
+    assert found.exponent == pytest.approx(1.0)
+    square = evolve(found, seconds={8: 64.0, 32: 1024.0, 128: 16384.0})
+    assert square.exponent == pytest.approx(2.0)
+
+
+GRID = RECIPE.replace(CONNECTOR, "") + (
+    '[model.connector]\nname = "pooled"\ngrid = 1\n[grid]\nid = "{c}-{b}"\n[grid.axes.c]\n'
+    'pooled = { model.connector = { name = "pooled", grid = 1 } }\n'
+    'three = { model.connector = { name = "perceiver", tokens = 3 } }\n'
+    'last = { model.connector = { name = "last-frames", frames = 4 } }\n'
+    "[grid.axes.b]\nseeing = { model.blind = false }\nblind = { model.blind = true }\n"
+)
+
+
+@pytest.fixture
+def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setting:
+    monkeypatch.setattr(streaming, "THREADS", 1)
+    (tmp_path / "grid.toml").write_text(GRID)
+    return Setting(recipe=str(tmp_path / "grid.toml"))
+
+
+def test_every_connector_is_a_subject_once_and_the_control_is_none_of_them(grid: Setting) -> None:
+    found = subjects(grid)
+    assert [one.name for one in found] == [
+        "pooled grid=1",
+        "perceiver tokens=3",
+        "last-frames frames=4 (control)",
+    ]
+    tokens = [stream_model(one.setting).connector.spec.tokens_per_frame for one in found]
+    assert tokens == [1, 3, 9]
+
+
+def test_each_is_measured_in_turn_with_the_control(grid: Setting) -> None:
+    asked: list[str] = []
+    seconds = iter([1.0, 2.0, 2.0, 3.0, 5.0, 1.0, 1.0, 6.0])
+
+    def measure(setting: Setting, marks: Any) -> Streamed:
+        asked.append("control" if setting.connector else setting.run)
+        return made(next(seconds))
+
+    found, unable = bench_stream(grid, (8, 32), 2, measure, lambda what, done, total: None)
+    first = ["pooled-seeing", "control", "control", "pooled-seeing"]
+    assert asked == [*first, "three-seeing", "control", "control", "three-seeing"]
+    assert unable == []
+    pooled, three, control = found
+    assert pooled.pair is not None
+    assert pooled.pair.ratio == pytest.approx((1 / 2 + 3 / 2) / 2)
+    assert three.pair is not None
+    assert (three.pair.low, three.pair.high) == pytest.approx((5.0, 6.0))
+    assert control.pair is None
+
+
+def test_a_connector_that_cannot_watch_frame_by_frame_is_named_and_left_out(grid: Setting) -> None:
+    found, unable = bench_stream(
+        grid,
+        (8, 32),
+        2,
+        lambda setting, marks: None if setting.run.startswith("three") else made(1.0),
+        lambda what, done, total: None,
+    )
+    assert unable == ["perceiver tokens=3"]
+    assert [one.name for one in found] == ["pooled grid=1", "last-frames frames=4 (control)"]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """In this process, and its measurements too."""
+    monkeypatch.setattr(streaming, "THREADS", 1)
+    measured = lambda setting, marks: streamed(stream_model(setting), setting, marks)
+    monkeypatch.setattr(child, "stream_of", measured)
+    return lambda *arguments: run_cli(["bench", "stream", *arguments], monkeypatch, capsys)
+
+
+def test_a_run_is_measured_with_its_own_connector(cli: Any, tmp_path: Path) -> None:
+    folder = trained(tmp_path)
+    code, out, err = cli("tiny", "--runs", str(folder / "runs"), "--frames", "16", "--rounds", "1", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert [row["name"] for row in found["measured"]] == [
+        "foveated queries=1",
+        "last-frames frames=4 (control)",
+    ]
+    ours, control = found["measured"]
+    assert ours["streamed"]["tokens_per_frame"] == 1
+    assert ours["frames_per_second"] > 0
+    assert ours["bytes_per_frame"] == 4 * 16 + 4 * 2 * 8  # a token, and keys and values of one layer
+    assert control["bytes_per_frame"] == 0
+    assert ours["pair"]["ratio"] == pytest.approx(ours["pair"]["ours"] / ours["pair"]["bare"])
+
+
+def test_a_recipe_gives_a_table(cli: Any, grid: Setting) -> None:
+    code, out, err = cli(grid.recipe, "--frames", "16", "--rounds", "1")
+    assert code == 0, err
+    assert "perceiver tokens=3" in out
+    assert "last-frames frames=4 (control)" in out
+    assert "512 where the tokenizer is made from the data" in " ".join(out.split())
+
+
+def test_one_measurement_in_a_process_of_its_own_gives_the_same_memory(grid: Setting) -> None:
+    own = subjects(grid)[1].setting
+    apart = child.stream_of(own, (8, 16))
+    here = streamed(stream_model(own), own, (8, 16))
+    assert apart is not None
+    assert here is not None
+    assert (apart.kept, apart.tokens_per_frame) == (here.kept, here.tokens_per_frame)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--frames", "8"], "growth shows from two places on"),
+        (["nothing"], "nothing"),
+        (["--device", "cuda"], "torch sees no GPU"),
+    ],
+)
+def test_misuse_is_explained(cli: Any, arguments: list[str], said: str) -> None:
+    if "cuda" in arguments and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    code, _, err = cli(*arguments)
+    assert code == 2
+    assert said in " ".join(err.split())
