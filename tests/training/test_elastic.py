@@ -35,7 +35,7 @@ class Nodes:
 
     def start(self) -> subprocess.Popen[bytes]:
         """One more."""
-        meeting = f"is_host={int(not self.agents)},join_timeout=120,last_call_timeout=2"
+        meeting = f"is_host={int(not self.agents)},join_timeout=120,last_call_timeout=20"
         line = [
             *(warm.python(), "-m", "torch.distributed.run", "--nnodes", "1:2", "--nproc-per-node", "1"),
             *("--max-restarts", "3", "--rdzv-id", "elastic", "--rdzv-backend", "c10d"),
