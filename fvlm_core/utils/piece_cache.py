@@ -11,13 +11,14 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
-from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
+from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN
 from hashlib import file_digest, sha256
 from pathlib import Path
 
 from attrs import define, field
 
 from fvlm_core.utils.errors import FvlmError, UsageError
+from fvlm_core.utils.flocks import flock
 
 _PART = ".part"
 """Ends the name of a piece that is being fetched. Whoever fetches it has locked the file."""
@@ -77,7 +78,7 @@ class PieceCache:
         while True:
             with suppress(FileNotFoundError):
                 handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-                flock(handle, LOCK_SH)
+                flock(handle, LOCK_SH, self.folder)
                 with open(handle, "rb", closefd=False) as opened:
                     whole = (
                         os.fstat(handle).st_size == size
@@ -87,7 +88,7 @@ class PieceCache:
                     os.utime(file)
                     self._held[digest] = handle
                     return file
-                flock(handle, LOCK_UN)
+                flock(handle, LOCK_UN, self.folder)
                 os.close(handle)
                 self._drop(file)
             self.fetch(digest, size, fetch)
@@ -106,7 +107,7 @@ class PieceCache:
         part = file.with_name(file.name + _PART)
         handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         try:
-            flock(handle, LOCK_EX)  # where another has it: waits until it is there
+            flock(handle, LOCK_EX, self.folder)  # where another has it: waits until it is there
             if not _is(part, handle):
                 return
             if file.exists():
@@ -114,7 +115,7 @@ class PieceCache:
                 return
             self._fill(file, part, handle, size, digest, fetch)
         finally:
-            flock(handle, LOCK_UN)  # a process forked meanwhile has the handle, too
+            flock(handle, LOCK_UN, self.folder)  # a process forked meanwhile has the handle, too
             os.close(handle)
 
     def _fill(self, file: Path, part: Path, handle: int, size: int, digest: str, fetch: Fetch) -> None:
@@ -165,14 +166,14 @@ class PieceCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(self.folder / ".sum", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         try:
-            flock(lock, LOCK_EX)
+            flock(lock, LOCK_EX, self.folder)
 
             def count(total: int) -> None:
                 os.pwrite(lock, b"%020d" % total, 0)
 
             yield count
         finally:
-            flock(lock, LOCK_UN)
+            flock(lock, LOCK_UN, self.folder)
             os.close(lock)
 
     def _total(self) -> int:
@@ -212,9 +213,9 @@ def _removed(file: Path) -> bool:
     except FileNotFoundError:
         return True
     try:
-        flock(handle, LOCK_EX | LOCK_NB)
+        flock(handle, LOCK_EX | LOCK_NB, file)
         file.unlink(missing_ok=True)
-        flock(handle, LOCK_UN)
+        flock(handle, LOCK_UN, file)
     except BlockingIOError:
         return False
     finally:

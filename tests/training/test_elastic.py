@@ -1,0 +1,161 @@
+"""`torchrun --nnodes 1:2`: a node that leaves and comes back, two nodes of one machine each."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import warm
+from grids import history, until
+from tiny import RECIPE
+
+STEPS = 120
+PATIENCE = 200.0
+
+pytestmark = pytest.mark.timeout(600)
+
+
+class Nodes:
+    """torchrun's agents, each as on a machine of its own; the first has what they meet at."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.agents: list[subprocess.Popen[bytes]] = []
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """One more."""
+        meeting = f"is_host={int(not self.agents)},join_timeout=120,last_call_timeout=20"
+        line = [
+            *(warm.python(), "-m", "torch.distributed.run", "--nnodes", "1:2", "--nproc-per-node", "1"),
+            *("--max-restarts", "3", "--rdzv-id", "elastic", "--rdzv-backend", "c10d"),
+            *(
+                "--rdzv-endpoint",
+                f"127.0.0.1:{self.port}",
+                "--local-addr",
+                "127.0.0.1",
+                "--rdzv-conf",
+                meeting,
+            ),
+            *("--no-python", str(warm.folder() / "fvlm"), "run", "tiny.toml"),
+        ]
+        log = (self.folder / f"node{len(self.agents) + 1}.txt").open("wb")
+        self.agents.append(
+            subprocess.Popen(
+                line,
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                env={
+                    **os.environ,
+                    "FVLM_CACHE": str(self.folder / "cache"),
+                    "OMP_NUM_THREADS": "1",
+                },
+            )
+        )
+        return self.agents[-1]
+
+    @property
+    def run(self) -> Path:
+        return self.folder / "runs" / "tiny" / "tiny"
+
+    def rows(self, kind: str) -> list[dict[str, Any]]:
+        """Of the metrics, those that are whole."""
+        try:
+            lines = (self.run / "metrics.jsonl").read_text().splitlines()
+        except FileNotFoundError:
+            return []
+        rows = [json.loads(line) for line in lines if line.endswith("}")]
+        return [row for row in rows if row["event_type"] == kind]
+
+    def said(self) -> str:
+        return "\n".join(file.read_text(errors="replace") for file in sorted(self.folder.glob("node*.txt")))
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Nodes]:
+    text = RECIPE.replace("steps = 6", f"steps = {STEPS}\nlog_every = 1").replace(
+        "every = 2", f"every = {STEPS}"
+    )
+    (tmp_path / "tiny.toml").write_text(text + "[checkpoints]\nevery = 10\n")
+    made = Nodes(tmp_path)
+    yield made
+    for agent in made.agents:
+        for below in [*warm.below(agent), agent]:  # type: ignore[arg-type]
+            try:
+                below.kill()
+            except psutil.Error:
+                continue
+        agent.wait()
+
+
+def losses(nodes: Nodes) -> dict[int, tuple[float, str]]:
+    """Loss, and what was read, of each step as it counts: the last time it was made."""
+    return {row["step"]: (row["train_loss"], row["samples_hash"]) for row in nodes.rows("train")}
+
+
+def alone(nodes: Nodes, folder: Path) -> dict[int, tuple[float, str]]:
+    """Of a run by one process, which nobody disturbs."""
+    other = Nodes(folder)
+    folder.mkdir()
+    (folder / "tiny.toml").write_text((nodes.folder / "tiny.toml").read_text())
+    done = warm.fvlm(
+        "run", "tiny.toml", cwd=folder, env={**os.environ, "FVLM_CACHE": str(nodes.folder / "cache")}
+    )
+    assert done.returncode == 0, done.stdout
+    return losses(other)
+
+
+def same(one: dict[int, tuple[float, str]], other: dict[int, tuple[float, str]]) -> None:
+    assert sorted(one) == sorted(other) == list(range(1, STEPS + 1))
+    assert {step: read for step, (_, read) in one.items()} == {
+        step: read for step, (_, read) in other.items()
+    }
+    assert [one[step][0] for step in one] == pytest.approx([other[step][0] for step in one], rel=1e-5)
+
+
+def test_a_node_that_leaves_and_comes_back_costs_no_step_and_changes_no_loss(
+    nodes: Nodes, tmp_path: Path
+) -> None:
+    first, second = nodes.start(), nodes.start()
+    until(lambda: len(nodes.rows("train")) > 5, PATIENCE)
+    second.send_signal(signal.SIGTERM)  # as who drains a machine
+    until(lambda: len(nodes.rows("attempt")) == 2, PATIENCE)
+    trainer = psutil.Process(json.loads((nodes.run / ".owner.json").read_text())["pid"])
+    trainer.suspend()  # else it may be done before the other is back
+    nodes.start()
+    until(lambda: "closing signal SIGTERM" in (nodes.folder / "node1.txt").read_text(), PATIENCE)
+    trainer.resume()
+    assert first.wait(PATIENCE) == 0, nodes.said()
+    said = nodes.said()
+    assert "continues with another world size: 2 -> 1" in said
+    assert "continues with another world size: 1 -> 2" in said
+    of = history(nodes.run)
+    assert len(of["begun"]) == 3
+    assert of["twice"] == 0
+    same(losses(nodes), alone(nodes, tmp_path / "alone"))
+
+
+def test_a_node_that_dies_costs_the_steps_since_the_last_checkpoint(nodes: Nodes, tmp_path: Path) -> None:
+    first, second = nodes.start(), nodes.start()
+    until(lambda: len(nodes.rows("train")) > 15, PATIENCE)
+    for process in [*warm.below(second), second]:  # type: ignore[arg-type]
+        process.kill()
+    assert first.wait(PATIENCE) == 0, nodes.said()
+    assert "continues with another world size: 2 -> 1" in nodes.said()
+    of = history(nodes.run)
+    assert len(of["begun"]) == 2
+    assert of["begun"][1] >= 10
+    assert of["begun"][1] % 10 == 0
+    assert of["twice"] <= 10
+    same(losses(nodes), alone(nodes, tmp_path / "alone"))
