@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fvlm_core.cli.choice import NearestChoice
+from fvlm_core.cli.help import Command
 from fvlm_core.cli.options import key_option, runs_option
 from fvlm_core.cli.path_types import RECIPE_OR_PATH
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from fvlm_core.bench.streaming import StreamMeasured
 
 
-@click.command("stream")
+@click.command("stream", cls=Command)
 @click.argument("subject", type=RECIPE_OR_PATH, metavar="RUN|RECIPE", default="token_budget_small")
 @key_option("overrides", "key", "Change one key of the recipe.")
 @click.option(

@@ -220,11 +220,13 @@ _PAGES = {
             ("fvlm eval captions_small/96 --mode all", "in each mode of its connector"),
             ("fvlm eval captions_small/96 --data clips -o path=my_videos", "on other data"),
             ("fvlm eval captions_small/96 --metric exact-match --answers 200", "what it answers, scored"),
+            ("fvlm eval captions_small/96 --suite video", "published benchmarks, by lmms-eval"),
         ),
         {
             "What it is shown": "--data -o --split --samples --max-bad",
             "The model": "--mode --weights --device --runs",
             "Answers": f"--metric --answers {_ANSWERS}",
+            "Published benchmarks": "--suite --task",
             "What is said": "--json",
         },
     ),
@@ -354,6 +356,20 @@ _PAGES = {
             "What is timed": "-o --only --profile --samples",
             "How": "--rounds --device --precision --compile",
             "What is said": "--trace --json",
+        },
+    ),
+    "bench stream": Page(
+        (
+            (
+                "fvlm bench stream token_budget_small --frames 128",
+                "every connector, and the last four frames",
+            ),
+            ("fvlm bench stream captions_small/96", "a trained model's own"),
+        ),
+        {
+            "What is watched": "-o --frames --runs",
+            "How": "--rounds --device --precision",
+            "What is said": "--json",
         },
     ),
     "bench data": Page((("fvlm bench data --rounds 3", ""),), {"How": "--rounds --processes --json"}),
