@@ -1,4 +1,4 @@
-"""The tables of docs/measurements/token_budget.md, from the runs of `fvlm run token_budget_small`, and their measurements.
+"""The tables of docs/measurements/token_budget.md, made of the runs of `fvlm run token_budget_small`.
 
 python docs/_ext/token_budget.py RUNS     # RUNS: the folder of runs, as `fvlm run --runs` was given it
 """
