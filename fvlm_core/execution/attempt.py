@@ -202,6 +202,7 @@ class Attempt:
             "trainable_params": parameters.trainable,
             "non_embedding_params": parameters.total - vocabulary_parameters(model.llm.spec),
             "llm_params": parameters.components["llm"],
+            "tokens_per_frame": model.connector.spec.tokens_per_frame,
             "schedule": config.training.schedule_name,
             "in_fits": config.in_fits,
             "steps": length.steps,

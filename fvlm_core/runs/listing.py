@@ -20,6 +20,7 @@ from fvlm_core.runs.index import RunIndex, stamp_of, stats_of
 from fvlm_core.runs.record_shapes import MUST
 from fvlm_core.runs.store import FAILURE, IMPORTED, QUEUED, RECIPE, SUMMARY, no_run
 from fvlm_core.runs.tags import TAGS, read_tags
+from fvlm_core.runs.visual_tokens import frames_per_sample
 from fvlm_core.utils.atomic_files import read_json
 from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.json_shape import Shape, misfit
@@ -44,7 +45,8 @@ class ListedRun:
     """One run. None where its record does not say.
 
     folder: below the store, as "recipe/id". step: reached, of `planned`. best_loss: validation, nats a supervised
-    token, at `best_step`. samples: training examples seen. written: seconds since 1970, when its record last changed.
+    token, at `best_step`. samples: training examples seen. frames: of a sample, the mean of those seen.
+    tokens_per_frame: that the language model reads. written: seconds since 1970, when its record last changed.
     """
 
     folder: str
@@ -62,6 +64,8 @@ class ListedRun:
     best_loss: float | None = None
     best_step: int | None = None
     hours: float | None = None
+    frames: float | None = None
+    tokens_per_frame: int | None = None
     in_fits: bool = True
     tags: tuple[str, ...] = field(default=(), converter=tuple)
     problem: str = ""
@@ -240,6 +244,8 @@ def _read(folder: str, path: Path, stats: Sequence[os.stat_result | None]) -> Li
             "best_loss": _known(float, summary.get("best_val_loss")),
             "best_step": _known(int, summary.get("best_val_step")),
             "hours": _known(float, summary.get("wall_time_hours")),
+            "frames": frames_per_sample(summary.get("frames"), summary.get("total_samples")),
+            "tokens_per_frame": _known(int, record.get("tokens_per_frame")),
         }
         file = TAGS
         entry["tags"] = read_tags(path) if stats[2] is not None else ()

@@ -130,7 +130,8 @@ def test_json_and_csv_hold_every_field(cli: Cli) -> None:
     assert runs[2] | {"written": 0} == {
         "run": "phase/A1", "folder": "phase/A1", "recipe": "phase", "id": "A1", "order": 1, "state": "complete",
         "size": "135M", "total_params": 157_310_976, "schedule": "constant", "seed": 43, "step": 100, "planned": 100,
-        "samples": 3200, "best_loss": 1.35, "best_step": 100, "hours": 1.5, "in_fits": True, "tags": ["a", "x"],
+        "samples": 3200, "best_loss": 1.35, "best_step": 100, "hours": 1.5, "frames": None,
+        "tokens_per_frame": None, "in_fits": True, "tags": ["a", "x"],
         "problem": "", "written": 0,
     }  # fmt: skip
 

@@ -19,6 +19,7 @@ from fvlm_core.report.html import (
     laws,
     needles,
     offered,
+    token_budget,
 )
 from fvlm_core.report.html import compute as spent
 from fvlm_core.report.html import data_mix as diet
@@ -77,6 +78,7 @@ def gather(
         laws.section(found, draw_fits),
         *of_files,
         ablations.section(found, baseline),
+        *([budget] if (budget := token_budget.section(found)) else []),
         *([told] if (told := answers.section(found)) else []),
         *([hidden] if (hidden := needles.section(found)) else []),
         *([scored] if (scored := benchmarks.section(found)) else []),

@@ -18,6 +18,7 @@ from fvlm_core.runs.listing import list_entries
 from fvlm_core.runs.metrics import Row
 from fvlm_core.runs.sound import PassedOver, sound
 from fvlm_core.runs.store import StoredRun, in_order
+from fvlm_core.runs.visual_tokens import frames_per_sample, tokens_per_frame
 from fvlm_core.scaling.points.counts import D_KINDS, N_KINDS, DKind, NKind
 from fvlm_core.scaling.points.curves import curves_of
 from fvlm_core.scaling.points.points import NUMBERS, TEXT, Points, tidy
@@ -43,9 +44,9 @@ def from_runs(
     """The evaluations of runs, validation loss against D. Runs not `in_fits` are left out, and named.
 
     controls: whether they are taken, too. n, d: what N and D count. laws: columns of their own are looked for under
-    their names in an evaluation's metrics, a run's record and its resolved recipe ("vision.tokens"). Raises
-    `UsageError` when there is nothing to fit, or when a run did not record them, or recorded a word where a law reads a
-    number.
+    their names in an evaluation's metrics, a run's record and its resolved recipe ("vision.tokens"); `frames` and
+    `tokens_per_frame` are known of every run that was made here. Raises `UsageError` when there is nothing to fit, or
+    when a run did not record them, or recorded a word where a law reads a number.
     """
     used = [run for run in runs if controls or run.in_fits]
     names = run_names(runs)
@@ -65,8 +66,16 @@ def from_runs(
     for run in used:
         name = names[run.folder]
         evaluations = run.evaluations(
-            "step", seen.key, SAMPLES, "val_loss", "lr_connector", "flops", *metrics
+            "step",
+            seen.key,
+            SAMPLES,
+            "val_loss",
+            "lr_connector",
+            "flops",
+            *(["frames_seen"] if "frames" in metrics else []),
+            *metrics,
         )
+        visual = {"tokens_per_frame": tokens_per_frame(run.record)} if "tokens_per_frame" in metrics else {}
         good = [row for row in evaluations if _is_loss(row.get("val_loss"))]
         if not good:
             remarks.append(f"run {name} left out: it has no evaluation with a loss yet")
@@ -97,7 +106,7 @@ def from_runs(
                 "lr": row.get("lr_connector"),
                 "compute": row.get("flops"),
                 **{
-                    column: _told(run, row, known, row.get(seen.key) if column in as_d else None)
+                    column: _told(run, row, known, row.get(seen.key) if column in as_d else None, visual)
                     for column, known in further.items()
                 },
             }
@@ -161,11 +170,13 @@ def _curve(run: StoredRun, name: str, rows: Sequence[Row], remarks: list[str]) -
     return curves_of(pd.Categorical([name] * len(rated)), steps, rates, warmup, remarks)
 
 
-def _told(run: StoredRun, row: Row, names: Sequence[str], d: float | None) -> Any:
-    """A value by one of its names: of the evaluation, of the run, or of its recipe; None where there is none. d: what D
-    counts there, for what counts the same and is in training samples in a recipe."""
+def _told(run: StoredRun, row: Row, names: Sequence[str], d: float | None, visual: Mapping[str, Any]) -> Any:
+    """A value by one of its names: of the evaluation, of the run, or of its recipe, else of what was seen; None where
+    there is none. d: what D counts there, for what counts the same and is in training samples in a recipe. visual:
+    `tokens_per_frame` of the run, where it is asked for."""
     recipe: Mapping[str, Any] = run.record.get("resolved", {})
-    for place in (row, run.record, recipe):
+    seen = {**visual, "frames": frames_per_sample(row.get("frames_seen"), row.get(SAMPLES))}
+    for place in (row, run.record, recipe, seen):
         if (found := recorded(place, names)) is not None:
             samples: float | None = row.get(SAMPLES)
             if place is recipe and d and samples and not isinstance(found, str):
