@@ -13,7 +13,7 @@ from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import runs_option, weights_option
 from fvlm_core.cli.path_types import ANY_PATH, FOLDER_PATH, RECIPE_OR_PATH, RUN_OR_PATH
 
-FORMS = ("transformers", "onnx", "fvlm")
+FORMS = ("transformers", "onnx", "gguf", "fvlm")
 
 
 @click.group(name="weights", cls=Group)
@@ -69,10 +69,12 @@ def import_(file: Path, recipe: str, run_id: str | None, to: Path | None, root: 
     type=NearestChoice(FORMS),
     default=FORMS[0],
     show_default=True,
-    help="transformers: with its code, for people without fvlm. onnx: graphs, for people without PyTorch. fvlm: any "
-    "model, for people with fvlm.",
+    help="transformers: with its code, for people without fvlm. onnx: graphs, for people without PyTorch. gguf: the "
+    "language model alone, for llama.cpp. fvlm: any model, for people with fvlm.",
 )
-@click.option("--int8", is_flag=True, help="With onnx: weights as 8-bit integers, a quarter of the size.")
+@click.option(
+    "--int8", is_flag=True, help="With onnx or gguf: weights as 8-bit integers, a quarter of the size."
+)
 @weights_option
 @runs_option
 def export(run_name: str, to: Path, form: Any, int8: bool, weights: str | None, root: Path) -> None:
@@ -85,7 +87,7 @@ def export(run_name: str, to: Path, form: Any, int8: bool, weights: str | None, 
     from fvlm_core.hf.export import release
     from fvlm_core.runs.store import find_run
 
-    if int8 and form != "onnx":
-        raise click.UsageError(f"--int8 is of --format onnx, and the format is {form}")
+    if int8 and form not in ("onnx", "gguf"):
+        raise click.UsageError(f"--int8 is of --format onnx and gguf, and the format is {form}")
     for file in release(find_run(run_name, root), to, weights, form, int8=int8, note=note):
         stdout().print(str(file), soft_wrap=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LlamaConfig
 
 import fvlm_core
-from fvlm_core.hf import FvlmConfig, FvlmModel, onnx
+from fvlm_core.hf import FvlmConfig, FvlmModel, gguf, onnx
 from fvlm_core.hf.model_card import model_card
 from fvlm_core.hf.portable import config_fields, portable, shown, standalone, write_code, write_processor
 from fvlm_core.model.lora import merge
@@ -23,9 +24,11 @@ from fvlm_core.weights.restore import Restored, restore
 
 LONGEST_ANSWER = 128
 
-Form = Literal["transformers", "onnx", "fvlm"]
+Form = Literal["transformers", "onnx", "gguf", "fvlm"]
 """`transformers`: with the code of the model, for those who have no fvlm; `onnx`: graphs, for those who have no PyTorch
-either; `fvlm`: any model, for those who have fvlm."""
+either; `gguf`: the language model alone, for llama.cpp; `fvlm`: any model, for those who have fvlm."""
+
+_LIBRARIES = {"onnx": onnx.LIBRARIES, "gguf": gguf.LIBRARIES}
 
 
 def release(
@@ -42,11 +45,12 @@ def release(
     tokenizer.json, README.md (the model card) and, in the forms "transformers" and "fvlm", config.json (with how the
     model was shown things in training), model.safetensors (float32, LoRA's factors merged), tokenizer_config.json,
     generation_config.json; in "transformers" processor_config.json and the code as well; in "onnx" the graphs, as 8-bit
-    integers with `int8`, settings.json and the code. weights: see `restore`. note: is told what people should know.
+    integers with `int8`, settings.json and the code; in "gguf" llm.gguf and the card alone. weights: see `restore`. note:
+    is told what people should know.
     Raises `UsageError` when `to` is not empty, the run has no complete checkpoint, or the form cannot carry the model.
     """
     empty_folder(to)
-    for module in onnx.LIBRARIES if form == "onnx" else ():
+    for module in _LIBRARIES.get(form, ()):
         import_module(module)  # what is not installed is said before any work is done
     restored = restore(run, weights=weights)
     known = run.record.get(ARCHITECTURES, {})
@@ -54,6 +58,8 @@ def release(
         carried = portable(restored.config.model, form) if form != "fvlm" else None
     merge(restored.model)
     viewing = restored.viewing
+    if carried and form == "gguf":
+        return _release_gguf(run, restored, carried["llm"], to, weights, int8)
     config = _config(run, restored, weights, carried)
     to.mkdir(parents=True, exist_ok=True)
     if carried and form == "onnx":
@@ -78,6 +84,33 @@ def release(
             do_sample=False, eos_token_id=restored.chat.end_of_turn, max_new_tokens=LONGEST_ANSWER
         ).save_pretrained(to)
     model_card(run, restored, viewing, weights, form).save(to / "README.md")
+    usual_modes(to)
+    return sorted(to.iterdir())
+
+
+def _release_gguf(
+    run: StoredRun, restored: Restored, llm: dict[str, Any], to: Path, weights: str | None, int8: bool
+) -> list[Path]:
+    """The language model alone."""
+    chat, model = restored.chat, restored.model
+    with TemporaryDirectory() as folder:
+        chat.save(Path(folder) / TOKENIZER)
+        tokenizer = gguf.read_tokenizer(Path(folder) / TOKENIZER)
+    pre = gguf.check(llm["config"], tokenizer, model.logit_scale)
+    to.mkdir(parents=True, exist_ok=True)
+    rows = model.llm.spec.vocabulary
+    gguf.write_gguf(
+        to / gguf.FILE,
+        LlamaConfig.from_dict({**llm["config"], "vocab_size": rows}),
+        model.llm.state_dict(),
+        tokenizer,
+        pre,
+        name=f"{run.recipe}/{run.id}",
+        end=chat.end_of_turn,
+        template=chat.tokenizer_config()["chat_template"],
+        int8=int8,
+    )
+    model_card(run, restored, restored.viewing, weights, "gguf").save(to / "README.md")
     usual_modes(to)
     return sorted(to.iterdir())
 

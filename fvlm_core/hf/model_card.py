@@ -46,6 +46,9 @@ python caption_onnx.py clip.mp4
 
 `encode.onnx` looks at a frame once, `look.onnx` asks it a query, `step.onnx` is a step of the language model with its
 cache, `embed.onnx` its embedding; `settings.json` says how they belong together, and `caption_onnx.py` does it.""",
+    "gguf": """\
+`llm.gguf` is the language model alone, for llama.cpp: `llama-cli -m llm.gguf`. Of a video it says nothing by itself:
+visual tokens of the encoder and the connector, made elsewhere, go in as embeddings before the text.""",
     "fvlm": """\
 With fvlm installed:
 
@@ -136,7 +139,7 @@ def _front_matter(run: StoredRun, model: Model, form: str) -> ModelCardData:
     return ModelCardData(
         license="other",
         license_name="to-be-filled-in",
-        library_name="onnx" if form == "onnx" else "transformers",
+        library_name={"onnx": "onnx", "gguf": "gguf"}.get(form, "transformers"),
         pipeline_tag="video-text-to-text",
         tags=["fvlm", "video", "vision-language-model"],
         base_model=[*dict.fromkeys(pretrained)] or None,

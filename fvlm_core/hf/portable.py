@@ -49,6 +49,8 @@ def portable(model: Model, form: str) -> dict[str, dict[str, Any]]:
     """What encoder, connector and LLM say of themselves. form: that is asked for, for the message. Raises `UsageError`
     that names everything that the folder cannot carry."""
     parts = {"encoder": model.encoder, "connector": model.connector, "llm": model.llm}
+    if form == "gguf":  # the language model alone
+        parts = {"llm": model.llm}
     said: dict[str, dict[str, Any]] = {
         kind: getattr(part.config, "portable", dict[str, Any])() for kind, part in parts.items()
     }
@@ -64,7 +66,7 @@ def portable(model: Model, form: str) -> dict[str, dict[str, Any]]:
             ("question_first", "false", model.question_first),
             ("blind", "false", model.blind),
         )
-        if there
+        if there and form != "gguf"
     ]
     if wrong:
         raise UsageError(

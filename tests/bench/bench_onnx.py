@@ -53,6 +53,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--weights", type=Path)
+    parser.add_argument("--only", help="one of the graphs: encode, look, embed, step")
     parser.add_argument("--repeats", type=int, default=9)
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -70,6 +71,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as place:
         for name, (module, tried, names, dynamic) in onnx.graphs(model).items():
+            if given.only not in (None, name):
+                continue
             one = _one(name, tried)
             file = Path(place) / f"{name}.onnx"
             onnx._write(module, tried, names, dynamic, file)  # pyright: ignore[reportPrivateUsage]

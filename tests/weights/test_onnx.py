@@ -155,4 +155,4 @@ def test_int8_of_another_format_is_misuse(place: Path, cli: Cli, tmp_path: Path)
     run = place / "runs" / "pooled" / "pooled"
     code, _, err = cli("weights", "export", run, "--to", tmp_path / "out", "--int8")
     assert code == 2
-    assert "--int8 is of --format onnx, and the format is transformers" in err
+    assert "--int8 is of --format onnx and gguf, and the format is transformers" in err

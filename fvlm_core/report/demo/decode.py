@@ -35,7 +35,7 @@ def frames_apart(viewing: Viewing, file: Path) -> NDArray[np.uint8]:
         raise BadSample(file, done.stderr.decode("utf-8", "replace").strip())
     if done.returncode:
         raise BadSample(file, f"decoding it ended without an answer, by {_why(done.returncode)}")
-    frames = np.frombuffer(done.stdout, np.uint8)
+    frames = np.frombuffer(bytearray(done.stdout), np.uint8)  # torch wants arrays that can be written
     return frames.reshape(-1, 3, viewing.size, viewing.size)
 
 

@@ -1,0 +1,240 @@
+"""The page of `fvlm demo`: what it says is what the model says, and no upload harms or waits forever."""
+
+from __future__ import annotations
+
+import ast
+import http.client
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import RepoCard
+from tiny import RECIPE, run_cli, train
+from videos import write_video
+
+from fvlm_core.api.trained import Trained
+from fvlm_core.hf.space import write_space
+from fvlm_core.media.bad_sample import BadSample
+from fvlm_core.report.demo import decode
+from fvlm_core.report.demo.server import DemoServer
+from fvlm_core.report.demo.watching import Watcher
+from fvlm_core.runs.store import open_run
+
+pytestmark = pytest.mark.timeout(200)
+MOST = 3_000_000
+OWN = {"X-Fvlm": "demo"}
+Ask = Callable[..., tuple[int, list[dict[str, Any]]]]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a trained foveated run and a pooled one."""
+    folder = tmp_path_factory.mktemp("demo")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FVLM_CACHE", str(folder / "cache"))
+        pooled = RECIPE.replace('name = "foveated"\nquery_dim = 8', 'name = "pooled"\ngrid = 2')
+        for name, recipe in (("tiny", RECIPE), ("pooled", pooled.replace('"tiny"', '"pooled"'))):
+            (folder / f"{name}.toml").write_text(recipe)
+            train(folder / f"{name}.toml", folder / "runs")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(place: Path) -> Trained:
+    return Trained(open_run(place / "runs/tiny/tiny"), lambda text: None)
+
+
+@pytest.fixture(scope="module")
+def clip(place: Path) -> Path:
+    return sorted(place.glob("cache/**/validation/**/*.mp4"))[0]
+
+
+@pytest.fixture
+def server(trained: Trained) -> Iterator[DemoServer]:
+    with DemoServer(0, Watcher(trained.restored, trained.name, 6), MOST) as served:
+        thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        yield served
+        served.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def ask(server: DemoServer) -> Ask:
+    """A request: method, path, body and headers to the status and the events."""
+
+    def ask(
+        body: bytes | None, path: str = "/watch?question=What", method: str = "POST", **headers: str
+    ) -> tuple[int, list[dict[str, Any]]]:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=100)
+        connection.request(
+            method, path, body, {**OWN, **{name.replace("_", "-"): it for name, it in headers.items()}}
+        )
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        return answer.status, [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+    return ask
+
+
+def test_after_every_frame_it_says_what_the_model_says_of_the_clip_so_far(
+    ask: Ask, trained: Trained, clip: Path
+) -> None:
+    code, events = ask(clip.read_bytes())
+    assert code == 200
+    frames = trained.frames(clip)
+    assert events[0] == {
+        "kind": "clip",
+        "frames": 4,
+        "question": "What",
+        "modes": ["coarse_only", "coarse_fine"],
+    }
+    kinds = [event["kind"] for event in events]
+    assert kinds == ["clip", *["frame", "text", "text"] * 4, "done"]
+    for event in events:
+        if event["kind"] == "text":
+            so_far = frames[: event["at"] + 1]
+            assert event["text"] == trained.generate(so_far, "What", tokens=6, mode=event["mode"])
+    gaze = trained.gaze(clip, prompt="What").arrays
+    for event in events:
+        if event["kind"] == "frame":
+            assert event["ms"] > 0
+            assert event["gaze"].keys() == gaze.keys()
+            for name, heat in event["gaze"].items():
+                expected = gaze[name][event["at"]] / gaze[name].max()
+                assert abs(expected - heat).max() <= 0.0006
+
+
+def test_a_model_without_queries_is_shown_without_gaze(place: Path, clip: Path) -> None:
+    trained = Trained(open_run(place / "runs/pooled/pooled"), lambda text: None)
+    events = list(Watcher(trained.restored, "pooled", 4).watch(clip))
+    assert events[0]["modes"] == ["coarse_only"]
+    assert all(event["gaze"] == {} for event in events if event["kind"] == "frame")
+    assert events[0]["question"] == trained.restored.viewing.prompt
+
+
+def test_what_is_no_video_is_told_and_the_next_one_is_watched(ask: Ask, clip: Path) -> None:
+    bomb = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\1\0\0\0\1\0\0\x08\2\0\0\0" + b"\0" * 50
+    for body in (b"", b"<html><body>no</body></html>", b"\0" * 1000, bomb, clip.read_bytes()[:2000]):
+        code, [event] = ask(body)
+        assert (code, event["kind"]) == (200, "error")
+        assert event["text"]
+        assert "/tmp" not in event["text"]
+    assert ask(clip.read_bytes())[1][-1]["kind"] == "done"
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_read(server: DemoServer) -> None:
+    for length, code, said in (
+        ("2147483648", 413, "2,147 MB"),
+        ("x", 411, "how long"),
+        ("-1", 411, "how long"),
+    ):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        connection.putrequest("POST", "/watch")
+        for name, value in {**OWN, "Content-Length": length}.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        assert answer.status == code
+        assert said in json.loads(answer.read())["text"]
+
+
+def test_an_upload_that_stops_half_way_leaves_the_server_free(
+    server: DemoServer, ask: Ask, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection.putrequest("POST", "/watch")
+    for name, value in {**OWN, "Content-Length": "1000"}.items():
+        connection.putheader(name, value)
+    connection.endheaders(b"abc")
+    end = time.monotonic() + 30
+    while not server.busy.locked() and time.monotonic() < end:
+        time.sleep(0.02)
+    connection.close()
+    while server.busy.locked() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert ask(clip.read_bytes())[1][-1]["kind"] == "done"
+
+
+def test_one_clip_is_watched_at_a_time(server: DemoServer, ask: Ask) -> None:
+    with server.busy:
+        code, [event] = ask(b"abc")
+    assert code == 503
+    assert "wait until it is done" in event["text"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X_Fvlm": ""},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Host": "evil.example"},
+    ],
+)
+def test_another_site_s_page_may_not_ask(ask: Ask, clip: Path, headers: dict[str, str]) -> None:
+    assert ask(clip.read_bytes(), **headers)[0] in (403, 421)
+
+
+def test_preflights_and_other_methods_are_refused(ask: Ask) -> None:
+    for method in ("OPTIONS", "PUT", "DELETE"):
+        assert ask(None, "/watch", method)[0] == 405
+    assert ask(b"", "/elsewhere")[0] == 404
+
+
+def test_its_own_page_may_ask(ask: Ask, server: DemoServer, clip: Path) -> None:
+    assert ask(clip.read_bytes(), Origin=f"http://127.0.0.1:{server.port}")[0] == 200
+
+
+def test_the_page_loads_nothing_and_escapes_what_it_shows(trained: Trained) -> None:
+    with DemoServer(0, Watcher(trained.restored, "<b>run</b>", 6), MOST) as served:
+        page = served.page()
+    assert "<b>run" not in page
+    assert "default-src 'none'" in page.replace("&#39;", "'")
+    assert "http://" not in page.replace("http://127.0.0.1", "")
+    assert "https://" not in page
+
+
+def test_a_file_that_keeps_the_decoder_busy_or_full_ends_with_it_alone(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_video(tmp_path / "a.mp4", 30)
+    viewing = trained.restored.viewing
+    assert (decode.frames_apart(viewing, file) == viewing.frames(file)).all()
+    monkeypatch.setattr(decode, "SECONDS", 0.0)
+    with pytest.raises(BadSample, match=r"takes more than 0\.0 s"):
+        decode.frames_apart(viewing, file)
+    monkeypatch.undo()
+    monkeypatch.setattr(decode, "__name__", "signal_of_a_child")
+    (tmp_path / "signal_of_a_child.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGXCPU)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(BadSample, match="without an answer, by SIGXCPU"):
+        decode.frames_apart(viewing, file)
+
+
+def test_a_space_holds_the_model_and_imports_nothing_of_fvlm(place: Path, tmp_path: Path) -> None:
+    write_space(open_run(place / "runs/tiny/tiny"), tmp_path / "space")
+    card = RepoCard.load(tmp_path / "space/README.md")
+    assert card.data.to_dict()["app_file"] == "app.py"
+    assert card.data.to_dict()["sdk"] == "gradio"
+    tree = ast.parse((tmp_path / "space/app.py").read_text())
+    imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not [name for name in imported if name.startswith("fvlm")]
+    assert {"config.json", "modeling_fvlm.py"} <= {file.name for file in (tmp_path / "space/model").iterdir()}
+
+
+def test_command_writes_a_space_and_refuses_a_folder_that_is_not_empty(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["demo", "tiny/tiny", "--runs", str(place / "runs"), "--export-space", str(tmp_path / "space")]
+    code, out, _ = run_cli(given, monkeypatch, capsys)
+    assert code == 0
+    assert str(tmp_path / "space/app.py") in out
+    code, _, err = run_cli(given, monkeypatch, capsys)
+    assert code == 2
+    assert "not empty" in err
