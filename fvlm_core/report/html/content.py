@@ -9,7 +9,7 @@ from typing import Literal
 from attrs import frozen
 
 from fvlm_core.recipes.schema import Chosen
-from fvlm_core.report.html import ablations, answers, campaign, curves, fit_files, laws, offered
+from fvlm_core.report.html import ablations, answers, campaign, curves, fit_files, laws, offered, pair
 from fvlm_core.report.html import compute as spent
 from fvlm_core.report.html import data_mix as diet
 from fvlm_core.report.html import environment as surroundings
@@ -42,12 +42,16 @@ def gather(
     chosen: Sequence[Chosen] = (),
     waiting: Sequence[str] = (),
     fits: Sequence[Path] = (),
+    two: bool = False,
+    predictions: int = 0,
 ) -> Content:
     """Read runs and lay out what they say.
 
     baseline: of the comparison. gaze: videos for which each trained model's looks are drawn. draw_fits: whether points
     are fitted again, for the curves. chosen: sections of plugins. waiting: runs that are expected and have not begun.
-    fits: files of `fvlm fit --json`, which may be all there is. Raises `UsageError` for one that holds no fit.
+    two: whether any two of the runs can be shown beside each other. predictions: samples of each kind, best, typical
+    and worst, of which what each trained model says is shown. fits: files of `fvlm fit --json`, which may be all there
+    is. Raises `UsageError` for one that holds no fit.
     """
     of_files = [fit_files.section(fits)] if fits else []
     if of_files and not runs:
@@ -67,10 +71,15 @@ def gather(
         laws.section(found, draw_fits),
         *of_files,
         ablations.section(found, baseline),
+        *([beside] if two and (beside := pair.section(found)) else []),
         *([told] if (told := answers.section(found)) else []),
         diet.section(found),
         spent.section(found),
     ]
+    if predictions:
+        from fvlm_core.report.html import predictions as foreseen
+
+        sections.append(foreseen.section(found, predictions))
     if gaze:
         from fvlm_core.report.html import gaze as looks
 
