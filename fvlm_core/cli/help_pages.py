@@ -187,11 +187,11 @@ _PAGES = {
     "report": Page(
         (
             ("fvlm report quickstart --open", "one page, shown in the browser"),
-            ("fvlm report phase1a --baseline baseline --gaze 4", "with where the models look"),
+            ("fvlm report phase1a --predictions 2 --gaze 2", "with what the models say, and where they look"),
             ("fvlm report --fit fits.json --out law.html", "the laws of a table alone"),
         ),
         {
-            "What is in it": "--baseline --gaze --fit --section -s --runs",
+            "What is in it": "--baseline --predictions --gaze --fit --section -s --runs",
             "The page": "--out --open",
         },
     ),

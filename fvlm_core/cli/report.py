@@ -40,6 +40,14 @@ if TYPE_CHECKING:
     help="Draw where each trained model looks in N videos of its validation set.",
 )
 @click.option(
+    "--predictions",
+    type=click.IntRange(0, 4),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Show what each trained model says of its N best, typical and worst validation samples, beside the truth.",
+)
+@click.option(
     "--fit",
     "fits",
     multiple=True,
@@ -70,6 +78,7 @@ def command(
     then_open: bool,
     baseline: str | None,
     gaze: int,
+    predictions: int,
     fits: tuple[Path, ...],
     sections: tuple[str, ...],
     settings: tuple[str, ...],
@@ -94,10 +103,14 @@ def command(
         runs = in_order(select_runs(recipe_names(names), root, note))
     elif not fits:
         runs = stored_runs(root, note)
-    if not runs and (baseline or gaze or chosen):
-        raise click.UsageError("--baseline, --gaze and --section are about runs: name some beside --fit")
+    if not runs and (baseline or gaze or predictions or chosen):
+        raise click.UsageError(
+            "--baseline, --gaze, --predictions and --section are about runs: name some beside --fit"
+        )
     prepare(out)
-    content = gather(runs, baseline=baseline, gaze=gaze, chosen=chosen, fits=fits)
+    content = gather(
+        runs, baseline=baseline, gaze=gaze, chosen=chosen, fits=fits, two=True, predictions=predictions
+    )
     for failure in failures(content.sections):
         note(failure)
     text = page(content)

@@ -101,21 +101,24 @@ def measure(run: StoredRun, metric: str) -> ComparedRun:
 
 def variants(runs: Sequence[StoredRun], metric: str) -> list[Variant]:
     """The runs as variants with their seeds, in the order given."""
+    return [
+        Variant(name, tuple(measure(run, metric) for run in own), settings(own[0]))
+        for name, own in seed_groups(runs).items()
+    ]
+
+
+def seed_groups(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
+    """Runs that differ by their seed alone, by the name of their variant, in the order given; seeds in order."""
     groups: dict[tuple[str, str], list[StoredRun]] = {}
     for run in runs:
         groups.setdefault((run.recipe, _stem(run, runs)), []).append(run)
     names = [stem for _, stem in groups]
-    return [
-        Variant(
-            stem if names.count(stem) == 1 else f"{recipe}/{stem}",
-            tuple(
-                measure(run, metric)
-                for run in sorted(own, key=lambda run: (run.record.get("seed") or 0, run.id))
-            ),
-            settings(own[0]),
+    return {
+        stem if names.count(stem) == 1 else f"{recipe}/{stem}": sorted(
+            own, key=lambda run: (run.record.get("seed") or 0, run.id)
         )
         for (recipe, stem), own in groups.items()
-    ]
+    }
 
 
 def settings(run: StoredRun) -> dict[str, Any]:

@@ -462,7 +462,7 @@ def test_columns_are_those_that_are_named_in_their_order(small: list[StoredRun],
     assert "\\begin{tabular}{rlr}" in cli(*chosen, "latex")[1]
     code, out, err = cli("phase", "--columns", "variant,diference")
     assert (code, out) == (2, "")
-    assert 'no column is called "diference"; did you mean "difference"?' in err
+    assert 'no column is called "diference": did you mean "difference"?' in err
 
 
 def test_changes_are_named_by_as_much_of_their_key_as_tells_them_apart(tmp_path: Path) -> None:

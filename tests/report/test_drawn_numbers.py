@@ -185,9 +185,12 @@ def figure_of(name: str, law: LawReport) -> Figure:
 
 
 def colours_of(figure: Figure) -> dict[str, Any]:
-    """The colour of each size, by the names at the ends of curves."""
+    """The colour of each size, by the names at the ends of curves, or by the legend."""
     shown = {text.get_text(): to_rgba(text.get_color()) for text in figure.axes[0].texts}
-    return {size: shown[size] for size in SIZES}
+    for legend in filter(None, (axes.get_legend() for axes in figure.axes)):
+        for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True):
+            shown[text.get_text()] = to_rgba(handle.get_color())
+    return {size: next(at for label, at in shown.items() if label.startswith(size)) for size in SIZES}
 
 
 @pytest.mark.parametrize(("name", "x"), [("loss-data", "d"), ("loss-compute", "compute")])

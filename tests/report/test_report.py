@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import os
 import re
 from hashlib import sha256
@@ -14,17 +15,21 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from attrs import evolve
 from fvlm_fits.config import Repetition
+from hypothesis import given
+from hypothesis import strategies as st
 from measured import grid
 from run_folders import validation, write_run
-from tiny import run_cli
+from tiny import RECIPE, run_cli
 
 from fvlm_core.recipes.read import read_recipe
 from fvlm_core.recipes.resolved import resolved
 from fvlm_core.recipes.schema import FitSettings
 from fvlm_core.recipes.written import whole
-from fvlm_core.report.html import gather, page
+from fvlm_core.report.html import gather, page, predictions
 from fvlm_core.report.html.run_data import thin
+from fvlm_core.runs.per_sample_loss import Scored
 from fvlm_core.runs.store import list_runs
 from fvlm_core.scaling.fit.fitting import fit_points, fit_runs, load_model
 from fvlm_core.scaling.fit.options import Options
@@ -122,7 +127,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def text(root: Path) -> str:
     """The page of these runs."""
-    return page(gather(list_runs(root)))
+    return page(gather(list_runs(root), two=True))
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +212,7 @@ def test_a_refused_law_has_no_curve_and_a_fitted_one_has_a_band(text: str) -> No
     items = {
         about["data-chart"]: content
         for about, content in Read(text).scripts
-        if about.get("type") == "application/json"
+        if about.get("class") == "chart-data"
     }
     assert "VArea" not in items["law-0-1"]
     assert '"name":"Line"' not in items["law-0-1"]
@@ -241,6 +246,94 @@ def test_thirty_runs_stay_under_5_mb(tmp_path: Path) -> None:
     text = page(gather(list_runs(tmp_path)))
     assert len(text.encode()) < 5_000_000
     assert "30 complete" in text
+
+
+def test_seeds_of_one_setting_are_one_line_with_their_mean_and_a_band(tmp_path: Path) -> None:
+    for seed, shift in enumerate((0.0, 0.1, 0.5)):
+        curve = [(step, 2.0 + shift) for step in (20, 40)]
+        write_run(tmp_path, f"phase/A1-s{seed}", 1.5 + shift, seed=42 + seed, order=seed, curve=curve)
+    write_run(tmp_path, "phase/alone", 1.5, order=3, curve=[(20, 2.0)])
+    curves = next(one for one in gather(list_runs(tmp_path)).sections if one.id == "curves")
+    chart = curves.blocks[0].charts[0]
+    assert [key.label for key in chart.keys] == ["A1, 3 seeds", "alone"]
+    assert chart.keys[0].text == "1.7000, 1.5000 to 2.0000"
+    band, mean = chart.series["validation-0"], chart.series["validation-1"]
+    assert (band["low"], band["high"]) == ([2.0, 2.0, 1.5], [2.5, 2.5, 2.0])
+    assert mean["y"] == pytest.approx([2.2, 2.2, 1.7])
+    assert [row[0].text for row in chart.table.rows] == ["A1-s0", "A1-s1", "A1-s2", "alone"]
+    assert "the band goes from the lowest of them to the highest" in chart.note
+
+
+def test_seeds_that_were_measured_at_other_steps_keep_a_line_each(tmp_path: Path) -> None:
+    for seed, steps in enumerate(((20, 40), (30, 50))):
+        curve = [(step, 2.0) for step in steps]
+        write_run(tmp_path, f"phase/A1-s{seed}", seed=42 + seed, order=seed, curve=curve, steps=100 + seed)
+    curves = next(one for one in gather(list_runs(tmp_path)).sections if one.id == "curves")
+    assert [key.label for key in curves.blocks[0].charts[0].keys] == ["A1-s0", "A1-s1"]
+
+
+def test_two_runs_stand_beside_each_other_settings_that_differ_first(tmp_path: Path) -> None:
+    write_run(tmp_path, "phase/baseline", 1.5, order=0)
+    write_run(tmp_path, "phase/better", 1.3, order=1, connector={"depth": "shallow"})
+    write_run(tmp_path, "phase/worse", 1.7, order=2, connector={"query_dim": 8})
+    section = next(one for one in gather(list_runs(tmp_path), two=True).sections if one.id == "two-runs")
+    pair = section.blocks[0].pair
+    assert pair is not None
+    assert [pair.runs[at] for at in pair.chosen] == ["baseline", "better"]
+    assert pair.rows(alike=False) == [("model.connector.depth", "deep", "shallow")]
+    assert ("training.lr", "0.001", "0.001") in pair.rows(alike=True)
+    assert dict(pair.facts)["best validation loss"] == ("1.5000", "1.3000", "1.7000")
+    settings = {row[0]: row[1:] for row in pair.data()["settings"]}
+    assert settings["model.connector.query_dim"] == [["384", "8"], [0, 0, 1]]
+    assert settings["training.lr"] == [["0.001"]]
+    assert not [one for one in gather(list_runs(tmp_path)).sections if one.id == "two-runs"]
+
+
+@given(st.lists(st.builds(Scored, st.text(min_size=1), st.floats(0, 100) | st.just(math.nan), st.integers(0, 9))),
+       st.integers(1, 4))  # fmt: skip
+def test_predictions_are_of_the_best_the_typical_and_the_worst_and_of_none_twice(
+    scored: list[Scored], each: int
+) -> None:
+    scored = [evolve(one, id=str(at)) for at, one in enumerate(scored)]
+    found = predictions.chosen(scored, each)
+    losses = {one.id: one.loss / one.tokens for one in scored if one.tokens and math.isfinite(one.loss)}
+    shown = [one.id for of in found.values() for one in of]
+    assert len(set(shown)) == len(shown)
+    if losses:
+        assert losses[found["best"][0].id] == min(losses.values())
+    if len(losses) > 1:
+        assert losses[found["worst"][0].id] == max(losses.values())
+    if len(losses) > 2:
+        assert found["typical"]
+    assert all(len(of) <= each for of in found.values())
+
+
+def test_what_a_model_says_stands_beside_the_truth_with_frames_and_where_it_looked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    assert run_cli(["run", "tiny.toml"], monkeypatch, capsys)[0] == 0
+    code, _, err = run_cli(["report", "tiny", "--predictions", "1"], monkeypatch, capsys)
+    assert code == 0, err
+    read = Read((tmp_path / "report.html").read_text())
+    assert [kind for kind in ("best of", "typical of", "worst of") if kind in read.text] == [
+        "best of", "typical of", "worst of",
+    ]  # fmt: skip
+    assert read.texts.count("truth") == read.texts.count("said") == 3
+    looked = [
+        about["alt"]
+        for about in read.of("img")
+        if "heat maps of the coarse and fine pass" in str(about["alt"])
+    ]
+    assert len(looked) >= 3
+    write_run(tmp_path / "others", "phase/measured")
+    section = next(
+        one
+        for one in gather(list_runs(tmp_path / "others"), predictions=1).sections
+        if one.id == "predictions"
+    )
+    assert section.blocks[0].warnings == ["measured: the losses of single samples were not kept"]
 
 
 def test_thinning_keeps_both_ends_and_every_extreme() -> None:

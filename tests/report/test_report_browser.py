@@ -133,7 +133,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = str(Path(__file__).parents[2] / "recipes" / "captions_small.toml")
     for arguments in (
         ["run", recipe, "-o", "training.samples=2560"],
-        ["report", "captions_small", "--gaze", "1"],
+        ["report", "captions_small", "--gaze", "1", "--predictions", "1"],
     ):
         process = fvlm(*arguments, cwd=folder, cache=cache)
         said, _ = process.communicate(timeout=1500)
@@ -240,6 +240,43 @@ def test_a_keyboard_alone_works_everything(browser: Browser, report: Path) -> No
     browser.ask("document.querySelector('#validation summary').focus()")
     browser.press("Enter")
     assert browser.ask("return document.querySelector('#validation-numbers').checkVisibility()")
+
+
+def test_any_two_runs_are_put_beside_each_other_and_columns_are_chosen(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """By keyboard alone: what differs changes with the choice, and a column that is not wanted goes."""
+    for order, (name, own) in enumerate((("a", {}), ("b", {"depth": "shallow"}), ("<c>", {"query_dim": 8}))):
+        write_run(tmp_path / "runs", f"phase/{name}", 1.5 - order / 10, order=order, connector=own)
+    file = tmp_path / "report.html"
+    file.write_text(page(gather(list_runs(tmp_path / "runs"), two=True)))
+    browser.show(file.as_uri(), 390, "dark")
+    rows = "[...document.querySelectorAll('#pair .differ tr')]"
+    differ = f"return {rows}.map((one) => [...one.cells].map((cell) => cell.textContent))"
+    assert browser.ask(differ) == [["model.connector.query_dim", "384", "8"]]
+    choose = """
+    const [id, value] = arguments;
+    const select = document.getElementById(id);
+    select.value = value;
+    select.dispatchEvent(new Event("change"));
+    """
+    browser.ask(choose, "pair-other", "1")
+    assert browser.ask(differ) == [["model.connector.depth", "deep", "shallow"]]
+    browser.ask(choose, "pair-one", "2")
+    assert browser.ask(differ) == [
+        ["model.connector.depth", "deep", "shallow"],
+        ["model.connector.query_dim", "8", "384"],
+    ]
+    assert browser.ask("return document.querySelector('#pair .a').textContent") == "<c>"
+    browser.ask("document.querySelector('.columns summary').focus()")
+    browser.press("Enter")
+    browser.press("Tab")
+    browser.press(" ")
+    cells = "return [...document.querySelectorAll('#runs tr > *:nth-child(2)')].map((one) => one.checkVisibility())"
+    assert not any(browser.ask(cells))
+    browser.press(" ")
+    assert all(browser.ask(cells))
+    assert browser.errors() == []
 
 
 LIGHT_BLUE = [0x00, 0x72, 0xB2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,12 +49,17 @@ def line_height() -> float:
     return 1.25 * current().small / 72
 
 
+def shown(text: str) -> str:
+    """As many letters as a text with mathematics takes, about."""
+    return re.sub(r"\\times", "x", re.sub(r"[${}^]", "", text))
+
+
 def legend_width(handles: Sequence[Line2D]) -> float:
     """Inches that a legend takes beside the panels."""
     if not handles:
         return 0.0
     return 0.42 * current().scale + current().letter_inches * max(
-        len(str(handle.get_label())) for handle in handles
+        len(shown(str(handle.get_label()))) for handle in handles
     )
 
 

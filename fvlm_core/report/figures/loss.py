@@ -138,7 +138,7 @@ def _of_levels(report: LawReport) -> str:
 
 
 def legend(report: LawReport) -> list[Line2D]:
-    """Sizes by colour, then runs by marker where they are few."""
+    """Sizes by colour, then runs by marker where they are few, and more than one of a size."""
     table, sizes = report.points, report.sizes
     shades = style.colours(len(sizes))
     handles = [
@@ -146,7 +146,7 @@ def legend(report: LawReport) -> list[Line2D]:
         for at in style.spread(len(sizes), len(style.COLOURS))
     ]
     runs = list(runs_of(table))
-    if len(runs) <= RUNS_NAMED and any(run for _, run, _, _ in runs):
+    if len(sizes) < len(runs) <= RUNS_NAMED and any(run for _, run, _, _ in runs):
         handles += [
             Line2D(
                 [], [], label=style.clip(run or "no run"), **style.marks(shades[sizes.index(size)], marker)

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from fvlm_core.interfaces.figure import LawFit, LawReport, Trend
 from fvlm_core.report.figures import style, words
 from fvlm_core.report.figures.config import Optima
+from fvlm_core.report.figures.ticks import power
 
 CURVE = 120
 
@@ -41,7 +42,7 @@ def draw(config: Optima, reports: Sequence[LawReport], figure: Figure) -> None:
         Line2D(
             [],
             [],
-            label=style.clip(_group(useful[0], groups[at])),
+            label=_group(useful[0], groups[at]),
             **style.marks(shades[at], style.MARKERS[at % len(style.MARKERS)], "-"),
         )
         for at in style.spread(len(groups), len(style.COLOURS))
@@ -75,7 +76,7 @@ def draw(config: Optima, reports: Sequence[LawReport], figure: Figure) -> None:
         if not report.trend.optima:
             right.remove()
             continue
-        style.title(right, f"{best} against {_SYMBOLS.get(report.trend.against, report.trend.against)}")
+        style.title(right, f"{best} by {_SYMBOLS.get(report.trend.against, report.trend.against)}")
         _minima(report, report.trend, right)
 
 
@@ -85,11 +86,11 @@ def _groups(report: LawReport) -> list[str]:
 
 def _group(report: LawReport, group: str) -> str:
     if report.law.split != "budget":
-        return group
+        return style.clip(group)
     try:
-        return f"C = {float(group):.2e}"
+        return f"C = {power(float(group))}"
     except ValueError:
-        return f"C = {group}"
+        return style.clip(f"C = {group}")
 
 
 def _curves(report: LawReport, axes: Axes, column: str) -> None:

@@ -138,7 +138,7 @@ def sheet(
     else:
         across = (width - left - right - (columns - 1) * gap) / columns
         each = height * scale if lines else min(height * scale, FLAT * across)
-        if look.highest and rows == 1:
+        if look.highest and rows == 1 and not lines:
             each = max(FLATTEST, min(each, look.highest * MM - rest))
     tall = rest + rows * each
     figure.set_size_inches(width, tall)

@@ -19,6 +19,7 @@ from fvlm_core.report.html import (
     laws,
     needles,
     offered,
+    pair,
     token_budget,
 )
 from fvlm_core.report.html import compute as spent
@@ -53,12 +54,16 @@ def gather(
     chosen: Sequence[Chosen] = (),
     waiting: Sequence[str] = (),
     fits: Sequence[Path] = (),
+    two: bool = False,
+    predictions: int = 0,
 ) -> Content:
     """Read runs and lay out what they say.
 
     baseline: of the comparison. gaze: videos for which each trained model's looks are drawn. draw_fits: whether points
     are fitted again, for the curves. chosen: sections of plugins. waiting: runs that are expected and have not begun.
-    fits: files of `fvlm fit --json`, which may be all there is. Raises `UsageError` for one that holds no fit.
+    two: whether any two of the runs can be shown beside each other. predictions: samples of each kind, best, typical
+    and worst, of which what each trained model says is shown. fits: files of `fvlm fit --json`, which may be all there
+    is. Raises `UsageError` for one that holds no fit.
     """
     of_files = [fit_files.section(fits)] if fits else []
     if of_files and not runs:
@@ -78,6 +83,7 @@ def gather(
         laws.section(found, draw_fits),
         *of_files,
         ablations.section(found, baseline),
+        *([beside] if two and (beside := pair.section(found)) else []),
         *([budget] if (budget := token_budget.section(found)) else []),
         *([told] if (told := answers.section(found)) else []),
         *([hidden] if (hidden := needles.section(found)) else []),
@@ -85,6 +91,10 @@ def gather(
         diet.section(found),
         spent.section(found),
     ]
+    if predictions:
+        from fvlm_core.report.html import predictions as foreseen
+
+        sections.append(foreseen.section(found, predictions))
     if gaze:
         from fvlm_core.report.html import gaze as looks
 

@@ -84,11 +84,13 @@ class Frame:
 
 @frozen
 class Picture:
-    """Pictures that belong together. table: what they show, in numbers, where those are known."""
+    """Pictures that belong together. table: what they show, in numbers, where those are known. facts: names and texts
+    that are said of them."""
 
     frames: Sequence[Frame]
     caption: str
     table: Table | None = None
+    facts: Sequence[tuple[str, str]] = ()
 
 
 @frozen
@@ -98,6 +100,37 @@ class CodeBlock:
     title: str
     text: str
     folded: bool = False
+
+
+@frozen
+class PairTable:
+    """Two of several runs beside each other; which two is chosen on the page.
+
+    runs: their labels. facts, settings: names, and a text for each run; "" where there is none. chosen: the two that
+    are shown first.
+    """
+
+    id: str
+    runs: tuple[str, ...]
+    facts: tuple[tuple[str, tuple[str, ...]], ...]
+    settings: tuple[tuple[str, tuple[str, ...]], ...]
+    chosen: tuple[int, int]
+
+    def rows(self, alike: bool) -> list[tuple[str, str, str]]:
+        """Settings of the two that are shown first: those that differ, or those that are alike."""
+        a, b = self.chosen
+        return [(key, of[a], of[b]) for key, of in self.settings if (of[a] == of[b]) is alike]
+
+    def data(self) -> dict[str, Any]:
+        """For the page's script: a setting that is the same in all runs has one value, others the places of theirs."""
+        return {
+            "facts": [[name, list(of)] for name, of in self.facts],
+            "settings": [self._compact(key, of) for key, of in self.settings],
+        }
+
+    def _compact(self, key: str, of: tuple[str, ...]) -> list[Any]:
+        values = list(dict.fromkeys(of))
+        return [key, values] if len(values) == 1 else [key, values, [values.index(one) for one in of]]
 
 
 @frozen
@@ -111,6 +144,7 @@ class Block:
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
     listings: Sequence[CodeBlock] = ()
+    pair: PairTable | None = None
 
 
 @frozen

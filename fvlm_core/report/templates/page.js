@@ -139,8 +139,75 @@
     });
   }
 
+  // Wide tables: which of their columns are shown, the first always.
+  const WIDE = 7;
+  const left = new WeakMap(); // by table: the places of the columns that are left out
+
+  function choosable(table) {
+    const heads = [...table.tHead.rows[0].cells];
+    if (heads.length <= WIDE) return;
+    left.set(table, new Set());
+    const fold = document.createElement("details");
+    fold.className = "columns";
+    const summary = fold.appendChild(document.createElement("summary"));
+    summary.textContent = "Columns";
+    const group = fold.appendChild(document.createElement("fieldset"));
+    group.className = "keys";
+    group.appendChild(document.createElement("legend")).textContent = "Shown";
+    heads.slice(1).forEach((head, at) => {
+      const label = group.appendChild(document.createElement("label"));
+      const box = label.appendChild(document.createElement("input"));
+      box.type = "checkbox";
+      box.checked = true;
+      label.append(head.textContent);
+      box.addEventListener("change", () => {
+        left.get(table)[box.checked ? "delete" : "add"](at + 1);
+        leave(table);
+      });
+    });
+    table.closest(".scroll").before(fold);
+  }
+
+  function leave(table) {
+    const out = left.get(table);
+    if (!out) return;
+    for (const row of table.rows) [...row.cells].forEach((cell, at) => { cell.hidden = out.has(at); });
+  }
+
+  // Any two runs beside each other.
+  function pairing(root) {
+    const { facts, settings } = JSON.parse(root.querySelector(".pair-data").textContent);
+    const [one, other] = root.querySelectorAll("select");
+    const value = ([, values, places], run) => values[places ? places[run] : 0];
+    const row = (...texts) => {
+      const made = document.createElement("tr");
+      texts.forEach((text, at) => {
+        const cell = made.appendChild(document.createElement(at ? "td" : "th"));
+        if (!at) cell.scope = "row";
+        cell.textContent = text;
+      });
+      return made;
+    };
+    const show = () => {
+      const [a, b] = [Number(one.value), Number(other.value)];
+      root.querySelector(".a").textContent = one.selectedOptions[0].textContent;
+      root.querySelector(".b").textContent = other.selectedOptions[0].textContent;
+      root.querySelector(".facts").replaceChildren(...facts.map(([name, of]) => row(name, of[a], of[b])));
+      const differ = settings.filter((each) => value(each, a) !== value(each, b));
+      const alike = settings.filter((each) => value(each, a) === value(each, b));
+      root.querySelector(".differ").replaceChildren(...differ.map((each) => row(each[0], value(each, a), value(each, b))));
+      root.querySelector(".alike").replaceChildren(...alike.map((each) => row(each[0], value(each, a))));
+      root.querySelector(".count").textContent = differ.length;
+    };
+    for (const select of [one, other]) select.addEventListener("change", show);
+  }
+
   function equip(root) {
-    for (const table of root.querySelectorAll("table[data-sortable]")) sortable(table);
+    for (const table of root.querySelectorAll("table[data-sortable]")) {
+      choosable(table);
+      sortable(table);
+    }
+    for (const pair of root.querySelectorAll(".pair")) pairing(pair);
     for (const tools of root.querySelectorAll(".tools")) tools.hidden = false;
   }
 
@@ -277,6 +344,7 @@
     const heads = [...table.tHead.rows[0].cells];
     const at = heads.findIndex((head) => head.hasAttribute("aria-sort"));
     if (at >= 0) sort(table, at, heads[at].getAttribute("aria-sort") === "ascending" ? 1 : -1);
+    leave(table);
   }
 
   function renew(found, series, ranges) {
