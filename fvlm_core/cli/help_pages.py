@@ -95,10 +95,7 @@ _PAGES = {
     ),
     "suggest": Page(
         (
-            (
-                "fvlm suggest quickstart --budget 2e12 --target-n 300k --target-d 200k",
-                "a recipe of the next runs",
-            ),
+            ("fvlm suggest quickstart --budget 2e12 --target-n 300k --target-d 200k", "the next runs"),
             ("fvlm suggest --sizes 20M,40M,80M --budget 1e17 --target-budget 1e19", "without a recipe"),
             ("fvlm suggest --pool rows.csv --cost price --target targets.csv --budget 2e20", "rows to buy"),
         ),
@@ -220,7 +217,7 @@ _PAGES = {
             ("fvlm eval captions_small/96 --mode all", "in each mode of its connector"),
             ("fvlm eval captions_small/96 --data clips -o path=my_videos", "on other data"),
             ("fvlm eval captions_small/96 --metric exact-match --answers 200", "what it answers, scored"),
-            ("fvlm eval captions_small/96 --suite video", "published benchmarks, by lmms-eval"),
+            ("fvlm eval captions_small/96 --suite video", "published benchmarks"),
         ),
         {
             "What it is shown": "--data -o --split --samples --max-bad",
@@ -252,10 +249,7 @@ _PAGES = {
         {"The model": "--run --weights --runs", "What it is shown": _FRAMES, "Where": "--out"},
     ),
     "needle": Page(
-        (
-            ("fvlm needle needles_small/foveated", "by length and depth, as a table and a heat map"),
-            ("fvlm needle needles_small/pooled --lengths 64,512 --samples 64", "longer videos, more of each"),
-        ),
+        (("fvlm needle needles_small/foveated", "by length and depth, as a table and a heat map"),),
         {
             "What is hidden where": "--lengths --depths --samples --data -o",
             "The model": "--mode --weights --device --runs",
@@ -385,10 +379,7 @@ _PAGES = {
     "plugins list": Page((("fvlm plugins list --json", "for a script"),), {"What is said": "--json"}),
     "plugins new": Page(
         (
-            (
-                "fvlm plugins new tiles --kind encoder",
-                "a folder fvlm-tiles, which installs and passes its tests",
-            ),
+            ("fvlm plugins new tiles --kind encoder", "a folder fvlm-tiles, whose tests pass"),
             ("fvlm plugins new power --kind fit --to laws", ""),
         ),
         {"What is written": "--kind --to"},
