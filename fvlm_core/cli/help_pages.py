@@ -353,13 +353,7 @@ _PAGES = {
         },
     ),
     "bench stream": Page(
-        (
-            (
-                "fvlm bench stream token_budget_small --frames 128",
-                "every connector, and the last four frames",
-            ),
-            ("fvlm bench stream captions_small/96", "a trained model's own"),
-        ),
+        (("fvlm bench stream token_budget_small --frames 128", "every connector and the last 4 frames"),),
         {
             "What is watched": "-o --frames --runs",
             "How": "--rounds --device --precision",
