@@ -61,8 +61,8 @@ class Streamed:
 
     @property
     def growth(self) -> float:
-        """Bytes that a further frame costs, over the last stretch."""
-        *_, before, last = self.kept
+        """Bytes that a further frame costs, the mean from the first mark to the last."""
+        before, *_, last = self.kept
         return (self.kept[last] - self.kept[before]) / (last - before)
 
     @property

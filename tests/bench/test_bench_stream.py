@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from attrs import evolve
+from fvlm_smollm2.cache import _FIRST_CAPACITY
 from small import CONNECTORS, connected
 from tiny import CONNECTOR, RECIPE, run_cli, trained
 
@@ -28,12 +29,23 @@ def test_a_frame_keeps_its_tokens_and_the_cache_and_nothing_else_up_to_512(name:
     assert found is not None
     spec, llm = model.connector.spec, model.llm.spec
     tokens = 0 if spec.last_frames else 4 * spec.tokens_per_frame * llm.width
-    heads = 2 * llm.kv_heads * (llm.width // llm.heads)  # keys and values of a position in a layer
-    cache = 4 * llm.depth * heads * spec.tokens_per_frame if name.startswith("foveated") else 0
+    position = 4 * llm.depth * 2 * llm.kv_heads * (llm.width // llm.heads)  # bytes of keys and values
+    room = cache_room(spec.tokens_per_frame, 32 if first else 0) if name.startswith("foveated") else {}
     for before, after in ((16, 256), (256, 512)):
-        assert found.kept[after] - found.kept[before] == (after - before) * (tokens + cache)
-    assert found.growth == tokens + cache
+        cache = position * (room[after] - room[before]) if room else 0
+        assert found.kept[after] - found.kept[before] == (after - before) * tokens + cache
     assert list(found.seconds) == list(found.first_token) == [16, 256, 512]
+
+
+def cache_room(tokens: int, question: int) -> dict[int, int]:
+    """Positions that the language model's cache has room for after so many frames: it doubles when it is full."""
+    room, length, found = 0, 0, dict[int, int]()
+    for frame in range(513):
+        length += tokens if frame else question
+        if length > room:
+            room = max(_FIRST_CAPACITY, 2 * length)
+        found[frame] = room
+    return found
 
 
 def test_live_bytes_count_every_storage_once() -> None:
@@ -58,9 +70,9 @@ def made(seconds: float, marks: tuple[int, ...] = (8, 32)) -> Streamed:
 
 
 def test_rate_growth_and_exponent_are_those_of_the_figures() -> None:
-    found = evolve(made(0.0), seconds={8: 1.0, 32: 4.0, 128: 16.0}, kept={8: 0, 32: 100, 128: 196})
+    found = evolve(made(0.0), seconds={8: 1.0, 32: 4.0, 128: 16.0}, kept={8: 4, 32: 100, 128: 244})
     assert found.rate == pytest.approx(96 / 12)
-    assert found.growth == 1.0
+    assert found.growth == 2.0
     assert found.exponent == pytest.approx(1.0)
     square = evolve(found, seconds={8: 64.0, 32: 1024.0, 128: 16384.0})
     assert square.exponent == pytest.approx(2.0)
@@ -146,7 +158,7 @@ def test_a_run_is_measured_with_its_own_connector(cli: Any, tmp_path: Path) -> N
     ours, control = found["measured"]
     assert ours["streamed"]["tokens_per_frame"] == 1
     assert ours["frames_per_second"] > 0
-    assert ours["bytes_per_frame"] == 4 * 16 + 4 * 2 * 8  # a token, and keys and values of one layer
+    assert ours["bytes_per_frame"] == 4 * 16  # a token; the cache has room for all of them
     assert control["bytes_per_frame"] == 0
     assert ours["pair"]["ratio"] == pytest.approx(ours["pair"]["ours"] / ours["pair"]["bare"])
 

@@ -70,7 +70,7 @@ RUNS = {
     ],
     "captions_small": ["32", "48", "96", "48-blind", "48-coarse-only"],
     "needles_small": ["foveated", "pooled", "last-4", "blind"],
-    "questions_small": ["baseline", "blind"],
+    "questions_small": ["baseline", "pooled", "blind"],
     "question_first": ["baseline", "question-first", "pooled", "pooled-question-first"],
     "optimizers_small": ["adamw", "muon", "sgd"],
     "schedules_small": ["wsd", "cosine", "constant"],
