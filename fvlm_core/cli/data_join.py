@@ -22,7 +22,7 @@ def command(root: Path, hashes: bool) -> None:
     """
     from fvlm_core.api.views.display import Display
     from fvlm_core.cli.console import stdout
-    from fvlm_core.cli.data_pack import show_packs
+    from fvlm_core.cli.data_pack_view import show_packs
     from fvlm_core.datasets.shards.pack import Packed
     from fvlm_core.datasets.shards.parts import join_parts, packs_in_parts
     from fvlm_core.utils.errors import FvlmError

@@ -129,7 +129,7 @@ class PartsRequest:
         from fvlm_core.api.views.display import Display
         from fvlm_core.cli.console import stderr, stdout
         from fvlm_core.cli.data_named import data_folder
-        from fvlm_core.cli.data_pack import show_packs
+        from fvlm_core.cli.data_pack_view import show_packs
         from fvlm_core.datasets.shards.manifest import MANIFEST
         from fvlm_core.datasets.shards.parts import join_parts
         from fvlm_core.execution.grid import open_launcher

@@ -17,8 +17,8 @@ import warm
 from grids import history, until
 from tiny import RECIPE
 
-STEPS = 120
-PATIENCE = 200.0
+STEPS = 200
+PATIENCE = 280.0
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -78,6 +78,25 @@ class Nodes:
         rows = [json.loads(line) for line in lines if line.endswith("}")]
         return [row for row in rows if row["event_type"] == kind]
 
+    def worlds(self) -> list[int]:
+        """How many ranks each attempt had."""
+        try:
+            lines = (self.run / "attempts.jsonl").read_text().splitlines()
+        except FileNotFoundError:
+            return []
+        return [json.loads(line)["world"] for line in lines if line.endswith("}")]
+
+    def together(self, steps: int) -> None:
+        """Wait until both train, and have made so many steps since."""
+
+        def far() -> bool:
+            if self.worlds()[-1:] != [2] or not (attempts := self.rows("attempt")):
+                return False
+            rows = self.rows("train")
+            return bool(rows) and rows[-1]["step"] >= attempts[-1]["step"] + steps
+
+        until(far, PATIENCE)
+
     def said(self) -> str:
         return "\n".join(file.read_text(errors="replace") for file in sorted(self.folder.glob("node*.txt")))
 
@@ -128,34 +147,35 @@ def test_a_node_that_leaves_and_comes_back_costs_no_step_and_changes_no_loss(
     nodes: Nodes, tmp_path: Path
 ) -> None:
     first, second = nodes.start(), nodes.start()
-    until(lambda: len(nodes.rows("train")) > 5, PATIENCE)
+    nodes.together(5)
+    worlds = nodes.worlds()
     second.send_signal(signal.SIGTERM)  # as who drains a machine
-    until(lambda: len(nodes.rows("attempt")) == 2, PATIENCE)
+    until(lambda: nodes.worlds()[len(worlds) :] == [1], PATIENCE)
     trainer = psutil.Process(json.loads((nodes.run / ".owner.json").read_text())["pid"])
+    told = nodes.said().count("closing signal SIGTERM")
     trainer.suspend()  # else it may be done before the other is back
-    nodes.start()
-    until(lambda: "closing signal SIGTERM" in (nodes.folder / "node1.txt").read_text(), PATIENCE)
+    nodes.start()  # torchrun asks the trainer to end: it saves
+    until(lambda: nodes.said().count("closing signal SIGTERM") > told, PATIENCE)
     trainer.resume()
     assert first.wait(PATIENCE) == 0, nodes.said()
-    said = nodes.said()
-    assert "continues with another world size: 2 -> 1" in said
-    assert "continues with another world size: 1 -> 2" in said
-    of = history(nodes.run)
-    assert len(of["begun"]) == 3
-    assert of["twice"] == 0
+    assert "continues with another world size: 2 -> 1" in nodes.said()
+    assert "continues with another world size: 1 -> 2" in nodes.said()
+    assert nodes.worlds() == [*worlds, 1, 2]
+    assert history(nodes.run)["twice"] == 0
     same(losses(nodes), alone(nodes, tmp_path / "alone"))
 
 
 def test_a_node_that_dies_costs_the_steps_since_the_last_checkpoint(nodes: Nodes, tmp_path: Path) -> None:
     first, second = nodes.start(), nodes.start()
-    until(lambda: len(nodes.rows("train")) > 15, PATIENCE)
+    nodes.together(15)
+    before = len(nodes.worlds())
     for process in [*warm.below(second), second]:  # type: ignore[arg-type]
         process.kill()
     assert first.wait(PATIENCE) == 0, nodes.said()
     assert "continues with another world size: 2 -> 1" in nodes.said()
     of = history(nodes.run)
-    assert len(of["begun"]) == 2
-    assert of["begun"][1] >= 10
-    assert of["begun"][1] % 10 == 0
+    assert nodes.worlds()[before:] == [1]
+    assert of["begun"][-1] >= 10
+    assert of["begun"][-1] % 10 == 0
     assert of["twice"] <= 10
     same(losses(nodes), alone(nodes, tmp_path / "alone"))
