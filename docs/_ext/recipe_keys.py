@@ -22,21 +22,75 @@ class RecipeKeys(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """The sections."""
         schema = recipe_schema()
-        found: list[nodes.Node] = [_section("a recipe", "whole", schema)]
-        for name, table in _tables(schema["$defs"]):
-            found.append(_section(_title(name), name, table))
+        found: list[nodes.Node] = [_section("The recipe itself", "whole", schema)]
+        for title, name, table in headings(schema):
+            found.append(_section(title, name, table))
         return found
 
 
-def _tables(definitions: dict[str, Schema]) -> Iterator[tuple[str, Schema]]:
-    for name, table in definitions.items():
+def headings(schema: Schema) -> Iterator[tuple[str, str, Schema]]:
+    """Every table with keys of its own: its heading as it is written in a recipe, its name in the schema, and itself.
+
+    Components of one table whose keys are the same stand under one heading. What the schema has for itself is left out:
+    tables before they are complete, and all components of a kind together.
+    """
+    places = _places(schema)
+    components: dict[str, list[str]] = {}
+    for name, table in schema["$defs"].items():
         own = table.get("properties")
-        if own and name not in ("changes", "complete", "run") and not name.endswith("-complete"):
-            yield name, table
+        if not own or name.endswith("!"):
+            continue
+        kind, _, component = name.partition(" ")
+        if component:
+            rows = json.dumps([kind, list(_rows(table))])
+            components.setdefault(rows, []).append(name)
+        elif name in places and not any(
+            other.startswith(f"{name.partition('-')[0]} ") for other in schema["$defs"]
+        ):
+            yield places[name], name, table
+    for names in components.values():
+        kind = names[0].partition(" ")[0]
+        known = [name.rpartition(":")[2] for name in names]
+        wrapped = [
+            name for name in places if name.startswith(f"{kind}-")
+        ]  # a source with its weight, a fit with its runs
+        place = places[(wrapped or [kind])[0]]
+        key = "model" if kind == "fit" else "name"
+        yield f"{place} {key} = {', '.join(known)}", names[0], schema["$defs"][names[0]]
+
+
+def _places(schema: Schema) -> dict[str, str]:
+    """Where a recipe has each table of the schema, as its header: "[model.encoder]", "[[data.sources]]"."""
+    found: dict[str, str] = {}
+    waiting: list[tuple[str, Any, bool]] = [
+        (key, value, False) for key, value in schema["properties"].items()
+    ]
+    while waiting:
+        path, value, several = waiting.pop(0)
+        if not isinstance(value, dict):
+            continue
+        if "$ref" in value:
+            name = value["$ref"].rsplit("/", 1)[-1].removesuffix("!")
+            if name in found or path.count(".") > 3:
+                continue
+            found[name] = f"[[{path}]]" if several else f"[{path}]"
+            below = schema["$defs"].get(name, {})
+            waiting += [(f"{path}.{key}", inner, False) for key, inner in below.get("properties", {}).items()]
+            waiting += [
+                (path, inner, several)
+                for word in ("anyOf", "oneOf", "allOf")
+                for inner in below.get(word, ())
+            ]
+        waiting += [
+            (path, inner, several) for word in ("anyOf", "oneOf", "allOf") for inner in value.get(word, ())
+        ]
+        if isinstance(value.get("items"), dict):
+            waiting.append((path, value["items"], True))
+    return found
 
 
 def _title(name: str) -> str:
-    return name.replace("-", " ", 1)
+    return name.removesuffix("!").replace("-", " ", 1)
 
 
 def _section(title: str, name: str, table: Schema) -> nodes.section:

@@ -1,4 +1,4 @@
-"""The plan of the house: rooms in one order, no circle of files, and what is said of them in README and in pictures."""
+"""The plan of the house: rooms in one order, no circle of files, and what is said of them in words and in pictures."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def test_no_file_lies_loose_in_the_core(root: Path) -> None:
     assert loose == {"__init__.py", "__main__.py", "plugin_api.py", "plugin_api.pyi"}
 
 
-def test_the_readme_s_tree_is_the_core_s_in_its_order(root: Path) -> None:
-    section = (root / "README.md").read_text().partition("## Inside")[2].partition("\n## ")[0]
+def test_the_tree_that_is_shown_is_the_core_s_in_its_order(root: Path) -> None:
+    section = (root / "docs/explanation/architecture.md").read_text().partition("```text")[2].partition("```")[0]
     named = re.findall(r"^  (\w+)/ ", section, re.MULTILINE)
     folders = {path.parent.name for path in (root / "fvlm_core").glob("*/__init__.py")}
     assert set(named) == folders
