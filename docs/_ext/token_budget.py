@@ -16,12 +16,14 @@ DOCS = Path(__file__).parents[1]
 PAGE = DOCS / "measurements" / "token_budget.md"
 KEPT = DOCS / "measurements" / "token_budget"
 RECIPE = "token_budget_small"
-COLUMNS = "variant,seeds,value,sd,difference,these-weights,seeds-and-samples,verdict"
+COLUMNS = "variant,seeds,value,sd,difference,seeds-and-samples,verdict"
+TABLES = (("4", "pooled-1"), ("4", "blind"), ("8", "blind"))
+"""Frames, and the baseline."""
 
 
-def table(runs: Path, frames: int) -> str:
+def table(runs: Path, frames: str, baseline: str) -> str:
     """What is compared at this number of frames, as Markdown, without the notes below it."""
-    command = ["fvlm", "runs", "compare", f"{RECIPE}/*-{frames}f*", "--baseline", f"foveated-1-{frames}f"]
+    command = ["fvlm", "runs", "compare", f"{RECIPE}/*-{frames}f*", "--baseline", f"{baseline}-{frames}f"]
     command += ["--columns", COLUMNS, "--format", "markdown", "--runs", str(runs)]
     printed = subprocess.run(command, capture_output=True, check=True, encoding="utf-8").stdout
     return "\n".join(line for line in printed.splitlines() if line.startswith("|"))
@@ -30,12 +32,14 @@ def table(runs: Path, frames: int) -> str:
 if __name__ == "__main__":
     store = Path(sys.argv[1])
     text = PAGE.read_text(encoding="utf-8")
-    for count in (4, 8):
-        between = re.compile(rf"(<!-- {count} frames -->\n).*?(\n<!-- end -->)", re.DOTALL)
-        made = table(store, count)
-        text = between.sub(lambda found, made=made: f"{found[1]}{made}{found[2]}", text)
+    for frames, baseline in TABLES:
+        begin = f"<!-- {frames} frames against {baseline} -->\n"
+        between = re.compile(rf"({begin}).*?(<!-- end -->)", re.DOTALL)
+        made = table(store, frames, baseline)
+        text = between.sub(lambda found, made=made: f"{found[1]}{made}\n{found[2]}", text)
     PAGE.write_text(text, encoding="utf-8")
     for file in fvlm.export(KEPT, RECIPE, root=store):
         if file.suffix == ".png":
             file.unlink()
-        print(file)
+        else:
+            print(file)
