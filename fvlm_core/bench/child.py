@@ -59,11 +59,9 @@ def stream_of(setting: Setting, marks: Sequence[int]) -> streaming.Streamed | No
     found = _in_a_process("-".join(("streamed", *map(str, marks))), setting)
     if not found:
         return None
-    by_frame = {
-        name: {int(frames): value for frames, value in found[name].items()}
-        for name in ("seconds", "first_token", "kept")
-    }
-    return streaming.Streamed(**{**found, **by_frame})
+    for name in ("seconds", "first_token", "kept"):
+        found[name] = {int(frames): value for frames, value in found[name].items()}
+    return streaming.Streamed(**found)
 
 
 def _in_a_process(kind: str, setting: Setting) -> dict[str, Any]:

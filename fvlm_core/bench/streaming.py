@@ -92,7 +92,12 @@ def streamed(model: VLM, setting: Setting, marks: Sequence[int]) -> Streamed | N
     question = torch.randint(0, vocabulary, (_QUESTION,), generator=generator).tolist()
     side = model.encoder.spec.image_size
     pictures = torch.randint(0, 256, (8, 1, 3, side, side), dtype=torch.uint8, generator=generator)
-    _watch(model, setting, pictures, question, marks[:1])  # whatever is made at the first call
+    _watch(model, setting, pictures, question, marks[:1])  # whatever is made at the first call,
+    spec = model.connector.spec  # and once for as long a text, as the language model's table of angles
+    longest = min(marks[-1], spec.last_frames or marks[-1])
+    visual = torch.zeros(longest, spec.tokens_per_frame, model.llm.spec.width, device=setting.device)
+    model.generate(pictures[0, :0], question, limit=1, end=-1, visual=visual)
+    del visual
     return _watch(model, setting, pictures, question, marks)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -162,7 +163,7 @@ def _suite(
     root: Path,
     suite: str | None,
     tasks: tuple[str, ...],
-    others: dict[str, object],
+    others: Mapping[str, object],
     modes: tuple[str, ...],
     samples: int | None,
     device: str,
