@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,8 @@ class Nodes:
 
     def start(self) -> subprocess.Popen[bytes]:
         """One more."""
-        meeting = f"is_host={int(not self.agents)},join_timeout=120,last_call_timeout=20"
+        meeting = f"is_host={int(not self.agents)},join_timeout=240,last_call_timeout=20"
+        meeting += ",keep_alive_interval=2,keep_alive_max_attempt=4"
         line = [
             *(warm.python(), "-m", "torch.distributed.run", "--nnodes", "1:2", "--nproc-per-node", "1"),
             *("--max-restarts", "3", "--rdzv-id", "elastic", "--rdzv-backend", "c10d"),
@@ -152,11 +154,12 @@ def test_a_node_that_leaves_and_comes_back_costs_no_step_and_changes_no_loss(
     second.send_signal(signal.SIGTERM)  # as who drains a machine
     until(lambda: nodes.worlds()[len(worlds) :] == [1], PATIENCE)
     trainer = psutil.Process(json.loads((nodes.run / ".owner.json").read_text())["pid"])
-    told = nodes.said().count("closing signal SIGTERM")
-    trainer.suspend()  # else it may be done before the other is back
-    nodes.start()  # torchrun asks the trainer to end: it saves
-    until(lambda: nodes.said().count("closing signal SIGTERM") > told, PATIENCE)
-    trainer.resume()
+    third = nodes.start()  # torchrun asks the trainer to end: it saves
+    while nodes.worlds()[len(worlds) :] == [1] and third.poll() is None and trainer.is_running():
+        trainer.suspend()  # most of the time, else it may be done before the other is back
+        time.sleep(0.4)
+        trainer.resume()
+        time.sleep(0.1)
     assert first.wait(PATIENCE) == 0, nodes.said()
     assert "continues with another world size: 2 -> 1" in nodes.said()
     assert "continues with another world size: 1 -> 2" in nodes.said()
