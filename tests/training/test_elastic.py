@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from tiny import RECIPE
 STEPS = 200
 PATIENCE = 280.0
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
 
 
 class Nodes:
@@ -37,9 +38,9 @@ class Nodes:
     def start(self) -> subprocess.Popen[bytes]:
         """One more."""
         meeting = f"is_host={int(not self.agents)},join_timeout=240,last_call_timeout=20"
-        meeting += ",keep_alive_interval=2,keep_alive_max_attempt=4"
+        meeting += ",keep_alive_interval=1,keep_alive_max_attempt=3"
         line = [
-            *(warm.python(), "-m", "torch.distributed.run", "--nnodes", "1:2", "--nproc-per-node", "1"),
+            *(sys.executable, "-m", "torch.distributed.run", "--nnodes", "1:2", "--nproc-per-node", "1"),
             *("--max-restarts", "3", "--rdzv-id", "elastic", "--rdzv-backend", "c10d"),
             *(
                 "--rdzv-endpoint",
@@ -49,7 +50,7 @@ class Nodes:
                 "--rdzv-conf",
                 meeting,
             ),
-            *("--no-python", str(warm.folder() / "fvlm"), "run", "tiny.toml"),
+            *("-m", "fvlm_core", "run", "tiny.toml"),
         ]
         log = (self.folder / f"node{len(self.agents) + 1}.txt").open("wb")
         self.agents.append(
@@ -103,6 +104,15 @@ class Nodes:
         return "\n".join(file.read_text(errors="replace") for file in sorted(self.folder.glob("node*.txt")))
 
 
+def below_and(agent: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """An agent and all that it started."""
+    try:
+        own = psutil.Process(agent.pid)
+        return [*own.children(recursive=True), own]
+    except psutil.Error:
+        return []
+
+
 @pytest.fixture
 def nodes(tmp_path: Path) -> Iterator[Nodes]:
     text = RECIPE.replace("steps = 6", f"steps = {STEPS}\nlog_every = 1").replace(
@@ -112,7 +122,7 @@ def nodes(tmp_path: Path) -> Iterator[Nodes]:
     made = Nodes(tmp_path)
     yield made
     for agent in made.agents:
-        for below in [*warm.below(agent), agent]:  # type: ignore[arg-type]
+        for below in below_and(agent):
             try:
                 below.kill()
             except psutil.Error:
@@ -172,7 +182,7 @@ def test_a_node_that_dies_costs_the_steps_since_the_last_checkpoint(nodes: Nodes
     first, second = nodes.start(), nodes.start()
     nodes.together(15)
     before = len(nodes.worlds())
-    for process in [*warm.below(second), second]:  # type: ignore[arg-type]
+    for process in below_and(second):
         process.kill()
     assert first.wait(PATIENCE) == 0, nodes.said()
     assert "continues with another world size: 2 -> 1" in nodes.said()
