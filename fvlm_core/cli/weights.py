@@ -75,9 +75,23 @@ def import_(file: Path, recipe: str, run_id: str | None, to: Path | None, root: 
 @click.option(
     "--int8", is_flag=True, help="With onnx or gguf: weights as 8-bit integers, a quarter of the size."
 )
+@click.option(
+    "--push",
+    "repository",
+    metavar="OWNER/NAME",
+    help="Then upload the folder to the Hugging Face hub; a repository that is not there is made, private.",
+)
 @weights_option
 @runs_option
-def export(run_name: str, to: Path, form: Any, int8: bool, weights: str | None, root: Path) -> None:
+def export(
+    run_name: str,
+    to: Path,
+    form: Any,
+    int8: bool,
+    repository: str | None,
+    weights: str | None,
+    root: Path,
+) -> None:
     """Write the model of RUN (a folder, an id, or "recipe/id") as a folder with a model card.
 
     transformers and PyTorch alone load it: `AutoModelForImageTextToText.from_pretrained(DIR, trust_remote_code=True)`;
@@ -89,5 +103,13 @@ def export(run_name: str, to: Path, form: Any, int8: bool, weights: str | None, 
 
     if int8 and form not in ("onnx", "gguf"):
         raise click.UsageError(f"--int8 is of --format onnx and gguf, and the format is {form}")
+    if repository is not None:
+        from fvlm_core.hf.push import check_repository
+
+        check_repository(repository)
     for file in release(find_run(run_name, root), to, weights, form, int8=int8, note=note):
         stdout().print(str(file), soft_wrap=True)
+    if repository is not None:
+        from fvlm_core.hf.push import push
+
+        stdout().print(f"pushed, private unless it was there: {push(to, repository)}", soft_wrap=True)

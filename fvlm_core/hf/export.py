@@ -46,8 +46,8 @@ def release(
     model was shown things in training), model.safetensors (float32, LoRA's factors merged), tokenizer_config.json,
     generation_config.json; in "transformers" processor_config.json and the code as well; in "onnx" the graphs, as 8-bit
     integers with `int8`, settings.json and the code; in "gguf" llm.gguf and the card alone. weights: see `restore`.
-    note: is told what people should know.
-    Raises `UsageError` when `to` is not empty, the run has no complete checkpoint, or the form cannot carry the model.
+    note: is told what people should know. Raises `UsageError` when `to` is not empty, the run has no complete
+    checkpoint, or the form cannot carry the model.
     """
     empty_folder(to)
     for module in _LIBRARIES.get(form, ()):

@@ -147,6 +147,7 @@ COMMANDS: dict[str, list[str]] = {
     "eval none": ["eval", EVIL],
     "caption": ["caption", "x.mp4", "--run", EVIL],
     "gaze": ["gaze", EVIL, "--run", "runs/p/a"],
+    "demo": ["demo", EVIL],
     "weights": ["weights", "export", "runs/p/a", "--to", EVIL],
     "weights import": ["weights", "import", EVIL, "--recipe", EVIL],
     "run name": ["run", "name.toml", "--dry-run"],

@@ -65,7 +65,7 @@ TEXTS = {
     *("--only", "--launcher", "--gpus", "--device", "--name", "--size", "--schedule", "--baseline", "--metric"),
     *("--factors", "--tag", "tags", "patterns", "--drop-run", "--where", "--points", "--warmup-cut", "--columns"),
     *("--model", "--fix", "--bounds", "--figures", "--sizes", "--total-params", "--host", "--prompt", "--system"),
-    *("--n", "--samples-per-step", "--mode", "--stop", "--section", "-s", "--weights"),
+    *("--n", "--samples-per-step", "--mode", "--stop", "--section", "-s", "--weights", "--push"),
     *("--at", "--holdout", "--roll-out", "--per", "--sigma", "--weight", "--outputs", "--grid", "--inference"),
     "fvlm suggest --cost",
     *("fvlm campaign --target", "--within", "--law"),
