@@ -30,7 +30,7 @@ RUN = "captions_small/48"
 SAMPLE = 221
 """A validation clip in which something moves."""
 
-WIDTH = 1000
+WIDTH, HEIGHT = 1180, 1500
 SHADES = 128
 
 
@@ -44,7 +44,7 @@ def report(runs: Path) -> None:
             "--headless=new",
             "--no-sandbox",
             "--hide-scrollbars",
-            f"--window-size={WIDTH},1000",
+            f"--window-size={WIDTH},{HEIGHT}",
         ):
             options.add_argument(argument)
         driver = webdriver.Chrome(

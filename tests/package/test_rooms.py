@@ -29,7 +29,9 @@ def test_no_file_lies_loose_in_the_core(root: Path) -> None:
 
 
 def test_the_tree_that_is_shown_is_the_core_s_in_its_order(root: Path) -> None:
-    section = (root / "docs/explanation/architecture.md").read_text().partition("```text")[2].partition("```")[0]
+    section = (
+        (root / "docs/explanation/architecture.md").read_text().partition("```text")[2].partition("```")[0]
+    )
     named = re.findall(r"^  (\w+)/ ", section, re.MULTILINE)
     folders = {path.parent.name for path in (root / "fvlm_core").glob("*/__init__.py")}
     assert set(named) == folders
