@@ -72,8 +72,10 @@ class _Context(click.Context):
 def _write_paragraphs(formatter: click.HelpFormatter, text: str) -> None:
     if text:
         formatter.write_paragraph()
-        with formatter.indentation():
-            formatter.write_text(text)
+        indent = " " * (formatter.current_indent + formatter.indent_increment)
+        formatter.write(
+            click.wrap_text(text, formatter.width, indent, indent, preserve_paragraphs=True) + "\n"
+        )
 
 
 class _Helpful(click.Command):
