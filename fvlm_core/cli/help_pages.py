@@ -283,7 +283,7 @@ _PAGES = {
     ),
     "weights export": Page(
         (("fvlm weights export captions_small/96 --to my-model", ""),),
-        {"The model": "--weights --runs", "What is made": "--to --format --int8"},
+        {"The model": "--weights --runs", "What is made": "--to --format --int8 --push"},
     ),
     "data": Page(
         (

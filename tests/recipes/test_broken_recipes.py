@@ -53,7 +53,7 @@ BROKEN: dict[str, tuple[str, str]] = {
         'broken.toml:25: data.sources[0].name: none of the data sources is called "smollm2": '
         'did you mean "smoltalk"?\n'
         '  "smollm2" is among the LLMs\n'
-        "  data sources: cauldron, clips, llava-video, openvid, rlaif-v, shapes, shards, sharegpt4video, "
+        "  data sources: cauldron, clips, llava-video, needles, openvid, rlaif-v, shapes, shards, sharegpt4video, "
         "smol-smoltalk, smoltalk, vript, webvid",
     ),
     "missing_base": (
