@@ -14,7 +14,7 @@ from fvlm_core.cli.generation_options import generation, generation_options
 from fvlm_core.cli.help import Command
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import key_option, runs_option, weights_option
-from fvlm_core.cli.path_types import RUN_OR_PATH
+from fvlm_core.cli.path_types import RUN_OR_PATH, NameOrPath
 
 if TYPE_CHECKING:
     from fvlm_core.interfaces.data import Split
@@ -72,6 +72,7 @@ if TYPE_CHECKING:
 @weights_option
 @click.option(
     "--suite",
+    type=NameOrPath(),
     metavar="NAME",
     help="In place of losses: published benchmarks by lmms-eval, of a list that comes with fvlm (video), or a .toml.",
 )

@@ -20,6 +20,7 @@ from fvlm_core.recipes.read import settings_from
 from fvlm_core.training.answers import mean_among
 from fvlm_core.utils.atomic_files import read_rows
 from fvlm_core.utils.errors import FvlmError, UsageError
+from fvlm_core.utils.paths import user_path
 from fvlm_core.utils.visible_text import visible
 from fvlm_registry.nearest import did_you_mean
 
@@ -114,7 +115,7 @@ def suite_names() -> list[str]:
 
 def read_suite(name: str) -> Suite:
     """A suite that comes with fvlm, or a .toml file. Raises `UsageError`, or `Problems` with all that is wrong."""
-    file = Path(name) if name.endswith(".toml") else _SHIPPED / f"{name}.toml"
+    file = user_path(Path(name)) if name.endswith(".toml") else _SHIPPED / f"{name}.toml"
     if not file.is_file():
         known = suite_names()
         raise UsageError(

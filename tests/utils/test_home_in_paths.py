@@ -71,6 +71,7 @@ TEXTS = {
     *("fvlm campaign --target", "--within", "--law"),
     "--decay-from",  # RUN@STEP: the run is found as every run is, below
     # Names that are none of a file: of a data source, a plugin, a run of the recipe that is given.
+    *("fvlm eval --task", "fvlm needle --data"),
     *("fvlm eval --data", "fvlm data describe name", "fvlm data fetch name", "fvlm plugins new name"),
     *("fvlm plugins check names", "fvlm verify-resume --run", "fvlm weights import --run", "fvlm runs list --recipe"),
 }  # fmt: skip
