@@ -61,6 +61,7 @@ def _process_options(app: Sphinx, context: Any, lines: list[str]) -> None:
     if not isinstance(context.command, Command | Group):
         return
     blocks: dict[str, list[str]] = {}
+    name = ""
     for line in lines:
         if line.startswith(".. option:: "):
             name = line.removeprefix(".. option:: ").split()[0].rstrip(",")

@@ -179,14 +179,15 @@ class NeedleResult:
 
     def save(self, to: str | PathLike[str]) -> None:
         """Write the heat map as .png, .pdf or .svg. Raises `FvlmError` for another suffix."""
-        from fvlm_core.report.figures.files import DPI, check_format, house_style, save
+        from fvlm_core.report.figures.files import check_format, house_style, save
+        from fvlm_core.report.figures.look import SCREEN
         from fvlm_core.utils.outputs import writing
         from fvlm_core.utils.paths import user_path
 
         file = user_path(Path(to))
         check_format(file)
         figure = self.figure()
-        figure.set_dpi(DPI)
+        figure.set_dpi(SCREEN.dpi)
         with writing(file), house_style():
             save(figure, file)
 

@@ -10,6 +10,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+from coarse import coarse_figures
 from hypothesis import example, given
 from hypothesis import strategies as st
 from run_folders import write_run
@@ -180,7 +181,7 @@ def test_no_command_prints_a_control_character(
     monkeypatch.setenv("FVLM_RUNS", str(place / "runs"))
     monkeypatch.setenv("FVLM_CACHE", str(place / "cache"))
     monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)
-    monkeypatch.setattr("fvlm_core.report.figures.DPI", 40)
+    coarse_figures(monkeypatch, 40)
     if terminal:
         monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "100")

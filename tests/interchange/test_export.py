@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from coarse import coarse_figures
 from measured import SIZES, STEPS, TRUTH, grid, run
 from PIL import Image
 from tiny import run_cli
@@ -45,7 +46,7 @@ def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     if request.node.name not in AS_THEY_ARE:
         monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)
         monkeypatch.setattr("fvlm_core.scaling.fit.sensitivity.MOST", 0)
-        monkeypatch.setattr("fvlm_core.report.figures.DPI", 40)
+        coarse_figures(monkeypatch, 40)
 
 
 @pytest.fixture

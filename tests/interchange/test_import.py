@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from coarse import coarse_figures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from measured import SIZES, TRUTH, chinchilla, grid
@@ -43,7 +44,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is fitted lies near enough to its law, and nobody looks at the plots."""
     monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)
     monkeypatch.setattr("fvlm_core.scaling.fit.sensitivity.MOST", 0)
-    monkeypatch.setattr("fvlm_core.report.figures.DPI", 40)
+    coarse_figures(monkeypatch, 40)
 
 
 POINTS, SUMMARIES = "all_eval_points.csv", "run_summaries.csv"

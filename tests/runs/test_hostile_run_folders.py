@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from coarse import coarse_figures
 from run_folders import write_run
 from tiny import run_cli
 
@@ -94,7 +95,7 @@ def test_the_bad_are_named_and_the_others_shown(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("fvlm_core.report.figures.DPI", 40)
+    coarse_figures(monkeypatch, 40)
     begun = time.monotonic()
     code, _, err = run_cli([*command, "--runs", str(root)], monkeypatch, capsys)
     assert code == 0 or command[0] == "fit", err  # of two alike sizes no law can be told

@@ -16,6 +16,7 @@ from threading import Timer
 from typing import Any
 
 import pytest
+from coarse import coarse_figures
 from filelock import FileLock
 from imported import modules_of
 from run_folders import validation, write_run
@@ -268,7 +269,7 @@ def test_an_unreadable_run_is_named_and_passed_over_by_what_reads_the_whole_stor
 ) -> None:
     (root / "phase" / "A1" / "recipe.json").write_text("{}")
     monkeypatch.chdir(root.parent)
-    monkeypatch.setattr("fvlm_core.report.figures.DPI", 40)
+    coarse_figures(monkeypatch, 40)
     code, _, err = run_cli([*command, "--runs", str(root)], monkeypatch, capsys)
     assert ("passed over: phase/A1: " in err, "recipe.json: damaged: lacks id" in err) == (True, True), err
     assert "defect" not in err

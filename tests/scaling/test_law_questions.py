@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from coarse import coarse_figures
 from tiny import run_cli
 
 import fvlm
@@ -80,7 +81,7 @@ def test_every_law_is_fitted_and_drawn(
     law: str, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("fvlm_core.report.figures.DPI", 50)
+    coarse_figures(monkeypatch, 50)
     quick(monkeypatch)
     call = ["fit", "--data", str(table), "--model", law, "--draws", "5"]
     code, out, err = run_cli(call, monkeypatch, capsys)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import warm
+from coarse import coarse_figures
 from tiny import RECIPE, run_cli, train
 
 
@@ -24,7 +25,7 @@ def test_files_follow_the_umask(
 ) -> None:
     monkeypatch.setenv("FVLM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)
-    monkeypatch.setattr("fvlm_core.report.figures.DPI", 40)
+    coarse_figures(monkeypatch, 40)
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(RECIPE)
     train(recipe, tmp_path / "runs", "training.steps=2")

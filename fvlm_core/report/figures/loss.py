@@ -111,7 +111,7 @@ def _ends(report: LawReport, x: str) -> list[tuple[float, str, Any]]:
     for size, shade in zip(report.sizes, shades, strict=True):
         table = report.points[report.points["size"] == size]
         y = (
-            float(table.loc[table[x].idxmax(), "loss"])
+            float(table["loss"].to_numpy()[int(np.nanargmax(table[x].to_numpy(dtype=float)))])
             if table[x].notna().any()
             else float(table["loss"].min())
         )
