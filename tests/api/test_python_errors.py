@@ -81,7 +81,8 @@ def test_the_sentence_is_the_command_line_s(
     assert code
     with pytest.raises(fvlm.FvlmError) as told:
         asked()
-    assert str(told.value) == err.rstrip("\n")
+    said = err.rstrip("\n")
+    assert said == str(told.value) or said.startswith(f"{told.value}\n")  # then the line of the recipe
     assert SAID.get(what, "") in str(told.value)
 
 

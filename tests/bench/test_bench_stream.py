@@ -22,7 +22,16 @@ from fvlm_core.bench.streaming import Streamed, bench_stream, live_bytes, stream
 HERE = Setting(recipe="none")
 
 
-@pytest.mark.parametrize(("name", "first"), [*((name, False) for name in CONNECTORS), ("foveated", True)])
+FIRST = ("foveated", True)
+QUICK = [FIRST, ("foveated", False), ("pooled", False)]
+OTHERS = [
+    pytest.param(name, False, marks=pytest.mark.soak)  # nine seconds each
+    for name in CONNECTORS
+    if (name, False) not in QUICK
+]
+
+
+@pytest.mark.parametrize(("name", "first"), [*QUICK, *OTHERS])
 def test_a_frame_keeps_its_tokens_and_the_cache_and_nothing_else_up_to_512(name: str, first: bool) -> None:
     model = connected(name, whole={"question_first": first}).eval()
     found = streamed(model, HERE, (16, 256, 512))
@@ -152,7 +161,7 @@ def test_a_run_is_measured_with_its_own_connector(cli: Any, tmp_path: Path) -> N
     assert code == 0, err
     found = json.loads(out)
     assert [row["name"] for row in found["measured"]] == [
-        "foveated queries=1",
+        "foveated query_dim=8 queries=1",
         "last-frames frames=4 (control)",
     ]
     ours, control = found["measured"]

@@ -78,9 +78,9 @@ def test_data_by_the_name_of_a_source_with_settings_of_its_own(cli: Cli) -> None
 
 def test_the_loss_of_all_sources_is_weighted_by_their_tokens(place: Path, cli: Cli) -> None:
     from fvlm_core.evaluation.subject import measure, open_subject
-    from fvlm_core.plugin_api import Sample, Turn
+    from fvlm_core.plugin_api import DataSource, Sample, Turn
 
-    class Said:
+    class Said(DataSource):
         """Text alone."""
 
         def __init__(self, name: str, words: list[str]) -> None:

@@ -215,10 +215,13 @@ def test_figures_cope_and_say_why(name: str, exact: LawReport) -> None:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
+    from fvlm_core.report.figures.style import caption_of
+
     figure = FigureCanvasAgg(Figure()).figure
     load_figure(name)([exact], figure)
     figure.draw_without_rendering()
-    said = " ".join(" ".join(text.get_text().split()) for text in figure.findobj(Text))
+    written = [text.get_text() for text in figure.findobj(Text)]
+    said = " ".join(" ".join(text.split()) for text in [*written, *caption_of(figure)])
     assert "leave no residual" in said or name in ("isoflop", "sensitivity")
 
 

@@ -155,6 +155,7 @@ def test_a_sweep_of_learning_rates_is_not_bent_by_one_that_diverges() -> None:
 
 def test_the_window_is_in_the_record_and_its_points_are_hollow_in_the_figure() -> None:
     from fvlm_core.report.figures import law_figure
+    from fvlm_core.report.figures.style import caption_of
 
     report = isoflop(campaign(0.001), draws=20)
     for fit, record in zip(report.fits, report.to_json()["fits"], strict=True):
@@ -167,5 +168,4 @@ def test_the_window_is_in_the_record_and_its_points_are_hollow_in_the_figure() -
     outside = sum(11 - fit.n_points for fit in report.fits)
     assert sum(np.size(line.get_xdata()) for line in hollow) == outside > 0
     assert right.collections  # the band of the power
-    words = " ".join(text.get_text() for text in figure.texts)
-    assert "D/N ~ C^r" in " ".join([words, *(text.get_text() for axes in figure.axes for text in axes.texts)])
+    assert "D/N ~ C^r" in " ".join(caption_of(figure))

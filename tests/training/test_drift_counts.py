@@ -135,9 +135,8 @@ def check(trainer: Trainer) -> None:
     rows = [
         row for row in read_metrics(run.folder / "metrics.jsonl") if row["event_type"] in ("train", "eval")
     ]
-    assert (
-        rows or max(expected) < 3
-    )  # `log_every` is 3 at most, and a run may be stopped before its first row
+    # `log_every` is 3 at most, and another one in each attempt, which may end before a step that is a multiple of it.
+    assert rows or max(expected) < 6
     for row in rows:
         right = expected[row["step"]]
         for name in ("samples_seen", "tokens_seen"):
