@@ -36,6 +36,18 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     thread.join()
 
 
+@pytest.fixture
+def others() -> set[threading.Thread]:
+    """Threads that are there already, of servers of other tests."""
+    return {*threading.enumerate()}
+
+
+def answering(others: set[threading.Thread]) -> int:
+    """Requests that the server of this test is busy with."""
+    started = {*threading.enumerate()} - others
+    return sum("process_request_thread" in one.name for one in started)
+
+
 def dropped_after(client: socket.socket, drip: bytes) -> float:
     """Seconds until the server closes a connection on which a byte comes now and then."""
     begun = time.monotonic()
@@ -63,22 +75,23 @@ def test_a_byte_now_and_then_holds_nothing_open(drip: bytes, server: Server) -> 
         assert dropped_after(client, drip) < 6 * SECONDS
 
 
-def test_a_client_that_does_not_read_is_dropped(server: Server) -> None:
+def test_a_client_that_does_not_read_is_dropped(others: set[threading.Thread], server: Server) -> None:
     with socket.create_connection(("127.0.0.1", server.port)) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         begun = time.monotonic()
-        while any("process_request_thread" in one.name for one in threading.enumerate()):
+        while answering(others):
             assert time.monotonic() - begun < 20
             time.sleep(0.05)
         assert time.monotonic() - begun < 6 * SECONDS
 
 
-def test_many_that_do_nothing_keep_nobody_out_for_longer_than_their_time(server: Server) -> None:
+def test_many_that_do_nothing_keep_nobody_out_for_longer_than_their_time(
+    others: set[threading.Thread], server: Server
+) -> None:
     idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(6)]
     begun = time.monotonic()
     time.sleep(0.2)
-    threads = [one for one in threading.enumerate() if "process_request_thread" in one.name]
-    assert len(threads) == CLIENTS
+    assert answering(others) == CLIENTS
     asked = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
     asked.request("GET", "/nothing")
     assert asked.getresponse().status == 404
