@@ -44,8 +44,8 @@ _ANSWERS = 3
 @frozen(kw_only=True)
 class Streamed:
     """One stream. seconds: of all frames up to a mark. first_token: seconds from the question to the first token there.
-    kept: bytes of all tensors beside the model's own there. tokens_per_frame: of the connector. frames: that the
-    language model reads when it is asked, at most; None: all."""
+    kept: bytes of all tensors beside the model's own there. tokens_per_frame: of the connector. last_frames: how many
+    frames the language model reads when it is asked, at most; None: all."""
 
     seconds: dict[int, float]
     first_token: dict[int, float]

@@ -20,7 +20,7 @@ from fvlm_core.hardware.devices import autocast, pick_device
 from fvlm_core.interfaces.data import DataSource, Progress, Sample
 from fvlm_core.interfaces.metric import Answer
 from fvlm_core.interfaces.specs import Mode
-from fvlm_core.media.frames import decode_frames, frames_of
+from fvlm_core.media.frames import count_frames, decode_frames, frames_of
 from fvlm_core.model.answer import answer
 from fvlm_core.model.vlm import VLM, sample_key
 from fvlm_core.recipes.schema import Answering, Chosen
@@ -143,6 +143,9 @@ def _asked(
     for first in range(0, len(source), _IN_STEP):
         batch = [source[index] for index in range(first, min(first + _IN_STEP, len(source)))]
         names = [f"{sample.source}/{sample.id}" for sample in batch]
+        for name, count in zip(names, map(count_frames, batch), strict=True):
+            if count != length:
+                raise UsageError(f"--lengths {length}: {name} has {count} frames")
         prompts = [subject.chat.prompt(sample.turns[:-1]).tolist() for sample in batch]
         seen: list[Tensor | None] = [None] * len(batch)
         if watched == WATCHED:
@@ -157,8 +160,6 @@ def _asked(
             frames = (
                 np.zeros((0, 3, size, size), np.uint8) if tokens is not None else decode_frames(sample, size)
             )
-            if tokens is None and len(frames) != length:
-                raise UsageError(f"--lengths {length}: {name} has {len(frames)} frames")
             said = answer(
                 model,
                 subject.chat,

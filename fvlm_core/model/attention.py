@@ -20,7 +20,8 @@ take as long."""
 
 
 def dot_product_attention(query: Tensor, key: Tensor, value: Tensor, *, causal: bool = False) -> Tensor:
-    """Scaled dot-product attention, [R, heads, S, W] over [R, kv heads, P, W] to [R, heads, S, W].
+    """Scaled dot-product attention (Vaswani et al. 2017, equation 1), [R, heads, S, W] over [R, kv heads, P, W] to
+    [R, heads, S, W], in the dtype of the query or of autocast.
 
     Heads are a multiple of the kv heads, which neighbouring heads share. causal: query i sees keys up to i; S is P.
 

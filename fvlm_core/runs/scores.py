@@ -1,6 +1,7 @@
 """What a trained run scored in evaluations of its own: `scores/NAME.json` in its folder.
 
-`needle.json`: accuracy by length and depth (`fvlm needle`). It is the latest one, and says of which weights.
+`needle.json`: accuracy by length and depth (`fvlm needle`), and of which weights. `SUITE.json`, such as `video.json`:
+published benchmarks (`fvlm eval --suite`). Each is the latest one.
 """
 
 from __future__ import annotations

@@ -203,8 +203,9 @@ def _reports(folder: Path, shards: int, hashes: bool, progress: Progress) -> lis
 
 def _lost(folder: Path, parts: Sequence[Part], shards: int, lost: Sequence[int]) -> str:
     lines: list[str] = []
+    missing = set(lost)
     for part in parts:
-        its = [number for number in part.shards(shards) if number in set(lost)]
+        its = [number for number in part.shards(shards) if number in missing]
         if its:
             first = ", ".join(f"{number:06d}" for number in its[:5])
             more = f" and {len(its) - 5:,} more" if len(its) > 5 else ""

@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 
 from fvlm_core.datasets.shards.settings import PackSettings
 from fvlm_core.datasets.shards.shard import WORK, PackJob, shard_name
-from fvlm_core.datasets.shards.tar import tar_members
+from fvlm_core.datasets.shards.tar import BLOCK, tar_members
 from fvlm_core.datasets.shards.workers import write_shards
 from fvlm_core.interfaces.chat import Chat
 from fvlm_core.interfaces.data import DataSource, Progress, Sample
@@ -93,5 +93,5 @@ def _sizes(shard: Path) -> list[float]:
     """Bytes of each sample, headers and padding too."""
     sizes: dict[str, float] = {}
     for member in tar_members(shard):
-        sizes[member.key] = sizes.get(member.key, 0.0) + 512 + -(-member.size // 512) * 512
+        sizes[member.key] = sizes.get(member.key, 0.0) + BLOCK + -(-member.size // BLOCK) * BLOCK
     return list(sizes.values())

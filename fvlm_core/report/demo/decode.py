@@ -26,7 +26,7 @@ MEMORY = 2 << 30
 def frames_apart(viewing: Viewing, file: Path) -> NDArray[np.uint8]:
     """`Viewing.frames` by a process of its own. Raises `BadSample`, also where it ends without an answer."""
     said = {name: value for name, value in asdict(viewing).items() if name != "sources"}
-    command = [sys.executable, "-m", __name__, json.dumps(said), str(file)]
+    command = [sys.executable, "-P", "-m", __name__, json.dumps(said), str(file)]
     try:
         done = subprocess.run(command, capture_output=True, timeout=2 * SECONDS, check=False)
     except subprocess.TimeoutExpired:
