@@ -83,7 +83,8 @@ def test_in_bf16_it_is_as_near_to_float64_as_torch_s_kernel(shape: tuple[int, ..
         assert error(one) < 0.02
 
 
-def test_autocast_brings_what_rotation_left_in_float32_to_bf16() -> None:
+def test_autocast_brings_what_rotation_left_in_float32_to_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(F, "scaled_dot_product_attention", None)  # products it is, not the kernel
     query, key, value = (states(2, 3, 33, 8, torch.float32) for _ in range(3))
     with torch.autocast("cpu", torch.bfloat16):
         seen = dot_product_attention(query, key, value, causal=True)
