@@ -4,6 +4,7 @@ seen; every connector is measured once, in turn with the control."""
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,26 +25,29 @@ HERE = Setting(recipe="none")
 
 FIRST = ("foveated", True)
 QUICK = [FIRST, ("foveated", False), ("pooled", False)]
-OTHERS = [
-    pytest.param(name, False, marks=pytest.mark.soak)  # nine seconds each
-    for name in CONNECTORS
-    if (name, False) not in QUICK
+LONG = (16, 256, 512)  # nine seconds each
+CASES = [
+    *((name, first, (4, 24, 64)) for name, first in QUICK),
+    *(pytest.param(name, name == "foveated", LONG, marks=pytest.mark.soak) for name in CONNECTORS),
+    pytest.param("foveated", False, LONG, marks=pytest.mark.soak),
 ]
 
 
-@pytest.mark.parametrize(("name", "first"), [*QUICK, *OTHERS])
-def test_a_frame_keeps_its_tokens_and_the_cache_and_nothing_else_up_to_512(name: str, first: bool) -> None:
+@pytest.mark.parametrize(("name", "first", "marks"), CASES)
+def test_a_frame_keeps_its_tokens_and_the_cache_and_nothing_else(
+    name: str, first: bool, marks: tuple[int, int, int]
+) -> None:
     model = connected(name, whole={"question_first": first}).eval()
-    found = streamed(model, HERE, (16, 256, 512))
+    found = streamed(model, HERE, marks)
     assert found is not None
     spec, llm = model.connector.spec, model.llm.spec
     tokens = 0 if spec.last_frames else 4 * spec.tokens_per_frame * llm.width
     position = 4 * llm.depth * 2 * llm.kv_heads * (llm.width // llm.heads)  # bytes of keys and values
     room = cache_room(spec.tokens_per_frame, 32 if first else 0) if name.startswith("foveated") else {}
-    for before, after in ((16, 256), (256, 512)):
+    for before, after in pairwise(marks):
         cache = position * (room[after] - room[before]) if room else 0
         assert found.kept[after] - found.kept[before] == (after - before) * tokens + cache
-    assert list(found.seconds) == list(found.first_token) == [16, 256, 512]
+    assert list(found.seconds) == list(found.first_token) == [*marks]
 
 
 def cache_room(tokens: int, question: int) -> dict[int, int]:

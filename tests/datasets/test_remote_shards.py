@@ -454,14 +454,14 @@ def test_what_lets_one_in_is_not_sent_to_where_the_hub_leads(
         assert len(server.asked) > 1
 
 
-STEPS = 200
+LENGTHS = [40, pytest.param(200, marks=pytest.mark.soak)]
 
 
-def recipe(folder: Path, path: str) -> Path:
+def recipe(folder: Path, path: str, steps: int = 40) -> Path:
     from tiny import CONNECTOR, ENCODER, LLM, TRAINING
 
     data = f'\n[[data.sources]]\nname = "shards"\npath = "{path}"\n'
-    every = TRAINING.replace("steps = 6", f"steps = {STEPS}").replace("every = 2", "every = 100")
+    every = TRAINING.replace("steps = 6", f"steps = {steps}").replace("every = 2", f"every = {steps // 2}")
     file = folder / "far.toml"
     file.write_text('name = "far"\n' + ENCODER + CONNECTOR + LLM + data + every)
     return file
@@ -472,18 +472,23 @@ def came_of(root: Path) -> dict[str, Any]:
     return outcome(next(root.glob("far/*")))
 
 
+@pytest.fixture(scope="module", params=LENGTHS)
+def steps(request: pytest.FixtureRequest) -> int:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def local(packs: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def local(steps: int, packs: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     from tiny import train
 
     folder = tmp_path_factory.mktemp("local")
-    train(recipe(folder, str(packs)), folder / "runs")
+    train(recipe(folder, str(packs), steps), folder / "runs")
     return came_of(folder / "runs")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_200_steps_from_s3_are_those_of_local_shards(
-    workers: int, local: Any, packs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_training_from_s3_is_that_from_local_shards(
+    workers: int, steps: int, local: Any, packs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tiny import train
 
@@ -496,8 +501,9 @@ def test_200_steps_from_s3_are_those_of_local_shards(
         places._signed.cache_clear()
         upload(packs, "bucket")
         more = f"training.workers={workers}"
-        train(recipe(tmp_path, "s3://bucket"), tmp_path / "runs", more, until=77)  # and goes on there
-        train(recipe(tmp_path, "s3://bucket"), tmp_path / "runs", more)
+        file = recipe(tmp_path, "s3://bucket", steps)
+        train(file, tmp_path / "runs", more, until=steps * 2 // 5)  # and goes on there
+        train(file, tmp_path / "runs", more)
     places._client.cache_clear()
     places._signed.cache_clear()
     assert came_of(tmp_path / "runs") == local
@@ -507,17 +513,18 @@ def test_200_steps_from_s3_are_those_of_local_shards(
         assert secret not in record
 
 
-def test_200_steps_are_the_same_where_one_request_in_twenty_fails_and_a_run_moves_there_from_here(
-    local: Any, packs: Path, tmp_path: Path, server: FarServer
+def test_training_is_the_same_where_one_request_in_twenty_fails_and_a_run_moves_there_from_here(
+    steps: int, local: Any, packs: Path, tmp_path: Path, server: FarServer
 ) -> None:
     """A piece is dropped from the cache again and again, so that requests go on to the end."""
     from tiny import train
 
     server.fault = some(0.05, unavailable, cut)
-    train(recipe(tmp_path, str(packs)), tmp_path / "runs", until=30)
+    train(recipe(tmp_path, str(packs), steps), tmp_path / "runs", until=steps // 5)
     asked = 0
-    for until in (90, 150, None):
-        train(recipe(tmp_path, server.url), tmp_path / "runs", "training.workers=1", until=until)
+    for until in (steps * 2 // 5, steps * 3 // 4, None):
+        file = recipe(tmp_path, server.url, steps)
+        train(file, tmp_path / "runs", "training.workers=1", until=until)
         shutil.rmtree(tmp_path / "cache" / "remote")
         assert len(server.asked) > asked + CLIPS
         asked = len(server.asked)

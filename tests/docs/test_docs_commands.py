@@ -35,7 +35,13 @@ def test_every_command_is_one_that_fvlm_reads(page: Path) -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("page", EXECUTED, ids=_named)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=pytest.mark.soak if page.stem == "campaign" else (), id=_named(page))
+        for page in EXECUTED  # that one plays campaigns to their end, 20 s
+    ],
+)
 def test_executed_commands_come_out_as_shown(page: Path, tmp_path: Path) -> None:
     done = execute.execute(page, tmp_path)
     assert done

@@ -221,6 +221,7 @@ def test_two_slots_from_the_first_run_on_come_to_the_same_verdict(tmp_path: Path
     assert decided(tmp_path / "runs") == decided(undisturbed / "runs")
 
 
+@pytest.mark.soak
 def test_jobs_of_slurm_come_to_the_same_verdict_as_one_process(
     cluster: Path,
     tmp_path: Path,

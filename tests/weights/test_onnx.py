@@ -13,7 +13,7 @@ import pytest
 from tiny import RECIPE, run_cli, train
 from videos import write_video
 
-from fvlm_core.runs.store import open_run
+from fvlm_core.runs.store import StoredRun, open_run
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 pytest.importorskip("onnxscript", reason="needs the extra onnx")
@@ -32,30 +32,42 @@ CONNECTORS = {
 }
 
 
+EACH = ["foveated", *(pytest.param(name, marks=pytest.mark.soak) for name in ("shallow", "pooled"))]
+"""Eight seconds of writing graphs each."""
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a trained run for each connector, and each as ONNX graphs."""
-    folder = tmp_path_factory.mktemp("onnx")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FVLM_CACHE", str(folder / "cache"))
-        for name, settings in CONNECTORS.items():
-            recipe = RECIPE.replace('name = "foveated"\nquery_dim = 8', settings)
-            recipe = recipe.replace('name = "tiny"', f'name = "{name}"').replace("steps = 6", "steps = 24")
-            recipe = recipe.replace("every = 2", "every = 24").replace(
-                "kv_heads = 1", "kv_heads = 1\nposition = 64"[:12]
-            )
-            (folder / f"{name}.toml").write_text(recipe)
-            train(folder / f"{name}.toml", folder / "runs")
-            told: list[str] = []
-            run = open_run(folder / "runs" / name / name)
-            release(run, folder / f"{name}-onnx", form="onnx", note=told.append)
-            (folder / f"{name}-onnx.txt").write_text("\n".join(told))
+    """Where runs are, and their graphs."""
+    return tmp_path_factory.mktemp("onnx")
+
+
+def run_of(place: Path, name: str) -> StoredRun:
+    """A trained run with this connector."""
+    if not (place / f"{name}.toml").exists():
+        recipe = RECIPE.replace('name = "foveated"\nquery_dim = 8', CONNECTORS[name])
+        recipe = recipe.replace('name = "tiny"', f'name = "{name}"').replace("steps = 6", "steps = 24")
+        (place / f"{name}.toml").write_text(recipe.replace("every = 2", "every = 24"))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("FVLM_CACHE", str(place / "cache"))
+            train(place / f"{name}.toml", place / "runs")
+    return open_run(place / "runs" / name / name)
+
+
+def graphs_of(place: Path, name: str) -> Path:
+    """It as ONNX graphs; what was told of them stands beside."""
+    folder = place / f"{name}-onnx"
+    if not folder.exists():
+        told: list[str] = []
+        release(run_of(place, name), folder, form="onnx", note=told.append)
+        (place / f"{name}-onnx.txt").write_text("\n".join(told))
     return folder
 
 
 @pytest.fixture(scope="module")
 def clips(place: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("clips")
+    run_of(place, "foveated")
     made = sorted(place.glob("cache/**/*.mp4"))[:18]
     return [
         *made,
@@ -77,11 +89,11 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return lambda *arguments: run_cli([str(argument) for argument in arguments], monkeypatch, capsys)
 
 
-@pytest.mark.parametrize("name", CONNECTORS)
+@pytest.mark.parametrize("name", EACH)
 def test_graphs_caption_without_pytorch_as_fvlm_does(
     name: str, place: Path, clips: list[Path], python: Path, cli: Cli
 ) -> None:
-    folder = place / f"{name}-onnx"
+    folder = graphs_of(place, name)
     out = bare.run(python, folder / "caption_onnx.py", *clips, cwd=place)
     there = [json.loads(line)["caption"] for line in out.splitlines()]
     code, out, err = cli("caption", *clips, "--run", place / "runs" / name / name)
@@ -92,25 +104,25 @@ def test_graphs_caption_without_pytorch_as_fvlm_does(
     assert there == here
 
 
+@pytest.mark.parametrize("name", EACH[:2])
 def test_frames_that_come_one_by_one_are_captioned_as_by_the_run(
-    place: Path, clips: list[Path], python: Path
+    name: str, place: Path, clips: list[Path], python: Path
 ) -> None:
     from fvlm_core.api.trained import Trained
 
-    for name in ("foveated", "shallow"):
-        program = place / f"{name}-onnx" / "caption_onnx.py"
-        given = (*clips[:4], "--mode", "autoregressive", "--question", "What moves?")
-        out = bare.run(python, program, *given, cwd=place)
-        trained = Trained(open_run(place / "runs" / name / name), lambda text: None)
-        here = [trained.generate(clip, "What moves?", mode="autoregressive") for clip in clips[:4]]
-        assert [json.loads(line)["caption"] for line in out.splitlines()] == here
+    program = graphs_of(place, name) / "caption_onnx.py"
+    given = (*clips[:4], "--mode", "autoregressive", "--question", "What moves?")
+    out = bare.run(python, program, *given, cwd=place)
+    trained = Trained(run_of(place, name), lambda text: None)
+    here = [trained.generate(clip, "What moves?", mode="autoregressive") for clip in clips[:4]]
+    assert [json.loads(line)["caption"] for line in out.splitlines()] == here
 
 
 def test_a_file_that_is_no_video_gets_a_line_of_its_own(place: Path, clips: list[Path], python: Path) -> None:
     (place / "none.mp4").write_bytes(b"<html>")
     command = [
         str(python),
-        str(place / "pooled-onnx" / "caption_onnx.py"),
+        str(graphs_of(place, "foveated") / "caption_onnx.py"),
         str(place / "none.mp4"),
         str(clips[0]),
     ]
@@ -121,12 +133,12 @@ def test_a_file_that_is_no_video_gets_a_line_of_its_own(place: Path, clips: list
     assert second["caption"]
 
 
-def test_every_graph_is_compared_with_pytorch_and_how_near_it_is_is_told(place: Path) -> None:
-    for name in CONNECTORS:
-        told = (place / f"{name}-onnx.txt").read_text().splitlines()
-        names = ["encode", *([] if name == "pooled" else ["look"]), "embed", "step"]
-        assert [line.partition(":")[0] for line in told] == names
-        assert all(float(line.split("at most ")[1].split(" ")[0]) <= onnx.PARITY for line in told)
+@pytest.mark.parametrize("name", EACH)
+def test_every_graph_is_compared_with_pytorch_and_how_near_it_is_is_told(name: str, place: Path) -> None:
+    told = graphs_of(place, name).with_suffix(".txt").read_text().splitlines()
+    names = ["encode", *([] if name == "pooled" else ["look"]), "embed", "step"]
+    assert [line.partition(":")[0] for line in told] == names
+    assert all(float(line.split("at most ")[1].split(" ")[0]) <= onnx.PARITY for line in told)
 
 
 def test_a_graph_that_gives_something_else_is_not_left_as_if_it_were_right(
@@ -135,13 +147,13 @@ def test_a_graph_that_gives_something_else_is_not_left_as_if_it_were_right(
     monkeypatch.setattr(onnx, "_write", lambda *given: None)
     monkeypatch.setattr(onnx, "distance", lambda *given: 0.01)
     with pytest.raises(FvlmError, match=r"encode\.onnx: differs from PyTorch by 1\.0e-02 of the largest"):
-        release(open_run(place / "runs" / "pooled" / "pooled"), tmp_path / "out", form="onnx")
+        release(run_of(place, "pooled"), tmp_path / "out", form="onnx")
 
 
 def test_int8_is_a_quarter_of_the_size_and_says_how_far_it_is(place: Path, tmp_path: Path) -> None:
     from fvlm_core.hf.standalone.modeling_fvlm import FvlmForConditionalGeneration
 
-    release(open_run(place / "runs" / "pooled" / "pooled"), tmp_path / "model")
+    release(run_of(place, "pooled"), tmp_path / "model")
     model: Any = FvlmForConditionalGeneration.from_pretrained(tmp_path / "model")
     module, given, names, dynamic = onnx.graphs(model)["embed"]
     file = tmp_path / "embed.onnx"
@@ -152,7 +164,7 @@ def test_int8_is_a_quarter_of_the_size_and_says_how_far_it_is(place: Path, tmp_p
 
 
 def test_int8_of_another_format_is_misuse(place: Path, cli: Cli, tmp_path: Path) -> None:
-    run = place / "runs" / "pooled" / "pooled"
+    run = run_of(place, "pooled").folder
     code, _, err = cli("weights", "export", run, "--to", tmp_path / "out", "--int8")
     assert code == 2
     assert "--int8 is of --format onnx and gguf, and the format is transformers" in err
