@@ -44,6 +44,7 @@ from fvlm_core.datasets.sources.video_rows import VideoEntry as VideoEntry
 from fvlm_core.datasets.sources.video_rows import VideoRows as VideoRows
 from fvlm_core.evaluation.subject import check_mode as check_mode
 from fvlm_core.evaluation.subject import open_subject as open_subject
+from fvlm_core.execution.fork_server import ForkServer as ForkServer
 from fvlm_core.interfaces.chat import Chat as Chat
 from fvlm_core.interfaces.chat import EncodedChat as EncodedChat
 from fvlm_core.interfaces.connector import Auxiliary as Auxiliary

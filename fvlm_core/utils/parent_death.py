@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
-_PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG = 1
 
 
 def tied(command: Sequence[str]) -> tuple[str, ...]:
@@ -28,7 +28,7 @@ def tied(command: Sequence[str]) -> tuple[str, ...]:
 
 
 def _main(parent: int, command: list[str]) -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # it died before it could be asked for
         sys.exit(128 + signal.SIGTERM)
     try:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from contextlib import suppress
 
-from fvlm_core.plugin_api import Ended, Job, Launcher, Task, UsageError, tied
+from fvlm_core.plugin_api import Ended, ForkServer, Job, Launcher, Task, UsageError, tied
 from fvlm_local.config import Local
 
 _GPUS = "CUDA_VISIBLE_DEVICES"
 _THREADS = "OMP_NUM_THREADS"
+_MODULE = (sys.executable, "-P", "-m")
 
 
 class LocalLauncher(Launcher):
@@ -23,24 +25,52 @@ class LocalLauncher(Launcher):
         self.gpus = len(self._shares[0]) if self._shares else 0
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._threads = config.threads or max(1, cores // (slots * config.processes))
+        self._forks = config.fork and config.processes == 1 and sys.platform.startswith("linux")
+        self._server: ForkServer | None = None
 
     def start(self, job: Job, slot: int) -> Task:
         """Start a process that leads a group of its own, so that Ctrl-C in a terminal does not reach it."""
-        environment = {_THREADS: str(self._threads), **os.environ, **job.environment}
         gpus = self._shares[slot] if self._shares else ()
-        if gpus:
-            environment[_GPUS] = ",".join(gpus)
+        own = {**job.environment, **({_GPUS: ",".join(gpus)} if gpus else {})}
+        common = {_THREADS: str(self._threads), **os.environ}
+        place = f"slot {slot + 1}" + (f", GPU {','.join(gpus)}" if gpus else "")
+        if self._forks and job.command[:3] == _MODULE:
+            try:
+                if self._server is None:
+                    self._server = ForkServer(common)
+                number = self._server.start(job.command[3:], job.folder, own, job.log)
+                return _Forked(self._server, number, place)
+            except OSError:  # a plain start may do better, or has words for what is wrong
+                self._forks = self._server is not None  # one that could be made and has died is made anew
+                self._server = None
         with job.log.open("ab") as log:
             process = subprocess.Popen(
                 tied(job.command),
                 cwd=job.folder,
-                env=environment,
+                env=common | own,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        return _Process(process, f"slot {slot + 1}" + (f", GPU {','.join(gpus)}" if gpus else ""))
+        return _Process(process, place)
+
+
+class _Forked(Task):
+    def __init__(self, server: ForkServer, number: int, place: str) -> None:
+        self._server = server
+        self._number = number
+        self.place = place
+
+    def poll(self) -> Ended | None:
+        code = self._server.poll(self._number)
+        return None if code is None else Ended(code)
+
+    def stop(self) -> None:
+        self._server.signal(self._number, signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._server.signal(self._number, signal.SIGKILL, group=True)
 
 
 class _Process(Task):

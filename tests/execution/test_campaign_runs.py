@@ -204,6 +204,7 @@ def _after_the_pilot(undisturbed: Path, folder: Path) -> None:
     (folder / "runs" / "small" / "campaign.json").write_text(json.dumps(kept))
 
 
+@pytest.mark.soak
 def test_two_slots_come_to_the_same_verdict_as_one_process(tmp_path: Path, undisturbed: Path) -> None:
     _after_the_pilot(undisturbed, tmp_path)
     process = start(tmp_path, undisturbed / "cache", "--launcher", "local", "--slots", "2")
