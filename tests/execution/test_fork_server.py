@@ -49,7 +49,8 @@ if what == "wait":
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     (tmp_path / "program.py").write_text(PROGRAM)
-    return {**os.environ, "PYTHONPATH": str(tmp_path), "COMMON": "both"}
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path, "COMMON": "both"}
 
 
 @pytest.fixture
