@@ -81,8 +81,8 @@ class Updates:
             self.replicas.scatter({})
             return
         factor = mean_and_clip(numbers[-1], count, self.training.clip)
-        for gradient in gradients.values():
-            gradient.mul_(factor)
+        if gradients:
+            torch._foreach_mul_([*gradients.values()], factor)  # pyright: ignore[reportPrivateUsage]
         self.replicas.scatter(gradients)
         if looks:
             # Fused AdamW leaves weights, moments and its own count alone where this is 1, as gradient scalers set it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
@@ -42,15 +43,28 @@ class ShapesSource(DataSource):
         config, drawn = self.config, self._scene(index)
         asked = drawn if isinstance(drawn, Questioned) else None
         return Sample(
-            f"{config.level}-{config.seed}-{self.film.split}-{index:06d}",
+            self.sample_id(index),
             self.name,
-            (Turn("user", asked.prompt() if asked else config.prompt), Turn("assistant", drawn.caption())),
+            (Turn("user", self._question(drawn)), Turn("assistant", drawn.caption())),
             None if config.text_only else self._file(index) if config.files else self._pictures(drawn),
             rejected=self._rejected(index, drawn) if config.pairs else (),
             nats=None if config.text_only else drawn.nats(),
             category=asked.kind() if asked else "",
             chance=asked.chance() if asked else None,
         )
+
+    def sample_id(self, index: int) -> str:
+        """Nothing is drawn for it."""
+        return f"{self.config.level}-{self.config.seed}-{self.film.split}-{index:06d}"
+
+    def texts(self) -> Iterator[str]:
+        """As `DataSource` has them, without the rest of each sample."""
+        for index in range(len(self)):
+            drawn = self._scene(index)
+            yield self._question(drawn)
+            yield drawn.caption()
+            if self.config.pairs:
+                yield from (turn.content for turn in self._rejected(index, drawn))
 
     def prepare(self, progress: Progress) -> None:
         """Draw what is missing, and write a manifest that the `clips` source reads. One process at a time draws."""
@@ -62,6 +76,9 @@ class ShapesSource(DataSource):
             if missing:
                 render(self.film, missing, progress)
             self._write_manifest()
+
+    def _question(self, drawn: Scene) -> str:
+        return drawn.prompt() if isinstance(drawn, Questioned) else self.config.prompt
 
     def _rejected(self, index: int, drawn: Scene) -> tuple[Turn, ...]:
         film = self.film

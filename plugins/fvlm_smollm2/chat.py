@@ -224,10 +224,13 @@ def from_corpus(texts: Iterable[str], system: str = SYSTEM) -> ChatML:
     words by falling frequency, then alphabetically. Raises `UsageError` beyond 65,536 different words.
     """
     pieces: Counter[str] = Counter()
+    behind: Counter[str] = Counter()
     for text in chain(_ALWAYS, (system,), texts):
         first, *others = text.split(" ")  # no word goes on behind a space
         pieces[first] += 1
-        pieces.update(f" {other}" for other in others)
+        behind.update(others)
+    for other, times in behind.items():
+        pieces[f" {other}"] += times
     split: Any = pre_tokenizers.Split(Regex(r" ?\w+| ?[^\w\s]|\s"), "isolated")
     words: Counter[str] = Counter()
     for piece, times in pieces.items():

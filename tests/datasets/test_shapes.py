@@ -306,3 +306,13 @@ def test_without_files_the_model_gets_the_pictures_as_they_were_drawn(level: Lev
         assert np.array_equal(shown, np.stack([np.asarray(one) for one in pictures]).transpose(0, 3, 1, 2))
         apart = shown.astype(int) - decode_frames(other, side).astype(int)
         assert np.abs(apart).mean() < 12
+
+
+@pytest.mark.parametrize("level", ["easy", "signals", "questions"])
+def test_texts_ids_and_fingerprint_are_those_of_the_samples(level: Level) -> None:
+    pairs = level == "easy"
+    source = build(Shapes(level=level, frames=2, clips=40, validation_clips=8, pairs=pairs), "train")
+    samples = [source[index] for index in range(len(source))]
+    turns = [turn for sample in samples for turn in (*sample.turns, *sample.rejected)]
+    assert [*source.texts()] == [turn.content for turn in turns]
+    assert [source.sample_id(index) for index in range(len(source))] == [sample.id for sample in samples]

@@ -53,6 +53,18 @@ def lossless(file: Path, frames: NDArray[np.uint8], rate: int) -> Path:
     return file
 
 
+@pytest.mark.parametrize("width", [28, 40])
+def test_a_picture_of_the_encoder_s_size_is_shown_as_it_is_as_of_a_file(width: int, tmp_path: Path) -> None:
+    frames = noise(6, 28, width)
+    array, file = FrameArray(frames, 3.0), VideoFile(lossless(tmp_path / "a.nut", frames, 3))
+    seen = decode_frames(sample(array), 28)
+    assert np.array_equal(seen, decode_frames(sample(file), 28))
+    left = (width - 28) // 2
+    assert np.array_equal(seen[1], frames[3, :, left : left + 28].transpose(2, 0, 1))
+    seen[:] = 0
+    assert frames.any()
+
+
 @pytest.mark.parametrize(
     ("rate", "fps", "most"), [(10, 1.0, 64), (10, 3.0, 64), (10, 10.0, 64), (10, 4.0, 7), (4, 25.0, 64)]
 )
