@@ -65,9 +65,10 @@ RUNS = {
     "phase1b_135m": ["135M-scaling"],
     "phase1b_360m": ["360M-scaling"],
     "quickstart": [
-        *("64-36864", "24-4096-blind", "24-4096-coarse-only"),
-        *(f"{width}-{samples}" for samples in (36864, 10240, 4096) for width in (48, 32, 16, 12, 8)),
+        *("64-65536", "24-5120-blind", "24-5120-coarse-only"),
+        *(f"{width}-{samples}" for samples in (65536, 20480, 5120) for width in (48, 24, 16, 8)),
     ],
+    "laptop_law": ["8", "12", "16", "24", "32", "64"],
     "captions_small": ["32", "48", "96", "48-blind", "48-coarse-only"],
     "needles_small": ["foveated", "pooled", "last-4", "blind"],
     "questions_small": ["baseline", "pooled", "blind"],
@@ -85,6 +86,7 @@ RUNS = {
 }
 OWN_DATA = (
     "quickstart",
+    "laptop_law",
     "captions_small",
     "gaze_study",
     "metrics_small",
