@@ -309,6 +309,7 @@ def test_a_million_rows_are_planned_in_seconds(tmp_path: Path) -> None:
 
 def test_a_straggler_is_named_once(tmp_path: Path) -> None:
     from fvlm_core.execution import pack_parts
+    from fvlm_core.execution.scheduler import Pool, RetryPolicy
     from fvlm_core.interfaces.launcher import Ended, Job, Launcher, Task
 
     looks: dict[str, int] = {}
@@ -344,7 +345,11 @@ def test_a_straggler_is_named_once(tmp_path: Path) -> None:
     said: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pack_parts, "_LOOK", 0.02)
-        pool = pack_parts.PartPool(Whole(tmp_path, (), 5, ()), Fake(), 2, 1, said.append)
-        assert pool.run(lambda: False) == []
+        whole = Whole(tmp_path, (), 5, ())
+        entries = whole.missing()
+        Pool(entries, Fake(), RetryPolicy(2, 1), whole.job, pack_parts.Stragglers(said.append)).run(
+            lambda: False
+        )
+    assert {entry.state for entry in entries} == {"complete"}
     assert len([text for text in said if "straggles" in text]) == 1
     assert any(text.startswith("part 5 of 5: straggles") and "2 shards are missing" in text for text in said)
