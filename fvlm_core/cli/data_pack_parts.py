@@ -130,12 +130,15 @@ class PartsRequest:
         from fvlm_core.cli.console import stderr, stdout
         from fvlm_core.cli.data_named import data_folder
         from fvlm_core.cli.data_pack_view import show_packs
+        from fvlm_core.cli.launch_view import failures_text
         from fvlm_core.datasets.shards.manifest import MANIFEST
         from fvlm_core.datasets.shards.parts import join_parts
         from fvlm_core.execution.grid import open_launcher
-        from fvlm_core.execution.pack_parts import PackInParts, PartPool, failed
+        from fvlm_core.execution.pack_parts import PackInParts, Stragglers
+        from fvlm_core.execution.scheduler import Pool, RetryPolicy
         from fvlm_core.recipes.read import read_launcher
         from fvlm_core.training.signals import Stopped, StopRequest
+        from fvlm_core.utils.errors import FvlmError
 
         assert self.parts
         assert self.launcher
@@ -159,17 +162,23 @@ class PartsRequest:
             self.parts,
             (*_same_command(sys.argv[1:]), *share),
         )
-        pool = PartPool(
-            whole, launcher, self.slots, self.retries, lambda text: stdout().print(text, soft_wrap=True)
-        )
-        if pool.missing < self.parts:
-            stdout().print(f"{self.parts - pool.missing:,} of {self.parts:,} parts are whole")
+        missing = whole.missing()
+        watcher = Stragglers(lambda text: stdout().print(text, soft_wrap=True))
+        if len(missing) < self.parts:
+            stdout().print(f"{self.parts - len(missing):,} of {self.parts:,} parts are whole")
         with StopRequest(30.0) as stop:
-            failures = pool.run(lambda: stop.number is not None)
-            if stop.number is not None and pool.missing:
-                raise Stopped(stop.number)
-        if failures:
-            raise failed(failures, self.parts)
+            pool = Pool(missing, launcher, RetryPolicy(self.slots, self.retries), whole.job, watcher)
+            pool.run(lambda: stop.number is not None)
+            number = stop.number
+        failed = [entry for entry in missing if entry.state == "failed"]
+        if failed:
+            stderr().print(failures_text(failed), soft_wrap=True)
+        if number is not None and any(entry.state == "stopped" for entry in missing):
+            raise Stopped(number)
+        if failed:
+            raise FvlmError(
+                f"{len(failed)} of {self.parts} parts failed; the same command makes what they lack"
+            )
         labels = {data_folder(self.root, named): named.label for named in self.found.sources}
         with Display(stderr(), 0) as display:
             joined = [

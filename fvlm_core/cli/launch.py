@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 from attrs import evolve
@@ -13,10 +12,9 @@ from fvlm_core.api.views.display import Display
 from fvlm_core.cli.console import stderr, stdout
 from fvlm_core.cli.launch_options import LaunchRequest
 from fvlm_core.cli.launch_plan import jobs_text
-from fvlm_core.cli.launch_view import LaunchView
+from fvlm_core.cli.launch_view import LaunchView, failures_text
 from fvlm_core.execution.grid import Grid, open_grid, open_launcher, prepare_data
-from fvlm_core.execution.grid_run import GridRun
-from fvlm_core.execution.jobs import CommandLine, earlier_runs, tail
+from fvlm_core.execution.jobs import CommandLine, earlier_runs
 from fvlm_core.execution.sequential import Outcome
 from fvlm_core.interfaces.launcher import Launcher
 from fvlm_core.planning.plan import RunPlan
@@ -24,9 +22,6 @@ from fvlm_core.recipes.read import Recipe, read_launcher
 from fvlm_core.training.signals import Stopped, StopRequest
 from fvlm_core.training.world import world_size
 from fvlm_core.utils.errors import FvlmError, UsageError
-
-_LINES = 12
-"""Of a failed job's log."""
 
 _PATIENCE = 15.0
 """Seconds beyond the jobs' own time to save, after which a signal ends this process too."""
@@ -60,7 +55,7 @@ def launch(
         number = stop.number
     failed = [entry for entry in grid.entries if entry.state == "failed"]
     if failed:
-        stderr().print(_explain(failed), soft_wrap=True)
+        stderr().print(failures_text(failed), soft_wrap=True)
     if number is not None and any(entry.state == "stopped" for entry in grid.entries):
         raise Stopped(number)
     text = f"{len(failed)} of {len(grid.entries)} runs failed; the same command starts them again"
@@ -107,20 +102,3 @@ def _submit(grid: Grid, launcher: Launcher, request: LaunchRequest) -> tuple[lis
         f"submitted; the same command shows the jobs{f' and submits the other {left}' if left else ''}"
     )
     return [], None
-
-
-def _explain(failed: list[GridRun]) -> str:
-    """Each failure, where its log is, and its last lines."""
-    lines: list[str] = []
-    for entry in failed:
-        lines.append(f"{entry.run.id}: {entry.note}")
-        if entry.log is not None:
-            lines.append(f"  {_short(entry.log)} ends with:")
-            lines += [f"    {text}" for text in tail(entry.log, _LINES)]
-    return "\n".join(lines)
-
-
-def _short(path: Path) -> str:
-    """Below this folder if it is."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -12,7 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from fvlm_core.api.views.console import new_table
-from fvlm_core.execution.grid_run import GridRun, State
+from fvlm_core.execution.entry import Entry, State
+from fvlm_core.execution.grid_run import GridRun
+from fvlm_core.execution.jobs import tail
 from fvlm_core.execution.run_progress import reached
 
 _REFRESH = 1.0
@@ -23,6 +26,9 @@ _AROUND = 4
 
 _FIRST: tuple[State, ...] = ("running", "held", "failed", "ready", "waiting", "stopped", "complete")
 """What is shown first where not all runs fit."""
+
+_LINES = 12
+"""Of a failed job's log."""
 
 _STYLES: dict[State, str] = {"running": "bold", "failed": "red", "complete": "green", "held": "yellow"}
 
@@ -48,7 +54,7 @@ class LaunchView:
 
     def said(self, entry: GridRun, text: str) -> None:
         """One line whatever the width: logs are read with grep."""
-        self.console.print(f"{entry.run.id}: {text}", soft_wrap=True)
+        self.console.print(f"{entry.name}: {text}", soft_wrap=True)
 
     def seen(self, entries: Sequence[GridRun]) -> None:
         """Draw the table anew, once a second."""
@@ -68,7 +74,24 @@ def launch_table(entries: Sequence[GridRun], height: int) -> Group:
         loss = f"{now.loss:.4f}" if now.loss is not None else ""
         place = entry.task.place if entry.task is not None else ""
         state = Text(entry.state, style=_STYLES.get(entry.state, ""))
-        table.add_row(entry.run.id, state, step, loss, str(entry.tries or ""), place, entry.note)
+        table.add_row(entry.name, state, step, loss, str(entry.tries or ""), place, entry.note)
     counts = {state: sum(entry.state == state for entry in entries) for state in _FIRST}
     said = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     return Group(table, Text(said))
+
+
+def failures_text(failed: Sequence[Entry]) -> str:
+    """Each failure, where its log is, and its last lines."""
+    lines: list[str] = []
+    for entry in failed:
+        lines.append(f"{entry.name}: {entry.note}")
+        if entry.log is not None:
+            lines.append(f"  {_short(entry.log)} ends with:")
+            lines += [f"    {text}" for text in tail(entry.log, _LINES)]
+    return "\n".join(lines)
+
+
+def _short(path: Path) -> str:
+    """Below this folder if it is."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

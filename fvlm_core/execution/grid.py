@@ -26,12 +26,12 @@ class Grid:
     line: CommandLine
     entries: list[GridRun]
 
-    def pool(self, launcher: Launcher, slots: int, retries: int, watcher: Watcher) -> Pool:
+    def pool(self, launcher: Launcher, slots: int, retries: int, watcher: Watcher[GridRun]) -> Pool[GridRun]:
         """The runs over a launcher's slots."""
         ambiguous = (1,) if launcher.processes > 1 else ()
         policy = RetryPolicy(slots, retries, ambiguous)
         return Pool(
-            self.entries, launcher, policy, lambda run: make_job(self.recipe, run, self.line), watcher
+            self.entries, launcher, policy, lambda entry: make_job(self.recipe, entry.run, self.line), watcher
         )
 
     def outcomes(self) -> list[Outcome]:
@@ -52,7 +52,8 @@ def open_grid(recipe: Recipe, line: CommandLine) -> Grid:
     check_drift(recipe, line.root, line.allowed)
     entries: list[GridRun] = []
     for run in recipe.runs:
-        entry = GridRun(run, run_folder(line.root, recipe, run), earlier_runs(recipe, run, line.root))
+        after = earlier_runs(recipe, run, line.root)
+        entry = GridRun(run_folder(line.root, recipe, run), run, after=after)
         if completed_run(recipe, run, line.root) is not None:
             entry.state, entry.found = "complete", True
         elif entry.after:

@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
-
 from attrs import define, field
 
-from fvlm_core.interfaces.launcher import Task
+from fvlm_core.execution.entry import Entry
+from fvlm_core.execution.run_progress import is_complete, saved_step
 from fvlm_core.recipes.read import Run
-
-State = Literal["ready", "waiting", "held", "running", "complete", "failed", "stopped"]
-
-OPEN: tuple[State, ...] = ("ready", "waiting", "held", "running")
-"""States that something will still become of."""
+from fvlm_core.utils.folder_lock import holder
 
 
 @define
-class GridRun:
-    """A run and what became of it so far.
+class GridRun(Entry):
+    """A run and what became of it so far. found: complete before this command started anything."""
 
-    after: ids of the runs that must be complete before it. note: why it is in its state, for people. slot, task: while
-    it is running. tries: its starts by this command. fruitless: of these, the latest in a row that left no checkpoint
-    that was not there before. saved: the step of its newest checkpoint when it was started, -1 without one. log: of its
-    latest start that has ended. found: complete before this command started anything.
-    """
+    gain = "checkpoint"
 
     run: Run
-    folder: Path
-    after: tuple[str, ...] = ()
-    state: State = "ready"
-    note: str = ""
-    slot: int | None = None
-    task: Task | None = field(default=None, repr=False)
-    tries: int = 0
-    fruitless: int = 0
-    saved: int = -1
-    log: Path | None = None
-    found: bool = False
+    found: bool = field(default=False, kw_only=True)
+
+    @property
+    def name(self) -> str:
+        return self.run.id
+
+    @property
+    def grace(self) -> float:
+        return self.run.config.checkpoints.grace
+
+    def is_complete(self) -> bool:
+        return is_complete(self.folder)
+
+    def gained(self) -> int:
+        """The step of its newest checkpoint; -1 without one."""
+        return saved_step(self.folder)
+
+    def next_start(self) -> str:
+        saved = saved_step(self.folder)
+        return f"continues from step {saved}" if saved >= 0 else "begins again"
+
+    def holder(self) -> str:
+        return holder(self.folder)

@@ -1,4 +1,5 @@
-"""A grid under way: starts what may start, starts again what was interrupted, and lets nothing stop the others."""
+"""Runs of a grid, or parts of packs: starts what may start, starts again what was interrupted, and lets nothing stop
+the others."""
 
 from __future__ import annotations
 
@@ -7,20 +8,20 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from attrs import frozen
 
-from fvlm_core.execution.grid_run import OPEN, GridRun, State
+from fvlm_core.execution.entry import OPEN, Entry, State
 from fvlm_core.execution.jobs import latest_log
-from fvlm_core.execution.run_progress import is_complete, saved_step
 from fvlm_core.interfaces.launcher import Ended, Job, Launcher, NotNow, Task
-from fvlm_core.recipes.read import Run
 from fvlm_core.runs.store import QUEUED
 from fvlm_core.training.signals import EXIT_CODES
 from fvlm_core.utils.atomic_files import write_json
 from fvlm_core.utils.errors import FvlmError
-from fvlm_core.utils.folder_lock import holder
+
+E = TypeVar("E", bound=Entry)
+E_contra = TypeVar("E_contra", bound=Entry, contravariant=True)
 
 SAVED = EXIT_CODES[signal.SIGUSR1]
 """The exit code of a job that saved and wants to be started again."""
@@ -35,19 +36,19 @@ _AGAIN = 15.0
 """Seconds until a launcher that took no job is asked again."""
 
 
-class Watcher(Protocol):
+class Watcher(Protocol[E_contra]):
     """Is told what happens."""
 
-    def said(self, entry: GridRun, text: str) -> None:
-        """Something became of a run."""
+    def said(self, entry: E_contra, text: str) -> None:
+        """Something became of one of them."""
 
-    def seen(self, entries: Sequence[GridRun]) -> None:
+    def seen(self, entries: Sequence[E_contra]) -> None:
         """A look at all of them is done."""
 
 
 @frozen
 class RetryPolicy:
-    """slots: jobs at once. retries: starts that follow one another without a new checkpoint, after the first.
+    """slots: jobs at once. retries: starts that follow one another and bring nothing new, after the first.
 
     ambiguous: exit codes that may stand for an interruption too: torchrun ends with 1 whatever its ranks ended with.
     """
@@ -57,27 +58,27 @@ class RetryPolicy:
     ambiguous: tuple[int, ...] = ()
 
 
-class Pool:
-    """The runs of one recipe over one launcher's slots. job: makes the next start of a run."""
+class Pool(Generic[E]):
+    """The runs of one recipe, or the parts of packs, over one launcher's slots. job: makes the next start of one."""
 
     def __init__(
         self,
-        entries: Sequence[GridRun],
+        entries: Sequence[E],
         launcher: Launcher,
         policy: RetryPolicy,
-        job: Callable[[Run], Job],
-        watcher: Watcher,
+        job: Callable[[E], Job],
+        watcher: Watcher[E],
     ) -> None:
         self.entries = entries
         self.launcher = launcher
         self.policy = policy
         self.job = job
         self.watcher = watcher
-        self._by_id = {entry.run.id: entry for entry in entries}
-        self._grace = max((entry.run.config.checkpoints.grace for entry in entries), default=0.0)
+        self._by_id = {entry.name: entry for entry in entries}
+        self._grace = max((entry.grace for entry in entries), default=0.0)
         self._looked = 0.0
         self._closed_until = 0.0
-        self._gathered: list[tuple[GridRun, Job]] = []
+        self._gathered: list[tuple[E, Job]] = []
 
     def run(self, stopped: Callable[[], bool]) -> None:
         """Until nothing is open any more, or `stopped()`; then every job is asked to save, and waited for."""
@@ -113,17 +114,17 @@ class Pool:
             self._launch(starts, lambda: self.launcher.start_together([job for _, job in starts]))
         self.watcher.seen(self.entries)
 
-    def _release(self, entry: GridRun) -> None:
+    def _release(self, entry: E) -> None:
         """Ready when what it starts from is complete, failed when that has failed."""
         before = [self._by_id[name] for name in entry.after]
         if all(other.state == "complete" for other in before):
             self._become(entry, "ready")
-        failed = [other.run.id for other in before if other.state == "failed"]
+        failed = [other.name for other in before if other.state == "failed"]
         if failed:
             self._become(entry, "failed", f"not started: it starts from {failed[0]}, which failed")
             self.watcher.said(entry, entry.note)
 
-    def _start(self, entry: GridRun) -> None:
+    def _start(self, entry: E) -> None:
         """Start it where a slot is free, unless it is complete by now or somebody else writes it."""
         taken = {other.slot for other in self.entries if other.state == "running"}
         slot = next((slot for slot in range(self.policy.slots) if slot not in taken), None)
@@ -132,28 +133,28 @@ class Pool:
         if slot is None or time.monotonic() < self._closed_until:
             return
         entry.folder.mkdir(parents=True, exist_ok=True)
-        job = self.job(entry.run)
+        job = self.job(entry)
         task = self.launcher.find(job) if not entry.tries else None
         if task is not None:
             self._run(entry, task, slot, f"found under way: {task.place}")
         else:
-            owner = holder(entry.folder)
+            owner = entry.holder()
             if owner:
                 if entry.state != "held":
                     self._become(entry, "held", f"being written by {owner}")
                     self.watcher.said(entry, f"{entry.note}; it is waited for")
                 return
-            if entry.state == "held" and is_complete(entry.folder):
+            if entry.state == "held" and entry.is_complete():
                 self._finish(entry)
                 return
-            entry.saved = saved_step(entry.folder)
+            entry.had = entry.gained()
             if self.launcher.together:
                 self._gathered.append((entry, job))
             else:
                 self._launch([(entry, job)], lambda: [self.launcher.start(job, slot)], slot)
 
     def _launch(
-        self, starts: Sequence[tuple[GridRun, Job]], start: Callable[[], list[Task]], slot: int | None = None
+        self, starts: Sequence[tuple[E, Job]], start: Callable[[], list[Task]], slot: int | None = None
     ) -> None:
         """Start what may start, or say of each why not."""
         entries = [entry for entry, _ in starts]
@@ -182,12 +183,12 @@ class Pool:
             again = f", start {entry.tries}" if entry.tries > 1 else ""
             self._run(entry, task, slot, f"started: {task.place}{again}")
 
-    def _run(self, entry: GridRun, task: Task, slot: int | None, text: str) -> None:
-        entry.task, entry.slot = task, slot
+    def _run(self, entry: E, task: Task, slot: int | None, text: str) -> None:
+        entry.task, entry.slot, entry.since = task, slot, time.monotonic()
         self._become(entry, "running")
         self.watcher.said(entry, text)
 
-    def _collect(self, entry: GridRun) -> None:
+    def _collect(self, entry: E) -> None:
         assert entry.task is not None
         place = entry.task.place
         ended = entry.task.poll()
@@ -198,30 +199,27 @@ class Pool:
         self._unqueue(entry)
         entry.task = entry.slot = None
         entry.log = latest_log(entry.folder)
-        if ended.code == 0 and is_complete(entry.folder):
+        if ended.code == 0 and entry.is_complete():
             self._finish(entry)
             return
         how = describe(ended)
-        if ended.code == 1 and holder(entry.folder):  # another process was faster
+        if ended.code == 1 and entry.holder():  # another process was faster
             entry.tries -= 1
             self._become(entry, "held", "another process was faster")
             self.watcher.said(entry, f"{entry.note}; it is waited for")
             return
         if not self._interrupted(ended):
-            lacking = " without finishing the run" if ended.code == 0 else ""
-            self._become(entry, "failed", how + lacking)
+            self._become(entry, "failed", f"{how} without finishing it" if ended.code == 0 else how)
             self.watcher.said(entry, f"failed: {entry.note}")
             return
-        saved = saved_step(entry.folder)
-        entry.fruitless = 0 if saved > entry.saved else entry.fruitless + 1
+        entry.fruitless = 0 if entry.gained() > entry.had else entry.fruitless + 1
         if entry.fruitless > self.policy.retries:
             starts = f"{entry.fruitless} starts in a row" if entry.fruitless > 1 else "a start"
-            self._become(entry, "failed", f"{how}; {starts} brought no new checkpoint (--retries)")
+            self._become(entry, "failed", f"{how}; {starts} brought no new {entry.gain} (--retries)")
             self.watcher.said(entry, f"failed: {entry.note}")
             return
         self._become(entry, "ready", how)
-        where = f"continues from step {saved}" if saved >= 0 else "begins again"
-        self.watcher.said(entry, f"{how}; {where}")
+        self.watcher.said(entry, f"{how}; {entry.next_start()}")
 
     def _interrupted(self, ended: Ended) -> bool:
         """Whether the job was ended from outside rather than by itself. Ctrl-C is somebody's wish: not again."""
@@ -229,21 +227,21 @@ class Pool:
         by_signal = number > 0 and number != signal.SIGINT
         return by_signal or ended.code == SAVED or ended.code in self.policy.ambiguous
 
-    def _finish(self, entry: GridRun) -> None:
+    def _finish(self, entry: E) -> None:
         self._become(entry, "complete")
         self.watcher.said(entry, "complete")
 
-    def _unqueue(self, entry: GridRun) -> None:
+    def _unqueue(self, entry: E) -> None:
         """What was submitted has begun, or will not."""
         (entry.folder / QUEUED).unlink(missing_ok=True)
 
-    def _tell(self, entry: GridRun, note: str) -> None:
+    def _tell(self, entry: E, note: str) -> None:
         """Once, however often the same happens."""
         if entry.note != note:
             entry.note = note
             self.watcher.said(entry, note)
 
-    def _become(self, entry: GridRun, state: State, note: str = "") -> None:
+    def _become(self, entry: E, state: State, note: str = "") -> None:
         entry.state, entry.note = state, note
 
     def _stop(self) -> None:
@@ -263,7 +261,7 @@ class Pool:
         for entry in self.entries:
             if entry.state in OPEN:
                 self._unqueue(entry)
-                if is_complete(entry.folder):
+                if entry.is_complete():
                     self._finish(entry)
                 else:
                     self._become(entry, "stopped")

@@ -6,10 +6,12 @@ import hashlib
 import json
 import re
 import shutil
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from fvlm_clips.config import Clips
 from fvlm_clips.source import build as build_clips
@@ -22,7 +24,10 @@ from fvlm_core.datasets.shards.pack import Packed, pack
 from fvlm_core.datasets.shards.parts import PackedPart, Part, join_parts, pack_part, part_status
 from fvlm_core.datasets.shards.probe import probe
 from fvlm_core.datasets.shards.settings import PackSettings
+from fvlm_core.execution.pack_parts import PackInParts, PartEntry, Stragglers
+from fvlm_core.execution.scheduler import Pool, RetryPolicy
 from fvlm_core.interfaces.data import DataSource, FrameArray, Sample, Turn
+from fvlm_core.interfaces.launcher import Ended, Job, Launcher, Task
 from fvlm_core.utils.errors import FvlmError, UsageError
 from fvlm_core.utils.folder_lock import writing
 
@@ -246,10 +251,6 @@ def test_a_launcher_packs_the_parts_and_one_that_is_killed_is_started_again(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    import threading
-
-    import psutil
-
     monkeypatch.setenv("FVLM_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "to" / "clips" / "train"
@@ -307,44 +308,80 @@ def test_a_million_rows_are_planned_in_seconds(tmp_path: Path) -> None:
     assert sum(state.shards for state in states) == 1000
 
 
-def test_a_straggler_is_named_once(tmp_path: Path) -> None:
-    from fvlm_core.execution import pack_parts
-    from fvlm_core.interfaces.launcher import Ended, Job, Launcher, Task
+class Scripted(Launcher):
+    """Its starts of a part end well at the look of this number; the part is then whole."""
 
-    looks: dict[str, int] = {}
+    every = 0.001
 
-    class Slow(Task):
-        place = "nowhere"
+    def __init__(self, ends: dict[int, int]) -> None:
+        self.ends = ends
+        self.started: list[int] = []
+        self.whole: set[int] = set()
 
-        def __init__(self, job: Job) -> None:
-            self.job = job
+    def start(self, job: Job, slot: int) -> Task:
+        number = int(job.name.rpartition("-")[2])
+        self.started.append(number)
+        return ScriptedTask(self, number)
 
-        def poll(self) -> Ended | None:
-            looks[self.job.name] = looks.get(self.job.name, 0) + 1
-            if looks[self.job.name] < (200 if self.job.name.endswith("-5") else 2):
-                return None
-            done.add(self.job.name)
-            return Ended(0)
 
-        def stop(self) -> None: ...
-        def kill(self) -> None: ...
+class ScriptedTask(Task):
+    place = "nowhere"
 
-    class Fake(Launcher):
-        every = 0.001
+    def __init__(self, launcher: Scripted, number: int) -> None:
+        self.launcher, self.number, self.left = launcher, number, launcher.ends.get(number, 2)
 
-        def start(self, job: Job, slot: int) -> Task:
-            return Slow(job)
+    def poll(self) -> Ended | None:
+        self.left -= 1
+        if self.left > 0:
+            return None
+        self.launcher.whole.add(self.number)
+        return Ended(0)
 
-    done: set[str] = set()
+    def stop(self) -> None: ...
+    def kill(self) -> None: ...
 
-    class Whole(pack_parts.PackInParts):
+
+def over_slots(launcher: Scripted, folder: Path, parts: int) -> tuple[list[PartEntry], list[str]]:
+    """What became of the parts of one pack, each of two shards, over two slots, and what was said."""
+
+    class Whole(PackInParts):
         def lacking(self, part: Part) -> int:
-            return 0 if f"pack/part-{part.number}" in done else 2
+            return 0 if part.number in launcher.whole else 2
 
     said: list[str] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pack_parts, "_LOOK", 0.02)
-        pool = pack_parts.PartPool(Whole(tmp_path, (), 5, ()), Fake(), 2, 1, said.append)
-        assert pool.run(lambda: False) == []
+    whole = Whole(folder, ((folder / "pack", 2 * parts),), parts, ())
+    entries = whole.missing()
+    Pool(entries, launcher, RetryPolicy(2, 1), whole.job, Stragglers(said.append)).run(lambda: False)
+    return entries, said
+
+
+def test_a_straggler_is_named_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fvlm_core.execution.pack_parts._LOOK", 0.02)
+    entries, said = over_slots(Scripted({5: 200}), tmp_path, 5)
+    assert {entry.state for entry in entries} == {"complete"}
     assert len([text for text in said if "straggles" in text]) == 1
     assert any(text.startswith("part 5 of 5: straggles") and "2 shards are missing" in text for text in said)
+
+
+def test_a_part_that_somebody_else_makes_is_waited_for_and_not_started(tmp_path: Path) -> None:
+    own = tmp_path / "pack" / ".packing" / "parts" / "00002"
+    own.mkdir(parents=True)
+    launcher = Scripted({})
+    begun = threading.Event()
+
+    def make() -> None:
+        with writing(own):
+            begun.set()
+            time.sleep(0.5)
+            launcher.whole.add(2)
+
+    maker = threading.Thread(target=make)
+    maker.start()
+    begun.wait()
+    entries, said = over_slots(launcher, tmp_path, 3)
+    maker.join()
+    assert sorted(launcher.started) == [1, 3]
+    assert {entry.state for entry in entries} == {"complete"}
+    assert any(
+        re.fullmatch(r"part 2 of 3: being written by process \d+ .*; it is waited for", text) for text in said
+    )

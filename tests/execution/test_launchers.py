@@ -123,17 +123,17 @@ def pool(
     slots: int = 2,
     retries: int = 2,
     ambiguous: tuple[int, ...] = (),
-) -> tuple[Pool, Heard, dict[str, GridRun]]:
+) -> tuple[Pool[GridRun], Heard, dict[str, GridRun]]:
     heard = Heard()
     line = CommandLine("grid.toml", root)
-    entries = [GridRun(run, root / "grid" / run.id, earlier_runs(read, run, root)) for run in read.runs]
+    entries = [GridRun(root / "grid" / run.id, run, after=earlier_runs(read, run, root)) for run in read.runs]
     for entry in entries:
         entry.state = "waiting" if entry.after else "ready"
     made = Pool(
         entries,
         launcher,
         RetryPolicy(slots, retries, ambiguous),
-        lambda run: make_job(read, run, line),
+        lambda entry: make_job(read, entry.run, line),
         heard,
     )
     return made, heard, {entry.run.id: entry for entry in entries}
@@ -404,7 +404,7 @@ def test_only_takes_patterns_and_names_the_nearest_runs_when_none_matches(read: 
 def test_the_table_shows_how_far_each_run_is(read: Recipe, tmp_path: Path) -> None:
     from rich.console import Console
 
-    entries = [GridRun(run, tmp_path / run.id) for run in read.runs]
+    entries = [GridRun(tmp_path / run.id, run) for run in read.runs]
     entries[0].state, entries[0].task, entries[0].tries = "running", ScriptedTask(0, tmp_path), 2
     entries[0].folder.mkdir()
     (entries[0].folder / "recipe.json").write_text('{"steps": 40}')
