@@ -42,6 +42,7 @@ from fvlm_core.datasets.sources.table_rows import picture_of as picture_of
 from fvlm_core.datasets.sources.ties import tied_rows as tied_rows
 from fvlm_core.datasets.sources.video_rows import VideoEntry as VideoEntry
 from fvlm_core.datasets.sources.video_rows import VideoRows as VideoRows
+from fvlm_core.evaluation.gaze import GazeMaps as GazeMaps
 from fvlm_core.evaluation.subject import check_mode as check_mode
 from fvlm_core.evaluation.subject import open_subject as open_subject
 from fvlm_core.execution.fork_server import ForkServer as ForkServer
@@ -120,9 +121,11 @@ from fvlm_core.interfaces.specs import Mode as Mode
 from fvlm_core.interfaces.specs import TextPass as TextPass
 from fvlm_core.interfaces.specs import VisualPass as VisualPass
 from fvlm_core.interfaces.specs import Work as Work
+from fvlm_core.interfaces.tracker import Prediction as Prediction
 from fvlm_core.interfaces.tracker import TrackedRun as TrackedRun
 from fvlm_core.interfaces.tracker import Tracker as Tracker
 from fvlm_core.interfaces.tracker import numbers as numbers
+from fvlm_core.interfaces.tracker import prediction_table as prediction_table
 from fvlm_core.media.archive_members import open_member as open_member
 from fvlm_core.media.bad_sample import BadSample as BadSample
 from fvlm_core.media.named_media import media_keys as media_keys

@@ -189,7 +189,7 @@ _PAGES = {
         ),
         {
             "What is in it": "--baseline --predictions --gaze --fit --section -s --runs",
-            "The page": "--out --open",
+            "The page": "--out --open --track",
         },
     ),
     "export": Page(

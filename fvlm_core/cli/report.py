@@ -71,6 +71,11 @@ if TYPE_CHECKING:
     metavar="NAME:KEY=VALUE",
     help="A setting of the section NAME: -s stability:most=8.",
 )
+@click.option(
+    "--track",
+    is_flag=True,
+    help="Have the trackers of these runs' recipes keep the file, those that keep files: mlflow, trackio, wandb.",
+)
 @runs_option
 def command(
     names: tuple[str, ...],
@@ -82,6 +87,7 @@ def command(
     fits: tuple[Path, ...],
     sections: tuple[str, ...],
     settings: tuple[str, ...],
+    track: bool,
     root: Path,
 ) -> None:
     """Write one HTML file about runs: what was run, curves, scaling laws, comparison, data, compute, environment.
@@ -103,9 +109,9 @@ def command(
         runs = in_order(select_runs(recipe_names(names), root, note))
     elif not fits:
         runs = stored_runs(root, note)
-    if not runs and (baseline or gaze or predictions or chosen):
+    if not runs and (baseline or gaze or predictions or chosen or track):
         raise click.UsageError(
-            "--baseline, --gaze, --predictions and --section are about runs: name some beside --fit"
+            "--baseline, --gaze, --predictions, --section and --track are about runs: name some beside --fit"
         )
     prepare(out)
     content = gather(
@@ -119,11 +125,35 @@ def command(
     of = [*([listing(runs)] if runs else []), *map(str, fits)]
     stderr().print(f"report of {', '.join(of)}", soft_wrap=True)
     click.echo(str(out))
+    if track:
+        _track(runs, out)
     if then_open:
         import webbrowser
 
         if not webbrowser.open(out.resolve().as_uri()):
             stderr().print(f"no web browser was found here; open {out} in one", soft_wrap=True)
+
+
+def _track(runs: list[StoredRun], file: Path) -> None:
+    """Have trackers keep the file. Raises `FvlmError` where one fails, and click's `UsageError` where there is none."""
+    from fvlm_core.cli.console import note, stderr
+    from fvlm_core.execution.tracked_report import send
+    from fvlm_core.utils.errors import FvlmError
+
+    answered: list[str] = []
+    for name, reason in send(runs, file):
+        answered.append(reason)
+        if reason:
+            note(f"{name}: {reason}")
+        else:
+            stderr().print(f"kept by {name}", soft_wrap=True)
+    if not answered:
+        raise click.UsageError(
+            "--track: no tracker of these runs keeps files; expected runs whose recipe has one that does"
+        )
+    if any(answered):
+        failed = sum(map(bool, answered))
+        raise FvlmError(f"{failed} of {len(answered)} trackers have not kept {file}; --track tries again")
 
 
 def _chosen(sections: list[str], settings: tuple[str, ...]) -> list[Chosen]:

@@ -51,22 +51,29 @@ class GazeMaps:
         if file.suffix not in SUFFIXES:
             raise UsageError(f"{file}: expected a file name ending in {', '.join(SUFFIXES)}")
         prepare(file)
-        pictures = [self.picture(frame) for frame in range(len(self.frames))]
         with writing(file):
+            if file.suffix == ".png":
+                self.sheet().save(file)
+                return
+            pictures = [self.picture(frame) for frame in range(len(self.frames))]
             if file.suffix == ".gif":
                 pictures[0].save(
                     file, save_all=True, append_images=pictures[1:], duration=int(1000 * _SECONDS), loop=0
                 )
-            elif file.suffix == ".mp4":
-                _save_video(pictures, file)
             else:
-                _contact_sheet(pictures).save(file)
+                _save_video(pictures, file)
+
+    def sheet(self, most: int | None = None) -> Image.Image:
+        """The pictures of at most so many frames, evenly spaced, as one; of all of them without a number."""
+        return _contact_sheet([self.picture(frame) for frame in self._spread(most or len(self.frames))])
+
+    def _spread(self, most: int) -> list[int]:
+        count = len(self.frames)
+        return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
 
     def figure(self, most: int = 8) -> Figure:
         """The pictures of at most so many frames, evenly spaced, one below the other, as a matplotlib Figure."""
-        count = len(self.frames)
-        chosen = np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
-        pictures = [self.picture(int(frame)) for frame in chosen]
+        pictures = [self.picture(frame) for frame in self._spread(most)]
         width, height = pictures[0].size
         figure = Figure(figsize=(width / 100, len(pictures) * height / 100), dpi=100)
         for row, picture in enumerate(pictures):

@@ -14,6 +14,7 @@ from fvlm_core.interfaces.generation import Generation
 from fvlm_core.interfaces.specs import Mode
 from fvlm_core.media.decoders import open_decoder
 from fvlm_core.model.answer import answer
+from fvlm_core.model.gaze import attention_maps
 from fvlm_core.model.generation import GREEDY
 from fvlm_core.weights.restore import Restored
 
@@ -68,17 +69,9 @@ def look(
     The rest of each frame's attention, up to 1, is on the tokens before the patches (CLS). prompt: the question, which
     a model with `question_first` reads before it looks; None for that of training.
     """
-    model, spec = restored.model, restored.model.encoder.spec
     viewing = restored.viewing.told(prompt=prompt)
     ids = torch.from_numpy(restored.chat.prompt(viewing.asked(viewing.prompt)))[None]
     count, length = torch.tensor([len(frames)]), torch.tensor([ids.shape[1]])
     unscored = torch.zeros_like(ids, dtype=torch.bool)
     batch = Batch(torch.from_numpy(frames), count, ids, length, unscored, unscored, questions=length)
-    return {
-        name: torch.stack(layers)
-        .mean((0, 2))[:, spec.prefix_tokens :]
-        .unflatten(1, spec.patch_grid)
-        .float()
-        .numpy()
-        for name, layers in model.looks(batch).items()
-    }
+    return attention_maps(restored.model, batch)

@@ -11,6 +11,7 @@ from attrs import fields, frozen
 import fvlm_core
 from fvlm_core.data.modalities import unread
 from fvlm_core.data.sources import Sources, left_out
+from fvlm_core.execution import tracked_report
 from fvlm_core.hardware.devices import pick_device
 from fvlm_core.interfaces.chat import Chat
 from fvlm_core.model.build import compose, make_chat, modality_specs, read_architectures, remarks
@@ -128,15 +129,17 @@ class Attempt:
             "drift": accepted_drift(folder),
             **({"rehearsal": True} if self.rehearsal else {}),
         }
-        ready = ReadyRun(self.run, model, chat, sources, folder, self.begun.latest, length, known)
         trackers = config.trackers if self.ranks.first else ()
         with Mirrored(observer, trackers, self.recipe, folder) as mirrored:
+            told = mirrored.predicted if trackers else None
+            ready = ReadyRun(self.run, model, chat, sources, folder, self.begun.latest, length, known, told)
             summary = train(ready, mirrored, stop, self.ranks)
         if self.ranks.first:
             if said := self._overfitting(summary):
                 summary["overfitting"] = said
                 observer.warned(said)
             write_json(folder / SUMMARY, summary)
+            tracked_report.start(trackers, self.recipe, self.run.id, self.root, folder)
         return summary
 
     def _overfitting(self, summary: Mapping[str, Any]) -> str | None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @frozen
@@ -26,8 +30,28 @@ class TrackedRun:
     from_step: int
 
 
+@frozen(eq=False)
+class Prediction:
+    """What the model said of a validation sample at an evaluation.
+
+    id: "source/id". prompt, reference, generated: the question, the right answer, the model's own. scores: by metric,
+    None where it says nothing of the sample. category: of the sample, empty where it has none. frames: uint8 RGB
+    [T, 3, H, W], all that the model saw; T is 0 of a text, and of samples beyond the first few. gaze: by pass of the
+    connector, each frame's attention on its patches, float32 [T, rows, columns]; empty where it has no queries.
+    """
+
+    id: str
+    prompt: str
+    reference: str
+    generated: str
+    scores: Mapping[str, float | None]
+    category: str
+    frames: NDArray[np.uint8]
+    gaze: Mapping[str, NDArray[np.float32]]
+
+
 class Tracker(ABC):
-    """Takes the rows of one attempt of one run.
+    """Takes the rows of one attempt of one run, and what else there is to show of it.
 
     The component's target is `build(config, run: TrackedRun) -> Tracker`; its module is imported before training, and
     everything else happens in a thread that the run does not wait for. Rows wait in a bounded queue; when a tracker is
@@ -42,9 +66,38 @@ class Tracker(ABC):
         Rows come in order. Values are numbers, None where nothing is known, strings, or tables of numbers.
         """
 
+    def predicted(self, step: int, predictions: Sequence[Prediction]) -> None:
+        """What the model said of some validation samples, the same ones each time, after step `step`.
+
+        Called after evaluations of runs whose recipes have `[[eval.metrics]]`: no others are asked anything.
+        """
+        return
+
+    def artefact(self, file: Path) -> None:
+        """Keep a file with the run: its report, one HTML file of some MB.
+
+        Called where the component's config has a field `report` (see `fvlm report --track`), by nobody else.
+        """
+        return
+
     def close(self) -> None:
         """The attempt is over: flush what is open. A run waits a few seconds for it, no longer."""
         return
+
+
+def prediction_table(predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+    """The texts and scores of predictions, as columns of a table: `sample`, `category` where one has any, `prompt`,
+    `truth`, `generated`, and one of each metric."""
+    metrics = dict.fromkeys(name for each in predictions for name in each.scores)
+    categories = {"category": [each.category for each in predictions]}
+    return {
+        "sample": [each.id for each in predictions],
+        **(categories if any(categories["category"]) else {}),
+        "prompt": [each.prompt for each in predictions],
+        "truth": [each.reference for each in predictions],
+        "generated": [each.generated for each in predictions],
+        **{name: [each.scores.get(name) for each in predictions] for name in metrics},
+    }
 
 
 def numbers(row: Mapping[str, Any]) -> dict[str, float]:

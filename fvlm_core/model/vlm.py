@@ -378,22 +378,3 @@ class VLM(nn.Module):
 def sample_key(name: str) -> int:
     """The number by which connectors know a sample, "source/id"; 0 for one without a name. See `Connector.reads`."""
     return derive(0, "sample", name) if name else 0
-
-
-def attention_entropy(vlm: VLM, batch: Batch) -> dict[str, Tensor]:
-    """How spread each pass's attention is, in nats: for every frame, [F], the mean over layers and heads of
-    -sum p ln max(p, 1e-10) over all tokens, CLS included. Uniform attention gives ln N (5.549 at 224 px).
-
-    Keys: the connector's passes, in its order.
-    """
-    if not len(batch.frames):
-        return {}
-    return {
-        name: torch.stack([_entropy(layer) for layer in layers]).mean(0)
-        for name, layers in vlm.looks(batch).items()
-    }
-
-
-def _entropy(weights: Tensor) -> Tensor:
-    """Attention probabilities [F, heads, N] to nats [F], mean over heads."""
-    return torch.sum(-weights * torch.log(weights.clamp(min=1e-10)), dim=-1).mean(dim=-1)

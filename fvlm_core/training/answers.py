@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -20,7 +20,9 @@ from fvlm_core.interfaces.chat import Chat
 from fvlm_core.interfaces.data import Sample
 from fvlm_core.interfaces.metric import Answer, Metric
 from fvlm_core.interfaces.specs import Mode
+from fvlm_core.interfaces.tracker import Prediction
 from fvlm_core.model.answer import answer
+from fvlm_core.model.gaze import attention_maps
 from fvlm_core.model.vlm import VLM
 from fvlm_core.recipes.schema import Answering, Chosen, Training
 from fvlm_core.runs.answers import BY_CATEGORY, CHANCE, COUNT, ScoredAnswer
@@ -36,13 +38,20 @@ from fvlm_registry import registry
 LEVEL = 0.95
 """Of the intervals of means."""
 
+TOLD, PICTURED = 32, 8
+"""Of an evaluation's answers, how many trackers are told, and of how many of those with frames and gaze."""
+
+Predicted = Callable[[int, Sequence[Prediction]], None]
+"""Takes the step and some of the answers of an evaluation."""
+
 _TAKEN = ("val_", "train_", "loss", *CLOCK)
 """What columns of losses and of the clock begin with."""
 
 
 @frozen(eq=False)
 class Examiner:
-    """What a model is asked and how its answers are scored. metrics: by the name that a recipe has for them."""
+    """What a model is asked and how its answers are scored. metrics: by the name that a recipe has for them. told: is
+    handed the step and some of the answers of each evaluation; without it nothing is done for that."""
 
     chat: Chat
     validation: ValidationSet
@@ -50,14 +59,15 @@ class Examiner:
     metrics: dict[str, Metric]
     training: Training
     device: str
+    told: Predicted | None = None
 
     def examine(
-        self, model: VLM, ranks: Ranks | None = None, mode: Mode | None = None
+        self, model: VLM, ranks: Ranks | None = None, mode: Mode | None = None, step: int = 0
     ) -> tuple[dict[str, Any], list[ScoredAnswer]]:
         """The columns of an evaluation (see `fvlm_core.runs.answers`), and every answer in the set's order.
 
-        Ranks share the samples; what is said of one depends on nothing else. mode: how visual tokens are made. Raises
-        `FvlmError` where a metric fails, or scores otherwise than it promises.
+        Ranks share the samples; what is said of one depends on nothing else. mode: how visual tokens are made. step: of
+        the run, for what is told of it. Raises `FvlmError` where a metric fails, or scores otherwise than it promises.
         """
         ranks = ranks or Ranks()
         answers = self.answers(model, ranks, mode)
@@ -73,6 +83,8 @@ class Examiner:
             )
             for at, each in enumerate(answers)
         ]
+        if self.told is not None:
+            self.told(step, self._predictions(model, rows))
         means: dict[str, Any] = {
             name: value for column, each in scores.items() for name, value in mean_of(column, each).items()
         }
@@ -81,14 +93,7 @@ class Examiner:
     @torch.no_grad()
     def answers(self, model: VLM, ranks: Ranks, mode: Mode | None = None) -> list[Answer]:
         """What the model says of every question, in the set's order."""
-        questions = self.validation.questions
-        asked = [
-            alone
-            for batch in self.validation.batches
-            if any(name in questions for name in batch.sample_ids)
-            for _, alone in batch.cut(len(batch.counts))
-            if alone.sample_ids[0] in questions
-        ]
+        questions, asked = self.validation.questions, self._asked()
         was_training = model.training
         model.eval()
         mine: dict[int, Answer] = {}
@@ -100,6 +105,36 @@ class Examiner:
         model.train(was_training)
         found = {index: said for each in ranks.exchange(mine) for index, said in each.items()}
         return [found[index] for index in range(len(asked))]
+
+    def _asked(self) -> list[Batch]:
+        """The samples that are questions, each alone."""
+        questions = self.validation.questions
+        return [
+            alone
+            for batch in self.validation.batches
+            if any(name in questions for name in batch.sample_ids)
+            for _, alone in batch.cut(len(batch.counts))
+            if alone.sample_ids[0] in questions
+        ]
+
+    @torch.no_grad()
+    def _predictions(self, model: VLM, rows: Sequence[ScoredAnswer]) -> list[Prediction]:
+        """Some of the answers, evenly spaced over the set, which is in order of length: the same ones each time."""
+        asked = self._asked()
+        told = _spread(range(len(rows)), TOLD)
+        pictured = {*_spread([at for at in told if len(asked[at].frames)], PICTURED)}
+        was_training = model.training
+        model.eval()
+        found: list[Prediction] = []
+        for at in told:
+            row, shown = rows[at], at in pictured
+            with autocast(self.training, self.device):
+                gaze = attention_maps(model, asked[at].to(self.device)) if shown else {}
+            frames = (asked[at].frames if shown else asked[at].frames[:0]).numpy()
+            texts = row.id, row.prompt, row.reference, row.generated
+            found.append(Prediction(*texts, row.scores, row.category, frames, gaze))
+        model.train(was_training)
+        return found
 
     def _answer(self, model: VLM, name: str, asked: Sample, alone: Batch, mode: Mode | None) -> Answer:
         with autocast(self.training, self.device):
@@ -116,6 +151,12 @@ class Examiner:
                 key=name,
             )
         return answered(name, asked, said)
+
+
+def _spread(places: Sequence[int], most: int) -> list[int]:
+    """At most so many of them, evenly spaced, with both ends."""
+    count = len(places)
+    return [places[at] for at in np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))]
 
 
 def answered(name: str, asked: Sample, said: str) -> Answer:

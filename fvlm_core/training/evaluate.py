@@ -11,7 +11,8 @@ from attrs import define, field
 from fvlm_core.data.batch import Batch
 from fvlm_core.hardware.devices import autocast
 from fvlm_core.interfaces.specs import Mode
-from fvlm_core.model.vlm import VLM, attention_entropy
+from fvlm_core.model.gaze import attention_entropy
+from fvlm_core.model.vlm import VLM
 from fvlm_core.recipes.schema import Training
 from fvlm_core.runs.per_sample_loss import Scored
 from fvlm_core.training.objective import MeasuredBatch, Objective, TokenLoss

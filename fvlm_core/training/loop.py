@@ -34,7 +34,7 @@ from fvlm_core.recipes.schema import Training
 from fvlm_core.runs.checkpoint import prune_checkpoints, rehearse
 from fvlm_core.runs.per_sample_loss import Scored
 from fvlm_core.runs.store import CHECKPOINTS
-from fvlm_core.training.answers import Examiner, open_metrics
+from fvlm_core.training.answers import Examiner, Predicted, open_metrics
 from fvlm_core.training.bad import note_bad, note_spelled, report_validation
 from fvlm_core.training.callbacks import CallbackRun, Callbacks, Observer, exchanged
 from fvlm_core.training.evaluate import evaluate
@@ -68,6 +68,7 @@ class ReadyRun:
     length: Length
     summary: dict[str, Any]
     """What is known before training: run_id, model_size, total_params, lr_schedule, flops_per_sample."""
+    predicted: Predicted | None = None
 
 
 def train(
@@ -217,6 +218,7 @@ class _Trainer:
             open_metrics(config.eval.metrics or ()),
             training,
             self.device,
+            ready.predicted,
         )
         ranks.on_first(lambda: report_validation(self.validation, self.observer))
         if self.validation.floor is not None and isinstance(self.objective, TokenLoss):
@@ -349,7 +351,7 @@ class _Trainer:
                 with exchanged(self.ready.model, weights):
                     values[f"val_loss_{name}"] = self._measured()[0]["val_loss"]
             means, answers = (
-                self.examiner.examine(self.ready.model, self.ranks) if self.examiner else ({}, [])
+                self.examiner.examine(self.ready.model, self.ranks, step=step) if self.examiner else ({}, [])
             )
             self.replicas.scatter({})
             row = {**row, **values, **means}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import Any
 
-from fvlm_core.interfaces.tracker import TrackedRun, Tracker
+from fvlm_core.interfaces.tracker import Prediction, TrackedRun, Tracker
 from fvlm_core.recipes.read import Run
 from fvlm_core.recipes.resolved import resolved
 from fvlm_core.recipes.schema import Chosen
@@ -18,24 +18,31 @@ from fvlm_core.utils.process_exit import leave_within
 from fvlm_registry import registry
 
 QUEUE = 1000
-"""Rows that wait for a slow tracker, some MB at most; more than that are left out of the mirror and counted."""
+"""Rows that wait for a slow tracker, some MB at most; more than that are left out of the mirror and counted. Frames of
+predictions are those that the validation set keeps anyway."""
 
 CLOSE_SECONDS = 5.0
 """How long the end of a run waits for its trackers, all together, to write what they still have; the end of the
 process waits for their libraries for what is left of it."""
 
+_LONGEST = 400
+"""Characters of what is said of a failure: those of databases quote all that they were told."""
+
 _Row = Mapping[str, Any]
+_Item = _Row | tuple[int, Sequence[Prediction]]
+"""What waits for a tracker: a row, or a step and what was said there."""
 
 
 class Mirror:
-    """One tracker of one attempt. dropped: rows left out so far. failure: what ended it, or None."""
+    """One tracker of one attempt. dropped: rows, and predictions of evaluations, left out so far. failure: what ended
+    it, or None."""
 
     def __init__(self, chosen: Chosen, run: TrackedRun, room: int = QUEUE) -> None:
         """room: rows that may wait."""
         self.name = chosen.name
         self.dropped = 0
         self.failure: str | None = None
-        self._rows: Queue[_Row] = Queue(room)
+        self._rows: Queue[_Item] = Queue(room)
         self._ending = Event()
         try:
             # Imported here: data workers are forked off this thread, and must not inherit an import half done.
@@ -49,8 +56,8 @@ class Mirror:
         )
         self._thread.start()
 
-    def put(self, row: _Row) -> None:
-        """Hand over a row, at once: it is dropped when there is no room or the tracker has failed."""
+    def put(self, row: _Item) -> None:
+        """Hand over a row or predictions, at once: they are dropped when there is no room or the tracker has failed."""
         if self.failure is not None:
             self.dropped += 1
             return
@@ -75,18 +82,22 @@ class Mirror:
             self.failure = f"still busy {CLOSE_SECONDS:g} s after the end of the run"
 
     def _mirror(self, build: Any, config: Any, run: TrackedRun) -> None:
-        row: _Row | None = None
+        row: _Item | None = None
         try:
             tracker: Tracker = build(config, run)
             while (row := self._next()) is not None:
-                tracker.log(row)
+                if isinstance(row, tuple):
+                    tracker.predicted(*row)
+                else:
+                    tracker.log(row)
             tracker.close()
         except BaseException as error:  # whatever it is, it is the tracker's, and this thread's end
             text = " ".join(str(error).split())
+            text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
             self.failure = f"{type(error).__name__}: {text}" if text else type(error).__name__
             self.dropped += self._rows.qsize() + (row is not None)
 
-    def _next(self) -> _Row | None:
+    def _next(self) -> _Item | None:
         """The next row; None when the run has ended and every row is taken."""
         while True:
             try:
@@ -129,6 +140,12 @@ class Mirrored:
         """An evaluation is done."""
         self._observer.evaluated(row)
         self._put("eval", row)
+
+    def predicted(self, step: int, predictions: Sequence[Prediction]) -> None:
+        """What the model said of some samples of the evaluation after step `step`."""
+        for mirror in self._mirrors:
+            mirror.put((step, predictions))
+        self._say_failures()
 
     def warned(self, text: str) -> None:
         """Something the user should know."""

@@ -14,5 +14,5 @@ def fvlm_trackers() -> Iterator[Component]:
         "tensorboard",
         target="fvlm_tensorboard.tracker:build",
         config="fvlm_tensorboard.config:TensorBoard",
-        summary="scalars as TensorBoard event files in the run's folder (pip install 'fvlm[tensorboard]')",
+        summary="numbers and predictions as event files in the run's folder (pip install 'fvlm[tensorboard]')",
     )

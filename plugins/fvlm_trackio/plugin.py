@@ -14,5 +14,5 @@ def fvlm_trackers() -> Iterator[Component]:
         "trackio",
         target="fvlm_trackio.tracker:build",
         config="fvlm_trackio.config:Trackio",
-        summary="numbers in a local Trackio dashboard (pip install 'fvlm[trackio]')",
+        summary="numbers and predictions in a local Trackio dashboard (pip install 'fvlm[trackio]')",
     )

@@ -15,8 +15,10 @@ class WandB:
     """project: where the run is shown; "" for the recipe's name. entity: a user or a team; "" for your own default.
 
     mode: "offline" writes into the run's folder, and `wandb sync` sends it later; "online" sends as the run goes on.
+    report: once the run is complete, a process of its own draws its report and sends it as an artefact.
     """
 
     project: str = ""
     entity: str = ""
     mode: WandbMode = field(default="offline", validator=in_(("offline", "online")))
+    report: bool = False

@@ -14,5 +14,5 @@ def fvlm_trackers() -> Iterator[Component]:
         "wandb",
         target="fvlm_wandb.tracker:build",
         config="fvlm_wandb.config:WandB",
-        summary="numbers to Weights & Biases, offline unless told (pip install 'fvlm[wandb]')",
+        summary="numbers and predictions to Weights & Biases, offline unless told (pip install 'fvlm[wandb]')",
     )

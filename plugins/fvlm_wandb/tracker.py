@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import wandb
 
-from fvlm_core.plugin_api import TrackedRun, Tracker, numbers
+from fvlm_core.plugin_api import GazeMaps, Prediction, TrackedRun, Tracker, numbers, prediction_table
 from fvlm_wandb.config import WandB
 
 
 class WandBRun(Tracker):
-    """Every number of a row under `train/NAME` or `eval/NAME`, drawn against `step`.
+    """Every number of a row under `train/NAME` or `eval/NAME`, drawn against `step`; what the model said as the table
+    `predictions` and as `pictures`; the report as an artefact and as a panel.
 
     All attempts of a run have one id, so that they are one run there. Its own counter of rows is not used: rows that a
     continued run makes again would be refused by it.
@@ -38,6 +41,27 @@ class WandBRun(Tracker):
     def log(self, row: Mapping[str, Any]) -> None:
         """Send one row's numbers."""
         self._run.log({"step": row["step"], **numbers(row)})
+
+    def predicted(self, step: int, predictions: Sequence[Prediction]) -> None:
+        """Send the table, and frames and gaze of the samples that show them: pictures in a table would not be in the
+        run's folder."""
+        columns = prediction_table(predictions)
+        table = wandb.Table(columns=list(columns), data=list(zip(*columns.values(), strict=True)))
+        pictures = [
+            wandb.Image(
+                GazeMaps(each.frames, each.gaze).sheet(4),
+                caption=f"{each.id}: {each.generated}\ntruth: {each.reference}",
+            )
+            for each in predictions
+            if len(each.frames)
+        ]
+        self._run.log({"step": step, "predictions": table, "pictures": pictures})
+
+    def artefact(self, file: Path) -> None:
+        """Send a page."""
+        name = re.sub(r"[^\w.-]", "-", f"{file.stem}-{self._run.id}", flags=re.ASCII)
+        self._run.log_artifact(str(file), name=name, type=file.stem)
+        self._run.log({file.stem: wandb.Html(file.read_text(encoding="utf-8"), inject=False)})
 
     def close(self) -> None:
         """Flush."""

@@ -650,10 +650,12 @@ def fvlm_report_sections() -> Iterable[Component]:
 
 @_hookspec
 def fvlm_trackers() -> Iterable[Component]:
-    """Trackers: mirrors of a run's metrics in somebody's tool.
+    """Trackers: mirrors of a run in somebody's tool.
 
     target: `build(config, run: TrackedRun) -> Tracker`. It is called in a thread of its own, as are the tracker's
-    methods: a tracker may be slow, block or fail, and the run goes on without it.
+    methods: a tracker may be slow, block or fail, and the run goes on without it. One that can keep files overrides
+    `artefact` and has a field `report: bool` in its config. Beside `log` and `close`, `predicted` takes what the
+    model said.
 
         # acme_csv/plugin.py
         from attrs import frozen

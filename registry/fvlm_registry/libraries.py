@@ -32,9 +32,10 @@ def _ways(module: str) -> Iterator[tuple[bool, str]]:
     for distribution in _with_plugins():
         for requirement in distribution.requires or ():
             name = re.match(r"[\w.-]+", requirement)
-            if name is None or _normal(name[0]) != _normal(module):
-                continue
             extra = re.search(r"""extra == ['"]([\w.-]+)""", requirement)
+            # An extra may be called as the module where the distribution is not: mlflow is in mlflow-skinny.
+            if _normal(module) not in [_normal(found[at]) for found, at in ((name, 0), (extra, 1)) if found]:
+                continue
             asked = f"{distribution.name}[{extra[1]}]" if extra else requirement.partition(";")[0].strip()
             yield extra is not None and extra[1] in _OF_DEVELOPERS, asked
 

@@ -56,7 +56,7 @@ def test_without_timm_and_torchvision_all_but_timm_s_encoders_works(fresh: bool,
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("library", ["tensorboard", "wandb", "trackio"])
+@pytest.mark.parametrize("library", ["tensorboard", "wandb", "trackio", "mlflow"])
 def test_a_tracker_without_its_library_stops_before_anything_is_made(
     library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,8 @@ from small import SIDE, batch, encoder, model, only
 from torch import Tensor
 
 from fvlm_core.model import vlm as composed
-from fvlm_core.model.vlm import VLM, attention_entropy
+from fvlm_core.model.gaze import attention_entropy
+from fvlm_core.model.vlm import VLM
 from fvlm_core.utils.errors import UsageError
 
 CLIPS = batch([4, 2, 5, 1], [6, 8, 4, 7])

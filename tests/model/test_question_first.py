@@ -16,7 +16,8 @@ from fvlm_core.data.batch import Batch
 from fvlm_core.data.collate import Preparer, collate
 from fvlm_core.model.answer import answer
 from fvlm_core.model.byte_tokenizer import ByteChat
-from fvlm_core.model.vlm import VLM, attention_entropy
+from fvlm_core.model.gaze import attention_entropy
+from fvlm_core.model.vlm import VLM
 from fvlm_core.plugin_api import Sample, Turn
 from fvlm_core.recipes.schema import Model
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_report_browser import Browser
+from browser import Browser
 from tiny import RECIPE, train
 from videos import write_video
 
@@ -90,6 +90,18 @@ def test_a_clip_is_watched_and_its_frames_can_be_stepped_through(
     assert {url.partition("?")[0] for url in browser.requests()} == {server.url, f"{server.url}watch"}
     if folder := os.environ.get(PICTURES):
         browser.picture(Path(folder) / f"demo-{width}-{mode}.png")
+    assert browser.barriers() == []
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_the_page_has_no_barrier_before_anything_is_watched_and_where_something_is_wrong(
+    mode: str, browser: Browser, server: DemoServer
+) -> None:
+    browser.show(server.url, 390, mode)
+    assert browser.barriers() == []
+    browser.ask("document.getElementById('go').click()")
+    assert browser.ask("return document.getElementById('state').classList.contains('wrong')")
+    assert browser.barriers() == []
 
 
 def test_what_is_no_video_is_told_on_the_page(browser: Browser, server: DemoServer, tmp_path: Path) -> None:
