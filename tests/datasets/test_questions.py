@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fvlm_shapes.config import Level, Shapes
+from fvlm_shapes.config import CATEGORIES, Level, Shapes
 from fvlm_shapes.draw import CELL, COLOURS, blank, card
-from fvlm_shapes.questions import CATEGORIES, PLACES, Questioned
+from fvlm_shapes.questions import PLACES, Questioned
 from fvlm_shapes.scenes import scene
 from fvlm_shapes.source import ShapesSource, build
 from fvlm_shards.config import Shards
