@@ -13,6 +13,8 @@ from run_folders import write_run
 from scipy.stats import ttest_1samp
 from tiny import CONNECTOR, RECIPE, run_cli, train
 
+from fvlm_core.planning.plan import plan
+from fvlm_core.recipes.read import read_recipe
 from fvlm_core.report.html.content import gather
 from fvlm_core.report.html.parts import Section
 from fvlm_core.runs.listing import list_entries
@@ -24,18 +26,26 @@ from fvlm_registry import registry
 ACCURACY = {"exact_match": 0.5, "exact_match_low": 0.4, "exact_match_high": 0.6}
 
 
-def known(folder: Path, tokens: int | None, flops: float = 2e9, rate: float = 50.0) -> None:
-    """Put into a written run's files what training puts there."""
+def known(
+    folder: Path,
+    tokens: int | None,
+    flops: float = 2e9,
+    rate: float = 50.0,
+    answering: float | None = None,
+    frames: int = 8,
+) -> None:
+    """Put into a written run's files what training puts there. answering: FLOPs of a frame."""
     record = json.loads((folder / "recipe.json").read_text())
     record |= {"flops_per_sample": flops} | ({} if tokens is None else {"tokens_per_frame": tokens})
+    record |= {} if answering is None else {"answer_flops_per_sample": frames * answering}
     (folder / "recipe.json").write_text(json.dumps(record))
     summary = json.loads((folder / "summary.json").read_text())
-    (folder / "summary.json").write_text(json.dumps({**summary, "frames": 8 * summary["total_samples"]}))
+    (folder / "summary.json").write_text(json.dumps({**summary, "frames": frames * summary["total_samples"]}))
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     for row in rows:
         if row["event_type"] == "train":
             row["throughput_samples_sec"] = rate
-        row["frames_seen"] = 8 * row.get("samples_seen", 0)
+        row["frames_seen"] = frames * row.get("samples_seen", 0)
     (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
 
 
@@ -54,7 +64,7 @@ def root(tmp_path: Path) -> Path:
             connector={"name": "x:pooled"},
             evaluation=ACCURACY,
         )
-        known(folder, 4)
+        known(folder, 4, answering=5e6)
     known(
         write_run(tmp_path, "p/one", 2.0, connector={"name": "x:pooled", "grid": 1}), 1, flops=1e9, rate=100.0
     )
@@ -67,15 +77,74 @@ def test_seeds_are_one_row_with_their_interval_and_blind_runs_come_last(root: Pa
     rows = [[cell.text for cell in row] for row in block.tables[0].rows]
     assert [row[:5] for row in rows] == [
         ["one", "pooled", "1", "8", "1"],
-        ["pooled-s0 and 2 more", "pooled", "4", "8", "3"],
+        ["pooled", "pooled", "4", "8", "3"],
         ["blind", "foveated, blind", "1", "8", "1"],
     ]
     losses = [1.0, 1.2, 1.4]
     interval = ttest_1samp(losses, 0).confidence_interval(0.95)
     half = (interval.high - interval.low) / 2
-    assert rows[1][5:] == [f"{statistics.mean(losses):.4f}", f"{half:.4f}", "0.500", "0.000", "2", "20"]
-    assert rows[0][5:] == ["2.0000", "", "", "", "1", "10"]
+    assert rows[1][5:] == [f"{statistics.mean(losses):.4f}", f"{half:.4f}", "0.500", "0.000", "2", "5", "20"]
+    assert rows[0][5:] == ["2.0000", "", "", "", "1", "", "10"]
+    assert [picture.caption.partition(" ")[0] for picture in block.pictures] == ["Loss", "Accuracy"]
     assert block.pictures[0].frames[0].url.startswith("data:image/png")
+
+
+def study(
+    root: Path, name: str, tokens: int, answering: float | None, losses: list[float], frames: int = 8
+) -> None:
+    """Runs of one setting, a seed each."""
+    for seed, loss in enumerate(losses):
+        settings = {"name": "x:pooled", "grid": tokens}
+        folder = write_run(root, f"p/{name}-s{seed}", loss, seed=seed, connector=settings)
+        record = json.loads((folder / "recipe.json").read_text())
+        record["resolved"]["data"] = {"frames": frames}
+        (folder / "recipe.json").write_text(json.dumps(record))
+        known(folder, tokens, answering=answering, frames=frames)
+
+
+def table_rows(root: Path) -> list[list[list[str]]]:
+    [_, chosen] = sections(root)["token-budget"].blocks
+    return [[[cell.text for cell in row] for row in table.rows] for table in chosen.tables]
+
+
+def test_it_says_what_to_answer_with_at_each_budget_of_each_number_of_frames(tmp_path: Path) -> None:
+    study(tmp_path, "one", 1, 1e6, [2.0, 2.5, 3.0])
+    study(tmp_path, "four", 4, 4e6, [1.5, 2.01, 2.49])
+    study(tmp_path, "nine", 9, 9e6, [1.6, 1.9, 2.6])
+    study(tmp_path, "one-long", 1, 1e6, [1.0, 1.1, 1.0], frames=16)
+    study(tmp_path, "nine-long", 9, 2e6, [1.2, 1.3, 1.2], frames=16)
+    eight, sixteen = table_rows(tmp_path)
+    assert [row[:4] for row in eight] == [
+        ["1", "1", "one", "2.5000"],
+        ["4", "2", "four", "2.0000"],
+        ["9", "3", "four", "2.0000"],
+    ]
+    assert eight[0][8] == "the only one"
+    assert eight[1][5:7] == ["one", "0.5000"]
+    assert eight[1][8] == "better than every other"
+    assert eight[2][5] == "nine"
+    assert eight[2][8] == "nothing can be said: nine may be as good"
+    assert [row[2] for row in sixteen] == ["one-long"] * 2
+    assert sixteen[1][8] == "better than every other"
+
+
+def test_a_dear_setting_that_is_no_better_names_the_cheap_one(tmp_path: Path) -> None:
+    study(tmp_path, "one", 1, 1e6, [2.0, 2.5, 3.0])
+    study(tmp_path, "nine", 9, 9e6, [2.1, 2.3, 2.9])
+    [[_, dear]] = table_rows(tmp_path)
+    assert (dear[2], dear[8]) == ("nine", "nothing can be said: one at 1 MFLOP may be as good")
+
+
+def test_settings_of_other_seeds_or_of_unknown_cost_are_named_and_not_chosen(tmp_path: Path) -> None:
+    study(tmp_path, "one", 1, 1e6, [2.0, 2.5, 3.0])
+    study(tmp_path, "four", 4, 4e6, [1.5, 2.0, 2.5])
+    study(tmp_path, "short", 5, 2e6, [0.5, 0.6])
+    study(tmp_path, "earlier", 6, None, [0.5, 0.6, 0.7])
+    [_, chosen] = sections(tmp_path)["token-budget"].blocks
+    assert chosen.words[1] == (
+        "left out, of other seeds: short; for what an answer costs is not in their records: earlier."
+    )
+    assert {row[2].text for row in chosen.tables[0].rows} == {"one", "four"}
 
 
 def test_runs_of_one_choice_have_no_such_section(tmp_path: Path) -> None:
@@ -108,6 +177,14 @@ def test_the_video_law_reads_frames_and_tokens_of_runs_by_itself(trained: Path) 
     table = points.table
     assert set(table["T"]) == {4.0}
     assert set(zip(table["run"], table["V"], strict=True)) == {("tiny", 1), ("pooled", 9)}
+
+
+def test_runs_know_what_an_answer_costs_as_the_plan_does(trained: Path) -> None:
+    for run in list_runs(trained / "runs"):
+        [planned] = plan(read_recipe(str(trained / f"{run.recipe}.toml"), []))
+        forward = sum(row.forward for row in planned.ledger)  # no auxiliary loss
+        assert run.record["answer_flops_per_sample"] == planned.answer_flops_per_sample
+        assert planned.answer_flops_per_sample == pytest.approx(forward)
 
 
 def test_runs_of_earlier_versions_are_asked_by_their_recipe(trained: Path) -> None:
