@@ -42,11 +42,11 @@ class Shapes:
     right time; `signals` is told in words drawn at stated odds, so that the least loss is known; `questions` asks
     what, where, when, how many and which came first, and `choices` the same with choices to pick from. categories: of
     the questions, in turns; none: all five. cards: most of a clip that is asked about. clips, validation_clips: how
-    many of each split. frames: of a clip, one a second. seed: of the scenes. prompt: the user's turn, where the level
-    asks nothing itself. files: whether clips are encoded as H.264 files, which are decoded as any other; without, the
-    model gets the pictures as they were drawn, and nothing is kept. pairs: whether each clip comes with a worse
-    caption, wrong in one word, for preference training. text_only: captions without clips. cache: where the files are
-    kept; they are drawn once and shared by all recipes.
+    many of each split. frames: of a clip, one a second. shown: of these, evenly spaced; 0: all. seed: of the scenes.
+    prompt: the user's turn, where the level asks nothing itself. files: whether clips are encoded as H.264 files, which
+    are decoded as any other; without, the model gets the pictures as they were drawn, and nothing is kept. pairs:
+    whether each clip comes with a worse caption, wrong in one word, for preference training. text_only: captions
+    without clips. cache: where the files are kept; they are drawn once and shared by all recipes.
     """
 
     level: Level = field(default="easy", validator=in_(get_args(Level)))
@@ -55,6 +55,7 @@ class Shapes:
     clips: int = field(default=4096, validator=ge(1))
     validation_clips: int = field(default=256, validator=ge(1))
     frames: int = field(default=4, validator=ge(2))
+    shown: int = field(default=0, validator=ge(0))
     seed: int = field(default=0, validator=ge(0))
     prompt: str = field(default=_PROMPT, validator=min_len(1))
     files: bool = True
@@ -63,6 +64,8 @@ class Shapes:
     cache: Path = field(factory=lambda: cache_folder("shapes"))
 
     def __attrs_post_init__(self) -> None:
+        if self.shown > self.frames:
+            raise ValueError(f"shown: expected at most {self.frames}, the frames of a clip, got {self.shown}")
         if self.pairs and self.level not in ("easy", "gaze"):
             what = "caption of a signal" if self.level == "signals" else "wrong answer"
             raise ValueError(f'pairs: no {what} is worse than another; expected level "easy" or "gaze"')

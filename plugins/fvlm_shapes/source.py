@@ -80,11 +80,11 @@ class ShapesSource(DataSource):
 
     def _file(self, index: int) -> VideoFile:
         frames = self.config.frames
-        return VideoFile(self.film.file(index), max_frames=frames, seconds=frames)
+        return VideoFile(self.film.file(index), max_frames=self.config.shown or frames, seconds=frames)
 
     def _pictures(self, drawn: Scene) -> FrameArray:
         frames = self.config.frames
-        return FrameArray(Pictures(drawn, frames), rate=1.0, max_frames=frames)
+        return FrameArray(Pictures(drawn, frames), rate=1.0, max_frames=self.config.shown or frames)
 
     def _write_manifest(self) -> None:
         """One row a clip; a manifest that lists as many or more stays."""

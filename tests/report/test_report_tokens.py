@@ -4,10 +4,12 @@ and accuracy against them."""
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from run_folders import write_run
 from scipy.stats import ttest_1samp
@@ -20,6 +22,8 @@ from fvlm_core.report.html.parts import Section
 from fvlm_core.runs.listing import list_entries
 from fvlm_core.runs.store import list_runs
 from fvlm_core.runs.visual_tokens import tokens_per_frame
+from fvlm_core.scaling.fit.fitting import fit_points
+from fvlm_core.scaling.points.in_fits import FITS
 from fvlm_core.scaling.points.points_from_runs import from_runs
 from fvlm_registry import registry
 
@@ -185,6 +189,78 @@ def test_runs_know_what_an_answer_costs_as_the_plan_does(trained: Path) -> None:
         forward = sum(row.forward for row in planned.ledger)  # no auxiliary loss
         assert run.record["answer_flops_per_sample"] == planned.answer_flops_per_sample
         assert planned.answer_flops_per_sample == pytest.approx(forward)
+
+
+def truth(n: Any, frames: Any, tokens: Any, samples: Any) -> Any:
+    """Of made runs: nothing of frames beyond the law's own term, and much of tokens."""
+    return 0.5 + 300 / n**0.6 + 0.3 / frames**0.9 + 0.8 / tokens**0.7 + 30 / samples**0.5
+
+
+@pytest.fixture(scope="module")
+def lawful(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of three sizes, frames and tokens whose losses are the law's, and a fit of it."""
+    root = tmp_path_factory.mktemp("lawful")
+    model = next(run.record for run in list_runs(trained / "runs") if run.recipe == "pooled")["resolved"][
+        "model"
+    ]
+    generator, order = np.random.default_rng(0), 0
+    for width, n in ((8, 20_000), (16, 90_000), (32, 400_000)):
+        for frames in (2, 4, 8):
+            for grid, tokens in ((1, 1), (2, 4), (3, 9)):
+                noise = generator.normal(0, 0.002)
+                losses = [
+                    (step, float(truth(n, frames, tokens, 32 * step)) * (1 + noise)) for step in (25, 50, 100)
+                ]
+                folder = write_run(
+                    root, f"p/{width}-{tokens}-{frames}", losses[-1][1], curve=losses[:-1], size=f"{n}", order=order
+                )  # fmt: skip
+                order += 1
+                record = json.loads((folder / "recipe.json").read_text())
+                table = json.loads(json.dumps(model))
+                table["connector"]["grid"] = grid
+                table["llm"] |= {"width": width, "mlp": 3 * width}
+                record |= {"llm_params": n, "total_params": n}
+                record["resolved"]["model"] = table
+                (folder / "recipe.json").write_text(json.dumps(record))
+                known(folder, tokens, answering=1e6 * tokens, frames=frames)
+    law: Any = registry().load("fvlm_fits.video:build")(None)
+    report = fit_points(from_runs(list_runs(root), "runs", laws=[law]), law, draws=40)
+    assert report.status == "ok"
+    (root / "p" / FITS).write_text(json.dumps({"reports": [report.to_json()]}))
+    return root
+
+
+def law_block(root: Path) -> Any:
+    found = gather(list_runs(root)).sections
+    [section] = [one for one in found if one.id == "token-budget"]
+    return section.blocks[-1]
+
+
+def test_the_law_says_what_to_answer_with_as_its_truth_does(lawful: Path) -> None:
+    block = law_block(lawful)
+    assert block.heading == "What video says to answer with"
+    [table] = block.tables
+    values = [[cell.value for cell in row] for row in table.rows]
+    assert [row[0] for row in values] == sorted(row[0] or 0 for row in values)
+    losses = [row[6] or 0 for row in values]
+    assert losses == sorted(losses, reverse=True)
+    dearest = values[-1]
+    assert (dearest[2], dearest[4]) == (8, 9)  # all of everything is paid for
+    for row in values:
+        n, frames, tokens = (float(row[at] or 0) for at in (1, 2, 4))
+        assert row[6] == pytest.approx(truth(n, frames, tokens, 3200), rel=0.01)
+
+
+def test_a_law_that_was_refused_says_nothing(lawful: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "runs"
+    shutil.copytree(lawful, copied)
+    file = copied / "p" / FITS
+    stored = json.loads(file.read_text())
+    stored["reports"][0]["status"] = "refused"
+    file.write_text(json.dumps(stored))
+    block = law_block(copied)
+    assert block.words == ["Nothing: the law is refused, and the reasons stand with it."]
+    assert not block.tables
 
 
 def test_runs_of_earlier_versions_are_asked_by_their_recipe(trained: Path) -> None:

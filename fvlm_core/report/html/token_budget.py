@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from fvlm_core.report.figures import style
 from fvlm_core.report.figures.files import house_style
-from fvlm_core.report.html import token_choice
+from fvlm_core.report.html import token_choice, token_law
 from fvlm_core.report.html.offered import pictured
 from fvlm_core.report.html.parts import Block, Cell, Column, Picture, Section, Table, number
 from fvlm_core.report.html.run_data import Gathered
@@ -20,8 +20,9 @@ from fvlm_core.report.html.token_settings import Setting, settings
 _LEVEL = 0.975
 
 
-def section(runs: Sequence[Gathered]) -> Section | None:
-    """None where all runs that are known have one connector with as many tokens a frame."""
+def section(runs: Sequence[Gathered], fitted: bool = True) -> Section | None:
+    """None where all runs that are known have one connector with as many tokens a frame. fitted: whether laws are
+    fitted again, for what they say to choose."""
     found = settings(runs)
     if len({(one.connector, one.tokens) for one in found if not one.blind}) < 2:
         return None
@@ -41,7 +42,11 @@ def section(runs: Sequence[Gathered]) -> Section | None:
     return Section(
         "token-budget",
         "How many tokens a frame?",
-        [Block("", pictures=_pictures(found), tables=[table]), *([chosen] if chosen else [])],
+        [
+            Block("", pictures=_pictures(found), tables=[table]),
+            *([chosen] if chosen else []),
+            *(token_law.blocks(runs) if fitted else ()),
+        ],
     )
 
 
