@@ -90,6 +90,11 @@ def test_seeds_are_one_row_with_their_interval_and_blind_runs_come_last(root: Pa
     assert rows[1][5:] == [f"{statistics.mean(losses):.4f}", f"{half:.4f}", "0.500", "0.000", "2", "5", "20"]
     assert rows[0][5:] == ["2.0000", "", "", "", "1", "", "10"]
     assert [picture.caption.partition(" ")[0] for picture in block.pictures] == ["Loss", "Accuracy"]
+    assert [column.title for column in block.tables[0].columns[9:]] == [
+        "GFLOP a sample",
+        "MFLOP a frame, answering",
+        "ms a sample",
+    ]
     assert block.pictures[0].frames[0].url.startswith("data:image/png")
 
 
@@ -128,6 +133,14 @@ def test_it_says_what_to_answer_with_at_each_budget_of_each_number_of_frames(tmp
     assert eight[1][8] == "better than every other"
     assert eight[2][5] == "nine"
     assert eight[2][8] == "nothing can be said: nine may be as good"
+    first, chosen = sections(tmp_path)["token-budget"].blocks
+    assert [picture.caption.partition(":")[0] for picture in first.pictures] == ["8 frames", "16 frames"]
+    assert chosen.words[:2] == [
+        "8 frames: by loss, nothing can be said of which is the best at 9 MFLOP a frame: 2 of 3 settings may be, of "
+        "these four is the cheapest (4 MFLOP).",
+        "16 frames: by loss, one-long is better than every other from 2 MFLOP a frame on, than the next by 0.2 (0.2 to "
+        "0.2).",
+    ]
     assert [row[2] for row in sixteen] == ["one-long"] * 2
     assert sixteen[1][8] == "better than every other"
 
@@ -146,7 +159,7 @@ def test_settings_of_other_seeds_or_of_unknown_cost_are_named_and_not_chosen(tmp
     study(tmp_path, "earlier", 6, None, [0.5, 0.6, 0.7])
     [_, chosen] = sections(tmp_path)["token-budget"].blocks
     assert chosen.words[1] == (
-        "left out, of other seeds: short; for what an answer costs is not in their records: earlier."
+        "Left out, of other seeds: short; for what an answer costs is not in their records: earlier."
     )
     assert {row[2].text for row in chosen.tables[0].rows} == {"one", "four"}
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from fvlm_core.comparison.inference_choice import DRAWS, BudgetChoice, Offer, choose_by_budget
 from fvlm_core.report.html.parts import Block, Cell, Column, Table, number
-from fvlm_core.report.html.token_settings import Setting
+from fvlm_core.report.html.token_settings import Setting, flop_unit, groups
 from fvlm_core.utils.listing import shorten
 
 HEADING = "What to answer with"
-
-_UNITS = ((1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP"), (1.0, "FLOP"))
 
 Values = Callable[[Setting], tuple[float, ...]]
 
@@ -22,26 +19,50 @@ Values = Callable[[Setting], tuple[float, ...]]
 def advice(found: Sequence[Setting]) -> Block | None:
     """What to choose, a table for all settings that may be compared, by loss and by accuracy where all have one; None
     where nothing is offered beside another."""
-    groups: dict[str, list[Setting]] = {}
-    for one in found:
-        if not one.blind:
-            groups.setdefault(one.compared, []).append(one)
-    several = [own for own in groups.values() if len(own) > 1]
-    if not several:
-        return None
-    words = [_ABOUT]
+    said: list[str] = []
     tables: list[Table] = []
-    for at, own in enumerate(several):
-        of = f"{_of(own, several)}: " if len(several) > 1 else ""
-        offered, left = _offered(own)
-        if left:
-            words.append(f"{of}left out, {left}.")
-        if len(offered) < 2:
+    for at, (name, every) in enumerate(groups(found).items()):
+        own, of = [one for one in every if not one.blind], f"{name}: " if name else ""
+        if len(own) < 2:
             continue
-        tables.append(_table(offered, f"token-choice-{at}", of, "loss", lambda one: one.losses))
-        if all(len(one.accuracies) == len(one.seeds) for one in offered):
-            tables.append(_table(offered, f"token-choice-{at}-accuracy", of, "accuracy", _wrong))
-    return Block(HEADING, words, tables=tables)
+        offered, left = _offered(own)
+        if len(offered) > 1:
+            measures: list[tuple[str, Values]] = [("loss", lambda one: one.losses)]
+            if all(len(one.accuracies) == len(one.seeds) for one in offered):
+                measures.append(("accuracy", _wrong))
+            for measured, values in measures:
+                choices = choose_by_budget(offers(offered, values))
+                seeds = len(offered[0].seeds)
+                caption = f"{of}by {measured}, {seeds} seed{'s' * (seeds != 1)}."
+                said.append(_concluded(f"{of}by {measured}, ", choices))
+                tables.append(_table(choices, f"token-choice-{at}-{measured}", caption, measured))
+        if left:
+            said.append(f"{of}left out, {left}.")
+    return Block(HEADING, [*map(_sentence, said), _ABOUT], tables=tables) if said else None
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
+
+
+def _concluded(of: str, choices: Sequence[BudgetChoice]) -> str:
+    """What is said at the largest budget, in a sentence."""
+    last = choices[-1]
+    scale, unit = flop_unit(last.low)
+    if last.told and last.difference is not None:
+        apart = last.difference
+        return (
+            f"{of}{last.best.name} is better than every other from {last.low / scale:,.4g} {unit} a frame on, than the "
+            f"next by {apart.value:.3g} ({apart.low:.3g} to {apart.high:.3g})."
+        )
+    if last.difference is None:
+        return f"{of}{last.best.name} is the best; of one seed nothing more can be said."
+    cheapest = min((last.best, *last.alike), key=lambda one: one.cost)
+    return (
+        f"{of}nothing can be said of which is the best at {last.low / scale:,.4g} {unit} a frame: "
+        f"{1 + len(last.alike)} of {last.offered} settings may be, of these {cheapest.name} is the cheapest "
+        f"({cheapest.cost / scale:,.4g} {unit})."
+    )
 
 
 _ABOUT = (
@@ -57,15 +78,6 @@ _ABOUT = (
 def _wrong(one: Setting) -> tuple[float, ...]:
     """Accuracies, so that less is better."""
     return tuple(-value for value in one.accuracies)
-
-
-def _of(own: Sequence[Setting], groups: Sequence[Sequence[Setting]]) -> str:
-    """What tells a group from the others: its frames, where these do, else its first setting."""
-    frames = [{one.frames for one in group} for group in groups]
-    known = {one.frames for one in own}
-    if len(known) == 1 and None not in known and frames.count(known) == 1:
-        return f"{known.pop():,.4g} frames"
-    return f"{own[0].name} and {len(own) - 1} more"
 
 
 def _offered(own: Sequence[Setting]) -> tuple[list[Setting], str]:
@@ -97,9 +109,8 @@ def offers(own: Sequence[Setting], values: Values) -> list[Offer]:
     ]
 
 
-def _table(own: Sequence[Setting], id: str, of: str, measured: str, values: Values) -> Table:
-    found = choose_by_budget(offers(own, values))
-    scale, unit = next((scale, unit) for scale, unit in _UNITS if scale <= max(found[-1].low, 1.0))
+def _table(choices: Sequence[BudgetChoice], id: str, caption: str, measured: str) -> Table:
+    scale, unit = flop_unit(choices[-1].low)
     best = "lowest loss" if measured == "loss" else "highest accuracy"
     columns = (
         *(Column(f"{unit} a frame, from", number=True), Column("settings", number=True), Column(best)),
@@ -108,10 +119,8 @@ def _table(own: Sequence[Setting], id: str, of: str, measured: str, values: Valu
         *(Column(name, number=True) for name in ("worse by", "95 %")),
         Column("what can be said"),
     )
-    rows = [_row(one, scale, unit, measured) for one in found]
-    seeds = len(own[0].seeds)
-    said = f"{of}by {measured}, {seeds} seed{'s' * (seeds != 1)}."
-    return Table(id, f"{said[:1].upper()}{said[1:]}", columns, rows, plain=True)
+    rows = [_row(one, scale, unit, measured) for one in choices]
+    return Table(id, _sentence(caption), columns, rows, plain=True)
 
 
 def _row(one: BudgetChoice, scale: float, unit: str, measured: str) -> list[Cell]:
@@ -145,9 +154,3 @@ def verdict(one: BudgetChoice, scale: float, unit: str) -> str:
     saved = f" at {cheapest.cost / scale:,.4g} {unit}" if cheapest.cost < one.best.cost else ""
     others = f" and {len(one.alike) - 1} more" if len(one.alike) > 1 else ""
     return f"nothing can be said: {cheapest.name}{saved}{others} may be as good"
-
-
-def budgets(found: Sequence[Setting]) -> list[float]:
-    """What an answer of each setting costs, FLOPs a request, cheapest first; of those whose cost is known."""
-    costs = {one.answering * one.frames for one in found if one.answering and one.frames}
-    return sorted(cost for cost in costs if math.isfinite(cost))

@@ -66,12 +66,12 @@ def _answered(heading: str, id: str, runs: Sequence[Gathered], report: FitReport
     table, serving = report.points.table, serving_of(report.model)
     models = _served(runs, report)
     cost = ServingCost(tuple(models), "the ledger's of the runs' models, without text")
-    ends = [
+    least, most = (
         extreme([one.flops(*_request(table, serving, extreme, one)) for one in models])
         for extreme in (min, max)
-    ]
+    )
     d = float(table.groupby("run")["d"].max().median()) if "d" in report.model.columns else None
-    asked = np.geomspace(*ends, BUDGETS)
+    asked = np.geomspace(least, most, BUDGETS)
     answers = [choose(report, Budget(float(budget) * (1 + 1e-9)), cost, d) for budget in asked]
     given = "" if d is None else f", trained on {d:,.0f} samples"
     said = (

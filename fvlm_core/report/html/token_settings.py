@@ -71,6 +71,31 @@ def compared(resolved: dict[str, Any]) -> str:
     return repr((resolved.get("data"), evaluation.get("samples"), [training.get(key) for key in _LENGTH]))
 
 
+def groups(found: Sequence[Setting]) -> dict[str, list[Setting]]:
+    """The settings that may be compared with each other, by what tells them from the others: their frames, where these
+    do, else the first of them; "" of the only ones."""
+    together: dict[str, list[Setting]] = {}
+    for one in found:
+        together.setdefault(one.compared, []).append(one)
+    if len(together) < 2:
+        return {"": list(found)} if found else {}
+    frames = [{one.frames for one in own} for own in together.values()]
+    named: dict[str, list[Setting]] = {}
+    for own, known in zip(together.values(), frames, strict=True):
+        alone = len(known) == 1 and None not in known and frames.count(known) == 1
+        name = f"{next(iter(known)):,.4g} frames" if alone else f"{own[0].name} and {len(own) - 1} more"
+        named[name] = own
+    return named
+
+
+def flop_unit(largest: float) -> tuple[float, str]:
+    """How many FLOPs the unit is that such numbers are best told in, and its name."""
+    return next((scale, name) for scale, name in _UNITS if scale <= max(largest, 1.0))
+
+
+_UNITS = ((1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP"), (1e3, "kFLOP"), (1.0, "FLOP"))
+
+
 def _setting(group: Sequence[Gathered]) -> Setting | None:
     first = group[0]
     record = first.run.record
