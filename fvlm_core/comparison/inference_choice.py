@@ -85,6 +85,15 @@ def choose_by_budget(offers: Sequence[Offer], draws: int = DRAWS) -> list[Budget
     return found
 
 
+def choose_among(offers: Sequence[Offer], draws: int = DRAWS) -> BudgetChoice:
+    """The best choice where the budget pays for all offers. Raises `ValueError` for none, and for offers of different
+    numbers of seeds."""
+    if not offers or len({len(one.values) for one in offers}) > 1:
+        raise ValueError("expected offers, of the same seeds")
+    ordered = sorted(offers, key=lambda one: (one.cost, one.name))
+    return _chosen(ordered, _drawn(np.array([one.values for one in ordered]), draws))
+
+
 def _answer(choice: BudgetChoice) -> tuple[str, str, bool]:
     return choice.best.name, choice.second.name if choice.second else "", choice.told
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, ttest_rel
 
-from fvlm_core.comparison.inference_choice import Offer, choose_by_budget, difference
+from fvlm_core.comparison.inference_choice import Offer, choose_among, choose_by_budget, difference
 
 SEEDS = 3
 
@@ -105,6 +105,8 @@ def test_those_that_cannot_be_told_from_the_best_are_named_cheapest_first() -> N
     assert last.best.name == "dear"
     assert [one.name for one in last.alike] == ["cheap", "middle"]
     assert not last.told
+    dearer = Offer("dearer", 20.0, np.array([1.1, 1.4, 1.3]))
+    assert [one.name for one in choose_among([*made, dearer]).alike] == ["cheap", "middle", "dearer"]
 
 
 @given(
@@ -129,6 +131,8 @@ def test_budgets_cover_all_costs_without_a_gap_and_more_money_is_never_worse(
 def test_offers_of_other_seeds_are_refused() -> None:
     with pytest.raises(ValueError, match="same seeds"):
         choose_by_budget([Offer("a", 1.0, np.ones(2)), Offer("b", 1.0, np.ones(3))])
+    with pytest.raises(ValueError, match="expected offers"):
+        choose_among([])
 
 
 def test_nothing_offered_is_nothing_chosen() -> None:

@@ -136,8 +136,8 @@ def test_it_says_what_to_answer_with_at_each_budget_of_each_number_of_frames(tmp
     first, chosen = sections(tmp_path)["token-budget"].blocks
     assert [picture.caption.partition(":")[0] for picture in first.pictures] == ["8 frames", "16 frames"]
     assert chosen.words[:2] == [
-        "8 frames: by loss, nothing can be said of which is the best at 9 MFLOP a frame: 2 of 3 settings may be, of "
-        "these four is the cheapest (4 MFLOP).",
+        "8 frames: by loss, nothing can be said of which is the best of all: 2 of 3 settings may be, of these four is "
+        "the cheapest (4 MFLOP a frame).",
         "16 frames: by loss, one-long is better than every other from 2 MFLOP a frame on, than the next by 0.2 (0.2 to "
         "0.2).",
     ]
@@ -148,8 +148,13 @@ def test_it_says_what_to_answer_with_at_each_budget_of_each_number_of_frames(tmp
 def test_a_dear_setting_that_is_no_better_names_the_cheap_one(tmp_path: Path) -> None:
     study(tmp_path, "one", 1, 1e6, [2.0, 2.5, 3.0])
     study(tmp_path, "nine", 9, 9e6, [2.1, 2.3, 2.9])
+    study(tmp_path, "all", 16, 16e6, [2.6, 2.4, 2.5])
     [[_, dear]] = table_rows(tmp_path)
     assert (dear[2], dear[8]) == ("nine", "nothing can be said: one at 1 MFLOP may be as good")
+    assert sections(tmp_path)["token-budget"].blocks[1].words[0] == (
+        "By loss, nothing can be said of which is the best of all: 3 of 3 settings may be, of these one is the "
+        "cheapest (1 MFLOP a frame)."
+    )
 
 
 def test_settings_of_other_seeds_or_of_unknown_cost_are_named_and_not_chosen(tmp_path: Path) -> None:

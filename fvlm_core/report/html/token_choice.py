@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from fvlm_core.comparison.inference_choice import DRAWS, BudgetChoice, Offer, choose_by_budget
+from fvlm_core.comparison.inference_choice import DRAWS, BudgetChoice, Offer, choose_among, choose_by_budget
 from fvlm_core.report.html.parts import Block, Cell, Column, Table, number
 from fvlm_core.report.html.token_settings import Setting, flop_unit, groups
 from fvlm_core.utils.listing import shorten
@@ -31,10 +31,11 @@ def advice(found: Sequence[Setting]) -> Block | None:
             if all(len(one.accuracies) == len(one.seeds) for one in offered):
                 measures.append(("accuracy", _wrong))
             for measured, values in measures:
-                choices = choose_by_budget(offers(offered, values))
+                every_offer = offers(offered, values)
+                choices = choose_by_budget(every_offer)
                 seeds = len(offered[0].seeds)
                 caption = f"{of}by {measured}, {seeds} seed{'s' * (seeds != 1)}."
-                said.append(_concluded(f"{of}by {measured}, ", choices))
+                said.append(_concluded(f"{of}by {measured}, ", choices[-1], choose_among(every_offer)))
                 tables.append(_table(choices, f"token-choice-{at}-{measured}", caption, measured))
         if left:
             said.append(f"{of}left out, {left}.")
@@ -45,23 +46,21 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}"
 
 
-def _concluded(of: str, choices: Sequence[BudgetChoice]) -> str:
-    """What is said at the largest budget, in a sentence."""
-    last = choices[-1]
-    scale, unit = flop_unit(last.low)
-    if last.told and last.difference is not None:
-        apart = last.difference
+def _concluded(of: str, last: BudgetChoice, every: BudgetChoice) -> str:
+    """What is said in a sentence where all settings are paid for. last: of the last row of the table."""
+    scale, unit = flop_unit(every.low)
+    if every.told and every.difference is not None:
+        apart = every.difference
         return (
-            f"{of}{last.best.name} is better than every other from {last.low / scale:,.4g} {unit} a frame on, than the "
-            f"next by {apart.value:.3g} ({apart.low:.3g} to {apart.high:.3g})."
+            f"{of}{every.best.name} is better than every other from {last.low / scale:,.4g} {unit} a frame on, than "
+            f"the next by {apart.value:.3g} ({apart.low:.3g} to {apart.high:.3g})."
         )
-    if last.difference is None:
-        return f"{of}{last.best.name} is the best; of one seed nothing more can be said."
-    cheapest = min((last.best, *last.alike), key=lambda one: one.cost)
+    if every.difference is None:
+        return f"{of}{every.best.name} is the best; of one seed nothing more can be said."
+    cheapest = min((every.best, *every.alike), key=lambda one: one.cost)
     return (
-        f"{of}nothing can be said of which is the best at {last.low / scale:,.4g} {unit} a frame: "
-        f"{1 + len(last.alike)} of {last.offered} settings may be, of these {cheapest.name} is the cheapest "
-        f"({cheapest.cost / scale:,.4g} {unit})."
+        f"{of}nothing can be said of which is the best of all: {1 + len(every.alike)} of {every.offered} settings "
+        f"may be, of these {cheapest.name} is the cheapest ({cheapest.cost / scale:,.4g} {unit} a frame)."
     )
 
 
