@@ -74,7 +74,8 @@ def chosen() -> str:
     ]
     block = advice(together)
     assert block is not None
-    lines: list[str] = []
+    *concluded, _ = block.words  # the last explains the tables, as the page itself does
+    lines = [*(f"- {words}" for words in concluded), ""]
     for made in block.tables:
         columns = [column.title for column in made.columns]
         rows = [[cell.text for cell in row] for row in made.rows]
