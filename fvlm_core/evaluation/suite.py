@@ -157,7 +157,7 @@ def run_suite(
 def program(command: Sequence[str]) -> str:
     """What a program printed, errors last. How it ended is not asked: lmms-eval exits with 0 in any case.
 
-    `HF_HOME` is set where it is not: of lmms-eval 0.7.3 five of the ten tasks look for their videos there, and end without.
+    `HF_HOME` is set where it is not: lmms-eval 0.7.3 looks for videos there, and nextqa and tempcompass end without it.
     """
     from huggingface_hub.constants import HF_HOME
 
