@@ -1,6 +1,6 @@
 """One measurement in a process of its own: where a process's memory happens to lie decides a few per cent.
 
-python -m fvlm_core.bench.child KIND SETTING      # SETTING as JSON; prints the figures as JSON
+python -m fvlm_core.bench.child KIND SETTING      # SETTING as JSON, of streams a list; prints the figures as JSON
 """
 
 from __future__ import annotations
@@ -54,18 +54,21 @@ def growth_of(setting: Setting) -> tuple[dict[int, float], float]:
     return {int(frames): seconds for frames, seconds in found["seconds"].items()}, found["exponent"]
 
 
-def stream_of(setting: Setting, marks: Sequence[int]) -> streaming.Streamed | None:
-    """As `streaming.streamed`, in a process of its own."""
-    found = _in_a_process("-".join(("streamed", *map(str, marks))), setting)
-    if not found:
-        return None
-    for name in ("seconds", "first_token", "kept"):
-        found[name] = {int(frames): value for frames, value in found[name].items()}
-    return streaming.Streamed(**found)
+def streams_of(settings: Sequence[Setting], marks: Sequence[int]) -> list[streaming.Streamed | None]:
+    """As `streaming.streamed_in_turn`, in a process of its own."""
+    kind = "-".join(("streamed", *map(str, marks)))
+    return [_read(one) if one else None for one in _in_a_process(kind, settings)]
 
 
-def _in_a_process(kind: str, setting: Setting) -> dict[str, Any]:
-    _, printed = run([sys.executable, "-m", __name__, kind, json.dumps(asdict(setting))])
+def _read(found: dict[str, Any]) -> streaming.Streamed:
+    numbered = ("seconds", "first_token", "kept")
+    by_frames = {name: {int(frames): each for frames, each in found[name].items()} for name in numbered}
+    return streaming.Streamed(**{**found, **by_frames})
+
+
+def _in_a_process(kind: str, given: Setting | Sequence[Setting]) -> Any:
+    settings = asdict(given) if isinstance(given, Setting) else [asdict(each) for each in given]
+    _, printed = run([sys.executable, "-m", __name__, kind, json.dumps(settings)])
     return json.loads(printed.splitlines()[-1])
 
 
@@ -74,10 +77,6 @@ def measure(kind: str, setting: Setting) -> dict[str, Any]:
     if kind == "growth":
         seconds, exponent = stream.growth(setting)
         return {"seconds": seconds, "exponent": exponent}
-    if kind.startswith("streamed-"):
-        marks = [int(frames) for frames in kind.split("-")[1:]]
-        streamed = streaming.streamed(streaming.stream_model(setting), setting, marks)
-        return asdict(streamed) if streamed else {}
     make, before, timed = KINDS[kind]
     step = make(setting)
     times: list[float] = []
@@ -92,11 +91,19 @@ def measure(kind: str, setting: Setting) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """One measurement, printed."""
+    """What is asked for, measured and printed."""
     kind, given = arguments
-    setting = json.loads(given)
-    setting["overrides"] = tuple(setting["overrides"])
-    print(json.dumps(measure(kind, Setting(**setting))))
+    found = json.loads(given)
+    if not kind.startswith("streamed-"):
+        print(json.dumps(measure(kind, _setting(found))))
+        return
+    marks = [int(frames) for frames in kind.split("-")[1:]]
+    streams = streaming.streamed_in_turn([_setting(each) for each in found], marks)
+    print(json.dumps([asdict(one) if one else None for one in streams]))
+
+
+def _setting(given: dict[str, Any]) -> Setting:
+    return Setting(**{**given, "overrides": tuple(given["overrides"])})
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 from attrs import evolve, frozen
@@ -11,11 +11,17 @@ from attrs import evolve, frozen
 from fvlm_core.hardware.gpus import recognise
 from fvlm_core.model.build import compose, specs
 from fvlm_core.model.vlm import VLM
-from fvlm_core.recipes.read import read_connector, read_recipe
+from fvlm_core.recipes.read import Recipe, read_connector, read_recipe
 from fvlm_core.recipes.schema import RunRecipe
 from fvlm_core.utils.errors import UsageError
 
 THREADS = 2
+
+
+@lru_cache(maxsize=1)
+def _read(recipe: str, overrides: tuple[str, ...]) -> Recipe:
+    """A recipe of 84 runs takes .4 s to read, and every setting of one benchmark asks for it."""
+    return read_recipe(recipe, list(overrides))
 
 
 @frozen(kw_only=True)
@@ -37,7 +43,7 @@ class Setting:
     @cached_property
     def config(self) -> RunRecipe:
         """The recipe of the run."""
-        runs = read_recipe(self.recipe, list(self.overrides)).runs
+        runs = _read(self.recipe, self.overrides).runs
         found = next(run.config for run in runs if self.run in ("", run.id))
         if not self.connector:
             return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -72,10 +72,29 @@ class Streamed:
         return float(slope)
 
 
+def threads(setting: Setting) -> int:
+    """Of a CPU: the recipe's own where it says them, for a small model's products are over before a second thread has
+    begun: on two cores that others used, too, two threads took 4 times as long a frame as one at 150,000 parameters."""
+    return setting.config.training.threads or THREADS
+
+
+def streamed_in_turn(settings: Sequence[Setting], marks: Sequence[int]) -> list[Streamed | None]:
+    """A stream of each setting, in this order; the model of one that comes again is made once."""
+    again = {setting for setting, times in Counter(settings).items() if times > 1}
+    kept: dict[Setting, VLM] = {}
+    found: list[Streamed | None] = []
+    for setting in settings:
+        model = kept.get(setting) or stream_model(setting)
+        if setting in again:
+            kept[setting] = model
+        found.append(streamed(model, setting, marks))
+    return found
+
+
 def stream_model(setting: Setting) -> VLM:
     """The model of a setting with random weights, for watching."""
     if setting.device == "cpu":
-        torch.set_num_threads(THREADS)
+        torch.set_num_threads(threads(setting))
     recipe = setting.config.model
     vocabulary = specs(recipe, None)[1].vocabulary or VOCABULARY
     return compose(recipe, vocabulary, 0, weights=False).to(setting.device).eval()
@@ -106,7 +125,7 @@ def _watch(
 ) -> Streamed:
     spec = model.connector.spec
     nothing = torch.zeros((0, *pictures.shape[2:]), dtype=torch.uint8)
-    before = live_bytes()
+    live = LiveBytes()
     seconds, first_token, kept = dict[int, float](), dict[int, float](), dict[int, int]()
     with setting.autocast():
         stream = model.stream(question)
@@ -122,7 +141,7 @@ def _watch(
             if frame not in marks:
                 continue
             del shown
-            seconds[frame], kept[frame] = total, live_bytes() - before
+            seconds[frame], kept[frame] = total, live.bytes()
             times: list[float] = []
             for _ in range(_ANSWERS):
                 begun = time.perf_counter()
@@ -132,6 +151,7 @@ def _watch(
                 times.append(time.perf_counter() - begun)
                 del visual
             first_token[frame] = statistics.median(times)
+    live.close()
     return Streamed(
         seconds=seconds,
         first_token=first_token,
@@ -141,13 +161,30 @@ def _watch(
     )
 
 
-def live_bytes() -> int:
-    """Of all tensors that are alive, each storage once."""
+class LiveBytes:
+    """Counts what tensors hold that came after it. Until it is closed the objects that were there before are set aside,
+    for going through all of a process's takes half a second each time."""
+
+    def __init__(self) -> None:
+        self._before = set(_storages())
+        gc.freeze()
+
+    def bytes(self) -> int:
+        """Of all new tensors that are alive, each storage once, and none that was there before."""
+        return sum(size for place, size in _storages().items() if place not in self._before)
+
+    def close(self) -> None:
+        """Set nothing aside any more."""
+        gc.unfreeze()
+
+
+def _storages() -> dict[int, int]:
+    """Bytes of the storages of all tensors that are alive, by their place."""
     gc.collect()
     storages = [
         one.untyped_storage() for one in gc.get_objects() if type(one) in (Tensor, torch.nn.Parameter)
     ]
-    return sum({one.data_ptr(): one.nbytes() for one in storages}.values())
+    return {one.data_ptr(): one.nbytes() for one in storages}
 
 
 @frozen(kw_only=True)
@@ -208,47 +245,52 @@ _ALWAYS = ("tokens", "queries", "grid", "stride", "frames")
 """Settings by which connectors of one kind are told apart."""
 
 
+Measure = Callable[[Sequence[Setting], Sequence[int]], Sequence[Streamed | None]]
+
+
 def bench_stream(
     setting: Setting,
     marks: Sequence[int],
     rounds: int,
-    measure: Callable[[Setting, Sequence[int]], Streamed | None],
+    measure: Measure,
     progress: Callable[[str, int, int], None],
 ) -> tuple[list[StreamMeasured], list[str]]:
-    """Every connector in turn with the control, `rounds` times; and the names of those that cannot watch so.
-    measure: one stream, in a process of its own."""
+    """Every connector in turn with the control, in each of the rounds; and the names of those that cannot watch so.
+    measure: the streams of a round, in a process of its own: where its memory happens to lie decides a few per cent."""
     *own, control = subjects(setting)
-    measured: list[StreamMeasured] = []
-    unable: list[str] = []
+    pairs: dict[str, list[tuple[Streamed, Streamed]]] = {subject.name: [] for subject in own}
     controls: list[Streamed] = []
-    for subject in own:
-        ours: list[Streamed] = []
-        bare: list[Streamed] = []
-        for number in range(rounds):
-            progress(subject.name, number, rounds)
-            turns = ((subject, ours), (control, bare))
-            for one, into in turns if number % 2 == 0 else reversed(turns):
-                found = measure(one.setting, marks)
-                if found is not None:
-                    into.append(found)
-            if not ours:
-                break
-        progress(subject.name, rounds, rounds)
-        controls += bare
-        if not ours:
-            unable.append(subject.name)
+    for number in range(rounds):
+        progress("rounds", number, rounds)
+        turns = [(subject.setting, control.setting) for subject in own if number == 0 or pairs[subject.name]]
+        turns = [turn if number % 2 == 0 else turn[::-1] for turn in turns] or [(control.setting,)]
+        found = iter(measure([each for turn in turns for each in turn], marks))
+        if not own:
+            controls += [one for one in found if one]
             continue
-        pair = paired(
-            f"{subject.name}, against the last 4 frames",
-            "s",
-            [1 / one.rate for one in ours],
-            [1 / one.rate for one in bare],
-        )
-        measured.append(StreamMeasured(name=subject.name, run=subject.run, streamed=_middle(ours), pair=pair))
-    if not controls:
-        controls = [found for _ in range(rounds) if (found := measure(control.setting, marks))]
+        for subject in own:
+            if number and not pairs[subject.name]:
+                continue
+            first, second = next(found), next(found)
+            ours, bare = (first, second) if number % 2 == 0 else (second, first)
+            if ours and bare:
+                pairs[subject.name].append((ours, bare))
+            controls += [bare] if bare else []
+    progress("rounds", rounds, rounds)
+    measured = [_measured(subject, pairs[subject.name]) for subject in own if pairs[subject.name]]
     measured.append(StreamMeasured(name=control.name, run="", streamed=_middle(controls), pair=None))
-    return measured, unable
+    return measured, [subject.name for subject in own if not pairs[subject.name]]
+
+
+def _measured(subject: StreamSubject, found: Sequence[tuple[Streamed, Streamed]]) -> StreamMeasured:
+    pair = paired(
+        f"{subject.name}, against the last 4 frames",
+        "s",
+        [1 / ours.rate for ours, _ in found],
+        [1 / bare.rate for _, bare in found],
+    )
+    middle = _middle([ours for ours, _ in found])
+    return StreamMeasured(name=subject.name, run=subject.run, streamed=middle, pair=pair)
 
 
 def _middle(found: Sequence[Streamed]) -> Streamed:

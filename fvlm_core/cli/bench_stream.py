@@ -60,10 +60,10 @@ def command(
 
     from fvlm_core.api.trained import Trained
     from fvlm_core.api.views.display import Display
-    from fvlm_core.bench.child import stream_of
+    from fvlm_core.bench.child import streams_of
     from fvlm_core.bench.pairs import machine
-    from fvlm_core.bench.setting import THREADS, Setting
-    from fvlm_core.bench.streaming import MARKS, VOCABULARY, bench_stream
+    from fvlm_core.bench.setting import Setting
+    from fvlm_core.bench.streaming import MARKS, VOCABULARY, bench_stream, threads
     from fvlm_core.cli.console import note, stderr
     from fvlm_core.recipes.files import shipped_recipes
     from fvlm_core.runs.store import find_run
@@ -88,11 +88,11 @@ def command(
             **machine(("torch", "transformers")),
             "device": setting.device_name,
             "precision": setting.precision,
-            **({"threads": THREADS} if device == "cpu" else {}),
+            **({"threads": threads(setting)} if device == "cpu" else {}),
             "vocabulary": f"{VOCABULARY} where the tokenizer is made from the data",
         }
         with Display(stderr(), 0) as display:
-            found, unable = bench_stream(setting, marks, rounds, stream_of, display.work)
+            found, unable = bench_stream(setting, marks, rounds, streams_of, display.work)
     for name in unable:
         note(f"{name}: cannot watch frame by frame, left out")
     if as_json:

@@ -155,10 +155,15 @@ def run_suite(
 
 
 def program(command: Sequence[str]) -> str:
-    """What a program printed, errors last. How it ended is not asked: lmms-eval exits with 0 in any case."""
+    """What a program printed, errors last. How it ended is not asked: lmms-eval exits with 0 in any case.
+
+    `HF_HOME` is set where it is not: lmms-eval 0.7.3 looks for videos there, and nextqa and tempcompass end without it.
+    """
+    from huggingface_hub.constants import HF_HOME
+
     done = subprocess.run(
         command,
-        env={**os.environ, "TQDM_DISABLE": "1"},
+        env={"HF_HOME": HF_HOME, **os.environ, "TQDM_DISABLE": "1"},
         capture_output=True,
         encoding="utf-8",
         errors="replace",

@@ -189,7 +189,8 @@ class Attempt:
         run, config, sources = self.run, self.run.config, self.sources
         training = config.training
         parameters = count_parameters(model, training.frozen, training.optimizer_settings)
-        flops = flops_per_sample(config, sources, chat)
+        costs = flops_per_sample(config, sources, chat)
+        flops = costs.training
         progress = self.begun.latest.progress
         progress.spent = _spent(progress.spent, flops, progress.samples)
         progress.nominal = _spent(progress.nominal, _nominal(config, chat.vocabulary), progress.samples)
@@ -210,6 +211,7 @@ class Attempt:
             "in_fits": config.in_fits,
             "steps": length.steps,
             "flops_per_sample": flops,
+            "answer_flops_per_sample": costs.answering,
             "fvlm": fvlm_core.__version__,
             "software": software(config),
             "data": seen_data(sources.train, sources.validation),

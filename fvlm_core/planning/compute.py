@@ -17,7 +17,15 @@ from fvlm_core.interfaces.specs import EncoderSpec, LLMSpec
 from fvlm_core.model.lora import trained_alone
 from fvlm_core.model.vlm import LOGITS_AT_ONCE, VLM
 from fvlm_core.planning.connector_trace import Tracer
-from fvlm_core.planning.flops import ConnectorTrace, Ledger, LedgerRow, ledger, mean_ledger, read_only
+from fvlm_core.planning.flops import (
+    COMPONENTS,
+    ConnectorTrace,
+    Ledger,
+    LedgerRow,
+    ledger,
+    mean_ledger,
+    read_only,
+)
 from fvlm_core.planning.modality_flops import item_flops
 from fvlm_core.recipes.schema import RunRecipe, Training
 
@@ -25,14 +33,20 @@ NOMINAL_FRAMES, NOMINAL_TEXT = 8, 128
 """The sample that the founding project's budgets are stated in."""
 
 
-def flops_per_sample(config: RunRecipe, sources: Sources, chat: Chat) -> float:
-    """Training FLOPs of a sample, forward and backward: the mean over the first samples of the training mixture.
+@frozen
+class SampleFlops:
+    """FLOPs of a sample, the mean over the first ones of the training mixture. training: forward and backward, which is
+    what budgets are divided by and what the metrics' column `flops` adds up. answering: `answering_flops`."""
 
-    This is what budgets are divided by and what the metrics' column `flops` adds up. Raises `BadSample` when a clip
-    cannot be opened.
-    """
+    training: float
+    answering: float
+
+
+def flops_per_sample(config: RunRecipe, sources: Sources, chat: Chat) -> SampleFlops:
+    """What a run's samples cost. Raises `BadSample` when a clip cannot be opened."""
     tracer = Tracer.of(config.model, chat.vocabulary, config.training.lora)
-    return sample_ledger(config, tracer, first_lengths(config, sources, chat)).total
+    samples = first_lengths(config, sources, chat)
+    return SampleFlops(sample_ledger(config, tracer, samples).total, answering_flops(config, tracer, samples))
 
 
 def sample_ledger(config: RunRecipe, tracer: Tracer, samples: Collection[SampleLengths]) -> Ledger:
@@ -59,6 +73,25 @@ def sample_ledger(config: RunRecipe, tracer: Tracer, samples: Collection[SampleL
             sample: evolve(one, rows=(*one.rows, *_taught(teacher, sample))) for sample, one in each.items()
         }
     return mean_ledger([each[sample] for sample in samples])
+
+
+def answering_flops(config: RunRecipe, tracer: Tracer, samples: Collection[SampleLengths]) -> float:
+    """FLOPs of the mean sample where it is answered: the forward pass over its frames and its text, with the answer, in
+    the mode that the connector trains in. Written token by token with a cache, an answer costs the same."""
+    items = item_flops(config.model, tracer.llm, trains=False)
+    each = {
+        sample: ledger(
+            tracer.encoder,
+            tracer.trace(sample.frames, COMPONENTS, auxiliary=False, question=sample.question),
+            tracer.llm,
+            text=sample.text,
+            supervised=sample.supervised,
+        )
+        .more(items, sample.items)
+        .forward
+        for sample in set(samples)
+    }
+    return sum(each[sample] for sample in samples) / len(samples)
 
 
 def _taught(teacher: Tracer, sample: SampleLengths) -> tuple[LedgerRow, ...]:

@@ -26,6 +26,7 @@ from fvlm_core.model.build import make_chat, modality_specs, remarks, specs
 from fvlm_core.model.mup import rate_factors
 from fvlm_core.planning.compute import (
     Parameters,
+    answering_flops,
     count_parameters,
     nominal_flops,
     sample_ledger,
@@ -56,7 +57,8 @@ class RunPlan:
 
     warmup: steps. samples: trained on, with repetition. epochs: each training source and how often it is seen; empty
     when the data are not here. frames, text_tokens, supervised_tokens: of the mean sample. lengths_from: where those
-    are from. flops_per_sample: forward and backward, by component. ledger: the same by pass.
+    are from. flops_per_sample: forward and backward, by component. ledger: the same by pass. answer_flops_per_sample:
+    of the forward pass alone, as when it is answered.
     nominal_flops_per_sample: in the founding project's accounting. six_nd_per_sample: 6 x parameters x tokens read.
     flops: of the whole run. rates: peak learning rate of each group, 0 where it is frozen. seconds: estimated,
     evaluations included. speed: what the estimate assumes. need: memory, and what would need less. disk: of the run's
@@ -80,6 +82,7 @@ class RunPlan:
     lengths_from: str
     flops_per_sample: dict[str, float]
     ledger: tuple[LedgerRow, ...]
+    answer_flops_per_sample: float
     masked_flops_per_sample: float
     nominal_flops_per_sample: float
     six_nd_per_sample: float
@@ -234,6 +237,7 @@ class _Planner:
             lengths_from=lengths_from,
             flops_per_sample=cost.components(),
             ledger=cost.rows,
+            answer_flops_per_sample=answering_flops(config, tracer, samples),
             masked_flops_per_sample=cost.masked,
             nominal_flops_per_sample=nominal,
             six_nd_per_sample=six_nd(parameters.total, visual + text),

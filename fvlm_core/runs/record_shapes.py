@@ -25,7 +25,7 @@ RECORD: Shape = {
     **dict.fromkeys(("order",), WHOLE),
     **dict.fromkeys(("seed", "steps", "total_params", "trainable_params", "non_embedding_params"), COUNT),
     **dict.fromkeys(("llm_params", "tokens_per_frame"), COUNT),
-    "flops_per_sample": MEASURED,
+    **dict.fromkeys(("flops_per_sample", "answer_flops_per_sample"), MEASURED),
     "in_fits": FLAG,
     "software": {"plugins": TABLE},
     "data": dict.fromkeys(

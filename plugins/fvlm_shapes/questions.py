@@ -12,10 +12,10 @@ from typing import ClassVar
 from attrs import frozen
 from PIL import Image
 
+from fvlm_shapes.config import MOST_CARDS, Category
 from fvlm_shapes.draw import COLOURS, GLYPHS, SIDE, blank, card
 from fvlm_shapes.draws import pick, several
 
-CATEGORIES = ("what", "where", "when", "how many", "which came first")
 PLACES = (
     *("top left", "top", "top right", "left", "centre", "right"),
     *("bottom left", "bottom", "bottom right"),
@@ -25,7 +25,7 @@ PLACES = (
 CHOICES = 4
 """Most choices of a question."""
 
-_HEADS = tuple(COLOURS)[:8]
+_HEADS = tuple(COLOURS)[:MOST_CARDS]
 _BODIES = GLYPHS[:8]
 
 
@@ -41,7 +41,7 @@ class Event:
 
 @frozen
 class Questioned:
-    """A clip and a question about it. category: one of `CATEGORIES`. answers: all that it may have, equally likely.
+    """A clip and a question about it. category: what is asked. answers: all that it may have, equally likely.
 
     choices: those that are offered, in the order of their letters; empty where the answer is free.
     """
@@ -84,9 +84,10 @@ class Questioned:
         return pictures
 
 
-def draw(random: Random, category: str, frames: int, offered: bool) -> Questioned:
-    """A clip and a question of a category. offered: whether with choices, which change nothing else."""
-    most = min(frames, len(_HEADS))
+def draw(random: Random, category: Category, frames: int, cards: int, offered: bool) -> Questioned:
+    """A clip and a question of a category. cards: most of the clip. offered: whether with choices, which change
+    nothing else."""
+    most = min(frames, cards)
     least = 2 if category == "which came first" else 1
     count = pick(random, range(least, most + 1))
     seconds = sorted(several(random, range(frames), count))

@@ -15,8 +15,8 @@ from attrs import frozen
 from PIL import Image
 
 from fvlm_core.plugin_api import Progress, Split
-from fvlm_shapes.config import Level
-from fvlm_shapes.scenes import scene
+from fvlm_shapes.config import CATEGORIES, MOST_CARDS, Category, Level
+from fvlm_shapes.scenes import Scene, scene
 
 _QUALITY = "18"
 """x264's constant rate factor. At 18 the gaze task loses nothing against raw pictures, at 28 it does."""
@@ -29,13 +29,20 @@ _FOLDER_HOLDS = 1000
 
 @frozen
 class Film:
-    """All clips of one split, drawn or not. folder: where they are kept."""
+    """All clips of one split, drawn or not. folder: where they are kept. categories, cards: of what is asked, where the
+    level asks."""
 
     folder: Path
     level: Level
     seed: int
     split: Split
     frames: int
+    categories: tuple[Category, ...] = CATEGORIES
+    cards: int = MOST_CARDS
+
+    def scene(self, index: int) -> Scene:
+        """What clip `index` shows."""
+        return scene(self.level, self.seed, self.split, index, self.frames, self.categories, self.cards)
 
     def file(self, index: int) -> Path:
         """Where clip `index` is kept."""
@@ -60,7 +67,7 @@ class Film:
         for index in indices:
             file = self.file(index)
             temporary = file.with_name(f".{file.name}.{os.getpid()}")
-            _encode(scene(self.level, self.seed, self.split, index, self.frames).frames(), temporary)
+            _encode(self.scene(index).frames(), temporary)
             temporary.rename(file)
         return len(indices)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from hashlib import blake2b
 from random import Random
@@ -13,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fvlm_core.plugin_api import Split
-from fvlm_shapes.config import Level
+from fvlm_shapes.config import CATEGORIES, MOST_CARDS, Category, Level
 from fvlm_shapes.draw import COLOURS, GLYPHS, GRID, SIDE, band, blank, card, fill
 from fvlm_shapes.draws import pick, rank_pick, several
-from fvlm_shapes.questions import CATEGORIES, Questioned
+from fvlm_shapes.questions import Questioned
 from fvlm_shapes.questions import draw as draw_question
 from fvlm_shapes.signals import signal
 
@@ -62,15 +63,25 @@ class Pictures:
         return np.asarray(self._frames[index])
 
 
-def scene(level: Level, seed: int, split: Split, index: int, frames: int) -> Scene:
+def scene(
+    level: Level,
+    seed: int,
+    split: Split,
+    index: int,
+    frames: int,
+    categories: Sequence[Category] = CATEGORIES,
+    cards: int = MOST_CARDS,
+) -> Scene:
     """The scene of clip `index` of a split: the first of a fixed series whose caption belongs to the split.
 
-    Signals are told by chance, and held out by chance: leaving out captions would change the odds.
+    categories, cards: of what is asked, where the level asks. Signals are told by chance, and held out by chance:
+    leaving out captions would change the odds.
     """
     if level == "signals":
         return signal(seed, split, index, frames)
     if level in ("questions", "choices"):
-        return _questioned(level, seed, split, index, frames)
+        category = categories[index % len(categories)]
+        return _questioned(level, seed, split, index, frames, category, cards)
     draw = {"easy": _easy, "gaze": _gaze}[level]
     attempt = 0
     while True:
@@ -81,13 +92,14 @@ def scene(level: Level, seed: int, split: Split, index: int, frames: int) -> Sce
         attempt += 1
 
 
-def _questioned(level: Level, seed: int, split: Split, index: int, frames: int) -> Questioned:
+def _questioned(
+    level: Level, seed: int, split: Split, index: int, frames: int, category: Category, cards: int
+) -> Questioned:
     """Clips and questions of the two levels are the same. Held out by what is seen: answers are met in both splits."""
-    category = CATEGORIES[index % len(CATEGORIES)]
     attempt = 0
     while True:
         random = Random(f"questions/{seed}/{split}/{index}/{attempt}")
-        drawn = draw_question(random, category, frames, level == "choices")
+        drawn = draw_question(random, category, frames, cards, level == "choices")
         digest = blake2b(repr(drawn.events).encode(), digest_size=8).digest()
         if (int.from_bytes(digest, "big") % _HELD_OUT == 0) == (split == "validation"):
             return drawn

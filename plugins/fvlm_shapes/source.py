@@ -13,11 +13,11 @@ from random import Random
 from filelock import FileLock
 
 from fvlm_core.plugin_api import DataSource, FrameArray, Progress, Sample, Split, Turn, VideoFile
-from fvlm_shapes.config import Shapes
+from fvlm_shapes.config import CATEGORIES, MOST_CARDS, Shapes
 from fvlm_shapes.pairs import worse
 from fvlm_shapes.questions import Questioned
 from fvlm_shapes.render import Film, render
-from fvlm_shapes.scenes import Pictures, Scene, scene
+from fvlm_shapes.scenes import Pictures, Scene
 
 _DRAWS = ("draw.py", "draws.py", "questions.py", "render.py", "scenes.py", "signals.py")
 """The modules that decide what the files hold: when one changes, nothing is taken from the cache of before."""
@@ -34,13 +34,24 @@ class ShapesSource(DataSource):
     def __init__(self, config: Shapes, split: Split) -> None:
         self.name = "shapes"
         self.config = config
-        self.film = Film(_cache_folder(config), config.level, config.seed, split, config.frames)
+        self._series = f"{config.level}-{_told_apart(config)}{config.seed}-{split}"
+        self.film = Film(
+            *(
+                _cache_folder(config),
+                config.level,
+                config.seed,
+                split,
+                config.frames,
+                config.asked,
+                config.cards,
+            )
+        )
 
     def __len__(self) -> int:
         return self.config.clips if self.film.split == "train" else self.config.validation_clips
 
     def __getitem__(self, index: int) -> Sample:
-        config, drawn = self.config, self._scene(index)
+        config, drawn = self.config, self.film.scene(index)
         asked = drawn if isinstance(drawn, Questioned) else None
         return Sample(
             self.sample_id(index),
@@ -55,12 +66,12 @@ class ShapesSource(DataSource):
 
     def sample_id(self, index: int) -> str:
         """Nothing is drawn for it."""
-        return f"{self.config.level}-{self.config.seed}-{self.film.split}-{index:06d}"
+        return f"{self._series}-{index:06d}"
 
     def texts(self) -> Iterator[str]:
         """As `DataSource` has them, without the rest of each sample."""
         for index in range(len(self)):
-            drawn = self._scene(index)
+            drawn = self.film.scene(index)
             yield self._question(drawn)
             yield drawn.caption()
             if self.config.pairs:
@@ -87,15 +98,11 @@ class ShapesSource(DataSource):
 
     def _file(self, index: int) -> VideoFile:
         frames = self.config.frames
-        return VideoFile(self.film.file(index), max_frames=frames, seconds=frames)
+        return VideoFile(self.film.file(index), max_frames=self.config.shown or frames, seconds=frames)
 
     def _pictures(self, drawn: Scene) -> FrameArray:
         frames = self.config.frames
-        return FrameArray(Pictures(drawn, frames), rate=1.0, max_frames=frames)
-
-    def _scene(self, index: int) -> Scene:
-        film = self.film
-        return scene(film.level, film.seed, film.split, index, film.frames)
+        return FrameArray(Pictures(drawn, frames), rate=1.0, max_frames=self.config.shown or frames)
 
     def _write_manifest(self) -> None:
         """One row a clip; a manifest that lists as many or more stays."""
@@ -107,11 +114,19 @@ class ShapesSource(DataSource):
             for index in range(len(self)):
                 video, drawn = (
                     self.film.file(index).relative_to(self.film.folder).as_posix(),
-                    self._scene(index),
+                    self.film.scene(index),
                 )
                 asked = {"question": drawn.prompt()} if isinstance(drawn, Questioned) else {}
                 out.write(json.dumps({"video": video, **asked, "caption": drawn.caption()}) + "\n")
         temporary.rename(file)
+
+
+def _told_apart(config: Shapes) -> str:
+    """What tells clips that are asked less from those of all categories and cards: two sources may have both."""
+    if (config.asked, config.cards) == (CATEGORIES, MOST_CARDS):
+        return ""
+    initials = "+".join(category.replace(" ", "_") for category in config.asked)
+    return f"{initials}-of-{config.cards}-"
 
 
 def _cache_folder(config: Shapes) -> Path:
@@ -120,4 +135,5 @@ def _cache_folder(config: Shapes) -> Path:
     for name in _DRAWS:
         digest.update((Path(__file__).parent / name).read_bytes())
     digest.update(repr((config.seed, config.frames, version("av"), version("pillow"))).encode())
+    digest.update(_told_apart(config).encode())
     return config.cache / f"{config.level}-{digest.hexdigest()}"

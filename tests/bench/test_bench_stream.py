@@ -3,7 +3,9 @@ seen; every connector is measured once, in turn with the control."""
 
 from __future__ import annotations
 
+import gc
 import json
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,16 @@ from tiny import CONNECTOR, RECIPE, run_cli, trained
 import fvlm_core.bench.child as child
 import fvlm_core.bench.streaming as streaming
 from fvlm_core.bench.setting import Setting
-from fvlm_core.bench.streaming import Streamed, bench_stream, live_bytes, stream_model, streamed, subjects
+from fvlm_core.bench.streaming import (
+    LiveBytes,
+    Streamed,
+    bench_stream,
+    stream_model,
+    streamed,
+    streamed_in_turn,
+    subjects,
+    threads,
+)
 
 HERE = Setting(recipe="none")
 
@@ -61,15 +72,19 @@ def cache_room(tokens: int, question: int) -> dict[int, int]:
     return found
 
 
-def test_live_bytes_count_every_storage_once() -> None:
-    before = live_bytes()
+def test_live_bytes_count_every_new_storage_once_and_none_that_was_there() -> None:
+    old = torch.zeros(1000)
+    live = LiveBytes()
     one = torch.zeros(100)
-    other = one[:10]
-    assert live_bytes() - before == 400
+    other, of_old = one[:10], old[:10]
+    assert live.bytes() == 400
     del one
-    assert live_bytes() - before == 400
+    assert live.bytes() == 400
     del other
-    assert live_bytes() == before
+    assert live.bytes() == 0
+    live.close()
+    del of_old
+    assert gc.get_freeze_count() == 0
 
 
 def made(seconds: float, marks: tuple[int, ...] = (8, 32)) -> Streamed:
@@ -118,44 +133,74 @@ def test_every_connector_is_a_subject_once_and_the_control_is_none_of_them(grid:
     assert tokens == [1, 3, 9]
 
 
-def test_each_is_measured_in_turn_with_the_control(grid: Setting) -> None:
-    asked: list[str] = []
-    seconds = iter([1.0, 2.0, 2.0, 3.0, 5.0, 1.0, 1.0, 6.0])
+def test_each_is_measured_in_turn_with_the_control_in_one_process_a_round(grid: Setting) -> None:
+    asked: list[list[str]] = []
+    seconds = iter([1.0, 2.0, 5.0, 1.0, 3.0, 2.0, 6.0, 1.0])
 
-    def measure(setting: Setting, marks: Any) -> Streamed:
-        asked.append("control" if setting.connector else setting.run)
-        return made(next(seconds))
+    def measure(settings: Sequence[Setting], marks: Any) -> list[Streamed | None]:
+        asked.append(["control" if setting.connector else setting.run for setting in settings])
+        return [made(next(seconds)) for _ in settings]
 
     found, unable = bench_stream(grid, (8, 32), 2, measure, lambda what, done, total: None)
-    first = ["pooled-seeing", "control", "control", "pooled-seeing"]
-    assert asked == [*first, "three-seeing", "control", "control", "three-seeing"]
+    assert asked == [
+        ["pooled-seeing", "control", "three-seeing", "control"],
+        ["control", "pooled-seeing", "control", "three-seeing"],
+    ]
     assert unable == []
     pooled, three, control = found
     assert pooled.pair is not None
-    assert pooled.pair.ratio == pytest.approx((1 / 2 + 3 / 2) / 2)
+    assert (pooled.pair.low, pooled.pair.high) == pytest.approx((1 / 2, 2 / 3))
     assert three.pair is not None
-    assert (three.pair.low, three.pair.high) == pytest.approx((5.0, 6.0))
+    assert (three.pair.low, three.pair.high) == pytest.approx((1 / 6, 5.0))
     assert control.pair is None
 
 
 def test_a_connector_that_cannot_watch_frame_by_frame_is_named_and_left_out(grid: Setting) -> None:
-    found, unable = bench_stream(
-        grid,
-        (8, 32),
-        2,
-        lambda setting, marks: None if setting.run.startswith("three") else made(1.0),
-        lambda what, done, total: None,
-    )
+    asked: list[list[str]] = []
+
+    def measure(settings: Sequence[Setting], marks: Any) -> list[Streamed | None]:
+        asked.append([setting.run for setting in settings if not setting.connector])
+        return [
+            None if setting.run.startswith("three") and not setting.connector else made(1.0)
+            for setting in settings
+        ]
+
+    found, unable = bench_stream(grid, (8, 32), 2, measure, lambda what, done, total: None)
+    assert asked == [["pooled-seeing", "three-seeing"], ["pooled-seeing"]]
     assert unable == ["perceiver tokens=3"]
     assert [one.name for one in found] == ["pooled grid=1", "last-frames frames=4 (control)"]
+
+
+def test_the_control_alone_is_measured_once_a_round(grid: Setting) -> None:
+    only = evolve(grid, connector=streaming.CONTROL)
+    counts: list[int] = []
+
+    def measure(settings: Sequence[Setting], marks: Any) -> list[Streamed | None]:
+        counts.append(len(settings))
+        return [made(1.0) for _ in settings]
+
+    alone = [one for one in subjects(only) if one.name.endswith("(control)")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streaming, "subjects", lambda setting: alone)
+        [control], _ = bench_stream(only, (8, 32), 3, measure, lambda what, done, total: None)
+    assert counts == [1, 1, 1]
+    assert control.pair is None
+
+
+def test_a_small_model_watches_with_the_threads_that_its_recipe_says(grid: Setting, tmp_path: Path) -> None:
+    assert threads(grid) == 1
+    text = Path(grid.recipe).read_text()
+    (tmp_path / "open.toml").write_text(text.replace("threads = 1", "threads = 0"))
+    assert threads(evolve(grid, recipe=str(tmp_path / "open.toml"))) == streaming.THREADS
+    (tmp_path / "four.toml").write_text(text.replace("threads = 1", "threads = 4"))
+    assert threads(evolve(grid, recipe=str(tmp_path / "four.toml"))) == 4
 
 
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     """In this process, and its measurements too."""
     monkeypatch.setattr(streaming, "THREADS", 1)
-    measured = lambda setting, marks: streamed(stream_model(setting), setting, marks)
-    monkeypatch.setattr(child, "stream_of", measured)
+    monkeypatch.setattr(child, "streams_of", streamed_in_turn)
     return lambda *arguments: run_cli(["bench", "stream", *arguments], monkeypatch, capsys)
 
 
@@ -186,11 +231,13 @@ def test_a_recipe_gives_a_table(cli: Any, grid: Setting) -> None:
 
 def test_one_measurement_in_a_process_of_its_own_gives_the_same_memory(grid: Setting) -> None:
     own = subjects(grid)[1].setting
-    apart = child.stream_of(own, (8, 16))
+    apart, again = child.streams_of([own, own], (8, 16))
     here = streamed(stream_model(own), own, (8, 16))
     assert apart is not None
     assert here is not None
-    assert (apart.kept, apart.tokens_per_frame) == (here.kept, here.tokens_per_frame)
+    assert again is not None
+    assert apart.kept == again.kept == here.kept
+    assert apart.tokens_per_frame == here.tokens_per_frame
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,17 @@ there before are what they were."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from fvlm_shapes.config import Level, Shapes
+from fvlm_shapes.config import CATEGORIES, Level, Shapes
 from fvlm_shapes.draw import CELL, COLOURS, blank, card
-from fvlm_shapes.questions import CATEGORIES, PLACES, Questioned
+from fvlm_shapes.questions import PLACES, Questioned
 from fvlm_shapes.scenes import scene
 from fvlm_shapes.source import ShapesSource, build
 from fvlm_shards.config import Shards
@@ -133,6 +135,60 @@ def test_who_sees_nothing_is_right_as_often_as_chance_says(level: Level) -> None
         [chance] = {round(sample.chance or 0, 12) for sample in own}
         noise = 3.5 * (chance * (1 - chance) / len(hits)) ** 0.5
         assert abs(np.mean(hits) - chance) < noise, category
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    asked=st.lists(st.sampled_from(CATEGORIES), min_size=1, unique=True).map(tuple),
+    cards=st.integers(2, 8),
+    index=st.integers(0, 1000),
+)
+def test_only_what_is_wanted_is_asked_of_no_more_cards(
+    asked: tuple[str, ...], cards: int, index: int
+) -> None:
+    clips = source("questions", clips=2000, categories=asked, cards=cards, frames=8)
+    drawn = clips.film.scene(index)
+    assert isinstance(drawn, Questioned)
+    assert drawn.category == asked[index % len(asked)]
+    assert 1 <= len(drawn.events) <= cards
+    if drawn.category == "how many":
+        assert clips[index].chance == 1 / cards
+
+
+def test_a_card_alone_is_asked_for_in_every_way_that_one_can_be() -> None:
+    clips = source("questions", clips=300, categories=("what", "where", "when"), cards=1)
+    assert {len(clips.film.scene(index).events) for index in range(300)} == {1}  # type: ignore[attr-defined]
+
+
+def test_clips_that_are_asked_less_have_names_of_their_own() -> None:
+    whole, few = source("questions"), source("questions", categories=("what", "how many"), cards=3)
+    assert whole[0].id == "questions-0-train-000000"
+    assert few[0].id == "questions-what+how_many-of-3-0-train-000000"
+    assert whole.film.folder != few.film.folder
+
+
+@pytest.mark.parametrize(
+    ("said", "given"),
+    [
+        ('level "easy" asks nothing', {"level": "easy", "cards": 2}),
+        ('level "gaze" asks nothing', {"level": "gaze", "categories": ("what",)}),
+        ('"how many" is asked of several', {"level": "questions", "cards": 1}),
+        ("expected each once", {"level": "questions", "categories": ("what", "what")}),
+        ("expected at most 4, the frames of a clip, got 5", {"level": "questions", "shown": 5}),
+    ],
+)
+def test_what_cannot_be_asked_is_explained(said: str, given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        Shapes(**given)
+
+
+def test_fewer_frames_are_shown_evenly_and_the_question_stays() -> None:
+    whole, few = source("questions", frames=8), source("questions", frames=8, shown=2)
+    assert few[3].turns == whole[3].turns
+    shown, every = (decode_frames(one[3], 42) for one in (few, whole))
+    assert [len(one) for one in (shown, every)] == [2, 8]
+    places = [int(np.argmin([np.abs(each - frame).sum() for each in every])) for frame in shown]
+    assert places[0] < 4 <= places[1] or not every[places[0]].any()
 
 
 def test_choices_are_the_ones_that_a_metric_reads() -> None:

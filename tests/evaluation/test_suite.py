@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 import lmms_program
 import pytest
+from huggingface_hub.constants import HF_HOME
 from scipy.stats import binomtest
 from tiny import run_cli, trained
 
@@ -24,6 +27,9 @@ from fvlm_core.utils.errors import FvlmError, Problems, UsageError
 
 pytestmark = pytest.mark.timeout(280)
 PROGRAM = suite_module.program
+installed = pytest.mark.skipif(
+    find_spec("lmms_eval") is None, reason="lmms-eval is not installed (docs/howto/lmms_eval.md)"
+)
 TEN = [
     *("mvbench", "videomme", "longvideobench", "mlvu", "egoschema"),
     *("nextqa", "lvbench", "tempcompass", "timescope", "ovobench"),
@@ -87,6 +93,57 @@ def test_lmms_eval_runs_in_a_process_of_its_own(cli: Any, monkeypatch: pytest.Mo
     code, out, err = cli("video", "--task", "nextqa", "--json")
     assert code == 0, out + err
     assert json.loads(out)["benchmarks"][0]["questions"] == 2
+
+
+def test_benchmarks_find_where_their_videos_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HOME", raising=False)
+    told = [sys.executable, "-c", "import os; print(os.environ['HF_HOME'])"]
+    assert PROGRAM(told).strip() == HF_HOME
+    monkeypatch.setenv("HF_HOME", "elsewhere")
+    assert PROGRAM(told).strip() == "elsewhere"
+
+
+HOOK = """
+import datasets, json, os
+
+def load_dataset(path, *arguments, **more):
+    with open(os.environ["STUB_DOCUMENTS"]) as file:
+        return datasets.DatasetDict(test=datasets.Dataset.from_list(json.load(file)[path]))
+
+datasets.load_dataset = load_dataset
+"""
+
+
+@installed
+def test_lmms_eval_itself_asks_and_scores_documents_in_the_tasks_own_formats(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its program, its tasks and its scoring; data sets alone are put in the place of those on the network."""
+    clip = next(place.glob("cache/**/validation/**/*.mp4"))
+    for name in ("nextqa/NExTVideo/clip.mp4", "videomme/data/v0.mp4", "videomme/data/v1.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(clip, tmp_path / name)
+    documents = {
+        "lmms-eval/NExTQA": [{**one, "video": "clip"} for one in lmms_program.DOCUMENTS["nextqa_mc_test"]],
+        "lmms-eval/Video-MME": lmms_program.DOCUMENTS["videomme"],
+    }
+    (tmp_path / "documents.json").write_text(json.dumps(documents))
+    (tmp_path / "hook").mkdir()
+    (tmp_path / "hook/sitecustomize.py").write_text(HOOK)
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("STUB_DOCUMENTS", str(tmp_path / "documents.json"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hook"))
+    monkeypatch.setenv("FVLM_CACHE", str(place / "cache"))
+    tasks = ["--task", "nextqa", "--task", "videomme"]
+    code, out, err = run_cli(["eval", "tiny", "--suite", "video", *tasks, "--json"], monkeypatch, capsys)
+    assert code == 0, out + err
+    found = {one["name"]: one for one in json.loads(out)["benchmarks"]}
+    assert {name: (one["questions"], one["failed"]) for name, one in found.items()} == {
+        "nextqa": (2, ""),
+        "videomme": (2, ""),
+    }
+    assert {one["mean"] for one in found.values()} <= {0.0, 0.5, 1.0}
 
 
 def test_one_that_fails_is_named_and_the_others_are_scored(

@@ -96,7 +96,7 @@ def test_run_and_plan_count_the_same_flops(tmp_path: Path) -> None:
     read = recipe(tmp_path)
     config = read.runs[0].config
     sources = open_sources(config.data)
-    cost = flops_per_sample(config, sources, make_chat(config.model, sources.texts))
+    cost = flops_per_sample(config, sources, make_chat(config.model, sources.texts)).training
     (planned,) = plan(read)
     assert sum(planned.flops_per_sample.values()) == pytest.approx(cost)
     assert sum(row.forward + row.backward for row in planned.ledger) == pytest.approx(cost)

@@ -82,6 +82,13 @@ RUNS = {
     "token_budget_small": [
         f"{way}-{frames}-s{seed}" for way in SMALL_WAYS for frames in ("4f", "8f") for seed in range(3)
     ],
+    "token_budget_widths": [
+        f"{width}-{tokens}-{frames}f-s{seed}"
+        for width in (32, 48, 96)
+        for tokens in (1, 4, 9)
+        for frames in (2, 4, 8)
+        for seed in range(2)
+    ],
     "stage3_dpo": ["135M-dpo"],
 }
 OWN_DATA = (
@@ -97,6 +104,7 @@ OWN_DATA = (
     "questions_small",
     "needles_small",
     "token_budget_small",
+    "token_budget_widths",
 )
 """Recipes that make their own data, in minutes."""
 

@@ -84,7 +84,7 @@ def gather(
         *of_files,
         ablations.section(found, baseline),
         *([beside] if two and (beside := pair.section(found)) else []),
-        *([budget] if (budget := token_budget.section(found)) else []),
+        *([budget] if (budget := token_budget.section(found, draw_fits)) else []),
         *([told] if (told := answers.section(found)) else []),
         *([hidden] if (hidden := needles.section(found)) else []),
         *([scored] if (scored := benchmarks.section(found)) else []),

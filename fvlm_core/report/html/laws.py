@@ -42,7 +42,7 @@ def section(runs: Sequence[Gathered], draw: bool = True) -> Section:
             )
             continue
         for at, report in enumerate(found):
-            points = _points(folder, runs, report) if draw else None
+            points = points_of(folder, runs, report) if draw else None
             where = f"{at + 1} in {folder / FITS}"
             blocks.append(block(report, points, f"law-{number_}-{at}", named, draw, where))
     return Section("scaling", "Scaling laws", blocks)
@@ -58,7 +58,7 @@ def stored(file: Path) -> list[Json]:
     return [report for report in found if isinstance(report, dict)] if isinstance(found, list) else []
 
 
-def _points(folder: Path, runs: Sequence[Gathered], report: Json) -> Points | None:
+def points_of(folder: Path, runs: Sequence[Gathered], report: Json) -> Points | None:
     """What a fit was made of, as it is now: runs that are not on the page, too; None where that cannot be had."""
     from fvlm_core.runs.store import RECIPE, in_order, open_run
     from fvlm_core.scaling.points.points_from_runs import from_runs

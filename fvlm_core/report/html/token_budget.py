@@ -1,126 +1,89 @@
-"""How many tokens a frame: loss and accuracy of runs with several connectors, against tokens, FLOPs and time."""
+"""How many tokens a frame: loss and accuracy of runs with several connectors, against tokens, FLOPs and time, and what
+to choose."""
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from attrs import frozen
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fvlm_core.report.figures import style
 from fvlm_core.report.figures.files import house_style
+from fvlm_core.report.figures.ticks import MOST, label, log_ticks
+from fvlm_core.report.html import token_choice, token_law
 from fvlm_core.report.html.offered import pictured
-from fvlm_core.report.html.parts import Block, Cell, Column, Section, Table, number
+from fvlm_core.report.html.parts import Block, Cell, Column, Picture, Section, Table, number
 from fvlm_core.report.html.run_data import Gathered
-from fvlm_core.runs.answers import metric_means
-from fvlm_core.runs.visual_tokens import frames_per_sample, tokens_per_frame
-
-ACCURACIES = ("multiple_choice", "exact_match")
-"""Metrics that are shares, the first of them that a run has."""
+from fvlm_core.report.html.token_settings import Setting, flop_unit, groups, settings
 
 _LEVEL = 0.975
 
-
-@frozen
-class Choice:
-    """Runs that differ by their seeds alone. connector: its name. tokens: a frame. frames: of a sample, the mean.
-    blind: whether they saw nothing. losses, accuracies: of each run's last evaluation. flops: of training, a sample.
-    seconds: of training, a sample, the median of all that was logged."""
-
-    name: str
-    connector: str
-    tokens: int
-    frames: float | None
-    blind: bool
-    losses: tuple[float, ...]
-    accuracies: tuple[float, ...]
-    flops: float | None
-    seconds: float | None
+_APART = 1.03
+"""By this factor the connectors' points are apart that have the same number of tokens."""
 
 
-def section(runs: Sequence[Gathered]) -> Section | None:
-    """None where all runs that are known have one connector with as many tokens a frame."""
-    found = choices(runs)
+def section(runs: Sequence[Gathered], fitted: bool = True) -> Section | None:
+    """None where all runs that are known have one connector with as many tokens a frame. fitted: whether laws are
+    fitted again, for what they say to choose."""
+    found = settings(runs)
     if len({(one.connector, one.tokens) for one in found if not one.blind}) < 2:
         return None
-    with house_style():
-        picture = pictured(_drawn(found), _CAPTION)
-    columns = (
-        *(Column("runs"), Column("connector")),
-        *(Column(name, number=True) for name in ("tokens a frame", "frames", "seeds", "loss", "± loss")),
-        *(Column(name, number=True) for name in ("accuracy", "± accuracy", "GFLOP a sample", "ms a sample")),
+    training, answering = _unit([one.flops for one in found]), _unit([one.answering for one in found])
+    scored = any(one.accuracies for one in found)
+    numbers = (
+        *("tokens a frame", "frames", "seeds", "loss", "± loss"),
+        *(("accuracy", "± accuracy") if scored else ()),
+        *(f"{training[1]} a sample", f"{answering[1]} a frame, answering", "ms a sample"),
     )
-    rows = [_row(one) for one in found]
+    columns = (Column("runs"), Column("connector"), *(Column(name, number=True) for name in numbers))
     said = (
         "Means over the seeds of each run's last evaluation, and half their intervals at 95 % (Student's); none of one "
-        "seed. FLOPs are those of training, by the ledger; milliseconds those of training as it went, on whatever "
-        "machine, beside whatever else it did."
+        "seed. FLOPs are the ledger's, those of a sample of training; milliseconds those of training as it went, on "
+        "whatever machine, beside whatever else it did."
     )
-    table = Table("token-budget", said, columns, rows)
+    table = Table(
+        "token-budget", said, columns, [_row(one, training[0], answering[0], scored) for one in found]
+    )
+    chosen = token_choice.advice(found)
     return Section(
-        "token-budget", "How many tokens a frame?", [Block("", pictures=[picture], tables=[table])]
+        "token-budget",
+        "How many tokens a frame?",
+        [
+            Block("", pictures=_pictures(found), tables=[table]),
+            *([chosen] if chosen else []),
+            *(token_law.blocks(runs) if fitted else ()),
+        ],
     )
+
+
+def _pictures(found: Sequence[Setting]) -> list[Picture]:
+    """Of the losses, and of the accuracies where there are any: of all settings that may be compared. Where none has
+    another beside it, of all together."""
+    several = {name: own for name, own in groups(found).items() if len(own) > 1} or {"": list(found)}
+    measures: tuple[tuple[str, Values], ...] = (
+        ("loss", lambda one: one.losses),
+        ("accuracy", lambda one: one.accuracies),
+    )
+    with house_style():
+        return [
+            pictured(
+                _drawn(own, measured, values),
+                f"{name}{': ' if name else ''}{measured} {_CAPTION}".capitalize(),
+            )
+            for name, own in several.items()
+            for measured, values in measures
+            if any(map(values, own))
+        ]
 
 
 _CAPTION = (
-    "Loss, and accuracy where answers were scored, against tokens a frame, training FLOPs a sample, and milliseconds a "
-    "sample of training: a point for all seeds of a choice, bars are intervals at 95 % over seeds. Hollow points saw "
-    "nothing."
+    "against tokens a frame (moved a little apart), FLOPs of training, FLOPs of answering, and milliseconds of "
+    "training: a point for all seeds of a setting, bars are intervals at 95 % over seeds. Hollow points saw nothing."
 )
 
-
-def choices(runs: Sequence[Gathered]) -> list[Choice]:
-    """The runs with a loss and a known connector, those of different seeds together, by connector and tokens."""
-    together: dict[str, list[Gathered]] = {}
-    for one in runs:
-        loss = one.validation.last.get("val_loss")
-        if one.resolved and isinstance(loss, int | float) and math.isfinite(loss):
-            together.setdefault(_kind(one), []).append(one)
-    found = [made for group in together.values() if (made := _choice(group)) is not None]
-    return sorted(found, key=lambda one: (one.blind, one.connector, one.tokens, one.frames or 0, one.name))
-
-
-def _kind(one: Gathered) -> str:
-    """What of a run is alike in those that differ by their seeds."""
-    resolved = one.resolved
-    training = {key: value for key, value in resolved.get("training", {}).items() if key != "seed"}
-    return repr((one.run.recipe, resolved.get("model"), resolved.get("data"), training))
-
-
-def _choice(group: Sequence[Gathered]) -> Choice | None:
-    first = group[0]
-    tokens = tokens_per_frame(first.run.record)
-    if tokens is None:
-        return None
-    model: dict[str, Any] = first.resolved.get("model", {})
-    name = str(model.get("connector", {}).get("name", "")).rpartition(":")[2]
-    last = [one.validation.last for one in group]
-    means = [metric_means(row) for row in last]
-    metric = next((one for one in ACCURACIES if all(one in each for each in means)), None)
-    accuracies = [each[metric].mean for each in means] if metric else []
-    flops = first.run.record.get("flops_per_sample")
-    rates = [rate for one in group for rate in _rates(one)]
-    return Choice(
-        first.label if len(group) == 1 else f"{first.label} and {len(group) - 1} more",
-        name,
-        tokens,
-        frames_per_sample(first.summary.get("frames"), first.summary.get("total_samples")),
-        bool(model.get("blind")),
-        tuple(float(row["val_loss"]) for row in last),
-        tuple(value for value in accuracies if value is not None),
-        float(flops) if isinstance(flops, int | float) else None,
-        1 / statistics.median(rates) if rates else None,
-    )
-
-
-def _rates(one: Gathered) -> list[float]:
-    """Samples a second of training, as logged."""
-    found = (row.get("throughput_samples_sec") for row in one.run.train_rows("throughput_samples_sec"))
-    return [float(rate) for rate in found if isinstance(rate, int | float) and rate > 0]
+Values = Callable[[Setting], tuple[float, ...]]
 
 
 def _half(values: Sequence[float]) -> float | None:
@@ -132,7 +95,11 @@ def _half(values: Sequence[float]) -> float | None:
     return float(stdtrit(len(values) - 1, _LEVEL)) * statistics.stdev(values) / len(values) ** 0.5
 
 
-def _row(one: Choice) -> list[Cell]:
+def _unit(values: Sequence[float | None]) -> tuple[float, str]:
+    return flop_unit(max((value for value in values if value is not None), default=1e9))
+
+
+def _row(one: Setting, training: float, answering: float, scored: bool) -> list[Cell]:
     accuracy = statistics.mean(one.accuracies) if one.accuracies else None
     return [
         Cell(one.name),
@@ -142,14 +109,14 @@ def _row(one: Choice) -> list[Cell]:
         number(len(one.losses), "{:,}"),
         number(statistics.mean(one.losses), "{:.4f}"),
         number(_half(one.losses), "{:.4f}"),
-        number(accuracy, "{:.3f}"),
-        number(_half(one.accuracies), "{:.3f}"),
-        number(None if one.flops is None else one.flops / 1e9),
+        *([number(accuracy, "{:.3f}"), number(_half(one.accuracies), "{:.3f}")] if scored else []),
+        number(_over(one.flops, training)),
+        number(_over(one.answering, answering)),
         number(None if one.seconds is None else 1000 * one.seconds),
     ]
 
 
-def _drawn(found: Sequence[Choice]) -> Figure:
+def _drawn(found: Sequence[Setting], measured: str, values: Values) -> Figure:
     figure = Figure()
     connectors = list(dict.fromkeys(one.connector for one in found))
     colours = dict(zip(connectors, style.colours(len(connectors)), strict=True))
@@ -158,34 +125,42 @@ def _drawn(found: Sequence[Choice]) -> Figure:
         Line2D([], [], color=colours[name], marker=markers[name], ls="", ms=4, label=style.clip(name))
         for name in connectors
     ]
-    measures = [("loss", lambda one: one.losses)]
-    if any(one.accuracies for one in found):
-        measures.append(("accuracy", lambda one: one.accuracies))
-    against = (
-        ("tokens a frame", lambda one: float(one.tokens)),
-        ("GFLOP a sample, training", lambda one: None if one.flops is None else one.flops / 1e9),
-        ("ms a sample, training", lambda one: None if one.seconds is None else 1000 * one.seconds),
+    training, answering = _unit([one.flops for one in found]), _unit([one.answering for one in found])
+    middle = (len(connectors) - 1) / 2
+    against: tuple[tuple[str, Callable[[Setting], float | None]], ...] = (
+        ("tokens a frame", lambda one: one.tokens * _APART ** (connectors.index(one.connector) - middle)),
+        (f"{training[1]} a sample, training", lambda one: _over(one.flops, training[0])),
+        (f"{answering[1]} a frame, answering", lambda one: _over(one.answering, answering[0])),
+        ("ms a sample, training", lambda one: _over(one.seconds, 1e-3)),
     )
-    page = style.sheet(figure, len(measures), len(against), legend=legend)
-    for panels, (measured, values) in zip(page.panels, measures, strict=True):
-        for axes, (along, place) in zip(panels, against, strict=True):
-            for one in found:
-                x, y = place(one), values(one)
-                if x is None or not y:
-                    continue
-                axes.errorbar(
-                    x,
-                    statistics.mean(y),
-                    yerr=_half(y),
-                    color=colours[one.connector],
-                    marker=markers[one.connector],
-                    markerfacecolor="none" if one.blind else None,
-                    ms=4,
-                    lw=0.8,
-                    capsize=1.5,
-                    ls="",
-                )
-            axes.set_xscale("log")
-            axes.set_xlabel(along, fontsize=style.NORMAL)
-        panels[0].set_ylabel(measured, fontsize=style.NORMAL)
+    panels = style.sheet(figure, 2, 2, legend=legend).panels
+    for axes, (along, place) in zip([*panels[0], *panels[1]], against, strict=True):
+        drawn = [(one, x, y) for one in found if (x := place(one)) is not None and (y := values(one))]
+        for one, x, y in drawn:
+            axes.errorbar(
+                x,
+                statistics.mean(y),
+                yerr=_half(y),
+                color=colours[one.connector],
+                marker=markers[one.connector],
+                markerfacecolor="none" if one.blind else None,
+                ms=4,
+                lw=0.8,
+                capsize=1.5,
+                ls="",
+            )
+        axes.set_xscale("log")
+        axes.set_xlabel(along, fontsize=style.NORMAL)
+        if drawn:
+            low, high = min(x for _, x, _ in drawn), max(x for _, x, _ in drawn)
+            tokens = sorted({float(one.tokens) for one in found})
+            every = tokens if along.startswith("tokens") and len(tokens) <= MOST else log_ticks(low, high)
+            axes.set_xticks(every, [label("", tick) for tick in every])
+            axes.minorticks_off()
+    for row in panels:
+        row[0].set_ylabel(measured, fontsize=style.NORMAL)
     return figure
+
+
+def _over(value: float | None, unit: float) -> float | None:
+    return None if value is None else value / unit
