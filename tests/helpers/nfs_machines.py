@@ -43,7 +43,8 @@ EXPORT {{ Export_Id = 1; Path = {folder}/store; Pseudo = /store; Access_Type = R
   SecType = sys; FSAL {{ Name = VFS; }} }}
 """
 
-PATIENCE = 240.0
+PATIENCE = 900.0
+"""Seconds after which a thing will not happen any more: others may be using the machine."""
 
 
 class Call:

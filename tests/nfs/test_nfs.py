@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nfs_machines import ALONE, CASE, LEASE, SHARED, Guest, Machines
+from nfs_machines import ALONE, CASE, LEASE, PATIENCE, SHARED, Guest, Machines
 
-pytestmark = [pytest.mark.nfs, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.nfs, pytest.mark.timeout(3 * PATIENCE)]
 
 Record = Callable[[str, Any], None]
 
@@ -121,7 +121,7 @@ from pathlib import Path
 from fvlm_core.runs.metrics import read_metrics
 from fvlm_core.utils.atomic_files import read_json
 folder = Path("/run/store/grows")
-end = time.monotonic() + 200
+end = time.monotonic() + 800
 seen, before, looks = 0, 0, 0
 while (before, seen) != (300, 300):
     assert time.monotonic() < end, (before, seen)

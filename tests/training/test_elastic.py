@@ -150,9 +150,8 @@ def alone(nodes: Nodes, folder: Path) -> dict[int, tuple[float, str]]:
     other = Nodes(folder)
     folder.mkdir()
     (folder / "tiny.toml").write_text((nodes.folder / "tiny.toml").read_text())
-    done = warm.fvlm(
-        "run", "tiny.toml", cwd=folder, env={**os.environ, "FVLM_CACHE": str(nodes.folder / "cache")}
-    )
+    environment = {**os.environ, "FVLM_CACHE": str(nodes.folder / "cache")}
+    done = warm.fvlm("run", "tiny.toml", cwd=folder, env=environment, seconds=2 * PATIENCE)
     assert done.returncode == 0, done.stdout
     return losses(other)
 
