@@ -56,7 +56,7 @@ MpiDefault=none
 {more}
 {nodes}
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
-PartitionName=short Nodes=ALL MaxTime=1 State=UP
+PartitionName=short Nodes=ALL MaxTime=30 State=UP
 """
 
 ACCOUNTED = """\

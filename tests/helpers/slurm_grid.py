@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import subprocess
+from functools import partial
 from pathlib import Path
 
+import grids
 import warm
 from grids import outcome, recipe
 from slurm_cluster import Cluster
 
 CASE = "slurm case"
 """The property of a test that holds a row of the table."""
+
+PATIENCE = 1200.0
+"""Seconds after which a thing will not happen any more: others may be using the machine."""
+
+until = partial(grids.until, patience=PATIENCE)
 
 DRIVER = """
 import sys, types
@@ -59,7 +66,7 @@ class Grid:
 
     def said(self, process: subprocess.Popen[str], code: int = 0) -> str:
         """What it says, once it has ended with this exit code."""
-        out, _ = process.communicate(timeout=400)
+        out, _ = process.communicate(timeout=PATIENCE)
         said = self._heard.pop(process.pid, "") + out
         assert process.returncode == code, said
         return said

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import warm
 from slurm_cluster import Cluster, lacking
-from slurm_grid import CASE, Grid, write_recipe
+from slurm_grid import CASE, PATIENCE, Grid, write_recipe
 
 HEAD = """# On a real SLURM
 
@@ -50,7 +50,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the data, as "cache", and the grid as a plain `fvlm run` trains it."""
     folder = tmp_path_factory.mktemp("undisturbed")
     write_recipe(folder)
-    done = warm.fvlm("run", "grid.toml", cwd=folder, env={**os.environ, "FVLM_CACHE": str(folder / "cache")})
+    environment = {**os.environ, "FVLM_CACHE": str(folder / "cache")}
+    done = warm.fvlm("run", "grid.toml", cwd=folder, env=environment, seconds=PATIENCE)
     assert done.returncode == 0, done.stdout
     return folder
 

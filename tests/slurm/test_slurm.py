@@ -18,11 +18,11 @@ import psutil
 import pytest
 from campaigns import decided
 from campaigns import recipe as campaign
-from grids import history, kill_run, outcome, slurm_job, step, until, worker
-from slurm_grid import CASE, Grid
+from grids import history, kill_run, outcome, slurm_job, step, worker
+from slurm_grid import CASE, PATIENCE, Grid, until
 from videos import write_video
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(3 * PATIENCE)]
 
 Record = Callable[[str, Any], None]
 
@@ -49,7 +49,7 @@ def test_a_job_is_found_in_the_queue_and_listed_as_queued_and_says_what_it_waits
 
 
 def test_a_pending_job_says_the_reason(plain: Grid, record_property: Record) -> None:
-    """A partition that allows a minute, and an hour asked for."""
+    """A partition that allows half an hour, and an hour asked for."""
     process = plain.start("--only", "r1", "-l", "partition=short")
     until(lambda: any(reason == "PartitionTimeLimit" for *_, reason in plain.cluster.jobs()))
     time.sleep(3)
@@ -109,7 +109,7 @@ def test_a_node_that_dies_costs_the_steps_since_a_checkpoint(plain: Grid, record
     plain.cluster.kill_node(node)
     said = plain.said(process)
     plain.cluster.start_node(node)
-    until(lambda: plain.cluster.states() == ["idle", "idle"], 60)
+    until(lambda: plain.cluster.states() == ["idle", "idle"])
     told = history(plain.run("r1"))
     assert "NODE_FAIL" in said
     assert told["twice"] < 20
@@ -277,7 +277,7 @@ def test_ranks_save_whoever_gets_the_signal_and_equal_those_of_srun(
         f"--chdir={signalling.folder}",
         sys.executable,
         *command,
-        timeout=300,
+        timeout=PATIENCE,
     )
     assert "r1" in said
     assert (told["logs"], told["twice"]) == (3, 0)
@@ -291,12 +291,12 @@ def test_a_person_s_account_and_partition_are_those_of_the_job(
 ) -> None:
     """By variables of sbatch, and the cluster itself by SLURM_CONF alone."""
     process = accounted.start(
-        "--only", "r1", "-l", "time=1", SBATCH_ACCOUNT="lab", SBATCH_PARTITION="short", SBATCH_TIMELIMIT="7"
+        "--only", "r1", "-l", "time=20", SBATCH_ACCOUNT="lab", SBATCH_PARTITION="short", SBATCH_TIMELIMIT="7"
     )
     until(lambda: accounted.job("r1"))
     asked = accounted.cluster.ask("squeue", "-h", "-o", "%a %P %l", "-j", accounted.job("r1"))
     accounted.said(process)
-    assert asked.split() == ["lab", "short", "1:00"]
+    assert asked.split() == ["lab", "short", "20:00"]
     assert accounted.equal("r1")
     record_property(CASE, ("SLURM_CONF, SBATCH_ACCOUNT, SBATCH_PARTITION", "those of the job; equal"))
 

@@ -37,7 +37,7 @@ class Nodes:
 
     def start(self, address: str = "127.0.0.1") -> subprocess.Popen[bytes]:
         """One more. address: ranks are given in their order, then in that of their starts."""
-        meeting = f"is_host={int(not self.agents)},join_timeout=240,last_call_timeout=20"
+        meeting = f"is_host={int(not self.agents)},join_timeout=240,last_call_timeout=20,read_timeout=240"
         meeting += ",keep_alive_interval=1,keep_alive_max_attempt=15"  # an agent that gets no CPU is not gone
         line = [
             *(sys.executable, "-m", "torch.distributed.run", "--nnodes", "1:2", "--nproc-per-node", "1"),
@@ -150,9 +150,8 @@ def alone(nodes: Nodes, folder: Path) -> dict[int, tuple[float, str]]:
     other = Nodes(folder)
     folder.mkdir()
     (folder / "tiny.toml").write_text((nodes.folder / "tiny.toml").read_text())
-    done = warm.fvlm(
-        "run", "tiny.toml", cwd=folder, env={**os.environ, "FVLM_CACHE": str(nodes.folder / "cache")}
-    )
+    environment = {**os.environ, "FVLM_CACHE": str(nodes.folder / "cache")}
+    done = warm.fvlm("run", "tiny.toml", cwd=folder, env=environment, seconds=2 * PATIENCE)
     assert done.returncode == 0, done.stdout
     return losses(other)
 
