@@ -290,8 +290,8 @@ def test_a_picture_that_is_none_is_refused_and_the_clip_goes_on(
     bomb = io.BytesIO()
     Image.new("1", (30_000, 20_000)).save(bomb, "PNG")
     for wrong, reason in (
-        (b"<html>", "expected"),
-        (clip.read_bytes(), "expected"),
+        (b"<html>", "not a picture"),
+        (clip.read_bytes(), "not a JPEG, PNG or WEBP picture"),
         (first[:-40], "cut short"),
         (bomb.getvalue(), "pixels, where at most"),
         (b"", ""),

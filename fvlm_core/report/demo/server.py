@@ -37,6 +37,9 @@ LONGEST_QUESTION = 2000
 
 _AT_ONCE = 1 << 16
 
+_PATIENCE = 0.5
+"""Seconds: whoever was told all of an answer may ask on before its thread has ended."""
+
 _NAME = 64
 """Characters of the name of a camera's clip."""
 
@@ -156,7 +159,7 @@ class _Handler(LoopbackHandler):
         if wrong is not None:
             self._tell(*wrong)
             return
-        if not self.server.busy.acquire(blocking=False):
+        if not self.server.busy.acquire(timeout=_PATIENCE):
             self._tell(503, "another clip is being watched: wait until it is done")
             return
         try:
