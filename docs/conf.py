@@ -20,7 +20,9 @@ extensions = [
     "docstrings",
     "recipe_keys",
     "source_links",
+    "accessible",
 ]
+html_static_path = ["_static"]
 exclude_patterns = ["_build", "_ext"]
 
 # Headings get the anchors that GitHub gives them, so that a link works in both places.
@@ -37,5 +39,5 @@ html_theme = "furo"
 html_title = "fvlm"
 html_show_sourcelink = False
 html_copy_source = False
-pygments_style = "friendly"
+pygments_style = "default"  # of the light ones, "friendly" has numbers and names at a contrast of 3
 pygments_dark_style = "monokai"

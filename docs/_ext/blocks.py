@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 SHELL, OUTPUT = "sh", "text"
-_MARK = re.compile(r"<!--\s*(run|parse|fails|file)(?::\s*(\S+))?\s*-->")
+_MARK = re.compile(r"<!--\s*(run|kept|parse|fails|file)(?::\s*(\S+))?\s*-->")
 _COMMAND = re.compile(r"(?:fvlm|pip|python|pytest|torchrun)\s+\S|pytest$|(?:\w+=\S+ +)+fvlm\b")
 
 
@@ -30,7 +30,7 @@ class Shown:
 class Block:
     """A block of code that something is promised of.
 
-    mark: run, parse, fails or file; empty where the page promises nothing. argument: the exit code after `fails`, the
+    mark: run, kept, parse, fails or file; empty where the page promises nothing. argument: the exit code after `fails`, the
     name after `file`. line: of the opening fence, counted from 1.
     """
 

@@ -3,7 +3,7 @@ what the page shows.
 
     python docs/_ext/execute.py docs/tutorial.md [--write]       # --write puts what was printed into the page
 
-Numbers may differ from those shown, words may not; `...` stands for what is left out.
+Blocks marked `kept` take longer, and are executed here and where a test asks for them. Numbers may differ from those shown, words may not; `...` stands for what is left out.
 """
 
 from __future__ import annotations
@@ -36,8 +36,10 @@ class Executed:
     lines: tuple[str, ...]
 
 
-def execute(page: Path, folder: Path) -> list[Executed]:
+def execute(page: Path, folder: Path, kept: bool = False) -> list[Executed]:
     """Execute the marked blocks of a page in an empty folder; it ends with the first that exits with another code.
+
+    kept: those marked so, too.
 
     The environment is that of the caller, without settings of fvlm, with this Python's programs first and a cache of
     its own; what one block exports, the next ones see.
@@ -54,7 +56,7 @@ def execute(page: Path, folder: Path) -> list[Executed]:
     for block in blocks(page):
         if block.mark == "file":
             (folder / block.argument).write_text(block.code)
-        elif block.mark in ("run", "fails"):
+        elif block.mark in ("run", "fails", *(["kept"] if kept else [])):
             done.append(_execute(block, folder, environment))
             if done[-1].code != expected_code(block):
                 break
@@ -202,7 +204,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="put what was printed into the page")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        done = execute(arguments.page, Path(folder).resolve())
+        done = execute(arguments.page, Path(folder).resolve(), kept=True)
     wrong = [problem for executed in done for problem in problems(executed)]
     print("\n".join(wrong) or f"{len(done)} blocks came out as shown")
     if arguments.write:

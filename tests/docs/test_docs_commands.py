@@ -12,6 +12,7 @@ EXECUTED = [
     for page in PAGES
     if page != TUTORIAL and {block.mark for block in blocks.blocks(page)} & {"run", "fails"}
 ]
+KEPT = [page for page in PAGES if any(block.mark == "kept" for block in blocks.blocks(page))]
 
 
 def _named(page: Path) -> str:
@@ -46,6 +47,29 @@ def test_executed_commands_come_out_as_shown(page: Path, tmp_path: Path) -> None
     done = execute.execute(page, tmp_path)
     assert done
     assert not [problem for one in done for problem in execute.problems(one)]
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("page", KEPT, ids=_named)
+def test_outputs_that_are_kept_come_out_as_shown(page: Path, tmp_path: Path) -> None:
+    done = execute.execute(page, tmp_path, kept=True)
+    assert not [problem for one in done for problem in execute.problems(one)]
+
+
+def test_a_kept_block_is_executed_only_where_it_is_asked_for(tmp_path: Path) -> None:
+    page = _page(tmp_path, "<!-- kept -->\n```sh\necho 1\n```\n\n```text\n2\n```\n")
+    assert execute.execute(page, tmp_path) == []
+    [one] = execute.execute(page, tmp_path, kept=True)
+    assert execute.problems(one) == []
+    assert one.lines == ("1",)
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "howto").glob("*.md")), ids=_named)
+def test_every_how_to_shows_what_comes_of_it(page: Path) -> None:
+    """By a picture, or by what a command prints, which another test compares or a program printed."""
+    text = page.read_text("utf-8")
+    assert "\n```text\n" in text or "![" in text, "show what a command prints: docs/writing.md"
 
 
 def _page(folder: Path, text: str) -> Path:

@@ -66,7 +66,10 @@ def test_a_keyboard_alone_skips_to_the_text_and_reaches_every_link_of_it(
     assert browser.ask("return document.activeElement.textContent").strip() == "Skip to content"
     browser.press("Enter")
     article = "document.querySelector('article')"
-    wanted = browser.ask(f"return {article}.querySelectorAll('a[href], button, [tabindex=\"0\"]').length")
+    # Links to headings show when they are pointed at, and are no stops.
+    wanted = browser.ask(f"""
+        return [...{article}.querySelectorAll('a[href], button, [tabindex="0"]')]
+          .filter((one) => one.checkVisibility({{ visibilityProperty: true }})).length""")
     reached = 0
     for _ in range(wanted + 40):
         browser.press("Tab")

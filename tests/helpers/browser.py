@@ -16,6 +16,9 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 AXE = "FVLM_AXE"
 """Names the file axe.min.js of npm's axe-core, which is not part of this project."""
 
+CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+"""A camera of moving stripes, granted to who asks for it."""
+
 WIDTHS = (390, 1440)
 MODES = ("light", "dark")
 
@@ -30,7 +33,7 @@ class Browser:
         if binary is None or driver is None:
             pytest.skip(f"needs one of {', '.join(BROWSERS)}, and chromedriver, on the PATH")
         options = webdriver.ChromeOptions()
-        for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"):
+        for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", *CAMERA):
             options.add_argument(argument)
         options.binary_location = binary
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})

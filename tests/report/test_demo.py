@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import http.client
+import io
 import json
 import threading
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from huggingface_hub import RepoCard
+from PIL import Image
 from tiny import RECIPE, run_cli, train
 from videos import write_video
 
@@ -244,3 +246,114 @@ def test_command_writes_a_space_and_refuses_a_folder_that_is_not_empty(
     code, _, err = run_cli(given, monkeypatch, capsys)
     assert code == 2
     assert "not empty" in err
+
+
+def pictures(frames: Any) -> list[bytes]:
+    """Frames [T, 3, S, S] as a camera's, without loss."""
+    found: list[bytes] = []
+    for frame in frames:
+        file = io.BytesIO()
+        Image.fromarray(frame.transpose(1, 2, 0)).save(file, "PNG")
+        found.append(file.getvalue())
+    return found
+
+
+def show(ask: Ask, at: int, picture: bytes, clip: str = "mine") -> tuple[int, list[dict[str, Any]]]:
+    return ask(picture, f"/live?clip={clip}&at={at}&question=What")
+
+
+def test_what_a_camera_shows_picture_by_picture_is_watched_as_a_clip_of_as_many(
+    ask: Ask, trained: Trained, clip: Path
+) -> None:
+    frames = trained.frames(clip)
+    for at, picture in enumerate(pictures(frames)):
+        code, events = show(ask, at, picture)
+        assert code == 200
+        if at == 0:
+            most = trained.restored.viewing.max_frames
+            modes = ["coarse_only", "coarse_fine"]
+            assert events.pop(0) == {"kind": "clip", "frames": most, "question": "What", "modes": modes}
+        assert [(event["kind"], event["at"]) for event in events] == [("frame", at), *[("text", at)] * 2]
+        for event in events[1:]:
+            said = trained.generate(frames[: at + 1], "What", tokens=6, mode=event["mode"])
+            assert event["text"] == said
+    assert at == 3
+    code, [told] = show(ask, 4, pictures(frames)[0])
+    assert (code, told["text"]) == (413, "a clip has at most 4 frames, as in training")
+
+
+def test_a_picture_that_is_none_is_refused_and_the_clip_goes_on(
+    ask: Ask, trained: Trained, clip: Path, server: DemoServer
+) -> None:
+    first, second, *_ = pictures(trained.frames(clip))
+    assert show(ask, 0, first)[0] == 200
+    bomb = io.BytesIO()
+    Image.new("1", (30_000, 20_000)).save(bomb, "PNG")
+    for wrong, reason in (
+        (b"<html>", "not a picture"),
+        (clip.read_bytes(), "not a JPEG, PNG or WEBP picture"),
+        (first[:-40], "cut short"),
+        (bomb.getvalue(), "pixels, where at most"),
+        (b"", ""),
+    ):
+        code, [told] = show(ask, 1, wrong)
+        assert code == 400
+        assert reason in told["text"]
+        assert "Traceback" not in told["text"]
+    code, [told] = ask(None, "/live?clip=mine&at=1", Content_Length=str(4_000_001))
+    assert (code, "at most 3 MB" in told["text"]) == (413, True)
+    assert show(ask, 1, second)[0] == 200
+
+
+def test_a_picture_that_breaks_the_decoder_ends_it_alone(
+    ask: Ask, trained: Trained, clip: Path, server: DemoServer
+) -> None:
+    first, second, *_ = pictures(trained.frames(clip))
+    assert show(ask, 0, first)[0] == 200
+    assert server._live is not None
+    server._live.decoder._child.kill()
+    code, [told] = show(ask, 1, second)
+    assert (code, "SIGKILL" in told["text"]) == (400, True)
+    assert show(ask, 1, second)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("clip=mine&at=2", 409),
+        ("clip=other&at=1", 409),
+        ("clip=mine&at=-1", 400),
+        ("clip=mine&at=x", 400),
+        ("clip=mine", 400),
+        ("at=0", 400),
+        (f"clip={'x' * 65}&at=0", 400),
+    ],
+)
+def test_a_picture_out_of_its_turn_is_refused(
+    query: str, code: int, ask: Ask, trained: Trained, clip: Path
+) -> None:
+    first, second, *_ = pictures(trained.frames(clip))
+    assert show(ask, 0, first)[0] == 200
+    assert ask(second, f"/live?{query}")[0] == code
+    assert show(ask, 1, second)[0] == 200
+
+
+def test_another_site_s_page_may_not_show_pictures(ask: Ask, trained: Trained, clip: Path) -> None:
+    [first, *_] = pictures(trained.frames(clip))
+    assert ask(first, "/live?clip=a&at=0", Origin="http://example.org")[0] == 403
+    assert ask(first, "/live?clip=a&at=0", X_Fvlm="")[0] == 403
+
+
+def test_a_clip_that_is_let_go_leaves_no_process(
+    ask: Ask, trained: Trained, clip: Path, server: DemoServer
+) -> None:
+    [first, *_] = pictures(trained.frames(clip))
+    assert show(ask, 0, first, "a")[0] == 200
+    assert server._live is not None
+    before = server._live.decoder
+    assert show(ask, 0, first, "b")[0] == 200
+    assert not before.alive
+    now = server._live.decoder
+    assert now.alive
+    assert ask(clip.read_bytes())[0] == 200
+    assert (now.alive, server._live) == (False, None)

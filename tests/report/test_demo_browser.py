@@ -137,3 +137,40 @@ def test_everything_is_reached_by_keyboard(browser: Browser, server: DemoServer,
         browser.press("Tab")
         reached.append(browser.ask("return document.activeElement.id"))
     assert {"file", "question", "go", "at"} <= set(reached)
+
+
+def test_a_camera_is_watched_frame_by_frame_and_stopped(browser: Browser, server: DemoServer) -> None:
+    """Chromium's own camera of moving stripes, which it grants without asking."""
+    browser.forget()
+    browser.show(server.url, 390)
+    assert browser.ask("return document.getElementById('camera').textContent") == "Watch the camera"
+    for wanted in ("return /^Done: 4 frames of the camera/.test(arguments[0])", None):
+        browser.ask("document.getElementById('camera').click()")
+        if wanted is None:  # stopped by hand, after the first frame
+            browser.until("return /frame 1 of 4/.test(document.getElementById('state').textContent)")
+            assert browser.ask("return document.getElementById('go').disabled")
+            browser.ask("document.getElementById('camera').click()")
+        browser.until("return /^Done/.test(document.getElementById('state').textContent)")
+        said = browser.ask("return document.getElementById('state').textContent")
+        assert wanted is None or browser.ask(wanted, said)
+        assert browser.ask("return document.getElementById('preview').hidden")
+        assert not browser.ask("return document.getElementById('go').disabled")
+        assert all(browser.ask("return [...document.querySelectorAll('#said p')].map((p) => p.textContent)"))
+    pixels = "return document.querySelectorAll('#passes canvas')[arguments[0]].toDataURL()"
+    assert len({browser.ask(pixels, at) for at in range(3)}) == 3
+    if folder := os.environ.get(PICTURES):
+        browser.picture(Path(folder) / "demo-camera.png")
+    assert browser.errors() == []
+    asked = {url.partition("?")[0] for url in browser.requests()}
+    assert asked == {server.url, f"{server.url}live"}
+
+
+def test_a_camera_that_is_refused_is_told(browser: Browser, server: DemoServer) -> None:
+    browser.show(server.url)
+    browser.ask(
+        "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('Permission denied'))"
+    )
+    browser.ask("document.getElementById('camera').click()")
+    browser.until("return document.getElementById('state').classList.contains('wrong')")
+    said = browser.ask("return document.getElementById('state').textContent")
+    assert said == "The camera cannot be used: Permission denied"

@@ -51,18 +51,40 @@ class Watcher:
         viewing = self.restored.viewing
         frames = frames_apart(viewing, file)
         asked = question or (viewing.picture_prompt if shows_still(file) else viewing.prompt)
-        yield {"kind": "clip", "frames": len(frames), "question": asked, "modes": list(self.modes)}
+        yield self._clip(len(frames), asked)
+        begin = time.perf_counter()
+        yield from self._seen(frames, range(len(frames)), asked)
+        yield {"kind": "done", "seconds": round(time.perf_counter() - begin, 1)}
+
+    def watch_on(self, frames: NDArray[np.uint8], question: str = "") -> Iterator[Event]:
+        """Of frames [T, 3, S, S] that come one by one, the events of the last: `frame`, and a `text` for each mode, as
+        of a clip that ends there; a `clip` of the most frames there can be before the first. All are looked at anew:
+        what a pass sees of one may depend on all before it."""
+        asked = question or self.restored.viewing.prompt
+        if len(frames) == 1:
+            yield self._clip(self.restored.viewing.max_frames, asked)
+        yield from self._seen(frames, range(len(frames) - 1, len(frames)), asked)
+
+    def _clip(self, frames: int, asked: str) -> Event:
+        return {"kind": "clip", "frames": frames, "question": asked, "modes": list(self.modes)}
+
+    def _seen(self, frames: NDArray[np.uint8], places: range, asked: str) -> Iterator[Event]:
         begin = time.perf_counter()
         tokens = {mode: self._see(frames, mode, asked) for mode in self.modes}
         gaze = look(self.restored, frames, asked)
         spent = 1000 * (time.perf_counter() - begin) / (len(frames) * (len(self.modes) + bool(gaze)))
         top = {name: max(float(share.max()), 1e-9) for name, share in gaze.items()}
-        for at, frame in enumerate(frames):
+        for at in places:
             heat = {name: (share[at] / top[name]).round(3).tolist() for name, share in gaze.items()}
-            yield {"kind": "frame", "at": at, "picture": _picture(frame), "gaze": heat, "ms": round(spent, 1)}
+            yield {
+                "kind": "frame",
+                "at": at,
+                "picture": _picture(frames[at]),
+                "gaze": heat,
+                "ms": round(spent, 1),
+            }
             for mode in self.modes:
                 yield self._say(frames[: at + 1], tokens[mode], mode, asked)
-        yield {"kind": "done", "seconds": round(time.perf_counter() - begin, 1)}
 
     def _say(self, frames: NDArray[np.uint8], tokens: torch.Tensor, mode: str, asked: str) -> Event:
         begin = time.perf_counter()

@@ -3,7 +3,7 @@
   const get = (id) => document.getElementById(id);
   const names = { coarse: "coarse pass", fine: "fine pass", coarse_only: "Coarse pass alone", coarse_fine: "Coarse and fine" };
   const most = Number(document.body.dataset.most);
-  let file = null, frames = [], texts = {}, modes = [], canvases = {}, follow = true;
+  let file = null, frames = [], texts = {}, modes = [], canvases = {}, follow = true, watching = false;
 
   const tell = (text, wrong = false) => {
     get("state").textContent = text;
@@ -12,7 +12,7 @@
 
   const choose = (chosen) => {
     file = chosen;
-    if (file) tell(`${file.name || "the recording"}, ${(file.size / 1e6).toFixed(1)} MB`);
+    if (file) tell(`${file.name}, ${(file.size / 1e6).toFixed(1)} MB`);
   };
   get("file").addEventListener("change", () => choose(get("file").files[0] || null));
   const drop = get("drop");
@@ -22,12 +22,12 @@
   // A file that falls beside the field would replace the page.
   for (const name of ["dragover", "drop"]) document.addEventListener(name, (event) => event.preventDefault());
 
-  if (navigator.mediaDevices && window.MediaRecorder) {
+  if (navigator.mediaDevices) {
     get("camera").hidden = false;
-    get("camera").addEventListener("click", record);
+    get("camera").addEventListener("click", () => (watching ? (watching = false) : live()));
   }
 
-  async function record() {
+  async function live() {
     let stream;
     try {
       stream = await navigator.mediaDevices.getUserMedia({ video: true });
@@ -35,51 +35,63 @@
       tell(`The camera cannot be used: ${error.message}`, true);
       return;
     }
-    const preview = get("preview"), parts = [];
-    preview.srcObject = stream;
-    preview.hidden = false;
-    await preview.play();
-    const recorder = new MediaRecorder(stream);
-    recorder.addEventListener("dataavailable", (event) => parts.push(event.data));
-    const ended = new Promise((done) => recorder.addEventListener("stop", done));
-    recorder.start();
-    get("camera").disabled = true;
-    for (let left = 4; left; left--) {
-      tell(`Recording, ${left} s left`);
-      await new Promise((done) => setTimeout(done, 1000));
+    const preview = get("preview"), button = get("camera"), start = button.textContent, sketch = document.createElement("canvas");
+    const clip = crypto.randomUUID(), pause = 1000 / Number(document.body.dataset.fps), question = get("question").value;
+    watching = true;
+    button.textContent = "Stop the camera";
+    get("go").disabled = true;
+    [frames, texts, follow] = [[], {}, true];
+    try {
+      preview.srcObject = stream;
+      preview.hidden = false;
+      await preview.play();
+      for (let at = 0; watching && at < Number(document.body.dataset.frames); at++) {
+        const began = performance.now();
+        [sketch.width, sketch.height] = [preview.videoWidth, preview.videoHeight];
+        sketch.getContext("2d").drawImage(preview, 0, 0);
+        const picture = await new Promise((done) => sketch.toBlob(done, "image/jpeg", 0.9));
+        await send(`/live?${new URLSearchParams({ clip, at, question })}`, picture);
+        // As many a second as in training at most; a slow model sees fewer.
+        await new Promise((done) => setTimeout(done, Math.max(0, pause - (performance.now() - began))));
+      }
+      tell(`Done: ${frames.length} frames of the camera`);
+    } catch (error) {
+      tell(error.message, true);
     }
-    recorder.stop();
-    await ended;
     for (const track of stream.getTracks()) track.stop();
     preview.hidden = true;
     preview.srcObject = null;
-    get("camera").disabled = false;
-    choose(new Blob(parts, { type: recorder.mimeType }));
+    watching = false;
+    button.textContent = start;
+    get("go").disabled = false;
+  }
+
+  async function send(address, body) {
+    const answer = await fetch(address, { method: "POST", headers: { "X-Fvlm": "demo" }, body });
+    if (!answer.ok) throw new Error((await answer.json()).text);
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    for (let rest = "", done = false; !done;) {
+      const piece = await reader.read();
+      done = piece.done;
+      const lines = (rest + (piece.value || "")).split("\n");
+      rest = lines.pop();
+      for (const line of lines) await take(JSON.parse(line));
+    }
   }
 
   get("ask").addEventListener("submit", async (event) => {
     event.preventDefault();
     if (!file) return tell("Choose a video or a picture first.", true);
     if (file.size > most) return tell(`The file has ${(file.size / 1e6).toFixed(0)} MB, and at most ${(most / 1e6).toFixed(0)} MB are taken.`, true);
-    get("go").disabled = true;
+    get("go").disabled = get("camera").disabled = true;
     [frames, texts, follow] = [[], {}, true];
     tell("Reading the file");
     try {
-      const asked = new URLSearchParams({ question: get("question").value });
-      const answer = await fetch(`/watch?${asked}`, { method: "POST", headers: { "X-Fvlm": "demo" }, body: file });
-      if (!answer.ok) throw new Error((await answer.json()).text);
-      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-      for (let rest = "", done = false; !done;) {
-        const piece = await reader.read();
-        done = piece.done;
-        const lines = (rest + (piece.value || "")).split("\n");
-        rest = lines.pop();
-        for (const line of lines) await take(JSON.parse(line));
-      }
+      await send(`/watch?${new URLSearchParams({ question: get("question").value })}`, file);
     } catch (error) {
       tell(error.message, true);
     }
-    get("go").disabled = false;
+    get("go").disabled = get("camera").disabled = false;
   });
 
   async function take(event) {
