@@ -40,7 +40,7 @@ DOCUMENTS: dict[str, list[dict[str, Any]]] = {
     "videomme": [
         {
             "videoID": f"v{at}", "question": "Who?", "options": [f"{LETTERS[i]}. {o}" for i, o in enumerate(OPTIONS)],
-            "answer": right, "domain": "Knowledge", "sub_category": "Biology", "task_type": "Counting Problem",
+            "answer": right, "domain": "Knowledge", "sub_category": "Biology & Medicine", "task_type": "Counting Problem",
             "question_id": f"{at}-1", "duration": "short",
         }
         for at, right in enumerate("AB")
