@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from attrs import asdict
+from attrs import evolve
 
 import fvlm
 from fvlm_core.planning.plan import plan
@@ -63,12 +63,10 @@ def chosen() -> str:
         )
         found.setdefault(one.name, []).append(one)
     together = [
-        Setting(
-            **{
-                **asdict(own[0], recurse=False),
-                "seeds": tuple(one.seeds[0] for one in own),
-                "losses": tuple(one.losses[0] for one in own),
-            }
+        evolve(
+            own[0],
+            seeds=tuple(one.seeds[0] for one in own),
+            losses=tuple(one.losses[0] for one in own),
         )
         for own in found.values()
     ]

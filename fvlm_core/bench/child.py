@@ -61,9 +61,9 @@ def streams_of(settings: Sequence[Setting], marks: Sequence[int]) -> list[stream
 
 
 def _read(found: dict[str, Any]) -> streaming.Streamed:
-    numbered = ("seconds", "first_token", "kept")
-    by_frames = {name: {int(frames): each for frames, each in found[name].items()} for name in numbered}
-    return streaming.Streamed(**{**found, **by_frames})
+    for name in ("seconds", "first_token", "kept"):
+        found[name] = {int(frames): value for frames, value in found[name].items()}
+    return streaming.Streamed(**found)
 
 
 def _in_a_process(kind: str, given: Setting | Sequence[Setting]) -> Any:
@@ -103,7 +103,8 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _setting(given: dict[str, Any]) -> Setting:
-    return Setting(**{**given, "overrides": tuple(given["overrides"])})
+    given["overrides"] = tuple(given["overrides"])
+    return Setting(**given)
 
 
 if __name__ == "__main__":

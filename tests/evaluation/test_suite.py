@@ -115,6 +115,7 @@ datasets.load_dataset = load_dataset
 
 
 @installed
+@pytest.mark.timeout(900)  # two processes of lmms-eval
 def test_lmms_eval_itself_asks_and_scores_documents_in_the_tasks_own_formats(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -40,8 +40,8 @@ DOCUMENTS: dict[str, list[dict[str, Any]]] = {
     "videomme": [
         {
             "videoID": f"v{at}", "question": "Who?", "options": [f"{LETTERS[i]}. {o}" for i, o in enumerate(OPTIONS)],
-            "answer": right, "domain": "Knowledge", "sub_category": "Biology", "task_type": "Counting Problem",
-            "question_id": f"{at}-1", "duration": "short",
+            "answer": right, "domain": "Knowledge", "sub_category": "Biology & Medicine", "duration": "short",
+            "task_type": "Counting Problem", "question_id": f"{at}-1",
         }
         for at, right in enumerate("AB")
     ],

@@ -82,10 +82,10 @@ def cases(train: Callable[..., Any], saves: bool) -> dict[str, Callable[[Path], 
 
 def counted_once() -> None:
     """Count the FLOPs of a sample once for all cases; that is a fifth of what a case costs."""
-    known: list[float] = []
+    known: list[Any] = []
     plain = attempt.flops_per_sample
 
-    def count(*of: Any) -> float:
+    def count(*of: Any) -> Any:
         if not known:
             known.append(plain(*of))
         return known[0]
