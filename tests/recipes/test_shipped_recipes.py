@@ -66,7 +66,7 @@ RUNS = {
     "phase1b_360m": ["360M-scaling"],
     "quickstart": [
         *("64-65536", "24-5120-blind", "24-5120-coarse-only"),
-        *(f"{width}-{samples}" for samples in (65536, 20480, 5120) for width in (48, 24, 16, 8)),
+        *(f"{width}-{samples}" for samples in (65536, 20480, 10240, 5120) for width in (48, 24, 16, 8)),
     ],
     "laptop_law": ["8", "12", "16", "24", "32", "64"],
     "captions_small": ["32", "48", "96", "48-blind", "48-coarse-only"],
