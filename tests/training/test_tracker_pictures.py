@@ -350,7 +350,7 @@ def test_an_mlflow_server_that_cannot_be_reached_ends_no_run_and_does_not_keep_t
     assert process.wait() == 0, said
     assert "tracker mlflow has stopped: still busy" in said
     assert "rows are not in it" in said
-    assert seconds < 1.0 + 4, said  # of which the table, and a busy machine
+    assert seconds < 20, said  # mlflow itself waits for minutes
 
 
 @pytest.mark.soak
