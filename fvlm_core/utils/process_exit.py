@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
-from threading import Thread, main_thread
+from threading import Event, Thread
 
 code: int | None = None
 """The exit code of the command line, once it is known; what runs `fvlm` as a library has one of its own."""
@@ -23,16 +25,20 @@ def leave_within(seconds: float) -> None:
     (wandb 0.19 without its server: up to 90 s).
     """
 
+    ending = Event()
+    # Executors have their threads joined before the main thread counts as ended; who registered last is called first.
+    import_module("concurrent.futures.thread")
+    threading._register_atexit(ending.set)  # type: ignore[attr-defined]
+
     def leave() -> None:
-        main_thread().join()
+        ending.wait()
         time.sleep(seconds)
         if code is not None:  # and the interpreter, which ends this thread too, has not ended by now
             for stream in (sys.stdout, sys.stderr):
                 with suppress(OSError, ValueError):  # closed, or nobody listens any more
                     stream.flush()
-            for below in [
-                *_below(os.getpid())
-            ]:  # all are found before the first ends, which would make orphans
+            # All are found before the first ends, which would make orphans.
+            for below in [*_below(os.getpid())]:
                 with suppress(OSError):
                     os.kill(below, signal.SIGKILL)
             os._exit(code)

@@ -294,7 +294,10 @@ def test_a_store_that_is_not_made_to_its_end_is_none(tmp_path: Path, monkeypatch
     killed = False
     assert ours._database(tmp_path / "mlflow.db") == f"sqlite:///{tmp_path}/mlflow.db"
     assert (tmp_path / "mlflow.db").read_text() == "whole"
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
+    left = {each.name for each in tmp_path.iterdir()} - {
+        "mlflow.db.lock"
+    }  # filelock before 3.30 takes it away
+    assert left == {"mlflow.db"}
 
 
 @pytest.mark.soak

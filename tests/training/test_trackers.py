@@ -310,7 +310,7 @@ def test_the_end_of_a_run_waits_for_all_its_trackers_together(
 
 
 CLINGING = """
-import atexit, subprocess, sys, threading, time
+import atexit, concurrent.futures, subprocess, sys, threading, time
 from fvlm_core.cli.main import main
 from fvlm_core.plugin_api import Tracker
 from fvlm_core.training import tracker_thread as mirror
@@ -319,6 +319,7 @@ class Clinging(Tracker):
         atexit.register(time.sleep, 600)
         threading.Thread(target=time.sleep, args=(600,)).start()
         subprocess.Popen(["sh", "-c", "sleep 600 & wait"])  # with a child, both with this process's output
+        concurrent.futures.ThreadPoolExecutor().submit(time.sleep, 600)
     def log(self, row):
         time.sleep(600)
 plain = mirror.registry()
