@@ -82,7 +82,7 @@ class Updates:
             return
         factor = mean_and_clip(numbers[-1], count, self.training.clip)
         if gradients:
-            torch._foreach_mul_([*gradients.values()], factor)  # pyright: ignore[reportPrivateUsage]
+            torch._foreach_mul_([*gradients.values()], factor)  # pyright: ignore
         self.replicas.scatter(gradients)
         if looks:
             # Fused AdamW leaves weights, moments and its own count alone where this is 1, as gradient scalers set it.

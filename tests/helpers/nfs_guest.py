@@ -43,7 +43,7 @@ def set_up(address: str, server: str, options: str) -> None:
     do("mount", "-t", "proc", "proc", "/proc")
     do("mount", "-t", "sysfs", "sys", "/sys")
     do("mount", "-t", "tmpfs", "tmp", "/run")
-    do("hostname", f"guest-{address.rpartition('.')[2]}")
+    do("hostname", f"guest-{address.split('.')[2]}")
     do("ip", "link", "set", "lo", "up")
     do("ip", "address", "add", f"{address}/24", "dev", "eth0")
     do("ip", "link", "set", "eth0", "up")
