@@ -64,7 +64,6 @@ def demo(runs: Path) -> None:
     restored = restore(find_run(RUN, runs))
     sample = open_sources(restored.config.data).validation[0][SAMPLE]
     assert isinstance(sample.video, VideoFile)
-    decode_frames(sample, restored.model.encoder.spec.image_size)  # a clip is drawn when it is first asked for
     with TemporaryDirectory() as folder, DemoServer(0, Watcher(restored, RUN), 10_000_000) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         driver = _browser(960, 900)
