@@ -30,8 +30,8 @@ class Shown:
 class Block:
     """A block of code that something is promised of.
 
-    mark: run, kept, parse, fails or file; empty where the page promises nothing. argument: the exit code after `fails`, the
-    name after `file`. line: of the opening fence, counted from 1.
+    mark: run, kept, parse, fails or file; empty where the page promises nothing. argument: the exit code after `fails`,
+    the name after `file`. line: of the opening fence, counted from 1.
     """
 
     page: Path

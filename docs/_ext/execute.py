@@ -3,7 +3,9 @@ what the page shows.
 
     python docs/_ext/execute.py docs/tutorial.md [--write]       # --write puts what was printed into the page
 
-Blocks marked `kept` take longer, and are executed here and where a test asks for them. Numbers may differ from those shown, words may not; `...` stands for what is left out.
+Blocks marked `kept` take longer, and are executed here and where a test asks for them.
+
+Numbers may differ from those shown, words may not; `...` stands for what is left out.
 """
 
 from __future__ import annotations

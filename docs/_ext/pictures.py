@@ -80,7 +80,12 @@ def demo(runs: Path) -> None:
 
 def _browser(width: int, height: int) -> webdriver.Chrome:
     options = webdriver.ChromeOptions()
-    for argument in ("--headless=new", "--no-sandbox", "--hide-scrollbars", f"--window-size={width},{height}"):
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--hide-scrollbars",
+        f"--window-size={width},{height}",
+    ):
         options.add_argument(argument)
     service = webdriver.ChromeService(shutil.which("chromedriver") or "chromedriver")
     return webdriver.Chrome(options=options, service=service)
