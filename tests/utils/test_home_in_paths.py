@@ -111,6 +111,7 @@ NO_PATHS = {
     *("size", "model", "project", "entity", "mode", "gpus", "partition", "account", "qos", "constraint"),
     *("setup", "sbatch"),  # of a shell, which knows `~` itself
     *("column", "proportions", "adamw"),  # of a table, and names of weights
+    *("uri", "experiment"),  # of MLflow: an address, and a name
 }  # fmt: skip
 HUB_ID_OR_FOLDER = {"weights", "tokenizer", "teacher"}
 """Read by `pretrained_folder`, of timm by `weights_file`, and of distillation by `find_run`."""
