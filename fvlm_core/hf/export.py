@@ -83,9 +83,13 @@ def release(
         GenerationConfig(
             do_sample=False, eos_token_id=restored.chat.end_of_turn, max_new_tokens=LONGEST_ANSWER
         ).save_pretrained(to)
-    model_card(run, restored, viewing, weights, form).save(to / "README.md")
+    model_card(run, restored, viewing, weights, form, _numbers(int8)).save(to / "README.md")
     usual_modes(to)
     return sorted(to.iterdir())
+
+
+def _numbers(int8: bool) -> str:
+    return "matrices as 8-bit integers; losses are those of the float32 weights" if int8 else "float32"
 
 
 def _release_gguf(
@@ -110,7 +114,7 @@ def _release_gguf(
         template=chat.tokenizer_config()["chat_template"],
         int8=int8,
     )
-    model_card(run, restored, restored.viewing, weights, "gguf").save(to / "README.md")
+    model_card(run, restored, restored.viewing, weights, "gguf", _numbers(int8)).save(to / "README.md")
     usual_modes(to)
     return sorted(to.iterdir())
 

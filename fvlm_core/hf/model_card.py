@@ -78,10 +78,15 @@ _CITATION = """\
 
 
 def model_card(
-    run: StoredRun, restored: Restored, viewing: Viewing, weights: str | None = None, form: str = "fvlm"
+    run: StoredRun,
+    restored: Restored,
+    viewing: Viewing,
+    weights: str | None = None,
+    form: str = "fvlm",
+    numbers: str = "float32",
 ) -> ModelCard:
     """The card: what the model is made of, what it was trained on and how, how well it did, how to load it, whom to
-    cite. form: that the folder is written in, which decides how it is loaded.
+    cite. form: that the folder is written in, which decides how it is loaded. numbers: what the weights are kept as.
 
     What nobody but the author can say, licence and intended use, is marked TO BE FILLED IN.
     """
@@ -89,7 +94,7 @@ def model_card(
     body = [
         f"# {run.recipe}/{run.id}",
         f"A vision-language model for video: {_parts(restored.config.model)}. Weights {named}of step "
-        f"{restored.step:,}, float32. Made with fvlm {fvlm_core.__version__}.",
+        f"{restored.step:,}, {numbers}. Made with fvlm {fvlm_core.__version__}.",
         "## Parameters",
         _parameters(restored),
         "## Data",

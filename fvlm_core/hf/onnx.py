@@ -50,7 +50,7 @@ def write_graphs(
         if int8:
             _quantise(file)
             told += f", as int8 by {distance(module, given, names, file):.1e}"
-        note(f"{told} of the largest value; {file.stat().st_size / 1e6:.1f} MB")
+        note(f"{told} of the largest value; {file.stat().st_size / 1e3:,.0f} kB")
     return _settings(model)
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from fvlm_core.utils.errors import FvlmError
 
 MIN_BAD = 10
-"""Distinct bad samples that are always tolerated under `on_bad_sample = "skip"`."""
+"""Distinct bad samples that are tolerated under `on_bad_sample = "skip"`, however few are seen."""
 
 
 def allowed_bad(max_bad: float, samples: int) -> float:
-    """How many distinct samples of `samples` may be bad under `data.max_bad`."""
-    return max(MIN_BAD, max_bad * samples)
+    """How many distinct samples of `samples` may be bad under `data.max_bad`; none where that is 0."""
+    return max(MIN_BAD, max_bad * samples) if max_bad else 0
 
 
 class BadSample(FvlmError):

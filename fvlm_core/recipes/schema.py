@@ -101,7 +101,7 @@ class Data:
     own settings; None for the core's own, PyAV.
     on_bad_sample: `skip` draws a replacement by a fixed rule and counts it; `stop` ends the run. max_bad: how large a
     share of the samples seen may be bad before the run stops, and of those listed may be left out because what they
-    show is missing or cannot be read; never fewer than 10 distinct ones.
+    show is missing or cannot be read; never fewer than 10 distinct ones, but none with 0.
     """
 
     sources: tuple[Source, ...] = field(validator=min_len(1))

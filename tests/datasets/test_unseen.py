@@ -206,7 +206,7 @@ def test_the_way_out_is_one_and_other_faults_do_not_count(lost: int, faulty: int
     source = Listed(tuple(problems))
     # Train and validation name the same rows; both hold some.
     texts = unseen([source, source], max_bad)
-    assert bool(texts) == (lost > max(10, max_bad * (lost + 40)))
+    assert bool(texts) == (lost > (max(10, max_bad * (lost + 40)) if max_bad else 0))
     if texts:
         enough = float(texts[0].rpartition("data.max_bad = ")[2])
         assert not unseen([source, source], enough)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from math import log10
 from pathlib import Path
 from typing import Any
 
@@ -228,16 +229,47 @@ def test_a_validation_loss_is_taken_before_a_training_loss_and_never_a_training_
     )
 
 
+@pytest.mark.parametrize(
+    ("header", "factor"),
+    [
+        ("params (M)", 1e6),
+        ("Params_b", 1e9),
+        ("params in thousands", 1e3),
+        ("params (1e6)", 1e6),
+        ("params_T", 1e12),
+    ],
+)
+def test_the_line_to_type_for_another_unit_gives_the_numbers(
+    header: str, factor: float, tmp_path: Path
+) -> None:
+    file = put(tmp_path, f"{header},D,loss\n1.5,2,3\n")
+    line = told(file).rpartition("--columns ")[2].strip("'")
+    assert line == f"N={header}*1e{round(log10(factor))}"
+    points = read_points([file], choice=ColumnChoices(named=parse_columns(line)))
+    assert points.table["n"].tolist() == [1.5 * factor]
+    assert not [text for text in points.remarks if "as it stands" in text]
+
+
+def test_a_column_in_another_unit_that_is_named_as_it_stands_is_told(tmp_path: Path) -> None:
+    file = put(tmp_path, "params (M),D,loss\n1.5,2,3\n")
+    points = read_points([file], choice=ColumnChoices(named={"n": "params (M)"}))
+    assert points.table["n"].tolist() == [1.5]
+    (said,) = [text for text in points.remarks if "as it stands" in text]
+    assert "N=params (M)*1e6 does so, and *1 says that this is meant" in said
+    asked = ColumnChoices(named={"n": "params (M)*1"})
+    assert not [text for text in read_points([file], choice=asked).remarks if "as it stands" in text]
+
+
 READY = {
     "two losses": ("N,D,loss,val/loss", 'p.csv:1: "loss" and "val/loss" could both be the loss: keep one of them\n'
                    "p.csv:1: say which is meant: --columns loss=loss"),
     "two data": ("N,tokens,samples,loss", 'p.csv:1: "tokens" and "samples" could both be D, the samples seen: keep one '
                  "of them\np.csv:1: say which is meant: --columns D=tokens"),
     "unit": ("Params (M),tokens_b,loss", 'p.csv:1: "Params (M)" looks like N, the parameters in another unit, which is '
-             "not guessed: write the numbers out (20e9 or 20B), or take them as they are\n"
-             'p.csv:1: "tokens_b" looks like D, the samples seen in another unit, which is not guessed: write the '
-             "numbers out (20e9 or 20B), or take them as they are\n"
-             "p.csv:1: say which is meant: --columns 'N=Params (M),D=tokens_b'"),
+             "not guessed: say by what it is multiplied (*1 takes it as it stands), or write the numbers out (20e9 or "
+             '20B)\np.csv:1: "tokens_b" looks like D, the samples seen in another unit, which is not guessed: say by '
+             "what it is multiplied (*1 takes it as it stands), or write the numbers out (20e9 or 20B)\n"
+             "p.csv:1: say which is meant: --columns 'N=Params (M)*1e6,D=tokens_b*1e9'"),
     "step": ("N,step,loss", 'p.csv:1: no column with D, the samples seen: expected "samples_seen" or "D"; found N, '
              "step, loss\np.csv:1: say which is meant: --columns D=step"),
 }  # fmt: skip

@@ -163,6 +163,18 @@ def test_int8_is_a_quarter_of_the_size_and_says_how_far_it_is(place: Path, tmp_p
     assert 0 < onnx.distance(module, given, names, file) < 0.02
 
 
+def test_the_card_of_an_int8_export_says_so(place: Path) -> None:
+    from fvlm_core.hf.export import _numbers
+    from fvlm_core.hf.model_card import model_card
+    from fvlm_core.weights.restore import restore
+
+    run = run_of(place, "foveated")
+    restored = restore(run)
+    for int8, said in ((True, "matrices as 8-bit integers"), (False, "float32. Made")):
+        card = model_card(run, restored, restored.viewing, form="onnx", numbers=_numbers(int8))
+        assert said in str(card)
+
+
 def test_int8_of_another_format_is_misuse(place: Path, cli: Cli, tmp_path: Path) -> None:
     run = run_of(place, "pooled").folder
     code, _, err = cli("weights", "export", run, "--to", tmp_path / "out", "--int8")

@@ -94,17 +94,20 @@ class ColumnChoices:
 @frozen
 class FoundColumns:
     """The columns of a table. headers: by column. extras: headers only filters read. n_kind, d_kind: in words. usual:
-    what was found by other names than ours, in words."""
+    what was found by other names than ours, or is read as it stands, in words. factors: by what the numbers of a column
+    are multiplied, where the user says so."""
 
     headers: Mapping[str, str]
     extras: tuple[str, ...]
     n_kind: str
     d_kind: str
     usual: tuple[str, ...] = ()
+    factors: Mapping[str, float] = field(factory=dict[str, float])
 
 
 def parse_columns(text: str, further: Sequence[str] = ()) -> dict[str, str]:
-    """`N=params,D=tokens,loss=loss_c4_val` as headers by column. A header that holds a comma: `"loss=a,b",N=n`.
+    """`N=params,D=tokens,loss=loss_c4_val` as headers by column. A header that holds a comma: `"loss=a,b",N=n`. What is
+    in another unit is multiplied: `N=params (M)*1e6`.
 
     further: columns that the laws asked for declare. Raises `Problems` for unknown names, names given twice, and what
     is no NAME=HEADER.
@@ -173,7 +176,18 @@ def find_columns(
         if kind:
             names[column] = (kind.key,)
             meanings[column] = f"{letter}, the {kind.words}"
-    given = {column: _spelt(header, headers) for column, header in choice.named.items()}
+    factors: dict[str, float] = {}
+    given: dict[str, str] = {}
+    for column, asked in choice.named.items():
+        header, factor = _times(asked, headers) if column not in (*choice.labels, *TEXT) else (asked, None)
+        given[column] = _spelt(header, headers)
+        if factor is not None:
+            factors[column] = factor
+        elif (unit := _scaled(column, names.get(column, ()), [given[column]])) and given[column] in headers:
+            usual.append(
+                f'{_upper(column)} is "{unit}" as it stands, not multiplied by its unit: {_upper(column)}={unit}*'
+                f"{_factor(unit)} does so, and *1 says that this is meant"
+            )
     free = [header for header in headers if header not in given.values()]
     for column, of in names.items():
         meaning = meanings.get(column, f"the {column}")
@@ -204,10 +218,10 @@ def find_columns(
             continue
         elif scaled := _scaled(column, of, free):
             wrong(
-                f'"{scaled}" looks like {meaning} in another unit, which is not guessed: write the numbers out '
-                "(20e9 or 20B), or take them as they are"
+                f'"{scaled}" looks like {meaning} in another unit, which is not guessed: say by what it is multiplied '
+                "(*1 takes it as it stands), or write the numbers out (20e9 or 20B)"
             )
-            ready[column] = scaled
+            ready[column] = f"{scaled}*{_factor(scaled)}"
         elif column in choice.needed or (column == "n" and choice.n not in (None, "total")):
             left = [header for header in headers if header not in found.values()]
             near = next(filter(None, (did_you_mean(name, left) for name in of)), "")
@@ -243,6 +257,7 @@ def find_columns(
         _words(found.get("n"), choice.n and N_KINDS[choice.n], N_KINDS.values()),
         _words(found.get("d"), choice.d and D_KINDS[choice.d], D_KINDS.values()),
         tuple(usual),
+        factors,
     )
 
 
@@ -302,6 +317,30 @@ def _scaled(column: str, names: Sequence[str], headers: Sequence[str]) -> str:
             if plain.startswith(f"{name}_") and UNITS.fullmatch(plain.removeprefix(f"{name}_")):
                 return header
     return ""
+
+
+_POWERS = {"k": 3, "thousand": 3, "m": 6, "mio": 6, "million": 6, "b": 9, "g": 9, "mrd": 9, "billion": 9, "t": 12,
+           "trillion": 12}  # fmt: skip
+
+
+def _factor(header: str) -> str:
+    """Of the unit that a header ends with: 1e6 for "params (M)"."""
+    unit = plainly(header).rpartition("_")[2]
+    digits = unit.removeprefix("1e")
+    return f"1e{digits}" if digits.isdigit() else f"1e{_POWERS[unit.removesuffix('s')]}"
+
+
+def _times(asked: str, headers: Sequence[str]) -> tuple[str, float | None]:
+    """A header, and by what its numbers are multiplied where that is asked for: "params (M)*1e6"."""
+    header, star, number = asked.rpartition("*")
+    known = {one.strip() for one in headers}
+    if not star or asked.strip() in known or header.strip() not in known:
+        return asked, None
+    try:
+        factor = float(number)
+    except ValueError:
+        return asked, None
+    return (header.strip(), factor) if 0 < factor < float("inf") else (asked, None)
 
 
 def _ready_line(columns: Mapping[str, str]) -> str:

@@ -243,6 +243,7 @@ def load(
     if problems:
         raise Problems(problems)
     out: Columns = {column: cells.numbers[header] for column, header in numbers.items()}
+    out |= {column: out[column] * factor for column, factor in found.factors.items()}
     out |= {column: cells.labels[header] for column, header in labels.items()} | cells.others
     if not kept.all():
         remarks.append(f"{sheet.file}: rows without a loss, left out: {(~kept).sum()} of {len(kept)}")
