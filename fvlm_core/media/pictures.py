@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import warnings
 import zlib
@@ -123,11 +124,14 @@ def open_picture(content: bytes) -> Image.Image:
 
 
 def open_image(content: bytes) -> Image.Image:
-    """A picture opened and not yet decoded. Raises ValueError: none of `FORMATS`, or damaged."""
+    """A picture opened and not yet decoded. Raises ValueError: none of `FORMATS`, far too large, or damaged."""
     try:
         return Image.open(BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError:
         raise ValueError(_what_else(content)) from None
+    except Image.DecompressionBombError as error:  # unless a library has set Pillow's own limit aside
+        pixels = "".join(re.findall(r"\d+", str(error))[:1]) or "too many"
+        raise ValueError(f"{pixels} pixels, where at most {MAX_PIXELS:,} are decoded") from error
     except _BROKEN as error:
         raise ValueError(f"corrupt or cut short: {error}") from error
 

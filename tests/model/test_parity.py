@@ -13,7 +13,8 @@ from golden import Case
 from torch import Tensor
 
 from fvlm_core.data.batch import Batch
-from fvlm_core.model.vlm import VLM, attention_entropy
+from fvlm_core.model.gaze import attention_entropy
+from fvlm_core.model.vlm import VLM
 
 _CASES = golden.cases()
 _NONE = f"{golden.folder()} holds no golden tensors (FVLM_PARITY_DIR says where they are)"
