@@ -27,6 +27,9 @@ LARGEST_ROWS = 2**30
 LONGEST_ROW = 2**20
 """Bytes of one such line."""
 
+_LOOKS = 10
+"""At a file that another machine replaces while it is read. NFS 3 has then lost it, and finds the new one by its name."""
+
 _WIDE = re.compile(rb"\d{19}")
 """Digits that may be a whole number of more than 64 bits."""
 
@@ -55,8 +58,16 @@ def open_to_append(file: Path) -> BinaryIO:
 
 def read_json(file: Path) -> Any:
     """Read a JSON file, with or without a byte order mark. Raises as `open_regular` and `parse_json`."""
-    with open_regular(file, LARGEST) as handle:
-        return parse_json(handle.read(LARGEST + 1))
+    for further in reversed(range(_LOOKS)):
+        try:
+            with open_regular(file, LARGEST) as handle:
+                text = handle.read(LARGEST + 1)
+        except OSError as error:
+            if error.errno == errno.ESTALE and further:
+                continue
+            raise
+        return parse_json(text)
+    raise AssertionError
 
 
 def read_rows(file: Path, skip: bytes = b"") -> Iterator[tuple[int, Any]]:

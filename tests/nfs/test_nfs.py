@@ -101,11 +101,11 @@ def test_a_run_whose_machine_is_gone_is_gone_on_with(
 
 
 APPEND = """
-import time
+import sys, time
 from pathlib import Path
 from fvlm_core.runs.metrics import MetricsWriter
 from fvlm_core.utils.atomic_files import write_json
-folder = Path("/run/store/grows")
+folder = Path("/run/store", sys.argv[1])
 folder.mkdir()
 with MetricsWriter(folder / "metrics.jsonl", "run", 0) as metrics:
     for step in range(1, 301):
@@ -116,11 +116,11 @@ print("wrote", flush=True)
 """
 
 FOLLOW = """
-import time
+import sys, time
 from pathlib import Path
 from fvlm_core.runs.metrics import read_metrics
 from fvlm_core.utils.atomic_files import read_json
-folder = Path("/run/store/grows")
+folder = Path("/run/store", sys.argv[1])
 end = time.monotonic() + 800
 seen, before, looks = 0, 0, 0
 while (before, seen) != (300, 300):
@@ -146,8 +146,8 @@ def test_what_one_machine_writes_another_reads_whole_and_in_order(
 ) -> None:
     """Rows that are appended, and a file that is replaced 300 times, read as often as can be."""
     one, two = both(machines, options)
-    shutil.rmtree(machines.store / "grows", ignore_errors=True)
-    reader, writer = two.python(FOLLOW), one.python(APPEND)
+    folder = f"grows-{NAMES[options]}"
+    reader, writer = two.python(FOLLOW, folder), one.python(APPEND, folder)
     writer.says("wrote")
     begun = time.monotonic()
     code, said = reader.ended()
@@ -158,7 +158,7 @@ def test_what_one_machine_writes_another_reads_whole_and_in_order(
 
 LIST = """
 import runpy, sys
-sys.argv = ["fvlm", "runs", "list", "--json", "--runs", "/run/store/runs"]
+sys.argv = ["fvlm", "runs", "list", "--json", "--runs", sys.argv[1]]
 runpy.run_module("fvlm_core", run_name="__main__")
 """
 
@@ -169,11 +169,10 @@ def test_both_machines_list_the_runs_of_a_store_at_once(
 ) -> None:
     """With the index of the store, which SQLite keeps."""
     one, two = both(machines, options)
-    store = machines.store / "runs"
-    shutil.rmtree(store, ignore_errors=True)
+    store = machines.store / f"runs-{NAMES[options]}"  # a folder that nobody has in a cache
     for copy in range(10):
         shutil.copytree(RUNS, store / f"old{copy}")
-    calls = [guest.python(LIST) for guest in (one, two, one, two)]
+    calls = [guest.python(LIST, f"/run/store/{store.name}") for guest in (one, two, one, two)]
     for call in calls:
         code, said = call.ended()
         assert code == 0, said

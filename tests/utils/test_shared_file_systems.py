@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from fvlm_core.utils import folder_lock
+from fvlm_core.utils import atomic_files, folder_lock
 from fvlm_core.utils.errors import FvlmError, UsageError
 from fvlm_core.utils.folder_lock import OWNER, is_held, writing
 from fvlm_core.utils.piece_cache import PieceCache
@@ -108,3 +109,30 @@ def test_a_file_system_without_locks_is_refused_with_the_way_out(
     assert not list(tmp_path.glob(".locks*"))
     with pytest.raises(UsageError, match="its file system has no locks"):
         PieceCache(tmp_path / "cache", 1000).get("0" * 64, 10, lambda: [b"0123456789"])
+
+
+@pytest.mark.parametrize("times", [3, 1000])
+def test_a_file_that_another_machine_replaces_meanwhile_is_looked_for_again(
+    times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As NFS 3 loses it: by an error where it is read."""
+    file = tmp_path / "summary.json"
+    file.write_text('{"step": 3}')
+    opened: list[Path] = []
+
+    class Lost(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    def lose(path: Path, most: int) -> Any:
+        opened.append(path)
+        return Lost() if len(opened) <= times else path.open("rb")
+
+    monkeypatch.setattr(atomic_files, "open_regular", lose)
+    if times == 3:
+        assert atomic_files.read_json(file) == {"step": 3}
+        assert len(opened) == 4
+    else:  # which does not end by itself
+        with pytest.raises(OSError, match="Stale"):
+            atomic_files.read_json(file)
+        assert len(opened) == 10
