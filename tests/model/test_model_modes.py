@@ -15,8 +15,7 @@ from safetensors.torch import load_file
 from small import SIDE, batch, encoder, model, only
 from torch import Tensor
 
-from fvlm_core.model import vlm as composed
-from fvlm_core.model.gaze import attention_entropy
+from fvlm_core.model.gaze import _entropy, attention_entropy
 from fvlm_core.model.vlm import VLM
 from fvlm_core.utils.errors import UsageError
 
@@ -227,7 +226,7 @@ def test_entropy_is_the_founding_systems(shared: Path) -> None:
     ]
     for case in facts["cases"]:
         layers = [recorded[f"case{case['case']}.layer{layer}"].squeeze(2) for layer in range(case["layers"])]
-        entropy = torch.stack([composed._entropy(layer) for layer in layers]).mean()
+        entropy = torch.stack([_entropy(layer) for layer in layers]).mean()
         assert float(entropy) == pytest.approx(case["entropy"], abs=1e-5)
 
 
