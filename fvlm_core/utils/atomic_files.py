@@ -28,7 +28,7 @@ LONGEST_ROW = 2**20
 """Bytes of one such line."""
 
 _LOOKS = 10
-"""At a file that another machine replaces while it is read: NFS 3 has lost it, and finds the new one by its name."""
+"""At a file that another machine replaces while it is read: NFS 3 then loses it, and finds the new one by its name."""
 
 _WIDE = re.compile(rb"\d{19}")
 """Digits that may be a whole number of more than 64 bits."""
