@@ -95,6 +95,7 @@ class ForkServer:
 def _close(connection: socket.socket, process: subprocess.Popen[bytes]) -> None:
     """End the server, and with it whatever still runs: that gets SIGTERM."""
     connection.close()
+    process.terminate()  # a process that was forked meanwhile may hold the connection, whose end it would not see
     process.wait()
 
 
@@ -115,7 +116,8 @@ def _serve(connection: socket.socket) -> dict[str, Any] | None:
                 return None
             asked = json.loads(text)
             if "signal" in asked:
-                _send(asked)
+                if asked["process"] in [other.data for other in waiting.get_map().values()]:
+                    _send(asked)  # else it has ended, and its number may be another's
             elif child := os.fork():
                 waiting.register(os.pidfd_open(child), selectors.EVENT_READ, child)
                 connection.sendall(json.dumps({"started": child}).encode())
@@ -128,7 +130,7 @@ def _serve(connection: socket.socket) -> dict[str, Any] | None:
 
 
 def _send(asked: Mapping[str, Any]) -> None:
-    # Its number is its own until `_report` has waited for it.
+    """To a process that was not waited for yet, so that its number is its own."""
     with suppress(ProcessLookupError):
         (os.killpg if asked["group"] else os.kill)(asked["process"], asked["signal"])
 
