@@ -104,6 +104,7 @@ def command(
         result = foreseen(read, settings, root)
     else:
         console = stderr() if as_json else stdout()
+        request = request if as_json else request.for_recipe(read)
         train = _through(request, root, force) if request.launcher else _here(root, force, as_json)
         result = run_campaign(read, settings, root, train, say_progress(console))
     if as_json:

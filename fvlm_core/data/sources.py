@@ -6,10 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from fvlm_core.data.filtered import FilteredSource
 from fvlm_core.datasets.open_source import open_source
+from fvlm_core.interfaces.chat import Chat
 from fvlm_core.interfaces.data import DataSource, Split
 from fvlm_core.media.bad_sample import allowed_bad
 from fvlm_core.recipes.schema import Chosen, Data, Source
@@ -25,6 +26,9 @@ class Sources:
 
     train: tuple[DataSource, ...]
     validation: tuple[DataSource, ...]
+    _chats: list[tuple[Chosen, Chat]] = field(
+        factory=list[tuple[Chosen, Chat]], init=False, eq=False, repr=False
+    )
 
     @property
     def every(self) -> tuple[DataSource, ...]:
@@ -35,6 +39,16 @@ class Sources:
         """Every text of the training sources: the corpus of tokenizers made from the data."""
         for source in self.train:
             yield from source.texts()
+
+    def chat(self, llm: Chosen) -> Chat:
+        """The chat format of an LLM. Where its tokenizer is made from the texts, it is made once, for the estimate of
+        memory and for all runs of this data: of 65,536 captions it takes 0.4 s."""
+        for other, made in self._chats:
+            if other == llm:
+                return made
+        made = llm.config.chat(self.texts)
+        self._chats.append((llm, made))
+        return made
 
 
 def open_sources(data: Data) -> Sources:

@@ -100,7 +100,8 @@ class Attempt:
         config, sources, folder = self.run.config, self.sources, self.folder
         initial = self._initial()
         tokenizer = folder / TOKENIZER if self.begun.tokenizer else initial.tokenizer if initial else None
-        chat = make_chat(config.model, sources.texts, tokenizer)
+        llm = config.model.llm
+        chat = make_chat(config.model, sources.texts, tokenizer) if tokenizer else sources.chat(llm)
         model = self._compose(chat, initial)
         seen = viewing_of(config.data, sources.train, model.encoder.spec.image_size, chat)
         record, length = self._described(model, chat, seen)

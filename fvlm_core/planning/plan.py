@@ -359,7 +359,7 @@ def _chat(model: Model, sources: Sources | None) -> Chat | None:
     if sources is None and specs(model, None)[1].vocabulary is None:
         return None
     try:
-        return make_chat(model, sources.texts if sources else tuple)
+        return sources.chat(model.llm) if sources else make_chat(model, tuple)
     except MissingWeights:
         return None
 

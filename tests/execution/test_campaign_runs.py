@@ -23,8 +23,12 @@ from filelock import FileLock
 from tiny import run_cli
 
 import fvlm
-from fvlm_core.recipes.read import read_recipe
+from fvlm_core.cli.launch_options import LaunchRequest
+from fvlm_core.execution.jobs import CommandLine
+from fvlm_core.execution.sequential import Outcome
+from fvlm_core.recipes.read import Recipe, read_recipe
 from fvlm_core.runs.store import open_run
+from fvlm_core.utils.errors import FvlmError
 
 COMMAND = ("campaign", "small.toml")
 
@@ -238,6 +242,22 @@ def test_jobs_of_slurm_come_to_the_same_verdict_as_one_process(
     assert code == 0, err
     assert len(list(cluster.glob("*.state"))) == _made(tmp_path / "runs") - 6
     assert decided(tmp_path / "runs") == decided(undisturbed / "runs")
+
+
+def test_runs_of_a_round_stand_beside_each_other_as_the_recipe_says(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _after_the_pilot(undisturbed, tmp_path)
+    asked: list[LaunchRequest] = []
+
+    def launch(recipe: Recipe, line: CommandLine, request: LaunchRequest) -> tuple[list[Outcome], FvlmError]:
+        asked.append(request)
+        return [], FvlmError("nothing is started here")
+
+    monkeypatch.setattr("fvlm_core.cli.launch.launch", launch)
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run_cli([*COMMAND, "-o", "slots=2"], monkeypatch, capsys)
+    assert (code, [(one.launcher, one.slots) for one in asked]) == (1, [("local", 2)]), err
 
 
 def test_two_processes_do_not_drive_one_campaign(

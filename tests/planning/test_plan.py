@@ -92,6 +92,17 @@ def test_lengths_are_those_of_the_data(tmp_path: Path) -> None:
     assert "first 256" in planned.lengths_from
 
 
+def test_a_tokenizer_of_the_data_is_made_once_for_all_that_ask_for_it(tmp_path: Path) -> None:
+    first, other = (
+        recipe(tmp_path, RECIPE, *of).runs[0].config for of in ((), ('model.llm.system="Be brief."',))
+    )
+    sources = open_sources(first.data)
+    made = sources.chat(first.model.llm)
+    assert made.vocabulary == make_chat(first.model, sources.texts).vocabulary
+    assert sources.chat(first.model.llm) is made
+    assert sources.chat(other.model.llm) is not made
+
+
 def test_run_and_plan_count_the_same_flops(tmp_path: Path) -> None:
     read = recipe(tmp_path)
     config = read.runs[0].config
