@@ -28,14 +28,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Whatever process a test ran in, its report comes here."""
-    reports = [report for of in terminalreporter.stats.values() for report in of]
-    rows = [
-        f"| {case} | {what if report.passed else 'FAILED'} | {report.duration:.0f} |"
-        for report in reports
-        for key, (case, what) in getattr(report, "user_properties", ())
-        if key == CASE and report.when == "call"
-    ]
+    """Whatever process a test ran in, its report comes here. One that failed before it told its case has its name."""
+    rows: list[str] = []
+    for report in (report for of in terminalreporter.stats.values() for report in of):
+        if getattr(report, "when", "") == "call" and "tests/slurm/" in report.nodeid:
+            case, what = dict(report.user_properties).get(CASE, (report.nodeid.split("::")[-1], ""))
+            if what or report.failed:
+                rows.append(f"| {case} | {what if report.passed else 'FAILED'} | {report.duration:.0f} |")
     if not rows:
         return
     lines = ["| case | what came of it | s |", "|---|---|--:|", *rows]
