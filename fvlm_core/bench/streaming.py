@@ -111,21 +111,30 @@ def streamed(model: VLM, setting: Setting, marks: Sequence[int]) -> Streamed | N
     question = torch.randint(0, vocabulary, (_QUESTION,), generator=generator).tolist()
     side = model.encoder.spec.image_size
     pictures = torch.randint(0, 256, (8, 1, 3, side, side), dtype=torch.uint8, generator=generator)
-    _watch(model, setting, pictures, question, marks[:1])  # whatever is made at the first call,
-    spec = model.connector.spec  # and once for as long a text, as the language model's table of angles
+    # Whatever is made at the first call, and once for as long a text, as the language model's table of angles.
+    _watch(model, setting, pictures, question, marks[:1], None)
+    spec = model.connector.spec
     longest = min(marks[-1], spec.last_frames or marks[-1])
     visual = torch.zeros(longest, spec.tokens_per_frame, model.llm.spec.width, device=setting.device)
     model.generate(pictures[0, :0], question, limit=1, end=-1, visual=visual)
     del visual
-    return _watch(model, setting, pictures, question, marks)
+    live = LiveBytes()
+    found = _watch(model, setting, pictures, question, marks, live)
+    live.close()
+    return found
 
 
 def _watch(
-    model: VLM, setting: Setting, pictures: Tensor, question: list[int], marks: Sequence[int]
+    model: VLM,
+    setting: Setting,
+    pictures: Tensor,
+    question: list[int],
+    marks: Sequence[int],
+    live: LiveBytes | None,
 ) -> Streamed:
+    """live: what counts the memory; None: nothing does, which takes longer than a few frames."""
     spec = model.connector.spec
     nothing = torch.zeros((0, *pictures.shape[2:]), dtype=torch.uint8)
-    live = LiveBytes()
     seconds, first_token, kept = dict[int, float](), dict[int, float](), dict[int, int]()
     with setting.autocast():
         stream = model.stream(question)
@@ -141,7 +150,7 @@ def _watch(
             if frame not in marks:
                 continue
             del shown
-            seconds[frame], kept[frame] = total, live.bytes()
+            seconds[frame], kept[frame] = total, live.bytes() if live else 0
             times: list[float] = []
             for _ in range(_ANSWERS):
                 begun = time.perf_counter()
@@ -151,7 +160,6 @@ def _watch(
                 times.append(time.perf_counter() - begun)
                 del visual
             first_token[frame] = statistics.median(times)
-    live.close()
     return Streamed(
         seconds=seconds,
         first_token=first_token,

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+import warm
 from attrs import evolve
 from fvlm_smollm2.cache import _FIRST_CAPACITY
 from small import CONNECTORS, connected
@@ -229,7 +230,10 @@ def test_a_recipe_gives_a_table(cli: Any, grid: Setting) -> None:
     assert "512 where the tokenizer is made from the data" in " ".join(out.split())
 
 
-def test_one_measurement_in_a_process_of_its_own_gives_the_same_memory(grid: Setting) -> None:
+def test_one_measurement_in_a_process_of_its_own_gives_the_same_memory(
+    grid: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", warm.python())
     own = subjects(grid)[1].setting
     apart, again = child.streams_of([own, own], (8, 16))
     here = streamed(stream_model(own), own, (8, 16))
