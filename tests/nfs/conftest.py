@@ -14,7 +14,7 @@ HEAD = """# On a real NFS
 Written by `pytest -m nfs --write-nfs docs/measurements/nfs.md tests/nfs`: two machines (user-mode Linux, kernels of
 their own) mount one store from a server (nfs-ganesha), all on one machine. "shared": `vers=4.2`. "alone":
 `vers=3,nolock`, where each machine has locks of its own and no error says so. The server forgets a machine 10 s after
-its last word. Seconds on a machine that others were using.
+its last word. No training was tried: there it takes 90 s to import torch. Seconds on a machine that others were using.
 
 """
 
