@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,20 +24,19 @@ def decode_array(id: str, clip: FrameArray, size: int) -> tuple[NDArray[np.uint8
     shown are read. Raises `BadSample`, with the sample's id, for an array of another form, and for one that cannot be
     read.
     """
-    times = _times(id, clip)
-    chosen = _chosen(clip, times)
+    times, chosen = _looks(id, clip)
     try:
         seen = {at: _squared(clip, at, size) for at in sorted({*chosen})}
     except Unusable as error:
         raise BadSample(id, str(error)) from error
     except OSError as error:
         raise BadSample(id, error.strerror or str(error)) from error
-    return np.stack([seen[at] for at in chosen]), times
+    return np.stack([seen[at] for at in chosen]), [*times]
 
 
 def frames_of_array(id: str, clip: FrameArray, size: int) -> Iterator[NDArray[np.uint8]]:
     """The frames that `decode_array` gives, [3, size, size] each, one by one: one picture is held at a time."""
-    for at in _chosen(clip, _times(id, clip)):
+    for at in _looks(id, clip)[1]:
         try:
             frame = _squared(clip, at, size)
         except Unusable as error:
@@ -48,25 +48,28 @@ def frames_of_array(id: str, clip: FrameArray, size: int) -> Iterator[NDArray[np
 
 def count_array(id: str, clip: FrameArray) -> int:
     """How many frames `decode_array` gives; no picture is read. Raises `BadSample`."""
-    return len(_times(id, clip))
+    return len(_looks(id, clip)[0])
 
 
-def _times(id: str, clip: FrameArray) -> list[float]:
-    """Raises `BadSample` for what is no clip: a wrong axis or type would be shown as noise, and trained on."""
+def _looks(id: str, clip: FrameArray) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """When to look, and the picture on screen at each time. Raises `BadSample` for what is no clip: a wrong axis or
+    type would be shown as noise, and trained on."""
     shape, dtype = tuple(clip.frames.shape), clip.frames.dtype
     if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or 0 in shape:
         raise BadSample(id, f"frames are {dtype} {list(shape)}; expected RGB as uint8 [T, H, W, 3]")
     for name, value in (("rate", clip.rate), ("fps", clip.fps), ("max_frames", clip.max_frames)):
         if not 0 < value < math.inf:
             raise BadSample(id, f"{name} is {value}; expected a number above 0")
-    return look_times(shape[0] / clip.rate, clip.fps, clip.max_frames)
+    return _looks_of(shape[0], clip.rate, clip.fps, clip.max_frames)
 
 
-def _chosen(clip: FrameArray, times: list[float]) -> list[int]:
-    """The picture on screen at each time."""
-    begins = np.arange(clip.frames.shape[0]) / clip.rate
-    found: list[int] = (np.searchsorted(begins, np.array(times) + CLOCK, side="right") - 1).tolist()
-    return found
+@lru_cache(64)  # clips of one data set are often of one length: a tenth of what a small clip costs to read
+def _looks_of(
+    count: int, rate: float, fps: float, max_frames: int
+) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    times = look_times(count / rate, fps, max_frames)
+    on_screen_at = np.searchsorted(np.arange(count) / rate, np.array(times) + CLOCK, side="right") - 1
+    return tuple(times), tuple(on_screen_at.tolist())
 
 
 def _squared(clip: FrameArray, at: int, size: int) -> NDArray[np.uint8]:

@@ -130,7 +130,7 @@ class ChatML:
         head = f"{turn.role}\n"
         read = self._read(head + turn.content)
         own = [turn.role == "assistant" and end > len(head) for _, end in read]
-        forms = turn.content, self._normalized(turn.content)
+        forms = {turn.content, self._normalized(turn.content)}
         return (
             [id for id, _ in read],
             own,
@@ -146,6 +146,8 @@ class ChatML:
         """
         read: Any = self._plain.encode(text, add_special_tokens=False)
         found = list(zip(read.ids, read.offsets, strict=True))
+        if self._added.keys().isdisjoint(read.ids):  # as nearly every text is
+            return [(id, end) for id, (_, end) in found]
         named = [self._is_named(id, text[start:end]) for id, (start, end) in found]
         cuts = [
             start + 1
