@@ -9,6 +9,8 @@ length in doubt is refused, never guessed.
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from math import ceil
@@ -29,7 +31,13 @@ def _module(name: str) -> Any:
 
 
 av, Image, ImageOps = map(_module, ("av", "PIL.Image", "PIL.ImageOps"))
-BROKEN = (OSError, EOFError, MemoryError, OverflowError, ValueError, *([av.FFmpegError] if av else []))
+BROKEN = (
+    *(OSError, EOFError, MemoryError, OverflowError, ValueError, SyntaxError, IndexError, TypeError),
+    *(struct.error, zlib.error),
+    *([av.FFmpegError] if av else []),
+    *([Image.DecompressionBombError] if Image else []),
+)
+"""What PyAV and Pillow raise for damaged files."""
 
 MAX_SIDE = 4096
 """Largest width and height in pixels that are decoded: a small file can declare a picture that fills the memory."""
@@ -79,7 +87,16 @@ def read_frames(
             return np.stack([_picture(file, size, fit)] * repeats)
         return _video(str(file), size, fps, max_frames)
     except BROKEN as error:
-        raise ValueError(f"{file}: {error}") from error
+        raise ValueError(f"{file}: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """What is wrong with a file, without its path, which FFmpeg and Pillow say again."""
+    if isinstance(error, _module("PIL").UnidentifiedImageError if Image else ()):
+        return "corrupt, cut short, or not a picture"
+    if said := getattr(error, "strerror", None):
+        return f"corrupt, cut short, or not a video: {said[0].lower()}{said[1:]}"
+    return str(error) or type(error).__name__
 
 
 def is_still(head: bytes) -> bool:
