@@ -41,6 +41,8 @@ BROKEN = (
 
 MAX_SIDE = 4096
 """Largest width and height in pixels that are decoded: a small file can declare a picture that fills the memory."""
+MAX_PIXELS = 50_000_000
+"""Of a picture that does not move."""
 MAX_ASPECT = 20
 CLOCK = 0.6e-3
 """Seconds by which a picture may be late: some containers round times to milliseconds."""
@@ -92,7 +94,9 @@ def read_frames(
 
 def _reason(error: BaseException) -> str:
     """What is wrong with a file, without its path, which FFmpeg and Pillow say again."""
-    if isinstance(error, _module("PIL").UnidentifiedImageError if Image else ()):
+    if Image and isinstance(error, Image.DecompressionBombError):
+        return f"too many pixels, where at most {MAX_PIXELS:,} are decoded"
+    if Image and isinstance(error, _module("PIL").UnidentifiedImageError):
         return "corrupt, cut short, or not a picture"
     if said := getattr(error, "strerror", None):
         return f"corrupt, cut short, or not a video: {said[0].lower()}{said[1:]}"
@@ -258,8 +262,8 @@ def _picture(file: str | Path, size: int, fit: str) -> NDArray[np.uint8]:
     if Image is None:
         raise ValueError("pictures are decoded by Pillow: pip install pillow")
     image: Any = Image.open(file, formats=("JPEG", "PNG", "WEBP"))
-    if image.width * image.height > 50_000_000:
-        raise ValueError(f"{image.width} x {image.height} pixels, where at most 50,000,000 are decoded")
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"{image.width} x {image.height} pixels, where at most {MAX_PIXELS:,} are decoded")
     if image.mode.startswith("I"):
         raise ValueError("16 bits of grey are not decoded here; expected 8 bits a colour")
     image = ImageOps.exif_transpose(image)

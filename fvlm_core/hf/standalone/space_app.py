@@ -16,6 +16,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 FOLDER = Path(__file__).parent / "model"
 MOST_BYTES = 100_000_000
 MOST_LETTERS = 2_000
+SIDE = 448
+"""Pixels that a picture has on the page at least: smaller ones would be hidden by their labels."""
 KEPT = 3600
 """Seconds that what was uploaded or shown stays on the disk."""
 
@@ -23,6 +25,7 @@ model: Any = AutoModelForImageTextToText.from_pretrained(FOLDER, trust_remote_co
 processor: Any = AutoProcessor.from_pretrained(FOLDER, trust_remote_code=True)
 own = model.config.connector.get("mode", "")
 MODES = ["coarse_only", own] if own == "coarse_fine" else [own]
+NAMES = {"coarse_only": "The coarse pass alone says", "coarse_fine": "Coarse and fine say"}
 PASSES = {"coarse_fine": ["coarse", "fine"], "coarse_only": ["coarse"]}.get(own, [])
 
 
@@ -43,7 +46,7 @@ def watch(file: str | None, question: str | None) -> Iterator[list[Any]]:
         for stream, (tokens, _) in zip(told, seen, strict=True):
             stream.tokens.append(tokens[at])
         said = [stream.generate(inputs["input_ids"], max_new_tokens=64)[0] for stream in told]
-        yield [picture, *heat, *map(processor.decode, said)]
+        yield [*map(enlarged, [picture, *heat]), *map(processor.decode, said)]
 
 
 def asked(file: str | None, question: str) -> Any:
@@ -56,6 +59,12 @@ def asked(file: str | None, question: str) -> Any:
         raise ValueError(f"A question has at most {MOST_LETTERS:,} letters.")
     shown = {name: getattr(processor, name) for name in ("fps", "max_frames", "fit", "repeats")}
     return processor(frames_apart(file, processor.image_size, **shown), text=question or None)
+
+
+def enlarged(picture: np.ndarray) -> np.ndarray:
+    """A picture [H, W, 3], every pixel a square of pixels."""
+    times = -(-SIDE // picture.shape[0])
+    return picture.repeat(times, 0).repeat(times, 1)
 
 
 def overlay(picture: np.ndarray, share: torch.Tensor, top: torch.Tensor) -> np.ndarray:
@@ -78,11 +87,11 @@ with gr.Blocks(title=FOLDER.parent.name, analytics_enabled=False, delete_cache=(
     go = gr.Button("Watch", variant="primary")
     with gr.Row():
         pictures = [
-            gr.Image(label=name)
+            gr.Image(label=name, buttons=["fullscreen", "download"])
             for name in ["What it is shown", *(f"Where the {name} pass looks" for name in PASSES)]
         ]
     with gr.Row():
-        answers = [gr.Textbox(label=mode or "Says", lines=4) for mode in MODES]
+        answers = [gr.Textbox(label=NAMES.get(mode, "It says"), lines=4) for mode in MODES]
     go.click(watch, [video, question], [*pictures, *answers], concurrency_limit=1)
 
 if __name__ == "__main__":

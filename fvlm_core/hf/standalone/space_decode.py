@@ -26,7 +26,7 @@ def frames_apart(file: str, size: int, **shown: Any) -> np.ndarray:
     except subprocess.TimeoutExpired:
         raise ValueError(f"decoding it takes more than {2 * SECONDS} s") from None
     if done.returncode == 2:
-        raise ValueError(done.stderr.decode("utf-8", "replace"))
+        raise ValueError(done.stdout.decode())
     if done.returncode:
         name = signal.Signals(-done.returncode).name if done.returncode < 0 else f"code {done.returncode}"
         raise ValueError(
@@ -36,7 +36,7 @@ def frames_apart(file: str, size: int, **shown: Any) -> np.ndarray:
 
 
 def main(asked: str) -> int:
-    """In the child: the frames' bytes on stdout; 2, with the reason on stderr, for a file that cannot be read."""
+    """In the child: the frames' bytes on stdout; 2, and the reason there, for a file that cannot be read."""
     from model.inputs_fvlm import read_frames  # pyright: ignore[reportMissingImports]
 
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
@@ -46,7 +46,7 @@ def main(asked: str) -> int:
     try:
         frames = read_frames(**shown)
     except ValueError as error:
-        sys.stderr.write(str(error).removeprefix(f"{shown['file']}: "))
+        sys.stdout.buffer.write(str(error).removeprefix(f"{shown['file']}: ").encode())
         return 2
     sys.stdout.buffer.write(np.ascontiguousarray(frames).tobytes())
     return 0
