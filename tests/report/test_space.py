@@ -147,10 +147,12 @@ def test_what_is_no_video_is_told_without_paths_and_the_next_one_is_watched(
 
 
 def _send(browser: Browser, url: str, file: Path, width: int = 1440, mode: str = "light") -> None:
-    """Open the page and give it a file."""
+    """Open the page, give it a file, and ask."""
     ready = "document.querySelector('button.primary') && document.querySelector('input[type=file]')"
     browser.show(url, width, mode, f"!!({ready})")
     browser.driver.find_element("css selector", "input[type=file]").send_keys(str(file))
+    browser.until("return !!document.querySelector('video[src*=\"/file=\"]')")  # it is there, not on its way
+    browser.ask("document.querySelector('button.primary').click()")
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -160,8 +162,6 @@ def test_the_page_shows_text_and_gaze_and_asks_no_other_host(
 ) -> None:
     browser.forget()
     _send(browser, url, place / "clip.mp4", width, mode)
-    browser.until("return !!document.querySelector('video')")
-    browser.ask("document.querySelector('button.primary').click()")
     shown = (
         "const said = [...document.querySelectorAll('textarea')].slice(1).map((t) => t.value);"
         "const drawn = [...document.querySelectorAll('img')].filter((i) => i.naturalWidth >= 448);"
@@ -181,7 +181,5 @@ def test_the_page_shows_text_and_gaze_and_asks_no_other_host(
 def test_what_is_no_video_is_told_on_the_page(browser: Browser, url: str, tmp_path: Path) -> None:
     (tmp_path / "page.mp4").write_text("<html>")
     _send(browser, url, tmp_path / "page.mp4")
-    browser.until("return !!document.querySelector('video')")
-    browser.ask("document.querySelector('button.primary').click()")
     browser.until("return /not a video/.test(document.body.innerText)")
     assert not re.search(r"Traceback|/page\.mp4", browser.ask("return document.body.innerText"))
