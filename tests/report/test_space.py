@@ -151,7 +151,8 @@ def _send(browser: Browser, url: str, file: Path, width: int = 1440, mode: str =
     ready = "document.querySelector('button.primary') && document.querySelector('input[type=file]')"
     browser.show(url, width, mode, f"!!({ready})")
     browser.driver.find_element("css selector", "input[type=file]").send_keys(str(file))
-    browser.until("return !!document.querySelector('video[src*=\"/file=\"]')")  # it is there, not on its way
+    browser.until("return !!document.querySelector('video')")
+    time.sleep(1)  # the page takes the name of the file a moment later
     browser.ask("document.querySelector('button.primary').click()")
 
 
