@@ -22,7 +22,7 @@ def environment(folder: Path, *names: str) -> Path:
                 (site / entry).symlink_to(source.resolve())
     python = folder / "bin" / "python"
     absent = subprocess.run(
-        [str(python), "-c", "import fvlm_core"], cwd=folder, capture_output=True, env=_plain(), check=False
+        [str(python), "-c", "import fvlm_core"], cwd=folder, capture_output=True, env=plain(), check=False
     )
     assert absent.returncode, "this environment must not hold fvlm"
     return python
@@ -35,14 +35,14 @@ def run(python: Path, *arguments: str | Path, cwd: Path) -> str:
         capture_output=True,
         text=True,
         cwd=cwd,
-        env=_plain(),
+        env=plain(),
         check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def _plain() -> dict[str, str]:
+def plain() -> dict[str, str]:
     """This environment, without what would let the other one import from here."""
     left_out = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
     return {key: value for key, value in os.environ.items() if key not in left_out} | {"HF_HUB_OFFLINE": "1"}

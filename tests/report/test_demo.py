@@ -6,6 +6,8 @@ import ast
 import http.client
 import io
 import json
+import runpy
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -233,7 +235,35 @@ def test_a_space_holds_the_model_and_imports_nothing_of_fvlm(place: Path, tmp_pa
     imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
     imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert not [name for name in imported if name.startswith("fvlm")]
+    about = card.data.to_dict()
+    assert about["python_version"] == f"{sys.version_info.major}.{sys.version_info.minor}"
+    needed = (tmp_path / "space/requirements.txt").read_text()
+    assert "torch==" in needed
+    assert "pillow" not in needed  # gradio says which
     assert {"config.json", "modeling_fvlm.py"} <= {file.name for file in (tmp_path / "space/model").iterdir()}
+
+
+def test_a_space_decodes_apart_and_ends_what_takes_too_long(
+    place: Path, tmp_path: Path, trained: Trained, clip: Path
+) -> None:
+    space = tmp_path / "space"
+    write_space(open_run(place / "runs/tiny/tiny"), space)
+    viewing = trained.restored.viewing
+    shown = {"size": viewing.size, "fps": viewing.fps, "max_frames": viewing.max_frames}
+
+    def decode() -> dict[str, Any]:
+        return runpy.run_path(str(space / "decode.py"), run_name="decode")
+
+    assert (decode()["frames_apart"](str(clip), **shown) == trained.frames(clip)).all()
+    (tmp_path / "page.mp4").write_text("<html>")
+    with pytest.raises(ValueError, match=r"^corrupt, cut short, or not a video: "):
+        decode()["frames_apart"](str(tmp_path / "page.mp4"), **shown)
+    code = (space / "decode.py").read_text()
+    assert "SECONDS = 60" in code
+    (space / "decode.py").write_text(code.replace("SECONDS = 60", "SECONDS = 1"))
+    film = write_video(tmp_path / "film.mp4", 1500, fps=10, width=640, height=480)
+    with pytest.raises(ValueError, match=r"takes more than 2 s|ended by SIG"):
+        decode()["frames_apart"](str(film), **shown)
 
 
 def test_command_writes_a_space_and_refuses_a_folder_that_is_not_empty(

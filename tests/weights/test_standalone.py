@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import shutil
+import struct
+import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,8 @@ import bare
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from tiny import RECIPE, run_cli, train
 from videos import write_video
@@ -222,7 +228,9 @@ def test_files_of_code_import_nothing_of_fvlm() -> None:
         "inspect",
         "math",
         "pathlib",
+        "struct",
         "typing",
+        "zlib",
     }
 
 
@@ -234,19 +242,52 @@ def test_frames_are_those_of_fvlm_to_the_byte(clips: list[Path]) -> None:
             assert np.array_equal(frames, shown.frames(clip)), clip.name
 
 
+def _png(side: int) -> bytes:
+    """A picture that declares so many pixels a side."""
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(b""))]
+    chunks = [
+        struct.pack(">I", len(said)) + kind + said + struct.pack(">I", zlib.crc32(kind + said))
+        for kind, said in parts
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         (b"", "empty file"),
-        (b"<html>no</html>", "page.mp4: "),
-        (b"\x89PNG\r\n\x1a\n" + b"\0" * 60, "page.mp4: "),
+        (b"<html>no</html>", "not a video: invalid data"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 60, "not a picture"),
+        (_png(1 << 16), "too many pixels, where at most 50,000,000"),
+        (_png(11_000), "11000 x 11000 pixels, where at most 50,000,000"),
     ],
 )
-def test_a_file_that_is_no_video_is_named(content: bytes, said: str, tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_file_that_is_no_video_is_named_once(content: bytes, said: str, tmp_path: Path) -> None:
     file = tmp_path / "page.mp4"
     file.write_bytes(content)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=said) as told:
         inputs_fvlm.read_frames(file, 42)
+    assert str(told.value).count(str(file)) == 1
+
+
+@given(
+    kind=st.sampled_from(["PNG", "JPEG", "WEBP"]),
+    at=st.floats(0, 1),
+    put=st.binary(max_size=6),
+    cut=st.booleans(),
+)
+def test_a_damaged_picture_is_read_or_refused(
+    kind: str, at: float, put: bytes, cut: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    stored = io.BytesIO()
+    Image.linear_gradient("L").convert("RGB").resize((60, 40)).save(stored, kind)
+    content = stored.getvalue()
+    place = 12 + int(at * (len(content) - 12))
+    file = tmp_path_factory.getbasetemp() / f"damaged.{kind}"
+    file.write_bytes(content[:place] + put + (b"" if cut else content[place + len(put) :]))
+    with suppress(ValueError):
+        assert inputs_fvlm.read_frames(file, 42).shape == (1, 3, 42, 42)
 
 
 def test_a_video_that_was_cut_is_refused(tmp_path: Path) -> None:

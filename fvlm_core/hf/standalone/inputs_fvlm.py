@@ -9,6 +9,8 @@ length in doubt is refused, never guessed.
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from math import ceil
@@ -29,10 +31,18 @@ def _module(name: str) -> Any:
 
 
 av, Image, ImageOps = map(_module, ("av", "PIL.Image", "PIL.ImageOps"))
-BROKEN = (OSError, EOFError, MemoryError, OverflowError, ValueError, *([av.FFmpegError] if av else []))
+BROKEN = (
+    *(OSError, EOFError, MemoryError, OverflowError, ValueError, SyntaxError, IndexError, TypeError),
+    *(struct.error, zlib.error),
+    *([av.FFmpegError] if av else []),
+    *([Image.DecompressionBombError] if Image else []),
+)
+"""What PyAV and Pillow raise for damaged files."""
 
 MAX_SIDE = 4096
 """Largest width and height in pixels that are decoded: a small file can declare a picture that fills the memory."""
+MAX_PIXELS = 50_000_000
+"""Of a picture that does not move."""
 MAX_ASPECT = 20
 CLOCK = 0.6e-3
 """Seconds by which a picture may be late: some containers round times to milliseconds."""
@@ -79,7 +89,18 @@ def read_frames(
             return np.stack([_picture(file, size, fit)] * repeats)
         return _video(str(file), size, fps, max_frames)
     except BROKEN as error:
-        raise ValueError(f"{file}: {error}") from error
+        raise ValueError(f"{file}: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """What is wrong with a file, without its path, which FFmpeg and Pillow say again."""
+    if Image and isinstance(error, Image.DecompressionBombError):
+        return f"too many pixels, where at most {MAX_PIXELS:,} are decoded"
+    if Image and isinstance(error, _module("PIL").UnidentifiedImageError):
+        return "corrupt, cut short, or not a picture"
+    if said := getattr(error, "strerror", None):
+        return f"corrupt, cut short, or not a video: {said[0].lower()}{said[1:]}"
+    return str(error) or type(error).__name__
 
 
 def is_still(head: bytes) -> bool:
@@ -241,8 +262,8 @@ def _picture(file: str | Path, size: int, fit: str) -> NDArray[np.uint8]:
     if Image is None:
         raise ValueError("pictures are decoded by Pillow: pip install pillow")
     image: Any = Image.open(file, formats=("JPEG", "PNG", "WEBP"))
-    if image.width * image.height > 50_000_000:
-        raise ValueError(f"{image.width} x {image.height} pixels, where at most 50,000,000 are decoded")
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"{image.width} x {image.height} pixels, where at most {MAX_PIXELS:,} are decoded")
     if image.mode.startswith("I"):
         raise ValueError("16 bits of grey are not decoded here; expected 8 bits a colour")
     image = ImageOps.exif_transpose(image)
