@@ -70,6 +70,8 @@ class Kept:
     factors: Mapping[str, int] = {}
     """Parameters that train of components with LoRA. What these keep is taken for what they keep without, at least as
     much: inputs of layers whose weights need no gradient are not kept."""
+    plain: int | None = None
+    """Logits from which the head's gradients are made with its losses; None: never."""
 
     @property
     def kept(self) -> float:
@@ -111,7 +113,7 @@ class Kept:
                 name="the first layer of the backward pass",
                 gradients=before,
                 copies=sum(copies.values()),
-                activations={**kept, "head": 0.0},
+                activations={**kept, "head": self._other_heads()},
                 keys_values=self.keys_values(),
                 working=self._llm_step() + self.llm.tied * self._head_gradient(),
             ),
@@ -152,11 +154,13 @@ class Kept:
         count = HALF * self.counts[component] * self._copied
         trains = self._trains(component) and component not in self.factors
         looks = self.connector.looks("deep")
+        # The head is no part of a layer that is made again. Where gradients come with losses its copy does not wait.
+        head = HALF * self.llm.width * (self.llm.vocabulary or 0) * self._copied
         match component:
-            case "llm" if self.llm.recompute:  # the head is no part of a layer
-                return float(HALF * self.llm.width * (self.llm.vocabulary or 0) * self._copied)
+            case "llm" if self.llm.recompute:
+                return float(head * (not self._made))
             case "llm":
-                return float(count * (1 if trains else len(self._passes())))
+                return float(count * (1 if trains else len(self._passes())) - head * self._made)
             case "encoder" if self.encoder.recompute or not self._trains(component):
                 return count * self._looked_share * (min(looks, 1) if trains else looks)
             case "encoder" if component in self.factors:
@@ -214,9 +218,12 @@ class Kept:
         return [rows * self._llm_rows() for rows in self._passes()]
 
     def head(self) -> float:
-        """Hidden states of the labels, and log-probabilities of their whole vocabulary unless these are made again."""
+        """Hidden states of the labels, and log-probabilities of their whole vocabulary unless these are made again; or
+        the gradients of the states and of the head's weight."""
         texts = len(self.connector.texts)
         labels, vocabulary = self.batch.labels, self.llm.vocabulary or 0
+        if self._made:
+            return texts * (2 * labels * self.llm.width * FULL + self._head_gradient())
         if self._chunked:
             return float(texts * labels * self.llm.width * FULL)
         states = self.llm.width * (self.narrow if self._trains("llm") else 0)
@@ -224,10 +231,19 @@ class Kept:
 
     def logits(self) -> float:
         """Logits on their way to a loss and back: their float32 form where they are bf16, log-probabilities where they
-        are not kept, and the gradient."""
+        are not kept, and the gradient. Where gradients are made with losses: a chunk in the precision of products, and
+        in bf16 the weight and its gradient."""
+        if self._made:
+            chunk = min(self.batch.labels * (self.llm.vocabulary or 0) * self.narrow, FULL * self.chunk)
+            narrow = HALF * self.llm.width * (self.llm.vocabulary or 0)
+            return chunk + self._copied * (narrow + self._head_gradient() * HALF / FULL)
         numbers = min(self.batch.labels * (self.llm.vocabulary or 0), self.chunk)
         logits = numbers * (FULL + (self.narrow if self._copied else 0) + (FULL if self._chunked else 0))
         return float(logits + (1 + self._chunked) * self._head_gradient())
+
+    def _other_heads(self) -> float:
+        """What the heads of other texts wait with when the last one's has been read back."""
+        return self._made * self.head() * (1 - 1 / len(self.connector.texts))
 
     def _head_gradient(self) -> float:
         """The gradient of the head's weights, which waits for that of the embedding where they are the same."""
@@ -316,7 +332,12 @@ class Kept:
     @property
     def _chunked(self) -> bool:
         """Whether the head's logits are made in chunks, twice."""
-        return self.batch.labels * (self.llm.vocabulary or 0) > self.chunk
+        return not self._made and self.batch.labels * (self.llm.vocabulary or 0) > self.chunk
+
+    @property
+    def _made(self) -> bool:
+        """Whether the head's gradients are made with its losses."""
+        return self.plain is not None and self.batch.labels * (self.llm.vocabulary or 0) > self.plain
 
     @property
     def _looked_share(self) -> float:
