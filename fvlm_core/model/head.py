@@ -8,6 +8,7 @@ logits wait for the backward pass, and none are made twice (Hsu et al. 2024, Lig
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -85,7 +86,7 @@ def _by_chunks(
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Losses [P], and the gradients of hidden states and weight, those that are wanted. dtype: of the products. factor:
     [P] gradients of the losses; None: 1 each."""
-    with torch.autocast(hidden.device.type, enabled=False):
+    with _in_dtypes_as_said(hidden.device.type):
         states, narrow = hidden.to(dtype), weight.to(dtype)
         losses = hidden.new_empty(len(labels), dtype=torch.promote_types(dtype, torch.float32))
         of_states = torch.empty_like(states) if wanted[0] else None
@@ -103,6 +104,11 @@ def _by_chunks(
                 _add_product(of_weight, logits, chunk, first=begin == 0)
             begin += len(own)
         return losses, None if of_states is None else of_states.to(hidden.dtype), of_weight
+
+
+def _in_dtypes_as_said(device: str) -> AbstractContextManager[object]:
+    """Without autocast, which knows no meta device."""
+    return nullcontext() if device == "meta" else torch.autocast(device, enabled=False)
 
 
 def _into_gradients(logits: Tensor, labels: Tensor, factor: Tensor | None) -> Tensor:

@@ -95,6 +95,7 @@ class Kept:
         learnt = sum(count.values())
         before = learnt if accumulates else 0.0
         passing = sum(HALF * n for n in self.counts.values()) if self._copied else 0.0
+        passing -= self._head_copy * self._made  # counted beside its products
         copies = {name: self.copies(name) for name in self.counts}
         kept, first = self.activations(), self.reads()[:-1]
         eye = {"frames": kept["frames"], "encoder": self.patches()}
@@ -154,13 +155,11 @@ class Kept:
         count = HALF * self.counts[component] * self._copied
         trains = self._trains(component) and component not in self.factors
         looks = self.connector.looks("deep")
-        # The head is no part of a layer that is made again. Where gradients come with losses its copy does not wait.
-        head = HALF * self.llm.width * (self.llm.vocabulary or 0) * self._copied
         match component:
-            case "llm" if self.llm.recompute:
-                return float(head * (not self._made))
+            case "llm" if self.llm.recompute:  # the head is no part of a layer
+                return self._head_copy * (not self._made)
             case "llm":
-                return float(count * (1 if trains else len(self._passes())) - head * self._made)
+                return float(count * (1 if trains else len(self._passes()))) - self._head_copy * self._made
             case "encoder" if self.encoder.recompute or not self._trains(component):
                 return count * self._looked_share * (min(looks, 1) if trains else looks)
             case "encoder" if component in self.factors:
@@ -235,11 +234,15 @@ class Kept:
         in bf16 the weight and its gradient."""
         if self._made:
             chunk = min(self.batch.labels * (self.llm.vocabulary or 0) * self.narrow, FULL * self.chunk)
-            narrow = HALF * self.llm.width * (self.llm.vocabulary or 0)
-            return chunk + self._copied * (narrow + self._head_gradient() * HALF / FULL)
+            return chunk + self._head_copy + self._copied * self._head_gradient() * HALF / FULL
         numbers = min(self.batch.labels * (self.llm.vocabulary or 0), self.chunk)
         logits = numbers * (FULL + (self.narrow if self._copied else 0) + (FULL if self._chunked else 0))
         return float(logits + (1 + self._chunked) * self._head_gradient())
+
+    @property
+    def _head_copy(self) -> float:
+        """The head's weight in bf16."""
+        return float(self._copied * HALF * self.llm.width * (self.llm.vocabulary or 0))
 
     def _other_heads(self) -> float:
         """What the heads of other texts wait with when the last one's has been read back."""
