@@ -58,15 +58,18 @@ class _HeadLosses(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         of_sum, of_each = gradients
         if of_sum is None and of_each is None:
             return None, None, None, None
         hidden, weight, labels = cast(tuple[Tensor, Tensor, Tensor], ctx.saved_tensors)
         made, ctx.made = ctx.made, None
         if made is None or of_each is not None:  # a second time, or of single losses
-            factor = torch.zeros(len(labels), dtype=torch.promote_types(ctx.dtype, torch.float32))
-            factor = sum((one for one in gradients if one is not None), factor.to(hidden.device))
+            factor = hidden.new_zeros(len(labels), dtype=torch.promote_types(ctx.dtype, torch.float32))
+            for one in gradients:
+                factor = factor if one is None else factor + one
             wanted = ctx.needs_input_grad[0], ctx.needs_input_grad[1]
             return (*_by_chunks(hidden, weight, labels, ctx.dtype, wanted, factor)[1:], None, None)
         if of_sum is not None and not (of_sum.device.type == "cpu" and of_sum == 1):

@@ -84,8 +84,12 @@ def test_float32_is_exact_to_a_millionth(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_gradients_in_float64_are_those_of_finite_differences(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head, "CHUNK_BYTES", 3 * 7 * 8)
     hidden, weight, labels = given_(8, 7, 4, torch.float64)
-    assert torch.autograd.gradcheck(lambda *both: head_losses(*both, labels), (hidden, weight))
-    assert torch.autograd.gradcheck(lambda *both: head_losses(*both, labels)[0], (hidden, weight))
+    assert torch.autograd.gradcheck(
+        lambda states, table: head_losses(states, table, labels), (hidden, weight)
+    )
+    assert torch.autograd.gradcheck(
+        lambda states, table: head_losses(states, table, labels)[0], (hidden, weight)
+    )
 
 
 def test_under_autocast_it_is_as_near_to_float32_as_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
