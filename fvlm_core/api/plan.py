@@ -43,15 +43,25 @@ def plan(
 
 def planned(recipe: read.Recipe, root: Path, device: str | None, mfu: float | None) -> list[RunPlan]:
     """The plan of every run, with what is missing for it among its notes."""
-    from fvlm_core.execution.sequential import missing_start
+    from fvlm_core.execution.sequential import as_begun, missing_start
     from fvlm_core.hardware.gpus import find_gpu
     from fvlm_core.planning.plan import PlannedDevice, plan
 
-    plans = plan(recipe, PlannedDevice(find_gpu(device) if device else None, mfu))
+    known = as_begun(recipe, root)
+    plans = plan(known, PlannedDevice(find_gpu(device) if device else None, mfu))
     return [
-        evolve(one, notes=tuple(dict.fromkeys([*one.notes, *missing_start(recipe, run, root)])))
-        for run, one in zip(recipe.runs, plans, strict=True)
+        evolve(
+            one,
+            notes=tuple(dict.fromkeys([*one.notes, *_begun(run, own), *missing_start(recipe, run, root)])),
+        )
+        for run, own, one in zip(recipe.runs, known.runs, plans, strict=True)
     ]
+
+
+def _begun(run: read.Run, own: read.Run) -> list[str]:
+    """A note where a run goes on in the precision that it began in. own: as it does."""
+    asked, precision = run.config.training.precision, own.config.training.precision
+    return [] if asked == precision else [f"training.precision is {asked}: {precision}, in which it began"]
 
 
 @frozen(eq=False, repr=False)

@@ -114,7 +114,7 @@ def train_all(
 
     callbacks: as in `train`. rehearsal: whether the records say that this is one.
     """
-    from fvlm_core.execution.sequential import complete_runs, completed, prepare, run_all
+    from fvlm_core.execution.sequential import as_begun, complete_runs, completed, prepare, run_all
     from fvlm_core.planning.plan import refuse_misfits
     from fvlm_core.training.process_group import Ranks
 
@@ -126,7 +126,11 @@ def train_all(
             # Ctrl-C ends this at once: what is rendered stays
             data = ranks.in_turn(lambda: prepare(recipe, root, display.work))
             if not force:
-                ranks.on_first(lambda: refuse_misfits(recipe, data, complete_runs(recipe, root), ranks.size))
+                ranks.on_first(
+                    lambda: refuse_misfits(
+                        as_begun(recipe, root), data, complete_runs(recipe, root), ranks.size
+                    )
+                )
             with _stop_request() as stop:
                 outcomes = run_all(recipe, root, data, observer, stop, allowed, ranks, rehearsal=rehearsal)
     say_skipped(console, recipe, outcomes)

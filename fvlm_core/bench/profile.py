@@ -124,6 +124,7 @@ def labelled(model: VLM) -> Generator[None]:
         (model.connector, "connect", named(connect, lambda: CONNECTOR)),
         (model.llm, "hidden", named(model.llm.hidden, lambda: VISUAL if connecting else READ)),
         (model, "cross_entropy", named(model.cross_entropy, lambda: HEAD)),
+        (model, "summed_cross_entropy", named(model.summed_cross_entropy, lambda: HEAD)),
     ]
     for owner, name, call in wrapped:
         setattr(owner, name, call)

@@ -9,6 +9,7 @@ import torch
 from attrs import evolve, frozen
 
 from fvlm_core.hardware.gpus import recognise
+from fvlm_core.hardware.precision import faster_precision
 from fvlm_core.model.build import compose, specs
 from fvlm_core.model.vlm import VLM
 from fvlm_core.recipes.read import Recipe, read_connector, read_recipe
@@ -16,6 +17,19 @@ from fvlm_core.recipes.schema import RunRecipe
 from fvlm_core.utils.errors import UsageError
 
 THREADS = 2
+
+
+def precision_of(device: str, asked: str | None) -> str:
+    """Of a setting. asked: on the command line; None: bf16 on a GPU, float32 on a CPU. Raises `UsageError` for a GPU
+    that is not there."""
+    if asked != "auto":
+        return asked or ("bf16" if device == "cuda" else "float32")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError(_NO_GPU)
+    return faster_precision(device).precision
+
+
+_NO_GPU = "--device cuda: torch sees no GPU; expected cpu"
 
 
 @lru_cache(maxsize=1)
@@ -57,7 +71,7 @@ class Setting:
         if self.device == "cpu":
             return "cpu"
         if not torch.cuda.is_available():
-            raise UsageError("--device cuda: torch sees no GPU; expected cpu")
+            raise UsageError(_NO_GPU)
         return torch.cuda.get_device_name()
 
     @property

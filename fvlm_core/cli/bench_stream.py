@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 @click.option("--device", type=NearestChoice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option(
     "--precision",
-    type=NearestChoice(["float32", "bf16"]),
-    help="Of matrix products, over float32 weights: float32 on a CPU and bf16 on a GPU unless you say.",
+    type=NearestChoice(["float32", "bf16", "auto"]),
+    help="Of matrix products, over float32 weights: float32 on a CPU and bf16 on a GPU unless you say; auto: what the "
+    "device is faster in.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
 @runs_option
@@ -62,7 +63,7 @@ def command(
     from fvlm_core.api.views.display import Display
     from fvlm_core.bench.child import streams_of
     from fvlm_core.bench.pairs import machine
-    from fvlm_core.bench.setting import Setting
+    from fvlm_core.bench.setting import Setting, precision_of
     from fvlm_core.bench.streaming import MARKS, VOCABULARY, bench_stream, threads
     from fvlm_core.cli.console import note, stderr
     from fvlm_core.recipes.files import shipped_recipes
@@ -82,7 +83,7 @@ def command(
             recipe=recipe,
             overrides=overrides,
             device=device,
-            precision=precision or ("bf16" if device == "cuda" else "float32"),
+            precision=precision_of(device, precision),
         )
         about: dict[str, Any] = {
             **machine(("torch", "transformers")),

@@ -30,8 +30,9 @@ NAMES = ("bare", "plain", "compile", "precision", "mix", "stream", "growth")
 @click.option("--device", type=NearestChoice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option(
     "--precision",
-    type=NearestChoice(["float32", "bf16"]),
-    help="Of matrix products, over float32 weights: float32 on a CPU and bf16 on a GPU unless you say.",
+    type=NearestChoice(["float32", "bf16", "auto"]),
+    help="Of matrix products, over float32 weights: float32 on a CPU and bf16 on a GPU unless you say; auto: what the "
+    "device is faster in.",
 )
 @click.option("--compile", "compiled", is_flag=True, help="Compile fvlm's layers.")
 @click.option(
@@ -75,7 +76,7 @@ def command(
     """
     from fvlm_core.api.views.display import Display
     from fvlm_core.bench.pairs import machine
-    from fvlm_core.bench.setting import THREADS, Setting
+    from fvlm_core.bench.setting import THREADS, Setting, precision_of
     from fvlm_core.bench.train import bench_train, measurable
     from fvlm_core.cli.bench_pairs import show_pairs
     from fvlm_core.cli.bench_profile import show_profile
@@ -90,7 +91,7 @@ def command(
         recipe=recipe,
         overrides=overrides,
         device=device,
-        precision=precision or ("bf16" if device == "cuda" else "float32"),
+        precision=precision_of(device, precision),
         compiled=compiled,
         samples=samples,
     )

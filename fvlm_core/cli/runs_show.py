@@ -60,6 +60,7 @@ def _show(seen: Overview, settings: bool) -> None:
             "model": f"{entry.size}, {parameters} parameters"
             + (f", {trained:,} of them trained" if trained else ""),
             "seed": entry.seed,
+            "precision": record.get("precision"),
             "steps": f"{entry.step:,}" + (f" of {entry.planned:,}" if entry.planned else ""),
             "samples": f"{entry.samples:,}" if entry.samples else "",
             "time": _hours(entry.hours),

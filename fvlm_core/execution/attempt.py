@@ -13,6 +13,7 @@ from fvlm_core.data.modalities import unread
 from fvlm_core.data.sources import Sources, left_out
 from fvlm_core.execution import tracked_report
 from fvlm_core.hardware.devices import pick_device
+from fvlm_core.hardware.precision import ChosenPrecision, faster_precision
 from fvlm_core.interfaces.chat import Chat
 from fvlm_core.model.build import compose, make_chat, modality_specs, read_architectures, remarks
 from fvlm_core.model.lora import adapt
@@ -70,12 +71,13 @@ from fvlm_core.weights.matching import load_foreign, read_foreign
 class Begun:
     """A run that there is work for. found: what differs from its record. latest: where it stands.
 
-    tokenizer: whether its folder holds one.
+    tokenizer: whether its folder holds one. precision: what `auto` is, of the recipe that asks for it.
     """
 
     found: list[Change]
     latest: Latest
     tokenizer: bool
+    precision: ChosenPrecision | None
 
 
 @frozen(eq=False)
@@ -128,6 +130,7 @@ class Attempt:
             "flops_per_sample": record["flops_per_sample"],
             "left_out": [str(problem) for problems in named.values() for problem in problems],
             "drift": accepted_drift(folder),
+            **({"precision": record["precision"]} if "precision" in record else {}),
             **({"rehearsal": True} if self.rehearsal else {}),
         }
         trackers = config.trackers if self.ranks.first else ()
@@ -249,6 +252,8 @@ class Attempt:
         record[CONFIGS] = configs(record, before)
         if latest is not None and written_by(latest) != owner(record):
             self.begun.latest.progress.ended = ""  # what a callback ended may go on under another recipe
+        if chosen := _how_chosen(config.training, self.begun.precision, before):
+            record["precision"] = chosen
         self._check_read(record, before)
         if not self.begun.tokenizer:
             (folder / TOKENIZER).unlink(missing_ok=True)  # a link that leads nowhere yet
@@ -257,6 +262,10 @@ class Attempt:
         device = pick_device(config.training.device)
         said = begin_attempt(folder, device, self.begun.found, world=self.ranks.size, parallel=parallel)
         said += [*remarks(config.model), *unread(modality_specs(config.model), self.sources.every)]
+        if (kept := self.begun.precision) and kept.precision != (
+            faster := faster_precision(device)
+        ).precision:
+            said.append(f"goes on in {kept.precision}, {kept.why}, though {faster.why}")
         if latest is not None and not is_identified(latest):
             said.append(f"{latest}: {UNIDENTIFIED}")
         write_json(folder / ENVIRONMENT, describe_environment())
@@ -270,6 +279,17 @@ def _reads(config: RunRecipe) -> dict[str, str]:
     """The hashes of the weights that the objective reads."""
     files = config.training.objective_spec.reads
     return {f"{file.parent.name}/{file.name}": sha256(file) for file in files}
+
+
+def _how_chosen(
+    training: Training, chosen: ChosenPrecision | None, before: Mapping[str, Any] | None
+) -> str | None:
+    """How the precision of a run was chosen; None where a recipe said it. chosen: of a recipe that asks for it now."""
+    if before is not None and before["resolved"]["training"].get("precision") == training.precision:
+        said: str | None = before.get("precision")
+        if said is not None:
+            return said
+    return None if chosen is None else str(chosen)
 
 
 def _spent(before: Spent | None, each: float, samples: int) -> Spent:

@@ -52,11 +52,10 @@ def decaying(recipe: Recipe, text: str, root: Path) -> Recipe:
 def beginning(run: Run, root: Path, data: Sources) -> Latest | None:
     """Where a run begins that decays from another; None for any other run. Raises `UsageError` where the other is no
     more, or was trained under another recipe, or on other data, than the stable part of this one."""
-    start = run.config.training.continue_from
-    if start is None:
+    stored = begins_from(run, root)
+    if stored is None:
         return None
-    name, step = _parsed(start)
-    stored = find_run(name, root)
+    name, step = _parsed(run.config.training.continue_from or "")
     found = drift(stored.record, run, seen_data(data.train, data.validation))
     if wrong := [change for change in found if not _free(change, _was_constant(stored))]:
         raise UsageError(
@@ -67,6 +66,12 @@ def beginning(run: Run, root: Path, data: Sources) -> Latest | None:
     progress.best_val_loss = progress.best_val_step = progress.best_val_loss_content = None  # not of this run
     progress.ended = ""
     return latest
+
+
+def begins_from(run: Run, root: Path) -> StoredRun | None:
+    """The run that a run decays from; None for any other run. Raises `UsageError` where it is no more."""
+    start = run.config.training.continue_from
+    return None if start is None else find_run(_parsed(start)[0], root)
 
 
 def checkpoint_of(stored: StoredRun, step: int) -> Path:

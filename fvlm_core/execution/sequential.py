@@ -8,13 +8,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from fvlm_core.data.modalities import ungiven
 from fvlm_core.data.pairs import without_pairs
 from fvlm_core.data.sources import Sources, open_all, unseen
 from fvlm_core.execution.attempt import Attempt, Begun
-from fvlm_core.execution.decay import beginning
+from fvlm_core.execution.decay import beginning, begins_from
+from fvlm_core.hardware.devices import pick_device
+from fvlm_core.hardware.precision import ChosenPrecision, Precision, computed_in, faster_precision
 from fvlm_core.interfaces.data import Progress
 from fvlm_core.model.build import modality_specs
 from fvlm_core.planning.requirements import missing_libraries, missing_weights
@@ -218,7 +220,8 @@ def run_all(
             if isinstance(begun, Begun):
                 if ranks.first:
                     held.enter_context(failure_recorded(folder))
-                attempt = Attempt(run, recipe.name, root, folder, data[run.id], begun, ranks, rehearsal)
+                own = run if begun.precision is None else computed_in(run, begun.precision.precision)
+                attempt = Attempt(own, recipe.name, root, folder, data[run.id], begun, ranks, rehearsal)
                 summary = attempt.train(observer, stop)
                 outcomes.append(Outcome(run, folder, summary, skipped=False))
             else:
@@ -246,7 +249,41 @@ def _begin(
         latest = begins
         if not tokenizer.exists():
             shutil.copyfile(begins.folder.parents[1] / TOKENIZER, tokenizer)
-    return Begun(found, latest, tokenizer.exists())
+    return Begun(found, latest, tokenizer.exists(), _precision(recipe, run, root))
+
+
+def as_begun(recipe: Recipe, root: Path) -> Recipe:
+    """The recipe with the precision that `auto` is of the runs that have begun."""
+    return evolve(
+        recipe,
+        runs=tuple(
+            run if (kept := _kept_precision(recipe, run, root)) is None else computed_in(run, kept)
+            for run in recipe.runs
+        ),
+    )
+
+
+def _precision(recipe: Recipe, run: Run, root: Path) -> ChosenPrecision | None:
+    """What `auto` is for a run: the precision that it began in, or the one that this device is faster in; None where
+    the recipe says one."""
+    training = run.config.training
+    if training.precision != "auto":
+        return None
+    kept = _kept_precision(recipe, run, root)
+    if kept is not None:
+        return ChosenPrecision(kept, "in which it began")
+    return faster_precision(pick_device(training.device))
+
+
+def _kept_precision(recipe: Recipe, run: Run, root: Path) -> Precision | None:
+    """What `auto` is of a run that has begun, or that decays from one that has; None of any other."""
+    if run.config.training.precision != "auto":
+        return None
+    file = run_folder(root, recipe, run) / RECIPE
+    if file.exists():
+        return read_part(file)["resolved"]["training"]["precision"]
+    stored = begins_from(run, root)
+    return stored.record["resolved"]["training"]["precision"] if stored else None
 
 
 def _drift(folder: Path, run: Run, data: Mapping[str, Sources] | None = None) -> list[Change]:

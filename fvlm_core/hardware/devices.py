@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from fvlm_core.hardware.gpus import recognise
+from fvlm_core.hardware.precision import precision_on
 from fvlm_core.recipes.schema import Training
 from fvlm_core.utils.cpu import has_bf16
 from fvlm_core.utils.errors import FvlmError
@@ -28,6 +29,7 @@ def set_up(training: Training, device: str) -> list[str]:
     on this machine, and what would not be.
 
     `deterministic` makes a GPU repeat itself bit for bit, and rules out cuDNN's timing of kernels against each other.
+    Raises `FvlmError` for bf16 on a GPU that does not even imitate it.
     """
     if training.threads:
         torch.set_num_threads(training.threads)
@@ -36,12 +38,19 @@ def set_up(training: Training, device: str) -> list[str]:
     if training.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
     torch.use_deterministic_algorithms(training.deterministic)
-    if device == "cpu" and training.precision == "bf16" and not has_bf16():
-        return [
-            "this CPU has no instructions for bf16, which is slower on it than float32; "
-            'expected training.precision = "float32"'
-        ]
-    return []
+    if precision_on(device, training.precision) != "bf16":
+        return []
+    if device == "cuda" and not torch.cuda.is_bf16_supported():
+        raise FvlmError(
+            f"this run computes in bf16, and {torch.cuda.get_device_name()} cannot; run it on another device, "
+            'or begin one with training.precision = "float32"'
+        )
+    able = has_bf16() if device == "cpu" else torch.cuda.is_bf16_supported(including_emulation=False)
+    name = "CPU" if device == "cpu" else "GPU"
+    slow = f"this {name} has no instructions for bf16, which is slower on it than float32"
+    return (
+        [] if able else [f'{slow}; expected training.precision = "float32", or "auto", of a run that begins']
+    )
 
 
 def place(model: nn.Module, training: Training, device: str) -> None:
@@ -53,7 +62,7 @@ def place(model: nn.Module, training: Training, device: str) -> None:
 
 def autocast(training: Training, device: str) -> AbstractContextManager[object]:
     """bf16 where it is safe, over float32 weights; entered anew for every pass."""
-    if training.precision == "bf16":
+    if precision_on(device, training.precision) == "bf16":
         return torch.autocast(device, torch.bfloat16)
     return nullcontext()
 
@@ -63,9 +72,10 @@ def peak_flops(training: Training, device: str) -> float | None:
     if device == "cpu":
         return None
     found = recognise(torch.cuda.get_device_name())
-    if found is None or (training.precision == "float32" and not training.tf32):
+    precision = precision_on(device, training.precision)
+    if found is None or (precision == "float32" and not training.tf32):
         return None
-    return found.peak(training.precision)
+    return found.peak(precision)
 
 
 def memory_gb(device: str) -> float:

@@ -79,3 +79,11 @@ class LLMBackend(nn.Module, ABC):
     @abstractmethod
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden states [..., W] to logits [..., vocabulary]."""
+
+    def head_weight(self) -> Tensor | None:
+        """The weight [vocabulary, W] of which `logits` are the product with hidden states, where they are that and
+        nothing else; None where they are more (a bias, a cap), or where nobody says.
+
+        Where it is given, many losses are made with their gradients, chunk by chunk; where not, logits are made twice.
+        """
+        return None

@@ -70,6 +70,8 @@ class Kept:
     factors: Mapping[str, int] = {}
     """Parameters that train of components with LoRA. What these keep is taken for what they keep without, at least as
     much: inputs of layers whose weights need no gradient are not kept."""
+    plain: int | None = None
+    """Logits from which the head's gradients are made with its losses; None: never."""
 
     @property
     def kept(self) -> float:
@@ -93,6 +95,7 @@ class Kept:
         learnt = sum(count.values())
         before = learnt if accumulates else 0.0
         passing = sum(HALF * n for n in self.counts.values()) if self._copied else 0.0
+        passing -= self._head_copy * self._made  # counted beside its products
         copies = {name: self.copies(name) for name in self.counts}
         kept, first = self.activations(), self.reads()[:-1]
         eye = {"frames": kept["frames"], "encoder": self.patches()}
@@ -111,7 +114,7 @@ class Kept:
                 name="the first layer of the backward pass",
                 gradients=before,
                 copies=sum(copies.values()),
-                activations={**kept, "head": 0.0},
+                activations={**kept, "head": self._other_heads()},
                 keys_values=self.keys_values(),
                 working=self._llm_step() + self.llm.tied * self._head_gradient(),
             ),
@@ -154,9 +157,9 @@ class Kept:
         looks = self.connector.looks("deep")
         match component:
             case "llm" if self.llm.recompute:  # the head is no part of a layer
-                return float(HALF * self.llm.width * (self.llm.vocabulary or 0) * self._copied)
+                return self._head_copy * (not self._made)
             case "llm":
-                return float(count * (1 if trains else len(self._passes())))
+                return float(count * (1 if trains else len(self._passes()))) - self._head_copy * self._made
             case "encoder" if self.encoder.recompute or not self._trains(component):
                 return count * self._looked_share * (min(looks, 1) if trains else looks)
             case "encoder" if component in self.factors:
@@ -214,9 +217,12 @@ class Kept:
         return [rows * self._llm_rows() for rows in self._passes()]
 
     def head(self) -> float:
-        """Hidden states of the labels, and log-probabilities of their whole vocabulary unless these are made again."""
+        """Hidden states of the labels, and log-probabilities of their whole vocabulary unless these are made again; or
+        the gradients of the states and of the head's weight."""
         texts = len(self.connector.texts)
         labels, vocabulary = self.batch.labels, self.llm.vocabulary or 0
+        if self._made:
+            return texts * (2 * labels * self.llm.width * FULL + self._head_gradient())
         if self._chunked:
             return float(texts * labels * self.llm.width * FULL)
         states = self.llm.width * (self.narrow if self._trains("llm") else 0)
@@ -224,10 +230,23 @@ class Kept:
 
     def logits(self) -> float:
         """Logits on their way to a loss and back: their float32 form where they are bf16, log-probabilities where they
-        are not kept, and the gradient."""
+        are not kept, and the gradient. Where gradients are made with losses: a chunk in the precision of products, and
+        in bf16 the weight and its gradient."""
+        if self._made:
+            chunk = min(self.batch.labels * (self.llm.vocabulary or 0) * self.narrow, FULL * self.chunk)
+            return chunk + self._head_copy + self._copied * self._head_gradient() * HALF / FULL
         numbers = min(self.batch.labels * (self.llm.vocabulary or 0), self.chunk)
         logits = numbers * (FULL + (self.narrow if self._copied else 0) + (FULL if self._chunked else 0))
         return float(logits + (1 + self._chunked) * self._head_gradient())
+
+    @property
+    def _head_copy(self) -> float:
+        """The head's weight in bf16."""
+        return float(self._copied * HALF * self.llm.width * (self.llm.vocabulary or 0))
+
+    def _other_heads(self) -> float:
+        """What the heads of other texts wait with when the last one's has been read back."""
+        return self._made * self.head() * (1 - 1 / len(self.connector.texts))
 
     def _head_gradient(self) -> float:
         """The gradient of the head's weights, which waits for that of the embedding where they are the same."""
@@ -316,7 +335,12 @@ class Kept:
     @property
     def _chunked(self) -> bool:
         """Whether the head's logits are made in chunks, twice."""
-        return self.batch.labels * (self.llm.vocabulary or 0) > self.chunk
+        return not self._made and self.batch.labels * (self.llm.vocabulary or 0) > self.chunk
+
+    @property
+    def _made(self) -> bool:
+        """Whether the head's gradients are made with its losses."""
+        return self.plain is not None and self.batch.labels * (self.llm.vocabulary or 0) > self.plain
 
     @property
     def _looked_share(self) -> float:

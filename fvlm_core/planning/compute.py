@@ -54,6 +54,7 @@ def sample_ledger(config: RunRecipe, tracer: Tracer, samples: Collection[SampleL
     training, llm, spec = config.training, tracer.llm, config.training.objective_spec
     pairs, teacher = spec.pairs, Tracer.of(spec.teacher, llm.vocabulary or 0) if spec.teacher else None
     labels = sum(sample.supervised for sample in samples) / len(samples) * samples_at_once(training, samples)
+    twice = pairs or training.objective is not None  # the core's own makes gradients with its losses
     items = item_flops(config.model, llm, trains="connector" not in training.frozen)
     each = {  # many samples are of the same lengths
         sample: ledger(
@@ -62,7 +63,7 @@ def sample_ledger(config: RunRecipe, tracer: Tracer, samples: Collection[SampleL
             llm,
             text=sample.text,
             supervised=sample.supervised,
-            recompute_head=labels * (llm.vocabulary or 0) > LOGITS_AT_ONCE,
+            recompute_head=twice and labels * (llm.vocabulary or 0) > LOGITS_AT_ONCE,
             rejected=(sample.rejected or (sample.text, sample.supervised)) if pairs else None,
             reference=spec.start,
         ).more(items, sample.items)

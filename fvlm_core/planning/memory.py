@@ -95,12 +95,14 @@ def training_memory(
     *,
     autocast: bool,
     chunk: int,
+    plain: int | None = None,
     accumulates: bool = True,
     device: str = "cuda",
     shards: int = 1,
 ) -> Memory:
     """The peak of a run. autocast: bf16 over float32 weights. chunk: logits that are made at once; more are made
-    again in the backward pass. accumulates: whether a step has several micro-batches, so that gradients are there from
+    again in the backward pass. plain: logits from which the head's gradients are made with its losses instead; None:
+    never. accumulates: whether a step has several micro-batches, so that gradients are there from
     the first on. shards: ranks that share weights and moments between steps (`fsdp2`); whole weights and gradients are
     there during a step all the same.
     """
@@ -112,7 +114,7 @@ def training_memory(
     optimizer = float(sum(n for name, n in keeps.items() if name not in (*frozen, *trained.still)) / shards)
     runtime = RUNTIME[device]
     narrow = HALF if autocast else FULL
-    kept = Kept(encoder, connector, llm, counts, frozen, training, narrow, chunk, trained.factors)
+    kept = Kept(encoder, connector, llm, counts, frozen, training, narrow, chunk, trained.factors, plain)
     peak = max(kept.moments(accumulates), key=lambda moment: moment.total)
     looked = Kept(encoder, connector, llm, counts, frozen, evaluation, narrow, chunk, trained.factors)
     copies = HALF * every if autocast else 0.0

@@ -16,7 +16,7 @@ from fvlm_core.data.lengths import SampleLengths
 from fvlm_core.hardware.gpus import GPU
 from fvlm_core.model.build import specs
 from fvlm_core.model.sequences import positions
-from fvlm_core.model.vlm import LOGITS_AT_ONCE
+from fvlm_core.model.vlm import LOGITS_AT_ONCE, PLAIN_LOGITS
 from fvlm_core.planning.activation_memory import LargestMicroBatch
 from fvlm_core.planning.compute import Parameters, count_parameters, samples_at_once
 from fvlm_core.planning.connector_trace import Tracer, on_meta
@@ -174,6 +174,7 @@ class _Estimate:
             _largest(self.samples, config.eval.batch_size, k, pairs=pairs),
             autocast=training.precision == "bf16",
             chunk=LOGITS_AT_ONCE,
+            plain=None if pairs or training.objective else PLAIN_LOGITS,
             accumulates=at_once < training.batch_size,
             device=self.capacity.kind,
             shards=shards,

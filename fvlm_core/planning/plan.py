@@ -10,7 +10,7 @@ from math import ceil
 from typing import Any, TypeVar
 
 import attrs
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from fvlm_core.data.lengths import LOOKED_AT, TYPICAL, SampleLengths, decoding_seconds, first_lengths
 from fvlm_core.data.mixture_weights import make_mixture
@@ -19,6 +19,7 @@ from fvlm_core.data.pairs import without_pairs
 from fvlm_core.data.sources import Sources, open_all, unseen
 from fvlm_core.hardware.devices import pick_device
 from fvlm_core.hardware.gpus import GPU
+from fvlm_core.hardware.precision import ChosenPrecision, faster_precision
 from fvlm_core.hardware.throughput import ASSUMED_MFU, Speed, StatedSpeed, measure_speed
 from fvlm_core.interfaces.chat import Chat
 from fvlm_core.media.bad_sample import BadSample
@@ -150,9 +151,10 @@ class _Planner:
     known: list[tuple[tuple[Any, ...], Any]] = field(factory=list[tuple[tuple[Any, ...], Any]])
 
     def plan(self, run: Run) -> RunPlan:
-        config = run.config
+        notes = [*missing_weights(run.config.model), *remarks(run.config.model)]
+        device = self._device(run.config, notes)
+        config = self._computed(run.config, device, notes)
         model, training = config.model, config.training
-        notes = [*missing_weights(model), *remarks(model)]
         sources = self._once(("sources", config.data), lambda: open_all(config.data))
         if not isinstance(sources, Sources):
             notes += sources
@@ -205,7 +207,6 @@ class _Planner:
         if length.rounded:
             notes.append(length.rounded)
         rates = peak_rates(training, parameters.total)
-        device = self._device(config, notes)
         speed = self._speed(config, device)
         needed = need(config, tracer, parameters, samples, self._capacity(device))
         if samples == [TYPICAL] or (needed.fits and needed.capped > needed.capacity.usable):
@@ -302,7 +303,9 @@ class _Planner:
         samples, _ = self._lengths(config, sources, chat)
         vocabulary = self._vocabulary(config.model, chat, [])
         parameters, tracer = self._counted(config, vocabulary)
-        capacity = self._capacity(pick_device(config.training.device))
+        device = pick_device(config.training.device)
+        config = self._computed(config, device, [])
+        capacity = self._capacity(device)
         return need(config, tracer, parameters, samples, capacity, ranks)
 
     def _counted(self, config: RunRecipe, vocabulary: int) -> tuple[Parameters, Tracer]:
@@ -320,6 +323,15 @@ class _Planner:
         except FvlmError as error:
             notes.append(f"{error}; memory and time are estimated for the CPU")
             return "cpu"
+
+    def _computed(self, config: RunRecipe, device: str, notes: list[str]) -> RunRecipe:
+        """The recipe in the precision that `auto` is on the device."""
+        if config.training.precision != "auto":
+            return config
+        gpu = self.target.gpu
+        chosen = ChosenPrecision("bf16", f"on the {gpu.name}") if gpu else faster_precision(device)
+        notes.append(f"training.precision is {chosen}")
+        return evolve(config, training=evolve(config.training, precision=chosen.precision))
 
     def _capacity(self, device: str) -> Capacity:
         gpu = self.target.gpu

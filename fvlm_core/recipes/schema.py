@@ -98,10 +98,10 @@ class Data:
     min_frames, max_frames: samples with fewer or more frames are left out; text alone is not asked. image_repeats: how
     often a still image is shown, as a video that does not move, in training and validation. augment: how the frames of
     training samples are varied; None: not at all. decoder: what decodes the video files, by name or as a table with its
-    own settings; None for the core's own, PyAV.
-    on_bad_sample: `skip` draws a replacement by a fixed rule and counts it; `stop` ends the run. max_bad: how large a
-    share of the samples seen may be bad before the run stops, and of those listed may be left out because what they
-    show is missing or cannot be read; never fewer than 10 distinct ones, but none with 0.
+    own settings; None for the core's own, PyAV. on_bad_sample: `skip` draws a replacement by a fixed rule and counts
+    it; `stop` ends the run. max_bad: how large a share of the samples seen may be bad before the run stops, and of
+    those listed may be left out because what they show is missing or cannot be read; never fewer than 10 distinct ones,
+    but none with 0.
     """
 
     sources: tuple[Source, ...] = field(validator=min_len(1))
@@ -157,25 +157,25 @@ class Training:
     samples of an optimizer step, made of micro-batches. micro_batch_frames, micro_batch_tokens: both at once, in place
     of micro_batch_size: as many samples a micro-batch as make at most so many frames and text tokens. constant_shapes:
     whether these are filled up to exactly so many, with what nobody sees. lr: the connector's peak rate. schedule: of
-    the rates, by name or as a table with its own settings. warmup: share of the steps. warmup_steps: the same as a
-    number of steps, in its place. floor: where a schedule ends, as a share of the peak. lr_target: the one rate that
-    all groups of a `converging` schedule move to. optimizer: by name or as a table with its own settings; None for the
-    core's own, AdamW. betas: AdamW's. weight_decay: every optimizer's. clip: largest gradient norm. supervise: which
-    tokens are scored (`all`: stage 1; `answer`: the assistant's turn; `content`: its words). objective: what is
-    lowered, by name or as a table with its own settings; None for the loss of the supervised tokens. preference: the
-    table that makes it preference training: samples and batches are then pairs of answers, and the reference is the
-    model as the run starts. lora: the table that trains low-rank factors in place of a component's weights.
-    parametrisation, mup: `mup` makes lr that of the base width, which the table states, whatever the model's.
-    callbacks: what watches the run and may stop it. threads: CPU threads of the training process; 0 leaves torch's own
-    choice. workers: processes that decode. tf32: whether a GPU rounds float32 products to TF32. cudnn_benchmark:
-    whether cuDNN times its kernels and takes the fastest. channels_last: memory order of images and kernels. compile:
-    whether the layers are compiled. deterministic: a GPU repeats itself bit for bit, at some cost; a CPU always does.
-    parallel: under torchrun, each rank keeps all weights (`ddp`) or its part (`fsdp2`). non_finite: whether a loss or
-    gradient that is no number stops the run or skips the step; max_skipped: in a row. log_every: steps between
-    training rows. init_from: weights to start from: a run ("recipe/id", or its folder), a folder of weights, or a
-    file; a path that is relative to the recipe's file begins with "./" or "../", or ends in .safetensors or .pt.
-    continue_from: a run and a step ("recipe/id@400") whose checkpoint it begins with, the optimizer's state and the
-    place in the data included; written by `fvlm run --decay-from`.
+    the rates; this, optimizer and objective by name or as a table with its own settings. warmup: share of the steps.
+    warmup_steps: the same as a number of steps, in its place. floor: where a schedule ends, as a share of the peak.
+    lr_target: the one rate that all groups of a `converging` schedule move to. optimizer: None for the core's own,
+    AdamW. betas: AdamW's. weight_decay: every optimizer's. clip: largest gradient norm. supervise: which tokens are
+    scored (`all`: stage 1; `answer`: the assistant's turn; `content`: its words). objective: what is lowered; None for
+    the loss of the supervised tokens. preference: the table that makes it preference training: samples and batches are
+    then pairs of answers, and the reference is the model as the run starts. lora: the table that trains low-rank
+    factors in place of a component's weights. parametrisation, mup: `mup` makes lr that of the base width, which the
+    table states, whatever the model's. callbacks: what watches the run and may stop it. threads: CPU threads of the
+    training process; 0 leaves torch's own choice. workers: processes that decode. precision: of matrix products; `auto`
+    is the one that the device is faster in, and stays the run's. tf32: whether a GPU rounds float32 products to TF32.
+    cudnn_benchmark: whether cuDNN times its kernels and takes the fastest. channels_last: memory order of images and
+    kernels. compile: whether the layers are compiled. deterministic: a GPU repeats itself bit for bit, at some cost; a
+    CPU always does. parallel: under torchrun, each rank keeps all weights (`ddp`) or its part (`fsdp2`). non_finite:
+    whether a loss or gradient that is no number stops the run or skips the step; max_skipped: in a row. log_every:
+    steps between training rows. init_from: weights to start from: a run ("recipe/id", or its folder), a folder of
+    weights, or a file; a path that is relative to the recipe's file begins with "./" or "../", or ends in .safetensors
+    or .pt. continue_from: a run and a step ("recipe/id@400") whose checkpoint it begins with, the optimizer's state and
+    the place in the data included; written by `fvlm run --decay-from`.
     """
 
     steps: int | None = field(default=None, validator=optional(ge(1)))
@@ -208,7 +208,7 @@ class Training:
     lora: LoRA | None = None  # None is left out of records
     parametrisation: Literal["mup"] | None = None
     mup: MuP | None = None
-    precision: Literal["float32", "bf16"] = "bf16"
+    precision: Literal["float32", "bf16", "auto"] = "bf16"
     tf32: bool = True
     cudnn_benchmark: bool = True
     channels_last: bool = False

@@ -38,6 +38,8 @@ def recorded_identity(record: Mapping[str, Any], *, seen: bool = True) -> dict[s
 def drift(record: Mapping[str, Any], run: Run, seen: Mapping[str, Any] | None = None) -> list[Change]:
     """Every key in which a run on disk and the recipe that would continue it differ."""
     now = identity(run, seen)
+    if run.config.training.precision == "auto":  # the one that the run began in
+        now["training"]["precision"] = record["resolved"]["training"].get("precision", "auto")
     if "software" not in record:  # written before it was recorded: nothing to compare with
         del now["software"]
     found = changes(recorded_identity(record, seen=seen is not None), now, data_places(run.config))

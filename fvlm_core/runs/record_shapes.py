@@ -21,7 +21,7 @@ from fvlm_core.utils.json_shape import (
 _COMPONENT: Shape = {"name": TEXT, "weights": TEXT}
 
 RECORD: Shape = {
-    **dict.fromkeys(("id", "recipe", "size", "schedule", "fvlm"), TEXT),
+    **dict.fromkeys(("id", "recipe", "size", "schedule", "fvlm", "precision"), TEXT),
     **dict.fromkeys(("order",), WHOLE),
     **dict.fromkeys(("seed", "steps", "total_params", "trainable_params", "non_embedding_params"), COUNT),
     **dict.fromkeys(("llm_params", "tokens_per_frame"), COUNT),
@@ -59,7 +59,7 @@ SUMMARY: Shape = {
     **dict.fromkeys(("wall_time_hours", "flops_per_sample", "supervised_tokens", "frames"), MEASURED),
     "val_floor": MEASURED,
     **dict.fromkeys(("truncated_tokens", "unchanged_steps", "loss_spikes"), MEASURED),
-    **dict.fromkeys(("run_id", "model_size", "lr_schedule", "ended", "overfitting"), TEXT),
+    **dict.fromkeys(("run_id", "model_size", "lr_schedule", "precision", "ended", "overfitting"), TEXT),
     **dict.fromkeys(("samples_by_source", "dropped_samples"), Every(MEASURED)),
     "mixture": Every(Every(MEASURED)),
     "as_written": Every(TEXT),

@@ -163,6 +163,18 @@ def _logits(voice: Voice) -> None:
     check_shape(found, (ROWS, voice.vocabulary), "logits", "[..., vocabulary]")
 
 
+@promises(
+    PROMISES, "its head's weight makes the logits", LLMBackend.head_weight, "The weight [vocabulary, W]"
+)
+def _head(voice: Voice) -> None:
+    with torch.no_grad():
+        weight = voice.module.head_weight()
+        if weight is None:
+            skip("it has none: logits of many labels are made twice")
+        check_shape(weight, (voice.vocabulary, voice.width), "the head's weight", "[vocabulary, W]")
+        check_close(voice.whole @ weight.T, voice.module.logits(voice.whole), "products with it, and logits")
+
+
 @promises(PROMISES, "no position sees what follows it", LLMBackend.hidden, "Attention is causal")
 def _causal(voice: Voice) -> None:
     changed = voice.given.clone()

@@ -132,13 +132,13 @@ def spread(model: nn.Module, parallel: str, device: str, ranks: Ranks) -> Replic
 
 def taken(model: nn.Module, names: Sequence[str]) -> Gradients:
     """Take the gradients of these parameters away from the model; the others' are thrown away."""
-    wanted = set(names)
-    found = {
-        name: parameter.grad
-        for name, parameter in model.named_parameters()
-        if parameter.grad is not None and name in wanted
-    }
-    for parameter in model.parameters():
+    wanted, found = set(names), Gradients()
+    for (
+        name,
+        parameter,
+    ) in model.named_parameters():  # once: a walk over modules is a fiftieth of a small model's step
+        if parameter.grad is not None and name in wanted:
+            found[name] = parameter.grad
         parameter.grad = None
     return found
 

@@ -85,6 +85,12 @@ class LlamaBackend(LLMBackend):
             return F.linear(hidden, self.model.embed_tokens.weight)
         return self.lm_head(hidden)
 
+    def head_weight(self) -> Tensor | None:
+        """The embedding's where the head is tied; None of a head with low-rank factors beside it."""
+        if self.lm_head is None:
+            return self.model.embed_tokens.weight
+        return self.lm_head.weight if type(self.lm_head) is nn.Linear else None
+
     def new_cache(self) -> KeyValueCache:
         """An empty cache for `hidden`."""
         return KeyValueCache()

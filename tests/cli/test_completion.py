@@ -80,7 +80,7 @@ def tab(line: str) -> tuple[list[str], bool]:
         ("fvlm report gri", ["grid/tiny", "grid"], True),
         ("fvlm caption v.mp4 --run grid", ["grid/tiny"], True),
         ("fvlm run captions_small -o training.prec", ["training.precision="], False),
-        ("fvlm run captions_small -o training.precision=", ["float32", "bf16"], False),
+        ("fvlm run captions_small -o training.precision=", ["float32", "bf16", "auto"], False),
         ("fvlm run captions_small -o in_fits=t", ["true"], False),
         ("fvlm run captions_small -o model.connector.name=", ["foveated", "pooled"], False),
         ("fvlm run captions_small -o model.connector.name=pooled:", ["pooled"], False),

@@ -81,7 +81,7 @@ def test_bf16_on_a_cpu_that_has_none_is_told(
     flags: str, precision: str, warned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"processor : 0\n{flags}\n")
-    has = cpu.has_bf16.__wrapped__()
+    has = cpu.bf16_instructions.__wrapped__() is not False
     monkeypatch.undo()
     monkeypatch.setattr(devices, "has_bf16", lambda: has)
     training = small(tmp_path, f'training.precision="{precision}"').runs[0].config.training

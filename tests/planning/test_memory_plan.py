@@ -97,6 +97,7 @@ def predicted(
     labels: int,
     frozen: tuple[str, ...] = (),
     chunk: int = LOGITS_AT_ONCE,
+    plain: int | None = None,
     adapted: tuple[str, ...] = (),
 ) -> Memory:
     counts, groups = count_parameters(vlm).components, count_parameters(vlm).groups
@@ -111,7 +112,7 @@ def predicted(
     connector = Tracer(eye, vlm.connector, speaker).trace(FRAMES)
     return training_memory(
         eye, connector, speaker, Trained(parameters=counts, frozen=frozen, factors=factors), micro, micro,
-        autocast=bf16, chunk=chunk, device="cpu",
+        autocast=bf16, chunk=chunk, plain=plain, device="cpu",
     )  # fmt: skip
 
 
@@ -210,6 +211,23 @@ def test_logits_that_are_made_twice_are_not_kept(monkeypatch: pytest.MonkeyPatch
     memory = predicted(vlm, False, labels, chunk=500)
     assert memory.kept == pytest.approx(kept, rel=0.05)
     assert memory.kept < predicted(vlm, False, labels).kept
+
+
+@pytest.mark.parametrize("bf16", [False, True], ids=["float32", "bf16"])
+@pytest.mark.parametrize("kind", ["deep", "coarse loss"])
+def test_plan_knows_the_head_whose_gradients_come_with_its_losses(
+    kind: str, bf16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table that is most of the model, so that the gradient of the head's weight shows."""
+    monkeypatch.setattr("small.VOCABULARY", 4_000)
+    monkeypatch.setattr("fvlm_core.model.vlm.PLAIN_LOGITS", 0)
+    monkeypatch.setattr("fvlm_core.model.head.CHUNK_BYTES", 4 * 50_000)
+    monkeypatch.setattr("fvlm_core.model.head._IN_CACHE", 4_000)
+    vlm = model(encoder_changes=EYE, llm_changes=SPEAKER, **KINDS[kind])
+    kept, peak, labels = held(vlm, bf16)
+    memory = predicted(vlm, bf16, labels, chunk=50_000, plain=0)
+    assert memory.kept == pytest.approx(kept, rel=0.05)
+    assert dynamic(memory) == pytest.approx(peak, rel=0.1)
 
 
 def test_weights_gradients_and_moments_are_counted_exactly() -> None:

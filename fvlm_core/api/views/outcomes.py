@@ -56,6 +56,8 @@ def show_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
         if rises := outcome.summary.get("overfitting"):
             console.print(f"{outcome.run.id}: {rises}", style="yellow", soft_wrap=True, markup=False)
+        if chosen := outcome.summary.get("precision"):
+            console.print(f"{outcome.run.id}: precision {chosen}", soft_wrap=True, markup=False)
         for change in outcome.summary.get("drift", ()):
             console.print(
                 f"{outcome.run.id}: {change['key']} changed from {change['from']} to {change['to']} "
