@@ -133,10 +133,8 @@ def spread(model: nn.Module, parallel: str, device: str, ranks: Ranks) -> Replic
 def taken(model: nn.Module, names: Sequence[str]) -> Gradients:
     """Take the gradients of these parameters away from the model; the others' are thrown away."""
     wanted, found = set(names), Gradients()
-    for (
-        name,
-        parameter,
-    ) in model.named_parameters():  # once: a walk over modules is a fiftieth of a small model's step
+    # One walk: that over all modules is a fiftieth of a small model's step.
+    for name, parameter in model.named_parameters():
         if parameter.grad is not None and name in wanted:
             found[name] = parameter.grad
         parameter.grad = None

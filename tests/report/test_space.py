@@ -165,8 +165,9 @@ def test_the_page_shows_text_and_gaze_and_asks_no_other_host(
     _send(browser, url, place / "clip.mp4", width, mode)
     shown = (
         "const said = [...document.querySelectorAll('textarea')].slice(1).map((t) => t.value);"
-        "const drawn = [...document.querySelectorAll('img')].filter((i) => i.naturalWidth >= 448);"
-        "return said.every(Boolean) && drawn.length === 3 && [...drawn.map((i) => i.src), ...said]"
+        "const drawn = [...document.querySelectorAll('img')].filter((i) => i.src.includes('/file='));"
+        "const large = drawn.every((i) => i.naturalWidth >= 448);"
+        "return said.every(Boolean) && drawn.length === 3 && large && [...drawn.map((i) => i.src), ...said]"
     )
     found = browser.until(shown)
     assert len(set(found)) == 5
