@@ -120,7 +120,7 @@ def _by_source(every: Sequence[Named]) -> list[list[Named]]:
 
 
 def _listed(splits: Sequence[Named]) -> Checked:
-    """What a source names while it lists its samples; it may name the rows of all splits in each, and each counts once."""
+    """What a source names while it lists its samples: each once, though it may name the rows of all splits in each."""
     from fvlm_core.datasets.shards.check import Checked
 
     opened = [(named.split, named.open()) for named in splits]
