@@ -21,7 +21,7 @@ from tiny import run_cli
 from fvlm_core.api.views.comparison import show_tables
 from fvlm_core.api.views.console import as_text
 from fvlm_core.comparison import Comparison, compare, table
-from fvlm_core.comparison.formats import FORMATS
+from fvlm_core.comparison.formats import FORMATS, one_column
 from fvlm_core.comparison.measured import ComparedRun, Variant
 from fvlm_core.comparison.multiplier import multiplier
 from fvlm_core.comparison.statistics import Repeats, holm, influence, over_both, over_samples, paired
@@ -471,7 +471,7 @@ evaluations; nothing is extrapolated
 """
 
 LATEX = r"""
-\begin{tabular}{llrrrrrrlr}
+\begin{tabular}{@{}llrrrrrrlr@{}}
 \toprule
 variant & changes & seeds & best val & sd & difference & these weights & seeds and samples & verdict & multiplier \\
 \midrule
@@ -506,7 +506,7 @@ def test_columns_are_those_that_are_named_in_their_order(small: list[StoredRun],
     ]
     assert cli(*chosen, "csv")[1].splitlines()[0] == "difference,variant,best_step"
     assert list(json.loads(cli(*chosen, "json")[1])[0]["rows"][1]) == ["difference", "variant", "best_step"]
-    assert "\\begin{tabular}{rlr}" in cli(*chosen, "latex")[1]
+    assert "\\begin{tabular}{@{}rlr@{}}" in cli(*chosen, "latex")[1]
     code, out, err = cli("phase", "--columns", "variant,diference")
     assert (code, out) == (2, "")
     assert 'no column is called "diference": did you mean "difference"?' in err
@@ -537,7 +537,7 @@ def test_the_command_prints_and_writes(small: list[StoredRun], cli: Cli, tmp_pat
     assert "-0.0540 to -0.0480" in out
     out_file = tmp_path / "tables" / "a.tex"
     assert cli("phase", "--out", str(out_file))[:2] == (0, f"{out_file}\n")
-    assert out_file.read_text() == FORMATS["latex"]([table(compare(small))])
+    assert out_file.read_text() == FORMATS["latex"]([one_column(table(compare(small)))])
     assert cli("phase/A_1-*", "phase/baseline-s0", "--baseline", "A_1", "--format", "json")[0] == 0
     elsewhere = [str(run.folder) for run in small]
     assert cli(*elsewhere, "--runs", str(tmp_path / "nothing"), "--format", "markdown")[1] == MARKDOWN
