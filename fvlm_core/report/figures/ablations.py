@@ -175,7 +175,7 @@ def _caption(tables: Sequence[ComparisonTable], every: Sequence[Sequence[_Row]],
     if any(row.bar and row.seeds for row in rows):
         said.append(
             f"Bars: the {percent} interval of the difference to the line, over other seeds and samples. Blue is better "
-            "(of what is no loss: lower), red worse (higher), grey inside the noise; adjusted by Holm over the rows."
+            "(of what is no loss: lower), orange worse (higher), grey inside the noise; adjusted by Holm over the rows."
         )
     if any(row.bar and not row.seeds for row in rows):
         said.append(
