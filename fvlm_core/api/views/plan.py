@@ -88,6 +88,7 @@ def parent_text(recipe: Recipe, family: Parentage | None = None) -> list[str]:
     for run, differences in family.runs.items():
         own: list[Difference] = [d for d in differences if d not in shared]
         lines += [f"  {run}: {'; '.join(map(str, own))}"] if own else []
+    lines += [f"  {family.of_runs}"] if family.of_runs else []
     return lines if len(lines) > 1 else [f"against {family.parent}: nothing changes"]
 
 
