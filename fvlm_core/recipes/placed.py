@@ -95,10 +95,12 @@ def _named(tree: Located, table: Located, key: Key, text: str) -> list[_Place]:
 
 def _has(table: Located, key: Key) -> bool:
     for part in key:
-        inside = isinstance(part, str) and isinstance(table.value, dict) and part in table.value
-        if not (inside or (isinstance(part, int) and isinstance(table.value, list))):
+        if (isinstance(part, int) and isinstance(table.value, list)) or (
+            isinstance(part, str) and isinstance(table.value, dict) and part in table.value
+        ):
+            table = table.value[part]
+        else:
             return False
-        table = table.value[part]
     return True
 
 

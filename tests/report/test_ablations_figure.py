@@ -4,10 +4,11 @@ the table for one column of a paper."""
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from attrs import evolve
 from hypothesis import given
@@ -39,7 +40,7 @@ SHIFTS = {
 }
 
 
-def write_ablations(root: Path, shifts: dict[str, Sequence[float]] = SHIFTS, **more: Any) -> None:
+def write_ablations(root: Path, shifts: Mapping[str, Sequence[float]] = SHIFTS, **more: Any) -> None:
     for order, (name, each) in enumerate(shifts.items()):
         for number, shift in enumerate(each):
             run = f"phase/{name}-s{number}" if len(each) > 1 else f"phase/{name}"
@@ -72,6 +73,12 @@ def dots(axes: Axes, size: float) -> list[Any]:
     return [line for line in axes.lines if line.get_marker() == "o" and line.get_markersize() == size]
 
 
+def whole_figure(axes: Axes) -> Figure:
+    figure = axes.figure.get_figure(root=True)
+    assert isinstance(figure, Figure)
+    return figure
+
+
 def test_each_variant_has_a_dot_its_interval_and_its_seeds_in_the_tables_order(runs: Path) -> None:
     found = compared(runs)
     axes = ablations_panel(found, None, PAPER)
@@ -84,10 +91,14 @@ def test_each_variant_has_a_dot_its_interval_and_its_seeds_in_the_tables_order(r
     assert len(set(colours)) == 4  # the baseline's own, and grey for what is not known to differ
     base = rows[0]["value"]
     assert axes.lines[0].get_xdata() == [base, base]
-    bars = [line for line in axes.lines[1:] if len(line.get_xdata()) == 2 and line.get_marker() == "None"]
+    bars = [
+        line
+        for line in axes.lines[1:]
+        if len(np.atleast_1d(line.get_xdata())) == 2 and line.get_marker() == "None"
+    ]
     for row, bar in zip(rows[1:], bars, strict=True):
         kind = "seeds" if row["seeds"] > 1 else "weights"
-        assert list(bar.get_xdata()) == [base + row[f"{kind}_low"], base + row[f"{kind}_high"]]
+        assert np.asarray(bar.get_xdata()).tolist() == [base + row[f"{kind}_low"], base + row[f"{kind}_high"]]
     assert bars[-1].get_linewidth() < bars[0].get_linewidth()
     small = dots(axes, 1.6)
     assert [len(line.get_xdata()) for line in small] == [3, 3, 3, 3]
@@ -145,22 +156,21 @@ def test_many_variants_are_as_high_as_they_need_and_a_slide_says_what_it_has_no_
     write_ablations(tmp_path, {f"v{number:02}": (0.01 * number,) for number in range(40)})
     found = compared(tmp_path)
     heights = {
-        look.name: ablations_panel(found, None, look).figure.get_size_inches()[1] for look in LOOKS.values()
+        look.name: whole_figure(ablations_panel(found, None, look)).get_size_inches()[1]
+        for look in LOOKS.values()
     }
     assert heights["slide"] * 25.4 <= 76.1
     assert heights["paper"] > 4
     shown = ablations_panel(found, None, LOOKS["slide"])
     left = 40 - len(shown.get_yticklabels())
     assert left > 0
-    figure = shown.figure.get_figure(root=True)
-    assert figure is not None
-    assert f"{left} more variants not drawn" in " ".join(caption_of(figure))
+    assert f"{left} more variants not drawn" in " ".join(caption_of(whole_figure(shown)))
 
 
 def test_from_python_it_is_an_axes_to_go_on_with(runs: Path) -> None:
     result = fvlm.compare("phase")
     own = result.plot(style="paper")
-    assert own.figure.get_size_inches()[0] * 25.4 == pytest.approx(84)
+    assert whole_figure(own).get_size_inches()[0] * 25.4 == pytest.approx(84)
     figure = Figure()
     left, right = figure.subplots(1, 2)
     assert result.plot(left) is left
@@ -228,7 +238,7 @@ def test_a_narrow_table_loses_no_column_in_silence(
         {"MMWMWMW-1_2": (0.0, 0.01), "48%&mode+WWW": (0.0, 0.02), "i": (0.0, 0.0012)},
     ],
 )
-def test_the_table_of_one_column_fits_into_it(shifts: dict[str, Sequence[float]], tmp_path: Path) -> None:
+def test_the_table_of_one_column_fits_into_it(shifts: Mapping[str, Sequence[float]], tmp_path: Path) -> None:
     write_ablations(tmp_path / "runs", shifts)
     (tmp_path / "table.tex").write_text(FORMATS["latex"]([one_column(compared(tmp_path / "runs"))]))
     text = compiled(tmp_path, "\\begin{table}\\small\n\\input{table}\n\\end{table}\n")

@@ -144,7 +144,8 @@ def _panel(axes: Axes, table: ComparisonTable, every: Sequence[_Row], names: Seq
         if len(row.singles) > 1:
             alike: dict[str, Any] = {**style.marks(style.GREY), "markersize": _SEED}
             axes.plot(row.singles, [at + 0.3] * len(row.singles), **alike, zorder=3)
-        axes.plot([row.value], [at], **{**style.marks(row.colour), "markersize": 4.2}, zorder=4)
+        mean: dict[str, Any] = {**style.marks(row.colour), "markersize": 4.2}
+        axes.plot([row.value], [at], **mean, zorder=4)
     seen = np.array([base, *(x for row in rows for x in (row.value, *row.singles, *(row.bar or ())))])
     seen = seen[np.isfinite(seen)]
     room = style.MARGIN * (float(np.ptp(seen)) or abs(base) or 1.0)
