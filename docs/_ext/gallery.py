@@ -26,7 +26,7 @@ from fvlm_core.runs.store import list_runs
 
 DOCS = Path(__file__).parents[1]
 sys.path.insert(0, str(DOCS.parent / "tests" / "helpers"))
-from run_folders import validation, write_run  # noqa: E402
+from run_folders import validation, write_run  # noqa: E402  # pyright: ignore[reportMissingImports]
 
 ABLATIONS = "ablations"
 """The figure of `fvlm runs compare --plot`."""

@@ -95,11 +95,9 @@ def _named(tree: Located, table: Located, key: Key, text: str) -> list[_Place]:
 
 def _has(table: Located, key: Key) -> bool:
     for part in key:
-        if (isinstance(part, int) and isinstance(table.value, list)) or (
-            isinstance(part, str) and isinstance(table.value, dict) and part in table.value
-        ):
+        try:
             table = table.value[part]
-        else:
+        except (KeyError, IndexError, TypeError):
             return False
     return True
 
