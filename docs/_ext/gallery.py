@@ -8,7 +8,9 @@ something to show and the page can be drawn anywhere, in a minute.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +18,28 @@ import pandas as pd
 from PIL import Image
 
 import fvlm
+from fvlm_core.comparison import ComparisonTable, compare, table
 from fvlm_core.report.catalogue import names
 from fvlm_core.report.figures import LOOKS, Look, draw_figures
+from fvlm_core.report.figures.ablations import ablations_plot
+from fvlm_core.runs.store import list_runs
 
 DOCS = Path(__file__).parents[1]
+sys.path.insert(0, str(DOCS.parent / "tests" / "helpers"))
+from run_folders import validation, write_run  # noqa: E402  # pyright: ignore[reportMissingImports]
+
+ABLATIONS = "ablations"
+"""The figure of `fvlm runs compare --plot`."""
+
+EFFECTS = {
+    "A1-shallow": 0.034,
+    "A2-query-192": 0.004,
+    "A3-bias": 0.019,
+    "A5-frozen": 0.061,
+    "D1-video": -0.047,
+}
+"""What each ablation does to the loss, in nats a token."""
+
 PICTURES = DOCS / "images" / "gallery"
 PAGE = DOCS / "gallery.md"
 
@@ -86,6 +106,20 @@ def fitted() -> dict[str, list[fvlm.FitResult]]:
     }
 
 
+def ablations() -> ComparisonTable:
+    """A baseline and five ablations of four seeds each, whose noise is a third of the middle effect, and one of one."""
+    rng = np.random.default_rng(10)
+    with tempfile.TemporaryDirectory() as folder:
+        for order, (name, effect) in enumerate({"baseline": 0.0, **EFFECTS, "A6-coarse": 0.028}.items()):
+            for seed in range(1 if name == "A6-coarse" else 4):
+                shift = effect + 0.006 * rng.standard_normal()
+                samples = validation(shift, 0.05, seed=97 * order + seed)
+                own = {"query_dim": 384 - order}
+                run = f"phase/{name}-s{seed}"
+                write_run(Path(folder), run, seed=42 + seed, samples=samples, order=order, connector=own)
+        return table(compare(list_runs(Path(folder))))
+
+
 def draw(results: dict[str, list[fvlm.FitResult]], look: Look) -> Iterator[tuple[str, str]]:
     """Every figure in one look: its name and its caption."""
     for name in names():
@@ -94,31 +128,40 @@ def draw(results: dict[str, list[fvlm.FitResult]], look: Look) -> Iterator[tuple
         drawn = draw_figures(reports, [name], folder, ("png",), look)
         if drawn.nothing:
             raise SystemExit(f"{name}: nothing to draw: {drawn.nothing[name]}")
-        picture, text, latex = drawn.files
-        yield name, text.read_text(encoding="utf-8")
-        text.unlink()
-        latex.unlink()
-        with Image.open(picture) as image:
-            wide = round(WIDTH * image.width / look.dpi * 25.4 / look.page)
-            small = image.convert("RGB").resize(
-                (wide, round(image.height * wide / image.width)), Image.Resampling.LANCZOS
-            )
-        small.quantize(SHADES, dither=Image.Dither.NONE).save(picture, optimize=True)
+        yield name, _small(drawn.files, look)
+    compared = [ablations()]
+    yield ABLATIONS, _small(ablations_plot(compared, PICTURES / look.name / f"{ABLATIONS}.png", look), look)
+
+
+def _small(files: Sequence[Path], look: Look) -> str:
+    """Make the picture one for a page; its caption, whose files go."""
+    picture, text, latex = files
+    caption = text.read_text(encoding="utf-8")
+    text.unlink()
+    latex.unlink()
+    with Image.open(picture) as image:
+        wide = round(WIDTH * image.width / look.dpi * 25.4 / look.page)
+        small = image.convert("RGB").resize(
+            (wide, round(image.height * wide / image.width)), Image.Resampling.LANCZOS
+        )
+    small.quantize(SHADES, dither=Image.Dither.NONE).save(picture, optimize=True)
+    return caption
 
 
 HEAD = """# Figures
 
-Every kind of figure that `fvlm fit --figures` draws, as it looks in the columns of a paper (`--style paper`, 84 or
-174 mm), on a slide (`--style slide`, for a frame of 160 x 90 mm) and on a screen. Points are made by known laws, with
-noise; `python docs/_ext/gallery.py` draws the page anew.
+Every kind of figure that `fvlm fit --figures` draws, and the one of `fvlm runs compare --plot`, as it looks in the
+columns of a paper (`--style paper`, 84 or 174 mm), on a slide (`--style slide`, for a frame of 160 x 90 mm) and on a
+screen. Points are made by known laws, with noise; `python docs/_ext/gallery.py` draws the page anew.
 
 <!-- parse -->
 ```sh
 fvlm fit --data points.csv --style paper --plot law.pdf --figures all
+fvlm runs compare phase1a --style paper --plot ablations.pdf
 ```
 
 What a figure shows is written beside it, as text and for LaTeX (`\\input{figures/loss-data-caption}`), and never into
-it. A figure that has nothing to show is no file: the command says why. From Python the same law is
+it. A figure that has nothing to show is no file: the command says why. From Python the same law, or comparison, is
 [an `Axes` to go on with](reference/python.md#laws).
 """
 

@@ -35,10 +35,14 @@ def problems(block: Block) -> Iterator[str]:
 
 
 def _commands(line: str) -> Iterator[list[str]]:
-    reader = shlex.shlex(line, posix=True, punctuation_chars=";&|")
+    reader = shlex.shlex(line, posix=True, punctuation_chars=";&|>")
     reader.whitespace_split = True
     words: list[str] = []
-    for word in [*reader, ";"]:
+    every = iter([*reader, ";"])
+    for word in every:
+        if word == ">":
+            next(every)  # the file that the output goes to
+            continue
         if not set(word) <= set(";&|"):
             words.append(word)
             continue
@@ -69,7 +73,19 @@ def _problems(words: Sequence[str]) -> Iterator[str]:
         given = {pair.partition("=")[0] for pair in rest[rest.index("--model_args") + 1].split(",")}
         if unknown := given - {field.name for field in fields(Settings)}:
             yield f"--model_args: unknown: {', '.join(sorted(unknown))}"
-    elif program not in (".", "pytest", "cp", "cat", "cd", "git", "sphinx-build", "head", "ssh", "uv"):
+    elif program not in (
+        ".",
+        "pytest",
+        "cp",
+        "cat",
+        "cd",
+        "git",
+        "sphinx-build",
+        "head",
+        "grep",
+        "ssh",
+        "uv",
+    ):
         yield f'"{program}" is no program that the documentation uses'
 
 

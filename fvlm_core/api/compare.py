@@ -18,6 +18,7 @@ from fvlm_core.utils.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
     from fvlm_core.comparison import ComparisonTable
     from fvlm_core.runs.sound import PassedOver
@@ -87,6 +88,26 @@ class CompareResult:
     def notes(self) -> tuple[str, ...]:
         """What must be said below the table."""
         return self.comparison.notes
+
+    @public
+    def plot(self, ax: Axes | None = None, style: str = "screen") -> Axes:
+        """The variants on one panel, to go on with: the metric of each with the interval of its difference, its seeds
+        as small points, the baseline as a line.
+
+        ax: matplotlib's; None: one of a figure of its own, with the settings of the style. Raises `FvlmError` where
+        nothing was measured.
+        """
+        from fvlm_core.report.figures.ablations import ablations_panel
+        from fvlm_core.report.figures.look import look_called
+
+        return ablations_panel(self.comparison, ax, look_called(style))
+
+    @public
+    def caption(self) -> str:
+        """What the figure shows: paragraphs."""
+        from fvlm_core.report.figures.style import caption_of
+
+        return "\n\n".join(caption_of(self.plot().figure.get_figure(root=True)))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as `fvlm runs compare --format json` prints it."""

@@ -11,6 +11,7 @@ import numpy as np
 from attrs import asdict, field, frozen
 
 from fvlm_core.api.costs import choose_cost, plan_recipes
+from fvlm_core.api.fit import LAW
 from fvlm_core.api.views.console import as_html, as_text
 from fvlm_core.api.views.suggestion import percent, print_suggestion
 from fvlm_core.recipes.extends import base_table
@@ -22,7 +23,7 @@ from fvlm_core.scaling.points.points import Points, size_label
 from fvlm_core.scaling.predict.advice import Advice, Choices, PredictionTarget, advise, check_law, flops_price
 from fvlm_core.scaling.predict.cost import SAME_SIZE, Cost, Size
 from fvlm_core.scaling.predict.prediction import noise_of
-from fvlm_core.scaling.predict.reach import Excess, beyond
+from fvlm_core.scaling.predict.reach import Excess, beyond, data_per_parameter, ratios_outside
 from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.outputs import prepare, writing
 from fvlm_core.utils.parse_number import parse_count
@@ -76,6 +77,16 @@ class Question:
         if self.sizes is not None and self.recipes:
             raise UsageError("--sizes and recipes exclude each other: the sizes are those of the recipes")
 
+    def with_recipes(self) -> str:
+        """The command that asks the same with recipes that have the sizes: their runs are written as one."""
+        n, d, spent = self.target
+        given = [("--budget", self.budget), ("--hours", self.hours), ("--rate", self.rate), ("--target-n", n),
+                 ("--target-d", d), ("--target-budget", spent), ("--shortest", self.shortest),
+                 ("--longest", self.longest)]  # fmt: skip
+        law = [] if self.law.name == LAW else ["--model", self.law.name]
+        words = [word for name, value in given if value is not None for word in (name, f"{value:g}")]
+        return " ".join(["fvlm suggest RECIPE...", *law, *words])
+
 
 @frozen
 class Sized:
@@ -90,7 +101,9 @@ class Sized:
 @frozen(eq=False, repr=False)
 class Suggestion:
     """A plan, the budget in FLOPs or hours, the recipe's text ("" without recipes), its file, and what to know. beyond:
-    what of the target and of the runs lies farther outside the points than they carry."""
+    what of the target and of the runs lies farther outside the points than they carry. d_per_n: the least and the
+    largest D/N of the points; None without any. again: the command that writes the runs as a recipe, where none is
+    named."""
 
     advice: Advice
     budget: str
@@ -98,6 +111,8 @@ class Suggestion:
     out: Path
     remarks: tuple[str, ...] = field(converter=tuple)
     beyond: Mapping[str, Sequence[Excess]] = field(factory=dict[str, Sequence[Excess]])
+    d_per_n: tuple[float, float] | None = None
+    again: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -109,6 +124,7 @@ class Suggestion:
             "recipe": file,
             "remarks": list(self.remarks),
             "beyond": far,
+            "d_per_n": list(self.d_per_n) if self.d_per_n else None,
         }
 
     def save(self) -> None:
@@ -175,8 +191,11 @@ def answered(
         )
     far = {} if points is None else _beyond(advice, points, cost)
     remarks += [f"{_FAR[what]} beyond the points: {one}" for what, excess in far.items() for one in excess]
+    seen = data_per_parameter(points.table) if points is not None else None
+    if seen is not None and (said := ratios_outside(advice.suggested.runs, seen)):
+        remarks.append(f"{said} (--shortest and --longest bound D, --sizes N)")
     text = _recipe(question, recipes, known, advice, out, budget) if recipes else ""
-    return Suggestion(advice, budget, text, out, remarks, far)
+    return Suggestion(advice, budget, text, out, remarks, far, seen, question.with_recipes())
 
 
 def _beyond(advice: Advice, points: Points, cost: Cost | None) -> dict[str, list[Excess]]:

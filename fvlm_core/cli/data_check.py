@@ -53,7 +53,7 @@ def command(data: str, settings: tuple[str, ...], hashes: bool, decode: bool) ->
             found += _named(named, hashes, display.work)
             if decode:
                 found.append(_decoded(named.sources, display.work))
-    wrong = [text for checked in found for text in checked.wrong]
+    wrong = dict.fromkeys(text for checked in found for text in checked.wrong)
     for checked in found:
         size = f", {checked.bytes / 1e6:,.1f} MB" if checked.bytes else ""
         files = f"{checked.files:,} files, " if checked.files else ""
@@ -81,7 +81,7 @@ def _folder(folder: Path, hashes: bool, progress: Progress, shards: Sequence[Nam
     if others:
         found.append(check_tars(others, progress))
         if not packs and not found[-1].wrong:
-            found += map(_listed, shards)
+            found += map(_listed, _by_source(shards))
     if unfinished := unfinished_packs(folder):
         found.append(Checked(0, 0, 0, tuple(unfinished), "its state"))
     return found
@@ -94,8 +94,8 @@ def _named(data: NamedData, hashes: bool, progress: Progress) -> list[Checked]:
 
     found: list[Checked] = []
     folders: list[Path] = []
-    for named in data.sources:
-        path = getattr(named.chosen.config, "path", None)
+    for splits in _by_source(data.sources):
+        path = getattr(splits[0].chosen.config, "path", None)
         if isinstance(path, Path) and path.is_dir():
             if path in folders:
                 continue
@@ -105,19 +105,29 @@ def _named(data: NamedData, hashes: bool, progress: Progress) -> list[Checked]:
                 pass
             else:
                 folders.append(path)
-                found += _folder(path, hashes, progress, [named])
+                found += _folder(path, hashes, progress, splits)
                 continue
-        found.append(_listed(named))
+        found.append(_listed(splits))
     return found
 
 
-def _listed(named: Named) -> Checked:
-    """What a source names while it lists its samples."""
+def _by_source(every: Sequence[Named]) -> list[list[Named]]:
+    """The splits of each source together, in the order of the first."""
+    found: dict[str, list[Named]] = {}
+    for named in every:
+        found.setdefault(named.label, []).append(named)
+    return list(found.values())
+
+
+def _listed(splits: Sequence[Named]) -> Checked:
+    """What a source names while it lists its samples: each once, though it may name the rows of all splits in each."""
     from fvlm_core.datasets.shards.check import Checked
 
-    source = named.open()
-    problems = tuple(str(problem) for problem in source.problems())
-    return Checked(0, len(source), 0, problems, f"the listing of {named.label} ({named.split})")
+    opened = [(named.split, named.open()) for named in splits]
+    problems = tuple(dict.fromkeys(str(problem) for _, source in opened for problem in source.problems()))
+    of = ", ".join(f"{len(source):,} {split}" for split, source in opened)
+    samples = sum(len(source) for _, source in opened)
+    return Checked(0, samples, 0, problems, f"the listing of {splits[0].label} ({of})")
 
 
 def _shards(folder: Path, settings: tuple[str, ...]) -> list[Named]:

@@ -163,11 +163,12 @@ _PAGES = {
         (
             ("fvlm runs compare phase1a", "against its baseline, with intervals"),
             ("fvlm runs compare phase1a --columns variant,difference,verdict", "some columns"),
-            ("fvlm runs compare phase1a --out table.tex", "booktabs, for a paper"),
+            ("fvlm runs compare phase1a --out table.tex --plot ablations.pdf --style paper", "for a paper"),
         ),
         {
             "What is compared": "--baseline --metric --factors --runs",
             "The table": "--columns --format --out",
+            "The figure": "--plot --style",
         },
     ),
     "runs rm": Page(

@@ -128,7 +128,7 @@ def command(
     if dry_run:
         need_stdout(True)
         read = read_chosen()
-        plans = _dry_run(read, root, as_json, device, mfu)
+        plans = _dry_run(read, root, overrides, as_json, device, mfu)
         if (launching := request.for_recipe(read)).launcher is not None and not as_json:
             from fvlm_core.cli.launch import show_jobs
             from fvlm_core.execution.jobs import CommandLine
@@ -155,9 +155,10 @@ def command(
     if outcomes is None:
         return  # the first rank shows them
     if outcomes:
+        from fvlm_core.api.views.bad_data import check_command
         from fvlm_core.api.views.outcomes import show_outcomes
 
-        show_outcomes(stdout(), outcomes)
+        show_outcomes(stdout(), outcomes, check_command(recipe, overrides))
         if read.fits:
             fit_outcomes(read, outcomes, root)
     stdout().print(f"runs: {root / read.name}")
@@ -166,7 +167,12 @@ def command(
 
 
 def _dry_run(
-    recipe: Recipe, root: Path, as_json: bool, device: str | None, mfu: float | None
+    recipe: Recipe,
+    root: Path,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    device: str | None,
+    mfu: float | None,
 ) -> list[RunPlan]:
     import json
 
@@ -177,7 +183,7 @@ def _dry_run(
     if as_json:
         click.echo(json.dumps(plan_json(recipe, plans), indent=2))
     else:
-        show_plan(stdout(), recipe, plans)
+        show_plan(stdout(), recipe, plans, overrides=overrides)
     return plans
 
 

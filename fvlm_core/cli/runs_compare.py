@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,7 +11,12 @@ from fvlm_core.cli.choice import NearestChoice
 from fvlm_core.cli.help import Command
 from fvlm_core.cli.offered import completing
 from fvlm_core.cli.options import runs_option
-from fvlm_core.cli.path_types import FILE_OR_STDOUT, RUNS_OR_PATH, STDOUT
+from fvlm_core.cli.path_types import FILE_OR_STDOUT, FILE_PATH, RUNS_OR_PATH, STDOUT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fvlm_core.comparison import ComparisonTable
 
 _FORMATS = ("rich", "markdown", "latex", "csv", "json")
 
@@ -40,7 +46,7 @@ _FORMATS = ("rich", "markdown", "latex", "csv", "json")
     metavar="A,B,...",
     shell_complete=completing("comparison column"),
     help="The columns to show, in this order: variant, value, difference, verdict, or any value that CSV has. Default: "
-    "all that say something.",
+    "all that say something; for LaTeX as many of them as one column of a paper holds.",
 )
 @click.option(
     "--format",
@@ -54,6 +60,19 @@ _FORMATS = ("rich", "markdown", "latex", "csv", "json")
     metavar="FILE",
     help="Write it to a file: .md, .tex, .csv, .json.",
 )
+@click.option(
+    "--plot",
+    type=FILE_PATH,
+    metavar="FILE",
+    help="Draw it, too, a panel a metric: .pdf, .png, .svg. What it shows is written beside it, as text and for LaTeX.",
+)
+@click.option(
+    "--style",
+    type=NearestChoice(["paper", "slide", "screen"], {"print": "paper", "beamer": "slide"}),
+    default="screen",
+    show_default=True,
+    help="How the figure looks: in the columns of a paper (84 or 174 mm), on a slide, or on a screen.",
+)
 @runs_option
 def command(
     names: tuple[str, ...],
@@ -63,6 +82,8 @@ def command(
     columns: str | None,
     form: str | None,
     out: Path | None,
+    plot: Path | None,
+    style: str,
     root: Path,
 ) -> None:
     """Compare runs with a baseline: differences, intervals, and whether they are more than noise.
@@ -72,7 +93,7 @@ def command(
     """
     from fvlm_core.api.compare import compared
     from fvlm_core.cli.console import note, stdout
-    from fvlm_core.comparison.formats import FORMATS, SUFFIXES
+    from fvlm_core.comparison.formats import FORMATS, SUFFIXES, one_column
 
     out = None if out == STDOUT else out
     if out is not None and form is None:
@@ -83,14 +104,26 @@ def command(
             )
     if out is not None and form == "rich":
         raise click.UsageError("--format rich is for the terminal; --out takes markdown, latex, csv or json")
+    if plot is not None:
+        from fvlm_core.report.figures.files import check_format
+
+        check_format(plot)
     asked = tuple(filter(None, factors.split(","))) if factors else ()
     chosen = [name.strip() for name in (columns or "").split(",") if name.strip()]
     tables = compared(names, root, baseline, metrics or ("val_loss",), asked, note, chosen)
+    if plot is not None:
+        _draw(tables, plot, style)
     if form in (None, "rich"):
         from fvlm_core.api.views.comparison import show_tables
 
         show_tables(stdout(), tables)
         return
+    if form == "latex" and not chosen:
+        tables = [one_column(one) for one in tables]
+        if left := list(dict.fromkeys(name for one in tables for name in one.left_out)):
+            note(
+                f"as wide as one column of a paper; left out: {', '.join(left)} (--columns names those to show)"
+            )
     text = FORMATS[form](tables)
     if out is None:
         click.echo(text, nl=False)
@@ -101,3 +134,15 @@ def command(
     with writing(out):
         out.write_text(text, encoding="utf-8")
     click.echo(str(out))
+
+
+def _draw(tables: Sequence[ComparisonTable], plot: Path, style: str) -> None:
+    from fvlm_core.cli.console import stderr
+    from fvlm_core.report.figures.ablations import ablations_plot
+    from fvlm_core.report.figures.look import LOOKS
+    from fvlm_core.utils.outputs import prepare, writing
+
+    prepare(plot)
+    with writing(plot):
+        files = ablations_plot(tables, plot, LOOKS[style])
+    stderr().print(f"plot: {', '.join(map(str, files))}", soft_wrap=True)

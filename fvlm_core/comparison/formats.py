@@ -6,6 +6,8 @@ import json
 import re
 from collections.abc import Callable, Sequence
 
+from attrs import evolve
+
 from fvlm_core.comparison.table import ComparisonTable
 from fvlm_core.utils.csv_text import csv_text
 
@@ -19,6 +21,29 @@ _LATEX = {
     '"': "''",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
+COLUMN = 229.0
+"""Points that one column of a paper is wide: of LaTeX's own two; most journals have some more."""
+
+_GAP = 12.0
+"""Points between two columns of a table: twice `\\tabcolsep`."""
+
+_SMALL = 0.925
+"""Widths at \\small, 9 points, over those at 10."""
+
+_WIDTHS = {
+    **dict.fromkeys("il.,:;'!", 2.8),
+    **dict.fromkeys("fjrst ()[]-", 3.9),
+    **dict.fromkeys("mwMW%&@", 8.5),
+    **dict.fromkeys("+=<>~#_", 7.8),
+    **dict.fromkeys("ABCDEFGHIJKLNOPQRSTUVXYZ", 7.5),
+}
+"""Points of letters of Computer Modern at 10 points (cmr10.tfm), rounded up; of the others 5.6 at most."""
+
+_FIRST = (
+    "variant", "value", "seeds-and-samples", "these-weights", "difference", "verdict", "changes", "multiplier", "seeds",
+)  # fmt: skip
+"""Which columns a narrow table holds, the first of these before the others."""
+
 _SIGNED = re.compile(r"(?<![\w.-])([+-])(\d[\d.]*)")
 
 
@@ -30,6 +55,37 @@ def to_markdown(tables: Sequence[ComparisonTable]) -> str:
 def to_latex(tables: Sequence[ComparisonTable]) -> str:
     r"""`tabular` with the rules of booktabs (\usepackage{booktabs}), notes below in small print."""
     return "\n".join(_latex(table) for table in tables)
+
+
+def one_column(table: ComparisonTable, width: float = COLUMN) -> ComparisonTable:
+    """The table with the columns that \\small letters have room for in one column of a paper: the metric and the
+    interval of its difference first. Those that are the same in every row tell the rows not apart, and wait.
+
+    width: of the column, in points.
+    """
+    by_name = {column.name: column for column in table.columns}
+    order = [name for name in _FIRST if name in by_name]
+    order += [name for name in by_name if name not in order]
+    texts = {name: [column.show(row) for row in table.rows] for name, column in by_name.items()}
+    order.sort(key=lambda name: name not in _FIRST[:2] and len(set(texts[name])) == 1 < len(table.rows))
+    if "seeds-and-samples" in order and "these-weights" in order:  # the one holds the other
+        order.remove("these-weights")
+        order.append("these-weights")
+    chosen: list[str] = []
+    free = width + _GAP
+    for name in order:
+        need = _GAP + max(map(_points, [by_name[name].title, *texts[name]]))
+        if need <= free or not chosen:
+            chosen.append(name)
+            free -= need
+    left_out = tuple(name for name in by_name if name not in chosen)
+    return evolve(table.only([name for name in by_name if name in chosen]), left_out=left_out)
+
+
+def _points(text: str) -> float:
+    """About how wide LaTeX sets a cell at \\small; a number's sign is as wide as mathematics has it."""
+    signs = len(_SIGNED.findall(text))
+    return _SMALL * (sum(_WIDTHS.get(sign, 5.6) for sign in text) + 4.0 * signs)
 
 
 def to_csv(tables: Sequence[ComparisonTable]) -> str:
@@ -78,7 +134,8 @@ def _latex(table: ComparisonTable) -> str:
     layout = "".join("r" if column.number else "l" for column in table.columns)
     effects = table.texts("effect")
     lines = [
-        rf"\begin{{tabular}}{{{layout}}}",
+        *([f"% left out, for want of room: {', '.join(table.left_out)}"] if table.left_out else []),
+        rf"\begin{{tabular}}{{@{{}}{layout}@{{}}}}",
         r"\toprule",
         _ampersands([column.title for column in table.columns]),
         r"\midrule",

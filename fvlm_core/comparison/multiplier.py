@@ -18,9 +18,11 @@ _SAMPLES, _FLOPS, _LOSS = 1, 2, 3
 class Multiplier:
     """Above 1: the variant needs less than the baseline.
 
-    value: the baseline's x over the variant's, at `loss`. bound: "at least" or "at most" where one of them had got
-    there by its first evaluation; nothing is extrapolated. unit: what x is, "FLOPs" or "samples". low, high: the
-    smallest and the largest of the seeds, each against its own; None with one seed. reason: why there is no value.
+    value: the baseline's x over the variant's, at `loss`; of several seeds the geometric mean of each one's against
+    its own. bound: "at least" or "at most" where one of them had got there by its first evaluation; nothing is
+    extrapolated. loss: where it is read, of several seeds the mean. unit: what x is, "FLOPs" or "samples". low, high:
+    the smallest and the largest of the seeds, with `value` between them; None with one seed. reason: why there is no
+    value.
     """
 
     value: float | None = None
@@ -33,22 +35,28 @@ class Multiplier:
 
 
 def multiplier(variant: Variant, baseline: Variant) -> Multiplier:
-    """At the worse of the two best losses, which both curves have reached: from the mean curves of their seeds."""
+    """At the worse of the two best losses, which both curves have reached: seed by seed.
+
+    Where fewer than two seeds are in both, or one seed's is a lower bound and another's an upper, it is that of the
+    mean curves, alone.
+    """
     ours, theirs = _mean_curve(variant), _mean_curve(baseline)
     counted = all(np.isfinite(curve[:, _FLOPS]).all() for curve in (ours, theirs))
     column, unit = (_FLOPS, "FLOPs") if counted else (_SAMPLES, "samples")
-    whole = _ratio(ours, theirs, column, unit)
     seeds = {run.seed: run for run in baseline.runs}
-    each = [
-        found.value
+    every = [
+        _ratio(_usable(run.curve), _usable(seeds[run.seed].curve), column, unit)
         for run in variant.runs
         if run.seed in seeds
-        and (found := _ratio(_usable(run.curve), _usable(seeds[run.seed].curve), column, unit)).value
-        is not None
     ]
-    if whole.value is None or len(each) < 2:
-        return whole
-    return Multiplier(whole.value, whole.bound, whole.loss, unit, min(each), max(each))
+    known = [(one.value, one.loss) for one in every if one.value is not None and one.loss is not None]
+    bounds = {one.bound for one in every if one.bound}
+    if len(known) < 2 or len(bounds) > 1:
+        return _ratio(ours, theirs, column, unit)
+    values, losses = np.array(known).T
+    low, high = float(values.min()), float(values.max())
+    mean = min(max(float(np.exp(np.log(values).mean())), low), high)  # rounding may lead out
+    return Multiplier(mean, "".join(bounds), float(losses.mean()), unit, low, high)
 
 
 def _ratio(ours: Floats, theirs: Floats, column: int, unit: str) -> Multiplier:

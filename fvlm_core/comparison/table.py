@@ -45,6 +45,7 @@ class ComparisonTable:
     """Rows of variants, then rows of 2x2 effects, and what must be said below them.
 
     columns: for readers, those that are empty left out. keys: of all values, for CSV and JSON. rows: the values.
+    left_out: names of columns that say something and for which there was no room.
     """
 
     metric: str
@@ -53,6 +54,7 @@ class ComparisonTable:
     keys: tuple[str, ...]
     rows: tuple[Values, ...]
     notes: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
     def only(self, names: Sequence[str]) -> ComparisonTable:
         """The columns of these names, in their order: those for readers, or any value by its key. Raises `UsageError`
@@ -66,7 +68,8 @@ class ComparisonTable:
                 raise UsageError(f'no column is called "{name}"{near}')
         chosen = tuple(known[name] for name in dict.fromkeys(names))
         keys = tuple(dict.fromkeys(key for column in chosen for key in column.keys))
-        return evolve(self, columns=chosen, keys=keys)
+        gone = {column.title for column in self.columns} - {column.title for column in chosen}
+        return evolve(self, columns=chosen, keys=keys, notes=tuple(_notes_without(self.notes, gone)))
 
     def texts(self, kind: str) -> list[list[str]]:
         """The cells of the rows of one kind, "variant" or "effect", as readers see them."""
@@ -131,6 +134,14 @@ def _columns(metric: str, rows: Sequence[Values]) -> tuple[ComparisonColumn, ...
     )
 
 
+def _notes_without(notes: Sequence[str], titles: Collection[str]) -> list[str]:
+    """Notes without those that explain these columns."""
+    marks = [f"{title}: " for title in titles] + (["* "] if "multiplier" in titles else [])
+    marks += ["seeds: "] if "seeds and samples" in titles else []  # as it is called without samples
+    marks += ["intervals stand alone"] if "verdict" in titles else []
+    return [note for note in notes if not note.startswith(tuple(marks))]
+
+
 def _of_value(key: str, rows: Sequence[Values]) -> ComparisonColumn:
     """A value as it is, a fraction with four digits."""
     numbers = all(isinstance(row[key], int | float | None) for row in rows)
@@ -157,13 +168,16 @@ def _variant(row: VariantRow, comparison: Comparison) -> Values:
         "best_step": steps[0] if len(set(steps)) == 1 else None,
         "value": row.value,
         "spread": row.spread,
+        "seed_values": " ".join(repr(run.value) for run in variant.runs if run.value is not None),
         **_judged(row.judged),
         **_times(row.multiplier, variant.schedule != "constant" or baseline.schedule != "constant"),
     }
 
 
 def _effect(name: str, judged: Judged, metric: str) -> Values:
-    nothing = dict.fromkeys(("changes", "size", "runs", "seeds", "best_step", "value", "spread"))
+    nothing = dict.fromkeys(
+        ("changes", "size", "runs", "seeds", "best_step", "value", "spread", "seed_values")
+    )
     head = {"metric": metric, "kind": "effect", "variant": name}
     return {**head, **nothing, **_judged(judged), **_times(Multiplier(), False)}
 

@@ -46,7 +46,21 @@ TYPICAL = SampleLengths(frames=8, text=128, supervised=127, question=32)
 """Stands for data that are not on this machine: the sample of the founding project's budgets, with a short question."""
 
 
+@frozen
+class FirstSamples:
+    """What the first samples of a run are like. bad: why each of those is left out that cannot be used, by
+    "source/id"."""
+
+    lengths: list[SampleLengths]
+    bad: dict[str, str]
+
+
 def first_lengths(config: RunRecipe, sources: Sources, chat: Chat) -> list[SampleLengths]:
+    """The lengths of `first_samples`. Raises `BadSample`."""
+    return first_samples(config, sources, chat).lengths
+
+
+def first_samples(config: RunRecipe, sources: Sources, chat: Chat) -> FirstSamples:
     """The first samples of the training mixture, as the model will see them; unusable ones are left out.
 
     Raises `BadSample` when none of them can be used.
@@ -62,6 +76,7 @@ def first_lengths(config: RunRecipe, sources: Sources, chat: Chat) -> list[Sampl
         modalities=tuple(chosen.config.spec() for chosen in config.model.modalities or ()),
     )
     found: list[SampleLengths] = []
+    bad: dict[str, str] = {}
     problem: BadSample | None = None
     known: dict[tuple[int, int], tuple[Sample, SampleLengths | BadSample]] = {}
     augment, seed = config.data.augment, training.seed
@@ -72,6 +87,7 @@ def first_lengths(config: RunRecipe, sources: Sources, chat: Chat) -> list[Sampl
         sample, read = known[source, index]
         if isinstance(read, BadSample):
             problem = read
+            bad[f"{sample.source}/{sample.id}"] = str(read)
         elif augment is None:
             found.append(read)
         else:
@@ -79,7 +95,7 @@ def first_lengths(config: RunRecipe, sources: Sources, chat: Chat) -> list[Sampl
             found.append(evolve(read, frames=shown))
     if not found and problem:
         raise problem
-    return found
+    return FirstSamples(found, bad)
 
 
 def _lengths(preparer: Preparer, sample: Sample, image_repeats: int) -> SampleLengths | BadSample:

@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 import attrs
 from attrs import define, evolve, field, frozen
 
-from fvlm_core.data.lengths import LOOKED_AT, TYPICAL, SampleLengths, decoding_seconds, first_lengths
+from fvlm_core.data.lengths import LOOKED_AT, TYPICAL, FirstSamples, decoding_seconds, first_samples
 from fvlm_core.data.mixture_weights import make_mixture
 from fvlm_core.data.modalities import ungiven, unread
 from fvlm_core.data.pairs import without_pairs
-from fvlm_core.data.sources import Sources, open_all, unseen
+from fvlm_core.data.sources import Sources, left_out, open_all, unseen
 from fvlm_core.hardware.devices import pick_device
 from fvlm_core.hardware.gpus import GPU
 from fvlm_core.hardware.precision import ChosenPrecision, faster_precision
@@ -63,7 +63,8 @@ class RunPlan:
     nominal_flops_per_sample: in the founding project's accounting. six_nd_per_sample: 6 x parameters x tokens read.
     flops: of the whole run. rates: peak learning rate of each group, 0 where it is frozen. seconds: estimated,
     evaluations included. speed: what the estimate assumes. need: memory, and what would need less. disk: of the run's
-    folder. notes: what is missing or assumed.
+    folder. notes: what is missing or assumed. bad_samples: of those looked at, why each cannot be used, by "source/id".
+    left_out: how many entries no sample was made of when the data were listed. first_left_out: some of them, in words.
     """
 
     id: str
@@ -94,6 +95,9 @@ class RunPlan:
     need: Need
     disk: Disk
     notes: tuple[str, ...]
+    bad_samples: dict[str, str] = field(factory=dict[str, str])
+    left_out: int = 0
+    first_left_out: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, totals included."""
@@ -172,7 +176,9 @@ class _Planner:
             extra = modality_specs(model)
             notes += [*ungiven(extra, sources.every), *unread(extra, sources.every)]
         chat = self._once(("chat", model.llm, config.data), lambda: _chat(model, sources))
-        samples, lengths_from = self._lengths(config, sources, chat)
+        first, lengths_from = self._first(config, sources, chat)
+        samples = first.lengths
+        problems = self._once(("left out", config.data), lambda: _left_out(sources))
         vocabulary = self._vocabulary(model, chat, notes)
         parameters, tracer = self._counted(config, vocabulary)
         cost = sample_ledger(config, tracer, samples)
@@ -259,16 +265,19 @@ class _Planner:
             need=needed,
             disk=disk_need(config, parameters, length.steps),
             notes=tuple(notes),
+            bad_samples=first.bad,
+            left_out=len(problems),
+            first_left_out=problems[:3],
         )
 
-    def _lengths(
+    def _first(
         self, config: RunRecipe, sources: Sources | None, chat: Chat | None
-    ) -> tuple[list[SampleLengths], str]:
-        """Lengths of the first samples, or the typical one; and where they are from."""
+    ) -> tuple[FirstSamples, str]:
+        """The first samples, or the typical one; and where they are from."""
         assumed = f"assumed: {TYPICAL.frames} frames and {TYPICAL.text} text tokens"
         if sources is None or chat is None:
             missing = "data" if sources is None else "tokenizer"
-            return [TYPICAL], f"{assumed}, because the {missing} are not on this machine"
+            return FirstSamples([TYPICAL], {}), f"{assumed}, because the {missing} are not on this machine"
         training = config.training
         first = config.model.score_first_token
         key = (
@@ -282,9 +291,9 @@ class _Planner:
             training.objective,
         )
         try:
-            found = self._once(key, lambda: first_lengths(config, sources, chat))
+            found = self._once(key, lambda: first_samples(config, sources, chat))
         except BadSample as error:
-            return [TYPICAL], f"{assumed}, because no sample can be looked at yet ({error})"
+            return FirstSamples([TYPICAL], {}), f"{assumed}, because no sample can be looked at yet ({error})"
         return found, f"mean of the first {LOOKED_AT} training samples"
 
     def _vocabulary(self, model: Model, chat: Chat | None, notes: list[str]) -> int:
@@ -300,7 +309,7 @@ class _Planner:
     def need_of(self, config: RunRecipe, sources: Sources, ranks: int) -> Need:
         """The memory of a run whose data are open, on this machine."""
         chat = self._once(("chat", config.model.llm, config.data), lambda: _chat(config.model, sources))
-        samples, _ = self._lengths(config, sources, chat)
+        samples = self._first(config, sources, chat)[0].lengths
         vocabulary = self._vocabulary(config.model, chat, [])
         parameters, tracer = self._counted(config, vocabulary)
         device = pick_device(config.training.device)
@@ -364,6 +373,11 @@ class _Planner:
         value = make()
         self.known.append((key, value))
         return value
+
+
+def _left_out(sources: Sources | None) -> tuple[str, ...]:
+    named = left_out(sources.every) if sources else {}
+    return tuple(str(problem) for problems in named.values() for problem in problems)
 
 
 def _chat(model: Model, sources: Sources | None) -> Chat | None:

@@ -59,6 +59,32 @@ def parent_of(name: str) -> str | None:
     return str(_parent(file, shown, base)) if base is not None else None
 
 
+def of_base_runs(name: str) -> str:
+    """What becomes of the runs and fits of the recipe that a recipe extends, in a line; "" where it has none, or the
+    recipe lists no runs of its own, so that they are all its."""
+    file, shown = find_recipe(name)
+    own = read_toml(file, shown)
+    base = own.value.get("extends")
+    mine = [kind for kind in EXPANSIONS if kind in own.value]
+    if base is None or not mine:
+        return ""
+    below = _extended(_parent(file, shown, base), shown, (file.resolve(),)).value
+    kept = [
+        kind for kind in mine if kind in below and kind != "runs"
+    ]  # tables merge, and an array is replaced
+    gone = [kind for kind in EXPANSIONS if kind in below and kind not in kept]
+    said = [f"its [{kind}] is run, too, as far as it is not changed" for kind in kept]
+    said += [f"its {' and '.join(_SHOWN[kind] for kind in gone)} is not run"] if gone else []
+    if "fits" in below and "fits" not in own.value:
+        said.append("its fits are " + ("not made" if "ablate" in mine else "made of these runs"))
+    if "seeds" in below and "seeds" not in own.value:
+        said.append(f"its seeds = {below['seeds'].value} holds")
+    return f"of {base.value}: {'; '.join(said)}" if said else ""
+
+
+_SHOWN = {"runs": "[[runs]]", "grid": "[grid]", "ablate": "[ablate]"}
+
+
 def _extended(file: Path, shown: str, above: tuple[Path, ...]) -> Located:
     return _over_its_base(read_toml(file, shown), file, shown, above)
 

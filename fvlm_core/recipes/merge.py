@@ -53,7 +53,9 @@ def _place(elements: list[Located], name: str, change: Located, key: Key) -> int
         return int(name)
     known = ", ".join(f"{place} {known}".strip() for place, known in enumerate(names))
     many = "several are" if name in names else "none is"
-    raise Problems([change.problem(key, f'of its entries, {many} called "{name}"; they are {known}')])
+    raise Problems(
+        [change.value[name].problem(key, f'of its entries, {many} called "{name}"; they are {known}')]
+    )
 
 
 def _renames(base: Located, change: Located) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import frozen
 
 from fvlm_core.recipes.expand import COUNTS, EXPANSIONS
-from fvlm_core.recipes.extends import base_table, parent_of
+from fvlm_core.recipes.extends import base_table, of_base_runs, parent_of
 from fvlm_core.recipes.read import Recipe
 from fvlm_core.recipes.resolved import flat
 
@@ -31,11 +31,12 @@ class Difference:
 class Parentage:
     """parent: the recipe that is extended; the file itself, without its list of runs, where it extends none.
 
-    runs: what each run changes of that, by id.
+    runs: what each run changes of that, by id. of_runs: what becomes of the parent's own runs and fits, in a line.
     """
 
     parent: str
     runs: dict[str, tuple[Difference, ...]]
+    of_runs: str = ""
 
 
 def parentage(recipe: Recipe) -> Parentage:
@@ -44,7 +45,9 @@ def parentage(recipe: Recipe) -> Parentage:
     table, _ = base_table(parent or recipe.file)
     before = _flat(table)
     runs = {run.id: differences(before, _flat(run.table)) for run in recipe.runs}
-    return Parentage(parent or f"{recipe.file} without its list of runs", runs)
+    return Parentage(
+        parent or f"{recipe.file} without its list of runs", runs, of_base_runs(recipe.file) if parent else ""
+    )
 
 
 _NAMES = ("name", "description", "extends", *COUNTS, *EXPANSIONS)

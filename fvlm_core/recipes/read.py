@@ -20,6 +20,7 @@ from fvlm_core.recipes.extends import recipe_tree
 from fvlm_core.recipes.files import NAMED
 from fvlm_core.recipes.located import InvalidTOML, Key, Located, from_plain, parse_toml
 from fvlm_core.recipes.merge import merge
+from fvlm_core.recipes.placed import place
 from fvlm_core.recipes.schema import (
     Chosen,
     FitSettings,
@@ -128,10 +129,9 @@ def read_tree(tree: Located) -> Recipe:
         except Invalid as invalid:
             problems += [_place(tree, expanded.table, key, text) for key, text in invalid.problems]
             continue
-        problems += [expanded.table.problem(("model", *key), text) for key, text in check_model(config.model)]
-        problems += [
-            expanded.table.problem(("training", *key), text) for key, text in check_training(config.training)
-        ]
+        checked = [(("model", *key), text) for key, text in check_model(config.model)]
+        checked += [(("training", *key), text) for key, text in check_training(config.training)]
+        problems += [place(tree, expanded.table, key, text) for key, text in checked]
         seed = config.training.seed + expanded.repeat
         runs.append(Run(expanded.id, config, seed, expanded.table.plain(), len(runs)))
     problems += _unmatched(tree, runs)
@@ -170,8 +170,12 @@ def _nearest_runs(name: str, ids: list[str]) -> str:
 def _unmatched(tree: Located, runs: Sequence[Run]) -> list[Problem]:
     """Fits of runs that there are none of."""
     fits = runs[0].config.fits if runs else ()
+    places = {f"{at.file}:{at.line}" for kind in EXPANSIONS if (at := tree.value.get(kind)) and at.line}
+    where = f"; the runs are those of {' and '.join(sorted(places))}" if places else ""
+    if "fits" in tree.value and tree.value["fits"].file != tree.file:
+        where += f"; fits = [] in {tree.file} leaves out those of its base"
     return [
-        tree.problem(("fits", index, key), f'no run is called like "{pattern}"')
+        tree.problem(("fits", index, key), f'no run is called like "{pattern}"{where}')
         for index, fit in enumerate(fits)
         for key, pattern in (("runs", fit.runs), ("holdout", fit.holdout))
         if pattern is not None and not any(fnmatchcase(run.id, pattern) for run in runs)
@@ -183,7 +187,7 @@ def _place(tree: Located, table: Located, key: Key, text: str) -> Problem:
     if len(key) == 1 and text.startswith("unknown key"):
         near = did_you_mean(str(key[0]), [*EXPANSIONS, *COUNTS, "extends"])
         text = f"unknown key{near}" if near else text
-    return table.problem(key, text)
+    return place(tree, table, key, text)
 
 
 _SHOWN = 200

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from fnmatch import filter as filter_names
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,12 @@ def written(
 ) -> str:
     """The text of a recipe at `to` with these runs, laid over the recipe `extends`, whose own tables are `base`.
 
-    Paths inside `base` stay relative to its own file. What a run has and the base lacks is written with the run.
+    Paths inside `base` stay relative to its own file. What a run has and the base lacks is written with the run. Fits
+    of the base are kept, of whatever runs there are: those that they name are not among these.
     """
     lines = [f"# {line}" if line else "#" for line in comment]
     lines += [f"extends = {_value(reference(extends, to))}", f"name = {_value(name)}", "seeds = 1"]
+    lines += _fits(base, [run.id for run in runs])
     for run in runs:
         changes = _changes(base, {key: value for key, value in run.table.items() if key != "name"}, ())
         changes = [(key, value) for key, value in changes if key not in _OWN]
@@ -45,6 +48,17 @@ def written(
         lines += [f"{'.'.join(map(_key, key))} = {_value(value)}" for key, value in changes]
         lines += [f"training.steps = {run.steps}", f"training.seed = {run.seed}"]
     return "\n".join(lines) + "\n"
+
+
+def _fits(base: Table, ids: Sequence[str]) -> list[str]:
+    """The fits of a base without the patterns that no new run is called like; nothing where all of them fit."""
+    before: list[Table] = list(base.get("fits", ()))
+    after: list[Table] = []
+    for fit in before:
+        strange = [key for key in ("runs", "holdout") if key in fit and not filter_names(ids, str(fit[key]))]
+        kept = {key: value for key, value in fit.items() if key not in strange}
+        after += [kept] if kept not in after else []
+    return [] if after == before else [f"fits = {_value(after)}  # the base's, of the runs below"]
 
 
 _OWN = {("training", name) for name in (*LENGTHS, "seed")}

@@ -63,7 +63,7 @@ SUMMARY: Shape = {
     **dict.fromkeys(("samples_by_source", "dropped_samples"), Every(MEASURED)),
     "mixture": Every(Every(MEASURED)),
     "as_written": Every(TEXT),
-    "bad_samples": PERHAPS,
+    **dict.fromkeys(("bad_samples", "bad_validation_samples"), PERHAPS),
     "left_out": LIST,
     "drift": Each({"key": TEXT}, ("key",)),
     "complete": FLAG,

@@ -48,9 +48,12 @@ def note_spelled(readings: list[Reading], progress: Progress, observer: Observer
         )
 
 
-def report_validation(validation: ValidationSet, observer: Observer) -> None:
-    """Name the bad samples of the validation. Raises `FvlmError` when no other is there."""
+def report_validation(validation: ValidationSet, observer: Observer) -> dict[str, dict[str, str]]:
+    """Name the bad samples of the validation: what the run's summary says of them. Raises `FvlmError` when no other is
+    there."""
     for bad in validation.bad:
         observer.warned(f"bad validation sample {bad.sample}: {bad.reason} (left out)")
     if not validation.samples:
         raise FvlmError("no usable validation sample; check [data.validation]")
+    bad = {bad.sample: bad.reason for bad in validation.bad}
+    return {"bad_validation_samples": bad} if bad else {}

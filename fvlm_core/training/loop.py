@@ -220,7 +220,7 @@ class _Trainer:
             self.device,
             ready.predicted,
         )
-        ranks.on_first(lambda: report_validation(self.validation, self.observer))
+        ready.summary.update(ranks.on_first(lambda: report_validation(self.validation, self.observer)))
         if self.validation.floor is not None and isinstance(self.objective, TokenLoss):
             ready.summary["val_floor"] = self.validation.floor
         progress = self.progress = latest.progress

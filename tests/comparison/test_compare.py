@@ -13,13 +13,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from run_folders import validation, write_run
 from tiny import run_cli
 
 from fvlm_core.api.views.comparison import show_tables
 from fvlm_core.api.views.console import as_text
 from fvlm_core.comparison import Comparison, compare, table
-from fvlm_core.comparison.formats import FORMATS
+from fvlm_core.comparison.formats import FORMATS, one_column
+from fvlm_core.comparison.measured import ComparedRun, Variant
+from fvlm_core.comparison.multiplier import multiplier
 from fvlm_core.comparison.statistics import Repeats, holm, influence, over_both, over_samples, paired
 from fvlm_core.runs.per_sample_loss import Scored
 from fvlm_core.runs.store import StoredRun, list_runs, open_run
@@ -346,6 +350,49 @@ def test_the_multiplier_is_how_much_more_the_baseline_needs(tmp_path: Path) -> N
     assert {each.unit for each in rows.values() if each.value} == {"FLOPs"}
 
 
+def _variant(name: str, curves: list[list[float]]) -> Variant:
+    """Seeds 0, 1, ... with a loss at each of steps 10, 20, ..., a FLOP each."""
+    runs: list[ComparedRun] = []
+    for seed, losses in enumerate(curves):
+        curve = np.array([[10 * n, 10 * n, 10 * n, loss] for n, loss in enumerate(losses, start=1)])
+        stored = StoredRun(Path(), {"seed": seed})
+        runs.append(ComparedRun(stored, {}, min(losses), curve, None))
+    return Variant(name, tuple(runs), {})
+
+
+_CURVES = st.lists(
+    st.lists(st.floats(0.5, 4.0), min_size=5, max_size=5), min_size=1, max_size=4
+)  # that may rise again, as small runs do
+
+
+@given(ours=_CURVES, theirs=_CURVES)
+def test_a_multiplier_lies_within_its_own_bracket(ours: list[list[float]], theirs: list[list[float]]) -> None:
+    found = multiplier(_variant("ours", ours), _variant("theirs", theirs))
+    if found.low is None:
+        return
+    assert found.value is not None
+    assert found.high is not None
+    assert 0 < found.low <= found.value <= found.high
+
+
+def test_the_multiplier_of_seeds_is_that_of_the_seeds_and_not_of_their_mean_curves() -> None:
+    """Each seed needs what its own baseline needs; the mean curve of the variant, whose best is 1.5, would say 0.91."""
+    ours, theirs = [[3.0, 1.0, 2.0], [3.0, 2.0, 1.0]], [[3.0, 1.0, 1.0], [3.0, 1.5, 1.0]]
+    found = multiplier(_variant("ours", ours), _variant("theirs", theirs))
+    assert (found.low, found.value, found.high, found.loss) == (1.0, 1.0, 1.0, 1.0)
+    half = multiplier(
+        _variant("ours", ours), _variant("theirs", [theirs[0], [3.0, 2.0, 1.5, 1.25, 1.0, 1.0]])
+    )
+    assert (half.low, half.high) == (1.0, pytest.approx(50 / 30))
+    assert half.value == pytest.approx(math.sqrt(50 / 30))
+
+
+def test_seeds_that_bound_a_multiplier_from_both_sides_leave_the_mean_curves_alone() -> None:
+    at_once, later = [1.0, 1.0, 1.0], [3.0, 2.0, 1.5]
+    found = multiplier(_variant("ours", [at_once, later]), _variant("theirs", [later, at_once]))
+    assert (found.value, found.low, found.high) == (1.0, None, None)
+
+
 def test_the_multiplier_of_a_decaying_rate_is_marked(tmp_path: Path) -> None:
     write_run(tmp_path, "phase/baseline", 1.6, curve=CURVE, schedule="cosine")
     write_run(tmp_path, "phase/A1", 1.5, curve=CURVE, schedule="cosine", order=1)
@@ -424,7 +471,7 @@ evaluations; nothing is extrapolated
 """
 
 LATEX = r"""
-\begin{tabular}{llrrrrrrlr}
+\begin{tabular}{@{}llrrrrrrlr@{}}
 \toprule
 variant & changes & seeds & best val & sd & difference & these weights & seeds and samples & verdict & multiplier \\
 \midrule
@@ -459,7 +506,7 @@ def test_columns_are_those_that_are_named_in_their_order(small: list[StoredRun],
     ]
     assert cli(*chosen, "csv")[1].splitlines()[0] == "difference,variant,best_step"
     assert list(json.loads(cli(*chosen, "json")[1])[0]["rows"][1]) == ["difference", "variant", "best_step"]
-    assert "\\begin{tabular}{rlr}" in cli(*chosen, "latex")[1]
+    assert "\\begin{tabular}{@{}rlr@{}}" in cli(*chosen, "latex")[1]
     code, out, err = cli("phase", "--columns", "variant,diference")
     assert (code, out) == (2, "")
     assert 'no column is called "diference": did you mean "difference"?' in err
@@ -490,7 +537,7 @@ def test_the_command_prints_and_writes(small: list[StoredRun], cli: Cli, tmp_pat
     assert "-0.0540 to -0.0480" in out
     out_file = tmp_path / "tables" / "a.tex"
     assert cli("phase", "--out", str(out_file))[:2] == (0, f"{out_file}\n")
-    assert out_file.read_text() == FORMATS["latex"]([table(compare(small))])
+    assert out_file.read_text() == FORMATS["latex"]([one_column(table(compare(small)))])
     assert cli("phase/A_1-*", "phase/baseline-s0", "--baseline", "A_1", "--format", "json")[0] == 0
     elsewhere = [str(run.folder) for run in small]
     assert cli(*elsewhere, "--runs", str(tmp_path / "nothing"), "--format", "markdown")[1] == MARKDOWN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from typing import Any
 
 import published_videos as published
 import pytest
-from tiny import run_cli
+from tiny import CONNECTOR, ENCODER, LLM, TRAINING, run_cli
 
 SETS = {
     "openvid": "nkp37/OpenVid-1M",
@@ -159,3 +160,25 @@ def test_fetch_refuses_what_was_withdrawn_and_what_is_from_no_hub(cli: Run, tmp_
     assert (code, "cannot be downloaded: withdrawn" in err) == (2, True)
     code, _, err = cli("data", "fetch", "shapes", "--to", str(tmp_path))
     assert (code, "is not from a hub" in err) == (2, True)
+
+
+def test_check_counts_what_both_splits_of_a_source_name_once(
+    cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in range(16):
+        (tmp_path / f"{number}.mp4").write_bytes(b"x")
+        (tmp_path / f"{number}.txt").write_text(f"clip {number}")
+    (tmp_path / "3.txt").unlink()
+    source = '[[data.sources]]\nname = "clips"\npath = "."\nholdout = 0.3\n'
+    recipe = 'name = "own"\n' + ENCODER + CONNECTOR + LLM + source + TRAINING
+    (tmp_path / "own.toml").write_text(recipe + '[[runs]]\nid = "a"\n[[runs]]\nid = "b"\ntraining.seed = 1\n')
+    for data in (["own.toml"], ["clips", "-o", "path=.", "-o", "holdout=0.3"]):
+        code, out, err = cli("data", "check", *data)
+        assert (code, err.splitlines()) == (
+            1,
+            [f"{tmp_path}/3.mp4: no caption: 3.txt: No such file or directory"],
+        )
+        assert re.fullmatch(
+            r"15 samples: 1 wrong by the listing of clips \(\d+ train, \d+ validation\)\n", out
+        )

@@ -335,3 +335,105 @@ def test_a_validator_may_look_at_other_fields() -> None:
     )
     assert problems(side=50) == [(("side",), "expected a multiple of 8, got 50")]
     assert problems(side=50, stages="x") == [(("stages",), 'expected int, got "x"')]
+
+
+OVER_A_BASE: dict[str, tuple[str, list[str], list[str]]] = {
+    "a check of two keys, told at their table": (
+        "[training]\nbatch_size = 5\n",
+        [],
+        [
+            "mine.toml:3: training.batch_size: batch_size must be a multiple of micro_batch_size, got 5 and 2 "
+            "(training.micro_batch_size: _base.toml:32)"
+        ],
+    ),
+    "a check of two keys, told at the other": (
+        "[model.encoder]\nheads = 3\n",
+        [],
+        [
+            "mine.toml:3: model.encoder.heads: width: expected a multiple of heads = 3, got 16 "
+            "(model.encoder.width: _base.toml:7)"
+        ],
+    ),
+    "a value that the message quotes": (
+        '[training]\nparallel = "fsdp2"\n',
+        [],
+        [
+            'mine.toml:3: training.parallel: compile: sharded weights are not compiled; expected false with "fsdp2" '
+            "(training.compile: _base.toml:38)"
+        ],
+    ),
+    "what the message does not name": (
+        "[model.encoder]\nimage_size = 14\n",
+        ["model.connector={ name = 'pooled', grid = 2 }"],
+        [
+            "-o model.connector={ name = 'pooled', grid = 2 }: model.connector.grid: expected at most 1, got 2: the "
+            "encoder sees 1 x 1 patches"
+        ],
+    ),
+    "a base's key that another component has not": (
+        '[model.connector]\nname = "pooled"\ngrid = 1\n'
+        '[[runs]]\nid = "a"\n[[runs]]\nid = "b"\nmodel.connector.query_dim = 4\n',
+        [],
+        ["mine.toml:9: model.connector.query_dim: unknown key; expected one of grid, name, visual_scale"],
+    ),
+    "an option": (
+        "",
+        ["training.batch_size=5"],
+        [
+            "-o training.batch_size=5: training.batch_size: batch_size must be a multiple of micro_batch_size, got "
+            "5 and 2 (training.micro_batch_size: _base.toml:32)"
+        ],
+    ),
+    "what each run changes": (
+        "[ablate.A]\ntraining.batch_size = 7\n[ablate.B]\ntraining.batch_size = 5\n",
+        [],
+        [
+            f"mine.toml:{line}: training.batch_size: batch_size must be a multiple of micro_batch_size, got {size} "
+            "and 2 (training.micro_batch_size: _base.toml:32)"
+            for line, size in ((3, 7), (5, 5))
+        ],
+    ),
+    "an entry that is not there": (
+        "[data.sources]\nshapes.clips = 9\nclips.path = 'x'\n",
+        [],
+        ['mine.toml:4: data.sources: of its entries, none is called "clips"; they are 0 shapes'],
+    ),
+    "fits of runs that were replaced": (
+        '[[runs]]\nid = "b"\n',
+        [],
+        [
+            '_base.toml:42: fits[0].runs: no run is called like "a*"; the runs are those of mine.toml:2; '
+            "fits = [] in mine.toml leaves out those of its base"
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OVER_A_BASE)
+def test_what_is_wrong_is_told_at_the_users_own_key_and_the_bases_beside_it(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, options, expected = OVER_A_BASE[case]
+    monkeypatch.chdir(tmp_path)
+    base = RECIPE.replace("[eval]", "compile = true\n[eval]", 1)
+    if case.startswith("fits"):
+        base = RECIPE + '[[fits]]\nruns = "a*"\nmodel = "per-size"\n'
+    (tmp_path / "_base.toml").write_text(base)
+    (tmp_path / "mine.toml").write_text(f'extends = "_base.toml"\n{own}')
+    overrides = [word for option in options for word in ("-o", option)]
+    code, _, err = run_cli(["run", "mine.toml", *overrides, "--dry-run"], monkeypatch, capsys)
+    assert (code, messages(err).splitlines()) == (2, expected)
+
+
+def test_a_key_of_a_bases_own_run_is_told_with_what_the_user_changed_around_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "_base.toml").write_text(RECIPE + '[[runs]]\nid = "a"\nmodel.connector.query_dim = 4\n')
+    (tmp_path / "mine.toml").write_text(
+        'extends = "_base.toml"\n[model.connector]\ngrid = 1\nname = "pooled"\n'
+    )
+    code, _, err = run_cli(["run", "mine.toml", "--dry-run"], monkeypatch, capsys)
+    told = "unknown key; expected one of grid, name, visual_scale"
+    beside = "(beside model.connector.name: mine.toml:4, model.connector.grid: mine.toml:3)"
+    assert (code, messages(err)) == (2, f"_base.toml:43: model.connector.query_dim: {told} {beside}\n")

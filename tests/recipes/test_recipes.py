@@ -8,6 +8,7 @@ import pytest
 from attrs import evolve
 from tiny import ENCODER, RECIPE
 
+from fvlm_core.api.views.plan import parent_text
 from fvlm_core.cli.launch_options import LaunchRequest
 from fvlm_core.recipes import choose
 from fvlm_core.recipes.drift import changes
@@ -238,3 +239,44 @@ def test_the_runs_of_a_list_and_of_a_grid_are_added(tmp_path: Path) -> None:
         Problems, match=r"25,000 runs = \(150 \(runs\) \+ 100 \(axis samples\)\) x 100 \(seeds\)"
     ):
         read_recipe(write(tmp_path, f"seeds = 100\n{text}"))
+
+
+@pytest.mark.parametrize(
+    ("below", "own", "ids", "fits", "said"),
+    [
+        (
+            '[[runs]]\nid = "a"\n[[fits]]\nmodel = "per-size"\n',
+            "[ablate.X]\nmodel.blind = true\n",
+            ["baseline", "X"],
+            0,
+            "of _base.toml: its [[runs]] is not run; its fits are not made",
+        ),
+        (
+            "seeds = 2\n[ablate.A]\nmodel.blind = true\n[ablate.B]\ntraining.lr = 0.1\n",
+            "[ablate.B]\ntraining.lr = 0.2\n[ablate.C]\ntraining.lr = 0.3\n",
+            [f"{name}-s{seed}" for name in ("baseline", "A", "B", "C") for seed in (0, 1)],
+            0,
+            "of _base.toml: its [ablate] is run, too, as far as it is not changed; its seeds = 2 holds",
+        ),
+        (
+            '[[runs]]\nid = "a"\n[[fits]]\nmodel = "per-size"\n',
+            '[[runs]]\nid = "b"\n',
+            ["b"],
+            1,
+            "of _base.toml: its [[runs]] is not run; its fits are made of these runs",
+        ),
+        ('[[runs]]\nid = "a"\n', "training.lr = 0.1\n", ["a"], 0, ""),
+        ("", "[ablate.X]\nmodel.blind = true\n", ["baseline", "X"], 0, ""),
+    ],
+)
+def test_what_becomes_of_the_runs_and_fits_of_a_base_is_said_in_a_line(
+    below: str, own: str, ids: list[str], fits: int, said: str, tmp_path: Path
+) -> None:
+    seeds, _, rest = below.partition("[") if below.startswith("seeds") else ("", "", below)
+    (tmp_path / "_base.toml").write_text(seeds + RECIPE + (f"[{rest}" if seeds else rest))
+    (tmp_path / "mine.toml").write_text(f'extends = "_base.toml"\n{own}')
+    recipe = read_recipe(str(tmp_path / "mine.toml"))
+    assert ([run.id for run in recipe.runs], len(recipe.fits)) == (ids, fits)
+    lines = parent_text(recipe)
+    assert (f"  {said}" == lines[-1]) == bool(said)
+    assert bool(said) or not any(line.startswith("  of ") for line in lines)

@@ -3,7 +3,6 @@ with two figures and a table that compiles."""
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import struct
@@ -20,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.mathtext import MathTextParser
 from measured import SIZES, STEPS, TRUTH, points
 from PIL import Image
+from tex import compiled
 from tiny import run_cli
 
 from fvlm_core.report.figures import LOOKS, PAPER, draw_figures, law_figure, scaling_law_plot
@@ -194,24 +194,6 @@ def test_any_text_is_a_formula_that_can_be_set_or_stays_as_it_is(text: str) -> N
 TEX = shutil.which("pdflatex")
 
 
-def compiled(folder: Path, body: str) -> str:
-    """The page as text."""
-    (folder / "page.tex").write_text(
-        "\\documentclass[twocolumn]{article}\n\\usepackage[T1]{fontenc}\\usepackage[utf8]{inputenc}\n"
-        "\\usepackage{graphicx,booktabs,textcomp}\n\\graphicspath{{figures/}}\n"
-        f"\\begin{{document}}\n{body}\n\\end{{document}}\n"
-    )
-    done = subprocess.run(
-        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"], cwd=folder, capture_output=True,
-        text=True, errors="replace", check=False, env=os.environ | {"SOURCE_DATE_EPOCH": "0"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-2000:]
-    assert "Missing character" not in done.stdout
-    return subprocess.run(
-        ["pdftotext", "page.pdf", "-"], cwd=folder, capture_output=True, text=True, check=True
-    ).stdout
-
-
 @pytest.mark.skipif(
     TEX is None, reason="pdflatex is not on this machine: apt-get install texlive-latex-recommended"
 )
@@ -221,7 +203,7 @@ def test_a_page_of_a_paper_with_two_figures_and_a_table_compiles(
     from run_folders import write_run
 
     from fvlm_core.comparison import compare, table
-    from fvlm_core.comparison.formats import FORMATS
+    from fvlm_core.comparison.formats import FORMATS, one_column
     from fvlm_core.runs.store import list_runs
 
     draw_figures(reports, ["loss-data", "residuals"], tmp_path / "figures", ("pdf",), PAPER)
@@ -229,7 +211,7 @@ def test_a_page_of_a_paper_with_two_figures_and_a_table_compiles(
         write_run(
             tmp_path / "runs", f"phase/{name}", order=order, connector={"depth": "shallow"} if order else {}
         )
-    chosen = table(compare(list_runs(tmp_path / "runs"))).only(["variant", "value", "difference", "verdict"])
+    chosen = one_column(table(compare(list_runs(tmp_path / "runs"))))
     (tmp_path / "table.tex").write_text(FORMATS["latex"]([chosen]))
     text = compiled(
         tmp_path,

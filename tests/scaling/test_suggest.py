@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 from itertools import combinations_with_replacement
 from pathlib import Path
@@ -25,6 +26,7 @@ from fvlm_core.scaling.predict.cost import Size
 from fvlm_core.scaling.predict.design import Candidate, choose, stakes
 from fvlm_core.scaling.predict.optimum import bound
 from fvlm_core.scaling.predict.prior import learn, logarithmic, prior
+from fvlm_core.scaling.predict.reach import data_per_parameter, ratios_outside
 
 pytestmark = pytest.mark.usefixtures("quick_fits")
 
@@ -271,3 +273,43 @@ def test_the_study_of_the_documentation(root: Path) -> None:
     bench = runpy.run_path(str(root / "tests" / "bench" / "bench_suggest.py"))
     middle = bench["study"]("base", 100, bench["SEED"]).median()
     assert middle["pilot, then plan"] <= 0.75 * middle["grid"]
+
+
+def test_a_plan_says_d_per_parameter_beside_that_of_the_points_and_how_to_go_on(cli: Any) -> None:
+    table = points(TRUTH, [2e7, 6e7, 2e8], [2e9, 4e9, 8e9])  # 10 to 400 samples a parameter
+    table["run"] = [f"run-{at}" for at in range(len(table))]
+    table.to_csv("points.csv", index=False)
+    asked = ["suggest", "--data", "points.csv", "--cost", "6ND", "--sizes", "2M,20M,2B", "--budget", "1e20"]
+    asked += ["--target-n", "3B", "--target-d", "60B"]
+    code, out, err = cli(*asked)
+    assert code == 0, err
+    assert out.splitlines()[2].split() == ["size", "N", "D", "D/N", "FLOPs", "runs"]
+    assert "D/N of the points there are: 10 to 400" in out
+    ratios = [float(line.split()[3]) for line in out.splitlines()[3:] if re.match(r"(2M|20M|2B) ", line)]
+    far = [ratio for ratio in ratios if max(ratio / 400, 10 / ratio) > 3]
+    assert far
+    [said] = [line for line in out.splitlines() if line.startswith("  note: D/N of ")]
+    assert "is more than a factor of 3 outside that of the points, 10 to 400; farthest " in said
+    assert out.splitlines()[-2].startswith("next: train these, add their rows to the points and ask again;")
+    assert out.splitlines()[-1] == "  fvlm suggest RECIPE... --budget 1e+20 --target-n 3e+09 --target-d 6e+10"
+    assert json.loads(cli(*asked, "--json")[1])["d_per_n"] == [10.0, 400.0]
+
+
+@pytest.mark.parametrize(("ratio", "said"), [(30.0, False), (1200.0, False), (1210.0, True), (3.3, True)])
+def test_a_factor_of_three_outside_the_points_goes_without_saying(ratio: float, said: bool) -> None:
+    run = Candidate("20M", 2e7, 2e7 * ratio, 1.0, 1.0)
+    assert bool(ratios_outside([run], (10.0, 400.0))) == said
+    assert data_per_parameter(pd.DataFrame({"n": [1e6, np.nan, 2e6], "d": [1e7, 1e9, np.nan]})) == (
+        10.0,
+        10.0,
+    )
+    assert data_per_parameter(pd.DataFrame({"n": [np.nan], "d": [1.0]})) is None
+
+
+def test_a_plan_for_a_recipe_whose_fits_name_its_own_runs_is_a_recipe_that_runs(cli: Any) -> None:
+    fits = '[[fits]]\nmodel = "per-size"\nruns = "n*"\n[[fits]]\nmodel = "per-size"\nholdout = "wide"\n'
+    Path("grid.toml").write_text(RECIPE + GRID + fits)
+    code, _, err = cli("suggest", "grid.toml", "--budget", "1e13", "--target-n", "1M", "--target-d", "1M")
+    assert code == 0, err
+    again = read_recipe("grid-next.toml" if Path("grid-next.toml").exists() else "tiny-next.toml")
+    assert [(fit.model, fit.runs, fit.holdout) for fit in again.fits] == [("per-size", None, None)]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from fvlm_core.api.views.bad_data import left_out_text, unusable_text
 from fvlm_core.api.views.console import new_table, print_whole
 from fvlm_core.api.views.display import clock
 
@@ -22,8 +23,11 @@ def say_skipped(console: Console, recipe: Recipe, outcomes: Sequence[Outcome]) -
         console.print(f"{recipe.name}: already complete ({runs})")
 
 
-def show_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
-    """The table of runs. "of blind" is the loss on the caption's own words as a share of the blind run's."""
+def show_outcomes(
+    console: Console, outcomes: Sequence[Outcome], check: str = "fvlm data check RECIPE"
+) -> None:
+    """The table of runs, and what of them a person should know. "of blind" is the loss on the caption's own words as a
+    share of the blind run's. check: the command that names all that is wrong with the data."""
     from fvlm_core.data.mixture_counts import shares
 
     blind = [o.summary["best_val_loss_content"] for o in outcomes if o.run.config.model.blind]
@@ -67,4 +71,14 @@ def show_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
         realised = outcome.summary.get("mixture") or {}
         if len(realised) > 1:
             console.print(f"mixture of {outcome.run.id}: {shares(realised)} of the samples", soft_wrap=True)
+    for line in _bad_data([outcome.summary for outcome in outcomes], check):
+        console.print(line, style="yellow", soft_wrap=True, markup=False)
     console.print()
+
+
+def _bad_data(summaries: Sequence[Mapping[str, Any]], check: str) -> list[str]:
+    """What of the data could not be used, of all runs together: those of a pool told nobody where they were trained."""
+    kinds = ("bad_samples", "bad_validation_samples")
+    bad = {name: why for one in summaries for kind in kinds for name, why in (one.get(kind) or {}).items()}
+    left_out = list(dict.fromkeys(text for one in summaries for text in one.get("left_out") or ()))
+    return [*unusable_text(bad, check), *left_out_text(len(left_out), left_out, check)]

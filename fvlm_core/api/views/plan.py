@@ -10,9 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fvlm_core.api.views.bad_data import check_command, left_out_text, unusable_text
 from fvlm_core.api.views.console import new_table, print_whole
 from fvlm_core.api.views.memory import memory_notes, memory_table
 from fvlm_core.api.views.recipe import resolved_text
+from fvlm_core.data.lengths import LOOKED_AT
 from fvlm_core.planning.flops import COMPONENTS
 from fvlm_core.planning.plan import RunPlan
 from fvlm_core.recipes.parent import Difference, Parentage, parentage
@@ -50,10 +52,15 @@ def plan_json(recipe: Recipe, plans: Sequence[RunPlan], family: Parentage | None
 
 
 def show_plan(
-    console: Console, recipe: Recipe, plans: Sequence[RunPlan], family: Parentage | None = None
+    console: Console,
+    recipe: Recipe,
+    plans: Sequence[RunPlan],
+    family: Parentage | None = None,
+    overrides: Sequence[str] = (),
 ) -> None:
     """The resolved recipe as TOML (what most runs share, then what each changes), what it changes of its parent, the
-    runs, the models, memory, notes. family: as in `plan_json`."""
+    runs, the models, memory, notes, unusable data. family: as in `plan_json`. overrides: that the recipe was read
+    with."""
     for line in resolved_text(recipe):
         console.print(Text(line, "bold" if line.startswith("[") else ""), soft_wrap=True)
     console.print()
@@ -69,7 +76,7 @@ def show_plan(
     alike = _alike(plans, lambda plan: (plan.need, plan.disk.checkpoint, plan.disk.checkpoints))
     print_whole(console, memory_table(alike))
     console.print()
-    for note in _notes(plans):
+    for note in [*_notes(plans), *_bad_data(plans, check_command(recipe.file, overrides))]:
         console.print(Text("- " + note.replace("\n", "\n  ")), soft_wrap=True)
 
 
@@ -81,6 +88,7 @@ def parent_text(recipe: Recipe, family: Parentage | None = None) -> list[str]:
     for run, differences in family.runs.items():
         own: list[Difference] = [d for d in differences if d not in shared]
         lines += [f"  {run}: {'; '.join(map(str, own))}"] if own else []
+    lines += [f"  {family.of_runs}"] if family.of_runs else []
     return lines if len(lines) > 1 else [f"against {family.parent}: nothing changes"]
 
 
@@ -184,6 +192,14 @@ def _notes(plans: Sequence[RunPlan]) -> list[str]:
         note if len(ids) == len(plans) else f"{note} ({listed(ids, _NAMED)})" for note, ids in said.items()
     ]
     return told + _epochs(plans)
+
+
+def _bad_data(plans: Sequence[RunPlan], check: str) -> list[str]:
+    """What of the data cannot be used, as far as a plan looks, of all runs together."""
+    bad = {sample: why for plan in plans for sample, why in plan.bad_samples.items()}
+    worst = max(plans, key=lambda plan: plan.left_out)
+    of = f" of the first {LOOKED_AT} of training"
+    return [*unusable_text(bad, check, of), *left_out_text(worst.left_out, worst.first_left_out, check)]
 
 
 def _epochs(plans: Sequence[RunPlan]) -> list[str]:

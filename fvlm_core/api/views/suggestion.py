@@ -26,10 +26,15 @@ def print_suggestion(console: Console, suggestion: Suggestion) -> None:
         f"{known}; {'; '.join(advice.noise.parts)}; budget {suggestion.budget}",
         "dim",
     )
-    table = new_table("size", "N", "D", "FLOPs", "runs", right=("N", "D", "FLOPs", "runs"))
+    numbers = ("N", "D", "D/N", "FLOPs", "runs")
+    table = new_table("size", *numbers, right=numbers)
     for run, times in Counter(advice.suggested.runs).items():
-        table.add_row(run.label, f"{run.n:.4g}", f"{run.d:.4g}", f"{run.flops:.3g}", str(times))
+        amounts = (f"{run.n:.4g}", f"{run.d:.4g}", f"{run.d / run.n:.3g}", f"{run.flops:.3g}")
+        table.add_row(run.label, *amounts, str(times))
     console.print(table)
+    if suggestion.d_per_n is not None:
+        low, high = suggestion.d_per_n
+        _say(console, f"D/N of the points there are: {low:.3g} to {high:.3g}", "dim")
     designs = new_table(
         "standard error of the predicted loss", "", "FLOPs", "runs", right=("", "FLOPs", "runs")
     )
@@ -45,6 +50,9 @@ def print_suggestion(console: Console, suggestion: Suggestion) -> None:
     if suggestion.text:
         console.print(f"recipe: {suggestion.out}", soft_wrap=True)
         console.print(f"  fvlm run {suggestion.out}", soft_wrap=True)
+    elif advice.suggested.runs:
+        said = "next: train these, add their rows to the points and ask again; recipes of such sizes get them as one:"
+        console.print(f"{said}\n  {suggestion.again}", soft_wrap=True)
 
 
 def percent(error: float) -> str:

@@ -127,7 +127,10 @@ def _bad(runs: Sequence[Gathered]) -> Table:
     rows: list[list[Cell]] = []
     notes: list[str] = []
     for one in runs:
-        bad: Mapping[str, object] = one.summary.get("bad_samples") or {}
+        bad: Mapping[str, object] = {
+            **(one.summary.get("bad_samples") or {}),
+            **(one.summary.get("bad_validation_samples") or {}),
+        }
         rows += [
             [Cell(one.label), Cell(str(name)), Cell(str(why))] for name, why in list(bad.items())[:_NAMED]
         ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from attrs import frozen
@@ -9,6 +11,7 @@ from attrs import frozen
 from fvlm_core.interfaces.fit import FitModel
 from fvlm_core.scaling.fit.objective import Floats
 from fvlm_core.scaling.predict.cost import SAME_SIZE, Cost
+from fvlm_core.scaling.predict.design import Candidate
 from fvlm_core.scaling.predict.question import At
 
 FARTHEST = {"N": 30.0, "D": 30.0, "C": 300.0}
@@ -18,6 +21,11 @@ far beyond their range as the range is wide."""
 
 FARTHEST_OTHER = FARTHEST["N"]
 """Of columns that a law declares."""
+
+
+FARTHEST_RATIO = 3.0
+"""How far D/N of a suggested run may lie outside that of the points without a word: 0.2 and 200 samples a parameter are
+other regimes, though N and D alone may both have been seen."""
 
 
 @frozen
@@ -57,6 +65,27 @@ class Outside:
             f"{self.quantity} = {self.value:.3g} is farther from the points, {self.low:.3g} to {self.high:.3g}, than "
             "these lie apart, which is as far as they carry"
         )
+
+
+def data_per_parameter(table: pd.DataFrame) -> tuple[float, float] | None:
+    """The least and the largest D/N of points; None where no point has both."""
+    known = (table["d"] / table["n"]).to_numpy(float)
+    known = known[np.isfinite(known) & (known > 0)]
+    return (float(known.min()), float(known.max())) if len(known) else None
+
+
+def ratios_outside(runs: Sequence[Candidate], seen: tuple[float, float]) -> str:
+    """The sentence about runs whose D/N is farther outside that of the points, `seen`, than goes without saying; ""
+    where there is none."""
+    outside = {run: max(run.d / run.n / seen[1], seen[0] / (run.d / run.n)) for run in runs}
+    far = [run for run in runs if outside[run] > FARTHEST_RATIO]
+    if not far:
+        return ""
+    worst = max(far, key=outside.__getitem__)
+    return (
+        f"D/N of {len(far)} of the {len(runs)} runs is more than a factor of {FARTHEST_RATIO:g} outside that of the "
+        f"points, {seen[0]:.3g} to {seen[1]:.3g}; farthest {worst.d / worst.n:.3g}, of {worst.label}"
+    )
 
 
 def beyond_others(law: FitModel, table: pd.DataFrame, at: At) -> list[Excess | Outside]:
