@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from attrs import asdict, evolve, field, frozen
 
-from fvlm_core.planning.plan import RunPlan, plan
+from fvlm_core.planning.plan import plan
+from fvlm_core.planning.run_plan import RunPlan
 from fvlm_core.recipes.campaign import WITHIN, CampaignSettings, CampaignTarget, part
 from fvlm_core.recipes.read import Recipe, Run, settings_from
 from fvlm_core.scaling.campaign.belief import Question, check_campaign_law

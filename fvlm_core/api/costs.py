@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fvlm_core.planning.plan import RunPlan
+    from fvlm_core.planning.run_plan import RunPlan
     from fvlm_core.recipes.read import Recipe
     from fvlm_core.scaling.points.points import Points
     from fvlm_core.scaling.predict.cost import Cost

@@ -22,7 +22,7 @@ from fvlm_core.utils.errors import UsageError
 
 if TYPE_CHECKING:
     from fvlm_core.interfaces.fit import FitModel
-    from fvlm_core.planning.plan import RunPlan
+    from fvlm_core.planning.run_plan import RunPlan
     from fvlm_core.recipes.read import Run
     from fvlm_core.scaling.fit.objective import Floats
     from fvlm_core.scaling.points.points import Points

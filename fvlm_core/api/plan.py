@@ -19,7 +19,7 @@ from fvlm_core.recipes import read
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fvlm_core.planning.plan import RunPlan
+    from fvlm_core.planning.run_plan import RunPlan
 
 
 @public

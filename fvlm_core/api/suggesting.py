@@ -30,7 +30,7 @@ from fvlm_core.utils.parse_number import parse_count
 
 if TYPE_CHECKING:
     from fvlm_core.interfaces.fit import FitModel
-    from fvlm_core.planning.plan import RunPlan
+    from fvlm_core.planning.run_plan import RunPlan
 
 FEWEST_STEPS = 100
 """Of the shortest run suggested, unless told otherwise: warm-up and the first drop say nothing of scaling."""

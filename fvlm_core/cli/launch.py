@@ -17,7 +17,7 @@ from fvlm_core.execution.grid import Grid, open_grid, open_launcher, prepare_dat
 from fvlm_core.execution.jobs import CommandLine, earlier_runs
 from fvlm_core.execution.sequential import Outcome
 from fvlm_core.interfaces.launcher import Launcher
-from fvlm_core.planning.plan import RunPlan
+from fvlm_core.planning.run_plan import RunPlan
 from fvlm_core.recipes.read import Recipe, read_launcher
 from fvlm_core.training.signals import Stopped, StopRequest
 from fvlm_core.training.world import world_size

@@ -8,7 +8,7 @@ from math import ceil
 from fvlm_core.api.views.plan import about
 from fvlm_core.interfaces.launcher import Launcher
 from fvlm_core.planning.memory_fit import gib
-from fvlm_core.planning.plan import RunPlan
+from fvlm_core.planning.run_plan import RunPlan
 from fvlm_core.planning.wall_time import wall_seconds
 from fvlm_core.recipes.read import Recipe
 

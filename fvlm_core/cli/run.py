@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fvlm_core.execution.sequential import Outcome
-    from fvlm_core.planning.plan import RunPlan
+    from fvlm_core.planning.run_plan import RunPlan
     from fvlm_core.recipes.read import Recipe
 
 

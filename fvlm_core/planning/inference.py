@@ -6,7 +6,7 @@ from attrs import evolve, field, frozen
 
 from fvlm_core.planning.connector_trace import Tracer
 from fvlm_core.planning.flops import COMPONENTS, ledger
-from fvlm_core.planning.plan import RunPlan
+from fvlm_core.planning.run_plan import RunPlan
 from fvlm_core.recipes.schema import RunRecipe
 
 

@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol
 
 from attrs import evolve, frozen
 
-from fvlm_core.planning.plan import RunPlan
+from fvlm_core.planning.run_plan import RunPlan
 from fvlm_core.recipes.learning_rate import LRRule
 from fvlm_core.recipes.parent import Parentage, differences
 from fvlm_core.recipes.read import Recipe, Run

@@ -23,7 +23,8 @@ from fvlm_core.interfaces.data import VideoFile
 from fvlm_core.media.video import BadSample, count_frames, decode
 from fvlm_core.model.build import make_chat
 from fvlm_core.planning.compute import flops_per_sample
-from fvlm_core.planning.plan import ASSUMED_VOCABULARY, RunPlan, plan
+from fvlm_core.planning.plan import ASSUMED_VOCABULARY, plan
+from fvlm_core.planning.run_plan import RunPlan
 from fvlm_core.recipes.read import Recipe, read_recipe
 from fvlm_core.recipes.resolved import resolved
 

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from fvlm_core.api.views.console import new_table
 from fvlm_core.planning.memory_fit import gib
-from fvlm_core.planning.plan import RunPlan
+from fvlm_core.planning.run_plan import RunPlan
 
 COLUMNS = ("weights", "gradients", "optimizer", "copies", "kept", "keys, values", "working", "runtime")
 

@@ -16,7 +16,7 @@ from fvlm_core.api.views.memory import memory_notes, memory_table
 from fvlm_core.api.views.recipe import resolved_text
 from fvlm_core.data.lengths import LOOKED_AT
 from fvlm_core.planning.flops import COMPONENTS
-from fvlm_core.planning.plan import RunPlan
+from fvlm_core.planning.run_plan import RunPlan
 from fvlm_core.recipes.parent import Difference, Parentage, parentage
 from fvlm_core.recipes.read import Recipe
 from fvlm_core.recipes.resolved import resolved

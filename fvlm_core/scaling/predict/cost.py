@@ -14,7 +14,7 @@ from fvlm_core.scaling.points.points import Points, size_label
 from fvlm_core.utils.errors import UsageError
 
 if TYPE_CHECKING:
-    from fvlm_core.planning.plan import RunPlan
+    from fvlm_core.planning.run_plan import RunPlan
 
 CostName = Literal["ledger", "6ND"]
 
