@@ -55,11 +55,6 @@ class FirstSamples:
     bad: dict[str, str]
 
 
-def first_lengths(config: RunRecipe, sources: Sources, chat: Chat) -> list[SampleLengths]:
-    """The lengths of `first_samples`. Raises `BadSample`."""
-    return first_samples(config, sources, chat).lengths
-
-
 def first_samples(config: RunRecipe, sources: Sources, chat: Chat) -> FirstSamples:
     """The first samples of the training mixture, as the model will see them; unusable ones are left out.
 

@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 from attrs import evolve, frozen
 
-from fvlm_core.data.lengths import SampleLengths, first_lengths
+from fvlm_core.data.lengths import SampleLengths, first_samples
 from fvlm_core.data.sources import Sources
 from fvlm_core.interfaces.chat import Chat
 from fvlm_core.interfaces.optimizer import OptimizerSettings, OwnOptimizer
@@ -45,7 +45,7 @@ class SampleFlops:
 def flops_per_sample(config: RunRecipe, sources: Sources, chat: Chat) -> SampleFlops:
     """What a run's samples cost. Raises `BadSample` when a clip cannot be opened."""
     tracer = Tracer.of(config.model, chat.vocabulary, config.training.lora)
-    samples = first_lengths(config, sources, chat)
+    samples = first_samples(config, sources, chat).lengths
     return SampleFlops(sample_ledger(config, tracer, samples).total, answering_flops(config, tracer, samples))
 
 

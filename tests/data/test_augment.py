@@ -17,7 +17,7 @@ from trainer import difference, go, opened, outcome, small
 
 from fvlm_core.data.augment import augmented, cropped, kept, recoloured
 from fvlm_core.data.collate import Preparer
-from fvlm_core.data.lengths import first_lengths
+from fvlm_core.data.lengths import first_samples
 from fvlm_core.data.loader import TrainingData, micro_batches, validation_set
 from fvlm_core.data.mixture import Mixture
 from fvlm_core.data.planning import Planner, RankShare
@@ -173,7 +173,7 @@ def test_planned_micro_batches_count_what_is_shown(clips: Path, tmp_path: Path) 
     )
     chat = make_chat(config.model, sources.texts)
     means = [
-        np.mean([one.frames for one in first_lengths(of, sources, chat)])
+        np.mean([one.frames for one in first_samples(of, sources, chat).lengths])
         for of in (config, evolve(config, data=evolve(config.data, augment=None)))
     ]
     assert means[0] < 0.75 * means[1]

@@ -16,7 +16,7 @@ from videos import write_video
 
 from fvlm_core.api.views.plan import about, plan_json, show_plan
 from fvlm_core.api.views.recipe import resolved_text
-from fvlm_core.data.lengths import decoding_seconds, first_lengths
+from fvlm_core.data.lengths import decoding_seconds, first_samples
 from fvlm_core.data.sources import open_sources
 from fvlm_core.hardware.throughput import Speed
 from fvlm_core.interfaces.data import VideoFile
@@ -180,7 +180,7 @@ def test_unusable_samples_are_left_out_of_the_mean(tmp_path: Path) -> None:
     sources = open_sources(config.data)
     chat = make_chat(config.model, sources.texts)
     with pytest.raises(BadSample, match="no token left to supervise"):  # the answer begins after 16 tokens
-        first_lengths(config, sources, chat)
+        first_samples(config, sources, chat)
 
 
 def test_time_is_work_over_rate_and_never_less_than_its_layers() -> None:

@@ -24,7 +24,7 @@ from trainer import small as recipe
 
 from fvlm_core.data.batch import Batch
 from fvlm_core.data.collate import Preparer, collate
-from fvlm_core.data.lengths import first_lengths
+from fvlm_core.data.lengths import first_samples
 from fvlm_core.data.mixture_counts import Realised, count_batch
 from fvlm_core.data.sources import open_sources
 from fvlm_core.interfaces.data import Sample, Turn
@@ -249,7 +249,7 @@ def test_a_pair_is_prepared_as_one_example(tmp_path: Path, monkeypatch: pytest.M
         "frames": 6,
         "tokens": int((batch.lengths + worse.lengths).sum()),
     }
-    lengths = first_lengths(run.config, open_sources(run.config.data), preparer.chat)
+    lengths = first_samples(run.config, open_sources(run.config.data), preparer.chat).lengths
     assert all(sample.rejected and sample.rejected[0] > 0 for sample in lengths)
 
 
