@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import attrs
-from cattrs import Converter
+from cattrs import BaseConverter
 
 from fvlm_core.recipes.located import Key, Located
 from fvlm_core.utils.address import Address, is_address
@@ -56,14 +56,14 @@ def did_you_mean(name: str, valid: list[str]) -> str:
 
 
 @cache
-def _plain() -> Converter:
+def _plain() -> BaseConverter:
     """Without readers of its own, made once: making one takes longer than what most tables take to be read."""
     return _converter({})
 
 
-def _converter(special: dict[type, Reader]) -> Converter:
+def _converter(special: dict[type, Reader]) -> BaseConverter:
     # cattrs finds the hook for each type, unions and nested generics included; the hooks below are strict.
-    converter = Converter(detailed_validation=False)
+    converter = BaseConverter(detailed_validation=False)
 
     for cls in (bool, int, float, str):
         converter.register_structure_hook(cls, _scalar)
@@ -144,7 +144,7 @@ def _literal(value: Located, cls: Any) -> Any:
     raise Invalid([((), f"expected {expected}, got {got(value.value)}{hint}")])
 
 
-def _tuple(converter: Converter, value: Located, cls: Any) -> tuple[Any, ...]:
+def _tuple(converter: BaseConverter, value: Located, cls: Any) -> tuple[Any, ...]:
     if not isinstance(value.value, list):
         raise Invalid([((), f"expected an array, got {got(value.value)}")])
     inner = get_args(cls)
@@ -161,7 +161,7 @@ def _tuple(converter: Converter, value: Located, cls: Any) -> tuple[Any, ...]:
     return tuple(out)
 
 
-def _union(converter: Converter, value: Located, cls: Any) -> Any:
+def _union(converter: BaseConverter, value: Located, cls: Any) -> Any:
     options = [option for option in get_args(cls) if option is not types.NoneType]
     tables = [option for option in options if attrs.has(option)]
     scalars = [option for option in options if not attrs.has(option)]
@@ -181,7 +181,7 @@ def _union(converter: Converter, value: Located, cls: Any) -> Any:
     raise Invalid([((), f"expected {expected}, got {got(value.value)}")])
 
 
-def _read_class(converter: Converter, value: Located, cls: type[T], beside: Sequence[str] = ()) -> T:
+def _read_class(converter: BaseConverter, value: Located, cls: type[T], beside: Sequence[str] = ()) -> T:
     """An attrs class from a table: unknown and missing keys, wrong types and failed validators, all of them.
 
     A field with a converter is read as what the converter takes. beside: see `structure`.
@@ -189,7 +189,7 @@ def _read_class(converter: Converter, value: Located, cls: type[T], beside: Sequ
     if not isinstance(value.value, dict):
         raise Invalid([((), f"expected a table, got {got(value.value)}")])
     fields = {a.name: a for a in attrs.fields(cls) if a.init}
-    hints = get_type_hints(cls, include_extras=True)
+    hints = _hints(cls, include_extras=True)
     known = [*fields, *beside]
     problems: list[tuple[Key, str]] = [
         ((name,), f"unknown key{did_you_mean(name, known) or _listing(known)}")
@@ -221,11 +221,15 @@ def _read_class(converter: Converter, value: Located, cls: type[T], beside: Sequ
         raise Invalid([at_field(cls, str(error))]) from None
 
 
-def _read_field(converter: Converter, value: Located, attribute: Any, hints: dict[str, Any]) -> Any:
+_hints = cache(get_type_hints)
+"""Read once for each class and function: that takes longer than to read a table of one."""
+
+
+def _read_field(converter: BaseConverter, value: Located, attribute: Any, hints: dict[str, Any]) -> Any:
     said = getattr(attribute.converter, "__annotations__", {})
     if not said:
         return converter.structure(value, hints[attribute.name])
-    taken = next(hint for name, hint in get_type_hints(attribute.converter).items() if name != "return")
+    taken = next(hint for name, hint in _hints(attribute.converter).items() if name != "return")
     try:
         return attribute.converter(converter.structure(value, taken))
     except ValueError as error:

@@ -28,8 +28,6 @@ from fvlm_core.recipes.parametrisation import LoRA
 from fvlm_core.recipes.parent import parentage
 from fvlm_core.recipes.read import read_recipe
 
-pytestmark = pytest.mark.usefixtures("speed_measured_once")
-
 SAMPLES, FRAMES, TEXT = 4, 4, 24
 EYE = {"width": 48, "depth": 3, "heads": 4}
 SPEAKER = {"width": 64, "mlp": 160, "depth": 3, "heads": 4, "kv_heads": 2}

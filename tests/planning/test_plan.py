@@ -28,8 +28,6 @@ from fvlm_core.planning.run_plan import RunPlan
 from fvlm_core.recipes.read import Recipe, read_recipe
 from fvlm_core.recipes.resolved import resolved
 
-pytestmark = pytest.mark.usefixtures("speed_measured_once")
-
 
 @pytest.fixture(scope="module", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:

@@ -20,8 +20,6 @@ from fvlm_core.runs.store import list_runs
 from fvlm_core.training.length import Length, Spent, schedules
 from fvlm_core.utils.errors import FvlmError
 
-pytestmark = pytest.mark.usefixtures("speed_measured_once")
-
 
 def trained(**goal: Any) -> Training:
     return Training(**{"micro_batch_size": 1, "warmup": 0.0, **goal})
