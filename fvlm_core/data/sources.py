@@ -26,8 +26,8 @@ class Sources:
 
     train: tuple[DataSource, ...]
     validation: tuple[DataSource, ...]
-    _chats: list[tuple[Chosen, Chat]] = field(
-        factory=list[tuple[Chosen, Chat]], init=False, eq=False, repr=False
+    _chats: list[tuple[object, Chat]] = field(
+        factory=list[tuple[object, Chat]], init=False, eq=False, repr=False
     )
 
     @property
@@ -43,11 +43,13 @@ class Sources:
     def chat(self, llm: Chosen) -> Chat:
         """The chat format of an LLM. Where its tokenizer is made from the texts, it is made once, for the estimate of
         memory and for all runs of this data: of 65,536 captions it takes 0.4 s."""
+        settings = getattr(llm.config, "chat_settings", lambda: llm)()
+        key = type(llm.config), settings
         for other, made in self._chats:
-            if other == llm:
+            if other == key:
                 return made
         made = llm.config.chat(self.texts)
-        self._chats.append((llm, made))
+        self._chats.append((key, made))
         return made
 
 

@@ -40,7 +40,8 @@ class Chat(Protocol):
 
     An LLM component's config object makes one: `config.chat(corpus, file=None) -> Chat`, where `corpus` is a
     callable that returns an iterator over every text of the training sources (for tokenizers made from the data)
-    and `file` is a tokenizer saved earlier by `save`.
+    and `file` is a tokenizer saved earlier by `save`. What the chat depends on beside the corpus it may say by
+    `config.chat_settings()`, any value that compares equal where chats are: without it, by all of the config.
     """
 
     vocabulary: int

@@ -111,6 +111,10 @@ class SmolLM2:
             recompute=self.checkpoint_activations,
         )
 
+    def chat_settings(self) -> object:
+        """What `chat` depends on beside the corpus: sizes are nothing to a tokenizer made from the data."""
+        return (FROM_DATA, self.system) if self._tokenizer() == FROM_DATA else self
+
     def chat(self, corpus: Callable[[], Iterable[str]], file: Path | None = None) -> ChatML:
         """The chat format with this model's tokenizer; see `Chat`.
 
