@@ -43,7 +43,7 @@ def plan(
 
 def planned(recipe: read.Recipe, root: Path, device: str | None, mfu: float | None) -> list[RunPlan]:
     """The plan of every run, with what is missing for it among its notes."""
-    from fvlm_core.execution.sequential import as_begun, missing_start
+    from fvlm_core.execution.begun import as_begun, missing_start
     from fvlm_core.hardware.gpus import find_gpu
     from fvlm_core.planning.plan import PlannedDevice, plan
 

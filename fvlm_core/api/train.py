@@ -114,7 +114,8 @@ def train_all(
 
     callbacks: as in `train`. rehearsal: whether the records say that this is one.
     """
-    from fvlm_core.execution.sequential import as_begun, complete_runs, completed, prepare, run_all
+    from fvlm_core.execution.begun import as_begun
+    from fvlm_core.execution.sequential import complete_runs, completed, prepare, run_all
     from fvlm_core.planning.plan import refuse_misfits
     from fvlm_core.training.process_group import Ranks
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from fvlm_core.execution.begun import run_folder
 from fvlm_core.execution.grid_run import GridRun
 from fvlm_core.execution.jobs import CommandLine, earlier_runs, make_job
 from fvlm_core.execution.scheduler import Pool, RetryPolicy, Watcher
-from fvlm_core.execution.sequential import Outcome, check_drift, completed_run, prepare, run_folder
+from fvlm_core.execution.sequential import Outcome, check_drift, completed_run, prepare
 from fvlm_core.interfaces.data import Progress
 from fvlm_core.interfaces.launcher import Launcher
 from fvlm_core.recipes.read import Recipe

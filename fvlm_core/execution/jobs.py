@@ -9,7 +9,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from fvlm_core.execution.sequential import run_folder
+from fvlm_core.execution.begun import run_folder
 from fvlm_core.interfaces.launcher import Job
 from fvlm_core.recipes.read import Recipe, Run
 from fvlm_core.utils.atomic_files import refuse_link

@@ -8,18 +8,19 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from fvlm_core.data.modalities import ungiven
 from fvlm_core.data.pairs import without_pairs
 from fvlm_core.data.sources import Sources, open_all, unseen
 from fvlm_core.execution.attempt import Attempt, Begun
-from fvlm_core.execution.decay import beginning, begins_from
+from fvlm_core.execution.begun import kept_precision, missing_start, run_folder
+from fvlm_core.execution.decay import beginning
 from fvlm_core.hardware.devices import pick_device
-from fvlm_core.hardware.precision import ChosenPrecision, Precision, computed_in, faster_precision
+from fvlm_core.hardware.precision import ChosenPrecision, computed_in, faster_precision
 from fvlm_core.interfaces.data import Progress
 from fvlm_core.model.build import modality_specs
-from fvlm_core.planning.requirements import missing_libraries, missing_weights
+from fvlm_core.planning.requirements import missing_libraries
 from fvlm_core.recipes.drift import Change, check_allowed, explain, refused
 from fvlm_core.recipes.read import Recipe, Run
 from fvlm_core.recipes.resolved import flat
@@ -42,10 +43,9 @@ from fvlm_core.training.process_group import Ranks
 from fvlm_core.training.signals import StopRequest
 from fvlm_core.training.state import find_latest
 from fvlm_core.utils.atomic_files import refuse_link
-from fvlm_core.utils.errors import MissingWeights, UsageError
+from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.folder_lock import writing
 from fvlm_core.utils.paths import keep_runs
-from fvlm_core.weights.init_from import find_initial
 
 
 @frozen
@@ -90,11 +90,6 @@ def complete_runs(recipe: Recipe, root: Path) -> set[str]:
 
 def _is_complete(folder: Path, run: Run) -> bool:
     return _complete_summary(folder, _drift(folder, run)) is not None
-
-
-def run_folder(root: Path, recipe: Recipe, run: Run) -> Path:
-    """Where a run is kept."""
-    return root / recipe.name / run.id
 
 
 def prepare(recipe: Recipe, root: Path, progress: Progress) -> dict[str, Sources]:
@@ -144,27 +139,6 @@ def missing_before(recipe: Recipe, run: Run, root: Path) -> list[str]:
             if state != "complete":
                 found.append(f"training.objective: {name} is {state}; train it to its end first")
     return found
-
-
-def missing_start(recipe: Recipe, run: Run, root: Path) -> list[str]:
-    """What a run would start from and is not on this machine, a message each with the way to get it."""
-    begun = any((run_folder(root, recipe, run) / CHECKPOINTS).glob("step-*"))
-    if begun and not run.config.training.objective_spec.start:
-        return []  # it continues from its own weights
-    training = run.config.training
-    start = training.init_from
-    if training.continue_from and not training.objective_spec.start:
-        return []
-    if start is None:
-        return missing_weights(run.config.model)
-    earlier = recipe.runs[: recipe.runs.index(run)]
-    if start in [f"{recipe.name}/{other.id}" for other in earlier]:
-        return []  # it will be there by then
-    try:
-        find_initial(start, root)
-    except MissingWeights as error:
-        return [str(error)]
-    return []
 
 
 def check_drift(
@@ -252,38 +226,16 @@ def _begin(
     return Begun(found, latest, tokenizer.exists(), _precision(recipe, run, root))
 
 
-def as_begun(recipe: Recipe, root: Path) -> Recipe:
-    """The recipe with the precision that `auto` is of the runs that have begun."""
-    return evolve(
-        recipe,
-        runs=tuple(
-            run if (kept := _kept_precision(recipe, run, root)) is None else computed_in(run, kept)
-            for run in recipe.runs
-        ),
-    )
-
-
 def _precision(recipe: Recipe, run: Run, root: Path) -> ChosenPrecision | None:
     """What `auto` is for a run: the precision that it began in, or the one that this device is faster in; None where
     the recipe says one."""
     training = run.config.training
     if training.precision != "auto":
         return None
-    kept = _kept_precision(recipe, run, root)
+    kept = kept_precision(recipe, run, root)
     if kept is not None:
         return ChosenPrecision(kept, "in which it began")
     return faster_precision(pick_device(training.device))
-
-
-def _kept_precision(recipe: Recipe, run: Run, root: Path) -> Precision | None:
-    """What `auto` is of a run that has begun, or that decays from one that has; None of any other."""
-    if run.config.training.precision != "auto":
-        return None
-    file = run_folder(root, recipe, run) / RECIPE
-    if file.exists():
-        return read_part(file)["resolved"]["training"]["precision"]
-    stored = begins_from(run, root)
-    return stored.record["resolved"]["training"]["precision"] if stored else None
 
 
 def _drift(folder: Path, run: Run, data: Mapping[str, Sources] | None = None) -> list[Change]:

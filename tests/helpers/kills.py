@@ -24,7 +24,7 @@ from trainer import difference, go, opened, outcome, small
 
 import fvlm_core.training.state as state
 from fvlm_core.execution import attempt
-from fvlm_core.execution.sequential import run_folder
+from fvlm_core.execution.begun import run_folder
 from fvlm_core.model.build import compose, make_chat
 from fvlm_core.runs.checkpoint import latest_checkpoint
 

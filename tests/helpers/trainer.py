@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fvlm_core.data.sources import Sources
-from fvlm_core.execution.sequential import prepare, run_all, run_folder
+from fvlm_core.execution.begun import run_folder
+from fvlm_core.execution.sequential import prepare, run_all
 from fvlm_core.recipes.read import Recipe, Run, read_recipe
 from fvlm_core.runs.metrics import deterministic, read_metrics
 from fvlm_core.training.process_group import Elsewhere, Ranks

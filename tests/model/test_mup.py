@@ -14,7 +14,7 @@ from trainer import go, opened, outcome, small
 from transformers import AutoModel
 from widths import BASE, ELSEWHERE, LOGITS, MUP, checked, drawn, final_loss, recipe, sizes
 
-from fvlm_core.execution.sequential import run_folder
+from fvlm_core.execution.begun import run_folder
 from fvlm_core.hf.export import release
 from fvlm_core.model.build import compose
 from fvlm_core.model.mup import parametrise, rate_factors

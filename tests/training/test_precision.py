@@ -14,8 +14,9 @@ from tiny import RECIPE, run_cli
 from trainer import go, opened, outcome, small
 
 from fvlm_core.bench.setting import precision_of
+from fvlm_core.execution.begun import as_begun, run_folder
 from fvlm_core.execution.decay import decaying
-from fvlm_core.execution.sequential import as_begun, check_drift, run_folder
+from fvlm_core.execution.sequential import check_drift
 from fvlm_core.hardware import precision
 from fvlm_core.hardware.devices import set_up
 from fvlm_core.hardware.precision import faster_precision
