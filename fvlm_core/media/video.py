@@ -11,10 +11,7 @@ from typing import IO, Any, cast
 import av
 import av.error
 import numpy as np
-from attrs import define
 from av.container import InputContainer
-from av.packet import Packet
-from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
@@ -25,8 +22,10 @@ from fvlm_core.media import webp
 from fvlm_core.media.archive_members import open_member
 from fvlm_core.media.bad_sample import BadSample as BadSample
 from fvlm_core.media.bad_sample import Unusable
+from fvlm_core.media.clip import CLOCK, Clip, Unforeseen
 from fvlm_core.media.containers import avi_pictures, lost_bytes, track_matrix
 from fvlm_core.media.moving_pictures import is_still
+from fvlm_core.media.packet_choice import may_leave_out
 from fvlm_core.media.pictures import MAX_BYTES
 from fvlm_core.media.suffixes import ANIMATED_SUFFIXES
 from fvlm_core.media.upright import FrameTransform, Orientation, alpha_decoder, pixel_aspect, square, turn_of
@@ -53,18 +52,12 @@ _LENIENT: dict[str, Any] = (
     {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 )
 """Titles that are not UTF-8 are no reason to refuse a film; from 19 on, PyAV is of the same opinion by itself."""
-CLOCK = 0.6e-3
-"""Some containers round times to milliseconds: a picture this much late, in seconds, counts as in time."""
 _UNDECLARED = ("mpeg", "mpegts", "mpegvideo", "h264", "hevc")
 """Containers without a header that declares a duration; what FFmpeg gives for them is a guess."""
 _FRAGMENTED = ("mov,mp4,m4a,3gp,3g2,mj2",)
 """Containers that may be written piece by piece, each with its own share of the duration."""
 _TAIL = 0.02
 """Share of the declared duration that may be missing at the end of a healthy file."""
-_LOST = 0.05
-"""Share of the packets that may give no picture: open groups of pictures at the start of cut recordings."""
-_HIDDEN = ("vp8",)
-"""Codecs whose packets may hold pictures that are never shown, so that packets cannot be counted."""
 
 _STILLS = ("mjpeg", "png", "webp")
 """Codecs whose pictures may hold EXIF data, which FFmpeg lets replace the display matrix of the container."""
@@ -138,11 +131,17 @@ def _explained(video: VideoFile) -> Generator[None]:
 
 
 def _decode(
-    video: VideoFile, size: int, seconds: float | None = None, *, as_decoded: bool = False
+    video: VideoFile,
+    size: int,
+    seconds: float | None = None,
+    *,
+    as_decoded: bool = False,
+    every: bool = False,
 ) -> tuple[NDArray[np.uint8], list[float]]:
     """`decode`, with the clip's length if the header is known not to tell it.
 
-    as_decoded: the times of the pictures are those of their decoding; see `_Clip`.
+    as_decoded: the times of the pictures are those of their decoding; see `Clip`. every: every packet is decoded, also
+    where the pictures shown need but some.
     """
     if content := _picture(video):
         lasting = webp.durations(content)
@@ -150,7 +149,7 @@ def _decode(
         return np.stack(on_screen(webp.frames(content, lasting), times, size, FrameTransform())), times
     with _opened(video) as container:
         stream = _video_track(container)
-        clip = _Clip(
+        clip = Clip(
             container.format.name,
             stream.codec_context.name,
             as_decoded,
@@ -159,7 +158,14 @@ def _decode(
         declared = _declared(container, stream) or 0.0
         times = look_times(seconds or declared, video.fps, video.max_frames)
         look = FrameTransform(pixel_aspect(stream), _container_turn(video, clip, stream))
-        chosen = on_screen(clip.read(container, stream), times, size, look)
+        some = not every and clip.decoder is None and may_leave_out(stream, len(times))
+        frames = clip.read_shown(container, stream, times) if some else clip.read(container, stream)
+        try:
+            chosen = on_screen(frames, times, size, look)
+        except (Unforeseen, av.error.FFmpegError):
+            if not some:
+                raise
+            return _decode(video, size, seconds, as_decoded=as_decoded, every=True)
         number, tick = stream.index, float(stream.time_base or 0)
     clip.check()
     if clip.falls and not as_decoded:
@@ -171,7 +177,7 @@ def _decode(
     return np.stack(chosen), times
 
 
-def _length(video: VideoFile, clip: _Clip, declared: float, stream: int, tick: float) -> float:
+def _length(video: VideoFile, clip: Clip, declared: float, stream: int, tick: float) -> float:
     """How many seconds a clip lasts: what its header declares, or what is really there where that is something else.
 
     Editing tools leave wrong durations behind, and MP4 counts decoding times, which fall behind those of the pictures
@@ -239,7 +245,7 @@ def _video_track(container: InputContainer) -> VideoStream:
     return stream
 
 
-def _container_turn(video: VideoFile, clip: _Clip, stream: VideoStream) -> Orientation | None:
+def _container_turn(video: VideoFile, clip: Clip, stream: VideoStream) -> Orientation | None:
     """How the container says that pictures are shown whose own data FFmpeg puts in its place; None for others."""
     if clip.codec not in _STILLS or clip.container not in _FRAGMENTED:
         return None
@@ -283,83 +289,6 @@ def look_times(seconds: float, fps: float, max_frames: int) -> list[float]:
     )  # the last picture's time and its own length are rounded
     step = 1 / fps if count <= max_frames else seconds / max_frames
     return [k * step for k in range(min(count, max_frames))]
-
-
-@define
-class _Clip:
-    """What was really read of a clip, to compare with what its header declares. Times in seconds.
-
-    as_decoded: the times are those of decoding, for files whose presentation times are wrong: pictures leave the
-    decoder in the order of presentation, whatever order their packets had, as in MPEG-4 whose packets hold two
-    pictures and then none. falls: whether a picture is earlier than the one before it.
-    decoder: in place of the stream's own.
-    packets: those that should give a picture. whole: pictures from packets that nothing is missing of.
-    """
-
-    container: str
-    codec: str
-    as_decoded: bool = False
-    decoder: VideoCodecContext | None = None
-    falls: bool = False
-    packets: int = 0
-    whole: int = 0
-    pictures: int = 0
-    start: float = 0.0
-    end: float = 0.0
-    shortest: float = float("inf")
-    longest: float = 0.0
-    last: float = 0.0
-
-    @property
-    def seconds(self) -> float:
-        return self.end - self.start
-
-    @property
-    def doubt(self) -> float:
-        """How far `seconds` can be off: where the intervals vary, that of the last picture is uncertain."""
-        vary = self.longest - 0.5 * self.shortest if self.pictures > 1 else 0.5 * self.seconds
-        if self.container == "avi":  # it counts the chunks of a picture that stays
-            vary = 0.0
-        return max(vary, 2 * CLOCK)
-
-    def read(self, container: InputContainer, stream: VideoStream) -> Iterator[tuple[float, VideoFrame]]:
-        """Every picture in presentation order, with its time after the first one."""
-        step = 1 / float(stream.average_rate or stream.guessed_rate or 1)
-        packet: Packet[VideoStream] | None = None
-        for packet in container.demux(stream):
-            # An empty packet repeats the picture before it; the decoder would take it for the end.
-            if packet.size:
-                self.packets += not packet.is_discard
-                yield from self._pictures(packet, step)
-        if packet is not None:
-            yield from self._pictures(packet, step)  # PyAV's last packet, which empties the decoder
-
-    def _pictures(self, packet: Packet[VideoStream], step: float) -> Iterator[tuple[float, VideoFrame]]:
-        for frame in (
-            packet.decode() if self.decoder is None else self.decoder.decode(packet if packet.size else None)
-        ):
-            assert frame.time_base is not None
-            previous = self.last
-            ticks = frame.dts if self.as_decoded else frame.pts
-            time = previous + step if ticks is None else float(ticks * frame.time_base)
-            if self.pictures and time < previous:
-                self.falls = True
-                time = previous + step if self.as_decoded else time
-            self.last = time
-            if not self.pictures:
-                self.start = time
-            else:
-                self.shortest = min(self.shortest, time - previous)
-                self.longest = max(self.longest, time - previous)
-            self.pictures += 1
-            self.whole += not packet.is_corrupt
-            self.end = time + (float(frame.duration * frame.time_base) or step)
-            yield time - self.start, frame
-
-    def check(self) -> None:
-        """Raise when pictures are missing although the decoder did not complain."""
-        if self.codec not in _HIDDEN and self.packets - self.whole > _LOST * self.packets:
-            raise Unusable(f"corrupt or cut short: {self.whole} of its {self.packets} pictures are there")
 
 
 def on_screen(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 BITS = 10
 CODECS = {
     "libx264": ("yuv420p", {"crf": "20", "preset": "veryfast"}),
+    "libx265": ("yuv420p", {"crf": "20", "preset": "ultrafast", "x265-params": "log-level=none"}),
     "mpeg4": ("yuv420p", {"qscale": "3"}),
     "libvpx-vp9": ("yuv420p", {"deadline": "realtime", "cpu-used": "8", "crf": "20", "b": "0"}),
     "mjpeg": ("yuvj420p", {"qscale": "3"}),

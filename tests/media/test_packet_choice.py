@@ -1,0 +1,182 @@
+"""What no shown picture needs is not decoded, and what is shown is the same to the bit."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from attrs import evolve
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from videos import index_of, write_video
+
+from fvlm_core.interfaces.data import VideoFile
+from fvlm_core.media import video
+from fvlm_core.media.clip import Clip
+from fvlm_core.media.packet_choice import Coded, choose, shown
+
+
+def decoded(file: VideoFile, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many pictures come out of the decoder."""
+    count = 0
+    plain, foreseen = Clip._pictures, Clip._foreseen
+
+    def counting(given: Any) -> Any:
+        def counted(*arguments: Any) -> Any:
+            nonlocal count
+            for one in given(*arguments):
+                count += 1
+                yield one
+
+        return counted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Clip, "_pictures", counting(plain))
+        patch.setattr(Clip, "_foreseen", counting(foreseen))
+        video.decode(file, 40)
+    return count
+
+
+def alike(file: VideoFile) -> bool:
+    every, times = video._decode(file, 40, every=True)
+    some, looked = video.decode_timed(file, 40)
+    return np.array_equal(every, some) and times == looked
+
+
+X264 = st.fixed_dictionaries(
+    {
+        "preset": st.sampled_from(["ultrafast", "veryfast", "medium"]),
+        "g": st.sampled_from(["7", "12", "250"]),
+        "bf": st.sampled_from(["0", "1", "3", "7"]),
+        "b-pyramid": st.sampled_from(["none", "strict", "normal"]),
+        "flags": st.sampled_from(["+cgop", "-cgop"]),
+        "refs": st.sampled_from(["1", "4"]),
+        "weightp": st.sampled_from(["0", "2"]),
+        "direct-pred": st.sampled_from(["spatial", "temporal"]),
+    }
+)
+X265 = st.builds(
+    lambda *given: {"preset": "ultrafast", "x265-params": ":".join(["log-level=none", *given])},
+    st.sampled_from(["keyint=7", "keyint=12:min-keyint=4", "keyint=250"]),
+    st.sampled_from(["bframes=0", "bframes=3", "bframes=4"]),
+    st.sampled_from(["b-pyramid=0:open-gop=0", "open-gop=0", "open-gop=1", "open-gop=0:temporal-layers=3"]),
+)
+
+
+@pytest.mark.parametrize(("codec", "options"), [("libx264", X264), ("libx265", X265)], ids=["H.264", "H.265"])
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_pictures_and_times_are_those_of_decoding_everything(
+    codec: str, options: st.SearchStrategy[dict[str, str]], suffix: str, tmp_path: Path
+) -> None:
+    @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+    @given(options, st.sampled_from([0.4, 1.0, 3.0]), st.integers(20, 70))
+    def check(how: dict[str, str], fps: float, frames: int) -> None:
+        path = tmp_path / f"clip.{suffix}"
+        write_video(path, frames, fps=10, width=64, height=64, codec=codec, options=how)
+        assert alike(VideoFile(path, max_frames=16, fps=fps))
+
+    check()
+
+
+def test_the_rest_of_a_group_and_what_nothing_refers_to_are_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"g": "10", "bf": "0", "sc_threshold": "0"}
+    grouped = VideoFile(
+        write_video(tmp_path / "groups.mp4", 60, fps=10, options=options), max_frames=8, fps=1.0
+    )
+    assert decoded(grouped, monkeypatch) == 6  # each second begins a group
+    assert [index_of(one) for one in video.decode(evolve(grouped, fps=1.0), 64)] == [0, 10, 20, 30, 40, 50]
+    between = {"g": "250", "bf": "3", "b-pyramid": "none", "b_strategy": "0", "sc_threshold": "0"}
+    loose = VideoFile(write_video(tmp_path / "loose.mp4", 61, fps=10, options=between), max_frames=2, fps=0.1)
+    assert decoded(loose, monkeypatch) <= 61 / 4 + 3
+
+
+def test_pictures_out_of_their_order_are_all_decoded(tmp_path: Path) -> None:
+    """Presentation times that are those of decoding, as some programs write them."""
+    source = write_video(tmp_path / "right.mp4", 40, fps=10, options={"bf": "3", "g": "8", "b_strategy": "0"})
+    wrong = tmp_path / "wrong.mp4"
+    with av.open(str(source)) as read, av.open(str(wrong), "w") as written:
+        came = read.streams.video[0]
+        goes = written.add_stream_from_template(came)
+        for place, packet in enumerate(one for one in read.demux(came) if one.size):
+            packet.stream, packet.time_base = goes, Fraction(1, 10)
+            packet.pts = packet.dts = place
+            packet.duration = 1
+            written.mux(packet)
+    file = VideoFile(wrong, max_frames=5, fps=1.0)
+    assert alike(file)
+
+
+def test_a_film_that_gives_other_pictures_than_it_said_is_decoded_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = VideoFile(write_video(tmp_path / "clip.mp4", 40, fps=10), max_frames=4, fps=1.0)
+    expected = video.decode(file, 40)
+    monkeypatch.setattr("fvlm_core.media.clip.choose", lambda coded, _: [n > 0 for n in range(len(coded))])
+    assert np.array_equal(video.decode(file, 40), expected)
+
+
+# I P B b b P | I P, in the order of decoding: pts, anew, referred.
+GROUPS = [
+    Coded(pts, None, 1, 1, anew, 0, referred)
+    for pts, anew, referred in [
+        *[(0, True, True), (4, False, True), (2, False, True), (1, False, False), (3, False, False)],
+        *[(5, False, True), (6, True, True), (7, False, True)],
+    ]
+]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "decoded"),
+    [
+        ([0], [0]),
+        ([1], [0, 4, 2, 1]),
+        ([2], [0, 4, 2]),
+        ([3], [0, 4, 2, 3]),
+        ([5], [0, 4, 2, 5]),
+        ([6], [6]),
+        ([0, 7], [0, 6, 7]),
+        (range(8), range(8)),
+    ],
+)
+def test_a_picture_needs_what_it_may_be_made_from(wanted: list[int], decoded: list[int]) -> None:
+    taken = [one.pts for one, is_taken in zip(GROUPS, choose(GROUPS, wanted), strict=True) if is_taken]
+    assert sorted(taken) == sorted(decoded)
+
+
+def test_a_lower_layer_of_time_may_be_referred_to_from_above_it() -> None:
+    layered = [evolve(one, layer=int(one.pts in (1, 3)), referred=False) for one in GROUPS]
+    assert choose(layered, [3])[:5] == [True, True, True, False, True]
+
+
+def test_a_picture_is_shown_until_the_next_is_in_time() -> None:
+    seconds = [0.0, 0.4, 1.0005, 2.0]
+    assert shown(seconds, [0.0, 0.5, 1.0, 1.9, 9.0], 0.6e-3) == {0, 1, 2, 3}
+    assert shown(seconds, [1.0], 0.0) == {1}
+
+
+def test_a_set_of_parameters_inside_a_group_is_left_to_the_decoder() -> None:
+    """It changes how the units behind it are read."""
+    from fvlm_core.media.packet_choice import reader
+
+    class Stream:
+        class codec_context:
+            name = "h264"
+            extradata = bytes([1, 0, 0, 0, 0xFF])
+
+    def units(*heads: int) -> memoryview:
+        return memoryview(b"".join((2).to_bytes(4, "big") + bytes([head, 0]) for head in heads))
+
+    read: Any = reader(Stream)  # type: ignore[arg-type]
+    assert read(units(0x65)) == (True, 0, True)
+    assert read(units(0x67, 0x68, 0x65)) == (True, 0, True)
+    assert read(units(0x41)) == (False, 0, True)
+    assert read(units(0x01)) == (False, 0, False)
+    assert read(units(0x68, 0x41)) is None
+    assert read(units(0x06)) is None
+    assert read(units(0x41)[:-1]) is None
