@@ -59,7 +59,7 @@ TRUTH = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
 
 NOISE = 0.01
 
-FVLM = (sys.executable, "-c", "from fvlm_core.cli.main import main; raise SystemExit(main())")
+FVLM = (sys.executable, "-c", "from fvlm_core.cli.main import program; program()")
 BARE = (sys.executable, "-c", "import numpy, scipy.optimize, pandas")
 
 

@@ -25,7 +25,7 @@ def command(rounds: int, as_json: bool) -> None:
     from fvlm_core.cli.bench_pairs import show_pairs
     from fvlm_core.cli.console import stderr
 
-    fvlm = (sys.executable, "-c", "from fvlm_core.cli.main import main; raise SystemExit(main())")
+    fvlm = (sys.executable, "-c", "from fvlm_core.cli.main import program; program()")
     with Display(stderr(), 0) as display:
         found = [
             in_pairs(

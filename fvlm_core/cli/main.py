@@ -5,11 +5,10 @@ Exit codes: 0 done, 1 failure, 2 misuse, 130 interrupted from the keyboard.
 
 from __future__ import annotations
 
-import atexit
-import gc
 import importlib
 import os
 import sys
+from typing import NoReturn
 
 import click
 
@@ -76,8 +75,9 @@ def fvlm(ctx: click.Context) -> None:
     os.getcwd()  # raises where that is gone; what a command imports (MKL) ends the process then, with words of its own
 
 
-# The interpreter ends by looking for cycles in all that torch and transformers made: 1 s, for memory that goes anyway.
-atexit.register(gc.freeze)
+def program() -> NoReturn:
+    """`fvlm`: run the command line of this process, and end it with the exit code."""
+    leaving.end(main())
 
 
 def main() -> int:

@@ -1,7 +1,10 @@
-"""How the process ends when libraries would have it wait."""
+"""How the process ends: soon after its work, also where libraries would have it wait."""
 
 from __future__ import annotations
 
+import atexit
+import gc
+import io
 import os
 import signal
 import sys
@@ -12,9 +15,36 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from threading import Event, Thread
+from typing import NoReturn
 
 code: int | None = None
 """The exit code of the command line, once it is known; what runs `fvlm` as a library has one of its own."""
+
+
+_FILES = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
+
+
+def end(status: int) -> NoReturn:
+    """End the process as the interpreter does, but for taking its modules apart.
+
+    That takes 1.2 s of 5.3 once torch and transformers are there. Threads are waited for, what was registered for the
+    end is called, and files that nobody has closed are flushed. Under a debugger or a profiler, or where a prompt is to
+    follow, the interpreter ends by itself.
+    """
+    if sys.flags.inspect or sys.gettrace() or sys.getprofile():
+        sys.exit(status)
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()  # type: ignore[attr-defined]
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            status = status or 120  # as the interpreter's
+    for one in gc.get_objects():
+        if type(one) in _FILES:
+            with suppress(OSError, ValueError):  # closed, or nothing can be written there
+                one.flush()
+    os._exit(status)
 
 
 def leave_within(seconds: float) -> None:

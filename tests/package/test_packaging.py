@@ -87,7 +87,7 @@ def test_the_wheel_registers_the_command_and_the_plugins(
     [path] = [name for name in names if name.endswith(".dist-info/entry_points.txt")]
     entries = ConfigParser()
     entries.read_string(ZipFile(wheel).read(path).decode())
-    assert dict(entries["console_scripts"]) == {"fvlm": "fvlm_core.cli.main:main"}
+    assert dict(entries["console_scripts"]) == {"fvlm": "fvlm_core.cli.main:program"}
     assert {group: dict(entries[group]) for group in project["entry-points"]} == project["entry-points"]
     for module in entries["fvlm"].values():
         assert module.partition(":")[0].replace(".", "/") + ".py" in names
