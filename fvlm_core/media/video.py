@@ -78,7 +78,8 @@ def decode(video: VideoFile, size: int) -> NDArray[np.uint8]:
     side is scaled to `size` (bicubic), their centre cropped.
 
     Raises `BadSample`: no such file, not a video, no video track, more than `MAX_SIDE` pixels a side, cut
-    short, or corrupt. A picture that is damaged but still decodes is not noticed.
+    short, or corrupt. A picture that is damaged but still decodes is not noticed, nor one that no
+    picture shown is made from.
     """
     return decode_timed(video, size)[0]
 
