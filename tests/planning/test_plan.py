@@ -102,6 +102,16 @@ def test_a_tokenizer_of_the_data_is_made_once_for_all_that_ask_for_it(tmp_path: 
     assert sources.chat(other.model.llm) is not made
 
 
+def test_models_of_several_sizes_share_the_tokenizer_of_their_data(tmp_path: Path) -> None:
+    sources = open_sources(recipe(tmp_path).runs[0].config.data)
+    small, wide, told = (
+        recipe(tmp_path, RECIPE, *keys).runs[0].config.model.llm
+        for keys in ((), ("model.llm.width=32",), ("model.llm.system=Look.",))
+    )
+    assert sources.chat(wide) is sources.chat(small)
+    assert sources.chat(told) is not sources.chat(small)
+
+
 def test_run_and_plan_count_the_same_flops(tmp_path: Path) -> None:
     read = recipe(tmp_path)
     config = read.runs[0].config
