@@ -15,7 +15,7 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from threading import Event, Thread
-from typing import NoReturn
+from typing import Any, NoReturn
 
 code: int | None = None
 """The exit code of the command line, once it is known; what runs `fvlm` as a library has one of its own."""
@@ -31,7 +31,7 @@ def end(status: int) -> NoReturn:
     end is called, and files that nobody has closed are flushed. Under a debugger or a profiler, or where a prompt is to
     follow, the interpreter ends by itself.
     """
-    if sys.flags.inspect or sys.gettrace() or sys.getprofile():
+    if sys.flags.inspect or _watched():
         sys.exit(status)
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()  # type: ignore[attr-defined]
@@ -45,6 +45,13 @@ def end(status: int) -> NoReturn:
             with suppress(OSError, ValueError):  # closed, or nothing can be written there
                 one.flush()
     os._exit(status)
+
+
+def _watched() -> bool:
+    """Whether a debugger, a profiler or a measurement of coverage follows what runs."""
+    monitoring: Any = getattr(sys, "monitoring", None)  # of Python 3.12 and newer
+    tools = [monitoring.get_tool(number) for number in range(6)] if monitoring else []
+    return any((sys.gettrace(), sys.getprofile(), *tools))
 
 
 def leave_within(seconds: float) -> None:
