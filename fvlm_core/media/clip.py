@@ -122,7 +122,8 @@ class Clip:
         self.pictures = len(coded)
         after = [one - self.start for one in seconds]
         chosen = choose(coded, (order[place].pts for place in shown(after, times, CLOCK)))
-        container.seek(coded[0].pts, stream=stream)
+        first = coded[0].pts if coded[0].dts is None else coded[0].dts
+        container.seek(first, stream=stream)
         taken = {one.pts for one, is_taken in zip(coded, chosen, strict=True) if is_taken}
         due = deque((one.pts, time) for one, time in zip(order, after, strict=True) if one.pts in taken)
         packets = iter(container.demux(stream))

@@ -21,6 +21,9 @@ _IDR = {"h264": (5,), "hevc": (19, 20)}
 _SETS = {"h264": (7, 8, 13, 15), "hevc": (32, 33, 34)}
 """Types of the units that say how others are read."""
 
+_MOST_UNITS = 4096
+"""Of one packet: real ones have a few for each row of blocks."""
+
 
 @frozen
 class Coded:
@@ -61,7 +64,9 @@ def reader(stream: VideoStream) -> Callable[[memoryview], tuple[bool, int, bool]
     def read(data: memoryview) -> tuple[bool, int, bool] | None:
         position, layer = 0, 0
         found = anew = referred = amended = False
-        while position + width < len(data):
+        for _ in range(_MOST_UNITS):
+            if position + width + 1 >= len(data):
+                break
             first = data[position + width]
             if name == "h264":
                 kind = first & 31

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -17,7 +18,7 @@ from videos import index_of, write_video
 from fvlm_core.interfaces.data import VideoFile
 from fvlm_core.media import video
 from fvlm_core.media.clip import Clip
-from fvlm_core.media.packet_choice import Coded, choose, shown
+from fvlm_core.media.packet_choice import Coded, choose, reader, shown
 
 
 def decoded(file: VideoFile, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -160,9 +161,19 @@ def test_a_picture_is_shown_until_the_next_is_in_time() -> None:
     assert shown(seconds, [1.0], 0.0) == {1}
 
 
+def reader_of(codec: str, head: bytes) -> Any:
+    return reader(SimpleNamespace(codec_context=SimpleNamespace(name=codec, extradata=head)))  # type: ignore[arg-type]
+
+
+@given(st.sampled_from(["h264", "hevc"]), st.binary(max_size=40), st.binary(max_size=60))
+def test_bytes_that_are_no_units_are_not_understood(codec: str, head: bytes, data: bytes) -> None:
+    read = reader_of(codec, b"\1" + head)
+    assert read is None or read(memoryview(data)) is None or len(data) > 2
+    assert reader_of(codec, b"\0" + head) is None
+
+
 def test_a_set_of_parameters_inside_a_group_is_left_to_the_decoder() -> None:
     """It changes how the units behind it are read."""
-    from fvlm_core.media.packet_choice import reader
 
     class Stream:
         class codec_context:
@@ -172,7 +183,7 @@ def test_a_set_of_parameters_inside_a_group_is_left_to_the_decoder() -> None:
     def units(*heads: int) -> memoryview:
         return memoryview(b"".join((2).to_bytes(4, "big") + bytes([head, 0]) for head in heads))
 
-    read: Any = reader(Stream)  # type: ignore[arg-type]
+    read = reader_of("h264", bytes([1, 0, 0, 0, 0xFF]))
     assert read(units(0x65)) == (True, 0, True)
     assert read(units(0x67, 0x68, 0x65)) == (True, 0, True)
     assert read(units(0x41)) == (False, 0, True)
@@ -180,3 +191,5 @@ def test_a_set_of_parameters_inside_a_group_is_left_to_the_decoder() -> None:
     assert read(units(0x68, 0x41)) is None
     assert read(units(0x06)) is None
     assert read(units(0x41)[:-1]) is None
+    assert read(units(*[0x41] * 4096)) == (False, 0, True)
+    assert read(units(*[0x41] * 4097)) is None
