@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 import io
 import os
 import signal
@@ -33,6 +31,9 @@ def end(status: int) -> NoReturn:
     """
     if sys.flags.inspect or _watched():
         sys.exit(status)
+    import atexit
+    import gc
+
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()  # type: ignore[attr-defined]
     for stream in (sys.stdout, sys.stderr):

@@ -129,4 +129,5 @@ def test_tasks_of_srun_with_other_command_lines_are_told_how_to_be_runs_of_their
     assert [task.returncode for task in tasks] == [1, 1]
     assert "were given different command lines" in said[0]
     assert "WORLD_SIZE=1" in said[0]
-    assert said[1] == ""
+    # torch 2.10's Gloo tells on stdout that it is connected.
+    assert not [line for line in said[1].splitlines() if not line.startswith("[Gloo]")]
