@@ -110,9 +110,13 @@ def heads(llm: LLMBackend) -> set[str]:
 
 def build_part(kind: Kind, chosen: Chosen, *needs: object) -> Any:
     """A part of the model, with fresh weights. needs: what its target takes beside its config."""
+    return part_maker(kind, chosen)(chosen.config, *needs)
+
+
+def part_maker(kind: Kind, chosen: Chosen) -> Callable[..., Any]:
+    """What makes a part of the model, of its config and whatever it needs beside that."""
     found = registry()
-    build = found.load(found.find(kind, chosen.component).component.target)
-    return build(chosen.config, *needs)
+    return found.load(found.find(kind, chosen.component).component.target)
 
 
 def _seeded(seed: int, component: str, build: Callable[[], Any]) -> Any:

@@ -76,7 +76,7 @@ def _named(tree: Located, table: Located, key: Key, text: str) -> list[_Place]:
     """The keys of a recipe that a text names: those at and beside its own, those written out from the root, and what
     was changed to a value that it quotes, in the same table of the recipe."""
     known: list[Key] = []
-    for name in _WORD.findall(text):
+    for name in dict.fromkeys(_WORD.findall(text)):  # a plugin that is off: hundreds of words, in each run
         starts = (key, key[:-1], ()) if "." in name else (key, key[:-1])
         known += [other for start in starts if _has(table, other := (*start, *name.split(".")))]
     quoted = set(_VALUE.findall(text))

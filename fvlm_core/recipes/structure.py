@@ -45,7 +45,7 @@ def structure(
     that the same table may hold and that are read elsewhere: `cls` does not get them, and an unknown key may be meant
     as one of them.
     """
-    converter = _converter(special) if special else _plain()
+    converter = _converter(tuple((special or {}).items()))
     return _read_class(converter, located, cls, beside) if beside else converter.structure(located, cls)
 
 
@@ -56,12 +56,9 @@ def did_you_mean(name: str, valid: list[str]) -> str:
 
 
 @cache
-def _plain() -> BaseConverter:
-    """Without readers of its own, made once: making one takes longer than what most tables take to be read."""
-    return _converter({})
-
-
-def _converter(special: dict[type, Reader]) -> BaseConverter:
+def _converter(readers: tuple[tuple[type, Reader], ...]) -> BaseConverter:
+    """Made once for the same readers: making one takes longer than what most tables take to be read."""
+    special = dict(readers)
     # cattrs finds the hook for each type, unions and nested generics included; the hooks below are strict.
     converter = BaseConverter(detailed_validation=False)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Iterator
-from importlib.metadata import distributions
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from importlib.util import find_spec
@@ -185,9 +186,9 @@ def _check_name(name: str, kind: str) -> None:
     for offer in found.offers:
         if offer.kind == kind and offer.component.name == name:
             raise UsageError(f'{offer.origin} already offers the {kind} "{name}", as "{offer.qualified}"')
-    for one in distributions():
-        if re.sub(r"[-_.]+", "-", one.name).lower() == f"fvlm-{name}":
-            raise UsageError(f"a distribution fvlm-{name} {one.version} is installed: choose another name")
+    with suppress(PackageNotFoundError):
+        installed = version(f"fvlm-{name}")
+        raise UsageError(f"a distribution fvlm-{name} {installed} is installed: choose another name")
     package = _package(name)
     if find_spec(package) is not None:
         raise UsageError(f"a package {package} can be imported already: choose another name")

@@ -21,6 +21,7 @@ from fvlm_core.model.vlm import PLAIN_LOGITS, VLM
 from fvlm_core.planning.compute import count_parameters, nominal_flops, six_nd, vocabulary_parameters
 from fvlm_core.planning.connector_trace import Tracer
 from fvlm_core.planning.flops import Ledger, ledger, mean_ledger
+from fvlm_core.recipes.parametrisation import LoRA
 from fvlm_core.recipes.schema import Model
 
 TOLERANCE = 0.01
@@ -214,6 +215,27 @@ def test_mean_ledger_is_the_mean_of_totals() -> None:
 def tracer_of(size: str, connector: str) -> Tracer:
     """Of a published composition."""
     return Tracer.of(published(size, CONNECTORS[connector]), 0)
+
+
+def test_a_model_is_counted_once_and_whatever_differs_anew() -> None:
+    model = composed(SMALL_ENCODER, SMALL_CONNECTORS["pooled 16"], SMALL_LLM)
+    same = composed(SMALL_ENCODER, SMALL_CONNECTORS["pooled 16"], SMALL_LLM)
+    first = Tracer.of(model, 500)
+    first.trace(4)
+    assert Tracer.of(same, 500) is first
+    assert Tracer.of(evolve(same, size="another label"), 500) is first
+    lora = LoRA(components=("llm",))
+    assert Tracer.of(same, 500, lora) is Tracer.of(model, 500, lora)
+    others = [
+        Tracer.of(evolve(model, question_first=True), 500),
+        Tracer.of(model, 501),
+        Tracer.of(composed(SMALL_ENCODER, SMALL_CONNECTORS["foveated"], SMALL_LLM), 500),
+        Tracer.of(composed({**SMALL_ENCODER, "depth": 3}, SMALL_CONNECTORS["pooled 16"], SMALL_LLM), 500),
+        Tracer.of(model, 500, lora),
+        Tracer.of(model, 500, evolve(lora, rank=2)),
+    ]
+    assert len({id(one) for one in [first, *others]}) == 1 + len(others)
+    assert not any(one.known for one in others)
 
 
 def nominal_of(size: str, connector: str, **lengths: int) -> float:

@@ -202,6 +202,17 @@ def test_a_name_that_cannot_be_is_refused(name: str, kind: str, reason: str, tmp
     assert not (tmp_path / "new").exists()
 
 
+def test_a_name_of_an_installed_distribution_is_refused_however_that_is_spelt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "Fvlm_My.Tiles-1.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: Fvlm-My.Tiles\nVersion: 1.2\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UsageError, match=r"a distribution fvlm-my-tiles 1\.2 is installed"):
+        write("my-tiles", "encoder", tmp_path / "new")
+
+
 def test_what_exists_is_never_written_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

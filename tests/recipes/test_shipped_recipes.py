@@ -18,6 +18,7 @@ from fvlm_core.planning.plan import (
     _Planner,  # pyright: ignore[reportPrivateUsage]
     plan,
 )
+from fvlm_core.recipes import files
 from fvlm_core.recipes.files import shipped, shipped_recipes
 from fvlm_core.recipes.read import Recipe, read_recipe
 from fvlm_core.recipes.resolved import flat, resolved
@@ -370,6 +371,8 @@ def test_a_recipe_that_cannot_be_read_here_is_listed_with_its_reason(
     from fvlm_registry import registry
 
     monkeypatch.setenv("FVLM_PLUGINS", "shapes")
+    shipped = [file for file in files.shipped_recipes() if file.stem == "stage3_dpo"]
+    monkeypatch.setattr(files, "shipped_recipes", lambda: shipped)
     registry.cache_clear()
     try:
         code, said, _ = run_cli(["recipes", "list"], monkeypatch, capsys)

@@ -17,8 +17,10 @@ from tiny import CONNECTOR, RECIPE, run_cli, train
 
 from fvlm_core.planning.plan import plan
 from fvlm_core.recipes.read import read_recipe
+from fvlm_core.report.html import token_budget
 from fvlm_core.report.html.content import gather
 from fvlm_core.report.html.parts import Section
+from fvlm_core.report.html.run_data import gather_runs
 from fvlm_core.runs.listing import list_entries
 from fvlm_core.runs.store import list_runs
 from fvlm_core.runs.visual_tokens import tokens_per_frame
@@ -55,6 +57,13 @@ def known(
 
 def sections(root: Path) -> dict[str, Section]:
     return {one.id: one for one in gather(list_runs(root), draw_fits=False).sections}
+
+
+def budget(root: Path, draw_fits: bool = False) -> Section:
+    """The section alone, without all the others of a report."""
+    found = token_budget.section(gather_runs(list_runs(root)), draw_fits)
+    assert found is not None
+    return found
 
 
 @pytest.fixture
@@ -111,8 +120,8 @@ def study(
         known(folder, tokens, answering=answering, frames=frames)
 
 
-def table_rows(root: Path) -> list[list[list[str]]]:
-    [_, chosen] = sections(root)["token-budget"].blocks
+def table_rows(section: Section) -> list[list[list[str]]]:
+    [_, chosen] = section.blocks
     return [[[cell.text for cell in row] for row in table.rows] for table in chosen.tables]
 
 
@@ -122,7 +131,8 @@ def test_it_says_what_to_answer_with_at_each_budget_of_each_number_of_frames(tmp
     study(tmp_path, "nine", 9, 9e6, [1.6, 1.9, 2.6])
     study(tmp_path, "one-long", 1, 1e6, [1.0, 1.1, 1.0], frames=16)
     study(tmp_path, "nine-long", 9, 2e6, [1.2, 1.3, 1.2], frames=16)
-    eight, sixteen = table_rows(tmp_path)
+    section = budget(tmp_path)
+    eight, sixteen = table_rows(section)
     assert [row[:4] for row in eight] == [
         ["1", "1", "one", "2.5000"],
         ["4", "2", "four", "2.0000"],
@@ -133,7 +143,7 @@ def test_it_says_what_to_answer_with_at_each_budget_of_each_number_of_frames(tmp
     assert eight[1][8] == "better than every other"
     assert eight[2][5] == "nine"
     assert eight[2][8] == "nothing can be said: nine may be as good"
-    first, chosen = sections(tmp_path)["token-budget"].blocks
+    first, chosen = section.blocks
     assert [picture.caption.partition(":")[0] for picture in first.pictures] == ["8 frames", "16 frames"]
     assert chosen.words[:2] == [
         "8 frames: by loss, nothing can be said of which is the best of all: 2 of 3 settings may be, of these four is "
@@ -149,9 +159,10 @@ def test_a_dear_setting_that_is_no_better_names_the_cheap_one(tmp_path: Path) ->
     study(tmp_path, "one", 1, 1e6, [2.0, 2.5, 3.0])
     study(tmp_path, "nine", 9, 9e6, [2.1, 2.3, 2.9])
     study(tmp_path, "all", 16, 16e6, [2.6, 2.4, 2.5])
-    [[_, dear]] = table_rows(tmp_path)
+    section = budget(tmp_path)
+    [[_, dear]] = table_rows(section)
     assert (dear[2], dear[8]) == ("nine", "nothing can be said: one at 1 MFLOP may be as good")
-    assert sections(tmp_path)["token-budget"].blocks[1].words[0] == (
+    assert section.blocks[1].words[0] == (
         "By loss, nothing can be said of which is the best of all: 3 of 3 settings may be, of these one is the "
         "cheapest (1 MFLOP a frame)."
     )
@@ -162,7 +173,7 @@ def test_settings_of_other_seeds_or_of_unknown_cost_are_named_and_not_chosen(tmp
     study(tmp_path, "four", 4, 4e6, [1.5, 2.0, 2.5])
     study(tmp_path, "short", 5, 2e6, [0.5, 0.6])
     study(tmp_path, "earlier", 6, None, [0.5, 0.6, 0.7])
-    [_, chosen] = sections(tmp_path)["token-budget"].blocks
+    [_, chosen] = budget(tmp_path).blocks
     assert chosen.words[1] == (
         "Left out, of other seeds: short; for what an answer costs is not in their records: earlier."
     )
@@ -249,9 +260,7 @@ def lawful(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def law_block(root: Path) -> Any:
-    found = gather(list_runs(root)).sections
-    [section] = [one for one in found if one.id == "token-budget"]
-    return section.blocks[-1]
+    return budget(root, draw_fits=True).blocks[-1]
 
 
 def test_the_law_says_what_to_answer_with_as_its_truth_does(lawful: Path) -> None:

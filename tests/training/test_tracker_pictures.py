@@ -59,10 +59,16 @@ class RowsAlone(Tracker):
         self.rows += 1
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where clips are, drawn once."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def settled(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache of its own, and time for trackers."""
-    monkeypatch.setenv("FVLM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("FVLM_CACHE", str(cache))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setattr(mirror, "CLOSE_SECONDS", 120.0)
 
@@ -341,7 +347,7 @@ def test_an_mlflow_server_that_cannot_be_reached_ends_no_run_and_does_not_keep_t
     )
     process = subprocess.Popen(
         [warm.python(), "-c", HURRIED, "run", "tiny.toml"], cwd=tmp_path, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, env={**os.environ, "FVLM_CACHE": str(tmp_path / "cache")},
+        stderr=subprocess.STDOUT,
     )  # fmt: skip
     assert process.stdout is not None
     said, last = "", time.monotonic()
