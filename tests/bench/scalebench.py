@@ -3,6 +3,7 @@ predicted from them, by `fvlm suggest`'s planner and by what one would do withou
 
     python tests/bench/scalebench.py                          # the table of docs/measurements/scalebench.md
     python tests/bench/scalebench.py --only moe -n 2          # a look
+    python tests/bench/scalebench.py --planner                # the two lines of fvlm alone, a third of the time
 
 Laws x repeats, at most 30 minutes on 2 cores. Nothing is chosen by a target's losses: they are read in `score` alone.
 """
@@ -199,10 +200,10 @@ CLASSICAL: dict[str, Callable[..., list[int]]] = {
 }
 
 
-def ways(task: Task, law: FitModel, share: float, seed: int) -> dict[str, float]:
+def ways(task: Task, law: FitModel, share: float, seed: int, classical: bool) -> dict[str, float]:
     """Scores of every way, of one law and repeat."""
     out: dict[str, float] = {}
-    for at, (name, way) in enumerate(CLASSICAL.items()):
+    for at, (name, way) in enumerate(CLASSICAL.items() if classical else ()):
         rng = np.random.default_rng([seed, at])
         bought = way(task, law, share, rng)
         assert task.pool.price[bought].sum() <= share * (1 + 1e-9)
@@ -226,15 +227,15 @@ def _believed(task: Task, law: FitModel, bought: list[int], rng: np.random.Gener
     return study.predicted(np.flatnonzero(task.pool.wanted))[0]
 
 
-def job(work: tuple[str, int, float, int]) -> dict[str, Any]:
+def job(work: tuple[str, int, float, int, bool]) -> dict[str, Any]:
     """One law and repeat of a task, with a budget; a budget of 1 is everything, by least squares."""
-    name, at, share, seed = work
+    name, at, share, seed, classical = work
     task, law = load(name), LAWS[name][at]
     if share == 1:
         rng = np.random.default_rng([seed, at])
         scores = {"everything": task.score(least_squares(task, law, everything(task, law, 1, rng), rng))}
     else:
-        scores = ways(task, law, share, seed * 100 + at)
+        scores = ways(task, law, share, seed * 100 + at, classical)
     return {"task": name, "law": law.name, "share": share, "repeat": seed, **scores}
 
 
@@ -268,15 +269,16 @@ def main() -> None:
     )
     options.add_argument("-n", type=int, default=10, help="repeats")
     options.add_argument("--only", action="append", choices=list(REACHED))
+    options.add_argument("--planner", action="store_true", help="fvlm's lines alone")
     options.add_argument("--processes", type=int, default=2)
     options.add_argument("--csv", type=Path, help="write every score there")
     chosen = options.parse_args()
     began = time.perf_counter()
     work = [
-        (name, at, share, seed)
+        (name, at, share, seed, not chosen.planner)
         for name in chosen.only or REACHED
         for seed in range(chosen.n)
-        for share in (*SHARES, 1.0)
+        for share in (SHARES if chosen.planner else (*SHARES, 1.0))
         for at in range(len(LAWS[name]))
     ]
     with ProcessPoolExecutor(chosen.processes, mp_context=get_context("spawn")) as pool:
