@@ -16,7 +16,7 @@ import fvlm
 from fvlm_core.plugin_api import FitModel, Parameter
 from fvlm_core.scaling.pool import study as studies
 from fvlm_core.scaling.pool.belief import Belief
-from fvlm_core.scaling.pool.discrepancy import Scatter
+from fvlm_core.scaling.pool.discrepancy import Scatter, alike, drawn, expected, weighed
 from fvlm_core.scaling.pool.outlook import outlook
 from fvlm_core.scaling.pool.purchase import campaign, first_of, plan
 from fvlm_core.scaling.pool.study import Pool, Study, predicted
@@ -30,6 +30,10 @@ def line(n: Any, d: Any, *, a: Any, b: Any, c: Any) -> Any:
 
 LINE = FitModel("line", line, tuple(Parameter(name, 0.0, -4.0, 4.0, linear=True) for name in "abc"))
 TRUTH = (1.0, -0.5, 0.25)
+
+
+AS_USUAL = 5 / 6
+"""How much a row counts whose noise is as large as Student's t with four degrees has it: expected noise stays as it is."""
 
 
 def straight(rows: int = 40, seed: int = 0) -> Pool:
@@ -57,14 +61,15 @@ def test_the_gain_of_a_linear_law_is_that_of_the_closed_form() -> None:
     study = Study(LINE, pool.parts(LINE), np.random.default_rng(0))
     known = np.array([0, 1, 2, 3])
     study.bought = [known]
-    study.beliefs = [Belief(np.zeros((2, 3)), np.full(2, 0.5), [scatter] * 2, np.ones(4))]
+    study.beliefs = [Belief(np.zeros((2, 3)), np.full(2, 0.5), [scatter] * 2, np.full(4, AS_USUAL))]
     sale, wanted = np.arange(4, 40), np.arange(40, 43)
     view = outlook(study, 0, sale, wanted)
 
     x = np.column_stack([np.ones(43), pool.table[["n", "d"]].to_numpy()])
 
     def variance(rows: Any) -> float:
-        inverse = np.linalg.inv(np.eye(3) / 2.0**2 + x[rows].T @ x[rows] / scatter.noise)
+        sure = np.where(np.isin(rows, known), AS_USUAL, 1.0) / scatter.noise
+        inverse = np.linalg.inv(np.eye(3) / 2.0**2 + x[rows].T @ (sure[:, None] * x[rows]))
         return float(np.trace(x[wanted] @ inverse @ x[wanted].T))
 
     before = variance(known)
@@ -76,31 +81,69 @@ def test_the_gain_of_a_linear_law_is_that_of_the_closed_form() -> None:
     assert view.total == pytest.approx(variance([*known, sale[7], sale[20]]), rel=1e-6)
 
 
-def test_a_plan_counts_on_a_tenth_of_a_departure_only_close_by() -> None:
+def test_a_plan_counts_on_three_tenths_of_a_departure_only_close_by() -> None:
     """A Gaussian process of a long and a short reach beside a line, by the closed form of its posterior."""
     pool = straight()
     size, smooth = 0.3, 0.9
     study = Study(LINE, pool.parts(LINE), np.random.default_rng(0))
     known, sale, wanted = np.arange(4), np.arange(4, 40), np.arange(40, 43)
     study.bought = [known]
-    study.beliefs = [Belief(np.zeros((2, 3)), np.full(2, 0.5), [Scatter(size, smooth)] * 2, np.ones(4))]
+    study.beliefs = [Belief(np.zeros((2, 3)), np.full(2, 0.5), [Scatter(size, smooth)] * 2, np.full(4, AS_USUAL))]
     view = outlook(study, 0, sale, wanted)
 
     x = np.column_stack([np.ones(43), pool.table[["n", "d"]].to_numpy()])
     place = np.log(x[:, 1:])
     place = place / place[:40].std(0)
     square = ((place[:, None] - place[None]) ** 2).sum(-1)
-    kernel = 0.9 * np.exp(-square / (2 * 3.0**2)) + 0.1 * np.exp(-square / (2 * 0.5**2))
+    kernel = 0.7 * np.exp(-square / (2 * 3.0**2)) + 0.3 * np.exp(-square / (2 * 0.5**2))
     prior = 2.0**2 * x @ x.T + size**2 * smooth * kernel
 
     def variance(rows: Any) -> float:
-        measured = prior[np.ix_(rows, rows)] + size**2 * (1 - smooth) * np.eye(len(rows))
+        own = size**2 * (1 - smooth) / np.where(np.isin(rows, known), AS_USUAL, 1.0)
+        measured = prior[np.ix_(rows, rows)] + np.diag(own)
         across = prior[np.ix_(rows, wanted)]
         return float(np.trace(prior[np.ix_(wanted, wanted)] - across.T @ np.linalg.solve(measured, across)))
 
     before = variance(known)
     assert view.total == pytest.approx(before, rel=1e-4)
     assert view.taken()[0] == pytest.approx([before - variance([*known, row]) for row in sale], rel=1e-3)
+
+
+def test_noise_is_expected_where_rows_close_by_had_it() -> None:
+    """Of k squares with sum q at the same place: the mean of the posterior of a variance, over that without any."""
+    counts = np.array([5 / (4 + 9.0), 5 / (4 + 1.0), 5 / (4 + 25.0)])  # squares of 9, 1 and 25
+    close = np.array([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    closed = np.array([(4 + 35) / (4 + 3 - 2), 4 / 2, (4 + 1) / (4 + 1 - 2)])
+    assert expected(close, counts) == pytest.approx(closed / 2)
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.2])
+def test_noise_is_no_reason_for_a_departure(noise: float) -> None:
+    """A true line at 100 places: noise is found to a fifth, and the departure stays of the size that it usually has."""
+    rng = np.random.default_rng(2)
+    x = rng.uniform(0, 1, (100, 2))
+    slopes = 2.0 * np.column_stack([np.ones(100), x]).T
+    exact = 1 + x @ [2.0, -1.0]
+    near = alike(x / x.std(0), x / x.std(0))
+    scatters, told = weighed(exact + noise * rng.standard_normal(100), slopes, near, np.ones(100), exact.std())
+    found = drawn(scatters, told, 8)
+    assert np.sqrt(np.mean([one.noise for one in found])) == pytest.approx(noise, rel=0.2)
+    assert np.median([one.size * one.smooth**0.5 for one in found]) < 0.06 * exact.std()
+
+
+def test_pairs_of_draws_lie_about_the_likeliest_parameters_of_a_linear_law() -> None:
+    """On opposite sides, as far as the fit goes: chance leaves their mean where it is, whatever the seed."""
+    pool = straight()
+    for seed in (0, 1):
+        study = Study(LINE, pool.parts(LINE), np.random.default_rng(seed))
+        study.learn(pool.table.assign(loss=losses(pool)), np.arange(30))
+        theta, scatters = study.beliefs[0].theta, study.beliefs[0].scatters
+        assert scatters[1::2] == scatters[2::2]
+        pairs = [at for at in range(1, len(theta), 2) if scatters[at] == scatters[0]]
+        assert pairs
+        for at in pairs:
+            apart = np.abs(theta[at] - theta[at + 1]).min()
+            assert np.abs((theta[at] + theta[at + 1]) / 2 - theta[0]).max() < 0.05 * apart
 
 
 def test_most_of_a_budget_is_spent_after_the_law_was_fitted_again() -> None:

@@ -118,7 +118,7 @@ def believe(
         choices, told = weighed(
             apart + slopes.T @ (best[0] - prior.mean), slopes * prior.sd[:, None], near, counts, spread
         )
-        scatters, evidence = drawn(choices, told, DRAWS), float(told.max())
+        scatters, evidence = drawn(choices, told, DRAWS // 2), float(told.max())
         scatter = scatters[0]
         if n > slots:
             counts = counted(apart, scatter, near, counts)

@@ -122,13 +122,12 @@ def weighed(
     return scatters, -np.concatenate(costs)
 
 
-def drawn(scatters: list[Scatter], evidence: Floats, draws: int) -> list[Scatter]:
-    """As many scatters as draws, each as often as its evidence says, the likeliest first."""
+def drawn(scatters: list[Scatter], evidence: Floats, pairs: int) -> list[Scatter]:
+    """The likeliest scatter, then so many pairs of equal ones, each as often as its evidence says."""
     order = np.argsort(-evidence, kind="stable")
     shares = np.cumsum(np.exp(evidence[order] - evidence.max()))
-    picks = np.searchsorted(shares / shares[-1], (np.arange(draws) + 0.5) / draws)
-    picks[0] = 0
-    return [scatters[order[pick]] for pick in picks]
+    picks = np.searchsorted(shares / shares[-1], (np.arange(pairs) + 0.5) / pairs)
+    return [scatters[order[pick]] for pick in (0, *np.repeat(picks, 2))]
 
 
 def counted(apart: Floats, scatter: Scatter, near: Floats, counts: Floats) -> Floats:
