@@ -33,7 +33,7 @@ TRUTH = (1.0, -0.5, 0.25)
 
 
 AS_USUAL = 5 / 6
-"""How much a row counts whose noise is as large as Student's t with four degrees has it: expected noise stays as it is."""
+"""How much a row counts whose noise is as large as Student's t with four degrees has it: no other is expected then."""
 
 
 def straight(rows: int = 40, seed: int = 0) -> Pool:
@@ -88,7 +88,9 @@ def test_a_plan_counts_on_three_tenths_of_a_departure_only_close_by() -> None:
     study = Study(LINE, pool.parts(LINE), np.random.default_rng(0))
     known, sale, wanted = np.arange(4), np.arange(4, 40), np.arange(40, 43)
     study.bought = [known]
-    study.beliefs = [Belief(np.zeros((2, 3)), np.full(2, 0.5), [Scatter(size, smooth)] * 2, np.full(4, AS_USUAL))]
+    study.beliefs = [
+        Belief(np.zeros((2, 3)), np.full(2, 0.5), [Scatter(size, smooth)] * 2, np.full(4, AS_USUAL))
+    ]
     view = outlook(study, 0, sale, wanted)
 
     x = np.column_stack([np.ones(43), pool.table[["n", "d"]].to_numpy()])
@@ -125,7 +127,9 @@ def test_noise_is_no_reason_for_a_departure(noise: float) -> None:
     slopes = 2.0 * np.column_stack([np.ones(100), x]).T
     exact = 1 + x @ [2.0, -1.0]
     near = alike(x / x.std(0), x / x.std(0))
-    scatters, told = weighed(exact + noise * rng.standard_normal(100), slopes, near, np.ones(100), exact.std())
+    scatters, told = weighed(
+        exact + noise * rng.standard_normal(100), slopes, near, np.ones(100), exact.std()
+    )
     found = drawn(scatters, told, 8)
     assert np.sqrt(np.mean([one.noise for one in found])) == pytest.approx(noise, rel=0.2)
     assert np.median([one.size * one.smooth**0.5 for one in found]) < 0.06 * exact.std()
