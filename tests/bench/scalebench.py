@@ -25,7 +25,7 @@ from attrs import frozen
 from scalebench_laws import LAWS
 
 from fvlm_core.plugin_api import FitModel
-from fvlm_core.scaling.pool.belief import DRAWS, settle
+from fvlm_core.scaling.pool.belief import settle
 from fvlm_core.scaling.pool.purchase import campaign, first_of
 from fvlm_core.scaling.pool.study import Part, Pool, Study
 
@@ -65,6 +65,9 @@ HEADERS = {
 
 FITTED = 400
 """Rows that least squares fits at most, drawn at random from those bought."""
+
+STARTS = 16
+"""Of least squares, the first at the law's guess."""
 
 ASSUMED = 0.05
 """Scatter that D- and V-optimal designs assume, in the target's unit: it sets what the law's bounds are worth."""
@@ -115,8 +118,8 @@ def least_squares(task: Task, law: FitModel, rows: Sequence[int], rng: np.random
 
 
 def _best(part: Part, here: Any, rng: np.random.Generator) -> Any:
-    """The law's best parameters of as many starts as the planner's, [1, P], with its author's bounds as weak prior."""
-    starts = np.concatenate([part.prior.mean[None], part.prior.drawn(rng, DRAWS - 1)])
+    """The law's best parameters of several starts, [1, P], with its author's bounds as weak prior."""
+    starts = np.concatenate([part.prior.mean[None], part.prior.drawn(rng, STARTS - 1)])
     problem = part.at(here)
     theta, cost = settle(problem, starts, np.eye(len(here)) / ASSUMED, part.prior, steps=60)
     return theta[[np.argmin(cost)]]

@@ -140,33 +140,29 @@ def _moved(
     noise, means = rng.standard_normal((DRAWS, len(counts))), prior.unbounded(rng, DRAWS)
     noise[0], means[0] = 0.0, prior.mean
     noise[2::2], means[2::2] = -noise[1::2], 2 * prior.mean - means[1::2]
-    kinds = list(dict.fromkeys(scatters))
-    of = np.array([kinds.index(one) for one in scatters])
-    roots = np.stack([np.linalg.cholesky(one.covariance(near, counts)) for one in kinds])[of]
-    white = _whitening(roots)
-    theta, _ = settle(
-        problem,
-        start,
-        white,
-        prior,
-        steps=20,
-        losses=problem.loss + _times(roots, noise),
-        means=means,
-        tolerance=1e-3,
-    )
-    plain, likeliest = (
-        _cost(_times(white, problem.loss - _predicted(problem, one)), one - prior.mean, prior)
-        for one in (theta, theta[:1])
-    )
-    shares = np.where(plain <= likeliest + 4 * len(prior.mean) + OUTLYING, 1.0, 0.0)
+    theta, shares = start.copy(), np.zeros(DRAWS)
+    for scatter in dict.fromkeys(scatters):
+        at = [place for place, one in enumerate(scatters) if one == scatter]
+        root = np.linalg.cholesky(scatter.covariance(near, counts))
+        white = _whitening(root)
+        theta[at], _ = settle(
+            problem,
+            start[at],
+            white,
+            prior,
+            steps=20,
+            losses=problem.loss + noise[at] @ root.T,
+            means=means[at],
+            tolerance=1e-3,
+        )
+        plain, likeliest = (
+            _cost((problem.loss - _predicted(problem, one)) @ white.T, one - prior.mean, prior)
+            for one in (theta[at], theta[:1])
+        )
+        shares[at] = plain <= likeliest + 4 * len(prior.mean) + OUTLYING
     if not shares.any():
         shares[:] = 1.0
     return theta, shares / shares.sum()
-
-
-def _times(matrices: Floats, vectors: Floats) -> Floats:
-    """Of each set: [S, n, n] or [n, n] with [S, n], [S, n]."""
-    return (matrices @ vectors[:, :, None])[:, :, 0]
 
 
 def _whitening(root: Any) -> Floats:
@@ -193,8 +189,7 @@ def settle(
     theta = np.clip(start, prior.lower, prior.upper)
     losses = np.broadcast_to(problem.loss, (len(theta), len(problem.loss))) if losses is None else losses
     means = np.broadcast_to(prior.mean, theta.shape) if means is None else means
-    apart = _times(white, losses - _predicted(problem, theta))
-    each = white.ndim == 3
+    apart = (losses - _predicted(problem, theta)) @ white.T
     cost = _cost(apart, theta - means, prior)
     damping, idle = np.full(len(theta), 1e-2), np.zeros(len(theta), int)
     active: Any = np.flatnonzero(np.isfinite(cost))
@@ -202,11 +197,10 @@ def settle(
         if not len(active):
             break
         here = theta[active]
-        own = white[active] if each else white
-        slopes = problem.jacobian(here) @ own.swapaxes(-1, -2)
+        slopes = problem.jacobian(here) @ white.T
         step = _step(slopes, apart[active], (here - means[active]), here, prior, damping[active])
         moved = np.clip(here + step, prior.lower, prior.upper)
-        beyond = _times(own, losses[active] - _predicted(problem, moved))
+        beyond = (losses[active] - _predicted(problem, moved)) @ white.T
         reached = _cost(beyond, moved - means[active], prior)
         gain = cost[active] - reached
         better = gain > 0
