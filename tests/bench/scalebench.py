@@ -3,6 +3,7 @@ predicted from them, by `fvlm suggest`'s planner and by what one would do withou
 
     python tests/bench/scalebench.py                          # the table of docs/measurements/scalebench.md
     python tests/bench/scalebench.py --only moe -n 2          # a look
+    python tests/bench/scalebench.py --planner                # the two lines of fvlm alone, a third of the time
 
 Laws x repeats, at most 30 minutes on 2 cores. Nothing is chosen by a target's losses: they are read in `score` alone.
 """
@@ -24,7 +25,7 @@ from attrs import frozen
 from scalebench_laws import LAWS
 
 from fvlm_core.plugin_api import FitModel
-from fvlm_core.scaling.pool.belief import DRAWS, settle
+from fvlm_core.scaling.pool.belief import settle
 from fvlm_core.scaling.pool.purchase import campaign, first_of
 from fvlm_core.scaling.pool.study import Part, Pool, Study
 
@@ -64,6 +65,9 @@ HEADERS = {
 
 FITTED = 400
 """Rows that least squares fits at most, drawn at random from those bought."""
+
+STARTS = 16
+"""Of least squares, the first at the law's guess."""
 
 ASSUMED = 0.05
 """Scatter that D- and V-optimal designs assume, in the target's unit: it sets what the law's bounds are worth."""
@@ -114,8 +118,8 @@ def least_squares(task: Task, law: FitModel, rows: Sequence[int], rng: np.random
 
 
 def _best(part: Part, here: Any, rng: np.random.Generator) -> Any:
-    """The law's best parameters of as many starts as the planner's, [1, P], with its author's bounds as weak prior."""
-    starts = np.concatenate([part.prior.mean[None], part.prior.drawn(rng, DRAWS - 1)])
+    """The law's best parameters of several starts, [1, P], with its author's bounds as weak prior."""
+    starts = np.concatenate([part.prior.mean[None], part.prior.drawn(rng, STARTS - 1)])
     problem = part.at(here)
     theta, cost = settle(problem, starts, np.eye(len(here)) / ASSUMED, part.prior, steps=60)
     return theta[[np.argmin(cost)]]
@@ -199,10 +203,10 @@ CLASSICAL: dict[str, Callable[..., list[int]]] = {
 }
 
 
-def ways(task: Task, law: FitModel, share: float, seed: int) -> dict[str, float]:
+def ways(task: Task, law: FitModel, share: float, seed: int, classical: bool) -> dict[str, float]:
     """Scores of every way, of one law and repeat."""
     out: dict[str, float] = {}
-    for at, (name, way) in enumerate(CLASSICAL.items()):
+    for at, (name, way) in enumerate(CLASSICAL.items() if classical else ()):
         rng = np.random.default_rng([seed, at])
         bought = way(task, law, share, rng)
         assert task.pool.price[bought].sum() <= share * (1 + 1e-9)
@@ -226,15 +230,15 @@ def _believed(task: Task, law: FitModel, bought: list[int], rng: np.random.Gener
     return study.predicted(np.flatnonzero(task.pool.wanted))[0]
 
 
-def job(work: tuple[str, int, float, int]) -> dict[str, Any]:
+def job(work: tuple[str, int, float, int, bool]) -> dict[str, Any]:
     """One law and repeat of a task, with a budget; a budget of 1 is everything, by least squares."""
-    name, at, share, seed = work
+    name, at, share, seed, classical = work
     task, law = load(name), LAWS[name][at]
     if share == 1:
         rng = np.random.default_rng([seed, at])
         scores = {"everything": task.score(least_squares(task, law, everything(task, law, 1, rng), rng))}
     else:
-        scores = ways(task, law, share, seed * 100 + at)
+        scores = ways(task, law, share, seed * 100 + at, classical)
     return {"task": name, "law": law.name, "share": share, "repeat": seed, **scores}
 
 
@@ -268,15 +272,16 @@ def main() -> None:
     )
     options.add_argument("-n", type=int, default=10, help="repeats")
     options.add_argument("--only", action="append", choices=list(REACHED))
+    options.add_argument("--planner", action="store_true", help="fvlm's lines alone")
     options.add_argument("--processes", type=int, default=2)
     options.add_argument("--csv", type=Path, help="write every score there")
     chosen = options.parse_args()
     began = time.perf_counter()
     work = [
-        (name, at, share, seed)
+        (name, at, share, seed, not chosen.planner)
         for name in chosen.only or REACHED
         for seed in range(chosen.n)
-        for share in (*SHARES, 1.0)
+        for share in (SHARES if chosen.planner else (*SHARES, 1.0))
         for at in range(len(LAWS[name]))
     ]
     with ProcessPoolExecutor(chosen.processes, mp_context=get_context("spawn")) as pool:

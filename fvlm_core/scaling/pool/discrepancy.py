@@ -15,18 +15,19 @@ REACH = 3.0
 """How far a departure from a law reaches, in standard deviations of the pool: farther than the pool is wide, because
 what changes within it the law itself must tell. Half of that leaves extrapolation to chance (docs/decisions/0018)."""
 
-CLOSE, DOUBTED = 0.5, 0.1
+CLOSE, DOUBTED = 0.5, 0.3
 """A plan holds this part of the departure for one that reaches half a deviation: what rows near each other miss in
 common, and the target beyond them does not share. Without it few dear rows seem to be enough (docs/decisions/0018)."""
 
-SMOOTH = (0.0, 0.3, 0.7, 0.9, 0.97)
-"""Parts of the scatter that may be a smooth departure."""
+SMOOTH = tuple(1 / (1 + 4.0**-power) for power in range(-3, 4))
+"""Parts of the scatter that may be a smooth departure: of an eighth of the noise's deviation to eight times it."""
 
-USUAL, USUAL_SPREAD = 0.02, 1.0
-"""Scatter about a law before it is known, as a part of the spread of what is measured: ln of it is normal."""
+USUAL, DEPARTURE_SPREAD, NOISE_SPREAD = 0.02, 1.0, 3.0
+"""A departure from a law and noise before they are known, as parts of the spread of what is measured: ln of either is
+normal, each on its own, so that rows of much noise are no reason for a large departure."""
 
-SIZES = tuple(np.geomspace(0.002, 0.5, 12))
-"""Scatter that is tried, as a part of the same spread."""
+SIZES = tuple(np.geomspace(0.002, 0.5, 60))
+"""Scatter that is tried, as a part of the same spread: steps of a tenth, which a hundred rows can tell apart."""
 
 FREEDOM = 4.0
 """Of Student's t, which noise is taken to follow: single failures count little (Lange, Little & Taylor 1989)."""
@@ -82,9 +83,14 @@ def alike(here: Floats, there: Floats) -> Floats:
     return np.exp(-0.5 * square / REACH**2)
 
 
+def closely(alike: Floats) -> Floats:
+    """The same of what reaches half a deviation only."""
+    return alike ** (REACH / CLOSE) ** 2
+
+
 def doubted(alike: Floats) -> Floats:
     """What departures have in common as a plan counts it, of which a part reaches less far: of the shape of `alike`."""
-    return (1 - DOUBTED) * alike + DOUBTED * alike ** (REACH / CLOSE) ** 2
+    return (1 - DOUBTED) * alike + DOUBTED * closely(alike)
 
 
 def weighed(
@@ -108,19 +114,20 @@ def weighed(
         told = np.einsum("vp,vp->v", pull, np.linalg.solve(inner, pull[:, :, None])[:, :, 0])
         size = 2 * np.log(np.diag(root)).sum() + 2 * n * np.log(sizes) + np.linalg.slogdet(inner)[1]
         cost = 0.5 * (left @ left / sizes**2 - told + size)
-        cost = cost + 0.5 * (np.log(sizes / (USUAL * spread)) / USUAL_SPREAD) ** 2
+        usual = np.log(sizes / (USUAL * spread))
+        cost = cost + 0.5 * ((usual + 0.5 * np.log(smooth)) / DEPARTURE_SPREAD) ** 2
+        cost = cost + 0.5 * ((usual + 0.5 * np.log(1 - smooth)) / NOISE_SPREAD) ** 2
         scatters += [Scatter(float(one), smooth) for one in sizes]
         costs.append(cost)
     return scatters, -np.concatenate(costs)
 
 
-def drawn(scatters: list[Scatter], evidence: Floats, draws: int) -> list[Scatter]:
-    """As many scatters as draws, each as often as its evidence says, the likeliest first."""
+def drawn(scatters: list[Scatter], evidence: Floats, pairs: int) -> list[Scatter]:
+    """The likeliest scatter, then so many pairs of equal ones, each as often as its evidence says."""
     order = np.argsort(-evidence, kind="stable")
     shares = np.cumsum(np.exp(evidence[order] - evidence.max()))
-    picks = np.searchsorted(shares / shares[-1], (np.arange(draws) + 0.5) / draws)
-    picks[0] = 0
-    return [scatters[order[pick]] for pick in picks]
+    picks = np.searchsorted(shares / shares[-1], (np.arange(pairs) + 0.5) / pairs)
+    return [scatters[order[pick]] for pick in (0, *np.repeat(picks, 2))]
 
 
 def counted(apart: Floats, scatter: Scatter, near: Floats, counts: Floats) -> Floats:
@@ -128,3 +135,15 @@ def counted(apart: Floats, scatter: Scatter, near: Floats, counts: Floats) -> Fl
     own = scatter.noise / counts
     noise = own * np.linalg.solve(scatter.covariance(near, counts), apart)
     return (FREEDOM + 1) / (FREEDOM + noise**2 / max(scatter.noise, 0.03 * scatter.size**2))
+
+
+def expected(close: Floats, counts: Floats) -> Floats:
+    """How much larger than usual the noise of rows is expected to be, whose neighbours share its size: [m].
+
+    close: how near each measured row is, 1 at the same place, [m, n]. counts: how much measured rows count, [n]. The
+    mean of a variance that is scaled inverse chi-square with as many degrees as Student's t, after the squares of
+    these rows' noise; 1 without any.
+    """
+    squares = (FREEDOM + 1) / counts - FREEDOM
+    usual = FREEDOM - 2
+    return (1 + close @ squares / FREEDOM) / (1 + close.sum(1) / usual)

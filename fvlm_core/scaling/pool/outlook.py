@@ -11,7 +11,7 @@ import numpy as np
 from attrs import define, field
 
 from fvlm_core.scaling.fit.objective import Floats
-from fvlm_core.scaling.pool.discrepancy import alike, doubted
+from fvlm_core.scaling.pool.discrepancy import alike, closely, doubted, expected
 from fvlm_core.scaling.pool.study import Study
 
 DIRECTIONS = 16
@@ -28,7 +28,7 @@ class Outlook:
     slopes: [S, P, m] in deviations of the prior. near: [m, m], what departures have in common (`doubted`). told:
     [S, n, m], what measured and bought rows tell of them (columns of a Cholesky factor). variance: [S, m]. cross:
     [S, m, R] with the target's main directions. total: [S], the variance over the target, summed. at_first: the same
-    before any row was bought. departure, noise: variances of the law's departure and of a row's own, [S].
+    before any row was bought. departure, noise: variances of the law's departure, [S], and of a row's own, [S, m].
     """
 
     slopes: Floats
@@ -46,14 +46,14 @@ class Outlook:
 
     def taken(self) -> Floats:
         """What each row would take from the variance over the target: [S, m]."""
-        return (self.cross**2).sum(2) / (self.variance + self.noise[:, None])
+        return (self.cross**2).sum(2) / (self.variance + self.noise)
 
     def buy(self, at: int) -> None:
         """Count a row as measured."""
         column = np.einsum("spm,sp->sm", self.slopes, self.slopes[:, :, at])
         column = column + self.departure[:, None] * self.near[:, at]
         column -= np.einsum("snm,sn->sm", self.told, self.told[:, :, at])
-        size = np.sqrt(self.variance[:, at] + self.noise)[:, None]
+        size = np.sqrt(self.variance[:, at] + self.noise[:, at])[:, None]
         column /= size
         away = self.cross[:, at] / size
         self.cross -= column[:, :, None] * away[:, None]
@@ -67,7 +67,8 @@ def outlook(study: Study, at: int, for_sale: Any, wanted: Any) -> Outlook:
     part, belief, here = study.parts[at], study.beliefs[at], study.bought[at]
     order = np.concatenate([here, for_sale, wanted]).astype(int)
     n, m = len(here), len(for_sale)
-    near = doubted(alike(part.place[order], part.place[order]))
+    far = alike(part.place[order], part.place[order])
+    near = doubted(far)
     sound = np.resize(np.flatnonzero(belief.shares > 0), len(belief.theta))  # as many draws in every part
     slopes = part.at(order).jacobian(belief.theta[sound]) * part.prior.sd[:, None]
     scatters = [belief.scatters[one] for one in sound]
@@ -102,7 +103,7 @@ def outlook(study: Study, at: int, for_sale: Any, wanted: Any) -> Outlook:
         others[:, :, sale],
         near[n : n + m, n : n + m],
         departure,
-        noise,
+        noise[:, None] * expected(closely(far[n : n + m, :n]), belief.counts),
         told[:, :, sale],
         variance[:, sale],
         cross,
