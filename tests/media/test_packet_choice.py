@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from videos import index_of, write_video
 
 from fvlm_core.interfaces.data import VideoFile
 from fvlm_core.media import video
-from fvlm_core.media.clip import Clip
+from fvlm_core.media.clip import Clip, Unforeseen
 from fvlm_core.media.packet_choice import Coded, choose, reader, shown
 
 
@@ -120,6 +121,15 @@ def test_a_film_that_gives_other_pictures_than_it_said_is_decoded_as_a_whole(
     expected = video.decode(file, 40)
     monkeypatch.setattr("fvlm_core.media.clip.choose", lambda coded, _: [n > 0 for n in range(len(coded))])
     assert np.array_equal(video.decode(file, 40), expected)
+
+
+def test_a_picture_of_another_time_than_its_packet_said_is_told() -> None:
+    packet: Any = SimpleNamespace(decode=lambda: [SimpleNamespace(pts=2)])
+    clip = Clip("mov", "h264")
+    assert [time for time, _ in clip._foreseen(packet, deque([(2, 0.2)]))] == [0.2]
+    for due in ([(1, 0.1)], []):
+        with pytest.raises(Unforeseen):
+            list(clip._foreseen(packet, deque(due)))
 
 
 # I P B b b P | I P, in the order of decoding: pts, anew, referred.
