@@ -47,9 +47,7 @@ class InFlight:
         torch raises it from a signal handler too, in the middle of whatever the process is doing.
         """
         before = signal.getsignal(signal.SIGCHLD)
-        watched = (
-            bool(self.workers) and threading.current_thread() is threading.main_thread() and callable(before)
-        )
+        watched = bool(self.workers) and _in_main_thread() and callable(before)
 
         def ended(number: int, frame: FrameType | None) -> None:
             try:
@@ -71,7 +69,8 @@ class InFlight:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             raise self._failure(error) from error
         finally:
-            if watched and signal.getsignal(signal.SIGCHLD) is ended:
+            # What still reads when training is stopped ends wherever Python finds it unused, in any thread.
+            if watched and _in_main_thread() and signal.getsignal(signal.SIGCHLD) is ended:
                 signal.signal(signal.SIGCHLD, before)
 
     def _failure(self, error: Exception) -> FvlmError:
@@ -84,3 +83,8 @@ class InFlight:
         """ "worker 1: openvid/x.mp4" for each that is reading."""
         named = [bytes(line.tolist()).rstrip(b"\0").decode("utf-8", "replace") for line in self._lines]
         return "; ".join(f"worker {number}: {name}" for number, name in enumerate(named) if name)
+
+
+def _in_main_thread() -> bool:
+    """Where alone signals can be set."""
+    return threading.current_thread() is threading.main_thread()

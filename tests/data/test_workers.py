@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import time
+from threading import Thread
 
 import pytest
 from fvlm_smollm2.chat import from_corpus
@@ -12,6 +14,7 @@ from fvlm_core.data.collate import Preparer
 from fvlm_core.data.loader import TrainingData, micro_batches
 from fvlm_core.data.mixture import Mixture
 from fvlm_core.data.planning import RankShare
+from fvlm_core.data.worker_watch import InFlight
 from fvlm_core.utils.errors import FvlmError
 
 
@@ -40,3 +43,23 @@ def test_healthy_workers_deliver_everything() -> None:
     batches = zip(range(20), micro_batches(data(Hostile(40)), RankShare(2, 2), 0, 2, False, 60), strict=False)
     names = [name for _, batch in batches for name in batch.batch.sample_ids]
     assert sorted(names) == sorted(f"hostile/s{n}" for n in range(40))
+
+
+def test_reading_that_nobody_needs_any_more_may_end_in_any_thread() -> None:
+    """Signals are set in the main thread alone, and Python finds what is unused in whichever it comes to run."""
+    before = signal.getsignal(signal.SIGCHLD)
+    watching = InFlight(1).explained()
+    watching.__enter__()
+    told: list[BaseException] = []
+
+    def end() -> None:
+        try:
+            watching.__exit__(None, None, None)
+        except ValueError as error:
+            told.append(error)
+
+    other = Thread(target=end)
+    other.start()
+    other.join()
+    signal.signal(signal.SIGCHLD, before)
+    assert told == []
