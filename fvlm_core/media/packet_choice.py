@@ -22,6 +22,9 @@ _IDR = {"h264": (5,), "hevc": (19, 20)}
 _SETS = {"h264": (7, 8, 13, 15), "hevc": (32, 33, 34)}
 """Types of the units that say how others are read."""
 
+_END = {"h264": (), "hevc": (36, 37)}
+"""Types of the units that make a start of the picture behind them, which H.264 asks to be one of `_IDR` anyway."""
+
 _MOST_UNITS = 4096
 """Of one packet: real ones have a few for each row of blocks."""
 
@@ -60,7 +63,7 @@ def reader(stream: VideoStream) -> Callable[[memoryview], tuple[bool, int, bool]
     if not at or len(head) <= at or head[0] != 1:
         return None
     width = (head[at] & 3) + 1
-    idr, sets = _IDR[name], _SETS[name]
+    idr, sets, end = _IDR[name], _SETS[name], _END[name]
 
     def read(data: memoryview) -> tuple[bool, int, bool] | None:
         position, layer = 0, 0
@@ -68,7 +71,7 @@ def reader(stream: VideoStream) -> Callable[[memoryview], tuple[bool, int, bool]
         for _ in range(_MOST_UNITS):
             if position + width + 1 >= len(data):
                 break
-            end = position + width + int.from_bytes(data[position : position + width], "big")
+            behind = position + width + int.from_bytes(data[position : position + width], "big")
             first = data[position + width]
             if name == "h264":
                 kind = first & 31
@@ -77,11 +80,11 @@ def reader(stream: VideoStream) -> Callable[[memoryview], tuple[bool, int, bool]
                 kind = first >> 1 & 63
                 picture, kept = kind < 32, kind > 14 or bool(kind & 1)
                 layer = max(layer, (data[position + width + 1] & 7) - 1) if picture else layer
-            if kind in sets and bytes(data[position + width : end]) not in head:
+            if kind in end or (kind in sets and bytes(data[position + width : behind]) not in head):
                 return None
             if picture:
                 found, anew, referred = True, anew or kind in idr, referred or kept
-            position = end
+            position = behind
         return (anew, layer, referred) if found and position == len(data) else None
 
     return read

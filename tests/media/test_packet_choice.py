@@ -115,7 +115,7 @@ def test_pictures_out_of_their_order_are_all_decoded(tmp_path: Path, monkeypatch
     looked_through: list[int] = []
     monkeypatch.setattr("fvlm_core.media.clip.survey", lambda *_: looked_through.append(1))
     video.decode(VideoFile(wrong, max_frames=5, fps=0.3), 40)
-    assert len(looked_through) == 1  # of the three times that it is read: for other times, another length
+    assert len(looked_through) == 1  # though it is read again for the times of decoding
 
 
 def parameters(head: bytes) -> bytes:
@@ -165,6 +165,24 @@ def test_what_tells_how_later_groups_are_read_is_not_left_out(told: str, tmp_pat
     file = VideoFile(both, max_frames=2, fps=0.3)
     assert alike(file)
     assert [index_of(one) for one in video.decode(file, 64)][1] > 300
+
+
+def test_a_sequence_that_ends_inside_a_film_is_left_to_the_decoder(tmp_path: Path) -> None:
+    """What leads the next picture then refers to nothing and is never shown."""
+    how = "log-level=none:open-gop=1:keyint=10:bframes=4:b-adapt=0:scenecut=0"
+    options = {"preset": "ultrafast", "x265-params": how}
+    source = write_video(tmp_path / "source.mp4", 120, fps=10, codec="libx265", options=options)
+    ended = tmp_path / "ended.mp4"
+    with av.open(str(source)) as read, av.open(str(ended), "w") as written:
+        came = read.streams.video[0]
+        goes = written.add_stream_from_template(came)
+        for place, packet in enumerate(one for one in read.demux(came) if one.size):
+            # In an 8 bit film of x265: 26 is made into the start of a sequence by a unit of type 36 behind 25.
+            new = av.Packet(bytes(packet) + (b"\0\0\0\2\x48\1" if place == 25 else b""))
+            new.stream, new.time_base, new.pts, new.dts = goes, packet.time_base, packet.pts, packet.dts
+            new.is_keyframe = packet.is_keyframe
+            written.mux(new)
+    assert alike(VideoFile(ended, max_frames=8, fps=0.37))
 
 
 @pytest.mark.parametrize("after", [1.55, 0.45])
