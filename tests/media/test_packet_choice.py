@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -143,7 +143,7 @@ def join(path: Path, first: Path, second: Path, *, after: float, told: str = "")
             new.stream, new.time_base, new.is_keyframe = stream, Fraction(1, 1000), packet.is_keyframe
             new.pts, new.dts = round(1000 * (packet.pts * packet.time_base + Fraction(start))), place
             if place == anew and told == "beside":
-                beside = PacketSideData(1, len(head))  # 1: new_extradata
+                beside = cast(Any, PacketSideData)(1, len(head))  # 1: new_extradata
                 beside.update(head)
                 new.set_sidedata(beside)
             written.mux(new)
