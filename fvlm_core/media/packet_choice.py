@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
+from math import inf
 
 from attrs import frozen
 from av.packet import Packet
@@ -20,6 +21,9 @@ _IDR = {"h264": (5,), "hevc": (19, 20)}
 
 _SETS = {"h264": (7, 8, 13, 15), "hevc": (32, 33, 34)}
 """Types of the units that say how others are read."""
+
+_END = {"h264": (), "hevc": (36, 37)}
+"""Types of the units that make a start of the picture behind them, which H.264 asks to be one of `_IDR` anyway."""
 
 _MOST_UNITS = 4096
 """Of one packet: real ones have a few for each row of blocks."""
@@ -51,22 +55,23 @@ def may_leave_out(stream: VideoStream, looks: int) -> bool:
 
 def reader(stream: VideoStream) -> Callable[[memoryview], tuple[bool, int, bool] | None] | None:
     """What tells `anew`, `layer` and `referred` of a packet's bytes, or None of bytes that are not understood or change
-    how others are read; None for streams that are not of units with their lengths before them (avcC and hvcC of MP4
-    and Matroska)."""
+    how others are read, be it in groups far behind; None for streams that are not of units with their lengths before
+    them (avcC and hvcC of MP4 and Matroska)."""
     context, name = stream.codec_context, stream.codec_context.name
     head = bytes(context.extradata or b"")
     at = {"h264": 4, "hevc": 21}.get(name, 0)
     if not at or len(head) <= at or head[0] != 1:
         return None
     width = (head[at] & 3) + 1
-    idr, sets = _IDR[name], _SETS[name]
+    idr, sets, end = _IDR[name], _SETS[name], _END[name]
 
     def read(data: memoryview) -> tuple[bool, int, bool] | None:
         position, layer = 0, 0
-        found = anew = referred = amended = False
+        found = anew = referred = False
         for _ in range(_MOST_UNITS):
             if position + width + 1 >= len(data):
                 break
+            behind = position + width + int.from_bytes(data[position : position + width], "big")
             first = data[position + width]
             if name == "h264":
                 kind = first & 31
@@ -75,12 +80,12 @@ def reader(stream: VideoStream) -> Callable[[memoryview], tuple[bool, int, bool]
                 kind = first >> 1 & 63
                 picture, kept = kind < 32, kind > 14 or bool(kind & 1)
                 layer = max(layer, (data[position + width + 1] & 7) - 1) if picture else layer
-            amended = amended or kind in sets
+            if kind in end or (kind in sets and bytes(data[position + width : behind]) not in head):
+                return None
             if picture:
                 found, anew, referred = True, anew or kind in idr, referred or kept
-            position += width + int.from_bytes(data[position : position + width], "big")
-        whole = found and position == len(data) and (anew or not amended)
-        return (anew, layer, referred) if whole else None
+            position = behind
+        return (anew, layer, referred) if found and position == len(data) else None
 
     return read
 
@@ -99,9 +104,28 @@ def survey(packets: Iterable[Packet[VideoStream]], stream: VideoStream) -> list[
         told = read(memoryview(packet))
         if told is None or packet.pts is None or packet.is_discard or packet.is_corrupt:
             return None
+        if packet.has_sidedata("new_extradata"):  # of an MP4 with several sample descriptions
+            return None
         found.append(Coded(packet.pts, packet.dts, packet.size, packet.duration or 0, *told))
     whole = found and found[0].anew and len({one.pts for one in found}) == len(found)
-    return found if whole else None
+    return found if whole and _in_their_order(found) else None
+
+
+def _in_their_order(coded: Sequence[Coded]) -> bool:
+    """Whether the times can be those of the pictures: each group comes behind the one before it, and none that
+    something may be left out of is shown in the order of decoding. Some programs write the times of decoding in place
+    of the true ones, and only the decoder tells."""
+    over: float = -inf
+    starts = [place for place, one in enumerate(coded) if one.anew]
+    for start, stop in pairwise([*starts, len(coded)]):
+        group = coded[start:stop]
+        if min(one.pts for one in group) <= over:
+            return False
+        over = max(one.pts for one in group)
+        as_decoded = all(earlier.pts < later.pts for earlier, later in pairwise(group))
+        if as_decoded and not all(one.referred for one in group):
+            return False
+    return True
 
 
 def shown(seconds: Sequence[float], times: Iterable[float], late: float) -> set[int]:
@@ -111,19 +135,14 @@ def shown(seconds: Sequence[float], times: Iterable[float], late: float) -> set[
 
 
 def choose(coded: Sequence[Coded], wanted: Iterable[int]) -> list[bool]:
-    """Of each packet, whether it is decoded, for the pictures of these `pts`.
-
-    Where pictures are shown in the order of decoding, all up to the last of a group that is shown are taken: only what
-    is decoded tells whether that order is the true one.
-    """
+    """Of each packet, whether it is decoded, for the pictures of these `pts`."""
     pts, top = frozenset(wanted), max(one.layer for one in coded)
-    in_order = all(earlier.pts < later.pts for earlier, later in pairwise(coded))
     chosen = [False] * len(coded)
     behind_shown = False
     for place in reversed(range(len(coded))):
         one = coded[place]
         behind_shown |= one.pts in pts
-        needed = one.pts in pts or one.referred or one.layer < top or in_order
+        needed = one.pts in pts or one.referred or one.layer < top
         chosen[place] = behind_shown and needed
         if one.anew:
             behind_shown = False

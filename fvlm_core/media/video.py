@@ -170,11 +170,11 @@ def _decode(
         number, tick = stream.index, float(stream.time_base or 0)
     clip.check()
     if clip.falls and not as_decoded:
-        return _decode(video, size, seconds, as_decoded=True)
+        return _decode(video, size, seconds, as_decoded=True, every=True)
     if seconds is None:
         length = _length(video, clip, declared, number, tick)
         if look_times(length, video.fps, video.max_frames) != times:
-            return _decode(video, size, length, as_decoded=as_decoded)
+            return _decode(video, size, length, as_decoded=as_decoded, every=every)
     return np.stack(chosen), times
 
 

@@ -6,12 +6,13 @@ from collections import deque
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
 import pytest
 from attrs import evolve
+from av.packet import PacketSideData
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from videos import index_of, write_video
@@ -98,7 +99,7 @@ def test_the_rest_of_a_group_and_what_nothing_refers_to_are_not_decoded(
     assert decoded(loose, monkeypatch) <= 61 / 4 + 3
 
 
-def test_pictures_out_of_their_order_are_all_decoded(tmp_path: Path) -> None:
+def test_pictures_out_of_their_order_are_all_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Presentation times that are those of decoding, as some programs write them."""
     source = write_video(tmp_path / "right.mp4", 40, fps=10, options={"bf": "3", "g": "8", "b_strategy": "0"})
     wrong = tmp_path / "wrong.mp4"
@@ -110,8 +111,86 @@ def test_pictures_out_of_their_order_are_all_decoded(tmp_path: Path) -> None:
             packet.pts = packet.dts = place
             packet.duration = 1
             written.mux(packet)
-    file = VideoFile(wrong, max_frames=5, fps=1.0)
+    assert alike(VideoFile(wrong, max_frames=5, fps=1.0))
+    assert alike(VideoFile(wrong, max_frames=5, fps=0.3))
+    looked_through: list[int] = []
+    monkeypatch.setattr("fvlm_core.media.clip.survey", lambda *_: looked_through.append(1))
+    video.decode(VideoFile(wrong, max_frames=5, fps=0.3), 40)
+    assert len(looked_through) == 1  # though it is read again for the times of decoding
+
+
+def parameters(head: bytes) -> bytes:
+    """The sets that an avcC of one of each holds, as units of a packet."""
+    units, place = b"", 6
+    for _ in range(2):
+        length = int.from_bytes(head[place : place + 2], "big")
+        units += length.to_bytes(4, "big") + head[place + 2 : place + 2 + length]
+        place += 3 + length
+    return units
+
+
+def join(path: Path, first: Path, second: Path, *, after: float, told: str = "") -> Path:
+    """Two films, without a word of how the second is read but in its first packet (told: "inside" or "beside" it)."""
+    with av.open(str(path), "w") as written, av.open(str(first)) as one, av.open(str(second)) as other:
+        stream = written.add_stream_from_template(one.streams.video[0])
+        head = bytes(other.streams.video[0].codec_context.extradata or b"")
+        packets = [(packet, 0.0) for packet in one.demux(video=0) if packet.size]
+        anew = len(packets)
+        packets += [(packet, after) for packet in other.demux(video=0) if packet.size]
+        for place, (packet, start) in enumerate(packets):
+            assert packet.pts is not None
+            inside = parameters(head) if place == anew and told == "inside" else b""
+            new = av.Packet(inside + bytes(packet))
+            new.stream, new.time_base, new.is_keyframe = stream, Fraction(1, 1000), packet.is_keyframe
+            new.pts, new.dts = round(1000 * (packet.pts * packet.time_base + Fraction(start))), place
+            if place == anew and told == "beside":
+                beside = cast(Any, PacketSideData)(1, len(head))  # 1: new_extradata
+                beside.update(head)
+                new.set_sidedata(beside)
+            written.mux(new)
+    return path
+
+
+SPARSE = {"g": "10", "bf": "0", "sc_threshold": "0"}
+OTHER = {**SPARSE, "crf": "35"}
+"""Read with the parameters of the first, it is another film, and nothing is wrong with it."""
+
+
+@pytest.mark.parametrize("told", ["inside", "beside"])
+def test_what_tells_how_later_groups_are_read_is_not_left_out(told: str, tmp_path: Path) -> None:
+    """Two films in one, the second's parameters only where it begins: in a group of which nothing is shown."""
+    first = write_video(tmp_path / "first.mp4", 20, fps=10, options=SPARSE)
+    second = write_video(tmp_path / "second.mp4", 40, fps=10, first=300, options=OTHER)
+    both = join(tmp_path / "both.mp4", first, second, after=2.0, told=told)
+    assert both.read_bytes().count(b"avcC") == (2 if told == "beside" else 1)
+    file = VideoFile(both, max_frames=2, fps=0.3)
     assert alike(file)
+    assert [index_of(one) for one in video.decode(file, 64)][1] > 300
+
+
+def test_a_sequence_that_ends_inside_a_film_is_left_to_the_decoder(tmp_path: Path) -> None:
+    """What leads the next picture then refers to nothing and is never shown."""
+    how = "log-level=none:open-gop=1:keyint=10:bframes=4:b-adapt=0:scenecut=0"
+    options = {"preset": "ultrafast", "x265-params": how}
+    source = write_video(tmp_path / "source.mp4", 120, fps=10, codec="libx265", options=options)
+    ended = tmp_path / "ended.mp4"
+    with av.open(str(source)) as read, av.open(str(ended), "w") as written:
+        came = read.streams.video[0]
+        goes = written.add_stream_from_template(came)
+        for place, packet in enumerate(one for one in read.demux(came) if one.size):
+            # In an 8 bit film of x265: 26 is made into the start of a sequence by a unit of type 36 behind 25.
+            new = av.Packet(bytes(packet) + (b"\0\0\0\2\x48\1" if place == 25 else b""))
+            new.stream, new.time_base, new.pts, new.dts = goes, packet.time_base, packet.pts, packet.dts
+            new.is_keyframe = packet.is_keyframe
+            written.mux(new)
+    assert alike(VideoFile(ended, max_frames=8, fps=0.37))
+
+
+@pytest.mark.parametrize("after", [1.55, 0.45])
+def test_groups_whose_times_overlap_are_all_decoded(after: float, tmp_path: Path) -> None:
+    source = write_video(tmp_path / "source.mp4", 20, fps=10, options=SPARSE)
+    both = join(tmp_path / "both.mkv", source, source, after=after)
+    assert alike(VideoFile(both, max_frames=3, fps=100))
 
 
 def test_a_film_that_gives_other_pictures_than_it_said_is_decoded_as_a_whole(
@@ -188,17 +267,19 @@ def test_a_set_of_parameters_inside_a_group_is_left_to_the_decoder() -> None:
     class Stream:
         class codec_context:
             name = "h264"
-            extradata = bytes([1, 0, 0, 0, 0xFF])
+            extradata = bytes([1, 0, 0, 0, 0xFF, 0x67, 0, 0x68, 0])
 
     def units(*heads: int) -> memoryview:
         return memoryview(b"".join((2).to_bytes(4, "big") + bytes([head, 0]) for head in heads))
 
-    read = reader_of("h264", bytes([1, 0, 0, 0, 0xFF]))
+    read = reader_of("h264", Stream.codec_context.extradata)
     assert read(units(0x65)) == (True, 0, True)
     assert read(units(0x67, 0x68, 0x65)) == (True, 0, True)
     assert read(units(0x41)) == (False, 0, True)
     assert read(units(0x01)) == (False, 0, False)
-    assert read(units(0x68, 0x41)) is None
+    assert read(units(0x68, 0x41)) == (False, 0, True)  # as in the header
+    assert read(units(0x6D, 0x65)) is None
+    assert read(units(0x27, 0x41)) is None
     assert read(units(0x06)) is None
     assert read(units(0x41)[:-1]) is None
     assert read(units(*[0x41] * 4096)) == (False, 0, True)
