@@ -46,10 +46,13 @@ def pytest_configure(config: pytest.Config) -> None:
     Each worker else spends 9 s in rewriting asserts anew, each command that a test starts up to 2 s in compiling. Not
     where pytest has no cache either, as for mutants: two versions of a file within one second look alike.
     """
-    if "PYTEST_DEBUG_TEMPROOT" not in os.environ and config.option.basetemp is None and _room():
-        os.environ["PYTEST_DEBUG_TEMPROOT"] = config.stash[_FOLDER] = tempfile.mkdtemp(
-            "", "fvlm-tests-", IN_MEMORY
-        )
+    if "PYTEST_DEBUG_TEMPROOT" not in os.environ and config.option.basetemp is None:
+        for left in IN_MEMORY.glob("fvlm-tests-*-*"):  # by failed runs that have ended
+            if not Path("/proc", left.name.split("-")[2]).exists():
+                shutil.rmtree(left, ignore_errors=True)
+        if _room():
+            folder = tempfile.mkdtemp("", f"fvlm-tests-{os.getpid()}-", IN_MEMORY)
+            os.environ["PYTEST_DEBUG_TEMPROOT"] = config.stash[_FOLDER] = folder
     if UNCOMPILED and config.pluginmanager.hasplugin("cacheprovider"):
         if not hasattr(config, "workerinput"):  # before there are workers
             for folder in ("fvlm", "fvlm_core", "plugins", "registry"):
@@ -77,7 +80,7 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Memory is given back, unless somebody wants to look at what a failed test left."""
+    """Memory is given back at once, or, where somebody may want to look at what a failed test left, by the next run."""
     folder = session.config.stash.get(_FOLDER, None)
     if folder is not None and exitstatus == pytest.ExitCode.OK:
         shutil.rmtree(folder, ignore_errors=True)

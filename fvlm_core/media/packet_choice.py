@@ -112,9 +112,11 @@ def survey(packets: Iterable[Packet[VideoStream]], stream: VideoStream) -> list[
 
 
 def _in_their_order(coded: Sequence[Coded]) -> bool:
-    """Whether the times can be those of the pictures: each group comes behind the one before it, and none that
-    something may be left out of is shown in the order of decoding. Some programs write the times of decoding in place
-    of the true ones, and only the decoder tells."""
+    """Whether the times can be those of the pictures.
+
+    Some programs write the times of decoding in place of them, which only the decoder tells. So each group has to come
+    behind the one before it, and a group in the order of decoding may hold no picture that could be left out.
+    """
     over: float = -inf
     starts = [place for place, one in enumerate(coded) if one.anew]
     for start, stop in pairwise([*starts, len(coded)]):
@@ -135,7 +137,7 @@ def shown(seconds: Sequence[float], times: Iterable[float], late: float) -> set[
 
 
 def choose(coded: Sequence[Coded], wanted: Iterable[int]) -> list[bool]:
-    """Of each packet, whether it is decoded, for the pictures of these `pts`."""
+    """Of each packet, in the order of decoding, whether it is decoded for the pictures of these `pts`."""
     pts, top = frozenset(wanted), max(one.layer for one in coded)
     chosen = [False] * len(coded)
     behind_shown = False

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from shutil import rmtree
 from tempfile import mkdtemp
 from typing import Any
+from weakref import finalize
 
 import torch
 from torch import Tensor
@@ -30,8 +32,10 @@ class Watched:
 
     @cached_property
     def folder(self) -> Path:
-        """Of the run."""
-        return Path(mkdtemp(prefix="fvlm-check-"))
+        """Of the run; it goes with this."""
+        made = Path(mkdtemp(prefix="fvlm-check-"))
+        finalize(self, rmtree, made, ignore_errors=True)
+        return made
 
     def begin(self) -> tuple[Any, Any]:
         """A new one, and the model that it watches."""

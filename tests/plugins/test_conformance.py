@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import re
@@ -20,6 +21,7 @@ from manual import examples
 import fvlm_core.testing as kit
 from fvlm_core.scaling.fit.levenberg_marquardt import descend
 from fvlm_core.testing import ContractError, Finding, check, examine, general
+from fvlm_core.testing.callback import Watched
 from fvlm_core.testing.clause import clause
 from fvlm_core.testing.conformance import _MODULES  # pyright: ignore[reportPrivateUsage]
 from fvlm_core.utils.errors import Problems, UsageError
@@ -495,3 +497,12 @@ def test_the_examples_of_the_manual_keep_the_contract(
     check(made, kind=HOOKS[hook])
     for name in [name for name in sys.modules if name.partition(".")[0] == package]:
         del sys.modules[name]
+
+
+def test_the_run_that_a_callback_is_checked_in_leaves_no_folder() -> None:
+    watched = Watched.__new__(Watched)
+    folder = watched.folder
+    assert folder.is_dir()
+    del watched
+    gc.collect()
+    assert not folder.exists()
