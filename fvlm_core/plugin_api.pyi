@@ -182,6 +182,7 @@ from fvlm_core.utils.pretrained import PREPROCESSOR as PREPROCESSOR
 from fvlm_core.utils.pretrained import SEEDED as SEEDED
 from fvlm_core.utils.pretrained import TABLE as TABLE
 from fvlm_core.utils.pretrained import Kind as Kind
+from fvlm_core.utils.pretrained import activation_function as activation_function
 from fvlm_core.utils.pretrained import architecture as architecture
 from fvlm_core.utils.pretrained import check_architecture as check_architecture
 from fvlm_core.utils.pretrained import check_heads as check_heads

@@ -60,6 +60,15 @@ class FvlmConfig(modeling_fvlm.FvlmConfig):
         super().__init__(logit_scale=logit_scale, **others)
 
 
+_WRITTEN = {
+    r"attention\.attention\.query": "attention.q_proj",
+    r"attention\.attention\.key": "attention.k_proj",
+    r"attention\.attention\.value": "attention.v_proj",
+    r"attention\.output\.dense": "attention.o_proj",
+}
+"""Names in a file for weights of a DINOv2, which transformers writes as it did in its version 4."""
+
+
 class FvlmModel(PreTrainedModel):
     """A composed vision-language model as transformers holds one; `vlm` is the model itself.
 
@@ -89,6 +98,7 @@ class FvlmModel(PreTrainedModel):
 
         Raises `FvlmError` that names them.
         """
+        options = {"key_mapping": _WRITTEN, **options}
         loaded: Any = super().from_pretrained(*where, output_loading_info=True, **options)
         model, info = loaded
         if info["missing_keys"]:

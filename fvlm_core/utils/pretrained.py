@@ -164,6 +164,17 @@ def activation(value: Any) -> bool:
     return isinstance(value, str) and value in ACT2FN
 
 
+def activation_function(name: str) -> Any:
+    """The activation that transformers knows by this name, which maps a tensor to one of the same shape."""
+    import torch.nn.functional as F
+
+    if name in ("silu", "gelu"):
+        return getattr(F, name)
+    from transformers.activations import ACT2FN
+
+    return ACT2FN[name]
+
+
 ACTIVATION: Kind = (activation, "the name of an activation of transformers, such as silu or gelu")
 
 

@@ -76,7 +76,7 @@ class DINOv2:
             patch_grid=(side, side),
             depth=sizes["num_hidden_layers"],
             heads=sizes["num_attention_heads"],
-            mlp=_inner_width(sizes),
+            mlp=inner_width(sizes),
             gated=sizes.get("use_swiglu_ffn", False),
             recompute=self.checkpoint_activations,
             **self._normalisation(),
@@ -142,7 +142,7 @@ class DINOv2:
         return {"mlp_ratio": 4, "use_swiglu_ffn": False, **known}
 
 
-def _inner_width(sizes: dict[str, Any]) -> int:
+def inner_width(sizes: dict[str, Any]) -> int:
     """Inner width of an MLP; a gated one is narrower by a third, in steps of 8."""
     inner = int(sizes["hidden_size"] * sizes.get("mlp_ratio", 4))
     return (int(inner * 2 / 3) + 7) // 8 * 8 if sizes.get("use_swiglu_ffn") else inner

@@ -1,14 +1,10 @@
-"""DINOv2 through transformers, with a query that walks its layers over cached keys and values."""
+"""DINOv2, with a query that walks its layers over cached keys and values."""
 
 from __future__ import annotations
-
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import Dinov2Config, Dinov2Model
-from transformers.models.dinov2.modeling_dinov2 import Dinov2Layer
 
 from fvlm_core.plugin_api import (
     SEEDED,
@@ -19,6 +15,7 @@ from fvlm_core.plugin_api import (
     dot_product_attention,
     read_weights,
 )
+from fvlm_dinov2.blocks import Dinov2, Layer
 from fvlm_dinov2.config import DINOv2
 
 _SEEDED_TOKEN_STD = 1.0  # class token and positions as large as what a seeded patch projection gives
@@ -42,7 +39,7 @@ class DINOv2Encoder(VisionEncoder):
         super().__init__()
         self.spec = config.spec()
         self.config = config
-        self.dino = Dinov2Model(Dinov2Config(**config.sizes()))
+        self.dino = Dinov2(config.sizes())
         if config.weights == SEEDED:
             self._draw()
 
@@ -50,6 +47,8 @@ class DINOv2Encoder(VisionEncoder):
         """The pretrained weights as float32, from the Hugging Face cache or a folder. Raises as `read_weights`."""
         if self.config.weights == SEEDED:
             return
+        from transformers import Dinov2Model
+
         # No second copy of the weights.
         self.dino.load_state_dict(read_weights(self.config.weights, Dinov2Model), assign=True)
 
@@ -74,7 +73,7 @@ class DINOv2Encoder(VisionEncoder):
         recompute = self.config.checkpoint_activations and torch.is_grad_enabled()
         kept: list[KeyValue] = []
         last = self.spec.depth - 1
-        for index, block in enumerate(self._blocks()):
+        for index, block in enumerate(self.dino.layers):
             update = tokens or index < last
             if recompute:
                 hidden, key, value = checkpoint(self._layer, block, hidden, update, use_reentrant=False)
@@ -101,7 +100,7 @@ class DINOv2Encoder(VisionEncoder):
         if depth == "shallow":
             return self.dino.layernorm(self._look(query, self._final(features), weights))
         hidden = query
-        for block, kept in zip(self._blocks(), features.layers, strict=True):
+        for block, kept in zip(self.dino.layers, features.layers, strict=True):
             attention = block.attention
             seen = self._look(attention.q_proj(block.norm1(hidden)), kept, weights)
             hidden = hidden + block.layer_scale1(attention.o_proj(seen))
@@ -112,7 +111,7 @@ class DINOv2Encoder(VisionEncoder):
         """See `VisionEncoder.compile_layers`."""
         self._layer = torch.compile(self._layer)
 
-    def _layer(self, block: Dinov2Layer, hidden: Tensor, update: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def _layer(self, block: Layer, hidden: Tensor, update: bool) -> tuple[Tensor, Tensor, Tensor]:
         """One layer over all tokens: hidden [F, N, D] to (hidden, key, value); hidden unchanged if not `update`."""
         attention = block.attention
         normed = block.norm1(hidden)
@@ -124,10 +123,6 @@ class DINOv2Encoder(VisionEncoder):
             hidden = hidden + block.layer_scale1(attention.o_proj(seen))
             hidden = hidden + block.layer_scale2(block.mlp(block.norm2(hidden)))
         return hidden, key, value
-
-    def _blocks(self) -> list[Dinov2Layer]:
-        """The layers."""
-        return cast(list[Dinov2Layer], list(self.dino.encoder.layer))
 
     def _heads(self, states: Tensor) -> Tensor:
         """[F, N, D] to [F, heads, N, head width]."""
@@ -147,7 +142,7 @@ class DINOv2Encoder(VisionEncoder):
         """Keys and values of the final features, projected by the last layer once."""
         if features.final is None:
             assert features.tokens is not None, "shallow attention reads PatchFeatures.tokens"
-            block = self._blocks()[-1]
+            block = self.dino.layers[-1]
             normed = block.norm1(features.tokens)
             attention = block.attention
             features.final = KeyValue(

@@ -1,30 +1,24 @@
-"""SmolLM2 and other Llama-architecture models through transformers."""
+"""SmolLM2 and other Llama-architecture models."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from attrs import evolve
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
-from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm, rotate_half
 
 from fvlm_core.plugin_api import SEEDED, LLMBackend, UsageError, read_weights
 from fvlm_smollm2.attention import PackedLengths, attend_causally
+from fvlm_smollm2.blocks import Layer, Llama
 from fvlm_smollm2.cache import KeyValueCache
 from fvlm_smollm2.config import SmolLM2
+from fvlm_smollm2.rotary import check_rotary, rotary_table, rotate
 
 _EMBEDDING_STD = 0.14  # the size of SmolLM2's embeddings, and so of the visual tokens beside them
-_FIXED_ROTARY = (
-    "default",
-    "linear",
-    "llama3",
-    "yarn",
-)  # the angle of a position does not depend on the sequence
 
 
 def build(config: SmolLM2, vocabulary: int) -> LlamaBackend:
@@ -43,12 +37,9 @@ class LlamaBackend(LLMBackend):
         super().__init__()
         self.config = config
         self.spec = evolve(config.spec(), vocabulary=vocabulary)
-        sizes: dict[str, Any] = {**config.sizes(), "vocab_size": vocabulary}
-        llama = LlamaConfig(**sizes)
-        rotary = str((llama.rope_parameters or {}).get("rope_type", "default"))
-        if rotary not in _FIXED_ROTARY:
-            raise UsageError(f'rope_type: expected one of {", ".join(_FIXED_ROTARY)}, got "{rotary}"')
-        self.model = LlamaModel(llama)
+        self._sizes: dict[str, Any] = {**config.sizes(), "vocab_size": vocabulary}
+        check_rotary(self._sizes)
+        self.model = Llama(self._sizes)
         self.lm_head = None if self.spec.tied else nn.Linear(self.spec.width, vocabulary, bias=False)
         self._rotations: tuple[Tensor, Tensor] | None = None
         if config.weights == SEEDED:
@@ -59,6 +50,8 @@ class LlamaBackend(LLMBackend):
         `UsageError` for a head that config.json calls tied and that is not."""
         if self.config.weights == SEEDED:
             return
+        from transformers import LlamaForCausalLM
+
         state = read_weights(self.config.weights, LlamaForCausalLM)
         if self.lm_head is None:
             head = state.pop("lm_head.weight")
@@ -113,7 +106,7 @@ class LlamaBackend(LLMBackend):
         rotation = self._rotation(embeddings, samples, past)
         recompute = self.config.checkpoint_activations and torch.is_grad_enabled() and cache is None
         states = embeddings
-        for index, block in enumerate(cast(list[LlamaDecoderLayer], list(self.model.layers))):
+        for index, block in enumerate(self.model.blocks):
             if recompute:
                 states = checkpoint(
                     self._layer, index, block, states, rotation, samples, None, use_reentrant=False
@@ -122,12 +115,12 @@ class LlamaBackend(LLMBackend):
                 states = self._layer(index, block, states, rotation, samples, cache)
         if cache is not None:
             cache.length += length
-        return self._norm(states, self.model.norm)
+        return self.model.norm(states)
 
     def _layer(
         self,
         index: int,
-        block: LlamaDecoderLayer,
+        block: Layer,
         states: Tensor,
         rotation: tuple[Tensor, Tensor],
         samples: PackedLengths | None,
@@ -141,28 +134,24 @@ class LlamaBackend(LLMBackend):
         return self._after(block, states, attend(query, key, value))
 
     def _before(
-        self, block: LlamaDecoderLayer, states: Tensor, rotation: tuple[Tensor, Tensor]
+        self, block: Layer, states: Tensor, rotation: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """What a layer attends with: query, key and value, [R, heads, S, .]."""
         attention = block.self_attn
-        normed = self._norm(states, block.input_layernorm)
-        split = (-1, attention.head_dim)
-        query = _rotate(attention.q_proj(normed).unflatten(-1, split), rotation).transpose(1, 2)
-        key = _rotate(attention.k_proj(normed).unflatten(-1, split), rotation).transpose(1, 2)
+        normed = block.input_layernorm(states)
+        split = (-1, attention.head_width)
+        query = rotate(attention.q_proj(normed).unflatten(-1, split), rotation).transpose(1, 2)
+        key = rotate(attention.k_proj(normed).unflatten(-1, split), rotation).transpose(1, 2)
         return query, key, attention.v_proj(normed).unflatten(-1, split).transpose(1, 2)
 
-    def _after(self, block: LlamaDecoderLayer, states: Tensor, seen: Tensor) -> Tensor:
+    def _after(self, block: Layer, states: Tensor, seen: Tensor) -> Tensor:
         """What a layer makes of what was seen, [R, heads, S, .]."""
         states = states + block.self_attn.o_proj(seen.transpose(1, 2).flatten(2))
-        return states + block.mlp(self._norm(states, block.post_attention_layernorm))
+        return states + block.mlp(block.post_attention_layernorm(states))
 
     def compile_layers(self) -> None:
         """See `LLMBackend.compile_layers`. Attention stays as it is: the lengths of samples that share a row change."""
         self._before, self._after = torch.compile(self._before), torch.compile(self._after)
-
-    def _norm(self, states: Tensor, norm: LlamaRMSNorm) -> Tensor:
-        """Root-mean-square norm."""
-        return F.rms_norm(states, (self.spec.width,), norm.weight, self.model.config.rms_norm_eps)
 
     def _rotation(self, like: Tensor, samples: PackedLengths | None, past: int) -> tuple[Tensor, Tensor]:
         """Cosines and sines of the positions, broadcastable to [R, S, heads, head width]."""
@@ -180,9 +169,7 @@ class LlamaBackend(LLMBackend):
                     "expected fewer frames, fewer tokens a frame, or less text"
                 )
             capacity = min(self.spec.positions, 1 << max(6, (end - 1).bit_length()))
-            every = torch.arange(capacity, device=like.device)[None]
-            cosine, sine = self.model.rotary_emb(like, every)
-            table = self._rotations = (cosine[0, :, None], sine[0, :, None])
+            table = self._rotations = rotary_table(self._sizes, capacity, like)
         if samples is None:
             return table[0][past:end], table[1][past:end]
         cosines, sines = (torch.cat([part[:length] for length in samples.lengths]) for part in table)
@@ -196,8 +183,3 @@ class LlamaBackend(LLMBackend):
                 nn.init.normal_(module.weight, std=module.in_features**-0.5)
         nn.init.normal_(self.model.embed_tokens.weight, std=_EMBEDDING_STD)
 
-
-def _rotate(states: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotary position embedding of [R, S, heads, head width]."""
-    cosine, sine = rotation
-    return states * cosine + rotate_half(states) * sine

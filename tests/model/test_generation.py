@@ -8,7 +8,7 @@ import pytest
 import small
 import torch
 from fvlm_smollm2.model import LlamaBackend
-from transformers import LlamaForCausalLM, TemperatureLogitsWarper, TopPLogitsWarper
+from transformers import LlamaConfig, LlamaForCausalLM, TemperatureLogitsWarper, TopPLogitsWarper
 
 from fvlm_core.interfaces.data import Turn
 from fvlm_core.interfaces.generation import Generation
@@ -35,7 +35,8 @@ def speaker() -> LlamaBackend:
 @pytest.fixture(scope="module")
 def theirs(speaker: LlamaBackend) -> Any:
     """The same weights in transformers' own class."""
-    model = LlamaForCausalLM(speaker.model.config)
+    sizes = {**speaker.config.sizes(), "vocab_size": small.VOCABULARY}
+    model = LlamaForCausalLM(LlamaConfig(**sizes))
     model.model.load_state_dict(speaker.model.state_dict())
     model.tie_weights()
     return model.eval()

@@ -14,6 +14,7 @@ from fvlm_foveated.model import FoveatedConnector
 from safetensors.torch import load_file
 from small import SIDE, batch, encoder, model, only
 from torch import Tensor
+from transformers import Dinov2Config, Dinov2Model
 
 from fvlm_core.model import gaze
 from fvlm_core.model.gaze import attention_entropy
@@ -105,7 +106,9 @@ def test_a_query_is_answered_as_the_equations_say(depth: str) -> None:
     for parameter in eye.parameters():
         parameter.normal_(std=0.4)
     frames = torch.randn(3, 3, SIDE, SIDE, dtype=torch.float64)
-    states = eye.dino(frames, output_hidden_states=True)
+    theirs = Dinov2Model(Dinov2Config(**eye.config.sizes())).double().eval()
+    theirs.load_state_dict(eye.dino.state_dict())
+    states = theirs(frames, output_hidden_states=True)
 
     def look(block: Any, hidden: Tensor, asked: Tensor) -> Tensor:
         normed, attention = block.norm1(hidden), block.attention

@@ -148,7 +148,7 @@ def test_tokenizer_that_waits_for_data_gets_an_assumed_vocabulary(tmp_path: Path
 def test_plugins_that_cannot_be_counted_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     look_at_values: Any = lambda self, z: z * z.max().item()
     monkeypatch.setattr("fvlm_foveated.model.FoveatedConnector.to_llm", look_at_values)
-    monkeypatch.setattr("fvlm_dinov2.config._inner_width", lambda sizes: None)
+    monkeypatch.setattr("fvlm_dinov2.config.inner_width", lambda sizes: None)
     said = "\n".join(only(tmp_path).notes)
     assert (
         'the connector "foveated" cannot run on the meta device, where it is counted (RuntimeError: ' in said
