@@ -159,8 +159,6 @@ class DINOv2Encoder(VisionEncoder):
         for module in self.dino.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
                 nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
         embeddings = self.dino.embeddings
         nn.init.normal_(embeddings.cls_token, std=_SEEDED_TOKEN_STD)
         nn.init.normal_(embeddings.position_embeddings, std=_SEEDED_TOKEN_STD)

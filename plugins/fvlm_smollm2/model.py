@@ -182,4 +182,3 @@ class LlamaBackend(LLMBackend):
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=module.in_features**-0.5)
         nn.init.normal_(self.model.embed_tokens.weight, std=_EMBEDDING_STD)
-

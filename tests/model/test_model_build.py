@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import small
 import torch
+from fvlm_dinov2.blocks import Dinov2
 from fvlm_dinov2.config import DINOv2
 from fvlm_foveated.config import Foveated
 from fvlm_foveated.model import build as build_foveated
+from fvlm_smollm2.blocks import Llama
 from fvlm_smollm2.config import SmolLM2
 from fvlm_smollm2.model import LlamaBackend
 from small import SIDE, VOCABULARY, batch, encoder, llm, model
-from transformers import Dinov2Config, Dinov2Model, LlamaConfig, LlamaForCausalLM
+from transformers import Dinov2Config, Dinov2Model, LlamaConfig, LlamaForCausalLM, LlamaModel
 
 from fvlm_core.model import vlm as composed
 from fvlm_core.model.vlm import VLM
@@ -171,6 +176,49 @@ def test_the_language_model_is_transformers_with_weights_from_a_folder(tmp_path:
             ours.logits(ours.hidden(ours.embed(part), cache=cache)) for part in ids.split((4, 1, 3, 1), 1)
         ]
         torch.testing.assert_close(torch.cat(parts, 1), expected)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"use_swiglu_ffn": True}, {"qkv_bias": False, "use_mask_token": False}], ids=str
+)
+def test_an_encoder_s_first_weights_are_those_that_transformers_draws(changes: dict[str, Any]) -> None:
+    """What is drawn after them is drawn with the numbers that come next: a seed means what it meant."""
+    sizes: dict[str, Any] = {**DINO, "image_size": SIDE, "mlp_ratio": 2, **changes}
+    same_draws(lambda: Dinov2(sizes), lambda: Dinov2Model(Dinov2Config(**sizes)))
+
+
+@pytest.mark.parametrize("changes", [{}, {"attention_bias": True, "mlp_bias": True, "head_dim": 6}], ids=str)
+def test_a_language_model_s_first_weights_are_those_that_transformers_draws(changes: dict[str, Any]) -> None:
+    sizes: dict[str, Any] = {
+        "vocab_size": 40, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, **changes,
+    }  # fmt: skip
+    same_draws(lambda: Llama(sizes), lambda: LlamaModel(LlamaConfig(**sizes)))
+
+
+def same_draws(ours: Callable[[], torch.nn.Module], theirs: Callable[[], torch.nn.Module]) -> None:
+    torch.manual_seed(5)
+    expected, then = dict(theirs().named_parameters()), torch.rand(1)
+    torch.manual_seed(5)
+    found, after = dict(ours().named_parameters()), torch.rand(1)
+    assert list(found) == list(expected)
+    assert all(torch.equal(found[name], weight) for name, weight in expected.items())
+    assert torch.equal(after, then)
+
+
+def test_a_seeded_model_is_made_and_run_without_transformers() -> None:
+    """Whose import takes longer than planning a grid."""
+    program = (
+        "import sys, small\n"
+        "small.model()(small.batch([2, 1], [5, 4])).loss.backward()\n"
+        "print('transformers' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(Path(small.__file__).parent)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == "False"
 
 
 def test_losses_are_in_float32_whatever_the_precision_of_the_head() -> None:
