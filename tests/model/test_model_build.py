@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import small
 import torch
 from fvlm_dinov2.blocks import Dinov2
 from fvlm_dinov2.config import DINOv2
@@ -215,7 +214,7 @@ def test_a_seeded_model_is_made_and_run_without_transformers() -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": str(Path(small.__file__).parent)},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "helpers")},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.strip() == "False"
