@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from manual_pages import PAGES, ROOT, TUTORIAL, blocks, execute, rehearse
 
-EXECUTED = [
-    page
-    for page in PAGES
-    if page != TUTORIAL and {block.mark for block in blocks.blocks(page)} & {"run", "fails"}
-]
-KEPT = [page for page in PAGES if any(block.mark == "kept" for block in blocks.blocks(page))]
+
+
+def _marks(page: Path) -> set[str]:
+    """Those of its blocks, of what is executed. Every worker of the tests asks it of every page: most are not taken
+    apart for it."""
+    named = re.search(r"<!--\s*(?:run|fails|kept)\b", page.read_text("utf-8"))
+    return {block.mark for block in blocks.blocks(page)} if named else set()
+
+
+MARKS = {page: _marks(page) for page in PAGES}
+EXECUTED = [page for page in PAGES if page != TUTORIAL and MARKS[page] & {"run", "fails"}]
+KEPT = [page for page in PAGES if "kept" in MARKS[page]]
 
 
 def _named(page: Path) -> str:
