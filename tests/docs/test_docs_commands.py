@@ -9,7 +9,6 @@ import pytest
 from manual_pages import PAGES, ROOT, TUTORIAL, blocks, execute, rehearse
 
 
-
 def _marks(page: Path) -> set[str]:
     """Those of its blocks, of what is executed. Every worker of the tests asks it of every page: most are not taken
     apart for it."""

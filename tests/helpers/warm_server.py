@@ -134,7 +134,7 @@ def become(request: dict[str, Any], paths: list[str]) -> None:
     found = PathFinder.find_spec("fvlm_core", sys.path)
     if found is None or found.origin != sys.modules["fvlm_core"].__file__:
         for name, module in [*sys.modules.items()]:
-            if (getattr(module, "__file__", None) or "").startswith(f"{ROOT}{os.sep}"):
+            if name.startswith("fvlm") and (module.__file__ or "").startswith(f"{ROOT}{os.sep}"):
                 del sys.modules[name]
     code = _ended(request["arguments"])
     # As an interpreter ends, but for the modules, whose end takes 3 s.
