@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import warm
 from manual_pages import PAGES, ROOT, TUTORIAL, blocks, execute, rehearse
 
 
@@ -49,7 +53,11 @@ def test_every_command_is_one_that_fvlm_reads(page: Path) -> None:
         for page in EXECUTED  # that one plays campaigns to their end, 20 s
     ],
 )
-def test_executed_commands_come_out_as_shown(page: Path, tmp_path: Path) -> None:
+def test_executed_commands_come_out_as_shown(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(execute, "sys", SimpleNamespace(executable=warm.python()))
     done = execute.execute(page, tmp_path)
     assert done
     assert not [problem for one in done for problem in execute.problems(one)]
