@@ -54,11 +54,12 @@ class Distillation:
         """Trained after the teacher, whose model counts and whose weights are recorded once they are there."""
         if not self.is_run:
             return ObjectiveSpec(reads=tuple(sorted(user_path(self.teacher).glob("*.safetensors"))))
-        from fvlm_core.plugin_api import best_checkpoint  # which imports torch
-
         after = (self.teacher,)
         try:
             run = find_run(self.teacher, runs_folder())
+            # It imports torch, which nobody waits for who reads a recipe whose teacher is not there.
+            from fvlm_core.plugin_api import best_checkpoint
+
             weights = best_checkpoint(run) / "model.safetensors"
         except UsageError:
             return ObjectiveSpec(after=after)

@@ -20,6 +20,8 @@ import json, os, sys
 absent = sys.argv[1].split(",")
 for name in [*absent, *(name for name in sys.modules if name.partition(".")[0] in absent)]:
     sys.modules[name] = None
+for name in [name for name in sys.modules if name.startswith("fvlm")]:
+    del sys.modules[name]  # imported anew, without them
 from fvlm_core.cli.main import main
 for line in json.loads(sys.argv[2]):
     sys.argv = ["fvlm", *line]

@@ -23,7 +23,7 @@ def fvlm(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--help",), ("--version",), ("plugins", "list"), ("plugins", "list", "--json")],
+    [("--help",), ("--version",), ("plugins", "list"), ("plugins", "list", "--json"), ("recipes", "list")],
     ids=" ".join,
 )
 def test_what_fvlm_says_of_itself_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:

@@ -111,12 +111,15 @@ def test_an_ascii_terminal_gets_ascii(line: str, environment: Mapping[str, str],
         assert '"\\xe9xalpha"' in text
 
 
-def test_json_keeps_every_character_in_any_encoding(store: Path) -> None:
+@pytest.mark.parametrize(
+    "others", [("cp1252", "utf-16"), pytest.param(("ascii", "latin-1"), marks=pytest.mark.soak)]
+)
+def test_json_keeps_every_character_in_any_encoding(others: tuple[str, ...], store: Path) -> None:
     """Where a terminal lacks them they are written as escapes, which mean the same."""
     line = "fvlm data describe shapes -o prompt=é×α日 --json"
     spelt = {
         encoding: json.loads(shell(line, store, {"PYTHONIOENCODING": encoding}).stdout.decode(encoding))
-        for encoding in ("utf-8", "ascii", "cp1252", "latin-1", "utf-16")
+        for encoding in ("utf-8", *others)
     }
     assert json.loads(spelt["utf-8"]["settings"]["prompt"]) == "é×α日"
     assert all(found == spelt["utf-8"] for found in spelt.values())

@@ -1,6 +1,7 @@
 """Forks a Python that has the large libraries already, as often as `warm_client.py` asks: see `warm.py`.
 
-`python -I warm_server.py ADDRESS LIBRARY...` serves until nobody is connected any more.
+`python -I warm_server.py ADDRESS MODULE...` serves until nobody is connected any more. Ours come from the tree that
+this file is in.
 """
 
 from __future__ import annotations
@@ -17,11 +18,15 @@ import socket
 import struct
 import sys
 import threading
+import weakref
 from contextlib import suppress
 from importlib import import_module
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+ROOT = Path(__file__).parents[2]
 
 IDLE = 60.0
 """Seconds without any connection, after which the server ends."""
@@ -126,6 +131,11 @@ def become(request: dict[str, Any], paths: list[str]) -> None:
         setattr(sys, name, _stream(number) if number in request["streams"] else None)
         setattr(sys, f"__{name}__", getattr(sys, name))
     sys.path[:] = [*filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)), *paths]
+    found = PathFinder.find_spec("fvlm_core", sys.path)
+    if found is None or found.origin != sys.modules["fvlm_core"].__file__:
+        for name, module in [*sys.modules.items()]:
+            if name.startswith("fvlm") and (module.__file__ or "").startswith(f"{ROOT}{os.sep}"):
+                del sys.modules[name]
     code = _ended(request["arguments"])
     # As an interpreter ends, but for the modules, whose end takes 3 s.
     threading._shutdown()  # type: ignore[attr-defined]
@@ -199,8 +209,12 @@ def _run(arguments: list[str]) -> None:
 
 if __name__ == "__main__":
     found = [path for path in sys.path if path != str(Path(__file__).parent)]
-    for library in sys.argv[2:]:
-        import_module(library)
+    sys.path[:] = [str(ROOT), str(ROOT / "plugins"), str(ROOT / "registry"), *found]
+    for module in sys.argv[2:]:
+        import_module(module)
+    for end in weakref.finalize._registry.values():  # type: ignore[attr-defined]
+        end.atexit = False  # torch takes its 140 libraries apart as a process ends, which takes .05 s
+    gc.collect()
     gc.freeze()  # what is never collected stays in pages that all share
     asked = serve(Path(sys.argv[1]))
     if asked is not None:

@@ -82,7 +82,7 @@ def unplotted() -> Iterator[None]:
         yield
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(RUNS)
 def test_the_points_of_a_fit_are_the_same_before_and_after_an_export(
     runs: list[tuple[str, bool, str, tuple[str, ...], int]],

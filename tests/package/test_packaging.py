@@ -14,6 +14,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+import warm
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +156,7 @@ def test_what_the_wheel_holds_lists_and_shows_its_recipes(wheel: Path, tmp_path:
     ZipFile(wheel).extractall(site)
 
     def said(*arguments: str) -> str:
-        command = [sys.executable, "-m", "fvlm_core", "recipes", *arguments]
+        command = [warm.python(), "-m", "fvlm_core", "recipes", *arguments]
         environment = os.environ | {"PYTHONPATH": str(site)}
         return subprocess.run(
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True

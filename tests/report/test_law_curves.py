@@ -87,7 +87,7 @@ def test_the_other_shares_of_a_mixture_shrink_as_one_grows() -> None:
 
 def test_sweeps_without_a_minimum_are_one_panel_and_one_reason() -> None:
     rows = [
-        (n, 1e9, lr, 2 + 300 / n**0.3 - 0.1 * np.log(lr))
+        (n, 1e9, lr, 2 + 300 / n**0.3 + 0.05 * np.log(lr / 1e-2) ** 2)
         for n in (1e7, 3e7, 1e8, 3e8)
         for lr in (1e-3, 2e-3, 4e-3)
     ]

@@ -86,7 +86,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_seeds_are_one_row_with_their_interval_and_blind_runs_come_last(root: Path) -> None:
-    block = sections(root)["token-budget"].blocks[0]
+    block = budget(root).blocks[0]
     rows = [[cell.text for cell in row] for row in block.tables[0].rows]
     assert [row[:5] for row in rows] == [
         ["one", "pooled", "1", "8", "1"],
@@ -184,6 +184,8 @@ def test_runs_of_one_choice_have_no_such_section(tmp_path: Path) -> None:
     known(write_run(tmp_path, "p/a"), 4)
     known(write_run(tmp_path, "p/b", seed=1), 4)
     assert "token-budget" not in sections(tmp_path)
+    known(write_run(tmp_path, "p/c", connector={"name": "x:pooled"}), 1)
+    assert "token-budget" in sections(tmp_path)
 
 
 @pytest.fixture(scope="module")

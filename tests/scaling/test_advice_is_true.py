@@ -48,7 +48,7 @@ def swept(law: str, x: Any, loss: Any) -> Points:
     losses=st.lists(st.sampled_from([3.0, 3.1, 3.3, 3.6, 4.5, 6.0, 9.0]), min_size=2, max_size=7),
     span=st.sampled_from([1.3, 2.0, 6.0]),
 )
-@settings(max_examples=12, deadline=None, derandomize=True)
+@settings(max_examples=6, deadline=None, derandomize=True)
 def test_a_minimum_beyond_all_values_is_said_only_where_the_losses_fall_to_that_end(
     law: str, losses: list[float], span: float
 ) -> None:

@@ -22,6 +22,8 @@ from fvlm_core.scaling.fit.options import Options
 from fvlm_core.scaling.points.points import tidy
 from fvlm_core.utils.errors import FvlmError, UsageError
 
+pytestmark = pytest.mark.usefixtures("quick_fits")
+
 ALONE = Options(sensitivity=False)
 
 

@@ -36,8 +36,8 @@ DESIGNS = {
 @pytest.fixture(autouse=True)
 def few_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a fit arrives is no matter here: what it claims is."""
-    monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)
-    monkeypatch.setattr("fvlm_core.scaling.fit.solver.FINALISTS", 4)
+    monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 16)
+    monkeypatch.setattr("fvlm_core.scaling.fit.solver.FINALISTS", 2)
 
 
 def points(design: str) -> pd.DataFrame:
@@ -58,8 +58,14 @@ def fitted(law: str, design: str) -> FitReport:
         return fit_points(tidy(points(design), "made"), load_model(law), draws=10, options=options)
 
 
-@pytest.mark.parametrize("law", LAWS)
-@pytest.mark.parametrize("design", ["one size", "four copies of three points"])
+@pytest.mark.parametrize(
+    ("design", "law"),
+    [
+        pytest.param(design, law, marks=[pytest.mark.soak] * (at == 0 and law in ("lr-batch", "video")))
+        for at, design in enumerate(["one size", "four copies of three points"])
+        for law in LAWS
+    ],
+)  # those of the most parameters search long where nothing is to be found, and do so of copies alone
 def test_nothing_that_points_do_not_determine_is_said_to_be_known(law: str, design: str) -> None:
     check(fitted(law, design))
 

@@ -32,6 +32,7 @@ SIZES = (1e4, 4e4, 1.6e5, 6.4e5)
 def few_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Made points lie near enough to their law."""
     monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)
+    monkeypatch.setattr("fvlm_core.scaling.fit.solver.FINALISTS", 4)
 
 
 def campaign(
@@ -65,7 +66,7 @@ def codes(found: FitReport) -> set[str]:
 
 
 def test_sound_runs_are_believed() -> None:
-    for seed in range(3):
+    for seed in range(2):
         found = report(campaign(seed=seed))
         assert (found.status, found.reasons) == ("ok", ())
         assert not {"change-point", "drift", "runs-disagree"} & codes(found)

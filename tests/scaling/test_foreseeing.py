@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from warm import fvlm
+from tiny import run_cli
 
 from fvlm_core.api.asked_schedule import named_curve
 from fvlm_core.api.fit import fit
 from fvlm_core.utils.errors import FvlmError
+
+pytestmark = pytest.mark.usefixtures("quick_fits")
 
 TRUTH = (1.7, 480.0, 0.35, 2100.0, 0.37)
 
@@ -72,17 +75,28 @@ def test_a_holdout_that_cannot_be_is_one_sentence(where: str, said: str) -> None
     assert said in str(raised.value)
 
 
-def test_a_pattern_keeps_whole_runs_out_and_each_is_scored(tmp_path: Path) -> None:
+@pytest.fixture
+def told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """`fvlm fit --data points.csv` with more arguments, beside that file: exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *more: run_cli(["fit", "--data", "points.csv", *more], monkeypatch, capsys)
+
+
+def test_a_pattern_keeps_whole_runs_out_and_each_is_scored(
+    tmp_path: Path, told: Callable[..., tuple[int, str, str]]
+) -> None:
     grid(0.002).to_csv(tmp_path / "points.csv", index=False)
-    command = ("fit", "--data", "points.csv", "--model", "joint-chinchilla", "--draws", "20", "--json", "-")
-    done = fvlm(*command, "--holdout", "run = r2*", "--holdout", "run=r7", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)["reports"][0]["holdout"]
+    command = ("--model", "joint-chinchilla", "--draws", "20", "--json", "-")
+    code, out, err = told(*command, "--holdout", "run = r2*", "--holdout", "run=r7")
+    assert code == 0, err
+    found = json.loads(out)["reports"][0]["holdout"]
     assert {one["of"] for one in found["runs"]} == {"r2", "r20", "r21", "r22", "r23", "r7"}
     assert found["total"]["points"] == 6
     assert found["unpredicted"] == 0
-    assert "r21" in done.stderr
-    assert "kept out" in done.stderr
+    assert "r21" in err
+    assert "kept out" in err
 
 
 def test_a_roll_out_fits_the_smaller_runs_and_foresees_the_larger() -> None:
@@ -110,10 +124,10 @@ def test_a_roll_out_fits_the_smaller_runs_and_foresees_the_larger() -> None:
 
 
 def test_the_growth_of_errors_is_found_of_a_law_that_is_wrong_and_not_of_one_that_is_right() -> None:
-    right = [fit(grid(0.002, seed=seed), draws=20).roll_out().attrs["growth"] for seed in range(4)]
+    right = [fit(grid(0.002, seed=seed), draws=20).roll_out().attrs["growth"] for seed in range(2)]
     bent = lambda n, d: law(n, d) * np.exp(0.02 * np.log(n * d / 5e16) ** 2 / 10)
     wrong = [
-        fit(grid(0.002, bent, seed), draws=20, force=True).roll_out().attrs["growth"] for seed in range(4)
+        fit(grid(0.002, bent, seed), draws=20, force=True).roll_out().attrs["growth"] for seed in range(2)
     ]
     assert max(right) < 0.004
     assert min(wrong) > 2 * max(right)
@@ -251,22 +265,14 @@ def test_what_is_kept_out_of_a_law_of_final_points_is_final_points() -> None:
     assert found.holdout["worst"].iloc[-1] < 0.05
 
 
-def test_runs_are_ordered_by_a_column_that_is_named_and_a_wrong_one_is_told(tmp_path: Path) -> None:
+def test_runs_are_ordered_by_a_column_that_is_named_and_a_wrong_one_is_told(
+    tmp_path: Path, told: Callable[..., tuple[int, str, str]]
+) -> None:
     table = grid(0.004).assign(price=lambda of: of["N"] * of["D"] * 7, kind="a", free=0.0)
     table.to_csv(tmp_path / "points.csv", index=False)
-    command = (
-        "fit",
-        "--data",
-        "points.csv",
-        "--model",
-        "joint-chinchilla",
-        "--draws",
-        "10",
-        "--json",
-        "o.json",
-    )
-    done = fvlm(*command, "--roll-out", "price", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    command = ("--model", "joint-chinchilla", "--draws", "10", "--json", "o.json")
+    code, _, err = told(*command, "--roll-out", "price")
+    assert code == 0, err
     found = json.loads((tmp_path / "o.json").read_text())["reports"][0]["roll_out"][""]
     assert found["scale"] == "price"
     for name, said in (
@@ -274,18 +280,18 @@ def test_runs_are_ordered_by_a_column_that_is_named_and_a_wrong_one_is_told(tmp_
         ("kind", "numbers, got labels"),
         ("free", "24 of 24 points"),
     ):
-        done = fvlm(*command, "--roll-out", name, cwd=tmp_path)
-        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+        code, _, err = told(*command, "--roll-out", name)
+        assert (code, said in err) == (2, True), err
 
 
-def test_a_law_without_a_roll_out_keeps_no_other_from_its_own(tmp_path: Path) -> None:
+def test_a_law_without_a_roll_out_keeps_no_other_from_its_own(
+    tmp_path: Path, told: Callable[..., tuple[int, str, str]]
+) -> None:
     grid(0.004).to_csv(tmp_path / "points.csv", index=False)
     laws = ("--model", "per-size", "--model", "joint-chinchilla")
-    done = fvlm(
-        "fit", "--data", "points.csv", *laws, "--draws", "10", "--roll-out", "--json", "o.json", cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
-    assert "per-size: no roll-out: " in done.stdout
+    code, out, err = told(*laws, "--draws", "10", "--roll-out", "--json", "o.json")
+    assert code == 0, err
+    assert "per-size: no roll-out: " in out
     first, second = json.loads((tmp_path / "o.json").read_text())["reports"]
     assert "roll_out" not in first
     assert second["roll_out"][""]["steps"] >= 3

@@ -135,8 +135,12 @@ def test_what_excess_parameters_bend_is_not_called_linear() -> None:
         assert parameter.linear == (abs(high - 2 * mid + low) < 1e-9), parameter.name
 
 
-def test_farseer_predicts_its_seven_large_runs(shared: Path) -> None:
-    """404 measured runs, none of the targets among them: R2 of the seven at least .91 (ScaleBench, all rows)."""
+def test_farseer_predicts_its_seven_large_runs(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """404 measured runs, none of the targets among them: R2 of the seven at least .91 (ScaleBench, all rows). An eighth
+    of the starts finds it."""
+    monkeypatch.setattr("fvlm_core.scaling.fit.solver.STARTS", 64)
+    monkeypatch.setattr("fvlm_core.scaling.fit.solver.FINALISTS", 4)
+    monkeypatch.setattr("fvlm_core.scaling.fit.sensitivity.MOST", 0)
     folder = shared / "data/scalebench"
     pool, target = (pd.read_parquet(folder / f"farseer_{part}.parquet") for part in ("train", "test"))
     result = fvlm.fit(pool[["N", "D", "loss"]], "farseer", draws=20)

@@ -136,14 +136,15 @@ def _use(folder: Path, seed: int) -> None:
         assert cache.get(name(number), len(content), giving) == content
 
 
-def test_processes_that_are_killed_leave_it_whole_and_below_its_limit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("started", [10, pytest.param(40, marks=pytest.mark.soak)])
+def test_processes_that_are_killed_leave_it_whole_and_below_its_limit(started: int, tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     chance = random.Random(0)
     users: list[Any] = []
     most = 0
     end = time.monotonic() + 60
     seed = 0
-    while (seed < 24 or most <= LIMIT / 2) and time.monotonic() < end:
+    while (seed < started or most <= LIMIT / 2) and time.monotonic() < end:
         while len(users) < 4:
             seed += 1
             users.append(context.Process(target=_use, args=(tmp_path, seed)))
@@ -159,7 +160,7 @@ def test_processes_that_are_killed_leave_it_whole_and_below_its_limit(tmp_path: 
     for user in users:
         user.kill()
         user.join()
-    assert seed >= 24
+    assert seed >= started
     assert LIMIT / 2 < most <= LIMIT
     assert taken(tmp_path) <= LIMIT
     cache = PieceCache(tmp_path, LIMIT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import codecs
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -69,6 +70,10 @@ def test_json_that_somebody_edited_is_read_with_or_without_a_mark(value: dict[st
             assert read_json(Path(file.name)) == value
 
 
+CALLED = re.compile(r"(?:run|Popen|check_output|read_text|write_text|open)\s*\(")
+"""What `faults` looks at."""
+
+
 def faults(tree: ast.AST) -> Iterator[int]:
     """Lines that open text in the machine's own encoding."""
     for node in ast.walk(tree):
@@ -98,7 +103,9 @@ def test_no_text_is_opened_in_the_machine_s_own_encoding(root: Path) -> None:
         f"{file}:{line}"
         for room in ("fvlm_core", "plugins", "registry")
         for file in (root / room).rglob("*.py")
-        for line in faults(ast.parse(file.read_text(encoding="utf-8")))
+        for text in [file.read_text(encoding="utf-8")]
+        if CALLED.search(text)  # most are not taken apart
+        for line in faults(ast.parse(text))
     ]
     assert not found
 

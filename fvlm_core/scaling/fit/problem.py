@@ -54,6 +54,8 @@ class FitProblem:
     slots: tuple[Slot, ...] = field(init=False)
     lower: Floats = field(init=False)
     upper: Floats = field(init=False)
+    logs: Any = field(init=False)
+    """Which slots are searched in their logarithm: bool [P]."""
     loss: Floats = field(init=False)
     """What was measured, of the law's target: [n]."""
     weight: Floats = field(init=False)
@@ -64,6 +66,10 @@ class FitProblem:
     """Whether scatter is a part of the target, told of its logarithm: where it cannot be 0 or negative."""
     _inputs: list[Any] = field(init=False, repr=False)
     _index: dict[str, Any] = field(init=False)
+    """Where each parameter's slots are: a slice of one that all points share, else the slot of each point, [n]."""
+    _points: Any = field(init=False, repr=False)
+    _precise: bool = field(init=False)
+    _weighed: bool = field(init=False)
     _share: Floats = field(init=False, repr=False)
     """How much each run's offset counts at each point: [offsets, n]."""
 
@@ -72,7 +78,7 @@ class FitProblem:
         index: dict[str, Any] = {}
         for parameter in self.model.parameters:
             if parameter.per is None:
-                index[parameter.name] = np.array([len(slots)])
+                index[parameter.name] = slice(len(slots), len(slots) + 1)
                 slots.append(Slot(parameter))
             else:
                 codes, keys = pd.factorize(self.table[parameter.per])
@@ -81,19 +87,21 @@ class FitProblem:
         runs, self._share = _offsets(self.table) if self.offsets else ([], np.zeros((0, len(self.table))))
         slots += [Slot(OFFSET, run) for run in runs]
         self.slots = tuple(slots)
-        self._index = index
+        self._index, self._points = index, np.arange(len(self.table))
+        self._precise, self._weighed = SIGMA in self.table, WEIGHT in self.table
+        self.logs = np.array([slot.parameter.log for slot in slots])
         self.lower = np.array([_searched(slot.parameter, slot.parameter.min, -1) for slot in slots])
         self.upper = np.array([_searched(slot.parameter, slot.parameter.max, +1) for slot in slots])
         self.loss = self.table[self.model.target].to_numpy(float)
         self.relative = relative(self.model, self.loss)
         self.precision = np.ones(len(self.loss))
-        if SIGMA in self.table:
+        if self._precise:
             self.precision = 1.0 / _standard_errors(
                 self.table[SIGMA].to_numpy(float), self.loss, self.objective
             )
             self.precision /= np.median(self.precision)
         self.weight = np.ones(len(self.loss))
-        if WEIGHT in self.table:
+        if self._weighed:
             given = self.table[WEIGHT].to_numpy(float)
             self.weight = given / given.mean()
         self._inputs = [
@@ -102,11 +110,6 @@ class FitProblem:
             else self.table[name].to_numpy(float)
             for name in self.model.inputs
         ]
-
-    @property
-    def logs(self) -> Any:
-        """Which slots are searched in their logarithm: bool [P]."""
-        return np.array([slot.parameter.log for slot in self.slots])
 
     def search(self, values: Floats) -> Floats:
         """Values [..., P] to theta, moved inside the bounds."""
@@ -134,18 +137,18 @@ class FitProblem:
     def apart(self, predicted: Floats, loss: Floats | None = None) -> Floats:
         """`residuals` of losses predicted already, [S, n]."""
         apart = self.objective.residuals(predicted, self.loss if loss is None else loss)
-        return apart * self.precision if SIGMA in self.table else apart
+        return apart * self.precision if self._precise else apart
 
     def total(self, residuals: Floats, weights: Floats | float = 1.0) -> Floats:
         """The objective [S]: the weighted sum over points; infinite where the law gives no loss."""
         with np.errstate(invalid="ignore"):  # an infinite residual of a point that does not count
             weighted = self.objective.losses(residuals) * weights
-            return (weighted * self.weight if WEIGHT in self.table else weighted).sum(-1)
+            return (weighted * self.weight if self._weighed else weighted).sum(-1)
 
     def counts(self, residuals: Floats) -> Floats:
         """How much each residual counts in a least-squares step: as the objective says, as often as its point does."""
         counted = self.objective.weights(residuals)
-        return counted * self.weight if WEIGHT in self.table else counted
+        return counted * self.weight if self._weighed else counted
 
     def scaled(self, target: Floats) -> Floats:
         """Values of the target on the scale that scatter is told on: their logarithm, or themselves."""
@@ -172,7 +175,7 @@ class FitProblem:
             if not self.objective.logarithmic:
                 scale = (self.predict(values) if predicted is None else predicted)[:, None, :]
             out[:, -len(self._share) :, :] = self._share * scale
-        if SIGMA in self.table:
+        if self._precise:
             out *= self.precision
         return out
 
@@ -187,16 +190,31 @@ class FitProblem:
         )
         names = {slot.name: at for at, slot in enumerate(self.slots)}
         other._index = {
-            name: np.array([names[other.slots[at].name] for at in slots])
+            name: slice(names[name], names[name] + 1)
+            if isinstance(slots, slice)
+            else np.array([names[other.slots[at].name] for at in slots])
             for name, slots in other._index.items()
         }
-        other.slots, other.lower, other.upper = self.slots, self.lower, self.upper
+        other.slots, other.logs = self.slots, self.logs
+        other.lower, other.upper = self.lower, self.upper
         other.relative = self.relative
         return other
 
     def _spread(self, values: Floats) -> dict[str, Floats]:
         """Values [S, P] as the law's arguments: [S, 1] for a shared parameter, [S, n] for one a size or run."""
-        return {name: values[:, slots] for name, slots in self._index.items()}
+        return {
+            name: values[:, slots].copy() if isinstance(slots, slice) else values[:, slots]
+            for name, slots in self._index.items()
+        }
+
+    def _put(self, out: Floats, name: str, slope: Floats) -> None:
+        """Derivatives [S, n] by a parameter into those by all slots, [S, P, n]; 0 where they are not finite."""
+        finite = np.where(np.isfinite(slope), slope, 0.0)
+        slots = self._index[name]
+        if isinstance(slots, slice):
+            out[:, slots.start] = finite
+        else:
+            out[:, slots, self._points] = finite
 
     def _evaluate(self, arguments: Mapping[str, Floats]) -> Floats:
         """The law at every point: [S, n]."""
@@ -220,22 +238,20 @@ class FitProblem:
                 scale = 1.0 / (self._evaluate(arguments) if predicted is None else predicted)
             else:
                 scale = self._raised(np.ones((len(values), len(self.loss))), values)
-            points = np.arange(len(self.loss))
             for parameter in self.model.parameters:
                 slope = slopes[parameter.name] * scale
                 if parameter.log:
                     slope = slope * arguments[parameter.name]
-                out[:, self._index[parameter.name], points] = np.where(np.isfinite(slope), slope, 0.0)
+                self._put(out, parameter.name, slope)
 
     def _differences(self, theta: Floats, values: Floats, out: Floats) -> None:
         """One central difference gives a parameter's derivative at every point, whichever slot it is of."""
-        points = np.arange(len(self.loss))
         step = STEP * np.maximum(1.0, np.abs(theta))
         above, below = np.minimum(theta + step, self.upper), np.maximum(theta - step, self.lower)
         here = self._spread(values)
         high, low = self._spread(self.values(above)), self._spread(self.values(below))
         width = self._spread(above - below)
-        for name, slots in self._index.items():
+        for name in self._index:
             ends = [
                 self.objective.residuals(
                     self._raised(self._evaluate({**here, name: moved[name]}), values), self.loss
@@ -244,7 +260,7 @@ class FitProblem:
             ]
             with np.errstate(all="ignore"):
                 slope = (ends[0] - ends[1]) / width[name]
-            out[:, slots, points] = np.where(np.isfinite(slope), slope, 0.0)
+            self._put(out, name, slope)
 
 
 def thinned(problem: FitProblem, most: int) -> FitProblem:
