@@ -216,7 +216,7 @@ def written(values: Mapping[str, Any], each: float) -> list[str]:
 
 
 @settings(
-    max_examples=6, deadline=None, phases=[Phase.generate],
+    max_examples=3, deadline=None, phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 @given(attempts=ATTEMPTS)
