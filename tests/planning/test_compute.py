@@ -133,9 +133,7 @@ ASKED = ("foveated", "three queries", "shallow", "coarse loss", "random")
 @pytest.mark.parametrize(
     ("connector", "frozen"),
     [
-        pytest.param(
-            connector, frozen, marks=() if (at + number) % len(FROZEN) == 0 else pytest.mark.soak
-        )
+        pytest.param(connector, frozen, marks=() if (at + number) % len(FROZEN) == 0 else pytest.mark.soak)
         for at, connector in enumerate(ASKED)
         for number, frozen in enumerate(FROZEN)
     ],
