@@ -15,6 +15,7 @@ import published_videos as published
 import pytest
 from tiny import fvlm
 
+from fvlm_core.data.order import Order
 from fvlm_core.datasets.sources.media import key_of
 from fvlm_core.runs.store import list_runs
 
@@ -89,6 +90,9 @@ def downloads(root: Path) -> None:
     published_tables.smoltalk(root / "smoltalk")
 
 
+SHARES = {"openvid": 0.43, "vript": 0.215, "sharegpt4video": 0.215, "smoltalk": 0.14}
+
+
 def overrides(root: Path, steps: int) -> list[str]:
     """Data roots, model and steps, and nothing else."""
     changes = [f"data.sources.{name}.path={root / name}" for name in ("openvid", "vript", "sharegpt4video")]
@@ -99,7 +103,7 @@ def overrides(root: Path, steps: int) -> list[str]:
 
 
 @pytest.mark.timeout(280)
-@pytest.mark.parametrize("steps", [32, pytest.param(50, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("steps", [6, *(pytest.param(steps, marks=pytest.mark.soak) for steps in (32, 50))])
 def test_the_mission_s_mix_trains_from_published_files(steps: int, root: Path, tmp_path: Path) -> None:
     downloads(tmp_path / "data")
     recipe = str(root / "recipes" / "phase1b_135m.toml")
@@ -115,8 +119,14 @@ def test_the_mission_s_mix_trains_from_published_files(steps: int, root: Path, t
     assert summary["total_samples"] == samples
     assert summary["bad_samples"] == {}
     # 86 % in the recipe's parts and 14 % of text, exact in every thousand; the rest drawn at random from a thousand.
-    mixture, rest = summary["mixture"], samples - 1000
-    for name, share in {"openvid": 0.43, "vript": 0.215, "sharegpt4video": 0.215, "smoltalk": 0.14}.items():
+    mixture, rest = summary["mixture"], samples % 1000
+    (state,) = run.folder.glob("checkpoints/*/state.json")
+    order = Order.from_json(json.loads(state.read_text())["order"])
+    drawn = zip(order.parts, order.mixture.drawn(2000), strict=True)
+    assert {part.name: count for part, count in drawn} == pytest.approx(
+        {name: 2000 * share for name, share in SHARES.items()}, abs=0
+    )
+    for name, share in SHARES.items():
         found = mixture[name]["samples"]
         deviation = (rest * share * (1 - share) * (1 - rest / 1000)) ** 0.5
         assert found == pytest.approx(samples * share, abs=3 * deviation)

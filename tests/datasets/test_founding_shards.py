@@ -195,7 +195,7 @@ def test_a_shard_that_is_not_whole_stops_the_source_by_name(
         open_all(tmp_path / "shards")
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2, 4])
+@pytest.mark.parametrize("workers", [0, 1, 2, pytest.param(4, marks=pytest.mark.soak)])
 def test_every_sample_of_every_shard_is_read_once_an_epoch_whatever_the_workers(
     workers: int, chat: ChatML, tmp_path: Path
 ) -> None:

@@ -9,14 +9,16 @@ import shutil
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
-import numpy as np
 import psutil
 import pytest
+import warm
 from fvlm_clips.config import Clips
 from fvlm_clips.source import build as build_clips
 from hypothesis import given
 from hypothesis import strategies as st
+from million import Million
 from tiny import run_cli
 from videos import write_video
 
@@ -26,7 +28,7 @@ from fvlm_core.datasets.shards.probe import probe
 from fvlm_core.datasets.shards.settings import PackSettings
 from fvlm_core.execution.pack_parts import PackInParts, PartEntry, Stragglers
 from fvlm_core.execution.scheduler import Pool, RetryPolicy
-from fvlm_core.interfaces.data import DataSource, FrameArray, Sample, Turn
+from fvlm_core.interfaces.data import DataSource
 from fvlm_core.interfaces.launcher import Ended, Job, Launcher, Task
 from fvlm_core.utils.errors import FvlmError, UsageError
 from fvlm_core.utils.folder_lock import writing
@@ -244,7 +246,9 @@ def test_what_makes_no_sense_is_refused_before_anything_is_made(
     assert not (tmp_path / "to").exists()
 
 
+@pytest.mark.parametrize("plain", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["warm", "plain"])
 def test_a_launcher_packs_the_parts_and_one_that_is_killed_is_started_again(
+    plain: bool,
     clips: Path,
     whole: dict[str, str],
     tmp_path: Path,
@@ -253,6 +257,8 @@ def test_a_launcher_packs_the_parts_and_one_that_is_killed_is_started_again(
 ) -> None:
     monkeypatch.setenv("FVLM_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
+    if not plain:
+        monkeypatch.setattr("fvlm_core.execution.pack_parts.sys", SimpleNamespace(executable=warm.python()))
     folder = tmp_path / "to" / "clips" / "train"
     killed: list[int] = []
 
@@ -283,19 +289,6 @@ def test_a_launcher_packs_the_parts_and_one_that_is_killed_is_started_again(
     assert {name: made[name] for name in made if name.endswith((".tar", ".arrow"))} == {
         name: whole[name] for name in whole if name.endswith((".tar", ".arrow"))
     }
-
-
-class Million(DataSource):
-    """1,000,000 rows of metadata."""
-
-    name = "million"
-
-    def __len__(self) -> int:
-        return 1_000_000
-
-    def __getitem__(self, index: int) -> Sample:
-        frames = np.full((2, 16, 16, 3), index % 251, np.uint8)
-        return Sample(f"{index}", self.name, (Turn("assistant", f"row {index}"),), FrameArray(frames, 1.0))
 
 
 def test_a_million_rows_are_planned_in_seconds(tmp_path: Path) -> None:

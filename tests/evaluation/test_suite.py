@@ -10,10 +10,12 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lmms_program
 import pytest
+import warm
 from huggingface_hub.constants import HF_HOME
 from scipy.stats import binomtest
 from tiny import run_cli, trained
@@ -88,8 +90,13 @@ def test_all_ten_are_asked_scored_and_kept_with_the_run(cli: Any, place: Path) -
     assert [row[2].text for row in section.blocks[0].tables[0].rows] == TEN
 
 
-def test_lmms_eval_runs_in_a_process_of_its_own(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("plain", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["warm", "plain"])
+def test_lmms_eval_runs_in_a_process_of_its_own(
+    plain: bool, cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(suite_module, "program", PROGRAM)
+    if not plain:
+        monkeypatch.setattr(suite_module, "sys", SimpleNamespace(executable=warm.python()))
     code, out, err = cli("video", "--task", "nextqa", "--json")
     assert code == 0, out + err
     assert json.loads(out)["benchmarks"][0]["questions"] == 2

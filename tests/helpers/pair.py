@@ -20,9 +20,14 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import fvlm_dinov2.model
+import fvlm_foveated.model
+import fvlm_smollm2.model
 import pytest
 import torch
 import torch.distributed as dist
+import torch.distributed.fsdp
+import transformers.models.dinov2.modeling_dinov2
 from attrs import evolve
 from trainer import Watch, difference, go, opened, outcome, small
 
@@ -31,7 +36,13 @@ from fvlm_core.model.vlm import VLM
 from fvlm_core.training.process_group import Ranks, join, leave
 from fvlm_core.utils.errors import FvlmError
 
-FEW = ["training.steps=6", "eval.every=3"]
+EVERYTHING = (
+    fvlm_dinov2.model, fvlm_foveated.model, fvlm_smollm2.model, torch.distributed.fsdp,
+    transformers.models.dinov2.modeling_dinov2,
+)  # fmt: skip
+"""What each rank would import by itself."""
+
+FEW = ["training.steps=4", "eval.every=2"]
 PARALLEL = ("ddp", "fsdp2")
 PAIRS = [
     *("data.sources.shapes.pairs=true", "training.preference.beta=0.5", "training.lr=0.01"),
@@ -146,7 +157,7 @@ def low_rank_factors_train_alike_and_continue_under_the_other_mode(pair: Pair) -
     """Losses under either mode are those of one process; sharded weights come back where they are whole."""
     adapted = [*FEW, "training.lora.components=['encoder', 'llm']", "training.lora.rank=2"]
     alone = pair.alone(adapted)
-    root = pair.begun([*adapted, "training.parallel=fsdp2"], 3)
+    root = pair.begun([*adapted, "training.parallel=fsdp2"], 2)
     pair.both([*adapted, "training.parallel=ddp"], root)
     for found in (pair.whole([*adapted, "training.parallel=fsdp2"]), pair.outcome(root)):
         assert close(losses(found), losses(alone))
@@ -174,7 +185,7 @@ def a_resumed_pair_is_bit_exact(pair: Pair) -> None:
         keys = [*FEW, f"training.parallel={parallel}"]
         cut = pair.begun(keys, 2)
         assert pair.outcome(cut)["checkpoint"] == "step-00000002"
-        pair.both(keys, cut, die=4)
+        pair.both(keys, cut, die=3)
         pair.both(keys, cut)
         gap = difference(pair.outcome(cut), pair.whole(keys))
         assert not gap, f"{parallel}: {gap}"
@@ -213,7 +224,7 @@ def a_pairs_checkpoint_continues_in_one_process_and_back(pair: Pair) -> None:
         root = pair.begun(keys, 2)
         said: list[str] = []
         pair.ranks.on_first(
-            lambda r=root, s=said: s.extend(go(small(pair.folder, *FEW), r, pair.data, at=4).said)
+            lambda r=root, s=said: s.extend(go(small(pair.folder, *FEW), r, pair.data, at=3).said)
         )
         if pair.ranks.first:
             assert any("world size: 2 -> 1" in text for text in said), said
@@ -290,7 +301,7 @@ def memory_that_runs_out_on_one_rank_cuts_the_micro_batches_of_both(pair: Pair) 
         for column in ("train_loss", "grad_norm"):
             assert close(losses(ours, column), losses(theirs, column), 1e-6), column
         # One of a rank's two micro-batches a step ran out at step 3; from there on each is two of one sample.
-        assert calls[0] == 2 + 1 + 2 * 4, calls
+        assert calls[0] == 2 + 1 + 2 * 2, calls
 
 
 def one_ranks_failure_ends_both_and_names_the_rank(pair: Pair) -> None:
@@ -309,14 +320,14 @@ def one_ranks_failure_ends_both_and_names_the_rank(pair: Pair) -> None:
 
 def a_signal_to_one_rank_stops_both_after_the_same_step(pair: Pair) -> None:
     root = pair.root()
-    pair.both(FEW, root, at=3 if pair.ranks.rank == 1 else None)
-    assert pair.outcome(root)["checkpoint"] == "step-00000003"
+    pair.both(FEW, root, at=2 if pair.ranks.rank == 1 else None)
+    assert pair.outcome(root)["checkpoint"] == "step-00000002"
 
 
 def preference_training_sums_gradients_over_ranks(pair: Pair) -> None:
     keys = [*FEW, *PAIRS]
     alone = pair.alone(keys)
-    assert len(set(losses(alone, "reward_margin"))) > 4  # it learns something
+    assert len(set(losses(alone, "reward_margin"))) > 2  # it learns something
     for parallel in PARALLEL:
         seen: list[str] = []
 
@@ -328,7 +339,7 @@ def preference_training_sums_gradients_over_ranks(pair: Pair) -> None:
             both = pair.whole([*keys, f"training.parallel={parallel}"])
         mine, other = pair.ranks.exchange(seen)
         assert mine == other, f"{parallel}: the ranks' weights are not equal bit for bit"
-        assert len(set(mine)) == len(mine) == 6, "weights change at every step"
+        assert len(set(mine)) == len(mine) == 4, "weights change at every step"
         assert losses(both, "samples_hash") == losses(alone, "samples_hash")
         for column in (
             "train_loss",
@@ -345,7 +356,7 @@ def preference_training_sums_gradients_over_ranks(pair: Pair) -> None:
 def a_resumed_pair_in_preference_training_is_bit_exact(pair: Pair) -> None:
     for parallel in PARALLEL:
         keys = [*FEW, *PAIRS, f"training.parallel={parallel}"]
-        cut = pair.begun(keys, 3)
+        cut = pair.begun(keys, 2)
         pair.both(keys, cut)
         gap = difference(pair.outcome(cut), pair.whole(keys))
         assert not gap, f"{parallel}: {gap}"

@@ -53,7 +53,9 @@ def said(speaker: LlamaBackend, ids: torch.Tensor, limit: int, seed: int = 0, **
     )
 
 
-@pytest.mark.parametrize("beams", [2, 3, 5])
+@pytest.mark.parametrize(
+    "beams", [pytest.param(2, marks=pytest.mark.soak), 3, pytest.param(5, marks=pytest.mark.soak)]
+)
 def test_a_beam_search_finds_what_transformers_finds(beams: int, speaker: LlamaBackend, theirs: Any) -> None:
     lengths: set[int] = set()
     greedy = 0

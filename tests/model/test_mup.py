@@ -178,7 +178,7 @@ def test_they_are_not_under_the_standard_parametrisation(tables: Any) -> None:
     assert all(ratio > 2 for ratio in grown.values()), grown
 
 
-WIDTHS = (32, 64, 128)
+WIDTHS = (32, 128)
 LATE = ("encoder MLP", "visual tokens")
 
 

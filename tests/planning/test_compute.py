@@ -127,8 +127,17 @@ def test_ledger_is_what_is_counted(connector: str, frozen: str) -> None:
         check(model, 0, 11, (), tolerance=1e-9)  # text alone
 
 
-@pytest.mark.parametrize("frozen", FROZEN)
-@pytest.mark.parametrize("connector", ["foveated", "three queries", "shallow", "coarse loss", "random"])
+ASKED = ("foveated", "three queries", "shallow", "coarse loss", "random")
+
+
+@pytest.mark.parametrize(
+    ("connector", "frozen"),
+    [
+        pytest.param(connector, frozen, marks=() if (at + number) % len(FROZEN) == 0 else pytest.mark.soak)
+        for at, connector in enumerate(ASKED)
+        for number, frozen in enumerate(FROZEN)
+    ],
+)
 def test_ledger_counts_the_question_that_is_read_before_looking(connector: str, frozen: str) -> None:
     recipe = composed(SMALL_ENCODER, SMALL_CONNECTORS[connector], SMALL_LLM)
     model = compose(evolve(recipe, question_first=True), SMALL_VOCABULARY, 0)

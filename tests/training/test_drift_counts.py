@@ -215,18 +215,34 @@ def written(values: Mapping[str, Any], each: float) -> list[str]:
     return [f"{key}={value}" for key, value in {**values, **goal}.items()]
 
 
-@settings(
-    max_examples=6, deadline=None, phases=[Phase.generate],
+FEW = settings(
+    max_examples=3, deadline=None, phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
+Attempts = list[tuple[dict[str, Any], dict[str, Any], dict[str, Any], int, bool]]
+
+
+@FEW
 @given(attempts=ATTEMPTS)
 def test_no_drift_loses_or_repeats_a_sample_or_changes_a_number_of_the_past(
-    attempts: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any], int, bool]],
-    tmp_path_factory: pytest.TempPathFactory,
-    cache: pytest.MonkeyPatch,
+    attempts: Attempts, tmp_path_factory: pytest.TempPathFactory, cache: pytest.MonkeyPatch
 ) -> None:
+    trained_and_checked(attempts, tmp_path_factory.mktemp("run"))
+
+
+@pytest.mark.soak
+@settings(FEW, max_examples=40)
+@given(attempts=ATTEMPTS)
+def test_no_drift_of_many_does(
+    attempts: Attempts, tmp_path_factory: pytest.TempPathFactory, cache: pytest.MonkeyPatch
+) -> None:
+    trained_and_checked(attempts, tmp_path_factory.mktemp("run"))
+
+
+def trained_and_checked(attempts: Attempts, folder: Path) -> None:
+    """A run made in these attempts, looked at after each that was not killed."""
     with pytest.MonkeyPatch.context() as patch:
-        trainer = Trainer(tmp_path_factory.mktemp("run"), patch)
+        trainer = Trainer(folder, patch)
         each = 1e6
         for number, (sizes, others, goal, more, die) in enumerate(attempts):
             overrides = written({"training.steps": 14, **sizes, **others}, each)

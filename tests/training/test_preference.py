@@ -307,7 +307,9 @@ def test_the_loss_is_a_mean_over_the_pairs_of_a_step_however_it_is_cut(tmp_path:
             assert cut[column] == pytest.approx(whole[column], rel=1e-4, abs=1e-5), column
 
 
-@pytest.mark.parametrize("start", ["a run", "a file", "its own weights"])
+@pytest.mark.parametrize(
+    "start", ["a run", pytest.param("a file", marks=pytest.mark.soak), "its own weights"]
+)
 def test_resume_is_bit_exact_with_the_reference_the_run_began_with(start: str, tmp_path: Path) -> None:
     keys = [*PAIRS]
     if start != "its own weights":

@@ -61,7 +61,7 @@ def test_torchrun_stops_on_sigterm_and_one_process_continues(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FVLM_CACHE", str(tmp_path / "cache"))
-    text = RECIPE.replace("steps = 6", "steps = 60").replace("every = 2", "every = 30")
+    text = RECIPE.replace("steps = 6", "steps = 30").replace("every = 2", "every = 15")
     (tmp_path / "tiny.toml").write_text(text)
     log = tmp_path / "log.txt"
     launched = [warm.python(), "-m", "torch.distributed.run", "--nproc-per-node", "2", "--no-python"]
@@ -81,12 +81,12 @@ def test_torchrun_stops_on_sigterm_and_one_process_continues(
     assert log.read_text().count("stopped by SIGTERM; the same command continues from here") == 1
     (saved,) = (metrics.parent / "checkpoints").glob("step-*")
     step = int(saved.name.removeprefix("step-"))
-    assert 0 < step < 60
+    assert 0 < step < 30
     code, said, error = run_cli(["run", "tiny.toml", "-o", f"training.steps={step + 1}"], monkeypatch, capsys)
     assert code == 2, said + error  # another length is another schedule
     code, said, error = run_cli(["run", "tiny.toml"], monkeypatch, capsys)
     assert code == 0, said + error
-    assert f"continues at step {step} of 60" in said
+    assert f"continues at step {step} of 30" in said
     assert "continues with another world size: 2 -> 1" in said
     assert "continues with another parallel mode: ddp -> single" in said
 

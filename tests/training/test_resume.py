@@ -31,7 +31,7 @@ def undisturbed(prepared: tuple[Recipe, dict[str, Sources]], tmp_path_factory: p
     return found
 
 
-@pytest.mark.parametrize("at", [1, EPOCH, 13])
+@pytest.mark.parametrize("at", [1, EPOCH, pytest.param(13, marks=pytest.mark.soak)])
 def test_resume_is_bit_exact(at: int, prepared: Any, undisturbed: Any, tmp_path: Path) -> None:
     recipe, data = prepared
     go(recipe, tmp_path, data, at=at)
@@ -58,7 +58,7 @@ def test_resume_is_bit_exact_with_any_connector_and_the_question_first(
     name: str, prepared: Any, tmp_path: Path
 ) -> None:
     own = [f"model.connector.{key}" for key in (f"name={name}", *CONNECTORS[name])]
-    recipe = small(tmp_path, *own, "model.question_first=true", "training.steps=4", "eval.every=2")
+    recipe = small(tmp_path, *own, "model.question_first=true", "training.steps=3", "eval.every=3")
     _, data = prepared
     go(recipe, tmp_path / "whole", data)
     go(recipe, tmp_path / "cut", data, at=1)

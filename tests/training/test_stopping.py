@@ -83,7 +83,7 @@ def test_a_stop_has_the_exit_code_that_shells_and_schedulers_know(number: str, c
     assert Stopped(getattr(signal, number)).exit_code == code
 
 
-@pytest.mark.parametrize("how", ["python", "library"])
+@pytest.mark.parametrize("how", [pytest.param("python", marks=pytest.mark.soak), "library"])
 def test_ctrl_c_waits_for_a_step_longer_than_the_grace_says_so_and_saves_it(
     how: str, start: Start, tmp_path: Path
 ) -> None:

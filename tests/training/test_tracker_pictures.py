@@ -338,6 +338,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.soak
 def test_an_mlflow_server_that_cannot_be_reached_ends_no_run_and_does_not_keep_the_process(
     tmp_path: Path,
 ) -> None:

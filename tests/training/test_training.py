@@ -130,7 +130,9 @@ def test_another_recipe_of_the_same_name_is_refused_naming_the_keys(
     assert "Traceback" not in out
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.soak), signal.SIGUSR1]
+)
 def test_a_signal_saves_and_the_same_command_continues_bit_for_bit(
     number: signal.Signals, tmp_path: Path, uninterrupted: Path, cache: Path, finish: Finish
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -147,17 +148,16 @@ def test_a_graph_that_gives_something_else_is_not_left_as_if_it_were_right(
     monkeypatch.setattr(onnx, "_write", lambda *given: None)
     monkeypatch.setattr(onnx, "distance", lambda *given: 0.01)
     with pytest.raises(FvlmError, match=r"encode\.onnx: differs from PyTorch by 1\.0e-02 of the largest"):
-        release(run_of(place, "pooled"), tmp_path / "out", form="onnx")
+        release(run_of(place, "foveated"), tmp_path / "out", form="onnx")
 
 
 def test_int8_is_a_quarter_of_the_size_and_says_how_far_it_is(place: Path, tmp_path: Path) -> None:
     from fvlm_core.hf.standalone.modeling_fvlm import FvlmForConditionalGeneration
 
-    release(run_of(place, "pooled"), tmp_path / "model")
+    release(run_of(place, "foveated"), tmp_path / "model")
     model: Any = FvlmForConditionalGeneration.from_pretrained(tmp_path / "model")
-    module, given, names, dynamic = onnx.graphs(model)["embed"]
-    file = tmp_path / "embed.onnx"
-    onnx._write(module, given, names, dynamic, file)  # pyright: ignore[reportPrivateUsage]
+    module, given, names, _ = onnx.graphs(model)["embed"]
+    file = Path(shutil.copy(graphs_of(place, "foveated") / "embed.onnx", tmp_path))
     onnx._quantise(file)  # pyright: ignore[reportPrivateUsage]
     assert [path.name for path in tmp_path.glob("*.onnx")] == ["embed.onnx"]
     assert 0 < onnx.distance(module, given, names, file) < 0.02
@@ -176,7 +176,7 @@ def test_the_card_of_an_int8_export_says_so(place: Path) -> None:
 
 
 def test_int8_of_another_format_is_misuse(place: Path, cli: Cli, tmp_path: Path) -> None:
-    run = run_of(place, "pooled").folder
+    run = run_of(place, "foveated").folder
     code, _, err = cli("weights", "export", run, "--to", tmp_path / "out", "--int8")
     assert code == 2
     assert "--int8 is of --format onnx and gguf, and the format is transformers" in err

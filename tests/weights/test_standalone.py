@@ -49,12 +49,14 @@ TOGETHER = [
 ]
 """What is handed to one process that has no fvlm."""
 QUESTIONS = ("A b.", "Describe the clip.", "Which one moves first, and where to?")
+TOKENS = 8
+"""Of each clip's caption; one of them is compared to its end."""
 BARE = """
 import json, sys
 import numpy as np, torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-clips, questions, *folders = json.loads(sys.argv[1])
+clips, questions, tokens, *folders = json.loads(sys.argv[1])
 said = {}
 for folder in folders:
     model = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=True).eval()
@@ -71,8 +73,9 @@ for folder in folders:
         stream.push(frame)
     looks = model.gaze(**first)
     said[folder] = {
-        "alone": [say(model.generate(**one)) for one in inputs],
-        "together": processor.batch_decode(model.generate(**processor(clips))),
+        "alone": [say(model.generate(**one, max_new_tokens=tokens)) for one in inputs],
+        "together": processor.batch_decode(model.generate(**processor(clips), max_new_tokens=tokens)),
+        "whole": say(model.generate(**first)),
         "asked": say(model.generate(**asked, max_new_tokens=9)),
         "streamed": say(stream.generate(first["input_ids"])),
         "autoregressive": say(model.generate(**first, **({"mode": "autoregressive"} if looks else {}))),
@@ -141,7 +144,7 @@ def elsewhere(
             _train(place, name)
         release(_run(place, name), folder / _id(name))
     (folder / "use.py").write_text(BARE)
-    given = json.dumps([[*map(str, clips)], QUESTIONS, *map(_id, request.param)])
+    given = json.dumps([[*map(str, clips)], QUESTIONS, TOKENS, *map(_id, request.param)])
     return folder, json.loads(bare.run(python, "use.py", given, cwd=folder))
 
 
@@ -168,7 +171,7 @@ def test_a_folder_says_without_fvlm_what_fvlm_caption_says(
 
 
 def _as_here(name: str, run: StoredRun, there: dict[str, Any], clips: list[Path], cli: Cli) -> None:
-    code, out, err = cli("caption", *clips, "--run", run.folder)
+    code, out, err = cli("caption", *clips, "--run", run.folder, "--tokens", TOKENS)
     assert code == 0, err
     captions = [json.loads(line)["caption"] for line in out.splitlines()]
     assert len(captions) == 20
@@ -177,6 +180,7 @@ def _as_here(name: str, run: StoredRun, there: dict[str, Any], clips: list[Path]
     assert there["together"] == captions
     first = ("caption", clips[0], "--run", run.folder)
     for key, options in {
+        "whole": (),
         "asked": ("--prompt", "What is red?", "--tokens", 9, "--max-frames", 2),
         "beams": ("--beams", 2, "--tokens", 5),
     }.items():
