@@ -8,7 +8,7 @@ calls a gradient reaches. Whole models are not run: forward and backward of a la
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from math import ceil
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from attrs import define, field
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from fvlm_core.data.lengths import SampleLengths
 from fvlm_core.interfaces.connector import Connector, Question
@@ -140,10 +141,22 @@ factors 0.4."""
 
 def on_meta(model: Model, vocabulary: int, lora: LoRA | None) -> VLM:
     """The model of a recipe without memory, with LoRA's factors."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Undrawn():
         vlm = compose(model, vocabulary, 0, weights=False)
         adapt(vlm, lora, 0)
     return vlm
+
+
+class _Undrawn(TorchFunctionMode):
+    """Nothing is drawn into weights without memory, for which torch has a slow way of its own: .1 s of 42 layers."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if func in (Tensor.normal_, Tensor.uniform_) or getattr(func, "__module__", "") == nn.init.__name__:
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
 
 
 class _Answer(torch.autograd.Function):
