@@ -26,13 +26,17 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a recipe for a second stage, which is the current folder; its runs are beside the first one."""
-    monkeypatch.chdir(tmp_path)
+def place(first: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a recipe for a second stage, which is the current folder; its runs are beside the first one.
+
+    Each has a name of its own, for the run's sake: the name of a passed test's `tmp_path` comes again.
+    """
+    folder = tmp_path_factory.mktemp("second")
+    monkeypatch.chdir(folder)
     monkeypatch.setenv("FVLM_CACHE", str(first / "cache"))
     monkeypatch.setenv("FVLM_RUNS", str(first / "runs"))
-    (tmp_path / "second.toml").write_text(RECIPE.replace('"tiny"', f'"{tmp_path.name}"'))
-    return tmp_path
+    (folder / "second.toml").write_text(RECIPE.replace('"tiny"', f'"{folder.name}"'))
+    return folder
 
 
 @pytest.fixture
