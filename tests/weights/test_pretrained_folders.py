@@ -73,6 +73,7 @@ LLAMAS: dict[str, dict[str, Any]] = {
     "attention bias": {"attention_bias": True},
     "mlp bias": {"mlp_bias": True},
     "gelu": {"hidden_act": "gelu"},
+    "an activation with weights": {"hidden_act": "prelu"},
     "three layers": {"num_hidden_layers": 3},
 }  # fmt: skip
 DINOS: dict[str, dict[str, Any]] = {
@@ -81,6 +82,7 @@ DINOS: dict[str, dict[str, Any]] = {
     "swiglu": {"use_swiglu_ffn": True},
     "mlp ratio": {"mlp_ratio": 2},
     "relu": {"hidden_act": "relu"},
+    "an activation with weights": {"hidden_act": "prelu"},
     "positions of another size": {"image_size": 70},
     "small patches": {"patch_size": 7},
     "no mask token": {"use_mask_token": False},
