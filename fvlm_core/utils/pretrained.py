@@ -181,12 +181,14 @@ ACTIVATION: Kind = (activation, "the name of an activation of transformers, such
 def check_kinds(weights: str, config: Mapping[str, Any], kinds: Mapping[str, Kind]) -> None:
     """Raise `Problems` that name every key of a `config.json` whose value is of another kind than it must be.
 
-    Keys that are left out pass, and those that say null, but for an activation, which has no other way to be none.
+    Keys that are left out pass, and counts and tables that say null; transformers takes no null for the others.
     """
     wrong = [
         Problem(f"config.json of {weights} says {json.dumps(config[key])}, expected {called}", key=key)
         for key, (holds, called) in kinds.items()
-        if key in config and (config[key] is not None or holds is activation) and not holds(config[key])
+        if key in config
+        and not (config[key] is None and (holds, called) in (COUNT, TABLE))
+        and not holds(config[key])
     ]
     if wrong:
         raise Problems(wrong)

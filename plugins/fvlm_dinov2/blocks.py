@@ -122,13 +122,13 @@ class MLP(nn.Module):
 
     def __init__(self, sizes: dict[str, Any]) -> None:
         super().__init__()
-        self.activation = activation_function(sizes.get("hidden_act", "gelu"))
+        self.activation_fn = activation_function(sizes.get("hidden_act", "gelu"))
         self.fc1 = nn.Linear(sizes["hidden_size"], inner_width(sizes))
         self.fc2 = nn.Linear(inner_width(sizes), sizes["hidden_size"])
 
     def forward(self, states: Tensor) -> Tensor:
         """[..., D] to [..., D]."""
-        return self.fc2(self.activation(self.fc1(states)))
+        return self.fc2(self.activation_fn(self.fc1(states)))
 
 
 class GatedMLP(nn.Module):

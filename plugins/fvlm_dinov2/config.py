@@ -14,6 +14,8 @@ from fvlm_core.plugin_api import (
     PREPROCESSOR,
     SEEDED,
     EncoderSpec,
+    Problem,
+    Problems,
     architecture,
     check_architecture,
     check_heads,
@@ -138,6 +140,9 @@ class DINOv2:
         check_kinds(self.weights, config, _KINDS)
         check_architecture(self.weights, config, stated, _FIXED, "dinov2")
         check_heads(self.weights, config)
+        if config.get("mlp_ratio", 1) is None:
+            text = f"config.json of {self.weights} says null, expected {COUNT[1]}, or no such key"
+            raise Problems([Problem(text, key="mlp_ratio")])
         known = {key: value for key, value in config.items() if key in _ARCHITECTURE}
         return {"mlp_ratio": 4, "use_swiglu_ffn": False, **known}
 
@@ -158,7 +163,8 @@ _KINDS = {
     **dict.fromkeys(
         ("hidden_size", "num_hidden_layers", "num_attention_heads", "image_size", "patch_size"), COUNT
     ),
-    **dict.fromkeys(("mlp_ratio", "layer_norm_eps"), POSITIVE),
+    "mlp_ratio": COUNT,
+    "layer_norm_eps": POSITIVE,
     **dict.fromkeys(("use_swiglu_ffn", "qkv_bias", "use_mask_token"), FLAG),
     "hidden_act": ACTIVATION,
 }

@@ -74,14 +74,14 @@ class GatedMLP(nn.Module):
     def __init__(self, sizes: dict[str, Any]) -> None:
         super().__init__()
         width, inner, bias = sizes["hidden_size"], sizes["intermediate_size"], sizes.get("mlp_bias", False)
-        self.activation = activation_function(sizes.get("hidden_act", "silu"))
+        self.act_fn = activation_function(sizes.get("hidden_act", "silu"))
         self.gate_proj = nn.Linear(width, inner, bias=bias)
         self.up_proj = nn.Linear(width, inner, bias=bias)
         self.down_proj = nn.Linear(inner, width, bias=bias)
 
     def forward(self, states: Tensor) -> Tensor:
         """[..., W] to [..., W]."""
-        return self.down_proj(self.activation(self.gate_proj(states)) * self.up_proj(states))
+        return self.down_proj(self.act_fn(self.gate_proj(states)) * self.up_proj(states))
 
 
 def _norm(sizes: dict[str, Any]) -> nn.RMSNorm:

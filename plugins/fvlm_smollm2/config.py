@@ -245,6 +245,13 @@ def _check(weights: str, config: dict[str, Any]) -> None:
                 got = json.dumps(value) if key in rope else "nothing"
                 text = f'{where} says {got}, expected {POSITIVE[1]} with rope_type "{kind}"'
                 wrong.append(Problem(text, key=f"{table}.{key}"))
+    if config.get("max_position_embeddings", 1) is None:
+        text = f"{where} says null, expected a whole number from 1, or no such key"
+        wrong.append(Problem(text, key="max_position_embeddings"))
+    rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    if rope.get("rope_theta", config.get("rope_theta", 1)) is None:
+        text = f"{where} says null, expected {POSITIVE[1]}, or no such key"
+        wrong.append(Problem(text, key="rope_theta"))
     if wrong:
         raise Problems(wrong)
 
@@ -274,7 +281,8 @@ _COUNTS = (
 
 _KINDS = {
     **dict.fromkeys(_COUNTS, COUNT),
-    **dict.fromkeys(("rms_norm_eps", "rope_theta"), POSITIVE),
+    "rms_norm_eps": POSITIVE,
+    "rope_theta": (lambda value: value is None or POSITIVE[0](value), POSITIVE[1]),  # null: see `_check`
     **dict.fromkeys(("tie_word_embeddings", "attention_bias", "mlp_bias"), FLAG),
     **dict.fromkeys(("rope_parameters", "rope_scaling"), TABLE),
     "hidden_act": ACTIVATION,

@@ -55,7 +55,8 @@ def _frequencies(sizes: dict[str, Any]) -> tuple[Tensor, float]:
         from transformers import LlamaConfig
         from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-        return ROPE_INIT_FUNCTIONS[_kind(sizes)](LlamaConfig(**sizes), torch.device("cpu"))
+        with torch.device("cpu"):  # it makes numbers on the default device first
+            return ROPE_INIT_FUNCTIONS[_kind(sizes)](LlamaConfig(**sizes), torch.device("cpu"))
     base = _rope(sizes).get("rope_theta") or sizes.get("rope_theta") or 10_000.0
     width = head_width(sizes)
     return 1.0 / base ** (torch.arange(0, width, 2, dtype=torch.float, device="cpu") / width), 1.0

@@ -73,6 +73,7 @@ LLAMAS: dict[str, dict[str, Any]] = {
     "attention bias": {"attention_bias": True},
     "mlp bias": {"mlp_bias": True},
     "gelu": {"hidden_act": "gelu"},
+    "an activation with weights": {"hidden_act": "prelu"},
     "three layers": {"num_hidden_layers": 3},
 }  # fmt: skip
 DINOS: dict[str, dict[str, Any]] = {
@@ -81,6 +82,7 @@ DINOS: dict[str, dict[str, Any]] = {
     "swiglu": {"use_swiglu_ffn": True},
     "mlp ratio": {"mlp_ratio": 2},
     "relu": {"hidden_act": "relu"},
+    "an activation with weights": {"hidden_act": "prelu"},
     "positions of another size": {"image_size": 70},
     "small patches": {"patch_size": 7},
     "no mask token": {"use_mask_token": False},
@@ -352,6 +354,10 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
     ("tie_word_embeddings", {"tie_word_embeddings": "yes"}, '"yes"', "true or false"),
     ("hidden_act", {"hidden_act": "foo"}, '"foo"', "an activation"),
     ("hidden_act", {"hidden_act": None}, "null", "an activation"),
+    ("rms_norm_eps", {"rms_norm_eps": None}, "null", "a number above 0"),
+    ("attention_bias", {"attention_bias": None}, "null", "true or false"),
+    ("max_position_embeddings", {"max_position_embeddings": None}, "null", "a whole number from 1"),
+    ("rope_theta", {"rope_theta": None}, "null", "a number above 0"),
     ("rope_theta", {"rope_theta": "10000"}, '"10000"', "a number above 0"),
     ("rope_scaling", {"rope_scaling": "linear"}, '"linear"', "a table"),
     ("rope_parameters", {"rope_parameters": [1]}, "[1]", "a table"),
@@ -371,9 +377,23 @@ def test_a_value_that_no_llama_can_have_is_named(
         SmolLM2(weights=str(tmp_path)).spec()
 
 
+@pytest.mark.parametrize("table", [{"rope_type": "dynamic", "factor": 2.0}, {"type": "longrope"}], ids=str)
+def test_positions_whose_angles_depend_on_the_sequence_are_refused(
+    tmp_path: Path, table: dict[str, Any]
+) -> None:
+    config = {**LLAMA, "model_type": "llama", "rope_scaling": table}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    kind = next(iter(table.values()))
+    with pytest.raises(UsageError, match=f'rope_type: expected one of default, .*, got "{kind}"'):
+        build_llm(SmolLM2(weights=str(tmp_path)), 61)
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("hidden_size", "24"), ("num_attention_heads", 5), ("hidden_act", "foo"), ("mlp_ratio", [4])],
+    [
+        *(("hidden_size", "24"), ("num_attention_heads", 5), ("hidden_act", "foo"), ("mlp_ratio", [4])),
+        *(("mlp_ratio", 2.5), ("mlp_ratio", None), ("qkv_bias", None), ("layer_norm_eps", None)),
+    ],
 )
 def test_a_value_that_no_dinov2_can_have_is_named(tmp_path: Path, key: str, value: object) -> None:
     (tmp_path / "config.json").write_text(json.dumps({**DINO, "model_type": "dinov2", key: value}))
