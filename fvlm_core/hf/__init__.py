@@ -61,12 +61,16 @@ class FvlmConfig(modeling_fvlm.FvlmConfig):
 
 
 _WRITTEN = {
-    r"attention\.attention\.query": "attention.q_proj",
-    r"attention\.attention\.key": "attention.k_proj",
-    r"attention\.attention\.value": "attention.v_proj",
-    r"attention\.output\.dense": "attention.o_proj",
+    rf"vlm\.encoder\.dino\.encoder\.layer\.\1\.{theirs}": rf"vlm.encoder.dino.encoder.layer.(\d+).{ours}"
+    for theirs, ours in (
+        (r"attention\.attention\.query", "attention.q_proj"),
+        (r"attention\.attention\.key", "attention.k_proj"),
+        (r"attention\.attention\.value", "attention.v_proj"),
+        (r"attention\.output\.dense", "attention.o_proj"),
+    )
 }
-"""Names in a file for weights of a DINOv2, which transformers writes as it did in its version 4."""
+"""Names in a file for weights of a DINOv2, which transformers writes as it did in its version 4; patterns in its
+notation."""
 
 
 class FvlmModel(PreTrainedModel):
@@ -98,7 +102,7 @@ class FvlmModel(PreTrainedModel):
 
         Raises `FvlmError` that names them.
         """
-        options = {"key_mapping": _WRITTEN, **options}
+        options["key_mapping"] = {**_WRITTEN, **(options.get("key_mapping") or {})}
         loaded: Any = super().from_pretrained(*where, output_loading_info=True, **options)
         model, info = loaded
         if info["missing_keys"]:
