@@ -13,7 +13,7 @@ from coarse import coarse_figures
 from tiny import RECIPE, run_cli, train
 
 
-@pytest.fixture(params=[pytest.param(0o002, marks=pytest.mark.soak), 0o027], ids=oct)
+@pytest.fixture(params=[0o002, pytest.param(0o027, marks=pytest.mark.soak)], ids=oct)
 def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     before = os.umask(request.param)
     yield request.param
