@@ -36,7 +36,18 @@ class _Phase:
         if self.counts is not None:
             return self.counts if places else np.zeros_like(self.counts)
         # Rounding the cumulative shares keeps every count within one of its exact value and their sum exact.
-        return np.diff(np.rint(self.bounds * places).astype(np.int64))
+        counts = np.diff(np.rint(self.bounds * places).astype(np.int64))
+        blocks = places // BLOCK
+        a_block = np.diff(self.bounds) * BLOCK
+        for source in np.flatnonzero((a_block > 0) & (a_block < 1)).tolist():
+            # Of less than one a block, the difference of two rounded numbers can fall again, by one and for no longer than
+            # it takes two: a sample would be read twice, and one of another source never. The largest source makes room.
+            before = BLOCK * np.arange(max(0, blocks - int(2 / a_block[source])), blocks)
+            ends = np.rint(self.bounds[source : source + 2, None] * before).astype(np.int64)
+            missing = max(0, int(np.max(ends[1] - ends[0], initial=0)) - int(counts[source]))
+            counts[source] += missing
+            counts[a_block.argmax()] -= missing
+        return counts
 
 
 class Mixture:
@@ -78,6 +89,7 @@ class Mixture:
         self._starts = [phase.start for phase in self._phases]
         self._order = lru_cache(maxsize=2 * len(lengths))(self._epoch_order)
         self._block = lru_cache(maxsize=2)(self._draw_block)
+        self._before = lru_cache(maxsize=4)(self._drawn_before)
 
     def at(self, place: int) -> tuple[int, int]:
         """(source, index) at a place. Raises `FvlmError` beyond the last one."""
@@ -90,7 +102,7 @@ class Mixture:
         block, within = divmod(place - phase.start, BLOCK)
         sources, ranks = self._block(number, block)
         source = int(sources[within])
-        drawn = int(phase.used[source] + phase.drawn(block * BLOCK)[source] + ranks[within])
+        drawn = int(self._before(number, block)[source] + ranks[within])
         epoch, position = divmod(drawn, self.lengths[source])
         return source, self._order(source, epoch).at(position)
 
@@ -99,7 +111,7 @@ class Mixture:
         number = bisect_right(self._starts, max(self._start, places - 1)) - 1
         phase = self._phases[number]
         block, within = divmod(places - phase.start, BLOCK)
-        counts = phase.used + phase.drawn(block * BLOCK)
+        counts = self._before(number, block)
         if within:
             counts = counts + np.bincount(self._block(number, block)[0][:within], minlength=len(counts))
         return [int(count) for count in counts]
@@ -137,6 +149,10 @@ class Mixture:
                 return
             phase = _Phase(start, used, _bounds(shares))
             self._phases.append(phase)
+
+    def _drawn_before(self, number: int, block: int) -> NDArray[np.int64]:
+        phase = self._phases[number]
+        return phase.used + phase.drawn(block * BLOCK)
 
     def _draw_block(self, number: int, block: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         phase = self._phases[number]
