@@ -186,8 +186,6 @@ def test_tensorboard_holds_every_number_of_a_run_that_was_stopped_and_continued(
         RECIPE.replace("steps = 6", "steps = 6\nlog_every = 1") + '[[trackers]]\nname = "tensorboard"\n'
     )
     train(tmp_path / "tiny.toml", tmp_path / "runs", until=2)
-    if name == "wandb":
-        time.sleep(1)  # it calls what is begun by the second
     observer = train(tmp_path / "tiny.toml", tmp_path / "runs")
     assert not [text for text in observer.warnings if "tracker" in text]
     (stored,) = list_runs(tmp_path / "runs")
