@@ -40,8 +40,8 @@ class _Phase:
         blocks = places // BLOCK
         a_block = np.diff(self.bounds) * BLOCK
         for source in np.flatnonzero((a_block > 0) & (a_block < 1)).tolist():
-            # Of less than one a block, the difference of two rounded numbers can fall again, by one and for no longer than
-            # two take: a sample came twice, and one of another source never. The largest source makes room.
+            # Of less than one a block, the difference of two rounded numbers can fall again, by one and for no longer
+            # than two take: a sample came twice, and one of another source never. The largest source makes room.
             before = BLOCK * np.arange(max(0, blocks - int(2 / a_block[source])), blocks)
             ends = np.rint(self.bounds[source : source + 2, None] * before).astype(np.int64)
             missing = max(0, int(np.max(ends[1] - ends[0], initial=0)) - int(counts[source]))
