@@ -40,7 +40,7 @@ def head_width(sizes: dict[str, Any]) -> int:
 
 
 def _rope(sizes: dict[str, Any]) -> dict[str, Any]:
-    """What is said of them; transformers takes the older key first, too."""
+    """What `config.json` says of rotary positions: the older key counts, where both are there, as in transformers."""
     return sizes.get("rope_scaling") or sizes.get("rope_parameters") or {}
 
 

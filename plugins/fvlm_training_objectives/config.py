@@ -57,7 +57,7 @@ class Distillation:
         after = (self.teacher,)
         try:
             run = find_run(self.teacher, runs_folder())
-            # It imports torch, which nobody waits for who reads a recipe whose teacher is not there.
+            # Imports torch: only where there is a teacher to read.
             from fvlm_core.plugin_api import best_checkpoint
 
             weights = best_checkpoint(run) / "model.safetensors"
