@@ -9,12 +9,14 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 
 from fvlm_core.utils import process_exit as leaving
 
@@ -35,6 +37,10 @@ IN_MEMORY = Path("/dev/shm")
 
 ROOM = 4 << 30
 """Bytes that must be free there; all tests leave 0.9 GB."""
+
+
+MANY = 2000
+"""Tests from which on some need warm processes."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -72,12 +78,15 @@ def _room() -> bool:
     )
 
 
-def pytest_collection_finish() -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
     """What tests write and import themselves stays as was asked for; what was imported by now is never looked through
-    for what can be freed, nor for tensors."""
+    for what can be freed, nor for tensors. Where most tests are run, warm processes are made ready before the first
+    test asks for one: two workers else wait 10 s for them, and for each other."""
     sys.dont_write_bytecode = UNCOMPILED
     gc.freeze()
     gc.enable()
+    if len(session.items) > MANY and os.environ.get("PYTEST_XDIST_WORKER") == "gw0":
+        threading.Thread(target=warm.folder, daemon=True).start()
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -32,7 +32,7 @@ def test_the_sample_in_flight_is_named(how: str, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(FvlmError, match=r"reading data failed: .* In flight: .*worker \d: hostile/s7"):
         for _ in zip(
             range(20),
-            micro_batches(data(Hostile(40, late=(7,), how=how)), RankShare(2, 2), 0, 2, False, 3),
+            micro_batches(data(Hostile(40, late=(7,), how=how)), RankShare(2, 2), 0, 2, False, 2),
             strict=False,
         ):
             pass

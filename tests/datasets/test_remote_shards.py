@@ -374,12 +374,12 @@ def test_four_processes_share_one_download(server: FarServer, tmp_path: Path) ->
 
 def test_what_is_read_next_is_fetched_meanwhile(server: FarServer) -> None:
     source = opened(server.url)
-    server.delay = 0.2
+    server.delay = 0.1
     source.read_ahead(range(CLIPS))
     begun = time.monotonic()
     for index in range(CLIPS):
         source[index]
-    assert time.monotonic() - begun < 0.2 * CLIPS / 2
+    assert time.monotonic() - begun < 0.1 * CLIPS / 2
     assert len([path for path, _ in server.asked if path.endswith(".tar")]) == CLIPS
 
 

@@ -184,7 +184,7 @@ def test_a_stop_while_drawing_is_continued(
     while left != count():  # the killed process's workers end when they notice
         assert time.monotonic() < deadline
         left = count()
-        time.sleep(0.5)
+        time.sleep(0.2)
     assert 0 < left < 500
     for path in clips.film.folder.rglob("[!.]*.mp4"):
         assert path.stat().st_size

@@ -33,7 +33,7 @@ class FarServer(ThreadingHTTPServer):
         self.asked: list[tuple[str, str]] = []
         self.headers: list[dict[str, str]] = []
         self.delay = 0.0
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()  # .5 s else, to end it
 
     fault: Fault | None
 
@@ -47,6 +47,7 @@ class FarServer(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # each answer, sent in two parts, else waits .04 s between them
     server: FarServer
 
     def do_GET(self) -> None:

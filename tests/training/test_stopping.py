@@ -20,8 +20,9 @@ from fvlm_core.training.signals import Stopped
 SLOW = """
 import ctypes, sys, time
 from fvlm_core.cli.main import main
-from fvlm_core.training import gradient
-how, seconds, plain, made = sys.argv[1], float(sys.argv[2]), gradient._step, []
+from fvlm_core.training import gradient, signals
+how, seconds, at, plain, made = sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), gradient._step, []
+signals.ECHO, signals.LONG = 0.5, 0.5
 libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)  # zeroes are an unlocked mutex
 libc.pthread_mutex_lock(mutex)
 def block(seconds):  # it is locked by this thread: waits until the deadline, and no signal interrupts it
@@ -30,13 +31,14 @@ def block(seconds):  # it is locked by this thread: waits until the deadline, an
 def slow(stream):
     made.append(1)
     print("step", len(made), flush=True)
+    lasts = seconds if len(made) == at else 1.0
     if how == "python":
-        time.sleep(seconds)
+        time.sleep(lasts)
     else:  # the main thread in one long call, as in a backward pass
-        block(seconds)
+        block(lasts)
     return plain(stream)
 gradient._step = slow
-sys.argv = ["fvlm", "run", "tiny.toml", "-o", *(sys.argv[3:] or ["checkpoints.grace=0.5"])]
+sys.argv = ["fvlm", "run", "tiny.toml", "-o", *(sys.argv[4:] or ["checkpoints.grace=0.5"])]
 sys.exit(main())
 """
 
@@ -53,9 +55,10 @@ def start(tmp_path: Path, cache: Path) -> Start:
     (tmp_path / "tiny.toml").write_text(RECIPE)
     (tmp_path / "slow.py").write_text(SLOW)
 
-    def run(how: str, seconds: float, *overrides: str) -> subprocess.Popen[str]:
+    def run(how: str, seconds: float, at: int, *overrides: str) -> subprocess.Popen[str]:
+        """A run whose step of this number takes so many seconds, the others one."""
         return subprocess.Popen(
-            [warm.python(), "slow.py", how, str(seconds), *overrides],
+            [warm.python(), "slow.py", how, str(seconds), str(at), *overrides],
             cwd=tmp_path,
             env={**os.environ, "FVLM_CACHE": str(cache)},
             stdout=subprocess.PIPE,
@@ -87,7 +90,7 @@ def test_a_stop_has_the_exit_code_that_shells_and_schedulers_know(number: str, c
 def test_ctrl_c_waits_for_a_step_longer_than_the_grace_says_so_and_saves_it(
     how: str, start: Start, tmp_path: Path
 ) -> None:
-    process = start(how, 1.5)
+    process = start(how, 1.5, 2)
     until(process, "step 2")
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
@@ -102,11 +105,11 @@ def test_ctrl_c_waits_for_a_step_longer_than_the_grace_says_so_and_saves_it(
 def test_a_second_signal_leaves_at_once_even_in_the_middle_of_one_long_call(
     start: Start, tmp_path: Path
 ) -> None:
-    process = start("library", 15)
+    process = start("library", 15, 1)
     until(process, "step 1")
     for _ in range(2):
         process.send_signal(signal.SIGINT)
-        time.sleep(0.5)
+        time.sleep(0.3)
     begun = time.monotonic()
     _, said = process.communicate(timeout=60)
     assert time.monotonic() - begun < 8
@@ -116,7 +119,7 @@ def test_a_second_signal_leaves_at_once_even_in_the_middle_of_one_long_call(
 
 
 def test_sigterm_in_such_a_step_ends_with_the_grace_and_that_is_said_first(start: Start) -> None:
-    process = start("library", 6)
+    process = start("library", 6, 2)
     until(process, "step 2")
     process.send_signal(signal.SIGTERM)
     begun = time.monotonic()
@@ -130,11 +133,11 @@ def test_sigterm_in_such_a_step_ends_with_the_grace_and_that_is_said_first(start
 def test_in_a_job_of_slurm_signals_save_however_many_come(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SIGTERM once more than two seconds later is taken for another wish elsewhere, and leaves unsaved."""
+    """SIGTERM once more after the time in which it is an echo is another wish elsewhere, and leaves unsaved."""
     monkeypatch.setenv("SLURM_JOB_ID", "1")
-    process = start("library", 3.5, "checkpoints.grace=20")
+    process = start("library", 1.5, 1, "checkpoints.grace=20")
     until(process, "step 1")
-    for number, pause in ((signal.SIGTERM, 2.2), (signal.SIGTERM, 0.1), (signal.SIGUSR2, 0)):
+    for number, pause in ((signal.SIGTERM, 0.7), (signal.SIGTERM, 0.1), (signal.SIGUSR2, 0)):
         process.send_signal(number)
         time.sleep(pause)
     _, said = process.communicate(timeout=60)
