@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
@@ -182,11 +183,11 @@ def measure(scratch: Path, kind: str, rounds: int) -> tuple[float, float, float]
 
     def loader() -> int:
         data = TrainingData((stored,), Mixture([len(stored)], [1.0], 0), preparer)
-        batches = micro_batches(data, RankShare(BATCH, BATCH), 0, 2, pin=False)
-        next(batches)  # the workers have started
-        begun = time.perf_counter()
-        counted = sum(len(next(batches).batch.frames) for _ in range(epochs * CLIPS // BATCH))
-        _timed["loader"] = time.perf_counter() - begun
+        with closing(micro_batches(data, RankShare(BATCH, BATCH), 0, 2, pin=False)) as batches:
+            next(batches)  # the workers have started
+            begun = time.perf_counter()
+            counted = sum(len(next(batches).batch.frames) for _ in range(epochs * CLIPS // BATCH))
+            _timed["loader"] = time.perf_counter() - begun
         return counted
 
     def in_turn() -> int:

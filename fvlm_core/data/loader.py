@@ -7,7 +7,9 @@ import ctypes
 import os
 import re
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any, cast
 
 from attrs import evolve, field, frozen
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter  # pyright: ignore[reportPrivateUsage]
 
 from fvlm_core.data.augment import augmented
 from fvlm_core.data.batch import Batch
@@ -26,7 +29,7 @@ from fvlm_core.data.worker_watch import InFlight
 from fvlm_core.interfaces.data import DataSource, Sample
 from fvlm_core.media.video import BadSample
 from fvlm_core.recipes.augment import Augment
-from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.errors import FvlmError, UsageError
 from fvlm_core.utils.seeding import derive, seed_sample
 
 WORKER_TIMEOUT = 300
@@ -154,8 +157,10 @@ class TrainingData(Dataset[MicroBatch]):
 
 def micro_batches(
     data: TrainingData, share: RankShare, step: int, workers: int, pin: bool, timeout: float = WORKER_TIMEOUT
-) -> Iterator[MicroBatch]:
+) -> Generator[MicroBatch]:
     """This rank's micro-batches after `step` steps of its share, to its end, in order whatever the workers.
+
+    Whoever stops before the end closes it: its workers end with it.
 
     Raises `FvlmError` when a worker dies, fails, or says nothing for `timeout` seconds: with the samples in flight;
     `UsageError` where workers have no room to hand batches over.
@@ -177,9 +182,7 @@ def micro_batches(
     )
     others = {*active_children()}
     batches = iter(loader)
-    if workers:
-        _kill_at_exit([child for child in active_children() if child not in others])
-    with flight.explained():
+    with _ended(batches, [child for child in active_children() if child not in others]), flight.explained():
         yield from batches
 
 
@@ -201,17 +204,30 @@ def _need_shared_memory() -> None:
         )
 
 
-def _kill_at_exit(workers: Sequence[BaseProcess]) -> None:
-    """Before multiprocessing ends them by a SIGTERM, of which they do not die."""
+@contextmanager
+def _ended(batches: Iterator[MicroBatch], workers: Sequence[BaseProcess]) -> Generator[None]:
+    """Workers end with what they are for, at the latest with this process.
+
+    Torch ends them when the iterator is freed. Where the garbage collector frees it, its queues are closed first: it
+    then waits 5 s for workers that hear nothing, and 5 s after a SIGTERM, of which ours do not die.
+    """
 
     def kill() -> None:
-        left = [worker for worker in workers if worker.is_alive()]
-        if left:
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would complain of their death
-        for worker in left:
-            worker.kill()
+        if any(worker.is_alive() for worker in workers):
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would complain of their death
+            for worker in workers:
+                worker.kill()
 
     atexit.register(kill)
+    try:
+        yield
+    except FvlmError:
+        kill()  # what hangs is not waited for
+        raise
+    finally:
+        if isinstance(batches, _MultiProcessingDataLoaderIter):
+            batches._shutdown_workers()  # pyright: ignore[reportPrivateUsage]
 
 
 @frozen

@@ -11,7 +11,8 @@ tells the others how it went, and all of them act on what all of them said.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,7 @@ class _Trainer:
             self.ranks,
             self.observer,
         )
-        with MetricsLog(ready.folder, ready.run.id, progress, self.ranks) as self.journal:
+        with closing(stream), MetricsLog(ready.folder, ready.run.id, progress, self.ranks) as self.journal:
             while progress.step < ready.length.steps and not progress.ended:
                 step = progress.step + 1
                 self.stop.doing("step")
@@ -181,7 +182,7 @@ class _Trainer:
         self.trained = list(named(self.optimizer))
         self.schedule = schedules(training, self.ready.length, rates)
 
-    def _open_data(self) -> Iterator[MicroBatch]:
+    def _open_data(self) -> Generator[MicroBatch]:
         """This rank's micro-batches, from the first sample or from where the last checkpoint stands.
 
         Also brings weights and moments to where that checkpoint stands.

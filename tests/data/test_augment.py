@@ -12,7 +12,6 @@ from attrs import evolve
 from numpy.typing import NDArray
 from test_planned_micro_batches import PLANNED, recipe
 from test_planned_micro_batches import place as clips  # noqa: F401  # a fixture: a pack of clips of 1 to 6 frames
-from torchvision.transforms.v2 import functional as tv
 from trainer import difference, go, opened, outcome, small
 
 from fvlm_core.data.augment import augmented, cropped, kept, recoloured
@@ -37,6 +36,14 @@ EVERY = (
 )
 
 
+@pytest.fixture(scope="module")
+def tv() -> Any:
+    """Torchvision's, which takes 2 s to import: not in every process that collects tests."""
+    from torchvision.transforms.v2 import functional
+
+    return functional
+
+
 def frames(count: int = 5, side: int = 42) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (count, 3, side, side), dtype=np.uint8)
 
@@ -45,7 +52,7 @@ def clip(frames: int = 5) -> Sample:
     return Sample("a", "s", (Turn("user", "?"),), FrameArray(np.zeros((frames, 8, 8, 3), np.uint8), 1))
 
 
-def test_crops_are_torchvisions() -> None:
+def test_crops_are_torchvisions(tv: Any) -> None:
     given = frames()
     for top, left, part in ((0, 0, 20), (7, 11, 31), (41, 41, 1), (0, 0, 42)):
         wanted = tv.resized_crop(
@@ -62,7 +69,7 @@ def test_crops_are_torchvisions() -> None:
         assert np.abs(got.astype(int) - wanted.numpy().astype(int)).max() <= 1
 
 
-def test_flips_are_torchvisions() -> None:
+def test_flips_are_torchvisions(tv: Any) -> None:
     given = frames()
     wanted = tv.horizontal_flip(torch.from_numpy(given)).numpy()
     got = [augmented(given, clip(), Augment(flip=0.5), 1, place) for place in range(200)]
@@ -71,7 +78,7 @@ def test_flips_are_torchvisions() -> None:
     assert 70 < sum(flipped) < 130
 
 
-def test_colours_are_torchvisions() -> None:
+def test_colours_are_torchvisions(tv: Any) -> None:
     """To a few levels: it cuts to whole numbers after each of the three."""
     given = frames()
     for factors in ((1.0, 1.0, 1.0), (0.7, 1.0, 1.0), (1.0, 1.3, 1.0), (1.0, 1.0, 0.4), (1.2, 0.8, 1.3)):
