@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from numpy.typing import NDArray
 
 from fvlm_core.data.permutation import Permutation
@@ -15,7 +15,8 @@ from fvlm_core.utils.errors import FvlmError
 from fvlm_core.utils.seeding import derive
 
 BLOCK = 1000
-"""Places over which the mixture holds exactly (to one sample); within a block the order is drawn at random."""
+"""Places over which the mixture holds exactly (to one sample); within a block the order is drawn at random. More where
+sources are many and small, see `_block_of`."""
 
 
 @frozen(eq=False)
@@ -30,6 +31,18 @@ class _Phase:
     used: NDArray[np.int64]
     bounds: NDArray[np.float64]
     counts: NDArray[np.int64] | None = None
+    block: int = field(init=False)
+
+    @block.default
+    def _block_of(self) -> int:
+        """Places of a block: so many that the largest source has room for all that have less than one in it."""
+        places = BLOCK
+        while True:
+            a_block = np.diff(self.bounds) * places
+            small = np.count_nonzero((a_block > 0) & (a_block < 1))
+            if not small or a_block.max() >= small + 1:
+                return places
+            places *= 2
 
     def drawn(self, places: int) -> NDArray[np.int64]:
         """How many of each source stand at the first `places` places of the phase; whole blocks alone."""
@@ -37,12 +50,12 @@ class _Phase:
             return self.counts if places else np.zeros_like(self.counts)
         # Rounding the cumulative shares keeps every count within one of its exact value and their sum exact.
         counts = np.diff(np.rint(self.bounds * places).astype(np.int64))
-        blocks = places // BLOCK
-        a_block = np.diff(self.bounds) * BLOCK
+        blocks = places // self.block
+        a_block = np.diff(self.bounds) * self.block
         for source in np.flatnonzero((a_block > 0) & (a_block < 1)).tolist():
             # Of less than one a block, the difference of two rounded numbers can fall again, by one and for no longer
             # than two take: a sample came twice, and one of another source never. The largest source makes room.
-            before = BLOCK * np.arange(max(0, blocks - int(2 / a_block[source])), blocks)
+            before = self.block * np.arange(max(0, blocks - int(2 / a_block[source])), blocks)
             ends = np.rint(self.bounds[source : source + 2, None] * before).astype(np.int64)
             missing = max(0, int(np.max(ends[1] - ends[0], initial=0)) - int(counts[source]))
             counts[source] += missing
@@ -53,8 +66,9 @@ class _Phase:
 class Mixture:
     """Places 0, 1, 2, ... of training, each with a source and an index into it.
 
-    Source s holds a share w_s of every block of 1,000 places, to one sample, and is read in an order drawn anew for
-    each of its epochs. Nothing depends on what was asked before, so a run continues at any place.
+    Source s holds a share w_s of every block of 1,000 places, to one sample, or of a longer one where hundreds of
+    sources have less than one in it; it is read in an order drawn anew for each of its epochs. Nothing depends on what
+    was asked before, so a run continues at any place.
 
     When sources end instead of beginning again, a source that has been read leaves its part to the others, by their
     weights; `places` is how many there are in all, None when they have no end.
@@ -99,7 +113,7 @@ class Mixture:
             )
         number = bisect_right(self._starts, place) - 1
         phase = self._phases[number]
-        block, within = divmod(place - phase.start, BLOCK)
+        block, within = divmod(place - phase.start, phase.block)
         sources, ranks = self._block(number, block)
         source = int(sources[within])
         drawn = int(self._before(number, block)[source] + ranks[within])
@@ -110,7 +124,7 @@ class Mixture:
         """How many samples of each source are read once `places` places are, `start` or more: the realised mixture."""
         number = bisect_right(self._starts, max(self._start, places - 1)) - 1
         phase = self._phases[number]
-        block, within = divmod(places - phase.start, BLOCK)
+        block, within = divmod(places - phase.start, phase.block)
         counts = self._before(number, block)
         if within:
             counts = counts + np.bincount(self._block(number, block)[0][:within], minlength=len(counts))
@@ -130,16 +144,16 @@ class Mixture:
         phase = self._phases[-1] = evolve(phase, bounds=_bounds(shares))
         while True:
             left = np.maximum(lengths - phase.used, 0)
-            low, high = 0, int(left.sum()) // BLOCK
+            low, high = 0, int(left.sum()) // phase.block
             while low < high:
                 middle = (low + high + 1) // 2
-                enough = bool((phase.drawn(middle * BLOCK) <= left).all())
+                enough = bool((phase.drawn(middle * phase.block) <= left).all())
                 low, high = (middle, high) if enough else (low, middle - 1)
             if not low:
                 self._phases.remove(phase)
-            used = phase.used + phase.drawn(low * BLOCK)
-            start = phase.start + low * BLOCK
-            counts = _filled(np.maximum(lengths - used, 0), shares, BLOCK)
+            used = phase.used + phase.drawn(low * phase.block)
+            start = phase.start + low * phase.block
+            counts = _filled(np.maximum(lengths - used, 0), shares, phase.block)
             if not counts.any():
                 return
             self._phases.append(_Phase(start, used, phase.bounds, counts))
@@ -152,12 +166,12 @@ class Mixture:
 
     def _drawn_before(self, number: int, block: int) -> NDArray[np.int64]:
         phase = self._phases[number]
-        return phase.used + phase.drawn(block * BLOCK)
+        return phase.used + phase.drawn(block * phase.block)
 
     def _draw_block(self, number: int, block: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         phase = self._phases[number]
-        size = BLOCK if phase.counts is None else int(phase.counts.sum())
-        counts = phase.drawn((block + 1) * BLOCK) - phase.drawn(block * BLOCK)
+        size = phase.block if phase.counts is None else int(phase.counts.sum())
+        counts = phase.drawn((block + 1) * phase.block) - phase.drawn(block * phase.block)
         sources = np.repeat(np.arange(len(counts)), np.maximum(counts, 0))[:size]
         begun = ("from", self._start) if self._start else ()
         purpose = ("mixture", *begun, block) if number == 0 else ("mixture", *begun, number, block)

@@ -106,6 +106,15 @@ def test_sources_that_end_leave_their_part_and_lose_no_sample(
         mixture.at(mixture.places)
 
 
+def test_hundreds_of_small_sources_lose_no_sample() -> None:
+    """The largest of 1,500 has less than one in a thousand places, too, and no room for the others."""
+    lengths, weights = [4] * 1500, [1 + number % 7 / 10 for number in range(1500)]
+    mixture = Mixture(lengths, weights, 3, cycle=False)
+    places = [mixture.at(place) for place in range(6000)]
+    assert mixture.places == len(places)
+    assert sorted(places) == [(source, index) for source in range(1500) for index in range(4)]
+
+
 def test_fourteen_per_cent_is_fourteen_per_cent() -> None:
     mixture = Mixture([5000, 300, 900, 20_000], [0.43, 0.215, 0.215, 0.14], seed=42)
     assert mixture.drawn(50_000) == [21_500, 10_750, 10_750, 7_000]
