@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from fvlm_core.data.permutation import Permutation
@@ -16,7 +16,7 @@ from fvlm_core.utils.seeding import derive
 
 BLOCK = 1000
 """Places over which the mixture holds exactly (to one sample); within a block the order is drawn at random. More where
-sources are many and small, see `_block_of`."""
+sources are many and small."""
 
 
 @frozen(eq=False)
@@ -31,10 +31,9 @@ class _Phase:
     used: NDArray[np.int64]
     bounds: NDArray[np.float64]
     counts: NDArray[np.int64] | None = None
-    block: int = field(init=False)
 
-    @block.default
-    def _block_of(self) -> int:
+    @cached_property
+    def block(self) -> int:
         """Places of a block: so many that the largest source has room for all that have less than one in it."""
         places = BLOCK
         while True:
