@@ -228,14 +228,18 @@ CASES = {
     "late layers": (LoRA(components=("llm",), rank=2, targets=("*.1.mlp.*",)), ("encoder", "connector")),
     "encoder": (LoRA(components=("encoder",), rank=2), ()),
     "encoder, late": (LoRA(components=("encoder",), rank=2, targets=("*.1.mlp.fc1",)), ("llm",)),
+    "encoder, all else frozen": (LoRA(components=("encoder",), rank=2), ("connector", "llm")),
     "everywhere": (EVERYWHERE, ()),
     "connector": (LoRA(components=("connector",), targets=("*",)), ("encoder", "llm")),
 }
 
 
 KINDS = ("foveated", "shallow", "pooled 16", "coarse loss")
-SOME = [*zip(("connector", "everywhere", "late layers", "encoder"), KINDS, strict=True)]
-"""Each kind once; every case of every kind is soak."""
+SOME = [
+    *zip(("connector", "everywhere", "late layers", "encoder"), KINDS, strict=True),
+    ("encoder, all else frozen", "foveated"),
+]
+"""Each kind once, and a query that no gradient flows to; every case of every kind is soak."""
 
 
 @pytest.mark.parametrize(("case", "connector"), SOME)
