@@ -7,12 +7,12 @@ import ctypes
 import os
 import re
 import signal
-import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Timer, current_thread, main_thread
 from typing import Any, cast
 
 from attrs import evolve, field, frozen
@@ -34,6 +34,9 @@ from fvlm_core.utils.seeding import derive, seed_sample
 
 WORKER_TIMEOUT = 300
 """Seconds without a batch from a worker before the run stops; torch's default would wait for ever."""
+
+PATIENCE = 0.5
+"""Seconds that a worker has for the sample that it reads when nobody needs it any more, before it is killed."""
 
 REPLACEMENTS = 10
 """Replacements tried for one place before the run stops: ten bad samples in a row are no accident."""
@@ -213,21 +216,32 @@ def _ended(batches: Iterator[MicroBatch], workers: Sequence[BaseProcess]) -> Gen
     """
 
     def kill() -> None:
-        if any(worker.is_alive() for worker in workers):
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would complain of their death
-            for worker in workers:
-                worker.kill()
+        for worker in workers:
+            worker.kill()
 
-    atexit.register(kill)
+    def kill_at_exit() -> None:
+        if current_thread() is main_thread():
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would complain of their death
+        kill()
+
+    atexit.register(kill_at_exit)
+    patience = PATIENCE
     try:
         yield
     except FvlmError:
-        kill()  # what hangs is not waited for
+        patience = 0.0  # one hangs, or is dead
         raise
     finally:
         if isinstance(batches, _MultiProcessingDataLoaderIter):
+            late, before = Timer(patience, kill), None
+            if current_thread() is main_thread():  # where alone torch's handler can be kept from complaining
+                before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                late.start()
             batches._shutdown_workers()  # pyright: ignore[reportPrivateUsage]
+            late.cancel()
+            if before is not None:
+                signal.signal(signal.SIGCHLD, before)
+        atexit.unregister(kill_at_exit)
 
 
 @frozen

@@ -14,6 +14,7 @@ from fvlm_smollm2.chat import from_corpus
 from hostile import Hostile
 from tiny import RECIPE, train
 
+from fvlm_core.data import loader
 from fvlm_core.data.collate import Preparer
 from fvlm_core.data.loader import TrainingData, micro_batches
 from fvlm_core.data.mixture import Mixture
@@ -45,6 +46,25 @@ def test_healthy_workers_deliver_everything() -> None:
     batches = zip(range(20), micro_batches(data(Hostile(40)), RankShare(2, 2), 0, 2, False, 60), strict=False)
     names = [name for _, batch in batches for name in batch.batch.sample_ids]
     assert sorted(names) == sorted(f"hostile/s{n}" for n in range(40))
+
+
+def test_a_worker_that_is_busy_is_not_waited_for_when_nobody_needs_its_sample(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flight = InFlight(1)
+    monkeypatch.setattr(loader, "InFlight", lambda workers: flight)
+    batches = micro_batches(data(Hostile(8, late=(7,), how="hangs")), RankShare(1, 1), 0, 1, False, 60)
+    next(batches)
+    deadline = time.monotonic() + 20
+    while "s7" not in str(flight):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+        if not str(flight):  # it has read as far ahead as it may
+            next(batches)
+    begun = time.monotonic()
+    batches.close()
+    assert not active_children()
+    assert time.monotonic() - begun < 0.5 + 4  # torch itself waits 10 s
 
 
 def test_reading_that_nobody_needs_any_more_may_end_in_any_thread() -> None:
