@@ -138,7 +138,28 @@ class _Helpful(click.Command):
 
 
 class Command(_Helpful):
-    """A command whose help has examples and groups."""
+    """A command whose help has examples and groups, and which says where to put a file that it is given in passing."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click's, but what it has no place for comes with the option that has one."""
+        ctx.allow_extra_args = True
+        left = super().parse_args(ctx, args)
+        if left and not ctx.resilient_parsing:
+            options = {name: one for one in self.get_params(ctx) for name in one.opts}
+            places: list[str] = []
+            if "--runs" in options and os.path.isdir(left[0]):
+                places.append("--runs")
+            if (
+                "--data" in options
+                and options["--data"].make_metavar(ctx) == "FILE"
+                and os.path.exists(left[0])
+            ):
+                places.append("--data")
+            meant = " or ".join(f"{option} {left[0]}" for option in places)
+            named = ", ".join(f'"{one}"' for one in left)
+            what = "an argument" if len(left) == 1 else f"{len(left)} arguments"
+            ctx.fail(f"{what} too many: {named}{f'; did you mean {meant}?' if meant else ''}")
+        return left
 
 
 class Group(_Helpful, click.Group):

@@ -73,6 +73,18 @@ def test_an_unknown_option_is_misuse() -> None:
     assert "--json" in done.stderr
 
 
+def test_a_file_in_passing_is_told_the_option_that_it_belongs_to(tmp_path: Path) -> None:
+    (tmp_path / "points.csv").touch()
+    for given, said in (
+        (("fit", f"{tmp_path}/points.csv"), f"did you mean --data {tmp_path}/points.csv?"),
+        (("fit", str(tmp_path)), f"did you mean --runs {tmp_path} or --data {tmp_path}?"),
+        (("recipes", "list", "x", "y"), '2 arguments too many: "x", "y"'),
+    ):
+        done = fvlm(*given)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert said in done.stderr
+
+
 def test_help_names_every_command() -> None:
     from fvlm_core.cli.main import COMMANDS
 
