@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 Table = dict[str, tuple[str, str]]
 """Every command: its module, which holds a click command named `command`, and its line in the group's help."""
 
+_ELSEWHERE = {
+    **dict.fromkeys(("train", "sweep"), "run"),
+    **dict.fromkeys(("evaluate", "test", "validate"), "eval"),
+    **dict.fromkeys(("generate", "infer", "inference", "chat"), "caption"),
+    **dict.fromkeys(("plot", "dashboard"), "report"),
+}
+"""What other tools call a command of fvlm."""
+
 
 class LazyGroup(Group):
     """A group that knows its commands' names and help lines without importing them."""
@@ -45,13 +53,25 @@ class LazyGroup(Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click's, but an unknown name suggests the nearest."""
+        """As click's, but an unknown name suggests the nearest, or what it is called here."""
         if args[0] not in self.table and not args[0].startswith("-") and not ctx.resilient_parsing:
-            from difflib import get_close_matches
-
-            near = get_close_matches(args[0], self.table, n=1)
-            ctx.fail(f'no command is called "{args[0]}"' + (f': did you mean "{near[0]}"?' if near else "."))
+            meant = " or ".join(f'"{name}"' for name in self._meant(ctx, args[0]))
+            ctx.fail(f'no command is called "{args[0]}"' + (f": did you mean {meant}?" if meant else "."))
         return super().resolve_command(ctx, args)
+
+    def _meant(self, ctx: click.Context, name: str) -> list[str]:
+        from difflib import get_close_matches
+
+        if near := get_close_matches(name, self.table, n=1):
+            return near
+        if (here := _ELSEWHERE.get(name)) in self.table:
+            return [here]
+        groups = {group: self.get_command(ctx, group) for group in self.table}
+        return [
+            f"{group} {name}"
+            for group, one in groups.items()
+            if isinstance(one, click.Group) and name in one.list_commands(ctx)
+        ]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The table as it stands, below the titles that the page has for its parts."""

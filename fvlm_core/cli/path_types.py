@@ -47,6 +47,14 @@ class UserPath(click.Path):
         return super().convert(path, param, ctx)
 
 
+_NAMED: dict[Place, str] = {
+    "recipe": "A .toml file, or a recipe that comes with fvlm: `fvlm recipes list` shows them",
+    "run": "A run's name or folder: `fvlm runs list` shows those that are kept",
+    "data": "A data source, or a recipe that has some: `fvlm plugins list` shows the sources",
+}
+"""What to give where nothing was given."""
+
+
 class NameOrPath(click.ParamType[str]):
     """A name (of a run, a recipe, a data source), or the path of one: text."""
 
@@ -59,6 +67,10 @@ class NameOrPath(click.ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Names as they are."""
         return str(_read(self, value, param, ctx)) if value.startswith(("~", "./~")) else value
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str | None:
+        """Where the names are."""
+        return _NAMED.get(self.places[0]) if self.places else None
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str

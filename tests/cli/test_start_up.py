@@ -24,7 +24,7 @@ def fvlm(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
 @pytest.mark.parametrize(
     "arguments",
     [("--help",), ("--version",), ("plugins", "list"), ("plugins", "list", "--json"), ("recipes", "list")],
-    ids=" ".join,
+    ids=str,
 )
 def test_what_fvlm_says_of_itself_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
     assert modules_of(*arguments).isdisjoint(HEAVY)
@@ -65,6 +65,23 @@ def test_a_mistyped_command_suggests_the_nearest() -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert 'no command is called "plugin": did you mean "plugins"?' in done.stderr
     assert fvlm("plugins", "lits").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("train",), 'no command is called "train": did you mean "run"?'),
+        (("compare", "a", "b"), 'no command is called "compare": did you mean "runs compare"?'),
+        (("list",), 'did you mean "runs list" or "recipes list" or "plugins list"?'),
+        (("run",), "a recipe that comes with fvlm: `fvlm recipes list` shows them"),
+        (("caption", "a.mp4"), "Missing option '--run'. A run's name or folder: `fvlm runs list`"),
+    ],
+    ids=str,
+)
+def test_what_other_tools_take_is_told_what_it_is_here(given: tuple[str, ...], said: str) -> None:
+    done = fvlm(*given)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
 
 
 def test_an_unknown_option_is_misuse() -> None:
