@@ -243,7 +243,7 @@ class FitModel:
     features: further arguments of the law by name, each made once from the table of points (`COLUMNS`, `variables`,
     and the labels size, run, schedule) and the learning-rate curves of its runs, e.g. the summed learning rate. Any
     type: [n] arrays, or whatever the law takes apart itself. Raises `UsageError` for points without what it needs.
-    reads: columns of a table of points that only features or `derive` read, by header ("unique").
+    reads: columns of numbers of a table of points that only features or `derive` read, by name ("unique").
     derive: points made from the measured ones that the law is fitted to instead (a frontier); same columns. Raises
     `UsageError` when the points do not allow it.
     points: which points of a run the law is made for, unless the user says otherwise.

@@ -77,8 +77,8 @@ def unique_samples(table: pd.DataFrame, _: Mapping[str, LRCurve], number: float)
         return np.minimum(number, d)
     if COLUMN not in table:
         raise UsageError(
-            f"the law needs the number of different samples of every run.\nAdd a column {COLUMN}, or set "
-            "unique_samples in the recipe's fit."
+            f"the law needs the number of different samples of every run.\nAdd a column {COLUMN}, say which "
+            f"it is (--columns {COLUMN}=HEADER), or set unique_samples in the recipe's fit."
         )
     found = table[COLUMN].to_numpy(float)
     if np.isnan(found).any() or (found <= 0).any():

@@ -11,10 +11,12 @@ import pytest
 from test_table_dialects import put, told
 from tiny import run_cli
 
+import fvlm
 from fvlm_core.interchange.sources import ImportSource, read_source
 from fvlm_core.scaling.points.columns import ColumnChoices
 from fvlm_core.scaling.points.files import read_points
 from fvlm_core.scaling.points.point_selection import PointSelection, apply
+from fvlm_core.utils.errors import FvlmError
 
 pytestmark = pytest.mark.usefixtures("quick_fits")
 
@@ -176,3 +178,21 @@ def test_isoflop_takes_tables_without_c_by_the_rule_that_the_error_names(
     fits = json.loads(out)["reports"][0]["fits"]
     assert (code, [one["group"] for one in fits]) == (0, ["1e+17", "1e+18"])
     assert [round(one["parameters"]["N"]["value"] / 1e6) for one in fits] == [30, 30]
+
+
+def test_a_column_that_only_a_feature_reads_is_a_column_of_numbers(tmp_path: Path) -> None:
+    """Its bad cells are named by line, and `--columns` says where it is, in which unit."""
+    rows = [
+        f"{n:g},{d:g},{d / times / 1e9:g},{2 + 60 / n**0.3 + 300 / (d / times**0.3) ** 0.4:.5f}"
+        for n in (1e7, 1e8, 1e9)
+        for d in (1e9, 1e10)
+        for times in (1, 4, 16)
+    ]
+    file = tmp_path / "table.csv"
+    file.write_text("\n".join(["N,D,fresh (B),loss", *rows]))
+    columns = "unique=fresh (B)*1e9"
+    points = fvlm.fit(file, "repetition", columns=columns, draws=2).points
+    assert sorted(set(points["unique"])) == [6.25e7, 2.5e8, 6.25e8, 1e9, 2.5e9, 1e10]
+    file.write_text("\n".join(["N,D,unique,loss", *rows[:3], "1e7,1e10,all,2.9"]))
+    with pytest.raises(FvlmError, match=r'table.csv:5: unique: expected a number, got "all"'):
+        fvlm.fit(file, "repetition")

@@ -86,6 +86,7 @@ class ColumnChoices:
         names = [
             *(one.name for one in self.variables),
             *self.labels,
+            *self.reads,
             *(w for w in WEIGHTS if w in self.named),
         ]
         return tuple(name for name in dict.fromkeys(names) if name not in STANDARD)
