@@ -381,3 +381,36 @@ def test_a_grid_that_says_too_little_or_something_else_is_explained(
     }
     with pytest.raises(FvlmError, match=re.escape(said)):
         fvlm.suggest(data=known, law=LINE, **(asked | change))
+
+
+def repeated_rows(epochs: tuple[float, ...] = (1, 4, 16)) -> pd.DataFrame:
+    """Two sizes on one amount of data, of which more or less is repeated: rows that differ in `unique` alone."""
+    sizes = (7e7, 2e8, 6e8)
+    rows = [{"N": n, "D": 1e10, "unique": 1e10 / times, "price": 1.0} for n in sizes for times in epochs]
+    table = pd.DataFrame(rows)
+    loss = 1.9 + 520 / table["N"] ** 0.35 + 1490 / (table["unique"] * 4) ** 0.35
+    return table.assign(loss=loss)
+
+
+def test_rows_that_differ_only_in_what_a_feature_reads_are_told_apart() -> None:
+    """What is measured is off sale, and not another row of its N and D; the plan says which row is meant."""
+    table = repeated_rows()
+    pool, measured = table.drop(columns="loss"), table[table["unique"] == 1e10].drop(columns="price")
+    target = pd.DataFrame({"N": [2e9], "D": [4e10], "unique": [1e9]})
+    for laws in ("repetition", "joint-chinchilla,repetition"):
+        plan: Any = fvlm.suggest(
+            pool=pool.iloc[::-1], cost="price", target=target, budget=100, observed=measured, law=laws
+        )
+        assert plan.rows["unique"].max() < 1e10
+        assert "unique" in plan.target
+
+
+def test_what_a_feature_reads_may_be_called_otherwise() -> None:
+    """The error that asks for `--columns unique=HEADER` names an option that works."""
+    table = repeated_rows().rename(columns={"unique": "fresh (B)"}).drop(columns="loss")
+    table["fresh (B)"] /= 1e9
+    how: Any = {"cost": "price", "budget": 5, "law": "repetition"}
+    with pytest.raises(FvlmError, match="--columns unique=HEADER"):
+        fvlm.suggest(pool=table, target=table.iloc[:1], **how)
+    plan: Any = fvlm.suggest(pool=table, target=table.iloc[:1], columns="unique=fresh (B)*1e9", **how)
+    assert set(plan.rows["unique"]) <= {1e10, 2.5e9, 6.25e8}

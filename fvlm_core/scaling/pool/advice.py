@@ -13,7 +13,7 @@ from attrs import field, frozen
 from fvlm_core.interfaces.fit import FitModel
 from fvlm_core.scaling.fit.objective import Floats
 from fvlm_core.scaling.pool.purchase import LOOKED_AT, MOST, Bought, first_of, plan
-from fvlm_core.scaling.pool.study import Pool, Study, predicted, weights_of
+from fvlm_core.scaling.pool.study import Pool, Study, predicted, read_by, weights_of
 
 HELPS = 0.8
 """A plan that leaves more of the expected error than this helps little."""
@@ -79,7 +79,7 @@ def advise_pool(
     before = float(np.sqrt(variance.mean()))
     chosen = plan(pool, studies, budget, np.random.default_rng(seed), most)
     left = np.sqrt(chosen[-1].left) if chosen else 1.0
-    columns = list(dict.fromkeys(c for law in laws for c in (*law.columns, *law.labels)))
+    columns = read_by(laws)
     rows = _bought(pool, chosen, [*(["run"] if "run" in pool.table else []), *columns], before, len(known))
     goal = pool.table.iloc[wanted][columns].reset_index(drop=True)
     goal = goal.assign(predicted=mean if len(known) else np.nan, error=np.sqrt(variance))

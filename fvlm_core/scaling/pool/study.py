@@ -68,6 +68,11 @@ def with_standard(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**absent, **{name: np.nan for name in NUMBERS if name not in rows})
 
 
+def read_by(laws: Sequence[FitModel]) -> list[str]:
+    """The columns that tell one row from another: all that any of the laws reads, and the labels."""
+    return list(dict.fromkeys(one for law in laws for one in (*law.columns, *law.labels, *law.reads)))
+
+
 def _read(law: FitModel) -> list[str]:
     return [*law.columns, *(name for name in law.reads if name not in law.columns)]
 

@@ -18,7 +18,7 @@ from fvlm_core.scaling.points.files import load, open_table
 from fvlm_core.scaling.points.parquet_file import FrameSheet
 from fvlm_core.scaling.points.points import meaning
 from fvlm_core.scaling.points.table_reader import Sheet
-from fvlm_core.scaling.pool.study import Pool, with_standard
+from fvlm_core.scaling.pool.study import Pool, read_by, with_standard
 from fvlm_core.utils.errors import Problem, Problems, UsageError
 from fvlm_core.utils.listing import listed
 from fvlm_registry.nearest import did_you_mean
@@ -49,7 +49,7 @@ def read_pool(
     for what, rows in (("the observed rows", known), ("the pool", sale), ("the target", goal)):
         for law in laws:
             checked(law, rows, what)
-    left = not_made(sale, known, [*laws[0].columns, *laws[0].labels])
+    left = not_made(sale, known, read_by(laws))
     table = pd.concat([known, sale[left], goal], ignore_index=True)
     prices = np.concatenate(
         [np.full(len(known), np.inf), np.asarray(price)[left], np.full(len(goal), np.inf)]
@@ -98,7 +98,7 @@ def _rows(
     """The columns that laws read, and the costs. measured: whether the laws' target is read, too."""
     sheet = FrameSheet(source, what) if isinstance(source, pd.DataFrame) else open_table(source)
     target = laws[0].target
-    columns = list(dict.fromkeys(one for law in laws for one in (*law.columns, *law.labels, *law.reads)))
+    columns = read_by(laws)
     columns += [target] if measured else []
     choice = _choice(laws, {k: v for k, v in named.items() if measured or k != target}, columns)
     found = find_columns(str(sheet.file), sheet.line, sheet.headers, choice, counts=partial(_never, sheet))
