@@ -7,8 +7,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from fvlm_core.plugin_api import FitModel, Parameter, Variable
+from fvlm_core.plugin_api import FitModel, Parameter, UsageError, Variable
 from fvlm_fits.config import NoSettings
 
 BATCH = Variable(
@@ -18,6 +19,16 @@ BATCH = Variable(
     headers=("batch_size", "global_batch_size", "batch_tokens", "bs", "training.batch_size"),
     of_d=True,
 )
+
+
+def rated(table: pd.DataFrame) -> None:
+    """Raise `UsageError` for runs whose learning rate is 0: it has no logarithm. A column of last rates, which cosine
+    schedules end at 0, is no column of peaks."""
+    if none := int((table["lr"] == 0).sum()):
+        raise UsageError(
+            f"the learning rate of {none} of {len(table)} points is 0, which has no logarithm: the law reads the rate "
+            'that a run was given. Leave them out (--where "lr > 0"), or say which column it is: --columns lr=HEADER'
+        )
 
 
 def basin(
@@ -107,4 +118,5 @@ def build(config: NoSettings) -> FitModel:
         gradient=gradient,
         points="final",
         variables=(BATCH,),
+        valid=rated,
     )

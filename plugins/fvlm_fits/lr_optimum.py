@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fvlm_core.plugin_api import FitModel, Parameter, Relation
 from fvlm_fits.config import NoSettings
-from fvlm_fits.lr_batch import BATCH
+from fvlm_fits.lr_batch import BATCH, rated
 from fvlm_fits.parabola import checks, valley, valley_slopes
 from fvlm_fits.windows import windows
 
@@ -49,6 +49,7 @@ def build(config: NoSettings) -> FitModel:
         gradient=gradient,
         points="final",
         variables=(BATCH,),
+        valid=rated,
         relation=Relation("best", "n", "exponent", expected=-0.5),
         windows=lambda tables: windows(tables, "lr"),
         checks=believed,

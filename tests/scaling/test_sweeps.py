@@ -139,3 +139,15 @@ def test_a_batch_in_another_unit_than_d_is_refused(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text(columns)
     with pytest.raises(FvlmError, match='"batch_tokens" and "samples_seen" count other things'):
         fvlm.fit(str(tmp_path / "table.csv"), "lr-batch")
+
+
+@pytest.mark.parametrize("law", ["lr-optimum", "lr-batch"])
+@pytest.mark.parametrize("share", ["all", "one"])
+def test_a_learning_rate_of_0_is_refused_with_what_to_write(law: str, share: str) -> None:
+    """What cosine schedules leave at the end: neither a crash, nor a sweep that reaches down to 0."""
+    table = fitted([(1e7, 1e9, 64.0), (1e8, 1e9, 256.0)]).points.table
+    table.loc[table.index[: None if share == "all" else 1], "lr"] = 0.0
+    with pytest.raises(
+        FvlmError, match=r'is 0, which has no logarithm.*--where "lr > 0".*--columns lr=HEADER'
+    ):
+        fvlm.fit(table[["n", "d", "batch", "lr", "loss"]], law)
