@@ -406,3 +406,37 @@ def test_a_third_partys_law_over_three_columns_is_at_most_25_lines(tmp_path: Pat
     assert "L = E + A/V^a + B/T^b + C/P^c. 64 points; objective log-huber." in text
     assert "The law at the largest V, T = 10, with its 95 % band." in text
     assert "The points are others" not in text
+
+
+def memory(h: Any, b: Any, *, E: Any, A: Any, a: Any, k: Any) -> Any:
+    """M = E + A*h^a + k*b"""
+    return E + A * h**a + k * b
+
+
+def test_a_target_in_a_small_unit_has_the_parameters_that_it_has_in_a_large_one() -> None:
+    """Bytes, FLOPs or nanoseconds: a floor of 1e12 was said to make no difference, for a unit of it makes none."""
+    law = FitModel(
+        "memory",
+        memory,
+        (
+            Parameter("E", 1.0, 0.0, linear=True),
+            Parameter("A", 1.0, 0.0, log=True, linear=True),
+            Parameter("a", 1.0, 0.1, 3.0),
+            Parameter("k", 1.0, 0.0, linear=True),
+        ),
+        variables=("h", "b", Variable("mem", "bytes")),
+        target="mem",
+    )
+    h, b = (part.ravel() for part in np.meshgrid([256, 512, 1024, 2048, 4096], [1.0, 4.0, 16.0, 64.0]))
+    noise = np.exp(0.005 * np.random.default_rng(0).standard_normal(len(h)))
+    gigabytes = (1 + 3e-6 * h**2 + 5e-3 * b) * noise
+    found = [
+        fvlm.fit(pd.DataFrame({"h": h, "b": b, "mem": gigabytes * unit}), law, draws=50)
+        for unit in (1, 1e9, 1e12)
+    ]
+    assert [one.status for one in found] == ["ok"] * 3
+    first, *others = (one.parameters.set_index("parameter") for one in found)
+    for other, unit in zip(others, (1e9, 1e12), strict=True):
+        for name, times in (("E", unit), ("A", unit), ("a", 1), ("k", unit)):
+            close = pytest.approx((first.loc[name, ["value", "stderr"]] * times).tolist(), rel=1e-3)
+            assert other.loc[name, ["value", "stderr"]].tolist() == close

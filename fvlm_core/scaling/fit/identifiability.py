@@ -25,7 +25,8 @@ SPREADS = (0.5, 0.05)
 where the first shows less than all: exponents of exponents vanish, or swallow all else, a little way off."""
 
 VANISHED = 1e-9
-"""A slot whose unit step changes no predicted loss by more than this has no influence."""
+"""A slot whose unit step, or one as large as its value where that is more, changes no predicted loss by more than this
+has no influence."""
 
 
 @frozen
@@ -44,8 +45,17 @@ class Rank:
 
 def rank_at(problem: FitProblem, theta: Floats, slots: list[int]) -> Rank:
     """The rank at theta [P] with respect to the given slots."""
-    found = rank_of(problem.jacobian(theta[None])[0][slots])
+    found = rank_of(slopes_at(problem, theta)[slots])
     return Rank(found.rank, found.of, tuple(slots[at] for at in found.undetermined))
+
+
+def slopes_at(problem: FitProblem, theta: Floats) -> Floats:
+    """Derivatives of the residuals at theta [P], [P, n], by a unit of each slot or its own size where that is larger.
+
+    A floor of 1e9 bytes changes ln L by 1e-9 a byte, and no less than one of 1 GB does. Logarithms have a unit.
+    """
+    unit = np.where(problem.logs, 1.0, np.maximum(1.0, np.abs(theta)))
+    return problem.jacobian(theta[None])[0] * unit[:, None]
 
 
 def determined(jacobian: Floats) -> tuple[int, ...]:

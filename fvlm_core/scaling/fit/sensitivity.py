@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from attrs import evolve, frozen
 
-from fvlm_core.scaling.fit.identifiability import determined
+from fvlm_core.scaling.fit.identifiability import determined, slopes_at
 from fvlm_core.scaling.fit.levenberg_marquardt import descend
 from fvlm_core.scaling.fit.objective import OBJECTIVES, FitObjective, Floats
 from fvlm_core.scaling.fit.problem import FitProblem
@@ -55,7 +55,7 @@ def lines(problem: FitProblem, solution: Solution, lag1: float) -> tuple[OtherFi
     if masks:
         weights = np.array(masks, dtype=float)
         theta = _refit(problem, solution, weights)
-        slopes = problem.jacobian(solution.theta[None])[0]
+        slopes = slopes_at(problem, solution.theta)
         known = set(determined(slopes))
         free = sum(bound is None for bound in solution.bounds)
         codes, _, _ = units(problem.table, "run", lag1, free)

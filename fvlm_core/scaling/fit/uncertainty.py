@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from fvlm_core.scaling.fit.identifiability import RANK_TOLERANCE, VANISHED, determined
+from fvlm_core.scaling.fit.identifiability import RANK_TOLERANCE, VANISHED, determined, slopes_at
 from fvlm_core.scaling.fit.levenberg_marquardt import descend
 from fvlm_core.scaling.fit.leverage import UNSEEN, Leverage, leverage
 from fvlm_core.scaling.fit.objective import Floats
@@ -172,7 +172,7 @@ def influences(problem: FitProblem, solution: Solution) -> tuple[list[int], Floa
     theta = solution.theta[None]
     apart = problem.residuals(theta)[0]
     jacobian = problem.jacobian(theta)[0]
-    felt = np.linalg.norm(jacobian, axis=1) > VANISHED * np.sqrt(n)
+    felt = np.linalg.norm(slopes_at(problem, theta[0]), axis=1) > VANISHED * np.sqrt(n)
     free = [at for at, bound in enumerate(solution.bounds) if bound is None and felt[at]]
     jacobian = jacobian[free]
     size = np.linalg.norm(jacobian, axis=1)
