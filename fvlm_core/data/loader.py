@@ -8,14 +8,15 @@ import os
 import re
 import signal
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from threading import Timer, current_thread, main_thread
+from threading import Timer
 from typing import Any, cast
 
 from attrs import evolve, field, frozen
+from torch._C import _remove_worker_pids  # pyright: ignore[reportPrivateUsage]
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter  # pyright: ignore[reportPrivateUsage]
 
@@ -29,14 +30,14 @@ from fvlm_core.data.worker_watch import InFlight
 from fvlm_core.interfaces.data import DataSource, Sample
 from fvlm_core.media.video import BadSample
 from fvlm_core.recipes.augment import Augment
-from fvlm_core.utils.errors import FvlmError, UsageError
+from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.seeding import derive, seed_sample
 
 WORKER_TIMEOUT = 300
 """Seconds without a batch from a worker before the run stops; torch's default would wait for ever."""
 
 PATIENCE = 0.5
-"""Seconds that a worker has for the sample that it reads when nobody needs it any more, before it is killed."""
+"""Seconds in which workers that are needed no more may end by themselves; idle ones take some 10 ms."""
 
 REPLACEMENTS = 10
 """Replacements tried for one place before the run stops: ten bad samples in a row are no accident."""
@@ -212,36 +213,37 @@ def _ended(batches: Iterator[MicroBatch], workers: Sequence[BaseProcess]) -> Gen
     """Workers end with what they are for, at the latest with this process.
 
     Torch ends them when the iterator is freed. Where the garbage collector frees it, its queues are closed first: it
-    then waits 5 s for workers that hear nothing, and 5 s after a SIGTERM, of which ours do not die.
+    then waits 5 s for workers that hear nothing, and 5 s after a SIGTERM, of which ours do not die. So it would for
+    each that is amid a long sample, and leave it there.
     """
 
+    def leave() -> None:
+        if isinstance(batches, _MultiProcessingDataLoaderIter) and batches._worker_pids_set:  # pyright: ignore[reportPrivateUsage]
+            # It would complain of their death, in the main thread.
+            batches._worker_pids_set = False  # pyright: ignore[reportPrivateUsage]
+            _remove_worker_pids(id(batches))
+
     def kill() -> None:
+        leave()
         for worker in workers:
             worker.kill()
 
-    def kill_at_exit() -> None:
-        if current_thread() is main_thread():
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would complain of their death
-        kill()
-
-    atexit.register(kill_at_exit)
-    patience = PATIENCE
+    atexit.register(kill)
+    heard = signal.getsignal(signal.SIGCHLD)
     try:
         yield
-    except FvlmError:
-        patience = 0.0  # one hangs, or is dead
-        raise
     finally:
+        leave()
+        late = Timer(PATIENCE, kill)
+        if any(worker.is_alive() for worker in workers):
+            late.start()
         if isinstance(batches, _MultiProcessingDataLoaderIter):
-            late, before = Timer(patience, kill), None
-            if current_thread() is main_thread():  # where alone torch's handler can be kept from complaining
-                before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                late.start()
             batches._shutdown_workers()  # pyright: ignore[reportPrivateUsage]
-            late.cancel()
-            if before is not None:
-                signal.signal(signal.SIGCHLD, before)
-        atexit.unregister(kill_at_exit)
+        late.cancel()
+        atexit.unregister(kill)  # it holds what workers leave: two open files each
+        if callable(heard) and signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL:  # one has failed
+            with suppress(ValueError):  # not the main thread
+                signal.signal(signal.SIGCHLD, heard)  # torch sets it once: so the next death is heard of
 
 
 @frozen
