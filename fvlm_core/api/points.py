@@ -121,6 +121,7 @@ def _choices(request: PointsRequest, policy: PointSelection, laws: Sequence[FitM
         warmup=request.warmup_steps or 0,
         decimal=request.decimal or "",
         outputs=None if request.outputs is None else _outputs(request.outputs, laws),
+        where=policy.where,
     )
 
 

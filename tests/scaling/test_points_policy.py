@@ -12,11 +12,12 @@ import pytest
 from measured import STEPS, grid, run
 from tiny import run_cli
 
+from fvlm_core.api.points import load_points, requested
 from fvlm_core.runs.store import list_runs
 from fvlm_core.scaling.points.point_selection import PointSelection, apply
 from fvlm_core.scaling.points.points import Points, tidy
 from fvlm_core.scaling.points.points_from_runs import from_runs
-from fvlm_core.utils.errors import UsageError
+from fvlm_core.utils.errors import Problems, UsageError
 from fvlm_core.utils.parse_number import parse_count
 
 pytestmark = pytest.mark.usefixtures("quick_fits")
@@ -316,3 +317,20 @@ def test_the_final_point_without_d_is_that_of_the_last_step() -> None:
     assert sorted(kept["loss"]) == [2.0, 3.0]
     with pytest.raises(UsageError, match="do not say either"):
         apply(PointSelection.parse("final"), tidy(table.drop(columns="step"), "x"))
+
+
+@pytest.mark.parametrize("kept", ["State=finished", "State != crashed", ""])
+@pytest.mark.parametrize("cell", ["", "-", "nan", "inf", "N/A", "-1"])
+def test_what_a_condition_leaves_out_needs_no_loss(cell: str, kept: str, tmp_path: Path) -> None:
+    """Runs that crashed stand in every table of a tracker: what says so leaves them out, and is counted;
+    so does what the error names."""
+    file = tmp_path / "runs.csv"
+    file.write_text(f"State,N,D,loss\nfinished,1e8,1e9,3\ncrashed,1e8,2e9,{cell}\nfinished,1e8,4e9,2.5\n")
+    with pytest.raises(Problems, match=r"runs.csv:3: loss: expected") as refused:
+        load_points(requested(file, tmp_path, where=("N > 1",)), [], print)
+    way_out = str(refused.value).split('--where "')[1].split('"')[0]
+    points = load_points(requested(file, tmp_path, where=(kept or way_out,)), [], print)
+    assert points.table["loss"].tolist() == [3.0, 2.5]
+    assert any(
+        said.startswith("points left out, not where") and said.endswith(": 1") for said in points.remarks
+    )

@@ -22,6 +22,7 @@ from fvlm_registry.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from fvlm_core.scaling.points.wide import Outputs
+    from fvlm_core.utils.filter_expression import Condition
 
 UNITS = re.compile(r"(?:in_)?(?:k|m|b|t|g|mio|mrd|thousands?|millions?|billions?|trillions?|1e\d+|10_\d+)")
 
@@ -41,7 +42,8 @@ class ColumnChoices:
     they tell groups by. needed: of all of these, those without which there is no point. unread: standard ones that no
     law reads: where a table has several that it could be, none is taken, and what cannot be is not known. warmup: steps
     of the linear warm-up before each run's first step. decimal: "." or ",", the mark of decimals; "" for what the file
-    shows. outputs: of wide tables, which columns are outputs.
+    shows. outputs: of wide tables, which columns are outputs. where: conditions; what does not meet them
+    needs no loss. None: nothing can be left out.
     """
 
     named: Mapping[str, str] = field(factory=dict)
@@ -56,6 +58,7 @@ class ColumnChoices:
     warmup: int = 0
     decimal: Decimal = ""
     outputs: Outputs | None = None
+    where: tuple[Condition, ...] | None = None
 
     @classmethod
     def of(cls, laws: Sequence[FitModel], **how: Any) -> ColumnChoices:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from fvlm_core.scaling.points.dialect import Decimal
 from fvlm_core.scaling.points.in_fits import marks_beside
 from fvlm_core.scaling.points.json_file import JSONSheet
 from fvlm_core.scaling.points.parquet_file import FrameSheet, ParquetSheet
+from fvlm_core.scaling.points.point_selection import holds
 from fvlm_core.scaling.points.points import TEXT, Points, labelled, settle
 from fvlm_core.scaling.points.table_reader import Cells, Sheet, out_of_range
 from fvlm_core.scaling.points.wide import WideSheet
@@ -226,6 +228,7 @@ def load(
     loss = None if "loss" in choice.unread else found.headers.get("loss")
     if loss is not None and STEP in sheet.headers:
         kept = ~np.isnan(cells.numbers[loss]) | cells.wrong[loss]
+    left_out = _not_meant(numbers, labels, cells, choice)
     problems: list[Problem] = []
     for column, header in numbers.items():
         if column in choice.unread:
@@ -233,8 +236,16 @@ def load(
             continue
         wrong = cells.wrong[header]
         outside, expected = out_of_range(column, cells.numbers[header], choice)
+        if column == "loss":
+            wrong, outside = wrong & ~left_out, outside & ~left_out
         problems += sheet.bad_cells(header, "expected a number", np.flatnonzero(wrong))
         problems += sheet.bad_cells(header, expected, np.flatnonzero(outside & ~wrong & kept))
+        if column == "loss" and choice.where is not None and problems and problems[-1].key == header:
+            met = (
+                "loss < 1e9" if np.isinf(cells.numbers[header]).any() else "loss > 0"
+            )  # neither is met by no number
+            said = f'--where "{met}" leaves out what has no loss'
+            problems.append(Problem(said, str(sheet.file), problems[-1].line))
     problems += [
         Problem("expected numbers or labels, which --where can compare", str(sheet.file), None, header)
         for header in found.extras
@@ -251,6 +262,25 @@ def load(
     if not kept.any():
         raise UsageError(f"{sheet.file}: no row has a {loss}")
     return out | {column: _as_labels(out[column]) for column in labels if column in out}
+
+
+def _not_meant(
+    numbers: Mapping[str, str], labels: Mapping[str, str], cells: Cells, choice: ColumnChoices
+) -> Any:
+    """Which rows do not meet the conditions of the user, and will be left out: bool [rows]. Runs that crashed have no
+    loss, and are left out by what says that they did, or by --where "loss > 0"."""
+    out = np.zeros(cells.rows, bool)
+    if not choice.where:
+        return out
+    table = pd.DataFrame(
+        {column: cells.numbers[header] for column, header in numbers.items()}
+        | {column: cells.labels[header] for column, header in labels.items()}
+        | cells.others
+    )
+    for condition in choice.where:
+        with suppress(UsageError):  # told where conditions are applied
+            out |= ~holds(condition, table)
+    return out
 
 
 def _known(sheet: Sheet, cells: Cells, header: str, remarks: list[str]) -> None:
