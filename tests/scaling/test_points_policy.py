@@ -334,3 +334,14 @@ def test_what_a_condition_leaves_out_needs_no_loss(cell: str, kept: str, tmp_pat
     assert any(
         said.startswith("points left out, not where") and said.endswith(": 1") for said in points.remarks
     )
+
+
+def test_what_a_condition_on_another_unit_keeps_needs_a_loss(tmp_path: Path) -> None:
+    """N is 300 in the file and 300M to the condition, which keeps both rows."""
+    file = tmp_path / "runs.csv"
+    file.write_text("N (M),D,loss\n300,1e9,3\n300,2e9,\n")
+    how: dict[str, Any] = {"columns": {"N": "N (M)*1e6"}}
+    with pytest.raises(Problems, match=r"runs.csv:3: loss: expected"):
+        load_points(requested(file, tmp_path, where=("N >= 300M",), **how), [], print)
+    points = load_points(requested(file, tmp_path, where=("N >= 300M", "loss > 0"), **how), [], print)
+    assert points.table["n"].tolist() == [3e8]

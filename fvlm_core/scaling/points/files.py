@@ -228,7 +228,7 @@ def load(
     loss = None if "loss" in choice.unread else found.headers.get("loss")
     if loss is not None and STEP in sheet.headers:
         kept = ~np.isnan(cells.numbers[loss]) | cells.wrong[loss]
-    left_out = _not_meant(numbers, labels, cells, choice)
+    left_out = _not_meant(numbers, labels, cells, found.factors, choice)
     problems: list[Problem] = []
     for column, header in numbers.items():
         if column in choice.unread:
@@ -265,7 +265,11 @@ def load(
 
 
 def _not_meant(
-    numbers: Mapping[str, str], labels: Mapping[str, str], cells: Cells, choice: ColumnChoices
+    numbers: Mapping[str, str],
+    labels: Mapping[str, str],
+    cells: Cells,
+    factors: Mapping[str, float],
+    choice: ColumnChoices,
 ) -> Any:
     """Which rows do not meet the conditions of the user, and will be left out: bool [rows]. Runs that crashed have no
     loss, and are left out by what says that they did, or by --where "loss > 0"."""
@@ -273,7 +277,7 @@ def _not_meant(
     if not choice.where:
         return out
     table = pd.DataFrame(
-        {column: cells.numbers[header] for column, header in numbers.items()}
+        {column: cells.numbers[header] * factors.get(column, 1.0) for column, header in numbers.items()}
         | {column: cells.labels[header] for column, header in labels.items()}
         | cells.others
     )
