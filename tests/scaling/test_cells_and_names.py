@@ -196,3 +196,12 @@ def test_a_column_that_only_a_feature_reads_is_a_column_of_numbers(tmp_path: Pat
     file.write_text("\n".join(["N,D,unique,loss", *rows[:3], "1e7,1e10,all,2.9"]))
     with pytest.raises(FvlmError, match=r'table.csv:5: unique: expected a number, got "all"'):
         fvlm.fit(file, "repetition")
+
+
+def test_rows_told_apart_by_a_column_without_a_name_are_said_to_be(tmp_path: Path) -> None:
+    """pandas writes its index so: a table with everything twice counts twice, and the remark says why."""
+    table = pd.DataFrame({"N": [1e7, 1e8], "D": [1e9, 2e9], "loss": [3.0, 2.5]})
+    file = tmp_path / "table.csv"
+    pd.concat([table, table], ignore_index=True).to_csv(file)
+    said = "points that differ in a column without a name alone, all of which count: 4"
+    assert said in read_points([file]).remarks

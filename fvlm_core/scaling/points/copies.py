@@ -28,7 +28,7 @@ def told_by_others(parts: Mapping[str, Any], read: Sequence[str]) -> str:
     if alike is None or not alike.any():
         return ""
     others = [name for name in parts if name not in (*ORDER, *read, POINT)]
-    differ = [name for name in others if (alike & _unlike(parts[name])).any()]
+    differ = [name or "a column without a name" for name in others if (alike & _unlike(parts[name])).any()]
     count = int((np.concatenate([[False], alike]) | np.concatenate([alike, [False]])).sum())
     return (
         f"points that differ in {shorten(', '.join(differ))} alone, all of which count: {count}"
