@@ -180,6 +180,19 @@ def test_isoflop_takes_tables_without_c_by_the_rule_that_the_error_names(
     assert [round(one["parameters"]["N"]["value"] / 1e6) for one in fits] == [30, 30]
 
 
+def test_isoflop_refuses_logarithms_of_c(tmp_path: Path) -> None:
+    """They were fitted, with an interval of D* that did not hold its own value."""
+    rows = [
+        f"{n:g},{c},{3 + (x - 1) ** 2}" for c in (17, 18, 19) for x, n in enumerate((1e7, 3e7, 9e7, 27e7))
+    ]
+    file = tmp_path / "table.csv"
+    file.write_text("\n".join(["N,C,loss", *rows]))
+    with pytest.raises(
+        FvlmError, match=r"(?s)C of 12 of 12 points is below N.*logarithm.*--columns C=HEADER"
+    ):
+        fvlm.fit(file, "isoflop", draws=2)
+
+
 def test_a_column_that_only_a_feature_reads_is_a_column_of_numbers(tmp_path: Path) -> None:
     """Its bad cells are named by line, and `--columns` says where it is, in which unit."""
     rows = [

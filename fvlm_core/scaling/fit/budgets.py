@@ -16,11 +16,17 @@ def with_budgets(table: pd.DataFrame, source: str) -> pd.DataFrame:
     """The table with the label of each point's compute budget, `1.6e+16`, in a column `budget`.
 
     Sorted by compute, a new budget begins where compute is more than `ALIKE` above the budget's first; its label is the
-    median. Raises `UsageError` when points have no compute.
+    median. Raises `UsageError` when points have no compute, or less than parameters.
     """
     if table["compute"].isna().any():
         raise UsageError(
             f"{source}: iso-FLOP groups need C, the training FLOPs, of every point. {NO_COMPUTE}"
+        )
+    if few := int((table["compute"] < table["n"]).sum()):
+        raise UsageError(
+            f"{source}: C of {few} of {len(table)} points is below N, and training takes many FLOPs a parameter: C is in "
+            "another unit, or a logarithm.\nSay the unit (--columns C=HEADER*1e18), or write C itself and not its "
+            "logarithm."
         )
     ordered = table.sort_values("compute", kind="stable")
     compute = ordered["compute"].to_numpy(float)
