@@ -112,13 +112,16 @@ class TrainingData(Dataset[MicroBatch]):
         bad: list[BadReport] = []
         rooms = of.rooms or (None,) * len(of.places)
         examples = [self._example(place, room, bad) for place, room in zip(of.places, rooms, strict=True)]
-        if self.flight is not None:
-            self.flight.note("")
+        self._note("")
         cut = sum(example.truncated for example in examples)
         if of.shape is not None:
             examples += fillers(examples, of.shape.frames, of.shape.tokens, self.preparer.max_tokens)
         spelled = tuple((example.id, example.spelled[0]) for example in examples if example.spelled)
         return MicroBatch(collate(examples), tuple(bad), cut, spelled, of.offset, of.last)
+
+    def _note(self, name: str) -> None:
+        if self.flight is not None:
+            self.flight.note(name)
 
     def _read_ahead(self, places: Sequence[int]) -> None:
         """Tell each source which of its samples this process reads after those that it reads now."""
@@ -135,10 +138,10 @@ class TrainingData(Dataset[MicroBatch]):
             seed_sample(self.mixture.seed, place)
             name = f"{self.sources[source].name}/{index}"
             try:
+                self._note(name)
                 sample = self.sources[source][index]
                 name = f"{sample.source}/{sample.id}"
-                if self.flight is not None:
-                    self.flight.note(name)
+                self._note(name)
                 example = self.preparer.example(sample)
                 if self.augment is not None:
                     shown = augmented(example.frames, sample, self.augment, self.mixture.seed, place)

@@ -41,6 +41,16 @@ def test_the_sample_in_flight_is_named(how: str) -> None:
     assert time.monotonic() - begun < 2 + 8  # torch itself would wait 10 s more for a worker that hangs
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("how", ["kills", "hangs"])
+def test_a_sample_that_has_no_name_yet_is_told_by_its_place(how: str) -> None:
+    """And not the one that was read before it."""
+    source = Hostile(40, **{how: (7,)})  # type: ignore[arg-type]
+    with pytest.raises(FvlmError, match=r"In flight: .*worker \d: hostile/7\b") as told:
+        list(micro_batches(data(source), RankShare(4, 4), 0, 1, False, 2))
+    assert "hostile/s" not in str(told.value)
+
+
 def test_healthy_workers_deliver_everything() -> None:
     batches = zip(range(20), micro_batches(data(Hostile(40)), RankShare(2, 2), 0, 2, False, 60), strict=False)
     names = [name for _, batch in batches for name in batch.batch.sample_ids]
