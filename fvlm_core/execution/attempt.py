@@ -12,7 +12,7 @@ import fvlm_core
 from fvlm_core.data.modalities import unread
 from fvlm_core.data.sources import Sources, left_out
 from fvlm_core.execution import tracked_report
-from fvlm_core.hardware.devices import pick_device
+from fvlm_core.hardware.devices import pick_device, settings_restored
 from fvlm_core.hardware.precision import ChosenPrecision, faster_precision
 from fvlm_core.interfaces.chat import Chat
 from fvlm_core.model.build import compose, make_chat, modality_specs, read_architectures, remarks
@@ -134,7 +134,7 @@ class Attempt:
             **({"rehearsal": True} if self.rehearsal else {}),
         }
         trackers = config.trackers if self.ranks.first else ()
-        with Mirrored(observer, trackers, self.recipe, folder) as mirrored:
+        with settings_restored(), Mirrored(observer, trackers, self.recipe, folder) as mirrored:
             told = mirrored.predicted if trackers else None
             ready = ReadyRun(self.run, model, chat, sources, folder, self.begun.latest, length, known, told)
             summary = train(ready, mirrored, stop, self.ranks)

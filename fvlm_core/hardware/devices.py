@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import resource
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -51,6 +52,19 @@ def set_up(training: Training, device: str) -> list[str]:
     return (
         [] if able else [f'{slow}; expected training.precision = "float32", or "auto", of a run that begins']
     )
+
+
+@contextmanager
+def settings_restored() -> Generator[None]:
+    """Threads and determinism that `set_up` chose for one run are not those of the next, nor of who trains in a
+    notebook."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warns)
 
 
 def place(model: nn.Module, training: Training, device: str) -> None:

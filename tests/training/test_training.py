@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
-from tiny import RECIPE, fvlm, run_cli
+from tiny import RECIPE, StopAfter, fvlm, run_cli, train
 
 from fvlm_core.runs.metrics import deterministic
 from fvlm_core.runs.store import StoredRun, list_runs
@@ -189,3 +189,25 @@ def test_a_moved_run_folder_continues(tmp_path: Path, finish: Finish) -> None:
     finish("run", "tiny.toml", "-o", "training.steps=6", cwd=folder)
     moved = folder.rename(tmp_path / "there")
     assert "already complete" in finish("run", "tiny.toml", cwd=moved)
+
+
+def test_a_run_computes_with_its_own_threads_and_not_with_those_of_the_one_before(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sums differ by them: a run of a grid is what it is alone. So is what a notebook computes after it."""
+    import torch
+
+    monkeypatch.setenv("FVLM_CACHE", str(cache))
+    runs = '[[runs]]\nid = "a"\ntraining.threads = 1\ntraining.deterministic = true\n[[runs]]\nid = "b"\n'
+    (tmp_path / "tiny.toml").write_text(RECIPE.replace("threads = 1\n", "") + runs)
+    seen: list[int] = []
+    monkeypatch.setattr(StopAfter, "started", lambda *told: seen.append(torch.get_num_threads()))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        train(tmp_path / "tiny.toml", tmp_path / "runs")
+        assert seen == [1, 2]
+        assert torch.get_num_threads() == 2
+        assert not torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.set_num_threads(before)
