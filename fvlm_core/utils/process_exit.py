@@ -55,14 +55,21 @@ def _watched() -> bool:
     return any((sys.gettrace(), sys.getprofile(), *tools))
 
 
+_patience: float | None = None
+"""Seconds, as the last call of `leave_within` has them."""
+
+
 def leave_within(seconds: float) -> None:
-    """End the process with `code` at most so long after its main thread.
+    """End the process with `code` at most so long after its main thread; of several calls the last one counts.
 
     A library may have it wait when the interpreter ends, by functions registered for that or threads of its own. The
     processes that it started end too: they write to the same terminal or pipe, whose reader waits for the last of them
     (wandb 0.19 without its server: up to 90 s).
     """
-
+    global _patience
+    waits, _patience = _patience is not None, seconds
+    if waits:
+        return
     ending = Event()
     # Executors have their threads joined before the main thread counts as ended; who registered last is called first.
     import_module("concurrent.futures.thread")
@@ -70,7 +77,7 @@ def leave_within(seconds: float) -> None:
 
     def leave() -> None:
         ending.wait()
-        time.sleep(seconds)
+        time.sleep(_patience or 0.0)
         if code is not None:  # and the interpreter, which ends this thread too, has not ended by now
             for stream in (sys.stdout, sys.stderr):
                 with suppress(OSError, ValueError):  # closed, or nobody listens any more

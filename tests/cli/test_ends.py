@@ -49,3 +49,20 @@ def test_under_a_profiler_the_interpreter_ends_by_itself(tmp_path: Path) -> None
         check=True,
     )
     assert "function calls" in profiled.stdout
+
+
+def test_runs_that_end_one_after_the_other_leave_one_thread_and_the_last_ones_patience(
+    tmp_path: Path,
+) -> None:
+    """A run whose tracker used up its time does not cut off what those of the next one have begun."""
+    done = ended(
+        "import atexit, threading, time\n"
+        "from fvlm_core.utils import process_exit\n"
+        "process_exit.code = 0\n"
+        "for seconds in (0.0, 0.0, 30.0): process_exit.leave_within(seconds)\n"
+        "print([thread.name for thread in threading.enumerate()])\n"
+        "atexit.register(lambda: (time.sleep(0.5), print('written')))\n"
+        "end(0)",
+        tmp_path,
+    )
+    assert done.stdout == "['MainThread', 'leaving']\nwritten\n"
