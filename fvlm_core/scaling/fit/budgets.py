@@ -24,8 +24,8 @@ def with_budgets(table: pd.DataFrame, source: str) -> pd.DataFrame:
         )
     if few := int((table["compute"] < table["n"]).sum()):
         raise UsageError(
-            f"{source}: C of {few} of {len(table)} points is below N, and training takes many FLOPs a parameter: C is "
-            "in another unit, or a logarithm.\nSay the unit (--columns C=HEADER*1e18), or write C and not its logarithm."
+            f"{source}: C of {few} of {len(table)} points is below N, and training takes many FLOPs a parameter: it is "
+            "in another unit, or a logarithm.\nSay the unit (--columns C=HEADER*1e18), or write C, not its logarithm."
         )
     ordered = table.sort_values("compute", kind="stable")
     compute = ordered["compute"].to_numpy(float)
