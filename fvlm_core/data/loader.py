@@ -7,6 +7,7 @@ import ctypes
 import os
 import re
 import signal
+import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import active_children
@@ -35,6 +36,10 @@ from fvlm_core.utils.seeding import derive, seed_sample
 
 WORKER_TIMEOUT = 300
 """Seconds without a batch from a worker before the run stops; torch's default would wait for ever."""
+
+LOOK = 5.0
+"""Seconds between looks whether workers live. Torch's handler of a signal tells of a dead one at once, but by an error,
+which is lost where it is raised amid what Python frees."""
 
 PATIENCE = 0.5
 """Seconds in which workers that are needed no more may end by themselves; idle ones take some 10 ms."""
@@ -181,7 +186,7 @@ def micro_batches(
         batch_size=None,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
-        timeout=timeout if workers else 0,
+        timeout=min(timeout, LOOK) if workers else 0,
         pin_memory=pin,
         worker_init_fn=_die_with(os.getpid()) if workers else None,
         # Not Python's own, which is a server's from 3.14 on: sources are read where they lie, and not sent.
@@ -190,7 +195,25 @@ def micro_batches(
     others = {*active_children()}
     batches = iter(loader)
     with _ended(batches, [child for child in active_children() if child not in others]), flight.explained():
-        yield from batches
+        yield from _awaited(batches, timeout)
+
+
+def _awaited(batches: Iterator[MicroBatch], timeout: float) -> Iterator[MicroBatch]:
+    """Batches, each waited for so many seconds, though torch's own patience is `LOOK`."""
+    while True:
+        begun = time.monotonic()
+        while True:
+            try:
+                batch = next(batches)
+                break
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if "DataLoader timed out" not in str(error):
+                    raise
+                if (waited := time.monotonic() - begun) >= timeout:
+                    raise RuntimeError(f"no worker gave a batch for {waited:.0f} s") from None
+        yield batch
 
 
 _SHARED = Path("/dev/shm")

@@ -14,12 +14,17 @@ from fvlm_smollm2.chat import from_corpus
 from hostile import Hostile
 from tiny import RECIPE, train
 
+from fvlm_core.data import loader
 from fvlm_core.data.collate import Preparer
 from fvlm_core.data.loader import TrainingData, micro_batches
 from fvlm_core.data.mixture import Mixture
 from fvlm_core.data.planning import RankShare
 from fvlm_core.data.worker_watch import InFlight
 from fvlm_core.utils.errors import FvlmError
+
+# Of a worker that is killed torch tells by an error in the handler of a signal. Where that is raised amid what Python
+# frees, it is printed, and the death is found by looking.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 def data(source: Hostile) -> TrainingData:
@@ -117,6 +122,21 @@ def test_a_dead_worker_is_heard_of_at_once_also_after_one_that_failed(how: str) 
                 micro_batches(data(Hostile(40, late=(7,), how=which)), RankShare(2, 2), 0, 2, False, patience)
             )
         assert time.monotonic() - begun < 10
+
+
+@pytest.mark.timeout(60)
+def test_a_dead_worker_is_found_though_the_signal_of_its_death_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An error that a signal's handler raises while Python frees what is unused is printed, and no more."""
+    monkeypatch.setattr(loader, "LOOK", 0.5)
+    reading = micro_batches(data(Hostile(4000)), RankShare(2, 2), 0, 1, False, 50)
+    next(reading)
+    (worker,) = active_children()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    worker.kill()
+    with pytest.raises(FvlmError, match="exited unexpectedly"):
+        list(reading)
 
 
 def test_reading_leaves_no_open_file() -> None:
