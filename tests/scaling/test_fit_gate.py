@@ -321,7 +321,7 @@ def test_points_of_one_budget_are_told_from_the_next() -> None:
     from fvlm_core.scaling.fit.budgets import with_budgets
 
     compute = np.array([1.0, 1.04, 0.99, 3.0, 3.1, 3.35, 10.0]) * 1e16
-    table = with_budgets(pd.DataFrame({"compute": compute}), "made")
+    table = with_budgets(pd.DataFrame({"compute": compute, "n": 1e8}), "made")
     assert table["budget"].tolist() == ["1e+16"] * 3 + ["3.05e+16"] * 2 + ["3.35e+16", "1e+17"]
 
 
