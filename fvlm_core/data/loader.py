@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
-import ctypes
 import os
 import re
-import signal
-import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Mapping, Sequence
 from multiprocessing import active_children
-from multiprocessing.process import BaseProcess
-from pathlib import Path
-from threading import Timer
 from typing import Any, cast
 
 from attrs import evolve, field, frozen
-from torch._C import _remove_worker_pids  # pyright: ignore[reportPrivateUsage]
 from torch.utils.data import DataLoader, Dataset
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter  # pyright: ignore[reportPrivateUsage]
 
 from fvlm_core.data.augment import augmented
 from fvlm_core.data.batch import Batch
@@ -28,21 +18,14 @@ from fvlm_core.data.mixture import Mixture
 from fvlm_core.data.mixture_counts import Realised, count_batch
 from fvlm_core.data.planning import Piece, Pieces, RankShare, Room
 from fvlm_core.data.worker_watch import InFlight
+from fvlm_core.data.workers import LOOK, DieWith, awaited, ended_with, need_shared_memory
 from fvlm_core.interfaces.data import DataSource, Sample
 from fvlm_core.media.video import BadSample
 from fvlm_core.recipes.augment import Augment
-from fvlm_core.utils.errors import UsageError
 from fvlm_core.utils.seeding import derive, seed_sample
 
 WORKER_TIMEOUT = 300
 """Seconds without a batch from a worker before the run stops; torch's default would wait for ever."""
-
-LOOK = 5.0
-"""Seconds between looks whether workers live. Torch's handler of a signal tells of a dead one at once, but by an error,
-which is lost where it is raised amid what Python frees."""
-
-PATIENCE = 0.5
-"""Seconds in which workers that are needed no more may end by themselves; idle ones take some 10 ms."""
 
 REPLACEMENTS = 10
 """Replacements tried for one place before the run stops: ten bad samples in a row are no accident."""
@@ -178,7 +161,7 @@ def micro_batches(
     `UsageError` where workers have no room to hand batches over.
     """
     if workers:
-        _need_shared_memory()
+        need_shared_memory()
     flight = InFlight(workers)
     loader: DataLoader[MicroBatch] = DataLoader(
         evolve(data, flight=flight) if workers else data,
@@ -188,103 +171,17 @@ def micro_batches(
         prefetch_factor=4 if workers else None,
         timeout=min(timeout, LOOK) if workers else 0,
         pin_memory=pin,
-        worker_init_fn=_die_with(os.getpid()) if workers else None,
+        worker_init_fn=DieWith(os.getpid()) if workers else None,
         # Not Python's own, which is a server's from 3.14 on: sources are read where they lie, and not sent.
         multiprocessing_context="fork" if workers else None,
     )
     others = {*active_children()}
     batches = iter(loader)
-    with _ended(batches, [child for child in active_children() if child not in others]), flight.explained():
-        yield from _awaited(batches, timeout)
-
-
-def _awaited(batches: Iterator[MicroBatch], timeout: float) -> Iterator[MicroBatch]:
-    """Batches, each waited for so many seconds, though torch's own patience is `LOOK`."""
-    while True:
-        begun = time.monotonic()
-        while True:
-            try:
-                batch = next(batches)
-                break
-            except StopIteration:
-                return
-            except RuntimeError as error:
-                if "DataLoader timed out" not in str(error):
-                    raise
-                if (waited := time.monotonic() - begun) >= timeout:
-                    raise RuntimeError(f"no worker gave a batch for {waited:.0f} s") from None
-        yield batch
-
-
-_SHARED = Path("/dev/shm")
-_SHARED_BYTES = 16 * 2**20
-"""Less than a worker's first batches of real frames take; containers have 64 MiB unless told."""
-
-
-def _need_shared_memory() -> None:
-    """Workers hand batches over through memory that has a file; without room for it they would wait for ever."""
-    free = 0
-    if os.access(_SHARED, os.W_OK):
-        about = os.statvfs(_SHARED)
-        free = about.f_bavail * about.f_frsize
-    if free < _SHARED_BYTES:
-        raise UsageError(
-            f"{_SHARED} has {free / 2**20:.1f} MiB free, and data workers need {_SHARED_BYTES / 2**20:.0f} at least: "
-            "give the container more (--shm-size=1g), or read without workers: -o training.workers=0"
-        )
-
-
-@contextmanager
-def _ended(batches: Iterator[MicroBatch], workers: Sequence[BaseProcess]) -> Generator[None]:
-    """Workers end with what they are for, at the latest with this process.
-
-    Torch ends them when the iterator is freed. Where the garbage collector frees it, its queues are closed first: it
-    then waits 5 s for workers that hear nothing, and 5 s after a SIGTERM, of which ours do not die. So it would for
-    each that is amid a long sample, and leave it there.
-    """
-
-    def leave() -> None:
-        if isinstance(batches, _MultiProcessingDataLoaderIter) and batches._worker_pids_set:  # pyright: ignore[reportPrivateUsage]
-            # It would complain of their death, in the main thread.
-            batches._worker_pids_set = False  # pyright: ignore[reportPrivateUsage]
-            _remove_worker_pids(id(batches))
-
-    def kill() -> None:
-        leave()
-        for worker in workers:
-            worker.kill()
-
-    atexit.register(kill)
-    heard = signal.getsignal(signal.SIGCHLD)
-    try:
-        yield
-    finally:
-        leave()
-        late = Timer(PATIENCE, kill)
-        if any(worker.is_alive() for worker in workers):
-            late.start()
-        if isinstance(batches, _MultiProcessingDataLoaderIter):
-            batches._shutdown_workers()  # pyright: ignore[reportPrivateUsage]
-        late.cancel()
-        atexit.unregister(kill)  # it holds what workers leave: two open files each
-        if callable(heard) and signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL:  # one has failed
-            with suppress(ValueError):  # not the main thread
-                signal.signal(signal.SIGCHLD, heard)  # torch sets it once: so the next death is heard of
-
-
-@frozen
-class _die_with:  # called like a function, and picklable where a closure is not
-    """Ends a data worker with its parent, by which it is also stopped: one that outlived a killed run would hold the
-    run's lock for seconds, and one that died of a scheduler's SIGTERM to all processes of a job (torch's own handler
-    ends it) would take the run with it, unsaved."""
-
-    parent: int
-
-    def __call__(self, worker: int) -> None:
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        if os.getppid() != self.parent:
-            os._exit(1)
+    with (
+        ended_with(batches, [child for child in active_children() if child not in others]),
+        flight.explained(),
+    ):
+        yield from awaited(batches, timeout)
 
 
 @frozen(eq=False)

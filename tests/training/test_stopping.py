@@ -31,7 +31,7 @@ def block(seconds):  # it is locked by this thread: waits until the deadline, an
 def slow(stream):
     made.append(1)
     print("step", len(made), flush=True)
-    lasts = seconds if len(made) == at else 1.0
+    lasts = seconds if len(made) == at else 1.6
     if how == "python":
         time.sleep(lasts)
     else:  # the main thread in one long call, as in a backward pass
@@ -56,7 +56,7 @@ def start(tmp_path: Path, cache: Path) -> Start:
     (tmp_path / "slow.py").write_text(SLOW)
 
     def run(how: str, seconds: float, at: int, *overrides: str) -> subprocess.Popen[str]:
-        """A run whose step of this number takes so many seconds, the others one."""
+        """A run whose step of this number takes so many seconds, the others 1.6."""
         return subprocess.Popen(
             [warm.python(), "slow.py", how, str(seconds), str(at), *overrides],
             cwd=tmp_path,

@@ -302,7 +302,7 @@ def test_the_end_of_a_run_waits_for_all_its_trackers_together(
         trackers.started(type("run", (), {"id": "r", "config": None}), 0, 10)  # type: ignore[arg-type]
         trackers.stepped(1, {"step": 1})
         begun = time.monotonic()
-    assert 1 <= time.monotonic() - begun < 2
+    assert 1 <= time.monotonic() - begun < 2.9  # one after the other: 3 s
     assert (
         len([text for text in observer.warnings if "still busy 1 s after the end of the run" in text])
         == count

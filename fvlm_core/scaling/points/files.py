@@ -30,6 +30,7 @@ from fvlm_core.scaling.points.points import TEXT, Points, labelled, settle
 from fvlm_core.scaling.points.table_reader import Cells, Sheet, out_of_range
 from fvlm_core.scaling.points.wide import WideSheet
 from fvlm_core.utils.errors import Problem, Problems, UsageError
+from fvlm_core.utils.filter_expression import Condition
 from fvlm_core.utils.listing import listed, shorten
 from fvlm_registry.nearest import did_you_mean
 
@@ -228,7 +229,6 @@ def load(
     loss = None if "loss" in choice.unread else found.headers.get("loss")
     if loss is not None and STEP in sheet.headers:
         kept = ~np.isnan(cells.numbers[loss]) | cells.wrong[loss]
-    left_out = _not_meant(numbers, labels, cells, found.factors, choice)
     problems: list[Problem] = []
     for column, header in numbers.items():
         if column in choice.unread:
@@ -236,14 +236,14 @@ def load(
             continue
         wrong = cells.wrong[header]
         outside, expected = out_of_range(column, cells.numbers[header], choice)
-        if column == "loss":
+        if column == "loss" and choice.where and (wrong | outside).any():
+            left_out = _not_meant(numbers, labels, cells, found.factors, choice.where)
             wrong, outside = wrong & ~left_out, outside & ~left_out
         problems += sheet.bad_cells(header, "expected a number", np.flatnonzero(wrong))
         problems += sheet.bad_cells(header, expected, np.flatnonzero(outside & ~wrong & kept))
         if column == "loss" and choice.where is not None and problems and problems[-1].key == header:
-            met = (
-                "loss < 1e9" if np.isinf(cells.numbers[header]).any() else "loss > 0"
-            )  # neither is met by no number
+            # What is no number meets neither.
+            met = "loss < 1e9" if np.isinf(cells.numbers[header]).any() else "loss > 0"
             said = f'--where "{met}" leaves out what has no loss'
             problems.append(Problem(said, str(sheet.file), problems[-1].line))
     problems += [
@@ -269,19 +269,17 @@ def _not_meant(
     labels: Mapping[str, str],
     cells: Cells,
     factors: Mapping[str, float],
-    choice: ColumnChoices,
+    conditions: Sequence[Condition],
 ) -> Any:
     """Which rows do not meet the conditions of the user, and will be left out: bool [rows]. Runs that crashed have no
     loss, and are left out by what says that they did, or by --where "loss > 0"."""
     out = np.zeros(cells.rows, bool)
-    if not choice.where:
-        return out
     table = pd.DataFrame(
         {column: cells.numbers[header] * factors.get(column, 1.0) for column, header in numbers.items()}
         | {column: cells.labels[header] for column, header in labels.items()}
         | cells.others
     )
-    for condition in choice.where:
+    for condition in conditions:
         with suppress(UsageError):  # told where conditions are applied
             out |= ~holds(condition, table)
     return out
