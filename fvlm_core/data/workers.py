@@ -22,8 +22,8 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter  # pyrigh
 from fvlm_core.utils.errors import UsageError
 
 LOOK = 5.0
-"""Seconds between looks whether workers live. Torch tells of a dead one at once, by an error in a signal's handler; where
-that is raised amid what Python frees, it is printed and lost."""
+"""Seconds between looks whether workers live. Torch tells of a dead one at once, by an error in a signal's handler;
+where that is raised amid what Python frees, it is printed and lost."""
 
 PATIENCE = 0.5
 """Seconds in which workers that are needed no more may end by themselves; idle ones take some 10 ms."""

@@ -113,15 +113,22 @@ def test_a_worker_amid_a_long_sample_is_not_waited_for() -> None:
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("how", ["kills", "hangs"])
-def test_a_dead_worker_is_heard_of_at_once_also_after_one_that_failed(how: str) -> None:
-    """In a notebook, which goes on after a failure: not only when the patience for a batch has ended."""
-    for which, patience in ((how, 2), ("kills", 50)):
+def test_a_dead_worker_is_heard_of_at_once_also_after_one_that_failed(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a notebook, which goes on after a failure: not only when somebody looks, every 6 s here. Of three tries one may
+    be lost, see below."""
+    monkeypatch.setattr(loader, "LOOK", 6)
+
+    def seconds(how: str, patience: float) -> float:
         begun = time.monotonic()
         with pytest.raises(FvlmError, match=r"In flight: .*worker \d: hostile/s7"):
-            list(
-                micro_batches(data(Hostile(40, late=(7,), how=which)), RankShare(2, 2), 0, 2, False, patience)
-            )
-        assert time.monotonic() - begun < 10
+            source = Hostile(40, late=(7,), how=how)
+            list(micro_batches(data(source), RankShare(2, 2), 0, 2, False, patience))
+        return time.monotonic() - begun
+
+    seconds(how, 2)
+    assert any(seconds("kills", 50) < 5 for _ in range(3))
 
 
 @pytest.mark.timeout(60)
@@ -130,13 +137,17 @@ def test_a_dead_worker_is_found_though_the_signal_of_its_death_is_lost(
 ) -> None:
     """An error that a signal's handler raises while Python frees what is unused is printed, and no more."""
     monkeypatch.setattr(loader, "LOOK", 0.5)
-    reading = micro_batches(data(Hostile(4000)), RankShare(2, 2), 0, 1, False, 50)
-    next(reading)
+    _, fourth = data(Hostile(40)).mixture.at(3)
+    reading = micro_batches(data(Hostile(40, hangs=(fourth,))), RankShare(1, 1), 0, 1, False, 30)
+    for _ in range(3):  # all that it hands over
+        next(reading)
     (worker,) = active_children()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     worker.kill()
-    with pytest.raises(FvlmError, match="reading data failed: "):
-        list(reading)
+    begun = time.monotonic()
+    with pytest.raises(FvlmError, match="exited unexpectedly"):
+        next(reading)
+    assert time.monotonic() - begun < 15
 
 
 def test_reading_leaves_no_open_file() -> None:
