@@ -116,15 +116,15 @@ def test_a_worker_amid_a_long_sample_is_not_waited_for() -> None:
 def test_a_dead_worker_is_heard_of_at_once_also_after_one_that_failed(
     how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a notebook, which goes on after a failure: not only when somebody looks, every 6 s here. Of three tries one may
-    be lost, see below."""
+    """In a notebook, which goes on after a failure: not only when somebody looks, every 6 s here. Of three tries one
+    may be lost, see below."""
     monkeypatch.setattr(loader, "LOOK", 6)
 
     def seconds(how: str, patience: float) -> float:
+        read = data(Hostile(40, late=(7,), how=how))
         begun = time.monotonic()
         with pytest.raises(FvlmError, match=r"In flight: .*worker \d: hostile/s7"):
-            source = Hostile(40, late=(7,), how=how)
-            list(micro_batches(data(source), RankShare(2, 2), 0, 2, False, patience))
+            list(micro_batches(read, RankShare(2, 2), 0, 2, False, patience))
         return time.monotonic() - begun
 
     seconds(how, 2)
