@@ -151,10 +151,13 @@ def test_a_dead_worker_is_found_though_the_signal_of_its_death_is_lost(
 
 
 def test_reading_leaves_no_open_file() -> None:
-    """Two a worker would end a grid of 60 runs with eight workers each, at the usual 1024."""
-    left = set[int]()
-    for _ in range(4):
+    """Two a worker would end a grid of 60 runs with eight workers each, at the usual 1024.
+
+    What other tests of this process left may be closed meanwhile, and the first reading opens files that stay.
+    """
+    left = list[int]()
+    for _ in range(5):
         list(micro_batches(data(Hostile(8)), RankShare(2, 2, end=8), 0, 2, False, 60))
         gc.collect()
-        left.add(len([*Path("/proc/self/fd").iterdir()]))
-    assert len(left) == 1
+        left.append(len([*Path("/proc/self/fd").iterdir()]))
+    assert left[-1] - left[0] < 4 * 2, left  # four readings with two workers would leave 16
